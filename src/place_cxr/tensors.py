@@ -1,0 +1,102 @@
+"""What flows through the network.
+
+Shape legend: B images (= reports) of a batch, G of the global batch over all ranks, P patches, K queries, S sentences
+(padded, masked), L tokens, C encoder width, D shared width, E width of the correlation head, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Reports as one token sequence each; ``sentence`` says which observation a token belongs to, -1 for none."""
+
+    ids: Int[Tensor, "B L"]
+    mask: Bool[Tensor, "B L"]  # False where a token is padding
+    sentence: Int[Tensor, "B L"]  # 0..S-1, -1: special token, padding, or a sentence that carries no observation
+    sentence_key: Int[Tensor, "B S"]  # hash of the normalised sentence; equal text, equal key; 0 = no such sentence
+    report_key: Int[Tensor, "B"]  # hash of the set of sentence keys
+
+    @property
+    def sentence_mask(self) -> Bool[Tensor, "B S"]:
+        """True where a report has an s-th observation."""
+        return self.sentence_key != 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B studies on the way from packs to the device; grey uint8, expanded there."""
+
+    row: Int[Tensor, "B"]  # row of the source: what logs and dumps may name
+    pixels: UInt8[Tensor, "B H W"]
+    tokens: Tokens
+    uniform: Float[Tensor, "B U"]  # random numbers in [0, 1): a function of (seed, epoch, row) alone
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Two looks at the same pixels, same geometry: what the student sees, and the undisturbed picture."""
+
+    image: Float[Tensor, "B 1 H W"]
+    clean: Float[Tensor, "B 1 H W"]
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What an encoder yields. ``grid`` is (rows, columns) of the patches, P = rows * columns, row by row."""
+
+    pooled: Float[Tensor, "B C"]
+    local: Float[Tensor, "B P C2"]
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """What one modality says it sees: unit-length rows; False in ``mask`` where a row is padding."""
+
+    vectors: Float[Tensor, "B N D"]
+    mask: Bool[Tensor, "B N"]
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """Unit-length, centred patch vectors whose inner products are the patch correlations."""
+
+    predicted: Float[Tensor, "B P E"]
+    target: Float[Tensor, "B P F"]
+    permuted: Float[Tensor, "B P E"] | None = None  # the prediction given another study's report (monitor only)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceOutputs:
+    """All that losses may look at."""
+
+    image: Float[Tensor, "B D"]  # unit length
+    text: Float[Tensor, "B D"]  # unit length
+    scale: Float[Tensor, ""]  # learned inverse temperature of the instance loss
+    visual: Observations  # V-PORs, B x K
+    attention: Float[Tensor, "B K P"]  # where each query looked; rows sum to 1
+    textual: Observations  # T-PORs, B x S
+    sentence_key: Int[Tensor, "B S"]
+    report_key: Int[Tensor, "B"]
+    correlation: Correlation | None
+
+
+def move(record: R, device: torch.device | str, *, non_blocking: bool = False) -> R:
+    """The same record with every tensor on ``device``."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(device, non_blocking=non_blocking)
+        return move(value, device, non_blocking=non_blocking) if is_dataclass(value) else value
+
+    return type(record)(**{f.name: moved(getattr(record, f.name)) for f in fields(record)})  # type: ignore[arg-type]
