@@ -1,0 +1,86 @@
+"""What holds for every test: shapes are checked, no network, few threads, seeds that do not move."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before torch, transformers or gradio are imported by anything.
+os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+os.environ.setdefault("HYPOTHESIS_PROFILE", "ci")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["MPLBACKEND"] = "agg"
+os.environ["NO_COLOR"] = "1"
+
+from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
+
+# Where tensors and arrays carry their shapes; everywhere else the types are mypy's business.
+SHAPED = ("tensors", "models", "losses", "metrics", "data.transforms", "data.batches")
+install_import_hook([f"place_cxr.{name}" for name in SHAPED], "beartype.beartype")
+
+settings.register_profile(
+    "ci", max_examples=100, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("nightly", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ["HYPOTHESIS_PROFILE"])
+
+# The fault catalogue: a family's letter and how many rows it has.
+FAULTS = {"C": 15, "R": 11, "D": 7, "I": 10, "X": 9, "T": 5, "S": 8, "E": 8, "W": 12, "P": 7}
+ROWS = [f"{letter}{number}" for letter, count in FAULTS.items() for number in range(1, count + 1)]
+LOOPBACK = ("127.", "::1", "localhost")
+_proved: set[str] = set()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests get 120 s; a fault id that is not in the catalogue is a spelling mistake."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(120))
+        for mark in item.iter_markers("fault"):
+            unknown = set(mark.args) - set(ROWS)
+            if unknown or not mark.args:
+                raise pytest.UsageError(f"{item.nodeid}: no such row in the fault catalogue: {sorted(unknown)}")
+            _proved.update(mark.args)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """After a run of everything: which rows of the fault catalogue have a test."""
+    if _proved and not config.option.keyword and not config.option.file_or_dir:
+        missing = [row for row in ROWS if row not in _proved]
+        terminalreporter.section("fault catalogue")
+        terminalreporter.line(f"{len(_proved)} of {len(ROWS)} rows have a test; without: {' '.join(missing) or 'none'}")
+
+
+def _guard(original: Any) -> Any:
+    def connect(self: socket.socket, address: Any) -> Any:
+        host = address[0] if isinstance(address, tuple) else ""
+        if self.family != socket.AF_UNIX and not str(host).startswith(LOOPBACK):
+            raise RuntimeError(f"a test tried to reach the network: {host}")
+        return original(self, address)
+
+    return connect
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """Nothing outside this machine is reached, by anybody, in any test (fault R11)."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, _guard(getattr(socket.socket, name)))
+        yield
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder with real sample radiographs, where the machine has one."""
+    folder = os.environ.get("PLACE_TEST_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("PLACE_TEST_DATA names no folder with sample radiographs (docs/data.md)")
+    return Path(folder).resolve()
