@@ -25,6 +25,7 @@ class Tokens:
     sentence: Int[Tensor, "B L"]  # 0..S-1, -1: special token, padding, or a sentence that carries no observation
     sentence_key: Int[Tensor, "B S"]  # hash of the normalised sentence; equal text, equal key; 0 = no such sentence
     report_key: Int[Tensor, "B"]  # hash of the set of sentence keys
+    flat: Int[Tensor, "T"] | None = None  # where the real tokens lie in [B * L]; spares the device a host read
 
     @property
     def sentence_mask(self) -> Bool[Tensor, "B S"]:

@@ -1,0 +1,37 @@
+"""Losses: functions of PlaceOutputs, and their weighted sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from place_cxr.losses.correlation import correlation_exploration
+from place_cxr.losses.instance import instance_alignment
+from place_cxr.losses.pathology import pathology_pair, pathology_sentence
+from place_cxr.registry import pick
+from place_cxr.settings import Settings
+from place_cxr.tensors import PlaceOutputs
+
+LOSSES: dict[str, Callable[..., Float[Tensor, ""]]] = {
+    "instance": instance_alignment,
+    "pathology_pair": pathology_pair,
+    "pathology_sentence": pathology_sentence,
+    "correlation": correlation_exploration,
+}
+
+
+class Term(Settings):
+    """One part of the total loss; a weight of 0 leaves it out."""
+
+    weight: float = 1.0
+    options: dict[str, Any] = {}
+
+
+def total_loss(out: PlaceOutputs, terms: Mapping[str, Term]) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    """The weighted sum, and the unweighted parts for the log."""
+    parts = {name: pick(LOSSES, name, "loss")(out, **term.options) for name, term in terms.items() if term.weight}
+    total = sum((terms[name].weight * part for name, part in parts.items()), start=out.scale.new_zeros(()))
+    return total, parts

@@ -1,0 +1,113 @@
+"""Pathological-level cross-modal alignment (PCMA): what the report states must be found among what the image shows."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from place_cxr.losses.contrast import same, symmetric_contrast
+from place_cxr.parallel import gather, gather_with_gradient
+from place_cxr.tensors import PlaceOutputs
+
+Selection = Literal["soft", "max", "transport"]
+_TRANSPORT_STEPS = 3  # Sinkhorn steps [MGCA uses 3 for its prototypes]
+
+
+def pathology_pair(
+    out: PlaceOutputs,
+    *,
+    selection: Selection = "soft",
+    selection_temperature: float = 0.1,
+    temperature: float = 0.07,
+    chunk: int = 0,
+) -> Float[Tensor, ""]:
+    """PCMA, pair level: image i and report j agree if every observation of j is found among the V-PORs of i.
+
+    ``chunk`` > 0 bounds memory: that many reports at a time, recomputed in the backward pass; the value is the same.
+    Reports with the same set of statements are positives. Our reading of the paper: docs/paper_map.md.
+    """
+    text, mask = gather_with_gradient(out.textual.vectors), gather(out.textual.mask)
+    visual = out.visual.vectors
+    step = chunk or len(text)
+    parts = []
+    for start in range(0, len(text), step):  # over chunks of reports, not over the batch
+        piece = (visual, text[start : start + step], mask[start : start + step], selection_temperature, selection)
+        parts.append(
+            checkpoint(observation_similarity, *piece, use_reentrant=False) if chunk else observation_similarity(*piece)
+        )
+    own_rows = torch.cat(parts, dim=1)
+    logits = gather_with_gradient(own_rows) / temperature
+    return symmetric_contrast(logits, same(gather(out.report_key)), mask.any(-1))
+
+
+def pathology_sentence(
+    out: PlaceOutputs, *, selection: Selection = "soft", selection_temperature: float = 0.1, temperature: float = 0.1
+) -> Float[Tensor, ""]:
+    """PCMA, sentence level: the V-POR selected for a sentence is closer to it than to the batch's other sentences.
+
+    Equal normalised sentences are positives, never negatives.
+    """
+    visual, text = out.visual.vectors, out.textual.vectors
+    weight = selection_weight(text @ visual.transpose(1, 2), selection_temperature, selection)  # [B, S, K]
+    seen = torch.nn.functional.normalize(weight @ visual, dim=-1).flatten(0, 1)
+    seen, stated = gather_with_gradient(seen), gather_with_gradient(text.flatten(0, 1))
+    key, valid = gather(out.sentence_key.flatten()), gather(out.textual.mask.flatten())
+    return symmetric_contrast(seen @ stated.T / temperature, same(key), valid)
+
+
+def observation_similarity(
+    visual: Float[Tensor, "B K D"],
+    text: Float[Tensor, "R S D"],
+    text_mask: Bool[Tensor, "R S"],
+    selection_temperature: float = 0.1,
+    selection: Selection = "soft",
+) -> Float[Tensor, "B R"]:
+    """Mean over a report's sentences of the cosine between the sentence and what it selects among the V-PORs.
+
+    Vectors are of unit length. 0 for a report without sentence.
+    """
+    selected = selected_similarity(visual, text, selection_temperature, selection)
+    weight = text_mask / text_mask.sum(-1, keepdim=True).clamp(min=1)
+    return (selected * weight).sum(-1)
+
+
+def selected_similarity(
+    visual: Float[Tensor, "B K D"],
+    text: Float[Tensor, "R S D"],
+    selection_temperature: float = 0.1,
+    selection: Selection = "soft",
+) -> Float[Tensor, "B R S"]:
+    """cos(t, sum_k a_k v_k) for every image and sentence, without forming the sum.
+
+    With z_k = t . v_k, a = selection weights and G the image's K x K Gram matrix it equals (a . z) / sqrt(a' G a).
+    """
+    images, reports, sentences = len(visual), *text.shape[:2]
+    z = (text.flatten(0, 1) @ visual.flatten(0, 1).T).unflatten(1, (images, -1)).transpose(0, 1)  # [B, R S, K]
+    if selection == "max":
+        return z.amax(-1).unflatten(1, (reports, sentences))
+    a = selection_weight(z.unflatten(1, (reports, sentences)), selection_temperature, selection).flatten(1, 2)
+    gram = visual @ visual.transpose(1, 2)
+    norm = (a * (a @ gram)).sum(-1).clamp(min=1e-8).sqrt()
+    return ((a * z).sum(-1) / norm).unflatten(1, (reports, sentences))
+
+
+def selection_weight(
+    z: Float[Tensor, "*pairs S K"], temperature: float, selection: Selection
+) -> Float[Tensor, "*pairs S K"]:
+    """How much of each V-POR a sentence takes; sums to 1 over K.
+
+    ``soft``: softmax. ``max``: the best one (gradient to it alone). ``transport``: Sinkhorn, so that the sentences of a
+    report share the queries out among themselves.
+    """
+    if selection == "max":
+        return torch.nn.functional.one_hot(z.argmax(-1), z.shape[-1]).to(z.dtype)
+    weight = z / temperature
+    if selection == "transport":
+        for _ in range(_TRANSPORT_STEPS):
+            weight = weight - weight.logsumexp(-2, keepdim=True)
+            weight = weight - weight.logsumexp(-1, keepdim=True)
+    return weight.softmax(-1)

@@ -1,0 +1,67 @@
+"""Correlation exploration (CCE): which patches of an image belong together, given the report."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from place_cxr.models.attention import Attention, grid_positions
+from place_cxr.models.image import FeatureSpec
+from place_cxr.settings import Settings
+
+
+class CorrelationSettings(Settings):
+    """The proxy task's head and target. The paper's values are not public; see docs/decisions."""
+
+    width: int = 256  # of the report-conditioning block [ours: 0.8 % of the encoders at ViT-B]
+    heads: int = 4  # [ours]
+    out: int = 64  # E, low on purpose: a wide head could copy [ours]
+    target: Literal["teacher", "pixels", "shallow"] = "teacher"  # [ours, chosen by ablation: docs/results.md]
+    momentum: float = 0.99  # of the teacher, an exponential moving average of the image encoder [ours]
+
+
+class PatchCorrelation(nn.Module):
+    """Patch tokens read the report's tokens; a small head maps them to vectors whose Gram matrix is the prediction."""
+
+    def __init__(self, settings: CorrelationSettings, spec: FeatureSpec, text_width: int) -> None:
+        super().__init__()
+        width = settings.width
+        self.patches = nn.Sequential(nn.LayerNorm(spec.local), nn.Linear(spec.local, width))
+        self.register_buffer("positions", grid_positions(*spec.grid, width), persistent=False)
+        self.report = nn.Sequential(nn.LayerNorm(text_width), nn.Linear(text_width, width))
+        self.norm = nn.LayerNorm(width)
+        self.read = Attention(width, settings.heads)
+        self.head = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, settings.out)
+        )
+
+    def forward(
+        self, local: Float[Tensor, "B P C"], states: Float[Tensor, "B L C2"], mask: Bool[Tensor, "B L"]
+    ) -> Float[Tensor, "B P E"]:
+        """Unit-length, centred patch vectors conditioned on the report."""
+        x = self.patches(local) + self.positions
+        x = x + self.read(self.norm(x), self.report(states), mask)
+        return correlation_vectors(self.head(x))
+
+
+def correlation_vectors(tokens: Float[Tensor, "B P C"]) -> Float[Tensor, "B P C"]:
+    """Centre over the patches of each image and scale to unit length: inner products are then correlations."""
+    tokens = tokens.float()
+    return F.normalize(tokens - tokens.mean(1, keepdim=True), dim=-1, eps=1e-6)
+
+
+def pixel_patches(clean: Float[Tensor, "B 1 H W"], grid: tuple[int, int]) -> Float[Tensor, "B P F"]:
+    """The raw pixels of each patch of the grid."""
+    rows, columns = grid
+    height, width = clean.shape[-2] // rows, clean.shape[-1] // columns
+    cut = clean[:, 0, : rows * height, : columns * width]
+    return cut.unflatten(1, (rows, height)).unflatten(3, (columns, width)).transpose(2, 3).flatten(1, 2).flatten(2)
+
+
+def pooled_map(features: Float[Tensor, "B C H W"], grid: tuple[int, int]) -> Float[Tensor, "B P C"]:
+    """A finer map averaged onto the grid."""
+    return F.adaptive_avg_pool2d(features, grid).flatten(2).transpose(1, 2)

@@ -1,0 +1,129 @@
+"""Image encoders: any timm backbone that yields a pooled vector and a patch grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from place_cxr.errors import PlaceError
+from place_cxr.registry import did_you_mean
+from place_cxr.settings import Settings
+from place_cxr.tensors import Features
+
+
+class ImageSettings(Settings):
+    """Which backbone, and which of its maps are the patches."""
+
+    name: str = "vit_base_patch16_224"  # any timm name [MGCA: DeiT-base = ViT-B/16, or resnet50]
+    size: int = 224  # pixels of the square view [MGCA]
+    local_strides: tuple[int, ...] = (16,)  # ViT patch size; ResNet-50 layer3 [MGCA]; several are joined on the first
+    options: dict[str, Any] = {}  # passed to timm.create_model
+    weights: str = ""  # path of a safetensors file with timm's names; empty = random
+    pretrained: bool = False  # fetch timm's weights from the Hub: an explicit request for the network
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """Widths and grid that heads are built for."""
+
+    pooled: int
+    local: int
+    grid: tuple[int, int]
+
+
+class ImageEncoder(nn.Module):
+    """One grey channel in, pooled vector and patch tokens out."""
+
+    def __init__(self, settings: ImageSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.body = _create(settings)
+        info = self.body.feature_info
+        reductions = [stage["reduction"] for stage in info]
+        self.stages = [_stage(settings, reductions, stride) for stride in settings.local_strides]
+        channels = [info[stage]["num_chs"] for stage in self.stages]
+        side = -(-settings.size // settings.local_strides[0])
+        with torch.no_grad():
+            self.eval()
+            pooled = self(torch.zeros(1, 1, settings.size, settings.size)).pooled.shape[-1]
+            self.train()
+        self.spec = FeatureSpec(pooled, sum(channels), (side, side))
+
+    def _maps(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return self.body.forward_intermediates(image, indices=self.stages, norm=True)
+
+    def forward(self, image: Float[Tensor, "B 1 H W"]) -> Features:
+        """Pooled [B, C] and patch tokens [B, P, C2] of the chosen maps, joined on the grid of the first."""
+        final, maps = self._maps(image)
+        grid = maps[0].shape[-2:]
+        maps = [m if m.shape[-2:] == grid else F.interpolate(m, grid, mode="bilinear") for m in maps]
+        local = torch.cat(maps, dim=1).flatten(2).transpose(1, 2)
+        return Features(self.body.forward_head(final, pre_logits=True), local, (grid[0], grid[1]))
+
+    def shallow(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H2 W2"]:
+        """The first map of the backbone."""
+        maps: list[Tensor] = self.body.forward_intermediates(
+            image, indices=[0], stop_early=True, intermediates_only=True
+        )
+        return maps[0]
+
+    def dense(self, image: Float[Tensor, "B 1 H W"]) -> tuple[Float[Tensor, "B N C"], tuple[int, int]]:
+        """What pooling averages: the last map position by position, in the space of ``pooled``, and its grid."""
+        final, _ = self._maps(image)
+        if final.ndim == 3:  # a transformer: drop class and register tokens
+            side = image.shape[-1] // self.settings.local_strides[0]
+            return final[:, -side * side :], (side, side)
+        rows, columns = final.shape[-2:]
+        places = final.flatten(2).transpose(1, 2).flatten(0, 1)[:, :, None, None]
+        return self.body.forward_head(places, pre_logits=True).unflatten(0, (len(final), -1)), (rows, columns)
+
+
+def _create(settings: ImageSettings) -> Any:
+    options: dict[str, Any] = dict(settings.options)
+    if not timm.is_model(settings.name):
+        near = did_you_mean(settings.name, timm.list_models())
+        raise PlaceError(f"unknown image encoder '{settings.name}'{near}", code="PL-C002", fix="use a timm model name")
+    if "vit" in settings.name or "deit" in settings.name:
+        options.setdefault("img_size", settings.size)
+    body = timm.create_model(settings.name, pretrained=settings.pretrained, in_chans=1, num_classes=0, **options)
+    if settings.weights:
+        _load_weights(body, Path(settings.weights))
+    return body
+
+
+def _load_weights(body: nn.Module, path: Path) -> None:
+    """Fill ``body`` from a safetensors file of timm's names: classifier ignored, RGB stem summed to grey."""
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise PlaceError(
+            "no such weights file", code="PL-R101", file=path, fix="set model.image.weights to a .safetensors file"
+        )
+    found = load_file(path)
+    wanted = body.state_dict()
+    for name, value in found.items():
+        if name in wanted and value.ndim == 4 and value.shape[1] == 3 and wanted[name].shape[1] == 1:
+            found[name] = value.sum(1, keepdim=True)
+    missing = [n for n in wanted if n not in found or found[n].shape != wanted[n].shape]
+    if missing:
+        raise PlaceError(
+            f"{len(missing)} of {len(wanted)} tensors are missing or differ in shape, first {', '.join(missing[:5])}",
+            code="PL-R109",
+            file=path,
+            fix="use weights of the same timm architecture",
+        )
+    body.load_state_dict({n: found[n] for n in wanted})
+
+
+def _stage(settings: ImageSettings, reductions: list[int], stride: int) -> int:
+    if stride not in reductions:
+        choices = ", ".join(map(str, sorted(set(reductions))))
+        raise PlaceError(f"{settings.name} has no map of stride {stride}", code="PL-C004", fix=f"use one of {choices}")
+    return len(reductions) - 1 - reductions[::-1].index(stride)

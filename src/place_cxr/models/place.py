@@ -1,0 +1,179 @@
+"""PlaceModel: the parts wired together."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from place_cxr.models.correlation import (
+    CorrelationSettings,
+    PatchCorrelation,
+    correlation_vectors,
+    pixel_patches,
+    pooled_map,
+)
+from place_cxr.models.image import ImageEncoder, ImageSettings
+from place_cxr.models.observations import ObservationSettings, SentencePool, VisualObserver
+from place_cxr.models.text import TextEncoder, TextSettings
+from place_cxr.settings import Settings
+from place_cxr.tensors import Correlation, Features, Observations, PlaceOutputs, Tokens, Views
+
+
+class ModelSettings(Settings):
+    """Everything that decides the shape of the network."""
+
+    image: ImageSettings = ImageSettings()
+    text: TextSettings = TextSettings()
+    shared: int = 128  # D [MGCA]
+    hidden: int = 2048  # of the instance projections [MGCA]
+    temperature: float = 0.07  # start of the learned instance temperature [MGCA]
+    observations: ObservationSettings = ObservationSettings()
+    correlation: CorrelationSettings | None = CorrelationSettings()  # null: no CCE head is built
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDescription:
+    """All that is known of images at inference."""
+
+    pooled: Float[Tensor, "B C"]
+    vector: Float[Tensor, "B D"]  # unit length
+    observations: Observations  # V-PORs, B x K
+    attention: Float[Tensor, "B K P"]
+    grid: tuple[int, int]
+    places: Float[Tensor, "B N D"]  # the last map, place by place, in the space of `vector`; unit length
+    places_grid: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TextDescription:
+    """All that is known of reports at inference."""
+
+    vector: Float[Tensor, "B D"]  # unit length
+    observations: Observations  # T-PORs, B x S
+
+
+class PlaceModel(nn.Module):
+    """Image and text encoders, the instance projections, VPOE, sentence pooling, and the correlation head."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.image_encoder = ImageEncoder(settings.image)
+        self.text_encoder = TextEncoder(settings.text)
+        spec, text_width, shared = self.image_encoder.spec, self.text_encoder.width, settings.shared
+        self.image_projection = _projection(spec.pooled, settings.hidden, shared)
+        self.text_projection = _projection(text_width, settings.hidden, shared)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / settings.temperature)))
+        self.observer = VisualObserver(settings.observations, spec, shared)
+        self.sentences = SentencePool(text_width, shared)
+        self.correlation: PatchCorrelation | None = None
+        self.teacher: ImageEncoder | None = None
+        if settings.correlation is not None:
+            self.correlation = PatchCorrelation(settings.correlation, spec, text_width)
+            if settings.correlation.target == "teacher":
+                self.teacher = copy.deepcopy(self.image_encoder).requires_grad_(False).eval()
+
+    def forward(self, views: Views, tokens: Tokens, monitor: bool = False) -> PlaceOutputs:
+        """Images and reports in, all that losses may look at out; ``monitor`` adds the permuted-report prediction."""
+        image = self.image_encoder(views.image)
+        text = self.text_encoder(tokens)
+        visual, attention = self.observer(image)
+        return PlaceOutputs(
+            image=_unit(self.image_projection(image.pooled)),
+            text=_unit(self.text_projection(text.pooled)),
+            scale=self.scale,
+            visual=visual,
+            attention=attention,
+            textual=self.sentences(text.local, tokens),
+            sentence_key=tokens.sentence_key,
+            report_key=tokens.report_key,
+            correlation=self._correlate(views, image, text, tokens, monitor),
+        )
+
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        """Inverse temperature of the instance loss, at most 100 [CLIP]."""
+        return self.log_scale.clamp(max=math.log(100)).exp()
+
+    def describe_image(self, image: Float[Tensor, "B 1 H W"]) -> ImageDescription:
+        """Everything that zero-shot, retrieval, grounding and probes read."""
+        features = self.image_encoder(image)
+        observations, attention = self.observer(features)
+        places, places_grid = self.image_encoder.dense(image)
+        return ImageDescription(
+            pooled=features.pooled,
+            vector=_unit(self.image_projection(features.pooled)),
+            observations=observations,
+            attention=attention,
+            grid=features.grid,
+            places=_unit(self.image_projection(places)),
+            places_grid=places_grid,
+        )
+
+    def describe_text(self, tokens: Tokens) -> TextDescription:
+        """Instance vector and T-PORs of reports or prompts."""
+        text = self.text_encoder(tokens)
+        return TextDescription(_unit(self.text_projection(text.pooled)), self.sentences(text.local, tokens))
+
+    def encode_image(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B D"]:
+        """Unit-length instance vectors."""
+        return _unit(self.image_projection(self.image_encoder(image).pooled))
+
+    def encode_text(self, tokens: Tokens) -> Float[Tensor, "B D"]:
+        """Unit-length instance vectors."""
+        return _unit(self.text_projection(self.text_encoder(tokens).pooled))
+
+    @torch.no_grad()
+    def update_teacher(self) -> None:
+        """Move the teacher towards the student by 1 - momentum; buffers are copied."""
+        if self.teacher is None or self.settings.correlation is None:
+            return
+        teacher, student = list(self.teacher.parameters()), list(self.image_encoder.parameters())
+        torch._foreach_lerp_(teacher, student, 1 - self.settings.correlation.momentum)
+        for target, source in zip(self.teacher.buffers(), self.image_encoder.buffers(), strict=True):
+            target.copy_(source)
+
+    def train(self, mode: bool = True) -> PlaceModel:
+        """As usual, but the teacher never leaves evaluation mode."""
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+        return self
+
+    def _correlate(
+        self, views: Views, image: Features, text: Features, tokens: Tokens, monitor: bool
+    ) -> Correlation | None:
+        if self.correlation is None:
+            return None
+        permuted = None
+        if monitor:
+            with torch.no_grad():
+                permuted = self.correlation(image.local, text.local.roll(1, 0), tokens.mask.roll(1, 0))
+        return Correlation(
+            predicted=self.correlation(image.local, text.local, tokens.mask),
+            target=self._target(views.clean, image.grid),
+            permuted=permuted,
+        )
+
+    @torch.no_grad()
+    def _target(self, clean: Tensor, grid: tuple[int, int]) -> Float[Tensor, "B P F"]:
+        if self.teacher is not None:
+            return correlation_vectors(self.teacher(clean).local)
+        if self.settings.correlation is not None and self.settings.correlation.target == "pixels":
+            return correlation_vectors(pixel_patches(clean, grid))
+        return correlation_vectors(pooled_map(self.image_encoder.shallow(clean), grid))
+
+
+def _projection(width: int, hidden: int, shared: int) -> nn.Module:
+    """MLP without batch statistics, so that micro-batches and ranks do not change it."""
+    return nn.Sequential(nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, shared))
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return F.normalize(vectors.float(), dim=-1)

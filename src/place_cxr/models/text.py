@@ -1,0 +1,121 @@
+"""Text encoders: any Hugging Face BERT, run on the real tokens only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from place_cxr.errors import PlaceError
+from place_cxr.settings import Settings
+from place_cxr.tensors import Features, Tokens
+
+
+class TextSettings(Settings):
+    """A BERT from a folder, or a small one of the given shape with random weights."""
+
+    weights: str = ""  # folder of a Hugging Face BERT (Bio_ClinicalBERT in the paper setting [MGCA]); empty = random
+    width: int = 768
+    layers: int = 12  # first layers kept when `weights` has more; MGCA keeps 6 of 12
+    heads: int = 12
+    max_tokens: int = 112  # [MGCA]
+    dropout: float = 0.1  # BERT's own
+    vocab_size: int = 0  # filled in from the tokenizer
+
+
+class TextEncoder(nn.Module):
+    """A report in, a pooled vector (the first token's state [MGCA]) and all token states out."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.body = _create(settings)
+        self.width: int = self.body.config.hidden_size
+
+    def forward(self, tokens: Tokens) -> Features:
+        """Pooled [B, C] and token states [B, L, C], zero where padded.
+
+        Linear layers run on the real tokens alone and attention on the padded view, so the result equals the padded
+        run on every real token and costs as much as the tokens that are there.
+        """
+        batch, length = tokens.ids.shape
+        flat = tokens.mask.flatten().nonzero().squeeze(1) if tokens.flat is None else tokens.flat
+        position = torch.arange(length, device=flat.device).expand(batch, -1).flatten()[flat]
+        ids = tokens.ids.flatten()[flat]
+        hidden = self.body.embeddings(input_ids=ids[None], position_ids=position[None])[0]
+        visible = tokens.mask[:, None, None, :]
+        for layer in self.body.encoder.layer:
+            hidden = _layer(layer, hidden, flat, visible, (batch, length), self.training)
+        states = _pad(hidden, flat, batch * length).unflatten(0, (batch, length))
+        return Features(states[:, 0], states, (1, length))
+
+
+def _layer(
+    layer: Any,
+    hidden: Float[Tensor, "T C"],
+    flat: Int[Tensor, "T"],
+    visible: Tensor,
+    shape: tuple[int, int],
+    training: bool,
+) -> Float[Tensor, "T C"]:
+    attention = layer.attention.self
+    heads = attention.num_attention_heads
+
+    def view(projection: nn.Module) -> Tensor:
+        padded = _pad(projection(hidden), flat, shape[0] * shape[1])
+        return padded.unflatten(0, shape).unflatten(-1, (heads, -1)).transpose(1, 2)
+
+    read = F.scaled_dot_product_attention(
+        view(attention.query),
+        view(attention.key),
+        view(attention.value),
+        visible,
+        dropout_p=attention.dropout.p if training else 0.0,
+    )
+    hidden = layer.attention.output(read.transpose(1, 2).flatten(2).flatten(0, 1)[flat], hidden)
+    return layer.output(layer.intermediate(hidden), hidden)
+
+
+def _pad(hidden: Float[Tensor, "T C"], flat: Int[Tensor, "T"], total: int) -> Float[Tensor, "BL C"]:
+    return hidden.new_zeros(total, hidden.shape[-1]).index_copy(0, flat, hidden)
+
+
+def _create(settings: TextSettings) -> BertModel:
+    if not settings.weights:
+        config = BertConfig(
+            vocab_size=settings.vocab_size,
+            hidden_size=settings.width,
+            num_hidden_layers=settings.layers,
+            num_attention_heads=settings.heads,
+            intermediate_size=4 * settings.width,
+            max_position_embeddings=max(settings.max_tokens, 16),
+            hidden_dropout_prob=settings.dropout,
+            attention_probs_dropout_prob=settings.dropout,
+            type_vocab_size=1,
+        )
+        return BertModel(config, add_pooling_layer=False)
+    if not Path(settings.weights).is_dir():
+        raise PlaceError(
+            "no such folder with a Hugging Face BERT",
+            code="PL-R101",
+            file=settings.weights,
+            fix="download the model there and set model.text.weights",
+        )
+    body = BertModel.from_pretrained(
+        settings.weights, add_pooling_layer=False, local_files_only=True, use_safetensors=True
+    )
+    body.encoder.layer = body.encoder.layer[: settings.layers]
+    body.config.num_hidden_layers = len(body.encoder.layer)
+    if body.config.vocab_size < settings.vocab_size:
+        raise PlaceError(
+            f"the tokenizer has {settings.vocab_size} tokens, the text encoder {body.config.vocab_size}",
+            code="PL-R109",
+            file=settings.weights,
+            fix="use the tokenizer that belongs to these weights",
+        )
+    return body
