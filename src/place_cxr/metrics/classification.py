@@ -1,0 +1,160 @@
+"""How well scores rank present above absent. Labels are 1, 0 or NaN (not known: that row is left out of that class)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from place_cxr.errors import PlaceError
+from place_cxr.metrics.intervals import RESAMPLES, Floats, Interval, Statistic, bootstrap_columns, undefined
+from place_cxr.records import ABSENT, PRESENT, UNCERTAIN
+
+UncertainPolicy = Literal["ignore", "absent", "present"]
+_POLICIES = {"ignore": np.nan, "absent": ABSENT, "present": PRESENT}
+
+
+def binary_labels(labels: ArrayLike, uncertain: UncertainPolicy) -> Floats:
+    """Labels [N] or [N, M] in {1, 0, -1, NaN} as 1, 0 or NaN; what becomes of uncertain (-1) has to be said.
+
+    Raises:
+        PlaceError: PL-D221 on any other value, with its row.
+    """
+    table = np.array(labels, dtype=np.float64)
+    strange = ~(np.isnan(table) | np.isin(table, (PRESENT, ABSENT, UNCERTAIN)))
+    if strange.any():
+        row = int(np.argwhere(strange)[0][0])
+        raise PlaceError(f"row {row}: a label must be 1, 0, -1 or empty", code="PL-D221", fix="correct the label")
+    table[table == UNCERTAIN] = _POLICIES[uncertain]
+    return table
+
+
+def auroc_statistic(labels: ArrayLike, scores: ArrayLike) -> Statistic:
+    """AUROC of one class as a function of row counts: the chance that a present row scores above an absent one.
+
+    Equal scores count one half. Sorted once; a resample then costs O(N). Labels [N] in {1, 0, NaN}, scores [N].
+    """
+    rows, positive, ends = _sorted(labels, scores)
+
+    def statistic(counts: Floats) -> Floats:
+        weight = counts[:, rows]
+        up, down = _per_score(weight * positive, ends), _per_score(weight * ~positive, ends)
+        below = np.cumsum(down, axis=1) - down
+        pairs = up.sum(1) * down.sum(1)
+        return _ratio((up * (below + 0.5 * down)).sum(1), pairs)
+
+    return statistic
+
+
+def average_precision_statistic(labels: ArrayLike, scores: ArrayLike) -> Statistic:
+    """Average precision of one class as a function of row counts: precision at each distinct score, weighted by recall
+    gained there (no interpolation). NaN without present or without absent rows."""
+    rows, positive, ends = _sorted(labels, scores)
+
+    def statistic(counts: Floats) -> Floats:
+        weight = counts[:, rows]
+        up, down = _per_score(weight * positive, ends), _per_score(weight * ~positive, ends)
+        found, wrong = np.cumsum(up[:, ::-1], axis=1), np.cumsum(down[:, ::-1], axis=1)
+        gained = np.where(found > 0, up[:, ::-1] * found / np.maximum(found + wrong, 1e-300), 0.0)
+        return _ratio(gained.sum(1), np.where(wrong[:, -1:].sum(1) > 0, up.sum(1), 0.0))
+
+    return statistic
+
+
+def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
+    """AUROC with ties counted one half; None where present or absent rows are missing (see :func:`why_undefined`)."""
+    return _once(auroc_statistic, labels, scores)
+
+
+def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
+    """Average precision; None where present or absent rows are missing."""
+    return _once(average_precision_statistic, labels, scores)
+
+
+def why_undefined(labels: ArrayLike) -> str:
+    """Why no ranking metric exists for these labels; empty where one does."""
+    known = np.asarray(labels, dtype=np.float64)
+    missing = [name for name, value in (("present", PRESENT), ("absent", ABSENT)) if not (known == value).any()]
+    return "no " + " and no ".join(missing) + " rows" if missing else ""
+
+
+def classification(
+    labels: ArrayLike,
+    scores: ArrayLike | Sequence[ArrayLike],
+    names: Sequence[str],
+    patients: Sequence[str],
+    *,
+    statistic: Callable[[ArrayLike, ArrayLike], Statistic] = auroc_statistic,
+    n: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """A value with an interval for each class, and ``macro`` over the classes that have one.
+
+    Labels [N, M] in {1, 0, NaN}; scores [N, M], or several such tables (one per training seed) whose values are
+    averaged within each resample. ``macro`` says in its reason which classes are left out; in a resample in which a rare class
+    has no present row, the mean is over the others.
+
+    Raises:
+        PlaceError: PL-G002 if a score is NaN or infinite, naming rows; PL-D222 if shapes disagree.
+    """
+    table = np.asarray(labels, dtype=np.float64)
+    stack = np.asarray(scores, dtype=np.float64)
+    stack = stack[None] if stack.ndim == 2 else stack
+    if stack.shape[1:] != table.shape or table.shape != (len(patients), len(names)):
+        raise PlaceError(
+            f"labels {table.shape}, scores {stack.shape[1:]}, {len(patients)} patients and {len(names)} names disagree",
+            code="PL-D222",
+        )
+    reasons = [why_undefined(column) for column in table.T]
+    kept = [m for m, reason in enumerate(reasons) if not reason]
+    known = np.isfinite(table).sum(0)
+    found = {name: undefined(reasons[m], int(known[m])) for m, name in enumerate(names)}
+    if not kept:
+        return found | {"macro": undefined("no class has present and absent rows", len(table))}
+    parts = [[statistic(table[:, m], run[:, m]) for run in stack] for m in kept]
+
+    def columns(counts: Floats) -> Floats:
+        values = np.stack([np.mean([run(counts) for run in runs], axis=0) for runs in parts], axis=1)
+        defined = np.isfinite(values)
+        macro = np.where(defined, values, 0.0).sum(1) / np.maximum(defined.sum(1), 1)
+        return np.column_stack([values, np.where(defined.any(1), macro, np.nan)])
+
+    rows = [*(int(known[m]) for m in kept), len(table)]
+    *each, macro = bootstrap_columns(columns, patients, n=n, seed=seed, rows=rows)
+    found |= {names[m]: value for m, value in zip(kept, each, strict=True)}
+    absent = [name for m, name in enumerate(names) if m not in kept]
+    note = f"mean of {len(kept)} of {len(names)} classes" + (f", without {', '.join(absent)}" if absent else "")
+    return found | {"macro": Interval(macro.value, macro.low, macro.high, macro.n, note)}
+
+
+def _sorted(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.intp]]:
+    """Rows with a known label by rising score, whether each is present, and where each distinct score starts."""
+    known, values = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    if known.shape != values.shape:
+        raise PlaceError(f"labels {known.shape} and scores {values.shape} disagree", code="PL-D222")
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        some = ", ".join(str(row) for row in bad[:5])
+        raise PlaceError(f"{len(bad)} scores are NaN or infinite, first rows {some}", code="PL-G002")
+    rows = np.flatnonzero(~np.isnan(known))
+    rows = rows[np.argsort(values[rows], kind="stable")]
+    ordered = values[rows]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(rows) else rows
+    return rows, known[rows] == PRESENT, starts
+
+
+def _per_score(weight: Floats, starts: NDArray[np.intp]) -> Floats:
+    """Sums [R, U] of ``weight`` [R, N] over rows of equal score."""
+    return weight if len(starts) == weight.shape[1] else np.add.reduceat(weight, starts, axis=1)
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+
+
+def _once(statistic: Callable[[ArrayLike, ArrayLike], Statistic], labels: ArrayLike, scores: ArrayLike) -> float | None:
+    known = np.asarray(labels)
+    value = float(statistic(known, scores)(np.ones((1, len(known))))[0])
+    return value if np.isfinite(value) else None

@@ -1,0 +1,119 @@
+"""Finding the right partner among many: hit rates and ranks from a similarity matrix and a boolean relevance matrix.
+
+A query may have several relevant candidates (equal reports). **Ties:** every figure is its expectation over a random
+order of equal similarities, so it does not depend on the order of rows or columns.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from place_cxr.errors import PlaceError
+from place_cxr.metrics.intervals import Floats, Statistic
+
+_CELLS = 4_000_000  # similarities compared at once
+
+
+@dataclass(frozen=True, slots=True)
+class FirstHit:
+    """Where the best relevant candidate of each query stands; NaN for a query without any relevant candidate."""
+
+    ahead: Floats  # [Q] irrelevant candidates with a higher similarity
+    tied: Floats  # [Q] irrelevant candidates with the same similarity
+    relevant: Floats  # [Q] relevant candidates with that similarity
+    candidates: int
+
+    @property
+    def rank(self) -> Floats:
+        """Expected rank [Q] of the first relevant candidate, 1 is best."""
+        return self.ahead + (self.tied + self.relevant + 1) / (self.relevant + 1)
+
+    def recall(self, k: int) -> Floats:
+        """Chance [Q] that the first ``k`` hold a relevant candidate; ``k`` is cut to the number of candidates."""
+        k = _clip(k, self.candidates)
+        miss = np.ones_like(self.ahead)
+        for place in range(k):  # the place-th draw from the tied group misses too
+            inside = place < k - self.ahead
+            left = np.maximum(self.tied - place, 0.0) / np.maximum(self.tied + self.relevant - place, 1.0)
+            miss = np.where(inside, miss * left, miss)
+        return np.where(np.isnan(self.ahead), np.nan, 1.0 - miss)
+
+
+def first_hit(similarity: ArrayLike, relevant: ArrayLike) -> FirstHit:
+    """Rows are queries: similarity [Q, C] and relevance bool [Q, C]. Transpose both for the other direction.
+
+    Raises:
+        PlaceError: PL-D222 if shapes disagree, PL-G002 if a similarity is NaN or infinite.
+    """
+    values, wanted = _checked(similarity, relevant)
+    parts = []
+    for rows in _chunks(values.shape):
+        part, want = values[rows], wanted[rows]
+        best = np.max(part, axis=1, initial=-np.inf, where=want)[:, None]
+        equal = part == best
+        parts.append(np.stack([((part > best) & ~want).sum(1), (equal & ~want).sum(1), (equal & want).sum(1)]))
+    ahead, tied, same = np.concatenate(parts, axis=1).astype(np.float64)
+    none = ~wanted.any(axis=1)
+    ahead[none] = np.nan
+    return FirstHit(ahead, tied, same, values.shape[1])
+
+
+def precision(similarity: ArrayLike, relevant: ArrayLike, k: int) -> Floats:
+    """Expected share [Q] of relevant candidates among the first ``k``; NaN for a query without any."""
+    values, wanted = _checked(similarity, relevant)
+    k = _clip(k, values.shape[1])
+    parts = []
+    for rows in _chunks(values.shape):
+        part, want = values[rows], wanted[rows]
+        last = np.partition(part, -k, axis=1)[:, -k][:, None]
+        above, equal = part > last, part == last
+        share = (equal & want).sum(1) / equal.sum(1)
+        parts.append(((above & want).sum(1) + (k - above.sum(1)) * share) / k)
+    return np.where(wanted.any(axis=1), np.concatenate(parts), np.nan)
+
+
+def median_statistic(rank: Floats) -> Statistic:
+    """The median of ``rank`` [Q] as a function of query counts; queries without a relevant candidate are left out."""
+    rows = np.flatnonzero(np.isfinite(rank))
+    rows = rows[np.argsort(rank[rows], kind="stable")]
+    ordered = np.asarray(rank[rows], dtype=np.float64)
+
+    def statistic(counts: Floats) -> Floats:
+        passed = np.cumsum(counts[:, rows], axis=1)
+        half = passed[:, -1:].copy() / 2 if len(rows) else np.zeros((len(counts), 1))
+        empty = half[:, 0] == 0
+        lower, upper = (passed < half).sum(1), (passed <= half).sum(1)
+        middle = [ordered[np.minimum(at, len(rows) - 1)] for at in (lower, upper)] if len(rows) else [half[:, 0]] * 2
+        return np.where(empty, np.nan, (middle[0] + middle[1]) / 2)
+
+    return statistic
+
+
+def relevance(query_keys: ArrayLike, candidate_keys: ArrayLike) -> NDArray[np.bool_]:
+    """Which candidate [C] answers which query [Q]: equal keys do, so that a repeated report is right wherever it is."""
+    return np.equal.outer(np.asarray(query_keys), np.asarray(candidate_keys)).astype(bool)
+
+
+def _checked(similarity: ArrayLike, relevant: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+    values, wanted = np.asarray(similarity, dtype=np.float64), np.asarray(relevant, dtype=bool)
+    if values.ndim != 2 or values.shape != wanted.shape or not values.size:
+        raise PlaceError(f"similarity {values.shape} and relevance {wanted.shape} disagree", code="PL-D222")
+    if not np.isfinite(values).all():
+        rows = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        raise PlaceError(f"{len(rows)} queries have NaN or infinite scores, first row {rows[0]}", code="PL-G002")
+    return values, wanted
+
+
+def _clip(k: int, candidates: int) -> int:
+    if k > candidates:
+        warnings.warn(f"k = {k} is more than {candidates} candidates: cut", stacklevel=3)
+    return min(k, candidates)
+
+
+def _chunks(shape: tuple[int, ...]) -> list[slice]:
+    step = max(1, _CELLS // shape[1])
+    return [slice(start, start + step) for start in range(0, shape[0], step)]
