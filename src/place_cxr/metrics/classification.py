@@ -93,8 +93,8 @@ def classification(
     """A value with an interval for each class, and ``macro`` over the classes that have one.
 
     Labels [N, M] in {1, 0, NaN}; scores [N, M], or several such tables (one per training seed) whose values are
-    averaged within each resample. ``macro`` says in its reason which classes are left out; in a resample in which a rare class
-    has no present row, the mean is over the others.
+    averaged within each resample. ``macro`` says in its reason which classes are left out; in a resample in which a
+    rare class has no present row, the mean is over the others.
 
     Raises:
         PlaceError: PL-G002 if a score is NaN or infinite, naming rows; PL-D222 if shapes disagree.

@@ -95,7 +95,8 @@ def median_statistic(rank: Floats) -> Statistic:
 
 def relevance(query_keys: ArrayLike, candidate_keys: ArrayLike) -> NDArray[np.bool_]:
     """Which candidate [C] answers which query [Q]: equal keys do, so that a repeated report is right wherever it is."""
-    return np.equal.outer(np.asarray(query_keys), np.asarray(candidate_keys)).astype(bool)
+    equal: NDArray[np.bool_] = np.equal.outer(np.asarray(query_keys), np.asarray(candidate_keys))
+    return equal
 
 
 def _checked(similarity: ArrayLike, relevant: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
