@@ -1,0 +1,309 @@
+"""The one place that opens an image file.
+
+What a file is, its content decides; the name is only checked. Refusals are ``PlaceError`` with these codes:
+
+======  ============================================================================
+code    meaning
+======  ============================================================================
+D100    missing, unreadable, or not a regular file (never opened)
+D101    not a PNG, JPEG, TIFF, BMP or WEBP
+D102    cut off: the end of the file is missing
+D103    damaged: it does not decode
+D104    over the limits of file size, side or pixels (found before decoding)
+D105    too narrow, or no picture content (``CONSTANT``, for those who quarantine)
+D106    pixel values are not finite numbers
+D107    a colour model without a defined grey picture, or a mask in a JPEG
+D108    an array that does not fit its letterbox
+D109    several frames
+======  ============================================================================
+
+Nothing but pixels leaves this file: no EXIF, text chunk, profile or file content reaches a result, a message or a log.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import stat
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
+
+from place_cxr.errors import PlaceError
+
+log = logging.getLogger(__name__)
+# Pillow writes values of TIFF tags, which may name a patient, to its debug log.
+logging.getLogger("PIL").setLevel(logging.WARNING)
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+CONSTANT = "PL-D105"
+_SUFFIXES = {
+    "PNG": {".png"},
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
+    "TIFF": {".tif", ".tiff"},
+    "BMP": {".bmp"},
+    "WEBP": {".webp"},
+}
+_MAGIC = {
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"BM": "BMP",
+    b"RIFF": "WEBP",
+}
+_TURN = {  # EXIF orientation -> what shows the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_WHITE_IS_ZERO = 0
+_SHOWN = 5  # warnings of one kind that a process writes before it falls silent
+_warned: Counter[str] = Counter()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may cost. ``pixels`` and ``side`` are of the header, ``file_bytes`` of the file on disk.
+
+    A side under ``narrow`` is accepted with a warning (strips occur in real collections), one under ``min_side`` is
+    refused: nothing can be seen in it.
+    """
+
+    pixels: int = 64_000_000
+    side: int = 16_384
+    file_bytes: int = 128 * 2**20
+    min_side: int = 8
+    narrow: int = 64
+
+
+LIMITS = Limits()
+
+
+def read_image(path: str | Path, *, limits: Limits = LIMITS) -> NDArray[np.float32]:
+    """Grey picture [height, width], float32 in [0, 1], upright, 0 black.
+
+    8-bit values are divided by 255. Values of more bits are divided by the largest number of as many bits as the
+    picture uses (a 12-bit picture in a 16-bit file by 4095), so nothing is clipped and order is kept. Colour becomes
+    luma (ITU-R BT.601), alpha lies on black. Raises ``PlaceError`` PL-D100 to PL-D109, see the module; nothing else.
+    """
+    return _read(Path(path), limits)[0]
+
+
+def read_mask(path: str | Path) -> NDArray[np.bool_]:
+    """Mask [height, width]: True where a pixel is not black. A JPEG is refused, its pixels are not exact."""
+    mask, kind = _read(Path(path), LIMITS)
+    if kind == "JPEG":
+        raise PlaceError("a mask in a JPEG has no exact edge", code="PL-D107", file=path, fix="save masks as PNG")
+    return mask > 0
+
+
+def decode_scaled(path: str | Path, size: int, *, limits: Limits = LIMITS) -> NDArray[np.uint8]:
+    """Grey picture [h, w], uint8, whose long side is at least ``size`` where the file's is: meant to be shrunk to it.
+
+    A plain JPEG is decoded straight to grey at the smallest eighth that is large enough, several times
+    faster than whole; anything else is what ``read_image`` returns, in steps of 1/255.
+    """
+    path = Path(path)
+    data = _bytes(path, limits)
+    scaled = _jpeg_scaled(data, path, size, limits)
+    if scaled is not None:
+        return scaled
+    return np.rint(_decode(data, path, limits)[0] * 255).astype(np.uint8)
+
+
+def is_constant(pixels: NDArray[Any]) -> bool:
+    """Whether the picture (uint8, or float in [0, 1]) shows nothing: all pixels within one grey level of 255."""
+    step = 1 / 255 if np.issubdtype(pixels.dtype, np.floating) else 1
+    return bool(float(pixels.max()) - float(pixels.min()) <= step)
+
+
+def _read(path: Path, limits: Limits) -> tuple[NDArray[np.float32], str]:
+    return _decode(_bytes(path, limits), path, limits)
+
+
+def _bytes(path: Path, limits: Limits) -> bytes:
+    """The file's bytes. A FIFO or device is never opened: that would wait for ever."""
+    try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            raise PlaceError("not a regular file", code="PL-D100", file=path, fix="name an image file")
+        if found.st_size > limits.file_bytes:
+            raise _too_large(f"{found.st_size / 2**20:.0f} MB, limit {limits.file_bytes / 2**20:.0f} MB", path)
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = (error.strerror if isinstance(error, OSError) else None) or "not a possible path"
+        raise PlaceError(
+            f"cannot be read ({reason.lower()})", code="PL-D100", file=path, fix="check the path"
+        ) from None
+    if not data:
+        raise PlaceError("the file is empty (0 bytes)", code="PL-D101", file=path, fix="copy it again")
+    return data
+
+
+def _decode(data: bytes, path: Path, limits: Limits) -> tuple[NDArray[np.float32], str]:
+    """Pixels and format. Pillow parses hostile bytes here, and dozens of exception types leave it: all are mapped."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have set it, and then half a picture is grey
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:  # noqa: TID251
+            kind = "JPEG" if image.format == "MPO" else str(image.format)
+            _check_header(image.width, image.height, path, limits)
+            frames = getattr(image, "n_frames", 1)
+            if frames != 1:
+                raise PlaceError(f"{frames} frames, expected 1", code="PL-D109", file=path, fix="save one frame alone")
+            _check_end(data, kind, path)
+            image.load()
+            pixels = _grey(_upright(image, path), path)
+    except PlaceError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(f"too many pixels, limit {limits.pixels / 1e6:.0f} million", path) from None
+    except UnidentifiedImageError:
+        raise _unidentified(data, path) from None
+    except Exception as error:
+        if "truncated" in str(error).lower():
+            raise _cut_off(path) from None
+        raise PlaceError("damaged, it does not decode", code="PL-D103", file=path, fix="copy it again") from None
+    if path.suffix.lower() not in _SUFFIXES[kind]:
+        _warn("the name does not end as the content says", path)
+    return pixels, kind
+
+
+def _check_header(width: int, height: int, path: Path, limits: Limits) -> None:
+    if width * height > limits.pixels or max(width, height) > limits.side:
+        raise _too_large(
+            f"{width} x {height} pixels, limit {limits.side} a side and {limits.pixels / 1e6:.0f} million", path
+        )
+    if min(width, height) < limits.min_side:
+        problem = f"{width} x {height} pixels, a side needs {limits.min_side}"
+        raise PlaceError(problem, code="PL-D105", file=path, fix="leave this image out")
+    if min(width, height) < limits.narrow:
+        _warn(f"a side is under {limits.narrow} pixels", path)
+
+
+def _check_end(data: bytes, kind: str, path: Path) -> None:
+    """Decoders stop at the last pixel and do not miss what should follow."""
+    whole = True
+    if kind == "JPEG":
+        whole = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+    elif kind == "PNG":
+        whole = b"IEND\xaeB`\x82" in data
+    elif kind == "WEBP":
+        whole = len(data) >= int.from_bytes(data[4:8], "little") + 8
+    elif kind == "BMP":
+        whole = len(data) >= int.from_bytes(data[2:6], "little")
+    if not whole:
+        raise _cut_off(path)
+
+
+def _upright(image: Image.Image, path: Path) -> Image.Image:
+    """Turned as EXIF says. Pillow has turned a TIFF while loading it, and has taken the tag away."""
+    turn = _TURN.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    if turn is None:
+        return image
+    _warn("turned as its EXIF orientation says", path)
+    return image.transpose(turn)
+
+
+def _grey(image: Image.Image, path: Path) -> NDArray[np.float32]:
+    """[height, width] in [0, 1]."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _scale(np.asarray(image), _photometric(image), path)
+    if image.mode in ("P", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode == "CMYK":
+        _warn("CMYK, which no X-ray machine writes", path)
+        image = image.convert("RGB")
+    if image.mode in ("LA", "RGBA"):
+        image = ImageChops.multiply(image.convert("L"), image.getchannel("A"))
+    if image.mode not in ("1", "L", "RGB", "YCbCr"):
+        problem = f"colour model {image.mode} is not supported"
+        raise PlaceError(problem, code="PL-D107", file=path, fix="save it as 8- or 16-bit grey PNG")
+    return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+
+
+def _photometric(image: Image.Image) -> int | None:
+    tags = getattr(image, "tag_v2", None)  # TIFF only; Pillow inverts "white is zero" for 8 bits and less, not above
+    return None if tags is None else tags.get(262)
+
+
+def _scale(values: NDArray[Any], photometric: int | None, path: Path) -> NDArray[np.float32]:
+    """More than 8 bits, or floats, to [0, 1], never clipped and never out of order."""
+    exact = values.astype(np.float64)
+    low, high = float(exact.min()), float(exact.max())
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise PlaceError(
+            "pixels that are not finite numbers", code="PL-D106", file=path, fix="save it as 16-bit grey PNG"
+        )
+    if low < 0:  # signed: no black is declared, so the darkest pixel is
+        exact, high = exact - low, high - low
+    fractions = np.issubdtype(values.dtype, np.floating) and high <= 1
+    top = 1.0 if fractions else float(max(255, 2 ** int(np.ceil(high)).bit_length() - 1))
+    scaled = exact / (high if low < 0 and high > 0 else top)
+    return (1 - scaled if photometric == _WHITE_IS_ZERO else scaled).astype(np.float32)
+
+
+def _jpeg_scaled(data: bytes, path: Path, size: int, limits: Limits) -> NDArray[np.uint8] | None:
+    """The fast lane, or None where the careful reader has to decide: EXIF, several frames, CMYK, damage."""
+    if not data.startswith(b"\xff\xd8\xff") or b"Exif\x00\x00" in data or b"MPF\x00" in data:
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if colours not in ("Gray", "YCbCr"):
+            return None
+        _check_header(width, height, path, limits)
+        _check_end(data, "JPEG", path)
+        tall = height >= width
+        picture = simplejpeg.decode_jpeg(
+            data,
+            "GRAY",
+            min_height=size if tall else 0,
+            min_width=0 if tall else size,
+            min_factor=2 if max(height, width) >= 2 * size else 1,
+        )
+    except ValueError:
+        return None
+    if path.suffix.lower() not in _SUFFIXES["JPEG"]:
+        _warn("the name does not end as the content says", path)
+    return np.asarray(picture[:, :, 0])
+
+
+def _unidentified(data: bytes, path: Path) -> PlaceError:
+    known = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
+    if known:
+        return PlaceError(
+            f"starts like a {known}, but its header is cut off or damaged",
+            code="PL-D102",
+            file=path,
+            fix="copy it again",
+        )
+    if data[128:132] == b"DICM":
+        return PlaceError("a DICOM file", code="PL-D101", file=path, fix="convert it to PNG")
+    start = data[:4].decode("latin-1")
+    problem = f"not a PNG, JPEG, TIFF, BMP or WEBP image (starts with {start!r})"
+    return PlaceError(problem, code="PL-D101", file=path, fix="convert it to PNG")
+
+
+def _too_large(problem: str, path: Path) -> PlaceError:
+    return PlaceError(problem, code="PL-D104", file=path, fix="make the image smaller")
+
+
+def _cut_off(path: Path) -> PlaceError:
+    return PlaceError("cut off, the end of the image is missing", code="PL-D102", file=path, fix="copy it again")
+
+
+def _warn(what: str, path: Path) -> None:
+    _warned[what] += 1
+    if _warned[what] <= _SHOWN:
+        log.warning("%s: %s%s", path, what, " (further ones are not shown)" if _warned[what] == _SHOWN else "")
