@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -32,6 +33,7 @@ class Term(Settings):
 
 def total_loss(out: PlaceOutputs, terms: Mapping[str, Term]) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """The weighted sum, and the unweighted parts for the log."""
-    parts = {name: pick(LOSSES, name, "loss")(out, **term.options) for name, term in terms.items() if term.weight}
+    with torch.autocast(out.image.device.type, enabled=False):  # cosines and softmaxes stay in fp32
+        parts = {name: pick(LOSSES, name, "loss")(out, **term.options) for name, term in terms.items() if term.weight}
     total = sum((terms[name].weight * part for name, part in parts.items()), start=out.scale.new_zeros(()))
     return total, parts

@@ -15,9 +15,9 @@ def contrast(
     With one positive a row it is InfoNCE; equal logits give ln N. A row without positive counts as invalid. 0 when no
     row is valid.
     """
-    weight = positive.float()
+    weight = positive.to(logits.dtype)
     weight = weight / weight.sum(-1, keepdim=True).clamp(min=1)
-    loss = -(weight * logits.float().log_softmax(-1)).sum(-1)
+    loss = -(weight * logits.log_softmax(-1)).sum(-1)
     valid = positive.any(-1) if rows is None else rows & positive.any(-1)
     return (loss * valid).sum() / valid.sum().clamp(min=1)
 

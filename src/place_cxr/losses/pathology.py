@@ -71,7 +71,7 @@ def observation_similarity(
     Vectors are of unit length. 0 for a report without sentence.
     """
     selected = selected_similarity(visual, text, selection_temperature, selection)
-    weight = text_mask / text_mask.sum(-1, keepdim=True).clamp(min=1)
+    weight = text_mask.to(text.dtype) / text_mask.sum(-1, keepdim=True).clamp(min=1)
     return (selected * weight).sum(-1)
 
 

@@ -1,0 +1,36 @@
+"""Random PlaceOutputs for loss tests."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from place_cxr.tensors import Correlation, Observations, PlaceOutputs
+
+
+def unit(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Random unit rows that carry gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(*shape, generator=generator, dtype=dtype), dim=-1).requires_grad_()
+
+
+def outputs(
+    b: int = 5, k: int = 4, s: int = 3, d: int = 8, p: int = 9, seed: int = 0, **changes: object
+) -> PlaceOutputs:
+    """Reports of 1 to ``s`` sentences, all different, in float64."""
+    length = torch.arange(b) % s + 1
+    mask = torch.arange(s)[None] < length[:, None]
+    key = (torch.arange(b * s).view(b, s) + 1) * mask
+    fields: dict[str, object] = {
+        "image": unit(b, d, seed=seed),
+        "text": unit(b, d, seed=seed + 1),
+        "scale": torch.tensor(1 / 0.07, dtype=torch.float64),
+        "visual": Observations(unit(b, k, d, seed=seed + 2), torch.ones(b, k, dtype=torch.bool)),
+        "attention": torch.full((b, k, p), 1 / p, dtype=torch.float64),
+        "textual": Observations(unit(b, s, d, seed=seed + 3), mask),
+        "sentence_key": key,
+        "report_key": torch.arange(b),
+        "correlation": Correlation(unit(b, p, 6, seed=seed + 4), unit(b, p, 7, seed=seed + 5).detach()),
+    }
+    return PlaceOutputs(**{**fields, **changes})  # type: ignore[arg-type]
