@@ -1,0 +1,176 @@
+"""The network: shapes on every kind of backbone, unpadded text, teacher, what must not depend on what."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from place_cxr.errors import PlaceError
+from place_cxr.losses import Term, total_loss
+from place_cxr.models.attention import DecoderBlock, grid_positions
+from place_cxr.models.correlation import CorrelationSettings, pixel_patches
+from place_cxr.models.image import ImageEncoder, ImageSettings
+from place_cxr.models.observations import ObservationSettings
+from place_cxr.models.place import ModelSettings, PlaceModel
+from place_cxr.models.text import TextEncoder, TextSettings
+from place_cxr.tensors import Tokens, Views
+
+CNN = ImageSettings(
+    name="resnet18", size=64, local_strides=(8, 16), options={"channels": (8, 16, 16, 32), "zero_init_last": False}
+)
+VIT = ImageSettings(name="vit_tiny_patch16_224", size=64, options={"depth": 2})
+TEXT = TextSettings(width=32, layers=2, heads=2, vocab_size=50, max_tokens=24)
+
+
+def tokens(batch: int = 3, length: int = 24, sentences: int = 4, seed: int = 0) -> Tokens:
+    generator = torch.Generator().manual_seed(seed)
+    used = torch.randint(9, length, (batch, 1), generator=generator)
+    place = torch.arange(length)[None]
+    mask = place < used
+    sentence = ((place - 1) // 4).clamp(max=sentences - 1).where(mask & (place > 0), -1)
+    stated = torch.stack([(sentence == s).any(1) for s in range(sentences)], 1)
+    key = torch.arange(1, batch * sentences + 1).view(batch, sentences) * stated
+    ids = torch.randint(5, 50, (batch, length), generator=generator) * mask
+    return Tokens(ids, mask, sentence, key, torch.arange(batch))
+
+
+def model(image: ImageSettings = CNN, target: str = "teacher") -> PlaceModel:
+    torch.manual_seed(0)
+    return PlaceModel(
+        ModelSettings(
+            image=image,
+            text=TEXT,
+            shared=16,
+            hidden=32,
+            observations=ObservationSettings(queries=5, width=32, heads=2),
+            correlation=CorrelationSettings(width=32, heads=2, out=8, target=target),  # type: ignore[arg-type]
+        )
+    )
+
+
+def views(batch: int = 3) -> Views:
+    picture = torch.randn(batch, 1, 64, 64, generator=torch.Generator().manual_seed(5))
+    return Views(picture, picture)
+
+
+@pytest.mark.parametrize("image", [CNN, VIT], ids=["cnn", "vit"])
+@pytest.mark.parametrize("target", ["teacher", "pixels", "shallow"])
+def test_shapes_losses_and_gradients(image: ImageSettings, target: str) -> None:
+    net = model(image, target)
+    out = net(views(), tokens(), monitor=True)
+    rows = 8 if image is CNN else 4
+    assert net.image_encoder.spec.grid == (rows, rows)
+    assert out.attention.shape == (3, 5, rows * rows) and out.visual.vectors.shape == (3, 5, 16)
+    torch.testing.assert_close(out.attention.sum(-1), torch.ones(3, 5))
+    for unit in (out.image, out.text, out.visual.vectors, out.textual.vectors):
+        torch.testing.assert_close(unit.norm(dim=-1), torch.ones(unit.shape[:-1]))
+    names = ("instance", "pathology_pair", "pathology_sentence", "correlation")
+    total, parts = total_loss(out, {name: Term(weight=2.0) for name in names})
+    assert total.item() == pytest.approx(2 * sum(p.item() for p in parts.values()), rel=1e-6)
+    total.backward()
+    without = [n for n, p in net.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.abs().sum())]
+    # A key's bias shifts all scores alike, position 0 rows and such: only what softmax cannot see may stay silent.
+    assert all("key" in n or "position" in n or "token_type" in n or n.endswith("score.bias") for n in without), without
+
+
+def test_unpadded_text_equals_the_padded_run() -> None:
+    torch.manual_seed(0)
+    encoder, batch = TextEncoder(TEXT).eval(), tokens()
+    padded = encoder.body(input_ids=batch.ids, attention_mask=batch.mask.long()).last_hidden_state
+    ours = encoder(batch)
+    torch.testing.assert_close(ours.local[batch.mask], padded[batch.mask], rtol=0, atol=1e-5)
+    assert ours.local[~batch.mask].abs().max() == 0
+    torch.testing.assert_close(ours.pooled, padded[:, 0], rtol=0, atol=1e-5)
+    flat = dataclasses.replace(batch, flat=batch.mask.flatten().nonzero().squeeze(1))
+    torch.testing.assert_close(encoder(flat).local, ours.local)
+
+
+def test_a_sentence_is_read_in_its_report_and_padding_is_not() -> None:
+    net, batch = model().eval(), tokens()
+    seen = net.describe_text(batch).observations.vectors
+    longer = Tokens(
+        torch.nn.functional.pad(batch.ids, (0, 0), value=0),
+        batch.mask,
+        batch.sentence,
+        batch.sentence_key,
+        batch.report_key,
+    )
+    longer.ids[~batch.mask] = 7  # what stands in the padding must not matter
+    torch.testing.assert_close(net.describe_text(longer).observations.vectors, seen)
+    changed = dataclasses.replace(batch, ids=batch.ids.clone())
+    changed.ids[0, 2] = 40 if batch.ids[0, 2] != 40 else 41  # a word of the first sentence
+    moved = (net.describe_text(changed).observations.vectors - seen).abs().amax(-1)[0]
+    assert moved[0] > 1e-4 and moved[1] > 1e-6  # the second sentence hears of it
+    assert (net.describe_text(changed).observations.vectors - seen)[1:].abs().max() == 0  # other reports do not
+
+
+@pytest.mark.parametrize("image", [CNN, VIT], ids=["cnn", "vit"])
+def test_places_live_in_the_space_of_the_pooled_vector(image: ImageSettings) -> None:
+    encoder = ImageEncoder(image).eval()
+    picture = views().image
+    places, grid = encoder.dense(picture)
+    assert places.shape == (3, grid[0] * grid[1], encoder.spec.pooled)
+    if image is CNN:  # average pooling: the mean over places is the pooled vector
+        torch.testing.assert_close(places.mean(1), encoder(picture).pooled, rtol=1e-4, atol=1e-5)
+
+
+def test_teacher_follows_slowly_and_takes_no_gradient() -> None:
+    net = model()
+    assert net.teacher is not None and not any(p.requires_grad for p in net.teacher.parameters())
+    with torch.no_grad():
+        for p in net.image_encoder.parameters():
+            p.add_(1.0)
+    before = [p.clone() for p in net.teacher.parameters()]
+    net.train()
+    net.update_teacher()
+    assert not net.teacher.training
+    for old, new in zip(before, net.teacher.parameters(), strict=True):
+        torch.testing.assert_close(new, old + 0.01, rtol=0, atol=1e-5)
+
+
+def test_pixel_patches_cut_the_picture() -> None:
+    picture = torch.arange(64.0).view(1, 1, 8, 8)
+    patches = pixel_patches(picture, (2, 2))
+    assert patches.shape == (1, 4, 16)
+    torch.testing.assert_close(patches[0, 1], picture[0, 0, :4, 4:].flatten())
+
+
+def test_positions_are_distinct() -> None:
+    code = grid_positions(7, 7, 64)
+    distance = torch.cdist(code, code) + 10 * torch.eye(49)
+    assert distance.min() > 0.1
+
+
+def test_decoder_block_returns_its_attention() -> None:
+    torch.manual_seed(0)
+    block = DecoderBlock(16, 4)
+    x, memory = torch.randn(2, 3, 16), torch.randn(2, 7, 16)
+    read: Tensor = block.cross_attention(x, memory)
+    same, attention = block.cross_attention.with_map(x, memory)
+    torch.testing.assert_close(read, same)
+    assert attention.shape == (2, 3, 7)
+
+
+@pytest.mark.parametrize("wrong", [{"name": "resnet81"}, {"local_strides": (5,)}, {"weights": "nowhere.safetensors"}])
+def test_wrong_names_are_told_at_once(wrong: dict[str, object]) -> None:
+    with pytest.raises(PlaceError, match="Fix:"):
+        ImageEncoder(CNN.model_copy(update=wrong))
+
+
+def test_weights_of_an_rgb_model_load_into_the_grey_one(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    import timm
+    from safetensors.torch import save_file
+
+    donor = timm.create_model("resnet18", in_chans=3, num_classes=7, channels=(8, 16, 16, 32))
+    save_file({k: v.contiguous() for k, v in donor.state_dict().items()}, tmp_path / "w.safetensors")
+    encoder = ImageEncoder(CNN.model_copy(update={"weights": str(tmp_path / "w.safetensors")})).eval()
+    grey = torch.randn(1, 1, 64, 64)
+    donor.eval()
+    expected = donor.forward_head(donor.forward_features(grey.expand(-1, 3, -1, -1)), pre_logits=True)
+    torch.testing.assert_close(encoder(grey).pooled, expected, rtol=1e-4, atol=1e-4)
+    wrong = CNN.model_copy(update={"weights": str(tmp_path / "w.safetensors"), "options": {"channels": (4, 8, 8, 16)}})
+    with pytest.raises(PlaceError, match="PL-R109"):
+        ImageEncoder(wrong)
