@@ -1,0 +1,274 @@
+"""A user's own data: one table with a row for each image (CSV, JSONL or Parquet).
+
+``image`` and ``report`` are enough (or ``findings`` and ``impression`` instead of a report, or labels, masks or boxes
+without text). Paths are relative to the table's folder and stay inside it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import NoReturn
+
+from place_cxr.data.sources.tables import rows
+from place_cxr.errors import PlaceError
+from place_cxr.records import ABSENT, NOT_MENTIONED, PRESENT, SPLITS, UNCERTAIN, Box, Study
+from place_cxr.registry import did_you_mean
+
+log = logging.getLogger(__name__)
+
+NAMES = ("manifest.csv", "manifest.jsonl", "manifest.parquet")
+COLUMNS = (
+    "image",
+    "report",
+    "findings",
+    "impression",
+    "split",
+    "study",
+    "patient",
+    "view",
+    "sex",
+    "age",
+    "site",
+    "boxes",
+)
+CONTENT = ("report", "findings", "impression", "boxes")
+PREFIXES = ("labels.", "said.", "mask.")
+_LABELS = {PRESENT, ABSENT, UNCERTAIN}
+_SHOWN = 20
+_OLDEST = 150
+
+
+def read(
+    root_or_file: Path, *, columns: Mapping[str, str] = MappingProxyType({}), encoding: str = "utf-8-sig"
+) -> list[Study]:
+    """Studies of a manifest, or of the one manifest in a folder, in file order.
+
+    ``columns`` maps our column name to theirs. Columns without a meaning here are ignored. Without a ``study`` column
+    the id is the row's number, from 1. Identical rows are kept once; rows of one study with several images stay and
+    share the id. Raises ``PlaceError``: PL-D201 columns, PL-D202 form, PL-D203 ids, PL-D204 rows that contradict each
+    other, PL-D205 files that are missing or no regular files, PL-D206 paths that leave the folder, PL-D209 encoding,
+    PL-D210 values.
+    """
+    file = _find(Path(root_or_file))
+    reader = _Reader(file, columns)
+    studies: list[Study] = []
+    lines: list[int] = []
+    for line, cells in rows(file, encoding, reader.choose):
+        studies.append(reader.study(line, cells, number=len(studies) + 1))
+        lines.append(line)
+    if not studies:
+        raise PlaceError("a header and no rows", code="PL-D201", file=file, fix="write a row for each image")
+    reader.check_files()
+    return _once(file, studies, lines, numbered="study" not in reader.used)
+
+
+def _find(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    found = [path / name for name in NAMES if (path / name).exists()]
+    if len(found) != 1:
+        problem = f"{len(found)} files named {', '.join(NAMES)}, expected one"
+        raise PlaceError(problem, code="PL-D201", file=path, fix="name the manifest file")
+    return found[0]
+
+
+class _Reader:
+    """Rows to studies; remembers folders it has resolved and files that are not there."""
+
+    def __init__(self, file: Path, columns: Mapping[str, str]) -> None:
+        for ours in columns:
+            if ours not in COLUMNS and not ours.startswith(PREFIXES):
+                problem = f"no column '{ours}' to map{did_you_mean(ours, COLUMNS)}"
+                raise PlaceError(problem, code="PL-C001", fix=f"map one of {', '.join((*COLUMNS, *PREFIXES))}")
+        self.file = file
+        self.columns = columns
+        self.used: dict[str, str] = {}
+        self._root = os.path.realpath(file.parent)
+        self._folders: dict[str, str] = {}
+        self._lost: list[str] = []
+
+    def choose(self, header: Sequence[str]) -> Mapping[str, str]:
+        """Our name -> theirs for each column that is read."""
+        known = {name: name for name in header if name in COLUMNS or name.startswith(PREFIXES)}
+        self.used = used = known | dict(self.columns)
+        missing = [theirs for theirs in used.values() if theirs not in header]
+        if "image" not in used:
+            missing.append("image")
+        if not any(name in CONTENT or name.startswith(PREFIXES) for name in used):
+            missing.append("report")
+        if missing:
+            found = f"found {', '.join(header[:_SHOWN])}"
+            problem = f"no column '{missing[0]}' ({found}){did_you_mean(missing[0], header)}"
+            raise PlaceError(problem, code="PL-D201", file=self.file, fix="rename the column or map it with columns")
+        for ours in ("patient", "study", "split"):
+            near = did_you_mean(ours, [name for name in header if name not in used.values()])
+            if ours not in used and near:
+                log.warning("%s: no column '%s'%s Then map it with columns.", self.file, ours, near)
+        return used
+
+    def study(self, line: int, cells: Mapping[str, str], number: int) -> Study:
+        """The study of one row; ``number`` is its id where the table has no study column."""
+        if not cells.get("study", "-").strip():
+            self._refuse(line, "the study id is empty", "PL-D203", "give each row its study id")
+        if not cells["image"]:
+            self._refuse(line, "the image path is empty", "PL-D205", "name an image file")
+        split = cells.get("split", "")
+        if split and split not in SPLITS:
+            self._refuse(line, f"unknown split{did_you_mean(split, SPLITS)}", "PL-D210", f"write {', '.join(SPLITS)}")
+        masks = {name: text for name, text in _named(cells, "mask.").items() if text}
+        return Study(
+            id=cells.get("study", str(number)),
+            image=self._path(line, cells["image"]),
+            report=cells["report"] if cells.get("report", "").strip() else _sections(cells),
+            patient=cells.get("patient", ""),
+            split=split,
+            view=cells.get("view", ""),
+            sex=cells.get("sex", ""),
+            age=self._age(line, cells.get("age", "")),
+            site=cells.get("site", ""),
+            labels={name: self._label(line, text) for name, text in _named(cells, "labels.").items()},
+            said={name: self._label(line, text) for name, text in _named(cells, "said.").items()},
+            masks={name: self._path(line, text) for name, text in masks.items()},
+            boxes=self._boxes(line, cells.get("boxes", "")),
+        )
+
+    def check_files(self) -> None:
+        """PL-D205 with the first files that are missing or no regular files; none of them is opened."""
+        if self._lost:
+            shown = "; ".join(self._lost[:_SHOWN])
+            more = f"; and {len(self._lost) - _SHOWN} more" if len(self._lost) > _SHOWN else ""
+            problem = f"{len(self._lost)} paths without a file to read: {shown}{more}"
+            raise PlaceError(problem, code="PL-D205", file=self.file, fix="copy the files or take these rows out")
+
+    def _path(self, line: int, text: str) -> Path:
+        """The real path, inside the table's folder; the links of a folder are followed once for all its files."""
+        if "\0" in text or "\\" in text:
+            mark = "a NUL" if "\0" in text else "backslashes"
+            self._refuse(line, f"a path with {mark}", "PL-D206", "write paths with forward slashes")
+        if text.startswith("/"):
+            self._refuse(line, "an absolute path", "PL-D206", "write paths relative to the manifest's folder")
+        folder, name = os.path.split(text)
+        if name in ("", ".", ".."):
+            folder, name = text, ""
+        if folder not in self._folders:
+            self._folders[folder] = self._inside(line, os.path.join(self._root, folder))
+        path = os.path.join(self._folders[folder], name)
+        try:
+            found = os.lstat(path)
+            if stat.S_ISLNK(found.st_mode):
+                path = self._inside(line, path)
+                found = os.stat(path)
+            fault = "" if os.access(path, os.R_OK) else "not readable"
+            if not stat.S_ISREG(found.st_mode):
+                fault = "not a regular file"
+        except OSError:
+            fault = "missing"
+        if fault:
+            self._lost.append(f"line {line} {text} ({fault})")
+        return Path(path)
+
+    def _inside(self, line: int, path: str) -> str:
+        real = os.path.realpath(path)
+        if real != self._root and not real.startswith(os.path.join(self._root, "")):
+            fix = "put the manifest in a folder above the files"
+            self._refuse(line, "a path that leaves the manifest's folder", "PL-D206", fix)
+        return real
+
+    def _label(self, line: int, text: str) -> float:
+        if not text.strip():
+            return NOT_MENTIONED
+        value = _number(text)
+        if value is None or value not in _LABELS:
+            kind = "text" if value is None else "another number"
+            self._refuse(line, f"a label is {kind}", "PL-D210", "write 1, 0, -1 (uncertain) or nothing (not mentioned)")
+        return value
+
+    def _age(self, line: int, text: str) -> float | None:
+        if not text.strip():
+            return None
+        value = _number(text)
+        if value is None or not 0 <= value <= _OLDEST:
+            self._refuse(line, "an age is no number of years", "PL-D210", "write years, as 63 or 0.5, or nothing")
+        return value
+
+    def _boxes(self, line: int, text: str) -> tuple[Box, ...]:
+        if not text.strip():
+            return ()
+        try:
+            boxes = tuple(
+                Box(one["finding"], float(one["x0"]), float(one["y0"]), float(one["x1"]), float(one["y1"]))
+                for one in json.loads(text)
+            )
+            good = all(
+                isinstance(box.finding, str)
+                and all(map(math.isfinite, (box.x0, box.y0, box.x1, box.y1)))
+                and box.x0 < box.x1
+                and box.y0 < box.y1
+                for box in boxes
+            )
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            good = False
+        if not good:
+            fix = 'write [{"finding": "effusion", "x0": 10, "y0": 20, "x1": 90, "y1": 80}] with x0 < x1 and y0 < y1'
+            self._refuse(line, "boxes that cannot be read", "PL-D210", fix)
+        return boxes
+
+    def _refuse(self, line: int, problem: str, code: str, fix: str) -> NoReturn:
+        raise PlaceError(f"line {line}: {problem}", code=code, file=self.file, fix=fix)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _named(cells: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {name.removeprefix(prefix): text for name, text in cells.items() if name.startswith(prefix)}
+
+
+def _sections(cells: Mapping[str, str]) -> str:
+    """A report from its two sections, under the headers that reports carry."""
+    parts = ((name, cells.get(name, "").strip()) for name in ("findings", "impression"))
+    return "\n".join(f"{name.upper()}: {text}" for name, text in parts if text)
+
+
+def _once(file: Path, studies: Sequence[Study], lines: Sequence[int], *, numbered: bool) -> list[Study]:
+    """Without repeated rows. One image with two contents, or one study with two, is an error naming both lines."""
+    kept: list[Study] = []
+    images: dict[Path, tuple[int, Study]] = {}
+    ids: dict[str, tuple[int, Study]] = {}
+    for line, study in zip(lines, studies, strict=True):
+        seen, same_image = images.setdefault(study.image, (line, study))
+        if seen != line:
+            repeat = replace(study, id=same_image.id) if numbered else study
+            if repeat != same_image:
+                _contradict(file, "image", seen, line)
+            continue
+        first, same_study = ids.setdefault(study.id, (line, study))
+        if _of_study(same_study) != _of_study(study):
+            _contradict(file, "study", first, line)
+        kept.append(study)
+    if len(kept) < len(studies):
+        log.warning("%s: %d rows repeat an earlier one and are left out", file, len(studies) - len(kept))
+    return kept
+
+
+def _of_study(study: Study) -> tuple[object, ...]:
+    """What images of one study share. NaN labels are one object, NOT_MENTIONED, so they compare equal in a dict."""
+    return study.report, study.patient, study.split, study.sex, study.labels, study.said
+
+
+def _contradict(file: Path, what: str, first: int, second: int) -> NoReturn:
+    problem = f"lines {first} and {second} have the same {what} and contradict each other"
+    raise PlaceError(problem, code="PL-D204", file=file, fix="take one of them out")

@@ -1,0 +1,170 @@
+"""Rows of a CSV, JSONL or Parquet file as exact text, each with the line it stands on.
+
+The csv module and a count of fields, not pandas: pandas shifts columns or drops fields of a ragged line without an
+error, reads the id ``00123`` as 123 and the report ``NA`` as missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from place_cxr.errors import PlaceError
+
+Row = tuple[int, dict[str, str]]
+Choose = Callable[[Sequence[str]], Mapping[str, str]]
+ID_COLUMNS = ("study", "patient")
+NESTED = ("labels", "said", "mask")
+
+
+def rows(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
+    """``(line, cells)`` of each row; ``choose`` gets the header and returns our name -> theirs for the columns to read.
+
+    Lines count from 1 and include the header; Parquet has rows, counted from 1. Cells are text, empty where nothing is
+    said. Raises PL-D201 (header), PL-D202 (form), PL-D203 (ids stored as decimal numbers), PL-D209 (encoding).
+    """
+    reader = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}.get(file.suffix.lower())
+    if reader is None:
+        raise PlaceError(
+            f"a table of the kind '{file.suffix}'", code="PL-D202", file=file, fix="save it as .csv, .jsonl or .parquet"
+        )
+    try:
+        regular = stat.S_ISREG(file.stat().st_mode)
+    except OSError:
+        regular = False
+    if not regular:
+        raise PlaceError("no such file", code="PL-D205", file=file, fix="check the path")
+    return reader(file, encoding, choose)
+
+
+def _csv(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO(_text(file, encoding), newline=""), strict=True)
+    header: list[str] = []
+    places: dict[str, int] = {}
+    line = 1
+    try:
+        for cells in reader:
+            if not cells:
+                pass
+            elif not header:
+                header = cells
+                _check_delimiter(file, header)
+                places = {ours: header.index(theirs) for ours, theirs in _chosen(file, header, choose).items()}
+            elif len(cells) != len(header):
+                problem = f"line {line} has {len(cells)} fields, the header has {len(header)}"
+                _refuse(file, problem, "quote fields that hold commas")
+            else:
+                yield line, {ours: cells[place] for ours, place in places.items()}
+            line = reader.line_num + 1
+    except csv.Error:
+        limit = csv.field_size_limit()
+        problem = f"line {line}: a quote is not closed or stands inside a field, or a field is over {limit} characters"
+        _refuse(file, problem, "close the quote; write a quote inside a quoted field twice")
+    if not header:
+        raise PlaceError("the file is empty", code="PL-D201", file=file, fix="write a header line and rows")
+
+
+def _jsonl(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
+    records: list[tuple[int, dict[str, Any]]] = []
+    for line, text in enumerate(_text(file, encoding).split("\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            record = json.loads(text, object_pairs_hook=_once)
+        except (ValueError, RecursionError):
+            _refuse(file, f"line {line} is not JSON, or names a key twice", "write one JSON object a line")
+        if not isinstance(record, dict):
+            _refuse(file, f"line {line} is not a JSON object", "write one JSON object a line")
+        records.append((line, _flat(record)))
+    if not records:
+        raise PlaceError("the file is empty", code="PL-D201", file=file, fix="write one JSON object a line")
+    chosen = _chosen(file, list(dict.fromkeys(name for _, record in records for name in record)), choose)
+    for line, record in records:
+        yield line, {ours: _cell(record.get(theirs), file, line, ours) for ours, theirs in chosen.items()}
+
+
+def _parquet(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as table:
+            chosen = _chosen(file, table.schema_arrow.names, choose)
+            row = 0
+            for batch in table.iter_batches(columns=list(dict.fromkeys(chosen.values()))):
+                cells = {ours: batch.column(theirs).to_pylist() for ours, theirs in chosen.items()}
+                for number in range(batch.num_rows):
+                    row += 1
+                    yield row, {ours: _cell(values[number], file, row, ours) for ours, values in cells.items()}
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        _refuse(file, "not a whole Parquet file", "write it again")
+
+
+def _text(file: Path, encoding: str) -> str:
+    data = file.read_bytes()
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        offset = error.start + len(data) - len(error.object)  # a byte order mark is cut off before decoding
+        raise PlaceError(
+            f"byte {offset} is not {encoding}", code="PL-D209", file=file, fix="name the encoding, as encoding=latin-1"
+        ) from None
+    except LookupError:
+        raise PlaceError(f"unknown encoding '{encoding}'", code="PL-C001", file=file, fix="use utf-8-sig") from None
+
+
+def _check_delimiter(file: Path, header: list[str]) -> None:
+    """A header of one name that holds another delimiter: the file is separated by that."""
+    for mark, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(header) == 1 and mark in header[0]:
+            _refuse(file, f"line 1: fields are separated by {name}", "save the table with commas")
+
+
+def _chosen(file: Path, header: Sequence[str], choose: Choose) -> Mapping[str, str]:
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise PlaceError(f"column '{twice[0]}' is there twice", code="PL-D201", file=file, fix="rename one of them")
+    return choose(header)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise ValueError
+    return record
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    """``{"labels": {"Edema": 1}}`` as ``{"labels.Edema": 1}``."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        inner = (
+            {f"{name}.{key}": one for key, one in value.items()} if name in NESTED and isinstance(value, dict) else {}
+        )
+        flat.update(inner or {name: value})
+    return flat
+
+
+def _cell(value: Any, file: Path, line: int, ours: str) -> str:
+    """A typed value as text; a decimal number cannot be an id, its digits are not those that were written."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, str):
+        return value
+    if ours in ID_COLUMNS and isinstance(value, float):
+        raise PlaceError(
+            f"line {line}: '{ours}' is a decimal number", code="PL-D203", file=file, fix="store ids as text"
+        )
+    if isinstance(value, bool):
+        return str(int(value))
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)
+
+
+def _refuse(file: Path, problem: str, fix: str) -> NoReturn:
+    raise PlaceError(problem, code="PL-D202", file=file, fix=fix) from None
