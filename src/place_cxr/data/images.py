@@ -115,12 +115,20 @@ def decode_scaled(path: str | Path, size: int, *, limits: Limits = LIMITS) -> ND
     A plain JPEG is decoded straight to grey at the smallest eighth that is large enough, several times
     faster than whole; anything else is what ``read_image`` returns, in steps of 1/255.
     """
+    return decode_with_size(path, size, limits=limits)[0]
+
+
+def decode_with_size(
+    path: str | Path, size: int, *, limits: Limits = LIMITS
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """What ``decode_scaled`` returns, and the (height, width) of the whole picture: what a letterbox needs."""
     path = Path(path)
     data = _bytes(path, limits)
     scaled = _jpeg_scaled(data, path, size, limits)
     if scaled is not None:
         return scaled
-    return np.rint(_decode(data, path, limits)[0] * 255).astype(np.uint8)
+    picture = np.rint(_decode(data, path, limits)[0] * 255).astype(np.uint8)
+    return picture, (picture.shape[0], picture.shape[1])
 
 
 def is_constant(pixels: NDArray[Any]) -> bool:
@@ -254,7 +262,9 @@ def _scale(values: NDArray[Any], photometric: int | None, path: Path) -> NDArray
     return (1 - scaled if photometric == _WHITE_IS_ZERO else scaled).astype(np.float32)
 
 
-def _jpeg_scaled(data: bytes, path: Path, size: int, limits: Limits) -> NDArray[np.uint8] | None:
+def _jpeg_scaled(
+    data: bytes, path: Path, size: int, limits: Limits
+) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
     """The fast lane, or None where the careful reader has to decide: EXIF, several frames, CMYK, damage."""
     if not data.startswith(b"\xff\xd8\xff") or b"Exif\x00\x00" in data or b"MPF\x00" in data:
         return None
@@ -276,7 +286,7 @@ def _jpeg_scaled(data: bytes, path: Path, size: int, limits: Limits) -> NDArray[
         return None
     if path.suffix.lower() not in _SUFFIXES["JPEG"]:
         _warn("the name does not end as the content says", path)
-    return np.asarray(picture[:, :, 0])
+    return np.asarray(picture[:, :, 0]), (height, width)
 
 
 def _unidentified(data: bytes, path: Path) -> PlaceError:
