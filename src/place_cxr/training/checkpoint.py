@@ -1,0 +1,539 @@
+"""The only place that saves and loads weights: plain files (safetensors and JSON), atomic, hashed, strict.
+
+A checkpoint is a folder ``checkpoints/step_000500`` of a run. It is written under a temporary name, flushed to the disk
+file by file, renamed, read back and compared, and only then named by the pointer file ``checkpoints/last``; only then
+are older ones removed. A process that dies at any moment leaves the newest committed step loadable.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import place_cxr
+from place_cxr import parallel
+from place_cxr.errors import PlaceError
+
+SCHEMA = 1
+POINTERS = ("last", "best", "pre-spike")
+WEIGHTS, CONFIG, OPTIMIZER, STATE, MANIFEST = (
+    "model.safetensors",
+    "config.json",
+    "training_state/optimizer.safetensors",
+    "training_state/state.json",
+    "MANIFEST.json",
+)
+_TEMP = ".place-tmp"  # everything that starts so is ours to sweep
+_TEMP_AGE = 3600.0  # seconds after which a temporary file is an orphan whoever owns it
+_JSON_LIMIT = 64 << 20  # bytes
+_HEADER_LIMIT, _TENSOR_LIMIT = 100 << 20, 100_000  # of a safetensors header: bytes, entries
+_STEP = re.compile(r"^step_(\d{6,})$")
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive, as torch.save writes it: it may hold a pickle, which can run any program",
+    b"\x80": "a pickle, which can run any program when it is read",
+    b"(": "a pickle, which can run any program when it is read",
+    b"c": "a pickle, which can run any program when it is read",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x93NUMPY": "a NumPy file",
+    b"\x89HDF": "an HDF5 file",
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
+}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What was saved at one step, on the CPU. ``origin`` says who wrote it: code and torch version, world size."""
+
+    step: int
+    weights: dict[str, Tensor]
+    config: dict[str, Any]
+    state_tensors: dict[str, Tensor]
+    state: dict[str, Any]
+    path: Path
+    origin: dict[str, Any]
+
+
+def _crashpoint(name: str) -> None:
+    """Die here as if killed, where the test that set ``PLACE_CRASH_AT`` asks for it."""
+    if os.environ.get("PLACE_CRASH_AT") == name:
+        os._exit(137)
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk; file systems that cannot are left alone."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def temporary(target: Path, tag: str = "") -> Path:
+    """A name beside ``target`` that says which process of which host owns it; `sweep` knows it."""
+    return target.with_name(f"{_TEMP}-{socket.gethostname()}-{os.getpid()}{tag}-{target.name}")
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """``path`` holds either what it held before or all of ``content``, even if the power goes. Raises OSError."""
+    temp = temporary(path)
+    try:
+        _write(temp, content)
+        temp.replace(path)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _write(path: Path, content: bytes) -> None:
+    # A Python file object keeps the errno of a full disk, which torch and safetensors lose.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        half = len(content) // 2
+        file.write(content[:half])
+        _crashpoint(f"write {path.name}")
+        file.write(content[half:])
+        file.flush()
+        os.fsync(file.fileno())
+    _crashpoint(f"written {path.name}")
+
+
+def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    from safetensors.torch import save as to_bytes
+
+    # A copy each, because safetensors refuses tensors that share memory, as tied weights do.
+    return to_bytes({name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()})
+
+
+def _json_bytes(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def save(
+    folder: Path,
+    step: int,
+    weights: Mapping[str, Tensor],
+    *,
+    config: Mapping[str, Any],
+    state_tensors: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Any] | None = None,
+    extra_files: Mapping[str, bytes] | None = None,
+    keep: int = 2,
+) -> Path:
+    """Commit ``<folder>/checkpoints/step_<step>``, point ``last`` at it and drop all but the newest ``keep``.
+
+    ``config`` and ``state`` are plain JSON; ``extra_files`` maps relative names (``tokenizer/tokenizer.json``) to
+    contents. A step that a pointer names is never dropped, and nothing is dropped before the new one was read back.
+
+    Raises PlaceError: PL-E005 the disk is full or the file system refuses, PL-R104 what was read back differs; earlier
+    checkpoints are untouched in both cases.
+    """
+    files = {_safe_name(name): content for name, content in (extra_files or {}).items()}
+    files |= {WEIGHTS: _tensor_bytes(weights), CONFIG: _json_bytes(config)}
+    if state is not None or state_tensors:
+        files |= {OPTIMIZER: _tensor_bytes(state_tensors or {}), STATE: _json_bytes(state or {})}
+    files[MANIFEST] = _manifest(step, files)
+    home = folder / "checkpoints"
+    target = home / f"step_{step:06d}"
+    temp = temporary(target)
+    try:
+        _commit(temp, target, files)
+    except OSError as error:
+        raise _disk_error(error, home, sum(map(len, files.values())), folder) from error
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+    verify(target)
+    _crashpoint("verified")
+    try:
+        point(folder, "last", step)
+        _crashpoint("pointed")
+        _prune(home, keep)
+    except OSError as error:
+        raise _disk_error(error, home, 0, folder) from error
+    return target
+
+
+def _commit(temp: Path, target: Path, files: Mapping[str, bytes]) -> None:
+    home = target.parent
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(temp, ignore_errors=True)
+    for name, content in files.items():
+        _write(temp / name, content)
+    for inner in sorted({(temp / name).parent for name in files}, reverse=True):
+        sync_folder(inner)
+    _crashpoint("synced")
+    old = temporary(target, "-old")
+    if target.exists():  # saved again after a resume from an earlier step, or unreadable
+        target.rename(old)
+        _crashpoint("moved aside")
+    temp.rename(target)
+    _crashpoint("renamed")
+    sync_folder(home)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _manifest(step: int, files: Mapping[str, bytes]) -> bytes:
+    about = {
+        "schema": SCHEMA,
+        "step": step,
+        "code": place_cxr.__version__,
+        "torch": torch.__version__,
+        "world_size": parallel.world_size(),
+        "files": {
+            name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in files.items()
+        },
+    }
+    return _json_bytes(about | {"sha256": hashlib.sha256(_json_bytes(about)).hexdigest()})
+
+
+def _disk_error(error: OSError, home: Path, needed: int, run: Path) -> PlaceError:
+    parent = next(p for p in [home, *home.parents] if p.exists())
+    free = shutil.disk_usage(parent).free
+    kept = _steps(home)
+    reason = error.strerror or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        reason = f"cannot save: need {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB free ({reason})"
+    else:
+        reason = f"cannot save: {reason}"
+    state = f"training state kept at step {kept[-1][0]}" if kept else "no step was kept"
+    fix = f"free space or write elsewhere, then --resume auto; {state}"
+    return PlaceError(reason, code="PL-E005", file=run.name, fix=fix)
+
+
+def point(folder: Path, name: str, step: int) -> None:
+    """Let the pointer file ``checkpoints/<name>`` name a step: it is kept from now on. Raises OSError."""
+    if name not in POINTERS:
+        raise ValueError(f"pointer {name!r} is none of {POINTERS}")
+    write_atomic(folder / "checkpoints" / name, f"step_{step:06d}\n".encode())
+
+
+def _pointed(home: Path) -> set[str]:
+    return {(home / name).read_text().strip() for name in POINTERS if (home / name).is_file()}
+
+
+def _prune(home: Path, keep: int) -> None:
+    named = _pointed(home)
+    for _, path in _steps(home)[: -max(1, keep)]:
+        if path.name not in named:
+            doomed = temporary(path, "-gone")  # a half-removed folder must not look like a checkpoint
+            path.rename(doomed)
+            _crashpoint("pruning")
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _steps(home: Path) -> list[tuple[int, Path]]:
+    """Committed steps, oldest first."""
+    if not home.is_dir():
+        return []
+    found = ((_STEP.match(path.name), path) for path in home.iterdir())
+    return sorted((int(match.group(1)), path) for match, path in found if match and path.is_dir())
+
+
+def sweep(folder: Path) -> int:
+    """Remove what killed processes left in a run and its checkpoints: how many. Said once in the log.
+
+    Only names of our own prefix whose process is dead (same host), or which are older than an hour. A checkpoint that
+    was moved aside by a save that died before putting the new one in place goes back to its place.
+    """
+    swept = 0
+    for path in [*folder.glob(f"{_TEMP}-*"), *(folder / "checkpoints").glob(f"{_TEMP}-*")]:
+        match = re.match(rf"{_TEMP}-(.+)-(\d+)(-old|-gone)?-([^-]+)$", path.name)
+        if not match or not _orphan(path, match.group(1), int(match.group(2))):
+            continue
+        original = path.with_name(match.group(4))
+        if match.group(3) == "-old" and not original.exists():
+            path.rename(original)
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        swept += 1
+    if swept:
+        _log.warning("removed %d unfinished files that a killed process had left in %s", swept, folder.name)
+    return swept
+
+
+def _orphan(path: Path, host: str, pid: int) -> bool:
+    try:
+        if time.time() - path.stat().st_mtime > _TEMP_AGE:
+            return True
+        if host != socket.gethostname() or pid == os.getpid():
+            return False
+        os.kill(pid, 0)
+    except (ProcessLookupError, FileNotFoundError):
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def set_aside(folder: Path, after: int) -> list[int]:
+    """Rename the steps later than ``after`` to ``aside_*``: they belong to a course that a resume has left.
+
+    They are neither loaded nor removed any more. Pointers at them are taken back; ``last`` names ``after``.
+    """
+    home = folder / "checkpoints"
+    later = [(step, path) for step, path in _steps(home) if step > after]
+    for name in POINTERS:
+        if (home / name).is_file() and (home / name).read_text().strip() in {path.name for _, path in later}:
+            (home / name).unlink()
+    for _, path in reversed(later):
+        free = (path.with_name(f"aside_{path.name}{tail}") for tail in ["", *(f".{n}" for n in range(2, 10_000))])
+        path.rename(next(name for name in free if not name.exists()))
+    if later:
+        point(folder, "last", after)
+    return [step for step, _ in later]
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def load(path: Path | str, *, verify: bool = True) -> Checkpoint:
+    """A checkpoint from its folder, a pointer file, or a run (its newest good step; says so if it had to fall back).
+
+    Raises PlaceError: PL-R101 none there, PL-R102 not a checkpoint, PL-R103 truncated, PL-R104 content differs from the
+    manifest, PL-R105 written by newer code, PL-R106 a format that is never read, PL-R107 unreadable, PL-R108 weights
+    that are not finite. ``verify=False`` skips the hashes and warns.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise PlaceError("there is no such checkpoint or run", code="PL-R101", file=path)
+    if path.is_file():
+        if path.name not in POINTERS or path.parent.name != "checkpoints":
+            refuse_foreign(path)
+            raise PlaceError(
+                "is a single file", code="PL-R102", file=path, fix="give the checkpoint's folder, or the run's"
+            )
+        path = path.with_name(path.read_text().strip())
+        if not _STEP.match(path.name):
+            raise PlaceError("the pointer names no step", code="PL-R102", file=path, fix="give the run folder")
+    if (path / "checkpoints").is_dir():
+        return _newest(path, verify)
+    if not (path / MANIFEST).is_file():
+        raise PlaceError(f"holds no {MANIFEST}, so it is no complete checkpoint", code="PL-R102", file=path)
+    try:
+        return _load(path, verify)
+    except PlaceError as error:
+        good = _good_before(path) if error.code in ("PL-R103", "PL-R104", "PL-R107") else None
+        if good is None:
+            raise
+        raise PlaceError(error.problem, code=error.code, file=error.file, fix=f"use {good.name}") from None
+
+
+def _good_before(path: Path) -> Path | None:
+    for _, other in reversed(_steps(path.parent)):
+        if other != path and _problem(other) is None:
+            return other
+    return None
+
+
+def _problem(path: Path) -> PlaceError | None:
+    try:
+        verify(path)
+    except PlaceError as error:
+        return error
+    return None
+
+
+def _newest(run: Path, verify: bool) -> Checkpoint:
+    steps = _steps(run / "checkpoints")
+    if not steps:
+        raise PlaceError("the run has no checkpoint yet", code="PL-R101", file=run.name)
+    for _, path in reversed(steps):
+        try:
+            found = _load(path, verify)
+        except PlaceError as error:
+            if error.code == "PL-R105":
+                raise
+            _log.warning("%s; falling back to the step before", error)
+        else:
+            return found
+    raise PlaceError(f"none of its {len(steps)} checkpoints is intact", code="PL-R101", file=run.name)
+
+
+def latest(run: Path) -> Path | None:
+    """The folder of the newest committed step whose files are intact, or None."""
+    good = (path for _, path in reversed(_steps(run / "checkpoints")) if _problem(path) is None)
+    return next(good, None)
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint folder whose every file has the size and hash it says (PL-R102 to PL-R105)."""
+    about = _read_manifest(path)
+    for name, said in about["files"].items():
+        file = path / _safe_name(name)
+        if file.is_file() and file.stat().st_size == said["size"]:
+            with file.open("rb") as opened:
+                if hashlib.file_digest(opened, "sha256").hexdigest() != said["sha256"]:
+                    raise PlaceError("the content is not what was saved", code="PL-R104", file=f"{path.name}/{name}")
+    _check_sizes(path, about)
+    return about
+
+
+def _check_sizes(path: Path, about: Mapping[str, Any]) -> None:
+    for name, said in about["files"].items():
+        file = path / _safe_name(name)
+        size = file.stat().st_size if file.is_file() else 0
+        if size != said["size"]:
+            raise PlaceError(
+                f"the file is truncated ({size} of {said['size']} bytes)", code="PL-R103", file=f"{path.name}/{name}"
+            )
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    about = _read_json(path / MANIFEST)
+    wrong = PlaceError("the manifest is damaged", code="PL-R104", file=f"{path.name}/{MANIFEST}")
+    if not isinstance(about, dict) or not isinstance(about.get("schema"), int):
+        raise wrong
+    if about["schema"] > SCHEMA:
+        raise PlaceError(
+            f"written in format {about['schema']} by place-cxr {about.get('code')}; this is {place_cxr.__version__}, "
+            f"which reads up to format {SCHEMA}",
+            code="PL-R105",
+            file=path.name,
+            fix="update place-cxr",
+        )
+    claimed = about.pop("sha256", None)
+    if hashlib.sha256(_json_bytes(about)).hexdigest() != claimed:
+        raise wrong
+    return about
+
+
+def _read_json(path: Path) -> Any:
+    name = f"{path.parent.name}/{path.name}"
+    if not path.is_file():
+        raise PlaceError("the file is missing", code="PL-R103", file=name)
+    if path.stat().st_size > _JSON_LIMIT:
+        raise PlaceError("too large for what it should hold", code="PL-R107", file=name)
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        size = path.stat().st_size
+        raise PlaceError(f"not readable as JSON ({size} bytes)", code="PL-R107", file=name) from None
+
+
+def _safe_name(name: str) -> str:
+    pure = PurePosixPath(name)
+    if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
+        raise PlaceError("the manifest names a file outside the checkpoint", code="PL-R107")
+    return name
+
+
+def _load(path: Path, check: bool) -> Checkpoint:
+    if check:
+        about = verify(path)
+    else:
+        about = _read_manifest(path)
+        _check_sizes(path, about)
+        _log.warning("%s: loaded without comparing hashes; damaged weights would go unseen", path.name)
+    config = _read_json(path / CONFIG)
+    weights = read_tensors(path / WEIGHTS)
+    for name, value in weights.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise PlaceError(
+                f"weight '{name}' holds numbers that are not finite",
+                code="PL-R108",
+                file=f"{path.name}/{WEIGHTS}",
+                fix="use an earlier step; training had diverged",
+            )
+    trained = STATE in about["files"]
+    return Checkpoint(
+        step=about["step"],
+        weights=weights,
+        config=config,
+        state_tensors=read_tensors(path / OPTIMIZER) if trained else {},
+        state=_read_json(path / STATE) if trained else {},
+        path=path,
+        origin={key: about[key] for key in ("schema", "code", "torch", "world_size")},
+    )
+
+
+def refuse_foreign(path: Path) -> None:
+    """PL-R106 for a file that begins like a pickle, an archive or anything else that is not safetensors."""
+    with path.open("rb") as file:
+        start = file.read(32)
+    for magic, kind in _FOREIGN.items():
+        # A safetensors file may begin with any byte, the low one of its header's length; what follows tells.
+        if start.startswith(magic) and start[8:9] != b"{":
+            raise PlaceError(f"is {kind}", code="PL-R106", file=path.name, fix="only safetensors are read; convert it")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, on the CPU.
+
+    Raises PlaceError: PL-R101 no such file, PL-R106 another format, PL-R107 a header that cannot be true.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise PlaceError("there is no such file", code="PL-R101", file=path)
+    refuse_foreign(path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        problem = ""
+        if size < 10 or length > min(size - 8, _HEADER_LIMIT):
+            problem = f"its header claims {length} bytes, the file has {size}"
+        elif file.read(1) != b"{":
+            problem = f"not a safetensors file (header begins {_peek(path)!r})"
+        else:
+            file.seek(8)
+            if file.read(length).count(b'"data_offsets"') > _TENSOR_LIMIT:
+                problem = f"more than {_TENSOR_LIMIT} tensors"
+    try:
+        if not problem:
+            return load_file(path)
+    except (SafetensorError, ValueError, TypeError) as error:
+        problem = f"its header does not fit its content ({type(error).__name__})"
+    raise PlaceError(problem, code="PL-R107", file=f"{path.parent.name}/{path.name}", fix="fetch or save it again")
+
+
+def _peek(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(12)[8:]
+
+
+def match_state(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load ``weights`` into ``module``; every name and shape must agree.
+
+    Raises PlaceError PL-R109 with the first five differences, expected against found, before anything is copied.
+    """
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    names = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
+    if names:
+        shown = [f"{name}: expected {_shape(expected, name)}, found {_shape(found, name)}" for name in names[:5]]
+        raise PlaceError(
+            f"the weights are of another model; {len(names)} of {len(expected)} differ: " + "; ".join(shown),
+            code="PL-R109",
+            fix="use the config that the checkpoint was saved with",
+        )
+    module.load_state_dict(dict(weights), strict=True)
+
+
+def _shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
+    return "x".join(map(str, shapes[name])) or "a number" if name in shapes else "none"

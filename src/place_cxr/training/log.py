@@ -1,0 +1,149 @@
+"""What a run tells: metrics.jsonl and metrics.csv for programs, a progress line for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from place_cxr.training.checkpoint import write_atomic
+
+_log = logging.getLogger(__name__)
+_WARN_EVERY = 600.0  # seconds between two warnings about the same failing file
+_LINE_EVERY = 10.0  # seconds between two progress lines where there is no terminal
+
+
+class MetricsLog:
+    """Appends one record per call to ``metrics.jsonl`` and ``metrics.csv``.
+
+    ``step`` is the step a run resumes from: later records, of a course that was left, are cut off first. A disk that
+    refuses costs the record and one warning per ten minutes, never the training; the next record that gets through
+    says in ``lost`` how many are missing.
+    """
+
+    def __init__(self, folder: Path, *, step: int = 0) -> None:
+        self._jsonl, self._csv = folder / "metrics.jsonl", folder / "metrics.csv"
+        self._columns: list[str] = []
+        self._lost = 0
+        self._warned = -math.inf
+        try:
+            self._cut(step)
+        except OSError as error:
+            self._warn(error)
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append a record of numbers and short text; numbers that are not finite become null."""
+        clean = {name: None if _odd(value) else value for name, value in record.items()}
+        if self._lost:
+            clean["lost"] = self._lost
+        try:
+            self._append(clean)
+        except OSError as error:
+            self._lost += 1
+            self._warn(error)
+        else:
+            self._lost = 0
+
+    def _append(self, record: dict[str, Any]) -> None:
+        with self._jsonl.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        if not set(record) <= set(self._columns):
+            self._rewrite(_records(self._jsonl))
+            return
+        with self._csv.open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, self._columns).writerow(record)
+
+    def _cut(self, step: int) -> None:
+        records = [r for r in _records(self._jsonl) if r.get("step", 0) <= step]
+        if self._jsonl.exists():
+            write_atomic(self._jsonl, "".join(json.dumps(r) + "\n" for r in records).encode())
+            self._rewrite(records)
+
+    def _rewrite(self, records: list[dict[str, Any]]) -> None:
+        """The whole table again, because a column came or lines went."""
+        self._columns = list(dict.fromkeys(name for record in records for name in record))
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, self._columns)
+        table.writeheader()
+        table.writerows(records)
+        write_atomic(self._csv, text.getvalue().encode())
+
+    def _warn(self, error: OSError) -> None:
+        if time.monotonic() - self._warned >= _WARN_EVERY:
+            self._warned = time.monotonic()
+            _log.warning("metrics cannot be written (%s); training goes on", error.strerror or type(error).__name__)
+
+
+def _odd(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """All whole lines; a line that a dying process left half written is skipped."""
+    records = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
+class Progress:
+    """A bar with the time left on a terminal, a line every ten seconds elsewhere; both on stderr."""
+
+    def __init__(self, total: int, *, start: int = 0, label: str = "training", show: bool = True) -> None:
+        self._total, self._start, self._label = total, start, label
+        self._begun = self._said = time.monotonic()
+        self._text = ""
+        self._bar: Any = None
+        self._show = show
+        if show and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            console = Console(stderr=True, no_color=bool(os.environ.get("NO_COLOR")))
+            self._bar = Bar(*columns, TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console)
+            self._task = self._bar.add_task(label, total=total, completed=start, text="")
+            self._bar.start()
+
+    def update(self, step: int, text: str = "") -> None:
+        """``step`` steps are done; ``text`` is shown until the next one."""
+        self._text = text or self._text
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, text=self._text)
+            return
+        now = time.monotonic()
+        if self._show and (now - self._said >= _LINE_EVERY or step == self._total):
+            self._said = now
+            left = (now - self._begun) / max(1, step - self._start) * (self._total - step)
+            line = f"{self._label} {step}/{self._total}, {duration(left)} left"
+            sys.stderr.write(f"{line}, {self._text}\n" if self._text else f"{line}\n")
+            sys.stderr.flush()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def duration(seconds: float) -> str:
+    """``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,257 @@
+"""The only training loop: micro batches -> loss -> one update, resumable to the bit, unharmed by a bad step.
+
+The loop has never heard of PLACE: it is given a model, a function that yields a loss, and batches. Nothing in a step
+waits for the device: the numbers of a step are looked at one step later, means only when they are logged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from place_cxr import parallel
+from place_cxr.errors import PlaceError
+from place_cxr.settings import Settings
+from place_cxr.training.checkpoint import Checkpoint
+from place_cxr.training.course import Course
+from place_cxr.training.log import MetricsLog, Progress
+from place_cxr.training.optim import OptimSettings, learning_rate
+from place_cxr.training.run_folder import RunFolder
+from place_cxr.training.watch import Clock, Echo, NormGuard, StepNumbers, agree, listen, seed_step
+
+Loss = Callable[[nn.Module, Any, int], tuple[Tensor, dict[str, Tensor]]]
+
+
+class TrainSettings(Settings):
+    """How long, how much at once, how often to speak and to save."""
+
+    steps: int = Field(1000, ge=1, description="updates in all")
+    batch_size: int = Field(32, ge=2, description="rows of one update, over all processes and micro batches")
+    accumulate: int = Field(1, ge=1, description="micro batches per update; each is contrasted only with itself")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the arithmetic; weights stay fp32")
+    log_every: int = Field(10, ge=1, description="updates between two records")
+    save_every: int = Field(500, ge=1, description="updates between two checkpoints")
+    keep: int = Field(2, ge=1, description="newest checkpoints that stay")
+    seed: int = Field(0, ge=0)
+    max_bad_steps: int = Field(3, ge=1, description="steps without a finite gradient in a row before giving up")
+
+    @model_validator(mode="after")
+    def _micro_batches(self) -> TrainSettings:
+        if self.batch_size % self.accumulate or self.batch_size // self.accumulate < 2:
+            raise ValueError(f"batch_size must split into {self.accumulate} equal micro batches of two rows or more")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """Where training ended. ``means`` are those of the last record, rates those of this call."""
+
+    step: int
+    finished: bool
+    checkpoint: Path
+    means: dict[str, float]
+    seconds: float
+    images_per_s: float
+    data_wait: float  # share of the time that was spent waiting for batches
+    bad_steps: int
+
+
+class Stopped(SystemExit):
+    """Training saved and stopped because a signal asked for it: code 130 after SIGINT, 143 after SIGTERM or SIGUSR1.
+
+    A ``SystemExit``, so that a program which lets it pass ends with that code and without a traceback.
+    """
+
+    def __init__(self, code: int, path: Path, step: int) -> None:
+        super().__init__(code)
+        self.path, self.step = path, step
+
+
+def connect(device: str = "auto") -> Any:
+    """The `accelerate.Accelerator` of this process: its device, and the process group that a launcher announced.
+
+    ``device`` is auto, cpu or cuda. Call it before anything asks for the rank; later calls give the same group.
+    Raises PlaceError PL-E007 where there is no such device.
+    """
+    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise PlaceError("there is no usable CUDA device", code="PL-E007", fix="use --device cpu, or see place doctor")
+    return Accelerator(
+        cpu=device == "cpu",
+        mixed_precision="no",  # autocast is the loop's own, so that one process can train in both precisions
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+            InitProcessGroupKwargs(timeout=timedelta(minutes=10)),
+        ],
+    )
+
+
+def fit(
+    model: nn.Module,
+    loss: Loss,
+    batches: Callable[[int], Iterator[Any]],
+    *,
+    settings: TrainSettings,
+    optim: OptimSettings,
+    run: RunFolder,
+    config: Mapping[str, Any],
+    extra_files: Mapping[str, bytes] | None = None,
+    move: Callable[[Any, torch.device], Any] = lambda batch, device: batch,
+    after_step: Callable[[], None] | None = None,
+    resume: Checkpoint | None = None,
+    stop_at: int | None = None,
+    device: str = "auto",
+) -> FitResult:
+    """Train ``model`` to ``settings.steps`` updates and leave a checkpoint in ``run``.
+
+    ``loss(model, batch, step)`` gives a number to minimise and its parts for the log, all on the device; it is called
+    under autocast when precision is bf16. ``batches(n)`` iterates without end over this process's micro batches from
+    the n-th on; ``move`` brings one to the device. ``after_step`` runs after each update (a moving average, say); what
+    it keeps, like all that must survive a stop, belongs into ``model.state_dict()``. ``stop_at`` ends the call at that
+    step, with a checkpoint. ``config`` is plain JSON and is saved with the weights.
+
+    Randomness inside a step depends on (seed, step, micro batch, rank) alone, so a resumed run equals one that was
+    never stopped. A step whose loss or gradient is not finite on any rank changes neither weights nor moments.
+
+    Raises PlaceError: PL-G001 too many bad steps in a row, PL-E009 out of memory, PL-E005 the disk refuses, PL-R110 a
+    ``resume`` of other settings, PL-R111 ranks that disagree. Raises `Stopped` after a signal, once it has saved.
+    """
+    accelerator = connect(device)
+    course = Course(
+        model,
+        run,
+        accelerator.device,
+        train=settings,
+        optim=optim,
+        config=config,
+        extra_files=extra_files or {},
+        keep=settings.keep,
+        max_bad_steps=settings.max_bad_steps,
+    )
+    if resume is not None:
+        course.resume(resume)
+    stream = batches(course.step * settings.accumulate)
+    try:
+        result = _train(course, accelerator, loss, stream, settings, optim, move, after_step, stop_at)
+    except (MemoryError, RuntimeError) as error:
+        if _is_memory(error):
+            raise _out_of_memory(course, settings) from error
+        raise
+    finally:
+        if hasattr(stream, "close"):  # a generator may own a thread
+            stream.close()
+    run.status("finished" if result.finished else "interrupted", result.step)
+    return result
+
+
+def _train(
+    course: Course,
+    accelerator: Any,
+    loss: Loss,
+    stream: Iterator[Any],
+    settings: TrainSettings,
+    optim: OptimSettings,
+    move: Callable[[Any, torch.device], Any],
+    after_step: Callable[[], None] | None,
+    stop_at: int | None,
+) -> FitResult:
+    run, device, alone = course.run, course.device, parallel.world_size() == 1
+    wrapped = accelerator.prepare_model(course.model)
+    end = min(settings.steps, stop_at or settings.steps)
+    metrics = MetricsLog(run.path, step=course.step) if run.main else None
+    clock, echo, guard = Clock(course.step, settings.batch_size), Echo(), NormGuard(course.model)
+    means: dict[str, float] = {}
+    run.status("running", course.step)
+    with listen() as asked, Progress(settings.steps, start=course.step, show=run.main) as progress:
+        while course.step < end:
+            step, lr = course.step, learning_rate(course.step, settings.steps, optim)
+            seen: list[dict[str, Tensor]] = []
+            rows: list[Tensor] = []
+            for micro in range(settings.accumulate):
+                with clock.waiting():
+                    batch = next(stream)
+                if isinstance(row := getattr(batch, "row", None), Tensor):
+                    rows.append(row)
+                batch = move(batch, device)
+                seed_step(settings.seed, step, micro, parallel.rank())
+                last = micro == settings.accumulate - 1
+                with contextlib.nullcontext() if last else accelerator.no_sync(wrapped):
+                    with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                        value, parts = loss(wrapped, batch, step)
+                    (value / settings.accumulate).backward()
+                seen.append({name: part.detach() for name, part in {"loss": value, **parts}.items()})
+
+            norm = nn.utils.clip_grad_norm_(course.parameters, optim.clip_norm)
+            total = torch.stack([numbers["loss"].float() for numbers in seen]).mean()
+            bad, code = agree(total + norm, asked.code)
+            _update(course.optimizer, lr, bad)
+            guard.settle(bad)
+            if after_step is not None:
+                after_step()
+            course.tally.add(seen, norm, bad)
+            course.step += 1
+
+            heard = echo.swap(StepNumbers(step, lr, tuple(rows)), torch.stack([total, norm.float(), bad, code]))
+            course.judge(heard)
+            # Several ranks stop at the step of which all have heard that one was asked to.
+            stop = asked.code if alone else heard.stop if heard else 0
+            recording = course.step % settings.log_every == 0
+            saving = course.step % settings.save_every == 0 or course.step == end or stop != 0
+            if recording or saving:
+                course.judge(echo.take())
+            if recording:
+                means = course.tally.read()
+                record = {"step": course.step, "lr": lr, **means, **clock.lap(course.step)}
+                if metrics is not None:
+                    metrics.write(record | {"bad_steps": course.bad_steps})
+                progress.update(course.step, _line(record))
+            else:
+                progress.update(course.step)
+            if saving:
+                path = course.save()
+                accelerator.wait_for_everyone()
+            if stop:
+                run.status("interrupted", course.step)
+                raise Stopped(stop, path, course.step)
+    path = course.save()
+    rates = clock.total(course.step)
+    return FitResult(course.step, course.step >= settings.steps, path, means, **rates, bad_steps=course.bad_steps)
+
+
+def _update(optimizer: torch.optim.Optimizer, lr: float, bad: Tensor) -> None:
+    """One step, or none where ``bad`` is 1: fused AdamW then leaves weights, moments and counts as they are."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.found_inf = bad  # type: ignore[attr-defined]
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _line(record: Mapping[str, float]) -> str:
+    loss = f"loss {record['loss']:.4f}, " if "loss" in record else ""
+    return f"{loss}{record['images_per_s']:.0f} images/s, {record['data_wait']:.0%} waiting for data"
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
+
+
+def _out_of_memory(course: Course, settings: TrainSettings) -> PlaceError:
+    rows = settings.batch_size // settings.accumulate // parallel.world_size()
+    peak = ""
+    if course.device.type == "cuda":
+        peak = f", peak {torch.cuda.max_memory_allocated(course.device) / 1e6:.0f} MB"
+    return PlaceError(
+        f"out of memory at step {course.step} with {rows} rows at once in {settings.precision}{peak}",
+        code="PL-E009",
+        fix=f"use accumulate={2 * settings.accumulate}, a batch_size below {settings.batch_size}, or smaller images",
+    )

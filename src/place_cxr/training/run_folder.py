@@ -1,0 +1,273 @@
+"""The folder of a run: one owner at a time, checked before training, and self-explaining afterwards.
+
+``config.yaml env.json command.txt STATUS metrics.jsonl metrics.csv train.log checkpoints/``
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from place_cxr import parallel
+from place_cxr.errors import PlaceError
+from place_cxr.training import checkpoint
+
+_LIBRARIES = (
+    "accelerate",
+    "numpy",
+    "pillow",
+    "place-cxr",
+    "safetensors",
+    "timm",
+    "tokenizers",
+    "torch",
+    "torchvision",
+    "transformers",
+)
+_LOCK, _STATUS = ".lock", "STATUS"
+_log = logging.getLogger(__name__)
+
+
+class RunFolder:
+    """An open run folder: locked until `close`; use it as a context manager. See `RunFolder.create`.
+
+    On ranks other than 0 it is passive: it knows the path and writes nothing.
+    """
+
+    def __init__(self, path: Path, lock: int | None) -> None:
+        self.path = path
+        self._lock = lock
+        self._handler: logging.Handler | None = None
+
+    @classmethod
+    def create(cls, path: Path | str, *, resume: bool = False, overwrite: bool = False) -> RunFolder:
+        """Take ``path`` for a run: a new folder, one to ``resume``, or, with ``overwrite``, a fresh one.
+
+        ``overwrite`` deletes nothing: the old run is renamed to ``<name>.old-1`` (or the next free number).
+
+        Raises PlaceError before anything is computed: PL-R001 another process is using it (who, where), PL-R002 it
+        holds an unfinished run, PL-R003 a finished one, PL-R004 files that are no run, PL-E006 it cannot be written.
+        """
+        path = Path(path)
+        if parallel.rank() != 0:
+            return cls(path, None)
+        _refuse_foreign(path)
+        lock = _locked(path)
+        try:
+            if not (resume or overwrite):
+                _refuse_occupied(path)
+            if overwrite and _state(path)[0]:
+                path, lock = _moved_aside(path, lock)
+            _probe(path)
+            checkpoint.sweep(path)
+        except BaseException:
+            os.close(lock)
+            raise
+        run = cls(path, lock)
+        run._handler = _log_file(path)
+        run.status("running")
+        return run
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes: rank 0."""
+        return self._lock is not None
+
+    def write(self, name: str, content: str) -> None:
+        """Put a small text file into the folder, all or nothing (PL-E005 if the disk refuses)."""
+        if not self.main:
+            return
+        try:
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.write_atomic(self.path / name, content.encode())
+        except OSError as error:
+            reason = f"cannot be written: {error.strerror}"
+            raise PlaceError(reason, code="PL-E005", file=f"{self.path.name}/{name}", fix="free space") from error
+
+    def describe(self, config_yaml: str) -> None:
+        """Write ``config.yaml``, ``env.json`` and ``command.txt``: what ran, on what, and how it was called."""
+        self.write("config.yaml", config_yaml)
+        if self.main:
+            self.write("env.json", json.dumps(environment(), indent=1) + "\n")
+        self.write("command.txt", shlex.join(["place", *sys.argv[1:]]) + "\n")
+
+    def status(self, state: str, step: int | None = None) -> None:
+        """Write ``STATUS``: ``running``, ``interrupted``, ``failed`` or ``finished``, and the last step."""
+        self.write(_STATUS, state + (f" step {step}" if step is not None else "") + "\n")
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._handler is not None:
+            logging.getLogger("place_cxr").removeHandler(self._handler)
+            self._handler.close()
+            self._handler = None
+        if self._lock is not None:
+            os.ftruncate(self._lock, 0)
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            if kind is not None and self.main and _state(self.path)[0] == "running":
+                self.status("failed")
+        except PlaceError as second:
+            _log.warning("%s", second)
+        finally:
+            self.close()
+
+
+def _state(path: Path) -> tuple[str, str]:
+    """(state, the rest) of a run folder; empty when there is none."""
+    try:
+        first, _, rest = (path / _STATUS).read_text(encoding="utf-8").strip().partition(" ")
+    except (OSError, UnicodeDecodeError):
+        return "", ""
+    return first, rest
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Before the first byte is written: a folder that holds something else than a run is left alone."""
+    if path.exists() and not path.is_dir():
+        raise PlaceError("is a file, not a folder", code="PL-E006", file=path, fix="choose another --out")
+    try:
+        names = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if names and not names & {_LOCK, _STATUS, "checkpoints"}:
+        raise PlaceError("holds files that are no run", code="PL-R004", file=path, fix="choose another --out")
+
+
+def _refuse_occupied(path: Path) -> None:
+    state, rest = _state(path)
+    fix = "use --resume auto, another --out, or --overwrite"
+    if state == "finished":
+        raise PlaceError(f"holds a finished run ({rest})", code="PL-R003", file=path, fix=fix)
+    if (saved := checkpoint.latest(path)) is not None:
+        raise PlaceError(f"holds an unfinished run ({saved.name})", code="PL-R002", file=path, fix=fix)
+
+
+def _unwritable(path: Path, error: OSError) -> PlaceError:
+    reason = f"cannot be written: {error.strerror or type(error).__name__}"
+    return PlaceError(reason, code="PL-E006", file=path, fix="choose another --out, or change its permissions")
+
+
+def _locked(path: Path) -> int:
+    """Hold the folder's lock. The kernel lets go of it when the process ends, however it ends."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        before = os.pread(lock, 200, 0).decode(errors="replace").strip()
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    except OSError as error:
+        holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
+        os.close(lock)
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise PlaceError(
+                f"is in use by {holder}", code="PL-R001", file=path, fix="wait for it, or choose another --out"
+            ) from None
+        raise _unwritable(path, error) from error
+    if before:
+        _log.warning("%s: taking over from %s, which ended without closing the run", path.name, before)
+    return lock
+
+
+def _moved_aside(path: Path, lock: int) -> tuple[Path, int]:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
+        number += 1
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    _log.warning("%s: the earlier run was kept as %s", path.name, aside.name)
+    fresh = _locked(path)
+    os.ftruncate(lock, 0)
+    os.close(lock)
+    return path, fresh
+
+
+def _probe(path: Path) -> None:
+    """Write, flush, rename and remove a file: what saving will do in an hour must work now."""
+    probe = path / "probe"
+    try:
+        checkpoint.write_atomic(probe, b"probe")
+        probe.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _log_file(path: Path) -> logging.Handler:
+    handler = logging.FileHandler(path / "train.log", encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setLevel(logging.INFO)
+    logging.getLogger("place_cxr").addHandler(handler)
+    return handler
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware: enough to repeat a run elsewhere; no host name, user name or path."""
+    import torch
+
+    versions: dict[str, str | None] = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "libraries": versions,
+        "commit": _commit(),
+        "cpu": {"model": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "gpus": devices,
+        "world_size": parallel.world_size(),
+    }
+
+
+def _commit() -> str | None:
+    """The git commit of this code, with ``+`` for uncommitted changes; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+
+    try:
+        # An installed package may lie inside somebody else's repository: only a tracked file tells.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", str(here.parent)) else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
