@@ -48,8 +48,42 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """Geometry and technique of one exposure. Lengths in mm, angles in degrees.
+
+    ``half_width`` is half the inner width of the rib cage, ``half_depth`` of its depth, ``apex`` how far the lungs
+    reach above the carina, ``dome`` the top of the right hemidiaphragm below it, ``left_dome`` how much lower the left
+    one stands. ``fat`` is soft tissue over the ribs; ``heart`` scales the heart; ``breast`` is 0 or a size. ``flat``
+    in [0, 1] flattens the diaphragm, ``rib`` is a rib's half height. ``rotation`` turns the patient about the long axis. ``air`` is the part of a lung's volume that is not tissue. ``dose`` in photons
+    per mm^2 behind nothing, ``level`` shifts the display window. ``fov`` is the edge of the square image.
+    """
+
+    half_width: float = 140.0
+    half_depth: float = 100.0
+    apex: float = 98.0
+    dome: float = 118.0
+    left_dome: float = 14.0
+    fat: float = 18.0
+    heart: float = 1.0
+    breast: float = 0.0
+    flat: float = 0.0
+    rib: float = 5.8
+    rotation: float = 0.0
+    air: float = 0.76
+    dose: float = 20000.0
+    level: float = 0.0
+    fov: float = 385.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    key: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
-    """One study's truth. ``prior_findings`` is what the same patient's study before showed, None for the first."""
+    """One study's truth. ``prior_findings`` is what the same patient's study before showed, None for the first.
+
+    ``keys`` holds one number for each finding, from which its shape and place follow: a nodule seen twice in a patient
+    has the same key twice. ``noise_key`` seeds what differs between two exposures of one patient.
+    """
 
     patient: str
     study: str
@@ -61,6 +95,8 @@ class Scene:
     cardiothoracic_ratio: float
     prior_findings: tuple[Finding, ...] | None = None
     keys: tuple[int, ...] = field(default=(), repr=False)
+    body: Body = field(default_factory=Body, repr=False)
+    noise_key: int = field(default=1, repr=False)
 
     @property
     def labels(self) -> dict[str, float]:
