@@ -1,0 +1,380 @@
+"""What a report may say about each finding: noun phrases, sentences of its own, names in lists and denials.
+
+``<finding>`` and ``<finding> several`` (both sides, or many) are noun phrases. Their first letter tells the verb: ``a``
+one thing (with article), ``p`` several, ``m`` a mass noun. ``... maybe`` are those of doubt, ``... plain`` those within a
+sentence that has already said where. ``... own`` are whole positive sentences, with severity as suffix where the wording
+depends on it and ``any`` where it fits both sides; ``... doubt`` are whole uncertain ones; ``... name`` is how a denial
+calls it; ``... absent`` are whole denials.
+"""
+
+from __future__ import annotations
+
+WORDS = {
+    "small": "[small|small|small|small-sized|tiny|minor]",
+    "moderate": "[moderate|moderate|moderate-sized|moderately sized]",
+    "large": "[large|large|large|sizeable|extensive]",
+    "mild": "[mild|mild|mild|slight|minor]",
+    "severe": "[severe|severe|marked|extensive|pronounced]",
+    "mild ly": "[mildly|mildly|slightly]",
+    "moderate ly": "moderately",
+    "severe ly": "[severely|markedly|significantly]",
+    "over side": "the {side} [chest|hemithorax|chest wall]",
+    "over chest": "the [chest|thorax]",
+    # where a finding lies: "in" phrases and adjectives
+    "in upper": "in the {side} upper [lobe|lobe|lung|lung zone|lung field|zone]",
+    "in mid": "in the {side} [mid lung|mid lung zone|midlung|mid zone|mid-lung field]",
+    "in lower": "[in the {side} lower [lobe|lobe|lung|lung zone|lung field|zone]|at the {side} [lung base|base]]",
+    "in side": "[in the {side} lung|in the {side} lung|on the {side}]",
+    "in upper both": "in [both upper [lobes|lungs|lung zones]|the upper lobes bilaterally]",
+    "in mid both": "in [both mid lungs|both mid lung zones|the mid lungs bilaterally]",
+    "in lower both": "[in both lower [lobes|lungs|lung zones]|at both [lung bases|bases]|at the bases bilaterally]",
+    "in side both": "[in both lungs|bilaterally]",
+    "of upper": "{side} upper [lobe|lobe|lung|lung zone|zone]",
+    "of mid": "{side} [mid lung|midlung|mid zone|mid lung zone]",
+    "of lower": "{side} [lower lobe|lower lobe|basilar|basal|lower lung|lower zone|lung base]",
+    "of side": "{side} lung",
+    "of upper both": "[bilateral upper lobe|bilateral upper lung|bilateral upper zone]",
+    "of mid both": "bilateral [mid lung|mid zone|midlung]",
+    "of lower both": "[bibasilar|bibasilar|bibasal|bilateral lower lobe|bilateral basilar|bilateral lower lung]",
+    "of side both": "[bilateral|bilateral|bilateral pulmonary]",
+}
+
+PLEURA = {
+    "Pleural Effusion": (
+        "[a {sev} [{side}|{side}|{side}-sided] [pleural effusion|pleural effusion|effusion|pleural fluid "
+        "collection]|a {sev} effusion [on the {side}|at the {side} base]|m pleural fluid on the {side}|m {side} "
+        "pleural fluid|a {sev} [{side}|{side}-sided] [hydrothorax|effusion]]"
+    ),
+    "Pleural Effusion several": (
+        "[p {sev} bilateral [pleural effusions|pleural effusions|effusions|pleural fluid collections]|p "
+        "bilateral {sev} [pleural effusions|effusions]|p {sev} effusions [bilaterally|on both sides]|m bilateral "
+        "pleural fluid]"
+    ),
+    "Pleural Effusion own small": (
+        "[[There is|] [blunting|mild blunting|obscuration] of the {side} [|lateral] costophrenic [angle|sulcus][|"
+        ",] [consistent with|compatible with|in keeping with|due to|from] {e full}|The {side} costophrenic "
+        "[angle|sulcus] is [blunted|obscured] by {e full}|{e bare} [blunts|obscures|blunting] the {side} "
+        "costophrenic [angle|sulcus]|A [small|trace|minimal] amount of [pleural fluid|fluid] [is present|is seen|"
+        "layers|collects] [on the {side}|at the {side} costophrenic angle|at the {side} base]]"
+    ),
+    "Pleural Effusion own moderate": (
+        "[{e bare} with [a meniscus|a meniscus sign|fluid tracking up the lateral chest wall]|The {side} "
+        "hemidiaphragm is obscured by {e full}|[Homogeneous|Dense|Hazy] opacification of the {side} [base|lower "
+        "hemithorax][,|] [consistent with|due to|compatible with|representing] {e full}|[A moderate|A moderate|"
+        "An intermediate] amount of [pleural fluid|fluid] is [present|seen|noted] on the {side}|A meniscus at "
+        "the {side} base [indicates|reflects|corresponds to] {e full}]"
+    ),
+    "Pleural Effusion own large": (
+        "[{e bare} [occupies|fills|opacifies] [much|a large part] of the {side} hemithorax|[Opacification|"
+        "Extensive opacification|Near homogeneous opacification] of [much of|] the {side} [mid and lower "
+        "hemithorax|hemithorax] [is due to|reflects|is consistent with|represents] {e full}|A large amount of "
+        "[pleural fluid|fluid] is [present|seen|noted] on the {side}|{e bare} obscures the {side} hemidiaphragm "
+        "[and costophrenic angle|]]"
+    ),
+    "Pleural Effusion own several": (
+        "[[Blunting|Obscuration] of both costophrenic [angles|sulci] [consistent with|due to|from|compatible "
+        "with] {e full}|Both costophrenic [angles|sulci] are [blunted|obscured] by {e full}|The bilateral "
+        "costophrenic angles are [blunted|obscured], [compatible with|in keeping with] {e full}]"
+    ),
+    "Pleural Effusion doubt": (
+        "[[Equivocal|Slight|Subtle|Minimal] blunting of the {side} costophrenic angle [may represent|could "
+        "reflect|raises the possibility of] [a small effusion|trace pleural fluid|a tiny effusion or pleural "
+        "thickening]|The {side} costophrenic angle is [not well seen|incompletely included|partially obscured] "
+        "and a small effusion [cannot be excluded|is not excluded|is possible]]"
+    ),
+    "Pleural Effusion doubt several": (
+        "[Slight|Subtle|Equivocal] blunting of both costophrenic angles [may represent|could reflect|raises the "
+        "possibility of] [small effusions|trace pleural fluid]"
+    ),
+    "Pleural Effusion name": (
+        "[pleural effusion|pleural effusion|effusion|pleural fluid|[large|sizeable|significant|] pleural effusion]"
+    ),
+    "Pleural Effusion absent": (
+        "[The [costophrenic angles|costophrenic sulci|lateral costophrenic angles] are [sharp|clear|preserved]|"
+        "[Sharp|Clear] costophrenic angles [bilaterally|]|The pleural spaces are free of fluid|Both costophrenic "
+        "angles are [sharp|clear|well seen and sharp]|No blunting of the costophrenic angles]"
+    ),
+    "Pneumothorax": (
+        "[a {sev} [{side}|{side}|{side}-sided] [|apical] pneumothorax|a {sev} pneumothorax on the {side}|a {sev} "
+        "pneumothorax [at the {side} apex|in the {side} hemithorax]]"
+    ),
+    "Pneumothorax several": "p {sev} bilateral pneumothoraces",
+    "Pneumothorax own": (
+        "[A [thin|visible|fine|] visceral pleural [line|edge] [is seen|is visible|is present] [on the {side}|at "
+        "the {side} apex], [consistent with|compatible with|in keeping with] {e full}|[There is|] absence of "
+        "lung markings [beyond the pleural line|peripherally] on the {side}[, due to| from] {e full}|{e bare} "
+        "[is seen|is present] with [a visible pleural line|absent peripheral lung markings]|[Lucency|Peripheral "
+        "lucency] without lung markings in the {side} hemithorax [represents|is consistent with] {e full}]"
+    ),
+    "Pneumothorax own large": (
+        "[{e bare} with [partial|considerable] collapse of the underlying lung|{e bare}, the [underlying|"
+        "remaining] lung is retracted toward the hilum|There is [partial|considerable] collapse of the {side} "
+        "lung [due to|from|by] {e full}]"
+    ),
+    "Pneumothorax doubt": (
+        "[A [faint|thin|subtle] line [at the {side} apex|over the {side} upper hemithorax] may represent [a skin "
+        "fold or pneumothorax|a small pneumothorax|a pleural edge versus skin fold]|[Subtle|Equivocal] {side} "
+        "apical lucency, [a tiny pneumothorax cannot be excluded|possible small pneumothorax]]"
+    ),
+    "Pneumothorax name": "[pneumothorax|pneumothorax|pneumothorax|[large|apical|] pneumothorax]",
+    "Pneumothorax absent": (
+        "[No [|visible|discernible] pleural line to suggest pneumothorax|No [|apical] pneumothorax on [either "
+        "side|this [|single] [view|projection]]|Lung markings extend to the chest wall without pneumothorax]"
+    ),
+}
+
+LUNG = {
+    "Consolidation": (
+        "[m {sev} {of} [consolidation|consolidation|airspace disease|airspace opacification|air space "
+        "consolidation]|a {sev} {of} [opacity|opacity|airspace opacity|consolidative opacity|infiltrate|"
+        "parenchymal opacity]|m {sev} [consolidation|airspace disease|airspace opacification] {in}|a {sev} "
+        "[focal|patchy|dense|ill-defined|confluent] [opacity|opacity|infiltrate|consolidation] {in}|a [focus|"
+        "focal area|area|region] of {sev} [consolidation|airspace disease|airspace opacity] {in}]"
+    ),
+    "Consolidation several": (
+        "[m {sev} {of} [consolidation|airspace disease|airspace opacification]|p {sev} {of} [opacities|airspace "
+        "opacities|consolidations|consolidative opacities|infiltrates]|p {sev} [patchy|multifocal|ill-defined|"
+        "confluent] [opacities|airspace opacities|infiltrates] {in}|p [areas|foci] of {sev} [consolidation|"
+        "airspace disease] {in}]"
+    ),
+    "Consolidation own any": (
+        "[{e bare} with air bronchograms|{e bare}, [concerning for|suspicious for|in keeping with|compatible "
+        "with] [pneumonia|infection|an infectious process]|{e bare} [worrisome for|compatible with] [lobar|] "
+        "pneumonia|[There is|] {e full}, [which is|] consistent with [pneumonia|infection|pneumonia in the "
+        "appropriate clinical setting]]"
+    ),
+    "Consolidation doubt": (
+        "[[A subtle|A faint|A vague|An ill-defined] [opacity|density|haziness] {in} [may represent|could reflect|"
+        "could be] [early consolidation|developing pneumonia|early airspace disease|superimposed structures or "
+        "early infiltrate]|[Subtle|Faint|Vague|Hazy] [increased density|density|opacity] {in}, [early pneumonia|"
+        "developing consolidation|infection|aspiration] [cannot be excluded|is not excluded|is possible]]"
+    ),
+    "Consolidation name": (
+        "[[focal |]consolidation|[focal |]consolidation|airspace consolidation|[focal |]airspace disease|"
+        "pneumonia|[focal |]infiltrate|focal opacity|airspace opacity|acute infiltrate|confluent opacity|lobar "
+        "consolidation]"
+    ),
+    "Consolidation absent": (
+        "[The lungs are without [focal consolidation|focal airspace disease|infiltrate]|No confluent airspace "
+        "opacity|No [|radiographic] [evidence|sign] of [pneumonia|an infectious process|focal airspace disease]]"
+    ),
+    "Atelectasis": (
+        "[m {sev} {of} [atelectasis|atelectasis|atelectatic change|volume loss|subsegmental atelectasis]|m {sev} "
+        "[linear|plate-like|discoid|subsegmental|bandlike] atelectasis {in}|m {sev} [atelectasis|volume loss|"
+        "atelectatic change] {in}|a [linear|bandlike|plate-like] [opacity|density] of {sev} atelectasis {in}]"
+    ),
+    "Atelectasis several": (
+        "[m {sev} {of} [atelectasis|atelectasis|atelectatic change|volume loss]|m {sev} [linear|plate-like|"
+        "discoid|subsegmental] atelectasis {in}|p [linear|bandlike] [opacities|densities] of {sev} atelectasis "
+        "{in}]"
+    ),
+    "Atelectasis own any": (
+        "[[A linear|A bandlike|A plate-like|A streaky] [opacity|density] {in} [is consistent with|is compatible "
+        "with|represents|reflects] {e full}|[Streaky|Linear|Bandlike] [opacities|densities|markings] {in} [are "
+        "consistent with|represent|reflect] {e full}|[There is|] volume loss {in} [consistent with|from|due to] "
+        "{e full}]"
+    ),
+    "Atelectasis doubt": (
+        "[[Streaky|Linear|Subtle linear|Faint linear] [opacity|density] {in} [may represent|could reflect|"
+        "possibly represents] [atelectasis|atelectasis or scarring|subsegmental atelectasis|minor atelectasis]]"
+    ),
+    "Atelectasis name": "[atelectasis|atelectasis|volume loss|collapse|lobar collapse]",
+    "Edema": (
+        "[m {sev} [pulmonary edema|pulmonary edema|interstitial edema|pulmonary interstitial edema|edema|"
+        "pulmonary vascular congestion and edema]|a [pattern|picture] of {sev} [pulmonary|interstitial] edema]"
+    ),
+    "Edema own any": (
+        "[[Diffuse|Bilateral|Symmetric] [interstitial|hazy|perihilar] [markings|opacities|prominence] "
+        "[consistent with|compatible with|in keeping with|reflecting|representing] {e full}|{e bare} with [|"
+        "perihilar] [haziness|indistinct vessels|vascular indistinctness|vascular congestion]|[Perihilar|"
+        "Bilateral perihilar|Central] [haze|haziness|opacities] [consistent with|in keeping with|compatible with|"
+        "due to] {e full}|[The pulmonary vasculature is|Pulmonary vessels are] [indistinct|engorged|"
+        "ill-defined], [consistent with|compatible with|in keeping with] {e full}]"
+    ),
+    "Edema doubt": (
+        "[[Prominent|Mildly prominent|Slightly increased|Equivocal] [interstitial markings|perihilar markings|"
+        "central vessels] [may represent|could reflect|raise the possibility of] [mild edema|early interstitial "
+        "edema|pulmonary vascular congestion]|[Borderline|Questionable|Possible] [pulmonary vascular congestion|"
+        "interstitial edema|mild edema]]"
+    ),
+    "Edema name": (
+        "[pulmonary edema|pulmonary edema|edema|[overt|frank|interstitial] [pulmonary |]edema|vascular "
+        "congestion|pulmonary vascular congestion]"
+    ),
+    "Edema absent": (
+        "[[The|] pulmonary vasculature is [normal|within normal limits|unremarkable|not engorged]|Pulmonary "
+        "vascularity is [normal|within normal limits|not increased]|[No|There are no] signs of [cardiac failure|"
+        "fluid overload|congestive heart failure|volume overload]]"
+    ),
+    "Nodule": (
+        "[a {size} [|round|rounded|well-defined|solid|solitary] {of} [nodule|nodule|pulmonary nodule|nodular "
+        "opacity|nodular density]|a {size} [pulmonary |lung |]nodule {in}|a [|solitary|rounded|"
+        "well-circumscribed] [nodule|nodular opacity|pulmonary nodule] {in} measuring {size plain}|a [rounded|"
+        "round|nodular|well-circumscribed] [opacity|density] {in}, {size plain} in [diameter|size|greatest "
+        "dimension]]"
+    ),
+    "Nodule several": (
+        "[p [|several|multiple|scattered] bilateral [pulmonary nodules|nodules|lung nodules], [up to|the "
+        "largest] {size plain}|p [|several|multiple] [nodules|nodular opacities] in both lungs[, measuring up to "
+        "{size plain}|]]"
+    ),
+    "Nodule own": (
+        "[{e full} is [noted|seen][;|,] [CT is recommended|further evaluation with CT is advised|follow-up is "
+        "recommended]|{e full} is [indeterminate|suspicious|concerning for neoplasm]]"
+    ),
+    "Nodule doubt": (
+        "[A [possible|questionable|faint|vague] [nodule|nodular opacity|nodular density] {in}[,|] [may be|could "
+        "be|possibly] [a nipple shadow|summation of shadows|a vessel seen on end|superimposed structures]|"
+        "[Nodular|Rounded] [density|opacity] {in} [may represent|could represent|possibly represents] [a "
+        "pulmonary nodule|a small nodule|a nodule versus overlap of vessels]]"
+    ),
+    "Nodule name": (
+        "[pulmonary nodule|nodule|[suspicious |discrete |]pulmonary nodule|[suspicious |]lung nodule|mass|nodule "
+        "or mass|pulmonary mass]"
+    ),
+    "Nodule absent": (
+        "[No [suspicious|discrete|dominant|worrisome|] [pulmonary|lung] [nodules|nodules or masses|masses] [are seen|]]"
+    ),
+    "Emphysema": (
+        "[m {sev} [emphysema|emphysema|pulmonary emphysema|centrilobular emphysema]|p {sev} [emphysematous "
+        "changes|emphysematous changes|changes of emphysema]]"
+    ),
+    "Emphysema own any": (
+        "[The lungs are hyperinflated[| with flattened [hemidiaphragms|diaphragms]], [consistent with|compatible "
+        "with|in keeping with] {e full}|[Hyperinflation|Hyperexpansion|Hyperlucency] of the lungs [consistent "
+        "with|from|due to|compatible with] {e full}|{e bare} with [hyperinflation|hyperexpanded lungs|flattening "
+        "of the diaphragm|hyperlucent lungs]|[Flattened diaphragms|Increased lung volumes|Hyperlucent lungs] "
+        "[reflect|indicate|are in keeping with] {e full}]"
+    ),
+    "Emphysema doubt": (
+        "[[Slight|Equivocal|Borderline|Mild] [hyperinflation|hyperlucency] [may represent|could reflect|raises "
+        "the possibility of] [emphysema|underlying emphysema|obstructive lung disease]]"
+    ),
+    "Emphysema name": "[hyperinflation|emphysema|emphysematous change]",
+    "Emphysema absent": (
+        "[Lung volumes are normal without hyperinflation|The lungs are not hyperinflated|No flattening of the "
+        "diaphragms]"
+    ),
+}
+
+BODY = {
+    "Cardiomegaly": (
+        "[m {sev} [cardiomegaly|cardiomegaly|cardiac enlargement|enlargement of the heart|enlargement of the "
+        "cardiac silhouette]]"
+    ),
+    "Cardiomegaly own": (
+        "[[The heart|The cardiac silhouette|The cardiac shadow|Heart size|The cardiomediastinal silhouette] is "
+        "{sev ly} [enlarged|enlarged|increased]|[The heart|The cardiac silhouette] is {sev ly} enlarged, [with|"
+        "the] [|a] cardiothoracic ratio [of|of about|of approximately] {ratio}|{e bare} with [a|an estimated] "
+        "cardiothoracic ratio of {ratio}|{e bare}]"
+    ),
+    "Cardiomegaly doubt": (
+        "[[Borderline|Upper limits of normal or borderline enlarged] [heart size|cardiac size|cardiac "
+        "silhouette]|[The heart|Heart size|The cardiac silhouette] [is borderline|may be mildly enlarged|is "
+        "possibly enlarged|is at the upper limit of normal or slightly enlarged]|[Apparent|Possible] [mild|"
+        "slight] cardiomegaly, [which may be|possibly] [projectional|accentuated by technique]]"
+    ),
+    "Cardiomegaly name": "[cardiomegaly|cardiomegaly|cardiac enlargement|enlargement of the heart]",
+    "Cardiomegaly absent": (
+        "[[The heart|Heart|Cardiac silhouette|The cardiac silhouette] is [normal in size|normal size|not "
+        "enlarged|within normal limits|of normal size|within normal limits in size|unremarkable]|[Heart size|"
+        "Cardiac size|The heart size|The size of the heart] is [normal|within normal limits|unremarkable|not "
+        "enlarged]|Normal [heart size|cardiac silhouette|cardiac size]|[[The|] cardiomediastinal silhouette is|"
+        "[The|] [cardiac and mediastinal silhouettes|cardiomediastinal contours] are] [normal|within normal "
+        "limits|unremarkable]]"
+    ),
+    "Rib Fracture": (
+        "[a [|minimally displaced|nondisplaced|displaced|cortical] fracture of the {side} {rib} rib|a {side} "
+        "{rib} rib fracture|a [fracture|break] [in|of] the {side} {rib} rib|a fractured {side} {rib} rib]"
+    ),
+    "Rib Fracture own": (
+        "[[Cortical|Focal cortical] [discontinuity|irregularity|step-off] of the {side} {rib} rib [consistent "
+        "with|compatible with|representing|in keeping with] [a|an acute] fracture|The {side} {rib} rib is "
+        "fractured|{e full} without [|significant] displacement]"
+    ),
+    "Rib Fracture doubt": (
+        "[[Subtle|Equivocal|Questionable] [irregularity|cortical irregularity|contour deformity] of the {side} "
+        "{rib} rib [may represent|could represent|raises the possibility of] [a fracture|a nondisplaced fracture|"
+        "an age-indeterminate fracture]]"
+    ),
+    "Rib Fracture name": (
+        "[[acute |displaced |]rib fracture|fracture|acute fracture|displaced fracture|[acute |]osseous "
+        "abnormality|bony abnormality]"
+    ),
+    "Rib Fracture absent": (
+        "[[The|] [bones are|osseous structures are|bony structures are|bony thorax is|visualized bones are|"
+        "imaged skeleton is|ribs are] [intact|without acute fracture|unremarkable|grossly intact]|No acute [bony|"
+        "osseous|skeletal] [abnormality|findings|lesion]|[No|There is no] [acute|displaced] rib fracture [seen|"
+        "identified|]]"
+    ),
+    "Foreign Object": "[a {object}|a {object}|a [radiopaque|metallic] {object}]",
+    "Foreign Object several": "[p {object}|p {object}|p [several|multiple|radiopaque] {object}]",
+    "Foreign Object own": (
+        "[{e bare} [projecting over|overlying|projected over] {object place}"
+        "|There {is} {e full} [projecting over|overlying|projected over] {object place}"
+        "|[A radiopaque|A metallic|A radiodense] [foreign body|foreign object|density] [overlies|projects over] "
+        "{object place}, [consistent with|compatible with] {e full}]"
+    ),
+    "object coin": "[coin|coin|coin-shaped foreign body]",
+    "object electrode": "[electrode|ECG electrode|monitoring electrode|monitoring lead]",
+    "object surgical clips": "[surgical clips|surgical clips|metallic clips|clips]",
+    "object bullet fragment": "[bullet fragment|ballistic fragment|metallic bullet fragment]",
+    "object necklace": "[necklace|necklace|necklace chain]",
+    "over coin": "the [mediastinum|midline|midline of the chest]",
+    "over necklace": "the [upper chest|upper mediastinum|thoracic inlet]",
+    "Foreign Object name": "[radiopaque foreign body|foreign body|radiopaque foreign object|retained foreign body]",
+}
+
+DEVICES = {
+    "Pacemaker": (
+        "[a {side} [chest wall|pectoral|-sided|-sided] [pacemaker|pacemaker|pacing device|pacer|cardiac pacing "
+        "device]|a [cardiac|permanent|] [pacemaker|pacer|pacing device] [in the {side} chest wall|over the "
+        "{side} chest|on the {side}]]"
+    ),
+    "Pacemaker own": (
+        "[{e full} is [in place|present|noted]|{e bare} in place|A pacer generator [projects over|overlies] the "
+        "{side} [chest|hemithorax][, leads in [expected|standard] position|]|[Pacemaker|Pacer] leads [course|"
+        "extend|run] from a {side} [chest wall|pectoral] generator]"
+    ),
+    "Pacemaker name": "[pacemaker|pacing device|cardiac pacing device]",
+    "Central Line": (
+        "[a {side} [|-sided] [central venous catheter|central venous catheter|central line|central catheter|CVC|"
+        "central venous line]|a [central venous catheter|central line|CVC] on the {side}]"
+    ),
+    "Central Line own": (
+        "[{e full} [terminates|ends] {tip}|{e full} [has its tip|is seen with its tip|is in place with tip] "
+        "{tip}|[The tip of|Tip of] {e full} [is|lies|projects] {tip}|{e bare}[,|] [with|] tip {tip}|{e full} is "
+        "in place, [its|the] tip [projecting|lying|] {tip}]"
+    ),
+    "Central Line name": "[central venous catheter|central line|central venous line|vascular catheter]",
+    "Endotracheal Tube": "a [endotracheal tube|endotracheal tube|ET tube|ETT|tracheal tube]",
+    "Endotracheal Tube own": (
+        "[[The|] [endotracheal tube|ET tube|ETT] [terminates|ends|is|lies|sits] {tip}|[The|] tip of the "
+        "[endotracheal tube|ET tube|ETT] [is|lies|projects] {tip}|[Endotracheal tube|ET tube|ETT] tip [is|] "
+        "{tip}|{e full} is [in place|present|seen] with [its|the] tip {tip}|The patient is intubated[,| with] "
+        "the tube tip {tip}]"
+    ),
+    "Endotracheal Tube name": "[endotracheal tube|ET tube|tracheal tube]",
+}
+
+# how a later sentence calls a finding already named, and its earlier state
+SHORT = {
+    "Pleural Effusion": "{side} [pleural effusion|effusion]",
+    "Pleural Effusion several": "bilateral [pleural effusions|effusions]",
+    "Pneumothorax": "{side} [pneumothorax|pneumothorax|apical pneumothorax]",
+    "Pneumothorax several": "bilateral pneumothoraces",
+    "Consolidation": "{of} [consolidation|opacity|airspace disease|airspace opacity]",
+    "Consolidation several": "{of} [opacities|airspace opacities|consolidations]",
+    "Atelectasis": "{of} [atelectasis|atelectatic change|volume loss]",
+    "Atelectasis several": "{of} [atelectasis|atelectatic change|volume loss]",
+    "Edema": "[pulmonary edema|interstitial edema|edema]",
+    "Cardiomegaly": "[cardiomegaly|cardiac enlargement|enlargement of the heart]",
+    "Nodule": "{of} [nodule|pulmonary nodule|nodular opacity]",
+    "Nodule several": "bilateral [nodules|pulmonary nodules]",
+    "Emphysema": "[emphysema|emphysematous change]",
+    "Rib Fracture": "{side} {rib} rib fracture",
+    "Pacemaker": "{side} [pacemaker|pacing device]",
+    "Central Line": "{side} [central venous catheter|central line|central venous line]",
+    "Endotracheal Tube": "[endotracheal tube|ET tube]",
+    "Foreign Object": "{object}",
+}
