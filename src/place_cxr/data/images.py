@@ -26,6 +26,7 @@ import io
 import logging
 import os
 import stat
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,7 +183,7 @@ def _decode(data: bytes, path: Path, limits: Limits) -> tuple[NDArray[np.float32
     except Exception as error:
         if "truncated" in str(error).lower():
             raise _cut_off(path) from None
-        raise PlaceError("damaged, it does not decode", code="PL-D103", file=path, fix="copy it again") from None
+        raise _damaged(path) from None
     if path.suffix.lower() not in _SUFFIXES[kind]:
         _warn("the name does not end as the content says", path)
     return pixels, kind
@@ -206,13 +207,28 @@ def _check_end(data: bytes, kind: str, path: Path) -> None:
     if kind == "JPEG":
         whole = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
     elif kind == "PNG":
-        whole = b"IEND\xaeB`\x82" in data
+        whole = _png_whole(data, path)
     elif kind == "WEBP":
         whole = len(data) >= int.from_bytes(data[4:8], "little") + 8
     elif kind == "BMP":
         whole = len(data) >= int.from_bytes(data[2:6], "little")
     if not whole:
         raise _cut_off(path)
+
+
+def _png_whole(data: bytes, path: Path) -> bool:
+    """Whether the last chunk is there; PL-D103 for a wrong checksum, which Pillow does not look at in pixel data."""
+    view, start = memoryview(data), 8
+    while start + 12 <= len(data):
+        end = start + 8 + int.from_bytes(data[start : start + 4], "big")
+        if end + 4 > len(data):
+            return False
+        if int.from_bytes(data[end : end + 4], "big") != zlib.crc32(view[start + 4 : end]):
+            raise _damaged(path)
+        if data[start + 4 : start + 8] == b"IEND":
+            return True
+        start = end + 4
+    return False
 
 
 def _upright(image: Image.Image, path: Path) -> Image.Image:
@@ -307,6 +323,10 @@ def _unidentified(data: bytes, path: Path) -> PlaceError:
 
 def _too_large(problem: str, path: Path) -> PlaceError:
     return PlaceError(problem, code="PL-D104", file=path, fix="make the image smaller")
+
+
+def _damaged(path: Path) -> PlaceError:
+    return PlaceError("damaged, it does not decode", code="PL-D103", file=path, fix="copy it again")
 
 
 def _cut_off(path: Path) -> PlaceError:
