@@ -1,0 +1,64 @@
+"""What to say about a finding: sentences that state it, sentences that deny it, and a phrase that points at it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from place_cxr.errors import PlaceError
+from place_cxr.settings import Settings
+
+Sentences = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Prompt(Settings):
+    """Sentences for one finding; ``ground`` may hold ``{side}``: left, right or bilateral."""
+
+    positive: Sentences
+    negative: Sentences
+    ground: str = ""
+
+    @field_validator("positive", "negative", "ground")
+    @classmethod
+    def _plain(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        sentences = [value.replace("{side}", "")] if isinstance(value, str) else value
+        if any(re.search(r"[{}]", sentence) for sentence in sentences):
+            raise ValueError("the only field is {side}, and only in ground")
+        if not isinstance(value, str) and any(not sentence.strip() for sentence in sentences):
+            raise ValueError("a sentence is empty")
+        return value
+
+    def phrase(self, side: str) -> str:
+        """The pointing phrase with its side filled in, spaces tidied when ``side`` is empty."""
+        return " ".join(self.ground.replace("{side}", side).split())
+
+
+def read_prompts(path: str | Path) -> dict[str, Prompt]:
+    """Prompts of a YAML file: finding -> {positive: [...], negative: [...], ground: ...}.
+
+    Raises:
+        PlaceError: PL-C030 if it cannot be read, is empty, repeats a finding, or an entry is wrong; all are named.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        table = yaml.safe_load(text)
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise PlaceError("not a readable prompt file", code="PL-C030", file=path, fix="give a YAML file") from error
+    if not isinstance(table, Mapping) or not table:
+        raise PlaceError("no findings", code="PL-C030", file=path, fix="name at least one finding with its sentences")
+    names = re.findall(r"^(\S[^#\n]*?)\s*:", text, flags=re.MULTILINE)
+    wrong = [f"{name}: named twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    found = {}
+    for name, entry in table.items():
+        try:
+            found[str(name)] = Prompt.model_validate(entry)
+        except ValidationError as error:
+            wrong += [f"{'.'.join(map(str, (name, *e['loc'])))}: {e['msg']}" for e in error.errors()]
+    if wrong:
+        raise PlaceError("; ".join(wrong), code="PL-C030", file=path, fix="correct these entries")
+    return found

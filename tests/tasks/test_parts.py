@@ -1,0 +1,175 @@
+"""The parts of the tasks: scores, prompts, the few-label shares, the logistic fit, result files."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from place_cxr.errors import PlaceError
+from place_cxr.records import Study
+from place_cxr.tasks import scores
+from place_cxr.tasks.labels import label_table
+from place_cxr.tasks.linear_probe import Part, fit_logistic, linear_probe, nested_rows
+from place_cxr.tasks.prompts import read_prompts
+from place_cxr.tasks.result import Metric, Origin, Result, split_digest
+from place_cxr.tasks.zero_shot import sentences
+
+
+def unit(*shape, seed):
+    vectors = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def test_observation_score_equals_a_loop(monkeypatch):
+    visual, textual = unit(5, 3, 4, seed=0), unit(6, 2, 4, seed=1)
+    mask = np.array([[True, s % 2 == 0] for s in range(6)])
+    expected = np.zeros((5, 6))
+    for i in range(5):
+        for j in range(6):
+            found = []
+            for s in np.flatnonzero(mask[j]):
+                z = visual[i] @ textual[j, s]
+                a = np.exp(z / 0.1) / np.exp(z / 0.1).sum()
+                context = a @ visual[i]
+                found.append(context @ textual[j, s] / np.linalg.norm(context))
+            expected[i, j] = np.mean(found)
+    np.testing.assert_allclose(scores.observation(visual, textual, mask), expected, atol=1e-5)
+    monkeypatch.setattr(scores, "_CELLS", 1)
+    np.testing.assert_allclose(scores.observation(visual, textual, mask), expected, atol=1e-5)
+
+
+def test_mix_does_not_depend_on_scale_and_leaves_a_constant_out():
+    first, second = unit(6, 4, seed=2), unit(6, 4, seed=3)
+    for axis in (None, 0):
+        mixed = scores.mix(first, second, axis=axis)
+        np.testing.assert_allclose(scores.mix(100 * first, second / 7, axis=axis), mixed, rtol=1e-4)
+    np.testing.assert_allclose(scores.mix(first, np.ones_like(first)), first / first.std() / 2, rtol=1e-5)
+
+
+def test_prompts_are_read_and_ordered(tmp_path):
+    file = tmp_path / "p.yaml"
+    file.write_text("Effusion:\n  positive: [fluid]\n  negative: [no fluid, clear]\n  ground: '{side} effusion'\n")
+    prompts = read_prompts(file)
+    assert sentences(prompts) == ["fluid", "no fluid", "clear"]
+    assert prompts["Effusion"].phrase("left") == "left effusion"
+    assert prompts["Effusion"].phrase("") == "effusion"
+
+
+@pytest.mark.fault("T5")
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "no findings"),
+        ("A: {positive: [], negative: [b]}", "A.positive"),
+        ("A: {positive: [a], negative: ['  ']}", "empty"),
+        ("A: {positive: ['{finding}'], negative: [b]}", "only field"),
+        ("A: {positive: [a], negative: [b], ground: '{where} a'}", "only field"),
+        ("A: {positive: [a], negative: [b]}\nA: {positive: [c], negative: [d]}", "named twice"),
+        ("A: {positive: [a], negative: [b], colour: red}", "colour"),
+        ("A: [", "not a readable"),
+    ],
+)
+def test_wrong_prompts_are_refused_before_anything_runs(tmp_path, text, what):
+    file = tmp_path / "p.yaml"
+    file.write_text(text)
+    with pytest.raises(PlaceError, match=what) as caught:
+        read_prompts(file)
+    assert caught.value.code == "PL-C030"
+
+
+def study(number, patient="", **labels):
+    return Study(f"s{number}", "x", "", patient, labels=labels)
+
+
+@pytest.mark.fault("S8")
+def test_shares_are_nested_by_patient_and_by_seed():
+    studies = [study(i, f"p{i // 3}") for i in range(300)]
+    small, large, whole = (set(nested_rows(studies, f, 4).tolist()) for f in (0.01, 0.1, 1.0))
+    assert small < large < whole and len(small) == 3 and len(large) == 30 and len(whole) == 300
+    assert all({3 * (r // 3) + k for k in range(3)} <= large for r in large)  # whole patients
+    assert set(nested_rows(studies, 0.1, 4).tolist()) == large != set(nested_rows(studies, 0.1, 5).tolist())
+    assert len(nested_rows([study(i) for i in range(50)], 0.1, 0)) == 5  # no patient given: each row its own
+
+
+def test_logistic_fit_is_that_of_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 12)) @ rng.normal(size=(12, 12))  # correlated, as features are
+    x = (x - x.mean(0)) / x.std(0)
+    y = (x @ rng.normal(size=(12, 3)) + rng.normal(size=(200, 3)) > 0.5).astype(float)
+    y[:40, 1] = np.nan
+    for penalty, (weight, bias) in zip((1.0, 1e-3), fit_logistic(x, y, (1.0, 1e-3)), strict=True):
+        for column in range(3):
+            known = ~np.isnan(y[:, column])
+            oracle = LogisticRegression(C=1 / (penalty * known.sum()), tol=1e-10, max_iter=10_000)
+            oracle.fit(x[known], y[known, column])
+            np.testing.assert_allclose(weight[:, column], oracle.coef_[0], atol=2e-3)
+            assert bias[column] == pytest.approx(oracle.intercept_[0], abs=2e-3)
+
+
+@pytest.mark.fault("S8")
+def test_a_finding_without_present_rows_in_a_share_is_named():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 4)).astype(np.float32)
+    studies = [study(i, f"p{i}", A=float(features[i, 0] > 0), B=float(i == 0)) for i in range(300)]
+    rows = {"train": slice(0, 200), "val": slice(200, 250), "test": slice(250, 300)}
+    parts = [Part(features[s], studies[s]) for s in rows.values()]
+    found = linear_probe(*parts, ["A", "B"], seeds=(0, 1))
+    assert found["10%/auroc/B"].value is None and "no present rows" in found["10%/auroc/B"].reason
+    assert "not trainable: B" in found["10%/auroc/macro"].reason
+    assert found["10%/present in training/B"].value == 0
+    assert found["100%/present in training/B"].value == 1
+    assert found["100%/auroc/A"].value > 0.99
+    with pytest.raises(PlaceError, match="val split"):
+        linear_probe(parts[0], Part(features[:0], []), parts[2], ["A"])
+
+
+def test_penalty_is_not_chosen_on_the_test_labels():
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(120, 30)).astype(np.float32)
+    studies = [study(i, f"p{i}", A=float(features[i, 0] + rng.normal() > 0)) for i in range(120)]
+    train, val, test = (Part(features[s], studies[s]) for s in (slice(0, 60), slice(60, 90), slice(90, 120)))
+    before = linear_probe(train, val, test, ["A"], seeds=(0,))["100%/auroc/A"].value
+    flipped = [dataclasses.replace(s, labels={"A": 1 - s.labels["A"]}) for s in test.studies]
+    after = linear_probe(train, val, Part(test.features, flipped), ["A"], seeds=(0,))["100%/auroc/A"].value
+    assert after == pytest.approx(1 - before)
+
+
+@pytest.mark.fault("E1")
+def test_labels_by_name_with_missing_ones_unknown():
+    table = label_table([study(0, A=1.0), study(1, B=0.0, A=-1.0)], ["B", "A"])
+    np.testing.assert_array_equal(table, [[np.nan, 1], [0, np.nan]])
+    with pytest.raises(PlaceError, match="row 1"):
+        label_table([study(0, A=1.0), study(1, A=2.0)], ["A"])
+
+
+@pytest.mark.fault("S7")
+def test_digest_is_of_the_split_and_not_of_its_order():
+    studies = [study(i, f"p{i}") for i in range(5)]
+    assert split_digest(studies) == split_digest(studies[::-1])
+    assert split_digest(studies) != split_digest(studies[:4])
+    assert split_digest(studies) != split_digest([dataclasses.replace(studies[0], patient="q"), *studies[1:]])
+
+
+def result(**metrics):
+    return Result.of("t", Origin("s", "test", "d", "m"), metrics, signature="x", seeds=(0,), seconds=1.0)
+
+
+@pytest.mark.fault("E2")
+def test_undefined_is_null_in_json_and_needs_a_reason(tmp_path):
+    path = result(a=Metric(None, None, None, 3, "no present rows")).write(tmp_path)
+    stored = json.loads(path.read_text("utf-8"))
+    assert stored["metrics"]["a"] == {"value": None, "ci95": None, "n": 3, "reason": "no present rows"}
+    for bad in (Metric(None), Metric(float("nan"), n=1), Metric(1.0, float("-inf"), 1.0, 1)):
+        with pytest.raises(ValueError, match="metric a"):
+            result(a=bad).write(tmp_path)
+    assert json.loads(path.read_text("utf-8")) == stored
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"schema": 99}', '{"schema": 1, "task": "t"}'])
+def test_files_that_are_no_result_are_refused(tmp_path, text):
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(PlaceError, match="PL-R020"):
+        Result.read(tmp_path)
