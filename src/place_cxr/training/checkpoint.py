@@ -11,11 +11,8 @@ import errno
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
-import socket
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -27,6 +24,8 @@ from torch import Tensor, nn
 import place_cxr
 from place_cxr import parallel
 from place_cxr.errors import PlaceError
+from place_cxr.training.files import GONE, OLD, crashpoint, sync_folder, temporary, write, write_atomic
+from place_cxr.training.safe import read_tensors, refuse_foreign, tensor_bytes
 
 SCHEMA = 1
 POINTERS = ("last", "best", "pre-spike")
@@ -37,21 +36,8 @@ WEIGHTS, CONFIG, OPTIMIZER, STATE, MANIFEST = (
     "training_state/state.json",
     "MANIFEST.json",
 )
-_TEMP = ".place-tmp"  # everything that starts so is ours to sweep
-_TEMP_AGE = 3600.0  # seconds after which a temporary file is an orphan whoever owns it
 _JSON_LIMIT = 64 << 20  # bytes
-_HEADER_LIMIT, _TENSOR_LIMIT = 100 << 20, 100_000  # of a safetensors header: bytes, entries
 _STEP = re.compile(r"^step_(\d{6,})$")
-_FOREIGN = {
-    b"PK\x03\x04": "a zip archive, as torch.save writes it: it may hold a pickle, which can run any program",
-    b"\x80": "a pickle, which can run any program when it is read",
-    b"(": "a pickle, which can run any program when it is read",
-    b"c": "a pickle, which can run any program when it is read",
-    b"\x1f\x8b": "a gzip archive",
-    b"\x93NUMPY": "a NumPy file",
-    b"\x89HDF": "an HDF5 file",
-    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
-}
 _log = logging.getLogger(__name__)
 
 
@@ -68,62 +54,7 @@ class Checkpoint:
     origin: dict[str, Any]
 
 
-def _crashpoint(name: str) -> None:
-    """Die here as if killed, where the test that set ``PLACE_CRASH_AT`` asks for it."""
-    if os.environ.get("PLACE_CRASH_AT") == name:
-        os._exit(137)
-
-
 # ---- writing ---------------------------------------------------------------------------------------------------------
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk; file systems that cannot are left alone."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(handle)
-
-
-def temporary(target: Path, tag: str = "") -> Path:
-    """A name beside ``target`` that says which process of which host owns it; `sweep` knows it."""
-    return target.with_name(f"{_TEMP}-{socket.gethostname()}-{os.getpid()}{tag}-{target.name}")
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """``path`` holds either what it held before or all of ``content``, even if the power goes. Raises OSError."""
-    temp = temporary(path)
-    try:
-        _write(temp, content)
-        temp.replace(path)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def _write(path: Path, content: bytes) -> None:
-    # A Python file object keeps the errno of a full disk, which torch and safetensors lose.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        half = len(content) // 2
-        file.write(content[:half])
-        _crashpoint(f"write {path.name}")
-        file.write(content[half:])
-        file.flush()
-        os.fsync(file.fileno())
-    _crashpoint(f"written {path.name}")
-
-
-def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    from safetensors.torch import save as to_bytes
-
-    # A copy each, because safetensors refuses tensors that share memory, as tied weights do.
-    return to_bytes({name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()})
 
 
 def _json_bytes(value: Any) -> bytes:
@@ -150,9 +81,9 @@ def save(
     checkpoints are untouched in both cases.
     """
     files = {_safe_name(name): content for name, content in (extra_files or {}).items()}
-    files |= {WEIGHTS: _tensor_bytes(weights), CONFIG: _json_bytes(config)}
+    files |= {WEIGHTS: tensor_bytes(weights), CONFIG: _json_bytes(config)}
     if state is not None or state_tensors:
-        files |= {OPTIMIZER: _tensor_bytes(state_tensors or {}), STATE: _json_bytes(state or {})}
+        files |= {OPTIMIZER: tensor_bytes(state_tensors or {}), STATE: _json_bytes(state or {})}
     files[MANIFEST] = _manifest(step, files)
     home = folder / "checkpoints"
     target = home / f"step_{step:06d}"
@@ -164,10 +95,10 @@ def save(
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     verify(target)
-    _crashpoint("verified")
+    crashpoint("verified")
     try:
         point(folder, "last", step)
-        _crashpoint("pointed")
+        crashpoint("pointed")
         _prune(home, keep)
     except OSError as error:
         raise _disk_error(error, home, 0, folder) from error
@@ -179,16 +110,16 @@ def _commit(temp: Path, target: Path, files: Mapping[str, bytes]) -> None:
     home.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(temp, ignore_errors=True)
     for name, content in files.items():
-        _write(temp / name, content)
+        write(temp / name, content)
     for inner in sorted({(temp / name).parent for name in files}, reverse=True):
         sync_folder(inner)
-    _crashpoint("synced")
-    old = temporary(target, "-old")
+    crashpoint("synced")
+    old = temporary(target, OLD)
     if target.exists():  # saved again after a resume from an earlier step, or unreadable
         target.rename(old)
-        _crashpoint("moved aside")
+        crashpoint("moved aside")
     temp.rename(target)
-    _crashpoint("renamed")
+    crashpoint("renamed")
     sync_folder(home)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -237,9 +168,9 @@ def _prune(home: Path, keep: int) -> None:
     named = _pointed(home)
     for _, path in _steps(home)[: -max(1, keep)]:
         if path.name not in named:
-            doomed = temporary(path, "-gone")  # a half-removed folder must not look like a checkpoint
+            doomed = temporary(path, GONE)  # a half-removed folder must not look like a checkpoint
             path.rename(doomed)
-            _crashpoint("pruning")
+            crashpoint("pruning")
             shutil.rmtree(doomed, ignore_errors=True)
 
 
@@ -249,45 +180,6 @@ def _steps(home: Path) -> list[tuple[int, Path]]:
         return []
     found = ((_STEP.match(path.name), path) for path in home.iterdir())
     return sorted((int(match.group(1)), path) for match, path in found if match and path.is_dir())
-
-
-def sweep(folder: Path) -> int:
-    """Remove what killed processes left in a run and its checkpoints: how many. Said once in the log.
-
-    Only names of our own prefix whose process is dead (same host), or which are older than an hour. A checkpoint that
-    was moved aside by a save that died before putting the new one in place goes back to its place.
-    """
-    swept = 0
-    for path in [*folder.glob(f"{_TEMP}-*"), *(folder / "checkpoints").glob(f"{_TEMP}-*")]:
-        match = re.match(rf"{_TEMP}-(.+)-(\d+)(-old|-gone)?-([^-]+)$", path.name)
-        if not match or not _orphan(path, match.group(1), int(match.group(2))):
-            continue
-        original = path.with_name(match.group(4))
-        if match.group(3) == "-old" and not original.exists():
-            path.rename(original)
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-        swept += 1
-    if swept:
-        _log.warning("removed %d unfinished files that a killed process had left in %s", swept, folder.name)
-    return swept
-
-
-def _orphan(path: Path, host: str, pid: int) -> bool:
-    try:
-        if time.time() - path.stat().st_mtime > _TEMP_AGE:
-            return True
-        if host != socket.gethostname() or pid == os.getpid():
-            return False
-        os.kill(pid, 0)
-    except (ProcessLookupError, FileNotFoundError):
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def set_aside(folder: Path, after: int) -> list[int]:
@@ -303,7 +195,7 @@ def set_aside(folder: Path, after: int) -> list[int]:
     for _, path in reversed(later):
         free = (path.with_name(f"aside_{path.name}{tail}") for tail in ["", *(f".{n}" for n in range(2, 10_000))])
         path.rename(next(name for name in free if not name.exists()))
-    if later:
+    if any(step == after for step, _ in _steps(home)):
         point(folder, "last", after)
     return [step for step, _ in later]
 
@@ -405,34 +297,43 @@ def _check_sizes(path: Path, about: Mapping[str, Any]) -> None:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     about = _read_json(path / MANIFEST)
-    wrong = PlaceError("the manifest is damaged", code="PL-R104", file=f"{path.name}/{MANIFEST}")
-    if not isinstance(about, dict) or not isinstance(about.get("schema"), int):
-        raise wrong
-    if about["schema"] > SCHEMA:
+    claimed = about.pop("sha256", None)
+    if hashlib.sha256(_json_bytes(about)).hexdigest() != claimed:
+        raise PlaceError("the manifest is damaged", code="PL-R104", file=f"{path.name}/{MANIFEST}")
+    if isinstance(schema := about.get("schema"), int) and schema > SCHEMA:
         raise PlaceError(
-            f"written in format {about['schema']} by place-cxr {about.get('code')}; this is {place_cxr.__version__}, "
-            f"which reads up to format {SCHEMA}",
+            f"written in format {schema} by place-cxr {about.get('code')}; this is {place_cxr.__version__}, which reads "
+            f"up to format {SCHEMA}",
             code="PL-R105",
             file=path.name,
             fix="update place-cxr",
         )
-    claimed = about.pop("sha256", None)
-    if hashlib.sha256(_json_bytes(about)).hexdigest() != claimed:
-        raise wrong
+    try:
+        files = {_safe_name(name): (int(said["size"]), str(said["sha256"])) for name, said in about["files"].items()}
+        whole = (
+            {WEIGHTS, CONFIG} <= set(files) and ((OPTIMIZER in files) == (STATE in files)) and int(about["step"]) >= 0
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        whole = False
+    if not whole or not {"code", "torch", "world_size"} <= set(about):
+        raise PlaceError("the manifest lacks entries", code="PL-R107", file=f"{path.name}/{MANIFEST}")
     return about
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path) -> dict[str, Any]:
     name = f"{path.parent.name}/{path.name}"
     if not path.is_file():
         raise PlaceError("the file is missing", code="PL-R103", file=name)
     if path.stat().st_size > _JSON_LIMIT:
         raise PlaceError("too large for what it should hold", code="PL-R107", file=name)
     try:
-        return json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
         size = path.stat().st_size
-        raise PlaceError(f"not readable as JSON ({size} bytes)", code="PL-R107", file=name) from None
+        raise PlaceError(f"the file is truncated or no JSON object ({size} bytes)", code="PL-R107", file=name)
+    return value
 
 
 def _safe_name(name: str) -> str:
@@ -469,52 +370,6 @@ def _load(path: Path, check: bool) -> Checkpoint:
         path=path,
         origin={key: about[key] for key in ("schema", "code", "torch", "world_size")},
     )
-
-
-def refuse_foreign(path: Path) -> None:
-    """PL-R106 for a file that begins like a pickle, an archive or anything else that is not safetensors."""
-    with path.open("rb") as file:
-        start = file.read(32)
-    for magic, kind in _FOREIGN.items():
-        # A safetensors file may begin with any byte, the low one of its header's length; what follows tells.
-        if start.startswith(magic) and start[8:9] != b"{":
-            raise PlaceError(f"is {kind}", code="PL-R106", file=path.name, fix="only safetensors are read; convert it")
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, on the CPU.
-
-    Raises PlaceError: PL-R101 no such file, PL-R106 another format, PL-R107 a header that cannot be true.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise PlaceError("there is no such file", code="PL-R101", file=path)
-    refuse_foreign(path)
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        problem = ""
-        if size < 10 or length > min(size - 8, _HEADER_LIMIT):
-            problem = f"its header claims {length} bytes, the file has {size}"
-        elif file.read(1) != b"{":
-            problem = f"not a safetensors file (header begins {_peek(path)!r})"
-        else:
-            file.seek(8)
-            if file.read(length).count(b'"data_offsets"') > _TENSOR_LIMIT:
-                problem = f"more than {_TENSOR_LIMIT} tensors"
-    try:
-        if not problem:
-            return load_file(path)
-    except (SafetensorError, ValueError, TypeError) as error:
-        problem = f"its header does not fit its content ({type(error).__name__})"
-    raise PlaceError(problem, code="PL-R107", file=f"{path.parent.name}/{path.name}", fix="fetch or save it again")
-
-
-def _peek(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(12)[8:]
 
 
 def match_state(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from place_cxr.training import checkpoint
 from place_cxr.training.checkpoint import Checkpoint
 from place_cxr.training.optim import OptimSettings, build_optimizer, optimizer_tensors, restore_optimizer
 from place_cxr.training.run_folder import RunFolder
+from place_cxr.training.safe import snapshot
+from place_cxr.training.saver import Saver
 from place_cxr.training.watch import SpikeWatch, StepNumbers, Tally
 
 _log = logging.getLogger(__name__)
@@ -46,7 +49,7 @@ class Course:
         self.run, self.device = run, device
         self.optimizer = build_optimizer(model, optim)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self.tally = Tally()
+        self.tally, self.saver = Tally(), Saver()
         self.step = self.bad_steps = 0
         self.saved: Path | None = None
         self._config, self._extra_files, self._keep = json.loads(json.dumps(config)), extra_files, keep
@@ -64,20 +67,23 @@ class Course:
     # ---- saving and resuming
 
     def save(self) -> Path:
-        """Commit the current step, unless it is the one just committed."""
+        """Begin to commit the current step, unless it is the one committed last; `Saver.wait` sees it through."""
         path = self.run.path / "checkpoints" / f"step_{self.step:06d}"
         if self.run.main and self.saved != path:
             names, sums = self.tally.state()
-            checkpoint.save(
+            moments = {f"optim/{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
+            commit = partial(
+                checkpoint.save,
                 self.run.path,
                 self.step,
-                self.model.state_dict(),
+                snapshot(self.model.state_dict()),
                 config=self._config,
-                state_tensors={f"optim/{k}": v for k, v in optimizer_tensors(self.optimizer).items()} | sums,
+                state_tensors=snapshot(moments | sums),
                 state={"said": self._said, "tally": names, "bad_steps": self.bad_steps},
                 extra_files=self._extra_files,
                 keep=self._keep,
             )
+            self.saver.start(commit)
         self.saved = path
         return path
 
@@ -159,6 +165,7 @@ class Course:
     def _spike(self, heard: StepNumbers) -> None:
         _log.warning("step %d: the loss jumped to %.4g", heard.step, heard.loss)
         if self.run.main and self.saved is not None:
+            self.saver.wait()
             try:
                 checkpoint.point(self.run.path, "pre-spike", int(self.saved.name.removeprefix("step_")))
             except OSError as error:

@@ -147,6 +147,7 @@ def fit(
             raise _out_of_memory(course, settings) from error
         raise
     finally:
+        course.saver.join()
         if hasattr(stream, "close"):  # a generator may own a thread
             stream.close()
     run.status("finished" if result.finished else "interrupted", result.step)
@@ -218,11 +219,14 @@ def _train(
                 progress.update(course.step)
             if saving:
                 path = course.save()
-                accelerator.wait_for_everyone()
+            course.saver.check()
             if stop:
+                course.saver.wait()
                 run.status("interrupted", course.step)
                 raise Stopped(stop, path, course.step)
     path = course.save()
+    course.saver.wait()
+    accelerator.wait_for_everyone()
     rates = clock.total(course.step)
     return FitResult(course.step, course.step >= settings.steps, path, means, **rates, bad_steps=course.bad_steps)
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from place_cxr import parallel
 from place_cxr.errors import PlaceError
-from place_cxr.training import checkpoint
+from place_cxr.training import checkpoint, files
 
 _LIBRARIES = (
     "accelerate",
@@ -69,10 +69,10 @@ class RunFolder:
         try:
             if not (resume or overwrite):
                 _refuse_occupied(path)
-            if overwrite and _state(path)[0]:
+            if overwrite and any(entry.name != _LOCK for entry in path.iterdir()):
                 path, lock = _moved_aside(path, lock)
             _probe(path)
-            checkpoint.sweep(path)
+            files.sweep(path)
         except BaseException:
             os.close(lock)
             raise
@@ -92,7 +92,7 @@ class RunFolder:
             return
         try:
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-            checkpoint.write_atomic(self.path / name, content.encode())
+            files.write_atomic(self.path / name, content.encode())
         except OSError as error:
             reason = f"cannot be written: {error.strerror}"
             raise PlaceError(reason, code="PL-E005", file=f"{self.path.name}/{name}", fix="free space") from error
@@ -211,7 +211,7 @@ def _probe(path: Path) -> None:
     """Write, flush, rename and remove a file: what saving will do in an hour must work now."""
     probe = path / "probe"
     try:
-        checkpoint.write_atomic(probe, b"probe")
+        files.write_atomic(probe, b"probe")
         probe.unlink()
     except OSError as error:
         raise _unwritable(path, error) from error
