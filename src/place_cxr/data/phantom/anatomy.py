@@ -106,8 +106,8 @@ class Chest:
         low = self.body.dome - 118.0
         shift = self.frame.shift(HEART_DEPTH)
         return (
-            ((24 * h + shift) * m, (80 + 0.75 * low) * m, 70 * h * m, 47 * h * m, 44 * h, 38.0),
-            ((-12 * h + shift) * m, (70 + 0.75 * low) * m, 29 * h * m, 47 * h * m, 40 * h, 0.0),
+            ((24 * h + shift) * m, (80 + 0.75 * low) * m, 70 * h * m, 47 * h * m, 52 * h, 38.0),
+            ((-12 * h + shift) * m, (70 + 0.75 * low) * m, 29 * h * m, 47 * h * m, 46 * h, 0.0),
         )
 
 
@@ -172,8 +172,8 @@ def _lungs(chest: Chest) -> tuple[Map, Mask]:
 
     # Mediastinum: an upright elliptic column from the sternum to the spine.
     core_x = np.float32(frame.x(2.0, 0.0))
-    core_width = 24 + 14 * ramp(y - 30, 90) + 12 * ramp(-70 - y, 60)
-    core = np.float32(95) * half_ellipse((x - core_x) / core_width)
+    core_width = 21 + 6 * ramp(y - 60, 90) + 12 * ramp(-75 - y, 60)
+    core = np.float32(88) * half_ellipse((x - core_x) / core_width) ** np.float32(1.4)
     core_low, core_high = -core - 5, core - 5
 
     hull_low, hull_high = np.full_like(half, 1e3), np.full_like(half, -1e3)
@@ -207,10 +207,9 @@ def _great_vessels(chest: Chest) -> tuple[tuple[float, float, float, float, floa
     """x, y, semi-axes a, b, c, depth, turn: aortic knob, pulmonary trunk, ascending aorta with the superior vena cava."""
     frame = chest.frame
     return (
-        (frame.x(20, -15), -27, 19, 20, 30, -15, 0.0),
-        (frame.x(20, -55), 60, 13, 95, 13, -55, 0.0),
-        (frame.x(17, 20), 17, 26, 26, 22, 20, 30.0),
-        (frame.x(-15, 25), 0, 17, 62, 18, 25, -4.0),
+        (frame.x(19, -15), -27, 19, 20, 34, -10, 0.0),
+        (frame.x(18, 20), 14, 24, 34, 26, 20, -24.0),
+        (frame.x(-14, 20), 4, 17, 66, 22, 20, -4.0),
     )
 
 
@@ -223,7 +222,7 @@ def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[Map,
     flank = np.abs(x / width)
     depth = body.half_depth + 8 + 0.7 * body.fat
     trunk = np.float32(2 * depth) * np.sqrt(np.maximum(1 - flank**3, 0))
-    trunk *= ramp(y + np.float32(body.apex * 0.85), 70)
+    trunk *= ramp(y + np.float32(body.apex * 1.0), 130)
     pieces = [trunk]
     slope = rng.uniform(0.30, 0.48)
     neck = 47 + 0.5 * body.fat
@@ -236,7 +235,7 @@ def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[Map,
                 [sign * 165, apex + 40, 42 + 0.6 * body.fat, sign * 215, apex + 190, 42 + 0.6 * body.fat],
             ]
         )  # fmt: skip
-        pieces.append(tubes(grid, segments) * np.float32(1.35))
+        pieces.append(tubes(grid, segments) * np.float32(1.7))
     total = np.sqrt(np.sqrt(sum((piece * np.float32(0.01)) ** 4 for piece in pieces))) * np.float32(100)
     soft = grid.zeros()
     fold = rng.uniform(6, 14)
@@ -284,7 +283,7 @@ def hila(chest: Chest) -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def _vessels(chest: Chest, rng: np.random.Generator) -> Map:
-    """Two trees of vessels from the hila: six generations of segments that fork and taper."""
+    """Two trees of vessels from the hila: generations of segments that fork and taper; and the descending aorta."""
     body = chest.body
     parts = []
     for sign, (hx, hy) in zip((-1, 1), hila(chest), strict=True):
@@ -294,21 +293,21 @@ def _vessels(chest: Chest, rng: np.random.Generator) -> Map:
         start = np.array([hx, hy]) + np.stack([-sign * 4 * np.cos(angle), 10 * np.sin(angle)], 1)
         radius = np.where(angle < 0, 4.0, 5.2) * rng.uniform(0.85, 1.15, 9)
         for share in (0.24, 0.22, 0.18, 0.16, 0.14, 0.12):
-            middle = start + _step(angle, sign, 0.5 * share * reach)
             bend = angle + rng.normal(0, 0.16, len(angle))
-            end = middle + _step(bend, sign, 0.5 * share * reach)
-            parts.append(_segments(start, radius, middle, radius * 0.95))
-            parts.append(_segments(middle, radius * 0.95, end, radius * 0.86))
+            end = start + _step(bend, sign, share * reach)
+            parts.append(_segments(start, radius, end, radius * 0.86))
             fork = rng.uniform(0.18, 0.5, len(angle))
             angle = np.concatenate([bend + fork, bend - fork * rng.uniform(0.5, 1.2, len(angle))])
             start, reach = np.concatenate([end, end]), np.concatenate([reach, reach]) * rng.uniform(0.85, 1.1)
             radius = np.concatenate([radius, radius]) * rng.uniform(0.6, 0.84, 2 * len(radius))
-            keep = radius > 0.45
+            keep = radius > 0.6
             angle, start, reach, radius = angle[keep], start[keep], reach[keep], radius[keep]
         trunk = np.array(
             [[hx - sign * 8, hy - 14], [hx + sign * 2, hy + 4], [hx + sign * 10, hy + 34], [hx + sign * 17, hy + 62]]
         )
         parts.append(path(trunk, np.array([8.0, 8.5, 6.5, 4.0])))
+    aorta = chest.frame.x(19, -55)
+    parts.append(path(np.array([[aorta, -20.0], [aorta, 60.0], [aorta - 10, chest.base]]), 12.0))
     return tubes(chest.grid, np.concatenate(parts))
 
 
@@ -320,27 +319,37 @@ def _segments(start: np.ndarray, r0: np.ndarray, end: np.ndarray, r1: np.ndarray
     return np.concatenate([start, r0[:, None], end, r1[:, None]], axis=1)
 
 
-def rib_curve(chest: Chest, number: int, side: int, angle: np.ndarray) -> np.ndarray:
-    """Points [n, 2] of a rib from the spine (``angle`` 0) round the side (pi / 2) to the front, on the detector."""
+_RIB_DROP = np.array((34, 52, 70, 84, 94, 100, 104, 106, 104, 100)) / 25  # in spaces between ribs, back to front
+
+
+def rib_curves(chest: Chest, numbers: np.ndarray, side: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Points [ribs, n, 2] on the detector of ribs ``numbers`` [ribs] (from 1) on ``side`` (-1 right, 1 left).
+
+    ``angle`` [n] runs from the spine (0) round the side (pi / 2) to the front.
+    """
     body, frame = chest.body, chest.frame
+    numbers, side = np.reshape(numbers, (-1, 1)), np.reshape(side, (-1, 1))
     spacing = (body.apex + body.dome + 30) / 9.6
-    top = -body.apex - 4 + (number - 1) * spacing
-    drop = (34, 52, 70, 84, 94, 100, 104, 106, 104, 100)[number - 1] * spacing / 25
-    level = np.array([top + 0.35 * drop], np.float32)
-    wide = float(chest.lateral(level)[0]) + 4
-    wide = min(wide, body.half_width + 4)
-    deep = body.half_depth * min(1.0, 0.55 + 0.12 * number)
-    z = -deep * np.cos(angle)
+    top = -body.apex - 4 + (numbers - 1) * spacing
+    drop = _RIB_DROP[numbers - 1] * spacing
+    wide = np.minimum(chest.lateral((top + 0.35 * drop).astype(np.float32)), body.half_width) + 4
+    z = -body.half_depth * np.minimum(1.0, 0.55 + 0.12 * numbers) * np.cos(angle)
     x = side * wide * np.sin(angle) + z * math.sin(math.radians(frame.rotation))
     distance = SOURCE_DISTANCE[frame.view]
     scale = distance / (distance + z if frame.view == "PA" else distance - z)
     y = top + drop * ((1 - np.cos(angle)) / 2) ** 1.35 - 7 * np.sin(2 * angle).clip(0)
-    return np.stack([x * scale, y * scale], axis=1)
+    return np.stack([x * scale, y * scale], axis=2)
 
 
-def rib_bone(grid: Grid, curves: list[np.ndarray], radius: float) -> Map:
-    """Bone along curves: a dense rim round spongy marrow, flat from front to back."""
-    outer = np.concatenate([path(curve, radius) for curve in curves])
+def rib_curve(chest: Chest, number: int, side: int, angle: np.ndarray) -> np.ndarray:
+    """Points [n, 2] of one rib."""
+    return rib_curves(chest, np.array([number]), np.array([side]), angle)[0]
+
+
+def rib_bone(grid: Grid, curves: np.ndarray, radius: float) -> Map:
+    """Bone along ``curves`` [ribs, n, 2]: a dense rim round spongy marrow, flat from front to back."""
+    joined = np.concatenate([curves, np.full((*curves.shape[:2], 1), radius)], axis=2)
+    outer = np.concatenate([joined[:, :-1], joined[:, 1:]], axis=2).reshape(-1, 6).astype(np.float32)
     inner = outer.copy()
     inner[:, [2, 5]] *= 0.66
     return (tubes(grid, outer) - 0.8 * tubes(grid, inner)) * np.float32(0.9)
@@ -351,10 +360,9 @@ def _bones(chest: Chest, view: str, rng: np.random.Generator) -> Map:
     back = np.linspace(0.05, 0.5, 13) * math.pi
     front = np.linspace(0.5, 0.79, 9) * math.pi
     radius = body.rib
-    bone = rib_bone(grid, [rib_curve(chest, n, s, back) for n in range(1, 11) for s in (-1, 1)], radius)
-    bone += rib_bone(grid, [rib_curve(chest, n, s, front) for n in range(1, 9) for s in (-1, 1)], radius) * np.float32(
-        0.8
-    )
+    every, sides = np.repeat(np.arange(1, 11), 2), np.tile((-1, 1), 10)
+    bone = rib_bone(grid, rib_curves(chest, every, sides, back), radius)
+    bone += rib_bone(grid, rib_curves(chest, every[:16], sides[:16], front), radius) * np.float32(0.8)
     bone += _spine(chest)
     tilt = rng.uniform(-6, 6) + (14 if view == "AP" else 0)
     apex = -body.apex
@@ -383,7 +391,7 @@ def _bones(chest: Chest, view: str, rng: np.random.Generator) -> Map:
         blades += ellipsoid(grid, head, apex + 40, 22, 22, 11)
         arm = path(np.array([[head, apex + 44], [head + sign * 26, apex + 180]]), 11.0)
         blades += rib_bone_like(grid, arm)
-    return bone + rib_bone(grid, curves, 6.0) * np.float32(1.5) + blades
+    return bone + rib_bone(grid, np.array(curves), 6.0) * np.float32(1.5) + blades
 
 
 def rib_bone_like(grid: Grid, segments: np.ndarray) -> Map:

@@ -233,12 +233,12 @@ def rib_fracture(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -
     angle = rng.uniform(0.34, 0.50) * math.pi
     turn = 0.42
     whole = rib_curve(shape, number, sign, np.linspace(angle - 0.04, angle + turn, 9))
-    gone = rib_bone(grid, [whole], shape.body.rib * 1.05)
+    gone = rib_bone(grid, whole[None], shape.body.rib * 1.05)
     slip = (3.0 + 5.0 * finding.conspicuity) * rng.choice((-1, 1))
     fade = np.linspace(1, 0, 8)[:, None]
     moved = rib_curve(shape, number, sign, np.linspace(angle + 0.05, angle + turn, 8))
     moved = moved + fade * np.array([-sign * 2.0, slip])
-    anatomy.bone = np.maximum(anatomy.bone - gone, 0) + rib_bone(grid, [moved], shape.body.rib)
+    anatomy.bone = np.maximum(anatomy.bone - gone, 0) + rib_bone(grid, moved[None], shape.body.rib)
     x, y = rib_curve(shape, number, sign, np.array([angle + 0.06]))[0]
     return ellipse_distance(grid, x, y + slip / 3, 13, 12) < 1
 

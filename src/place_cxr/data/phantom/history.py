@@ -77,11 +77,11 @@ class _Held:
 def _case(rng: np.random.Generator) -> _Case:
     sex = "F" if rng.random() < 0.48 else "M"
     care = str(rng.choice(("out", "ward", "unit"), p=(0.52, 0.28, 0.20)))
-    healthy = rng.random() < {"out": 0.46, "ward": 0.20, "unit": 0.0}[care]
+    healthy = rng.random() < {"out": 0.40, "ward": 0.12, "unit": 0.0}[care]
     age = int(np.clip(rng.normal(46 if healthy else 61, 16), 18, 94))
     old = 1.25 if age > 60 else 0.75
     chances = rng.random(5)
-    shares = np.array((0.33 * old, 0.21 * old, 0.28, 0.24 * old, 0.20))
+    shares = np.array((0.22 * old, 0.20 * old, 0.26, 0.21 * old, 0.20))
     has = (chances < shares) & (not healthy)
     return _Case(sex, age, care, *(bool(h) for h in has), healthy, "A" if rng.random() < 0.6 else "B")
 
@@ -241,7 +241,7 @@ def _body(case: _Case, view: str, held: list[_Held], seed: int, patient: int, st
         key=int(rng.integers(1, 2**62)),
     )
     # The heart is drawn as a ratio on a PA film, then sized to give it.
-    large = case.heart_failure or rng.random() < (0.08 if case.age < 60 else 0.16)
+    large = case.heart_failure or rng.random() < (0.06 if case.age < 60 else 0.12)
     wish = rng.uniform(0.505, 0.66) if large and not case.healthy else rng.uniform(0.39, 0.488)
     wish -= 0.025 * flat
     upright = replace(body, rotation=0.0)

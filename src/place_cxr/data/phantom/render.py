@@ -28,8 +28,8 @@ class Site:
 
 
 SITES = {
-    "A": Site(scatter=0.35, noise=1.0, sharpen=1.0, low=0.85, high=4.3, gamma=1.0),
-    "B": Site(scatter=0.9, noise=3.0, sharpen=0.4, low=0.45, high=3.9, gamma=1.15),
+    "A": Site(scatter=0.35, noise=1.0, sharpen=1.3, low=0.45, high=4.5, gamma=1.0),
+    "B": Site(scatter=0.9, noise=3.0, sharpen=0.6, low=0.30, high=3.6, gamma=1.1),
 }
 
 
@@ -97,7 +97,7 @@ def expose(anatomy: Anatomy, body: Body, site: str, rng: np.random.Generator) ->
     noise = rng.standard_normal(primary.shape, np.float32)
     counted = np.maximum(photons + noise * np.sqrt(photons), 0.5)
     film = -np.log(counted / np.float32(body.dose * max(step, 1.0) / style.noise))
-    film = film + np.float32(style.sharpen) * (film - coarse_blur(film, 0.035))
+    film = film + np.float32(style.sharpen) * (film - coarse_blur(film, 0.04))
     shown = (film - np.float32(style.low + body.level)) / np.float32(style.high - style.low)
     shown = 1 / (1 + np.exp(-6 * (shown - 0.5)))
     low, high = 1 / (1 + np.exp(3.0)), 1 / (1 + np.exp(-3.0))
