@@ -60,7 +60,7 @@ def check_splits(studies: Sequence[Study]) -> None:
         raise PlaceError(_rows("have no split", unset, studies), code="PL-D207", fix=_FIX)
     _check_apart("patient", [study.patient for study in studies], studies)
     _check_apart("study", [study.id for study in studies], studies)
-    _check_apart("image file", [str(study.image) for study in studies], studies)
+    _check_apart("image", [str(study.image) for study in studies], studies)
 
 
 def digest(studies: Iterable[Study]) -> str:
@@ -87,7 +87,7 @@ def _check_apart(what: str, keys: Sequence[str], studies: Sequence[Study]) -> No
     bad = [row for row, key in enumerate(keys, start=1) if key and len(splits[key]) > 1]
     if bad:
         first = [row for row in range(1, len(keys) + 1) if keys[row - 1] == keys[bad[0] - 1]]
-        problem = f"{_rows(f'have a {what} that is in two splits', bad, studies)}; one {what} is in rows {_some(first)}"
+        problem = f"{_rows(f'whose {what} is in two splits', bad, studies)}; one {what} is in rows {_some(first)}"
         raise PlaceError(problem, code="PL-D207", fix=_FIX)
 
 
