@@ -1,0 +1,6 @@
+"""``python -m place_cxr`` is ``place``."""
+
+from place_cxr.cli import main
+
+if __name__ == "__main__":
+    main()

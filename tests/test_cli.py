@@ -1,0 +1,229 @@
+"""The command line: quick, torch-free at the start, exit codes and one-line errors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from place_cxr import cli, console
+from place_cxr.errors import PlaceError
+from place_cxr.settings import Settings, load
+
+Place = Callable[..., tuple[int, str, str]]
+COMMANDS = [
+    "demo", "doctor", "pretrain", "zeroshot", "ground", "embed", "page",
+    "data", "data phantom", "data ls", "config", "config show", "config schema",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    log = logging.getLogger("place_cxr")
+    before = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers, log.level, log.propagate = before
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Place:
+    """Run ``place`` in this process: exit code, stdout, stderr."""
+    monkeypatch.setattr(console.tempfile, "tempdir", str(tmp_path))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["place", *words])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return run
+
+
+def stub(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> None:
+    """Stand ``members`` in for the module ``place_cxr.name``, which a command would import."""
+    module = types.ModuleType(f"place_cxr.{name}")
+    vars(module).update(members)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(f"place_cxr.{name}", module, raising=False)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["pretrain", "--help"], ["config", "show"]])
+def test_starts_without_heavy_imports(words: list[str]) -> None:
+    code = (
+        "import sys; from place_cxr import cli\n"
+        f"sys.argv = ['place', *{words!r}]\n"
+        "try: cli.main()\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "bad = {'torch', 'numpy', 'transformers', 'matplotlib', 'rich'} & set(sys.modules)\n"
+        "assert not bad, bad"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_module_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "place_cxr", "--version"], capture_output=True, text=True, timeout=50)
+    assert re.fullmatch(r"place-cxr \d+\.\d+\.\d+\n", done.stdout)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_examples_and_the_notice(place: Place, command: str) -> None:
+    code, out, _ = place(*command.split(), "--help")
+    assert code == 0
+    assert "Examples:" in out
+    assert f"place {command}" in out.split("Examples:")[1]
+    assert out.rstrip().endswith("Research use only. Not a medical device.")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["dmo"], "Did you mean 'demo'?"),
+        (["demo", "--outt", "x"], "No such option: --outt"),
+        (["demo", "--device", "tpu"], "tpu"),
+        (["pretrain"], "Missing argument"),
+        (["pretrain", "x", "--resume", "auto", "--overwrite"], "PL-C003"),
+        (["pretrain", "x", "--init-from", "y", "--overwrite"], "PL-C003"),
+    ],
+)
+def test_usage_errors_exit_2_and_say_why(place: Place, words: list[str], said: str) -> None:
+    code, out, err = place(*words)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+class _Optim(Settings):
+    lr: float = 1e-3
+
+
+class _Config(Settings):
+    name: str = "toy"
+    optim: _Optim = _Optim()
+
+
+def test_unknown_key_is_one_line_with_the_nearest_name(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub(monkeypatch, "pretrain", load_config=lambda recipe, values: load(_Config, "", values))
+    code, out, err = place("pretrain", "toy", "optim.lrr=1")
+    assert (code, out) == (2, "")
+    assert err.startswith("error[PL-C001] ")
+    assert "Did you mean 'optim.lr'?" in err
+    assert err.count("\n") == 1
+
+
+def test_config_show_prints_every_default(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub(monkeypatch, "pretrain", load_config=lambda recipe, values: load(_Config, "", values), PretrainConfig=_Config)
+    assert place("config", "show", "toy", "optim.lr=2e-4")[:2] == (0, "name: toy\noptim:\n  lr: 0.0002\n")
+    code, out, _ = place("config", "schema")
+    assert code == 0
+    assert "optim" in json.loads(out)["properties"]
+
+
+def test_config_show_lists_the_shipped_recipes(place: Place) -> None:
+    folder = Path(cli.__file__).parent / "recipes"
+    code, out, _ = place("config", "show")
+    assert (code, out.split()) == (0, sorted(path.stem for path in folder.glob("*.yaml")))
+
+
+@pytest.mark.parametrize("letter_and_exit", [("C", 2), ("E", 3), ("D", 4), ("R", 5), ("G", 6)])
+def test_exit_code_follows_the_error_code(
+    place: Place, monkeypatch: pytest.MonkeyPatch, letter_and_exit: tuple[str, int]
+) -> None:
+    letter, exit_code = letter_and_exit
+
+    def refuse(run: Path) -> None:
+        raise PlaceError("broken", code=f"PL-{letter}001", file="a.png", fix="mend it")
+
+    stub(monkeypatch, "page", write_page=refuse)
+    assert place("page", "x") == (exit_code, "", f"error[PL-{letter}001] a.png: broken. Fix: mend it\n")
+    code, _, err = place("page", "x", "--debug")
+    assert code == exit_code
+    assert "Traceback" in err
+
+
+def _raise(error: BaseException) -> Callable[..., None]:
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.fault("P2")
+def test_crash_is_three_lines_and_a_private_log(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stub(monkeypatch, "page", write_page=_raise(ValueError("CANARY of patient Smith")))
+    code, out, err = place("page", "x")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 3
+    assert "unexpected ValueError in cli.py:" in err
+    assert "CANARY" not in err
+    [log] = tmp_path.glob("place-crash-*.log")
+    assert str(log) in err
+    assert "CANARY" in log.read_text()
+    assert log.stat().st_mode & 0o077 == 0
+
+
+def test_crash_with_debug_is_the_traceback_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    stub(monkeypatch, "page", write_page=_raise(ValueError("CANARY")))
+    monkeypatch.setattr(sys, "argv", ["place", "page", "x", "--debug"])
+    with pytest.raises(ValueError, match="CANARY"):
+        cli.main()
+
+
+def test_interrupt_is_130(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub(monkeypatch, "page", write_page=_raise(KeyboardInterrupt()))
+    assert place("page", "x")[0] == 130
+
+
+def test_stopped_by_a_signal_keeps_its_code(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub(monkeypatch, "page", write_page=_raise(SystemExit(143)))
+    assert place("page", "x")[0] == 143
+
+
+def test_full_disk_is_3(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub(monkeypatch, "page", write_page=_raise(OSError(28, "No space left on device", "/runs/x")))
+    assert place("page", "x")[::2] == (3, "error[PL-E001] /runs/x: no space left. Fix: free some and run it again\n")
+
+
+def test_demo_gives_its_arguments_on_and_ends_with_the_page(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = []
+
+    def run(out: Path, **options: object) -> Path:
+        calls.append((out, options))
+        logging.getLogger("place_cxr.demo").info("working")
+        return out / "results.html"
+
+    stub(monkeypatch, "demo", run=run)
+    code, out, err = place("demo", "-o", str(tmp_path), "--seed", "3")
+    assert (code, out, err) == (0, f"Results: {tmp_path.resolve()}/results.html\n", "working\n")
+    assert calls == [(tmp_path, {"seed": 3, "device": "auto", "overwrite": False})]
+    assert place("demo", "-o", str(tmp_path), "-q")[2] == ""
+    assert json.loads(place("demo", "-o", str(tmp_path), "--json")[1])["run"] == str(tmp_path)
+
+
+def test_embed_never_overwrites_unasked(place: Place, tmp_path: Path) -> None:
+    out = tmp_path / "v.npy"
+    out.write_text("mine")
+    code, _, err = place("embed", "run", "a.png", "-o", str(out))
+    assert code == 2
+    assert "--overwrite" in err
+    assert out.read_text() == "mine"
+
+
+def test_data_ls_names_every_source(place: Place) -> None:
+    from place_cxr.data.sources import SOURCES
+
+    code, out, _ = place("data", "ls", "--json")
+    about = json.loads(out)
+    assert code == 0
+    assert list(about) == sorted(SOURCES)
+    assert all(about.values())
