@@ -1,0 +1,260 @@
+"""Packs: every image decoded once into a square of uint8, every report tokenised once, both memory-mapped.
+
+A pack is named by a salted hash of all that decides its bytes: the code that makes them and the libraries under it,
+the size, and each file's path, length and time of change (or each report's text and the tokenizer). Contents of image
+files are not read for the name: that would take as long as decoding them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import stat
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from place_cxr.data.images import CONSTANT, decode_with_size, is_constant
+from place_cxr.data.letterbox import Letterbox
+from place_cxr.data.reports import read_report
+from place_cxr.data.store import Arrays, build_once, create, open_arrays, private_folder, salted, write_arrays
+from place_cxr.data.tokenizer import EncodedReports, Tokenizer
+from place_cxr.errors import PlaceError
+from place_cxr.records import Study
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]
+Outcome = tuple[int, int, str, str]  # height, width, code of the refusal or "", start of the file's SHA-256 if refused
+
+CHUNK = 16  # images a worker decodes between two reports of progress
+SMALL = 128  # up to so many images are decoded here: starting processes takes longer
+MAX_REJECTED = 10  # ... or MAX_SHARE of all, whichever is more: beyond, the data and not single files are wrong
+MAX_SHARE = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class PixelPack:
+    """Row i belongs to study i. Rows of refused images are black and not in ``rows``."""
+
+    pixels: NDArray[np.uint8]  # [N, size, size]
+    letterboxes: NDArray[np.int32]  # [N, 2] original height and width
+    rows: NDArray[np.int64]  # usable rows, ascending
+    folder: Path  # also holds quarantine.jsonl: row, code and start of the SHA-256 of every refused image
+
+    @property
+    def rejected(self) -> int:
+        """How many images were refused."""
+        return len(self.pixels) - len(self.rows)
+
+    def letterbox(self, row: int) -> Letterbox:
+        """The way from a row's square back to the original pixels."""
+        height, width = self.letterboxes[row]
+        return Letterbox(int(height), int(width), self.pixels.shape[1])
+
+
+def cache_root() -> Path:
+    """``$PLACE_CACHE``, else ``~/.cache/place-cxr``."""
+    return Path(os.environ.get("PLACE_CACHE") or Path.home() / ".cache" / "place-cxr")
+
+
+def pack_pixels(
+    studies: Sequence[Study], size: int, root: Path | None = None, workers: int = 0, progress: Progress | None = None
+) -> PixelPack:
+    """The studies' images as squares of ``size`` pixels: decoded now, or found under ``root`` (``cache_root()``).
+
+    ``workers``: decoding processes, 0 for one per core. ``progress(done, total)`` is called here as images are done.
+    An image that cannot be read or shows nothing is listed in the pack's ``quarantine.jsonl`` and left out of ``rows``.
+
+    Raises PL-D400 when more than max(10, 0.1 %) of the images, or all, are refused; PL-D401 for no studies; PL-D402
+    when a decoding process dies; PL-E002 when the disk is too full; PL-E010, PL-E011 when the folder cannot be used.
+    """
+    if not studies:
+        raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
+    root = private_folder(cache_root() if root is None else root)
+    paths = [os.path.abspath(study.image) for study in studies]
+    name = "pixels-" + salted(root, _pixel_parts(paths, size))
+
+    def build(folder: Path) -> None:
+        need, free = len(paths) * size * size, shutil.disk_usage(root).free
+        if need > free:
+            problem = f"a pack needs {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
+            raise PlaceError(problem, code="PL-E002", file=root, fix="free space, or set PLACE_CACHE")
+        with create(folder / "pixels") as file:
+            file.truncate(need)
+        outcomes: list[Outcome] = [(0, 0, "", "")] * len(paths)
+        done = 0
+        for start, found in _decode_all(folder / "pixels", paths, size, workers):
+            outcomes[start : start + len(found)] = found
+            done += len(found)
+            _check_rejected(outcomes, done, root / f"{name}.quarantine.jsonl")
+            if progress:
+                progress(done, len(paths))
+        _write_quarantine(folder / "quarantine.jsonl", outcomes)
+        packed: Arrays = {
+            "pixels": np.memmap(folder / "pixels", dtype=np.uint8, mode="r", shape=(len(paths), size, size)),
+            "letterboxes": np.array([outcome[:2] for outcome in outcomes], dtype=np.int32),
+            "rows": np.array([row for row, outcome in enumerate(outcomes) if not outcome[2]], dtype=np.int64),
+        }
+        write_arrays(folder, packed, {})
+
+    folder = build_once(root, name, build)
+    arrays, _ = open_arrays(folder)
+    pack = PixelPack(arrays["pixels"], arrays["letterboxes"], arrays["rows"], folder)
+    if pack.rejected:
+        log.warning("%d of %d images are left out, see %s", pack.rejected, len(studies), folder / "quarantine.jsonl")
+    return pack
+
+
+def pack_text(
+    studies: Sequence[Study],
+    tokenizer: Tokenizer,
+    root: Path | None = None,
+    max_tokens: int = 112,
+    max_sentences: int = 16,
+) -> EncodedReports:
+    """The studies' reports as tokens, row i for study i: encoded now, or found under ``root``; arrays memory-mapped.
+
+    Raises PL-D401 for no studies, and PL-E010, PL-E011 as ``pack_pixels``.
+    """
+    if not studies:
+        raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
+    root = private_folder(cache_root() if root is None else root)
+    rule = _rule(("reports.py", "sentences.py", "tokenizer.py", "packs.py", "store.py"), ("tokenizers",))
+    limits = f"{tokenizer.hash} {max_tokens} {max_sentences}"
+    texts = (study.report.encode("utf-8", "surrogatepass") for study in studies)
+    name = "text-" + salted(root, (rule, limits.encode(), *texts))
+
+    def build(folder: Path) -> None:
+        reports = [read_report(study.report) for study in studies]
+        encoded = tokenizer.encode(reports, max_tokens, max_sentences)
+        values = {field.name: getattr(encoded, field.name) for field in fields(encoded)}
+        arrays: Arrays = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
+        write_arrays(folder, arrays, {key: value for key, value in values.items() if key not in arrays})
+
+    arrays, numbers = open_arrays(build_once(root, name, build))
+    return EncodedReports(**arrays, **numbers)
+
+
+def _pixel_parts(paths: Sequence[str], size: int) -> Iterator[bytes]:
+    """All that decides a pixel pack's bytes."""
+    yield _rule(("images.py", "letterbox.py", "packs.py", "store.py"), ("pillow", "simplejpeg", "numpy"))
+    yield str(size).encode()
+    for path in paths:
+        try:
+            found = os.stat(path)
+            yield os.fsencode(path) + f"\0{found.st_size} {found.st_mtime_ns}".encode()
+        except (OSError, ValueError):
+            yield path.encode("utf-8", "surrogatepass")
+
+
+def _rule(files: Sequence[str], libraries: Sequence[str]) -> bytes:
+    """A digest of the code itself: a version number would be forgotten, and then old pixels be used for a new rule."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256(b"".join((here / file).read_bytes() for file in files))
+    digest.update(" ".join(version(library) for library in libraries).encode())
+    return digest.digest()
+
+
+def _decode_all(target: Path, paths: Sequence[str], size: int, workers: int) -> Iterator[tuple[int, list[Outcome]]]:
+    """(first row, outcomes) of each chunk, in the order in which they are done."""
+    starts = range(0, len(paths), CHUNK)
+    workers = workers or (_cores() if len(paths) > SMALL else 1)
+    if workers == 1:
+        for start in starts:
+            yield start, _decode_chunk(target, start, paths[start : start + CHUNK], size)
+        return
+    # Spawned, not forked: this process may hold threads and a device.
+    pool = ProcessPoolExecutor(
+        min(workers, len(starts)), multiprocessing.get_context("spawn"), initializer=_die_with_parent
+    )
+    waiting: dict[Future[list[Outcome]], int] = {}
+    try:
+        for start in starts:
+            waiting[pool.submit(_decode_chunk, target, start, paths[start : start + CHUNK], size)] = start
+        for future in as_completed(list(waiting)):
+            yield waiting.pop(future), future.result()
+    except BrokenProcessPool:
+        problem = f"a decoding process died near rows {min(waiting.values(), default=0)} and following"
+        raise PlaceError(problem, code="PL-D402", fix="use fewer workers, or look for a damaged file there") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _die_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _exit_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+def _cores() -> int:
+    """Cores that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _decode_chunk(target: Path, start: int, paths: Sequence[str], size: int) -> list[Outcome]:
+    """Decode consecutive rows and write them in place; written, not mapped: a full disk is an error, not a crash."""
+    block = np.zeros((len(paths), size, size), dtype=np.uint8)
+    outcomes = []
+    for square, path in zip(block, paths, strict=True):
+        try:
+            picture, (height, width) = decode_with_size(path, size)
+            if is_constant(picture):
+                raise PlaceError("shows nothing, all pixels are equal", code=CONSTANT, file=path)
+            square[:] = Letterbox(height, width, size).to_square(picture)
+            outcomes.append((height, width, "", ""))
+        except PlaceError as error:
+            outcomes.append((0, 0, error.code, _fingerprint(path)))
+    with open(target, "r+b") as file:
+        file.seek(start * size * size)
+        file.write(block.data)
+    return outcomes
+
+
+def _fingerprint(path: str) -> str:
+    """The first 12 hex digits of a file's SHA-256, empty where it cannot be read."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return ""
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    except (OSError, ValueError):
+        return ""
+
+
+def _check_rejected(outcomes: Sequence[Outcome], done: int, listed: Path) -> None:
+    codes = Counter(outcome[2] for outcome in outcomes if outcome[2])
+    rejected = codes.total()
+    if rejected > max(MAX_REJECTED, MAX_SHARE * len(outcomes)) or rejected == len(outcomes):
+        _write_quarantine(listed, outcomes)
+        kinds = ", ".join(f"{count} x {code}" for code, count in codes.most_common())
+        raise PlaceError(
+            f"{rejected} of the first {done} images cannot be used ({kinds})",
+            code="PL-D400",
+            fix=f"look at the rows listed in {listed}, correct or remove them",
+        )
+
+
+def _write_quarantine(path: Path, outcomes: Sequence[Outcome]) -> None:
+    with create(path) as file:
+        for row, (_, _, code, sha256) in enumerate(outcomes):
+            if code:
+                file.write(json.dumps({"row": row, "code": code, "sha256": sha256}).encode() + b"\n")
