@@ -19,7 +19,7 @@ WORDS = ["<pad>", "none", *FINDINGS, "left", "right", "bilateral"]
 CELL, GRID, PACK = 8, 4, 40  # view of 4 x 4 cells in a pack with a margin of 4 pixels
 VIEW = CELL * GRID
 NONE, DARK, AXES = 6, 7, 8  # before these: image side left or right of each of the three rows
-PROMPTS = {f: Prompt(positive=(f, f"{f} left"), negative=("none",), ground=f"{{side}} {f}") for f in FINDINGS}
+PROMPTS = {f: Prompt(positive=(f, f"{f} left"), negative=("none",), grounding=f"{{side}} {f}") for f in FINDINGS}
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,9 @@ def data(tmp_path_factory):
     return Evaluation(
         source="squares",
         studies=studies,
-        pixels=pixels,
-        letterboxes=[Letterbox(2 * PACK, 2 * PACK, PACK)] * 240,
+        pack=SimpleNamespace(
+            pixels=pixels, rows=np.arange(240), letterbox=lambda row: Letterbox(2 * PACK, 2 * PACK, PACK)
+        ),
         reports=tokenize(texts),
         tokenize=tokenize,
         view=view,

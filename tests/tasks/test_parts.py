@@ -49,7 +49,7 @@ def test_mix_does_not_depend_on_scale_and_leaves_a_constant_out():
 
 def test_prompts_are_read_and_ordered(tmp_path):
     file = tmp_path / "p.yaml"
-    file.write_text("Effusion:\n  positive: [fluid]\n  negative: [no fluid, clear]\n  ground: '{side} effusion'\n")
+    file.write_text("Effusion:\n  positive: [fluid]\n  negative: [no fluid, clear]\n  grounding: '{side} effusion'\n")
     prompts = read_prompts(file)
     assert sentences(prompts) == ["fluid", "no fluid", "clear"]
     assert prompts["Effusion"].phrase("left") == "left effusion"
@@ -64,7 +64,7 @@ def test_prompts_are_read_and_ordered(tmp_path):
         ("A: {positive: [], negative: [b]}", "A.positive"),
         ("A: {positive: [a], negative: ['  ']}", "empty"),
         ("A: {positive: ['{finding}'], negative: [b]}", "only field"),
-        ("A: {positive: [a], negative: [b], ground: '{where} a'}", "only field"),
+        ("A: {positive: [a], negative: [b], grounding: '{where} a'}", "only field"),
         ("A: {positive: [a], negative: [b]}\nA: {positive: [c], negative: [d]}", "named twice"),
         ("A: {positive: [a], negative: [b], colour: red}", "colour"),
         ("A: [", "not a readable"),

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from place_cxr.data.letterbox import Letterbox
 from place_cxr.records import Study
 from place_cxr.tensors import Tokens, move
 
@@ -27,6 +28,16 @@ class Reports(Protocol):
     sentence_key: Any  # int64 [N, S]
     report_key: Any  # int64 [N]
     pad_id: int
+
+
+class Pack(Protocol):
+    """Pictures of N rows, of which ``rows`` are usable."""
+
+    pixels: Any  # uint8 [N, S, S]
+    rows: NDArray[np.int64]
+
+    def letterbox(self, row: int) -> Letterbox:
+        """The way from a row's square back to the original pixels."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def targets(embedded: Embedded, prompts: Mapping[str, Prompt]) -> list[Target]:
     found = []
     for index, study in enumerate(embedded.studies):
         for finding, prompt in prompts.items():
-            if prompt.ground and finding in study.masks and study.labels.get(finding) == PRESENT:
+            if prompt.grounding and finding in study.masks and study.labels.get(finding) == PRESENT:
                 mask = read_mask(study.masks[finding])
                 if mask.any():
                     side = side_of(mask)
@@ -114,7 +114,7 @@ def trivial_maps(size: int) -> dict[str, tuple[Floats, Floats]]:
 def grounding(
     embedded: Embedded,
     prompts: Mapping[str, Prompt],
-    letterboxes: Sequence[Letterbox],
+    letterbox: Callable[[int], Letterbox],
     describe: Callable[[Sequence[str]], Phrases],
     *,
     view_size: int,
@@ -122,7 +122,7 @@ def grounding(
 ) -> dict[str, Metric]:
     """Pointing game and IoU per finding and in the mean, for two ways to look and two trivial answers.
 
-    ``letterboxes`` cover the whole source; ``view_size`` is the side of what the model saw, in pixels of the pack.
+    ``letterbox`` is that of a row of the source, ``view_size`` the side of what the model saw, in pixels of the pack.
     """
     wanted = targets(embedded, prompts)
     if not wanted:
@@ -140,7 +140,7 @@ def grounding(
         own = heat_maps(embedded, index[part], Phrases(known.vector[at[part]], known.observation[at[part]]))
         views = [to_view(own[variant], view_size) for variant in VARIANTS if variant in own]
         for number, target in enumerate(wanted[part]):
-            box = letterboxes[int(embedded.rows[target.index])]
+            box = letterbox(int(embedded.rows[target.index]))
             seen = [*(view[number] for view in views), *trivial[target.side]]
             maps = np.stack([to_original(view, box) for view in seen])
             masks = np.broadcast_to(target.mask, maps.shape)

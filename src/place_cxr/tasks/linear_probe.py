@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 FRACTIONS = (0.01, 0.1, 1.0)
 SEEDS = 3  # draws of the few-label shares
-PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # strong to weak, so that each fit starts near the next
+PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3)  # strong to weak, so that each fit starts near the next
 SIGNATURE = (
     "logistic regression per finding on frozen pooled features, standardised on the training rows; L2 penalty from "
     f"{PENALTIES} by mean AUROC on the whole validation split; nested shares of training patients by seed, values "
@@ -62,19 +62,22 @@ def fit_logistic(features: Floats, labels: Floats, penalties: Sequence[float]) -
     target, known = torch.from_numpy(np.nan_to_num(labels)), torch.from_numpy(~np.isnan(labels))
     share = known / known.sum(0).clamp(min=1)
     curvature, axes = torch.linalg.eigh(x.T @ x / len(x))
+    spanned = curvature > 1e-10 * curvature.max()  # weights never leave the span of the rows
+    curvature, axes = curvature[spanned], axes[:, spanned]
     rotated = x @ axes
-    weight = torch.zeros(x.shape[1], labels.shape[1], dtype=torch.float64)
+    weight = torch.zeros(axes.shape[1], labels.shape[1], dtype=torch.float64)
     bias = torch.zeros(labels.shape[1], dtype=torch.float64)
     found = []
     for penalty in penalties:
-        scale = (curvature.clamp(min=0) / 4 + penalty).rsqrt()[:, None]
+        scale = (curvature / 4 + penalty).rsqrt()[:, None]
         inputs = rotated * scale.T
         free = (weight / scale).requires_grad_()
         free_bias = bias.clone().requires_grad_()
         solver = torch.optim.LBFGS(
             [free, free_bias],
             max_iter=_STEPS,
-            tolerance_grad=1e-7,
+            history_size=10,
+            tolerance_grad=1e-6,
             tolerance_change=1e-12,
             line_search_fn="strong_wolfe",
         )

@@ -17,29 +17,29 @@ Sentences = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Prompt(Settings):
-    """Sentences for one finding; ``ground`` may hold ``{side}``: left, right or bilateral."""
+    """Sentences for one finding; ``grounding`` may hold ``{side}``: left, right or bilateral."""
 
     positive: Sentences
     negative: Sentences
-    ground: str = ""
+    grounding: str = ""
 
-    @field_validator("positive", "negative", "ground")
+    @field_validator("positive", "negative", "grounding")
     @classmethod
     def _plain(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         sentences = [value.replace("{side}", "")] if isinstance(value, str) else value
         if any(re.search(r"[{}]", sentence) for sentence in sentences):
-            raise ValueError("the only field is {side}, and only in ground")
+            raise ValueError("the only field is {side}, and only in grounding")
         if not isinstance(value, str) and any(not sentence.strip() for sentence in sentences):
             raise ValueError("a sentence is empty")
         return value
 
     def phrase(self, side: str) -> str:
         """The pointing phrase with its side filled in, spaces tidied when ``side`` is empty."""
-        return " ".join(self.ground.replace("{side}", side).split())
+        return " ".join(self.grounding.replace("{side}", side).split())
 
 
 def read_prompts(path: str | Path) -> dict[str, Prompt]:
-    """Prompts of a YAML file: finding -> {positive: [...], negative: [...], ground: ...}.
+    """Prompts of a YAML file: finding -> {positive: [...], negative: [...], grounding: ...}.
 
     Raises:
         PlaceError: PL-C030 if it cannot be read, is empty, repeats a finding, or an entry is wrong; all are named.

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from place_cxr.data.letterbox import Letterbox
 from place_cxr.errors import PlaceError
 from place_cxr.metrics.intervals import Interval
 from place_cxr.records import Study
@@ -18,7 +17,7 @@ from place_cxr.tasks import grounding as ground
 from place_cxr.tasks import linear_probe as probe
 from place_cxr.tasks import retrieval as retrieve
 from place_cxr.tasks import zero_shot as zero
-from place_cxr.tasks.embed import Embedded, Phrases, Reports, View, embed, embed_phrases, embed_pooled
+from place_cxr.tasks.embed import Embedded, Pack, Phrases, Reports, View, embed, embed_phrases, embed_pooled
 from place_cxr.tasks.labels import finding_names
 from place_cxr.tasks.prompts import Prompt
 from place_cxr.tasks.result import Origin, Result, hardware, split_digest
@@ -30,16 +29,15 @@ class Evaluation:
 
     source: str  # its name
     studies: Sequence[Study]
-    pixels: Any  # uint8 [N, S, S]
-    letterboxes: Sequence[Letterbox]
+    pack: Pack
     reports: Reports
     tokenize: Callable[[Sequence[str]], Reports]  # phrases -> reports of one observation each
     view: View
     view_size: int
 
     def rows(self, split: str) -> list[int]:
-        """Rows of ``split``."""
-        return [row for row, study in enumerate(self.studies) if study.split == split]
+        """Rows of ``split`` whose image could be read."""
+        return [row for row in self.pack.rows.tolist() if self.studies[row].split == split]
 
 
 def evaluate(
@@ -68,7 +66,7 @@ def evaluate(
     studies = [data.studies[row] for row in rows]
     origin = Origin(data.source, split, split_digest(studies), method, git, config_hash, hardware())
     say(f"describing {len(rows)} images and reports")
-    embedded = embed(model, data.pixels, data.reports, rows, data.studies, view=data.view, device=device)
+    embedded = embed(model, data.pack.pixels, data.reports, rows, data.studies, view=data.view, device=device)
 
     def describe(phrases: Sequence[str]) -> Phrases:
         return embed_phrases(model, data.tokenize, phrases, device=device)
@@ -84,7 +82,7 @@ def evaluate(
 
     def pointing() -> dict[str, Interval]:
         size = data.view_size
-        return ground.grounding(embedded, prompts, data.letterboxes, describe, view_size=size, seed=seed)
+        return ground.grounding(embedded, prompts, data.pack.letterbox, describe, view_size=size, seed=seed)
 
     results = [
         result("zero-shot", zero.SIGNATURE, zero_shot, [seed]),
@@ -116,7 +114,7 @@ def _linear_probe(
         rows = data.rows(split)
         features = np.zeros((0, embedded.pooled.shape[1]), dtype=np.float32)
         if rows:
-            features = embed_pooled(model, data.pixels, rows, view=data.view, device=device)
+            features = embed_pooled(model, data.pack.pixels, rows, view=data.view, device=device)
         return probe.Part(features, [data.studies[row] for row in rows])
 
     train, test = part("train"), probe.Part(embedded.pooled, embedded.studies)
