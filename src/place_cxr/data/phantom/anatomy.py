@@ -17,7 +17,7 @@ from place_cxr.data.phantom.scene import Body
 
 # Distance from source to the middle of the patient, mm: 1.8 m to the film for PA, about 1 m at the bedside for AP.
 SOURCE_DISTANCE = {"PA": 1650.0, "AP": 900.0}
-HEART_DEPTH, SPINE_DEPTH, CLAVICLE_DEPTH = 38.0, -72.0, 60.0
+HEART_DEPTH, SPINE_DEPTH, CLAVICLE_DEPTH = 26.0, -72.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +103,13 @@ class Chest:
     def heart_ellipses(self) -> tuple[tuple[float, float, float, float, float, float], ...]:
         """x, y, semi-axes a, b, c and turn in degrees of the ventricles and of the right atrium."""
         h, m = self.body.heart, self.frame.scale(HEART_DEPTH)
-        low = self.body.dome - 118.0
-        shift = self.frame.shift(HEART_DEPTH)
+        shift, bed = self.frame.shift(HEART_DEPTH), self.body.dome + 0.5 * self.body.left_dome + 15
+        degrees = min(max(38.0 - 32.0 * (h - 1), 24.0), 44.0)  # a large heart lies flatter
+        turn, tall = math.radians(degrees), h**0.7
+        low = math.hypot(70 * h * math.sin(turn), 47 * tall * math.cos(turn)) * m  # it rests on the diaphragm
         return (
-            ((24 * h + shift) * m, (80 + 0.75 * low) * m, 70 * h * m, 47 * h * m, 52 * h, 38.0),
-            ((-12 * h + shift) * m, (70 + 0.75 * low) * m, 29 * h * m, 47 * h * m, 46 * h, 0.0),
+            ((24 * h + shift) * m, bed - low, 70 * h * m, 47 * tall * m, 66 * min(h, 1.1), degrees),
+            ((-12 * h + shift) * m, bed - 8 - 50 * tall * m, 29 * h * m, 50 * tall * m, 60 * min(h, 1.1), 0.0),
         )
 
 
@@ -137,7 +139,7 @@ def build(grid: Grid, body: Body, view: str, sex: str) -> Anatomy:
     airway = _airway(chest)
     gut = _gut_gas(chest, rng)
     tissue = np.full_like(lung, 1 - body.air)
-    vessel = _vessels(chest, rng) * ramp(lung - 12, 20)
+    vessel = _vessels(chest, rng) * np.minimum(lung * np.float32(1 / 60), 2)
     bone = _bones(chest, view, rng)
     return Anatomy(trunk, lung, tissue, vessel, soft - airway - gut, bone, grid.zeros(), heart, left, chest)
 
@@ -163,7 +165,7 @@ def _lungs(chest: Chest) -> tuple[Map, Mask]:
     right_top, left_top = chest.domes()
     top = np.where(side > 0, np.float32(left_top), np.float32(right_top))
     dome_x = np.float32(0.47 * body.half_width)
-    rise = np.float32((0.62 - 0.32 * body.flat) * body.half_width)
+    rise = np.float32((0.62 - 0.38 * body.flat) * body.half_width)
     up = np.clip((top + rise - y) / rise, 0, 4)
     wide = (across - dome_x) / np.float32(0.57 * body.half_width)
     dome = np.float32(1.35 * body.half_depth) * np.sqrt(np.maximum(1 - wide * wide - up * up, 0))
@@ -173,14 +175,14 @@ def _lungs(chest: Chest) -> tuple[Map, Mask]:
     # Mediastinum: an upright elliptic column from the sternum to the spine.
     core_x = np.float32(frame.x(2.0, 0.0))
     core_width = 21 + 6 * ramp(y - 60, 90) + 12 * ramp(-75 - y, 60)
-    core = np.float32(88) * half_ellipse((x - core_x) / core_width) ** np.float32(1.4)
+    core = np.float32(82) * half_ellipse((x - core_x) / core_width) ** np.float32(1.4)
     core_low, core_high = -core - 5, core - 5
 
     hull_low, hull_high = np.full_like(half, 1e3), np.full_like(half, -1e3)
     outline = np.zeros(half.shape, np.bool_)
     for hx, hy, a, b, c, degrees in chest.heart_ellipses():
         r = ellipse_distance(grid, hx, hy, a, b, degrees)
-        chord = np.float32(c) * half_ellipse(r)
+        chord = np.float32(c) * half_ellipse(r) ** np.float32(0.75)
         hit = r < 1
         outline |= hit
         hull_low = np.where(hit, np.minimum(hull_low, HEART_DEPTH - chord), hull_low)
@@ -222,6 +224,7 @@ def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[Map,
     flank = np.abs(x / width)
     depth = body.half_depth + 8 + 0.7 * body.fat
     trunk = np.float32(2 * depth) * np.sqrt(np.maximum(1 - flank**3, 0))
+    trunk *= 1 - np.float32(0.11) * np.exp(-((x / 42) ** 2))  # the grooves of breast bone and spine
     trunk *= ramp(y + np.float32(body.apex * 1.0), 130)
     pieces = [trunk]
     slope = rng.uniform(0.30, 0.48)
@@ -257,7 +260,7 @@ def _airway(chest: Chest) -> Map:
     """Gas in the trachea, the main bronchi and the beginning of the lobar bronchi."""
     frame = chest.frame
     x = [frame.x(value, -15) for value in (2.0, 1.0, -3.0, -28.0, -40.0, 30.0, 46.0)]
-    trachea = path(np.array([[x[0], -150.0], [x[1], -60.0], [x[2], 0.0]]), 8.5)
+    trachea = path(np.array([[x[0], -150.0], [x[1], -60.0], [x[2], 0.0]]), 9.5)
     right = path(np.array([[x[2], -2.0], [x[3], 22.0], [x[4], 42.0]]), np.array([7.0, 6.0, 3.5]))
     left = path(np.array([[x[2], -2.0], [x[5], 26.0], [x[6], 42.0]]), np.array([6.0, 5.2, 3.2]))
     return tubes(chest.grid, np.concatenate([trachea, right, left]))
@@ -305,7 +308,7 @@ def _vessels(chest: Chest, rng: np.random.Generator) -> Map:
         trunk = np.array(
             [[hx - sign * 8, hy - 14], [hx + sign * 2, hy + 4], [hx + sign * 10, hy + 34], [hx + sign * 17, hy + 62]]
         )
-        parts.append(path(trunk, np.array([8.0, 8.5, 6.5, 4.0])))
+        parts.append(path(trunk, np.array([8.5, 9.5, 7.0, 4.0])))
     aorta = chest.frame.x(19, -55)
     parts.append(path(np.array([[aorta, -20.0], [aorta, 60.0], [aorta - 10, chest.base]]), 12.0))
     return tubes(chest.grid, np.concatenate(parts))
@@ -330,9 +333,10 @@ def rib_curves(chest: Chest, numbers: np.ndarray, side: np.ndarray, angle: np.nd
     body, frame = chest.body, chest.frame
     numbers, side = np.reshape(numbers, (-1, 1)), np.reshape(side, (-1, 1))
     spacing = (body.apex + body.dome + 30) / 9.6
-    top = -body.apex - 4 + (numbers - 1) * spacing
+    top = -body.apex - 4 + (numbers - 1) * spacing + 11 * (numbers == 1)
     drop = _RIB_DROP[numbers - 1] * spacing
     wide = np.minimum(chest.lateral((top + 0.35 * drop).astype(np.float32)), body.half_width) + 4
+    wide = wide - 9 * (numbers == 1)
     z = -body.half_depth * np.minimum(1.0, 0.55 + 0.12 * numbers) * np.cos(angle)
     x = side * wide * np.sin(angle) + z * math.sin(math.radians(frame.rotation))
     distance = SOURCE_DISTANCE[frame.view]
@@ -357,7 +361,7 @@ def rib_bone(grid: Grid, curves: np.ndarray, radius: float) -> Map:
 
 def _bones(chest: Chest, view: str, rng: np.random.Generator) -> Map:
     grid, body, frame = chest.grid, chest.body, chest.frame
-    back = np.linspace(0.05, 0.5, 13) * math.pi
+    back = np.linspace(0.02, 0.5, 14) * math.pi
     front = np.linspace(0.5, 0.79, 9) * math.pi
     radius = body.rib
     every, sides = np.repeat(np.arange(1, 11), 2), np.tile((-1, 1), 10)
@@ -419,9 +423,9 @@ def _spine(chest: Chest) -> Map:
     phase = (grid.y + np.float32(body.apex)) / np.float32(spacing)
     wave = np.abs(phase - np.round(phase)) * 2
     width = 15 + 2.0 * ramp(grid.y, 300) + 2.0 * (1 - wave)
-    column = np.float32(9) * half_ellipse(x / width) ** np.float32(0.5)
+    column = np.float32(5) * half_ellipse(x / width) ** np.float32(0.5)
     column *= np.float32(0.45) + np.float32(0.55) * ramp(wave - 0.16, 0.2)
     centre = 1 - wave
     column += 3 * ramp(0.30 - np.hypot(x / 24, (1 - centre) * 0.8), 0.15)
-    sternum = np.float32(5) * ramp(20 - np.abs(grid.x - np.float32(frame.x(0, 70))), 6) * ramp(grid.y + 62, 10)
+    sternum = np.float32(3) * ramp(20 - np.abs(grid.x - np.float32(frame.x(0, 70))), 6) * ramp(grid.y + 62, 10)
     return column + sternum * ramp(110 - grid.y, 30)

@@ -40,7 +40,7 @@ def pacemaker(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> M
     corner = 9.0
     outside = np.hypot(np.maximum(u - (half_x - corner), 0), np.maximum(v - (half_y - corner), 0)) - corner
     case = ramp(-outside, max(grid.step, 1.0))
-    anatomy.metal += case * np.float32(2.6) + case * ramp(8 - np.hypot(u - 6, v), 4) * np.float32(2)
+    anatomy.metal += case * np.float32(5.0) + case * ramp(8 - np.hypot(u - 6, v), 4) * np.float32(3)
     heart = shape.heart_ellipses()[0]
     tips = [(heart[0] + 0.35 * heart[2], heart[1] + 0.62 * heart[2])]
     if rng.random() < 0.6:
@@ -60,7 +60,7 @@ def pacemaker(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> M
             ]
         )
         lead = tubes(grid, path(smooth(points, 36), 1.2))
-        anatomy.metal += lead * np.float32(0.55)
+        anatomy.metal += lead * np.float32(0.8)
         mask |= lead > 0.35 * min(1.0, 2.4 / grid.step)
     return mask
 
@@ -82,7 +82,7 @@ def central_line(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -
         ]
     bend = [[sign * 8 - 6, apex + 56], [-16.0, min(apex + 90, tip[1] - 12)]]
     tube = tubes(grid, path(smooth(np.array([*start, *bend, tip]), 30), 1.15))
-    anatomy.metal += tube * np.float32(0.18 + 0.55 * finding.conspicuity)
+    anatomy.metal += tube * np.float32(0.3 + 0.8 * finding.conspicuity)
     return tube > 0.35 * min(1.0, 2.3 / grid.step)
 
 
@@ -100,7 +100,7 @@ def endotracheal_tube(anatomy: Anatomy, finding: Finding, rng: np.random.Generat
     curve = smooth(np.array(points), 20)
     outer, inner = tubes(grid, path(curve, 5.2)), tubes(grid, path(curve, 3.7))
     stripe = tubes(grid, path(curve + [2.6, 0.0], 0.8))
-    anatomy.metal += (outer - inner) * np.float32(0.035) + stripe * np.float32(0.15 + 0.5 * finding.conspicuity)
+    anatomy.metal += (outer - inner) * np.float32(0.06) + stripe * np.float32(0.35 + 0.9 * finding.conspicuity)
     return outer > 2.0
 
 
@@ -114,7 +114,7 @@ def foreign_object(anatomy: Anatomy, finding: Finding, rng: np.random.Generator)
     mask = np.zeros(anatomy.lung.shape, np.bool_)
     if finding.detail == "coin":
         disc = ramp(1 - ellipse_distance(grid, rng.uniform(-4, 4), y, 11.5, 11.5), grid.step / 11.5)
-        anatomy.metal += disc * np.float32(2.2) * strength
+        anatomy.metal += disc * np.float32(6.0) * strength
         mask = disc > 0.5
     elif finding.detail == "electrode":
         r = ellipse_distance(grid, x, y, 5.5, 5.5)

@@ -87,7 +87,7 @@ def pleural_effusion(anatomy: Anatomy, finding: Finding, rng: np.random.Generato
     toward = np.clip((np.abs(grid.x) - inner) / np.maximum(outer - inner, 1), 0, 1)
     surface = level - np.float32(rise) * toward**3 - 6 * (1 - toward) ** 2
     share = ramp(grid.y - surface, 16) * _on_side(anatomy, finding)
-    _fill(anatomy, share * np.float32(0.7 + 0.3 * finding.conspicuity))
+    _fill(anatomy, share * np.float32(0.82 + 0.18 * finding.conspicuity))
     return (share > 0.5) & (anatomy.lung > 2)
 
 
@@ -112,12 +112,12 @@ def consolidation(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) 
     """A patch of filled lung with a ragged edge, through which air-filled bronchi may show."""
     grid = anatomy.shape.grid
     x, y = lung_point(anatomy, finding, rng.uniform(0.2, 0.75), rng.uniform(0.2, 0.8))
-    radius = (20, 32, 46)[LEVELS[finding.severity]] * rng.uniform(0.85, 1.2)
+    radius = (24, 38, 54)[LEVELS[finding.severity]] * rng.uniform(0.85, 1.2)
     distance = ellipse_distance(grid, x, y, radius * rng.uniform(0.8, 1.25), radius, rng.uniform(0, 180))
-    share = ramp(1 - distance + 0.22 * cloud(grid.size, rng), 0.7) * _on_side(anatomy, finding)
+    share = ramp(0.85 - distance + 0.2 * cloud(grid.size, rng), rng.uniform(0.7, 1.3)) * _on_side(anatomy, finding)
     share *= distance < 1.7
-    _fill(anatomy, share * np.float32(0.22 + 0.62 * finding.conspicuity))
-    if radius > 28:
+    _fill(anatomy, share * np.float32(0.12 + 0.58 * finding.conspicuity))
+    if radius > 32:
         start = np.array([0.35 * x, y - 0.3 * radius])
         ends = np.array([x, y]) + radius * rng.uniform(-0.6, 0.6, (4, 2))
         bronchi = np.concatenate(
@@ -230,17 +230,16 @@ def rib_fracture(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -
     """A broken rib whose outer part has slipped; ``detail`` names the rib."""
     shape, grid = anatomy.shape, anatomy.shape.grid
     number, sign = int("".join(c for c in finding.detail if c.isdigit()) or 6), _sign(finding)
-    angle = rng.uniform(0.34, 0.50) * math.pi
-    turn = 0.42
-    whole = rib_curve(shape, number, sign, np.linspace(angle - 0.04, angle + turn, 9))
+    angle, turn = rng.uniform(0.26, 0.45) * math.pi, 0.45
+    whole = rib_curve(shape, number, sign, np.linspace(angle - 0.05, angle + turn, 10))
     gone = rib_bone(grid, whole[None], shape.body.rib * 1.05)
-    slip = (3.0 + 5.0 * finding.conspicuity) * rng.choice((-1, 1))
-    fade = np.linspace(1, 0, 8)[:, None]
-    moved = rib_curve(shape, number, sign, np.linspace(angle + 0.05, angle + turn, 8))
-    moved = moved + fade * np.array([-sign * 2.0, slip])
+    slip = (4.5 + 5.0 * finding.conspicuity) * rng.choice((-1, 1))
+    fade = np.linspace(1, 0, 9)[:, None] ** 0.7
+    moved = rib_curve(shape, number, sign, np.linspace(angle + 0.04, angle + turn, 9))
+    moved = moved + fade * np.array([-sign * 3.0, slip])
     anatomy.bone = np.maximum(anatomy.bone - gone, 0) + rib_bone(grid, moved[None], shape.body.rib)
-    x, y = rib_curve(shape, number, sign, np.array([angle + 0.06]))[0]
-    return ellipse_distance(grid, x, y + slip / 3, 13, 12) < 1
+    x, y = rib_curve(shape, number, sign, np.array([angle + 0.05]))[0]
+    return ellipse_distance(grid, x, y + slip / 3, 14, 13) < 1
 
 
 PAINTERS: dict[str, Painter] = {

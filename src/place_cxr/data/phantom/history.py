@@ -214,7 +214,7 @@ def _body(case: _Case, view: str, held: list[_Held], seed: int, patient: int, st
     flat = 0.0
     if "Emphysema" in grades:
         grade = _GRADES.index(grades["Emphysema"].severity)
-        flat, breath, depth = (0.35, 0.6, 0.85)[grade], breath + 6 + 8 * grade, depth * (1.04 + 0.04 * grade)
+        flat, breath, depth = (0.35, 0.6, 0.85)[grade], breath + 10 + 9 * grade, depth * (1.04 + 0.04 * grade)
         air += 0.02 + 0.015 * grade
     left_dome = float(np.clip(rng.normal(13, 4), 4, 22))
     for item in held:
@@ -226,7 +226,7 @@ def _body(case: _Case, view: str, held: list[_Held], seed: int, patient: int, st
         half_width=width,
         half_depth=depth,
         apex=apex,
-        dome=dome + float(np.clip(breath, -34, 26)),
+        dome=dome + float(np.clip(breath, -34, 36)),
         left_dome=left_dome,
         fat=fat,
         breast=breast,

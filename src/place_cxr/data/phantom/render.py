@@ -17,19 +17,20 @@ SOFT, BONE, METAL = 0.0175, 0.052, 0.35
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What differs between two departments: scatter kept by the grid, noise, edge enhancement and display curve."""
+    """What differs between two departments: scatter kept by the grid, noise, processing and display curve."""
 
     scatter: float
     noise: float
     sharpen: float
+    flatten: float
     low: float
     high: float
     gamma: float
 
 
 SITES = {
-    "A": Site(scatter=0.35, noise=1.0, sharpen=1.3, low=0.45, high=4.5, gamma=1.0),
-    "B": Site(scatter=0.9, noise=3.0, sharpen=0.6, low=0.30, high=3.6, gamma=1.1),
+    "A": Site(scatter=0.35, noise=1.0, sharpen=1.1, flatten=0.3, low=0.55, high=4.2, gamma=1.0),
+    "B": Site(scatter=0.9, noise=3.0, sharpen=0.6, flatten=0.1, low=0.35, high=3.6, gamma=1.1),
 }
 
 
@@ -97,7 +98,9 @@ def expose(anatomy: Anatomy, body: Body, site: str, rng: np.random.Generator) ->
     noise = rng.standard_normal(primary.shape, np.float32)
     counted = np.maximum(photons + noise * np.sqrt(photons), 0.5)
     film = -np.log(counted / np.float32(body.dose * max(step, 1.0) / style.noise))
+    # Processing as vendors do it: fine detail is raised, the range from lung to abdomen compressed.
     film = film + np.float32(style.sharpen) * (film - coarse_blur(film, 0.04))
+    film = film - np.float32(style.flatten) * (coarse_blur(film, 0.10) - np.float32(2.5))
     shown = (film - np.float32(style.low + body.level)) / np.float32(style.high - style.low)
     shown = 1 / (1 + np.exp(-6 * (shown - 0.5)))
     low, high = 1 / (1 + np.exp(3.0)), 1 / (1 + np.exp(-3.0))
