@@ -12,9 +12,8 @@ FRAMES = {
     "seen": "[seen|noted|present|identified|visualized|demonstrated|evident|observed]",
     "state": (
         "[{e bare}|{e bare}|There {is} {e full}|There {is} {e full}|{e full} {is} {seen}|{e bare} {is} {seen}|{e "
-        "bare} noted|The [study|examination|radiograph|image|film] [shows|demonstrates|reveals] {e full}|"
-        "[Findings|Appearances] are [consistent|compatible] with {e full}|Note is made of {e full}|[Evidence of|"
-        "Presence of] {e full}]"
+        "bare} noted|The [study|examination|radiograph|image|film] [shows|demonstrates|reveals] {e full}|Note is "
+        "made of {e full}|[Evidence of|Presence of] {e full}]"
     ),
     "brief": "[{e bare}|{e bare}|{e bare}|{e bare}, as above|{e bare}, as described|{e bare} as detailed above]",
     "state again": (
@@ -74,8 +73,8 @@ FRAMES = {
         "be excluded|is not excluded|cannot be ruled out|is possible|is suspected|is difficult to exclude|would "
         "be difficult to exclude]|Cannot [exclude|rule out] {e full}|[Findings|Appearances] [may|might|could] "
         "[represent|reflect] {e full}|[Findings|Appearances] raise the possibility of {e full}|[Question of|"
-        "Question] {e full}|[Subtle|Faint|Vague] findings, [which may represent|possibly] {e full}|{e full} [may "
-        "be|might be|is possibly] present]"
+        "Question] {e full}|[Subtle|Equivocal] findings which may represent {e full}|{e full} [may be|might be|"
+        "is possibly] present]"
     ),
     "both of": (
         "[There {is} {e full} and {f full}|{e bare} and {f bare}|{e bare} and {f bare} [are seen|are noted|are "
@@ -87,14 +86,33 @@ FRAMES = {
         "[adjacent|associated|accompanying|overlying|subjacent] {f bare}|{e full} {is} {seen}, with [adjacent|"
         "associated|accompanying] {f bare}]"
     ),
+    "state device": (
+        "[{e full} {is} [in place|seen|present|noted|in situ]|{e bare} [in place|noted|in situ|present]|There "
+        "{is} {e full}[ in place|]|Note is made of {e full}]"
+    ),
+    "state new device": (
+        "[New {e bare}[ in place|]|Interval placement of {e full}|{e full} {has} been placed [since {prior}|in "
+        "the interval]|There {is} now {e full}[ in place|]|{e bare}, new {compared} {prior}]"
+    ),
+    "state again device": (
+        "[There {is} again {e full}|{e full} {remains} in place|{e full} {is} again [seen|noted]|Again [seen|"
+        "noted] {is} {e full}|{e bare} again noted]"
+    ),
+    "same device": (
+        ", [unchanged|unchanged in position|in unchanged position|stable in position|unchanged {compared} {prior}]"
+    ),
+    "same after device": (
+        "[{comparing}, the {short} {is} unchanged in position|The {short} {is} [unchanged|in unchanged position|"
+        "stable in position]|No change in the position of the {short}]"
+    ),
 }
 
 DENIALS = {
     "deny": (
         "[No {names}|No {names}|No {names} [is seen|is identified|is present|is noted|is evident|is visualized|"
-        "is demonstrated]|There is no {names}|There is no [evidence of|sign of|radiographic evidence of|"
-        "convincing evidence of|definite] {names}|No [evidence of|radiographic evidence of|definite|sign of|"
-        "visible|appreciable|convincing|discrete] {names}|Negative for {names}]"
+        "is demonstrated|is detected]|There is no {names}|There is no [evidence of|sign of|radiographic evidence "
+        "of|convincing evidence of|definite] {names}|No [evidence of|radiographic evidence of|definite|sign of|"
+        "visible|appreciable|convincing] {names}|Negative for {names}|Without [evidence of|] {names}]"
     ),
     "deny after": "[Otherwise no {names}|No {names} otherwise|There is otherwise no {names}]",
     "clear": (
@@ -169,13 +187,9 @@ NORMAL = {
         "chest|]]"
     ),
     "closing": (
-        "[Dr. ___ was [notified|informed|contacted] [of these findings|of the above findings|by telephone] at [8|"
-        "9|10|11|1|2|3|4]:[05|10|20|35|40|55] [a.m.|p.m.]|[Findings|Results|These findings] were [discussed with|"
-        "communicated to|relayed to] [Dr. ___|the referring team|the clinical team] [by telephone|in person|by "
-        "phone|]|[Clinical correlation|Correlation with clinical findings|Clinical follow-up] is [recommended|"
-        "advised|suggested]|[Follow-up|Repeat] [radiographs|imaging|chest radiograph] [is|may be] [suggested|"
-        "considered|of help] [if clinically indicated|as needed|if symptoms persist]|Wet read by ___ [on|at] ___|"
-        "[Lateral view|PA and lateral views] may be [helpful|of help] for [further evaluation|confirmation]]"
+        "[Wet read by ___ [on|at] ___|Clinical correlation is [recommended|advised|suggested]|[Follow-up|Repeat] "
+        "[radiographs|imaging] may be [considered|obtained] [if clinically indicated|if symptoms persist]|"
+        "Results were [communicated to|relayed to] the [referring|clinical] team]"
     ),
     "no change": (
         "[No [significant|relevant|substantial|] [interval|] change [compared to|compared with|from|since] "
@@ -183,8 +197,16 @@ NORMAL = {
         "[appearance|examination|chest radiograph] [compared to|compared with|since] {prior}]"
     ),
     "compared with": (
-        "[Comparison is made [to|with] [the prior study|the prior study of ___|the radiograph of ___|___]|"
-        "Compared [to|with] ___|As compared to the [previous|prior] [radiograph|study|examination]]"
+        "Comparison is made [to|with] [{prior}|the prior study of ___|the radiograph of ___|a prior radiograph]"
+    ),
+    "notify": (
+        "[Dr. ___ was [notified|informed|contacted] [of these findings|of the above findings|by telephone] at [8|"
+        "9|10|11|1|2|3|4]:[05|10|20|35|40|55] [a.m|p.m].|[Findings|Results|These findings] were [discussed with|"
+        "communicated to|relayed to] [Dr. ___|the referring team|the clinical team] [by telephone|in person|by "
+        "phone|]|[Clinical correlation|Correlation with clinical findings|Clinical follow-up] is [recommended|"
+        "advised|suggested]|[Follow-up|Repeat] [radiographs|imaging|chest radiographs] may be [considered|of "
+        "help] [if clinically indicated|as needed|if symptoms persist]|[Lateral view|PA and lateral views] may "
+        "be [helpful|of help] for [further evaluation|confirmation]]"
     ),
 }
 

@@ -1,26 +1,36 @@
 """What a report may say about each finding: noun phrases, sentences of its own, names in lists and denials.
 
-``<finding>`` and ``<finding> several`` (both sides, or many) are noun phrases. Their first letter tells the verb: ``a``
-one thing (with article), ``p`` several, ``m`` a mass noun. ``... maybe`` are those of doubt, ``... plain`` those within a
-sentence that has already said where. ``... own`` are whole positive sentences, with severity as suffix where the wording
-depends on it and ``any`` where it fits both sides; ``... doubt`` are whole uncertain ones; ``... name`` is how a denial
-calls it; ``... absent`` are whole denials.
+``<finding>`` and ``<finding> several`` (both sides, or many) are noun phrases. Their first letter tells the verb:
+``a`` one thing (with article), ``p`` several, ``m`` a mass noun. ``... maybe`` are those of doubt, ``... plain`` those
+within a sentence that has already said where. ``... own`` are whole positive sentences, with severity as suffix where
+the wording depends on it and ``any`` where it fits both sides; ``... doubt`` are whole uncertain ones; ``... name`` is
+how a denial calls it; ``... absent`` are whole denials.
 """
 
 from __future__ import annotations
 
+# How much, how large and where: adjectives by severity (some by finding), "in" phrases, "of" adjectives.
 WORDS = {
-    "small": "[small|small|small|small-sized|tiny|minor]",
-    "moderate": "[moderate|moderate|moderate-sized|moderately sized]",
-    "large": "[large|large|large|sizeable|extensive]",
+    "small": "[small|small|small|tiny|minor]",
+    "severe Consolidation": "[extensive|extensive|severe|marked]",
+    "mild Consolidation": "[mild|mild|minor|small]",
+    "small Pneumothorax": "[small|small|tiny]",
+    "moderate": "moderate",
+    "moderate Pleural Effusion": "[moderate|moderate|moderate-sized|moderately sized]",
+    "moderate Pneumothorax": "[moderate|moderate|moderate-sized|moderately sized]",
+    "large": "[large|large|large|sizeable]",
     "mild": "[mild|mild|mild|slight|minor]",
+    "mild Cardiomegaly": "[mild|mild|slight]",
     "severe": "[severe|severe|marked|extensive|pronounced]",
+    "severe Cardiomegaly": "[severe|severe|marked|pronounced]",
+    "severe Emphysema": "[severe|severe|marked|advanced]",
+    "severe Edema": "[severe|severe|marked|florid]",
+    "severe Atelectasis": "[severe|marked|extensive]",
     "mild ly": "[mildly|mildly|slightly]",
     "moderate ly": "moderately",
     "severe ly": "[severely|markedly|significantly]",
     "over side": "the {side} [chest|hemithorax|chest wall]",
     "over chest": "the [chest|thorax]",
-    # where a finding lies: "in" phrases and adjectives
     "in upper": "in the {side} upper [lobe|lobe|lung|lung zone|lung field|zone]",
     "in mid": "in the {side} [mid lung|mid lung zone|midlung|mid zone|mid-lung field]",
     "in lower": "[in the {side} lower [lobe|lobe|lung|lung zone|lung field|zone]|at the {side} [lung base|base]]",
@@ -37,44 +47,49 @@ WORDS = {
     "of mid both": "bilateral [mid lung|mid zone|midlung]",
     "of lower both": "[bibasilar|bibasilar|bibasal|bilateral lower lobe|bilateral basilar|bilateral lower lung]",
     "of side both": "[bilateral|bilateral|bilateral pulmonary]",
+    "nodule": "[nodule|nodule|pulmonary nodule|nodular opacity|nodular density]",
+    "mass": "[mass|mass|pulmonary mass|mass lesion|masslike opacity]",
+    "layering": "[|||layering]",
+    "count two": "[two|two|a couple of]",
+    "count more": "[three|multiple|several|multiple]",
 }
 
 PLEURA = {
     "Pleural Effusion": (
-        "[a {sev} [{side}|{side}|{side}-sided] [pleural effusion|pleural effusion|effusion|pleural fluid "
-        "collection]|a {sev} effusion [on the {side}|at the {side} base]|m pleural fluid on the {side}|m {side} "
-        "pleural fluid|a {sev} [{side}|{side}-sided] [hydrothorax|effusion]]"
+        "[a {sev} [{side}|{side}|{side}-sided] {layering} [pleural effusion|pleural effusion|effusion|pleural "
+        "fluid collection]|a {sev} effusion [on the {side}|at the {side} base]|m pleural fluid on the {side}|m "
+        "{side} pleural fluid|a {sev} [{side}|{side}-sided] [hydrothorax|effusion]]"
     ),
     "Pleural Effusion several": (
-        "[p {sev} bilateral [pleural effusions|pleural effusions|effusions|pleural fluid collections]|p "
-        "bilateral {sev} [pleural effusions|effusions]|p {sev} effusions [bilaterally|on both sides]|m bilateral "
-        "pleural fluid]"
+        "[p {sev} bilateral {layering} [pleural effusions|pleural effusions|effusions|pleural fluid collections]|"
+        "p bilateral {sev} [pleural effusions|effusions]|p {sev} effusions [bilaterally|on both sides]|m "
+        "bilateral pleural fluid]"
     ),
     "Pleural Effusion own small": (
         "[[There is|] [blunting|mild blunting|obscuration] of the {side} [|lateral] costophrenic [angle|sulcus][|"
-        ",] [consistent with|compatible with|in keeping with|due to|from] {e full}|The {side} costophrenic "
-        "[angle|sulcus] is [blunted|obscured] by {e full}|{e bare} [blunts|obscures|blunting] the {side} "
+        ",] [consistent with|compatible with|in keeping with|due to|from] {plain}|The {side} costophrenic [angle|"
+        "sulcus] is [blunted|obscured] by {plain}|{e bare} [blunting|obscuring|with blunting of] the {side} "
         "costophrenic [angle|sulcus]|A [small|trace|minimal] amount of [pleural fluid|fluid] [is present|is seen|"
-        "layers|collects] [on the {side}|at the {side} costophrenic angle|at the {side} base]]"
+        "is noted] [on the {side}|at the {side} costophrenic angle|at the {side} base]]"
     ),
     "Pleural Effusion own moderate": (
         "[{e bare} with [a meniscus|a meniscus sign|fluid tracking up the lateral chest wall]|The {side} "
-        "hemidiaphragm is obscured by {e full}|[Homogeneous|Dense|Hazy] opacification of the {side} [base|lower "
-        "hemithorax][,|] [consistent with|due to|compatible with|representing] {e full}|[A moderate|A moderate|"
-        "An intermediate] amount of [pleural fluid|fluid] is [present|seen|noted] on the {side}|A meniscus at "
-        "the {side} base [indicates|reflects|corresponds to] {e full}]"
+        "hemidiaphragm is obscured by {plain}|[Homogeneous|Dense|Hazy] opacification of the {side} [base|lower "
+        "hemithorax][,|] [consistent with|due to|compatible with|representing] {plain}|[A moderate|A moderate|An "
+        "intermediate] amount of [pleural fluid|fluid] is [present|seen|noted] on the {side}|A meniscus at the "
+        "{side} base [indicates|reflects|corresponds to] {plain}]"
     ),
     "Pleural Effusion own large": (
         "[{e bare} [occupies|fills|opacifies] [much|a large part] of the {side} hemithorax|[Opacification|"
         "Extensive opacification|Near homogeneous opacification] of [much of|] the {side} [mid and lower "
-        "hemithorax|hemithorax] [is due to|reflects|is consistent with|represents] {e full}|A large amount of "
+        "hemithorax|hemithorax] [is due to|reflects|is consistent with|represents] {plain}|A large amount of "
         "[pleural fluid|fluid] is [present|seen|noted] on the {side}|{e bare} obscures the {side} hemidiaphragm "
         "[and costophrenic angle|]]"
     ),
     "Pleural Effusion own several": (
         "[[Blunting|Obscuration] of both costophrenic [angles|sulci] [consistent with|due to|from|compatible "
-        "with] {e full}|Both costophrenic [angles|sulci] are [blunted|obscured] by {e full}|The bilateral "
-        "costophrenic angles are [blunted|obscured], [compatible with|in keeping with] {e full}]"
+        "with] {plain}|Both costophrenic [angles|sulci] are [blunted|obscured] by {plain}|The bilateral "
+        "costophrenic angles are [blunted|obscured], [compatible with|in keeping with] {plain}]"
     ),
     "Pleural Effusion doubt": (
         "[[Equivocal|Slight|Subtle|Minimal] blunting of the {side} costophrenic angle [may represent|could "
@@ -87,7 +102,8 @@ PLEURA = {
         "possibility of] [small effusions|trace pleural fluid]"
     ),
     "Pleural Effusion name": (
-        "[pleural effusion|pleural effusion|effusion|pleural fluid|[large|sizeable|significant|] pleural effusion]"
+        "[pleural effusion|pleural effusion|pleural effusion|effusion|effusion|pleural fluid|large pleural "
+        "effusion|sizeable effusion|significant pleural effusion]"
     ),
     "Pleural Effusion absent": (
         "[The [costophrenic angles|costophrenic sulci|lateral costophrenic angles] are [sharp|clear|preserved]|"
@@ -101,26 +117,33 @@ PLEURA = {
     "Pneumothorax several": "p {sev} bilateral pneumothoraces",
     "Pneumothorax own": (
         "[A [thin|visible|fine|] visceral pleural [line|edge] [is seen|is visible|is present] [on the {side}|at "
-        "the {side} apex], [consistent with|compatible with|in keeping with] {e full}|[There is|] absence of "
-        "lung markings [beyond the pleural line|peripherally] on the {side}[, due to| from] {e full}|{e bare} "
-        "[is seen|is present] with [a visible pleural line|absent peripheral lung markings]|[Lucency|Peripheral "
-        "lucency] without lung markings in the {side} hemithorax [represents|is consistent with] {e full}]"
+        "the {side} apex], [consistent with|compatible with|in keeping with] {plain}|[There is|] absence of lung "
+        "markings [beyond the pleural line|peripherally] on the {side}[, due to| from] {plain}|{e bare} [is seen|"
+        "is present] with [a visible pleural line|absent peripheral lung markings]|[Lucency|Peripheral lucency] "
+        "without lung markings in the {side} hemithorax [represents|is consistent with] {plain}]"
     ),
     "Pneumothorax own large": (
         "[{e bare} with [partial|considerable] collapse of the underlying lung|{e bare}, the [underlying|"
         "remaining] lung is retracted toward the hilum|There is [partial|considerable] collapse of the {side} "
-        "lung [due to|from|by] {e full}]"
+        "lung [due to|from] {plain}]"
     ),
     "Pneumothorax doubt": (
         "[A [faint|thin|subtle] line [at the {side} apex|over the {side} upper hemithorax] may represent [a skin "
         "fold or pneumothorax|a small pneumothorax|a pleural edge versus skin fold]|[Subtle|Equivocal] {side} "
         "apical lucency, [a tiny pneumothorax cannot be excluded|possible small pneumothorax]]"
     ),
-    "Pneumothorax name": "[pneumothorax|pneumothorax|pneumothorax|[large|apical|] pneumothorax]",
+    "Pneumothorax name": (
+        "[pneumothorax|pneumothorax|pneumothorax|pneumothorax|large pneumothorax|apical pneumothorax]"
+    ),
     "Pneumothorax absent": (
         "[No [|visible|discernible] pleural line to suggest pneumothorax|No [|apical] pneumothorax on [either "
         "side|this [|single] [view|projection]]|Lung markings extend to the chest wall without pneumothorax]"
     ),
+    "Pleural Effusion plain": (
+        "[a {sev} [pleural effusion|effusion|pleural effusion]|a {sev} effusion|m pleural fluid]"
+    ),
+    "Pleural Effusion several plain": "p {sev} [pleural effusions|effusions]",
+    "Pneumothorax plain": "a {sev} [|apical] pneumothorax",
 }
 
 LUNG = {
@@ -138,10 +161,9 @@ LUNG = {
         "airspace disease] {in}]"
     ),
     "Consolidation own any": (
-        "[{e bare} with air bronchograms|{e bare}, [concerning for|suspicious for|in keeping with|compatible "
-        "with] [pneumonia|infection|an infectious process]|{e bare} [worrisome for|compatible with] [lobar|] "
-        "pneumonia|[There is|] {e full}, [which is|] consistent with [pneumonia|infection|pneumonia in the "
-        "appropriate clinical setting]]"
+        "[{e bare}, [concerning for|suspicious for|in keeping with|compatible with] [pneumonia|infection|an "
+        "infectious process]|{e bare} [worrisome for|compatible with] [lobar|] pneumonia|[There is|] {e full}, "
+        "[which is|] consistent with [pneumonia|infection|pneumonia in the appropriate clinical setting]]"
     ),
     "Consolidation doubt": (
         "[[A subtle|A faint|A vague|An ill-defined] [opacity|density|haziness] {in} [may represent|could reflect|"
@@ -161,18 +183,17 @@ LUNG = {
     "Atelectasis": (
         "[m {sev} {of} [atelectasis|atelectasis|atelectatic change|volume loss|subsegmental atelectasis]|m {sev} "
         "[linear|plate-like|discoid|subsegmental|bandlike] atelectasis {in}|m {sev} [atelectasis|volume loss|"
-        "atelectatic change] {in}|a [linear|bandlike|plate-like] [opacity|density] of {sev} atelectasis {in}]"
+        "atelectatic change] {in}|a [band|linear band|streak] of {sev} atelectasis {in}]"
     ),
     "Atelectasis several": (
         "[m {sev} {of} [atelectasis|atelectasis|atelectatic change|volume loss]|m {sev} [linear|plate-like|"
-        "discoid|subsegmental] atelectasis {in}|p [linear|bandlike] [opacities|densities] of {sev} atelectasis "
-        "{in}]"
+        "discoid|subsegmental] atelectasis {in}|p [bands|linear bands|streaks] of {sev} atelectasis {in}]"
     ),
     "Atelectasis own any": (
         "[[A linear|A bandlike|A plate-like|A streaky] [opacity|density] {in} [is consistent with|is compatible "
-        "with|represents|reflects] {e full}|[Streaky|Linear|Bandlike] [opacities|densities|markings] {in} [are "
-        "consistent with|represent|reflect] {e full}|[There is|] volume loss {in} [consistent with|from|due to] "
-        "{e full}]"
+        "with|represents|reflects] {plain}|[Streaky|Linear|Bandlike] [opacities|densities|markings] {in} [are "
+        "consistent with|represent|reflect] {plain}|[There is|] volume loss {in} [consistent with|from|due to] "
+        "{plain}|Linear opacities {in}, [in keeping with|consistent with] {plain}]"
     ),
     "Atelectasis doubt": (
         "[[Streaky|Linear|Subtle linear|Faint linear] [opacity|density] {in} [may represent|could reflect|"
@@ -189,7 +210,9 @@ LUNG = {
         "perihilar] [haziness|indistinct vessels|vascular indistinctness|vascular congestion]|[Perihilar|"
         "Bilateral perihilar|Central] [haze|haziness|opacities] [consistent with|in keeping with|compatible with|"
         "due to] {e full}|[The pulmonary vasculature is|Pulmonary vessels are] [indistinct|engorged|"
-        "ill-defined], [consistent with|compatible with|in keeping with] {e full}]"
+        "ill-defined], [consistent with|compatible with|in keeping with] {e full}|[Septal lines|Kerley B lines] "
+        "and [perihilar haze|vascular indistinctness] [consistent with|compatible with|reflecting] {e full}|{e "
+        "bare} with [septal lines|Kerley B lines]]"
     ),
     "Edema doubt": (
         "[[Prominent|Mildly prominent|Slightly increased|Equivocal] [interstitial markings|perihilar markings|"
@@ -207,20 +230,15 @@ LUNG = {
         "fluid overload|congestive heart failure|volume overload]]"
     ),
     "Nodule": (
-        "[a {size} [|round|rounded|well-defined|solid|solitary] {of} [nodule|nodule|pulmonary nodule|nodular "
-        "opacity|nodular density]|a {size} [pulmonary |lung |]nodule {in}|a [|solitary|rounded|"
-        "well-circumscribed] [nodule|nodular opacity|pulmonary nodule] {in} measuring {size plain}|a [rounded|"
-        "round|nodular|well-circumscribed] [opacity|density] {in}, {size plain} in [diameter|size|greatest "
-        "dimension]]"
-    ),
-    "Nodule several": (
-        "[p [|several|multiple|scattered] bilateral [pulmonary nodules|nodules|lung nodules], [up to|the "
-        "largest] {size plain}|p [|several|multiple] [nodules|nodular opacities] in both lungs[, measuring up to "
-        "{size plain}|]]"
+        "[a {size} [|round|rounded|well-defined|solid] {of} {lump}|a {size} {lump} {in}|a [|rounded|"
+        "well-circumscribed] {lump} {in} measuring {size plain}|a [rounded|round|well-circumscribed] [opacity|"
+        "density] {in} measuring {size plain} [|in diameter|in greatest dimension]|a {of} {lump} measuring {size "
+        "plain}]"
     ),
     "Nodule own": (
-        "[{e full} is [noted|seen][;|,] [CT is recommended|further evaluation with CT is advised|follow-up is "
-        "recommended]|{e full} is [indeterminate|suspicious|concerning for neoplasm]]"
+        "[{e full} is [noted|seen|identified][;| and] [CT is recommended|further evaluation with CT is advised|"
+        "follow-up imaging is recommended|chest CT is suggested for further evaluation]|{e full} is "
+        "[indeterminate|suspicious|concerning for neoplasm|suspicious for malignancy]]"
     ),
     "Nodule doubt": (
         "[A [possible|questionable|faint|vague] [nodule|nodular opacity|nodular density] {in}[,|] [may be|could "
@@ -236,8 +254,8 @@ LUNG = {
         "[No [suspicious|discrete|dominant|worrisome|] [pulmonary|lung] [nodules|nodules or masses|masses] [are seen|]]"
     ),
     "Emphysema": (
-        "[m {sev} [emphysema|emphysema|pulmonary emphysema|centrilobular emphysema]|p {sev} [emphysematous "
-        "changes|emphysematous changes|changes of emphysema]]"
+        "[m {sev} [emphysema|emphysema|pulmonary emphysema|emphysema]|p {sev} [emphysematous changes|"
+        "emphysematous changes|changes of emphysema]]"
     ),
     "Emphysema own any": (
         "[The lungs are hyperinflated[| with flattened [hemidiaphragms|diaphragms]], [consistent with|compatible "
@@ -254,6 +272,32 @@ LUNG = {
     "Emphysema absent": (
         "[Lung volumes are normal without hyperinflation|The lungs are not hyperinflated|No flattening of the "
         "diaphragms]"
+    ),
+    "Consolidation own any moderate": (
+        "[{e bare} with [visible|] air bronchograms|Air bronchograms within {e full}|{e full} containing air "
+        "bronchograms]"
+    ),
+    "Consolidation own any severe": (
+        "[{e bare} with [visible|] air bronchograms|Air bronchograms within {e full}|{e full} containing air "
+        "bronchograms]"
+    ),
+    "Consolidation maybe": (
+        "[m {of} [consolidation|pneumonia|airspace disease]|m [early|developing|subtle] [consolidation|airspace "
+        "disease|pneumonia] {in}|a [subtle|faint|vague|hazy] opacity {in}|a {of} [opacity|infiltrate]]"
+    ),
+    "Atelectasis maybe": (
+        "[m {of} [atelectasis|volume loss|atelectatic change]|m [subsegmental|linear|platelike] atelectasis {in}]"
+    ),
+    "Atelectasis plain": "m {sev} [|subsegmental|linear] atelectasis",
+    "Edema maybe": "m {sev} [pulmonary edema|interstitial edema|edema|pulmonary edema]",
+    "Nodule maybe": (
+        "[a [small|subtle|faint|vague] {of} [nodule|nodular opacity|nodular density]|a {size} {of} [nodule|"
+        "nodular opacity]|a [nodule|nodular density|pulmonary nodule] {in}]"
+    ),
+    "Nodules many": (
+        "[{count} [pulmonary|lung|] nodules[, the largest| measuring up to] {size plain}|{count} [pulmonary|"
+        "lung] nodules, the largest {in}|{count} [pulmonary nodules|nodular opacities][, as above| as described|"
+        "]]"
     ),
 }
 
@@ -284,13 +328,13 @@ BODY = {
         "limits|unremarkable]]"
     ),
     "Rib Fracture": (
-        "[a [|minimally displaced|nondisplaced|displaced|cortical] fracture of the {side} {rib} rib|a {side} "
-        "{rib} rib fracture|a [fracture|break] [in|of] the {side} {rib} rib|a fractured {side} {rib} rib]"
+        "[a [|minimally displaced|displaced|cortical|acute] fracture of the {side} {rib} rib|a [|displaced] "
+        "{side} {rib} rib fracture|a fracture [in|of] the {side} {rib} rib|a fractured {side} {rib} rib]"
     ),
     "Rib Fracture own": (
         "[[Cortical|Focal cortical] [discontinuity|irregularity|step-off] of the {side} {rib} rib [consistent "
         "with|compatible with|representing|in keeping with] [a|an acute] fracture|The {side} {rib} rib is "
-        "fractured|{e full} without [|significant] displacement]"
+        "fractured]"
     ),
     "Rib Fracture doubt": (
         "[[Subtle|Equivocal|Questionable] [irregularity|cortical irregularity|contour deformity] of the {side} "
@@ -310,41 +354,45 @@ BODY = {
     "Foreign Object": "[a {object}|a {object}|a [radiopaque|metallic] {object}]",
     "Foreign Object several": "[p {object}|p {object}|p [several|multiple|radiopaque] {object}]",
     "Foreign Object own": (
-        "[{e bare} [projecting over|overlying|projected over] {object place}"
-        "|There {is} {e full} [projecting over|overlying|projected over] {object place}"
-        "|[A radiopaque|A metallic|A radiodense] [foreign body|foreign object|density] [overlies|projects over] "
-        "{object place}, [consistent with|compatible with] {e full}]"
+        "[{e bare} [projecting over|overlying|projected over] {object place}|There {is} {e full} [projecting "
+        "over|overlying|projected over] {object place}|[A radiopaque|A metallic|A radiodense] [foreign body|"
+        "foreign object|density] [overlies|projects over] {object place}, [consistent with|compatible with] {e "
+        "full}]"
     ),
     "object coin": "[coin|coin|coin-shaped foreign body]",
     "object electrode": "[electrode|ECG electrode|monitoring electrode|monitoring lead]",
     "object surgical clips": "[surgical clips|surgical clips|metallic clips|clips]",
-    "object bullet fragment": "[bullet fragment|ballistic fragment|metallic bullet fragment]",
+    "object bullet fragment": "[bullet fragment|bullet fragment|ballistic fragment]",
     "object necklace": "[necklace|necklace|necklace chain]",
     "over coin": "the [mediastinum|midline|midline of the chest]",
     "over necklace": "the [upper chest|upper mediastinum|thoracic inlet]",
     "Foreign Object name": "[radiopaque foreign body|foreign body|radiopaque foreign object|retained foreign body]",
+    "Rib Fracture several": (
+        "[p [|displaced|acute] fractures of the {side} {rib} ribs|p {side} {rib} rib fractures|p fractures "
+        "[involving|through] the {side} {rib} ribs]"
+    ),
 }
 
 DEVICES = {
     "Pacemaker": (
-        "[a {side} [chest wall|pectoral|-sided|-sided] [pacemaker|pacemaker|pacing device|pacer|cardiac pacing "
-        "device]|a [cardiac|permanent|] [pacemaker|pacer|pacing device] [in the {side} chest wall|over the "
-        "{side} chest|on the {side}]]"
+        "[a {side} [chest wall|pectoral] [pacemaker|pacemaker|pacing device|pacer|cardiac pacing device]|a "
+        "{side}[|-sided] [pacemaker|pacer|pacing device]|a [cardiac|permanent|] [pacemaker|pacer|pacing device] "
+        "[in the {side} chest wall|over the {side} chest|on the {side}]]"
     ),
     "Pacemaker own": (
         "[{e full} is [in place|present|noted]|{e bare} in place|A pacer generator [projects over|overlies] the "
-        "{side} [chest|hemithorax][, leads in [expected|standard] position|]|[Pacemaker|Pacer] leads [course|"
-        "extend|run] from a {side} [chest wall|pectoral] generator]"
+        "{side} [chest|hemithorax][, with its leads over the heart|]|[Pacemaker|Pacer] leads [course|extend|run] "
+        "from a {side} [chest wall|pectoral] generator]"
     ),
     "Pacemaker name": "[pacemaker|pacing device|cardiac pacing device]",
     "Central Line": (
-        "[a {side} [|-sided] [central venous catheter|central venous catheter|central line|central catheter|CVC|"
+        "[a {side}[|-sided] [central venous catheter|central venous catheter|central line|central catheter|CVC|"
         "central venous line]|a [central venous catheter|central line|CVC] on the {side}]"
     ),
     "Central Line own": (
         "[{e full} [terminates|ends] {tip}|{e full} [has its tip|is seen with its tip|is in place with tip] "
-        "{tip}|[The tip of|Tip of] {e full} [is|lies|projects] {tip}|{e bare}[,|] [with|] tip {tip}|{e full} is "
-        "in place, [its|the] tip [projecting|lying|] {tip}]"
+        "{tip}|[The tip of|Tip of] {e full} [is|lies|projects] {tip}|{e bare}[, tip| with tip| with its tip] "
+        "{tip}|{e full} is in place, [its|the] tip [projecting|lying|] {tip}]"
     ),
     "Central Line name": "[central venous catheter|central line|central venous line|vascular catheter]",
     "Endotracheal Tube": "a [endotracheal tube|endotracheal tube|ET tube|ETT|tracheal tube]",
@@ -355,9 +403,14 @@ DEVICES = {
         "the tube tip {tip}]"
     ),
     "Endotracheal Tube name": "[endotracheal tube|ET tube|tracheal tube]",
+    "Endotracheal Tube withdraw": (
+        "[[Withdrawal|Retraction|Repositioning] [of the tube|] is [recommended|advised|suggested]|Recommend "
+        "[withdrawal|retraction|repositioning][ by 2 to 3 cm| of the tube|]|The tube should be [withdrawn|pulled "
+        "back|retracted][ by approximately 2 cm| by a few centimeters|]]"
+    ),
 }
 
-# how a later sentence calls a finding already named, and its earlier state
+# How a later sentence calls a finding already named, and its earlier state.
 SHORT = {
     "Pleural Effusion": "{side} [pleural effusion|effusion]",
     "Pleural Effusion several": "bilateral [pleural effusions|effusions]",
@@ -369,8 +422,7 @@ SHORT = {
     "Atelectasis several": "{of} [atelectasis|atelectatic change|volume loss]",
     "Edema": "[pulmonary edema|interstitial edema|edema]",
     "Cardiomegaly": "[cardiomegaly|cardiac enlargement|enlargement of the heart]",
-    "Nodule": "{of} [nodule|pulmonary nodule|nodular opacity]",
-    "Nodule several": "bilateral [nodules|pulmonary nodules]",
+    "Nodule": "{of} {lump}",
     "Emphysema": "[emphysema|emphysematous change]",
     "Rib Fracture": "{side} {rib} rib fracture",
     "Pacemaker": "{side} [pacemaker|pacing device]",

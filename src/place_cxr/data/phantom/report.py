@@ -9,7 +9,7 @@ in a report are always those of the scene.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from place_cxr.data.phantom.scene import FINDINGS, Finding, Scene
 from place_cxr.data.phantom.wording import GRAMMAR, Wording
 from place_cxr.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 
-MISSED = (0.02, 0.30)  # chance that a present finding is not reported: clearly visible, invisible
+MISSED = (0.01, 0.22)  # chance that a present finding is not reported: clearly visible, invisible
 HEDGED = (0.02, 0.60)  # chance that a reported one is worded as uncertain: clearly visible, invisible
 DENIED = 0.10  # share of the missed ones that the report denies
 FALSE_DOUBT = 0.012  # chance that an absent finding of DOUBTABLE is suspected
@@ -55,9 +55,11 @@ ACUTE = frozenset(("Pleural Effusion", "Pneumothorax", "Consolidation", "Edema")
 SUPPORT = frozenset(("Pacemaker", "Central Line", "Endotracheal Tube"))
 EXTRA = frozenset((*SUPPORT, "Foreign Object"))
 DOUBTABLE = ("Pleural Effusion", "Pneumothorax", "Consolidation", "Atelectasis", "Edema", "Cardiomegaly", "Nodule")
+NEIGHBOURS = frozenset(("Pleural Effusion", "Pneumothorax", "Consolidation", "Atelectasis"))
 NORMAL_CHEST = frozenset(FINDINGS) - EXTRA
 PLACES = (EXTRA, PARENCHYMAL | {"Emphysema"}, PLEURAL, {"Cardiomegaly"}, {"Rib Fracture"})  # in the order of reading
 REGIONS = {name: place for place, names in enumerate(PLACES) for name in names}
+TECHNIQUE = -1  # a region read before all
 Block = tuple[int, list[str]]  # region, sentences that stay together
 
 
@@ -73,6 +75,18 @@ def write_report(scene: Scene, rng: np.random.Generator) -> PhantomReport:
     """One report of one scene; the same generator state gives the same report. Draws once from ``rng``."""
     author = _Author(scene, Die(rng))
     return PhantomReport(author.write(), author.said)
+
+
+def _joined(findings: list[Finding]) -> list[Finding]:
+    """Broken ribs of one side are told in one breath."""
+    if findings[0].name != "Rib Fracture":
+        return findings
+    joined = []
+    for side in ("left", "right"):
+        ribs = sorted({finding.detail for finding in findings if finding.side == side})
+        if ribs:
+            joined.append(replace(findings[0], side=side, detail=" and ".join(ribs)))
+    return joined
 
 
 class _Author:
@@ -113,7 +127,7 @@ class _Author:
                     self.doubted += there[name][:1]
                     self.said[name] = UNCERTAIN
                 else:
-                    self.positive += there[name]
+                    self.positive += _joined(there[name])
                     self.said[name] = PRESENT
             elif name in DOUBTABLE and die.chance(FALSE_DOUBT):
                 self.doubted.append(self._imagined(name))
@@ -141,13 +155,14 @@ class _Author:
         """The observation sentences, in the order of one of three habits."""
         die = self.die
         blocks = self._positives() + self._gone() + self._denials()
-        blocks += self._normal(6 - len(blocks))
+        blocks += self._normal(len(blocks))
         habit = die.draw()
         blocks = die.shuffled(blocks)
         if habit < 0.45:
             blocks.sort(key=lambda block: block[0])
         elif habit < 0.6:
             blocks.sort(key=lambda block: -block[0])
+        blocks.sort(key=lambda block: block[0] != TECHNIQUE)
         return [tidy(sentence) for _, sentences in blocks for sentence in sentences]
 
     def _positives(self) -> list[Block]:
@@ -164,13 +179,7 @@ class _Author:
         for finding in rest:
             sentences = words.state(finding)
             others = sorted(self.denied & ACUTE)
-            if (
-                others
-                and finding.name not in EXTRA
-                and len(sentences) == 1
-                and " " in sentences[0]
-                and die.chance(0.08)
-            ):
+            if others and finding.name in NEIGHBOURS and len(sentences) == 1 and die.chance(0.1):
                 self._deny({others[0]})
                 sentences[0] += " without " + GRAMMAR.say(others[0] + " name", die, {})
             blocks.append((REGIONS[finding.name], sentences))
@@ -221,11 +230,8 @@ class _Author:
     def _deny_list(self, names: Sequence[str]) -> str:
         die = self.die
         calls = [GRAMMAR.say(name + " name", die, {}) for name in names]
-        word = die.pick(("or", "or", "or", "nor"))
-        if len(calls) < 3:
-            text = f" {word} ".join(calls)
-        else:
-            text = ", ".join(calls[:-1]) + die.pick((",", "")) + f" {word} " + calls[-1]
+        last = " or " if len(calls) < 3 else die.pick((", or ", " or "))
+        text = ", ".join(calls[:-1]) + last + calls[-1] if len(calls) > 1 else calls[0]
         rule = "deny after" if self.positive and die.chance(0.1) else "deny"
         return GRAMMAR.say(rule, die, {"names": text})
 
@@ -238,14 +244,22 @@ class _Author:
             return []
         return [(1, [GRAMMAR.say("other lung", self.die, {"other": other})])]
 
-    def _normal(self, wanted: int) -> list[Block]:
+    def _normal(self, blocks: int) -> list[Block]:
         die = self.die
-        rules = [("mediastinum", 3), ("abdomen", 5), ("volume", 1), (f"quality {self.scene.view}", -1)]
+        rules = [("mediastinum", 3), ("mediastinum", 3), ("abdomen", 5)]
+        if die.chance(0.35):
+            rules.append((f"quality {self.scene.view}", TECHNIQUE))
+        if (
+            not self.scene.labels["Emphysema"]
+            and not self.scene.labels["Atelectasis"]
+            and self.said["Emphysema"] != ABSENT
+        ):
+            rules.append(("volume", 1))
         if self.scene.prior_findings is not None:
-            rules.append(("compared with", -1))
+            rules.append(("compared with", TECHNIQUE))
             if self.scene.prior_findings == self.scene.findings:
                 rules.append(("no change", 6))
-        count = max(0, min(wanted, int(die.draw() * 4)))
+        count = max(5 - blocks, min(7 - blocks, int(die.draw() * 4)))
         return [(place, [GRAMMAR.say(rule, die, {})]) for rule, place in die.shuffled(rules)[:count]]
 
     # Impression and lay-out -------------------------------------------------------------------------------------
@@ -253,7 +267,12 @@ class _Author:
     def _impression(self) -> list[str]:
         die, words = self.die, self.words
         lines = []
-        for finding in die.shuffled(self.positive):
+        nodules = [finding for finding in self.positive if finding.name == "Nodule"]
+        rest = self.positive
+        if len(nodules) > 1 and die.chance(0.7):
+            lines.append(words.nodules(nodules))
+            rest = [finding for finding in rest if finding.name != "Nodule"]
+        for finding in die.shuffled(rest):
             if finding.name not in SUPPORT or die.chance(0.25):
                 lines.append(words.summary(finding))
         lines += [words.doubt(finding) for finding in self.doubted if die.chance(0.8)]
@@ -267,7 +286,7 @@ class _Author:
             if absent:
                 lines.append(self._deny_list(die.shuffled(absent)[:2]))
         if lines and die.chance(0.18):
-            lines.append(GRAMMAR.say("closing", die, {}))
+            lines.append(GRAMMAR.say("notify" if self.positive or self.doubted else "closing", die, {}))
         return [tidy(line) for line in lines]
 
     def _may_deny(self, names: frozenset[str]) -> bool:

@@ -12,20 +12,21 @@ from place_cxr.data.phantom.scene import Finding, Scene
 GRAMMAR = Grammar(WORDS | PLEURA | LUNG | BODY | DEVICES | FRAMES | DENIALS | NORMAL | HEADERS)
 SHORTS = Grammar(WORDS | SHORT)
 SEVERITIES = ("small", "mild", "moderate", "large", "severe")
-ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
+ORDINALS: tuple[str, ...] = ("first", "second", "third", "fourth", "fifth", "sixth")
 ORDINALS += ("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth")
-PLURAL_SHORTS = frozenset(f"{name} several" for name in ("Pleural Effusion", "Pneumothorax", "Consolidation", "Nodule"))
+PLURAL_SHORTS = frozenset(("Pleural Effusion several", "Pneumothorax several", "Consolidation several"))
 DEVICE = frozenset(("Pacemaker", "Central Line", "Endotracheal Tube", "Foreign Object"))
+GROWTH = 1.15  # a nodule larger by this factor has grown
+SINGULAR = {"is": "is", "has": "has", "remains": "remains"}
+PLURAL = {"is": "are", "has": "have", "remains": "remain"}
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A finding in words: with article, without, whether plural, and what has become of it since the prior study."""
+    """A finding in words, with article and without, and what has become of it since the prior study."""
 
-    finding: Finding
     full: str
     bare: str
-    plural: bool
     change: str  # "new", "larger", "smaller", "same" or "" (nothing to compare, or not comparable)
 
 
@@ -38,13 +39,17 @@ class Wording:
     def _slots(self, finding: Finding, severity_chance: float) -> dict[str, str | Rule]:
         both = finding.side in ("bilateral", "")
         place = (finding.zone or "side") + (" both" if both else "")
-        severe = finding.severity in GRAMMAR and self.die.chance(severity_chance)
+        rules = GRAMMAR.rules
+        graded = bool(finding.severity) and self.die.chance(severity_chance)
+        by_name = f"{finding.severity} {finding.name}"
         slots: dict[str, str | Rule] = {
             "side": finding.side,
-            "in": GRAMMAR.rules["in " + place],
-            "of": GRAMMAR.rules["of " + place],
-            "sev": GRAMMAR.rules[finding.severity] if severe else "",
-            "sev ly": GRAMMAR.rules.get(finding.severity + " ly", "") if severe else "",
+            "in": rules["in " + place],
+            "of": rules["of " + place],
+            "sev": rules[by_name if by_name in rules else finding.severity] if graded else "",
+            "sev ly": rules.get(finding.severity + " ly", "") if graded else "",
+            "layering": rules["layering"] if self.scene.view == "AP" else "",
+            "lump": rules[finding.detail or "nodule"] if finding.name == "Nodule" else "",
             "ratio": f"{self.scene.cardiothoracic_ratio:.2f}",
         }
         if finding.size_mm is not None:
@@ -55,39 +60,44 @@ class Wording:
             slots["rib"] = self._rib(finding.detail)
         if finding.name == "Foreign Object":
             kind = finding.detail
-            slots["object"] = GRAMMAR.rules.get("object " + kind, kind)
+            slots["object"] = rules["object " + kind]
             over = "over side" if finding.side in ("left", "right") else "over chest"
-            slots["object place"] = GRAMMAR.rules.get("over " + kind, GRAMMAR.rules[over])
+            slots["object place"] = rules.get("over " + kind, rules[over])
         slots["tip"] = finding.detail
         return slots
 
     def _rib(self, detail: str) -> str:
-        digits = "".join(filter(str.isdigit, detail))
-        if not digits:
+        """ "6th" or "4th and 5th", or the same in words."""
+        if self.die.chance(0.5):
             return detail
-        number = int(digits)
-        ending = {1: "st", 2: "nd", 3: "rd"}.get(number, "th")
-        return self.die.pick((ORDINALS[number - 1], f"{number}{ending}"))
+        return " ".join(ORDINALS[int(word[:-2]) - 1] if word != "and" else word for word in detail.split())
 
-    def phrase(self, finding: Finding, severity_chance: float = 0.85) -> tuple[Phrase, dict[str, str | Rule]]:
+    def _variant(self, rule: str, finding: Finding, last: str = "") -> str:
+        """The rule's form for many things or both sides, if it has one."""
+        many = finding.side == "bilateral" or finding.detail.endswith("clips") or " and " in finding.detail
+        several = f"{rule} several{last}"
+        return several if many and several in GRAMMAR else rule + last
+
+    def phrase(
+        self, finding: Finding, severity_chance: float = 0.85, maybe: bool = False
+    ) -> tuple[Phrase, dict[str, str | Rule]]:
         """The finding as a noun phrase, and the slots of a sentence around it."""
+        die, name = self.die, finding.name
         slots = self._slots(finding, severity_chance)
-        several = finding.side == "bilateral" or finding.detail.endswith("clips")
-        rule = finding.name + (" several" if several and finding.name + " several" in GRAMMAR else "")
-        text = GRAMMAR.say(rule, self.die, slots)
+        rule = f"{name} maybe" if maybe and f"{name} maybe" in GRAMMAR else self._variant(name, finding)
+        text = GRAMMAR.say(rule, die, slots)
         kind, bare = text[0], text[2:]
-        phrase = Phrase(finding, "a " + bare if kind == "a" else bare, bare, kind == "p", self._change(finding))
-        slots |= {
-            "e full": phrase.full,
-            "e bare": bare,
-            "is": "are" if phrase.plural else "is",
-            "has": "have" if phrase.plural else "has",
-            "remains": "remain" if phrase.plural else "remains",
-        }
+        phrase = Phrase("a " + bare if kind == "a" else bare, bare, self._change(finding))
+        plural = kind == "p"
+        slots |= {"e full": phrase.full, "e bare": bare, **(PLURAL if plural else SINGULAR)}
+        plain = self._variant(name, finding, " plain")
+        if plain in GRAMMAR:
+            text = GRAMMAR.say(plain, die, slots)
+            slots["plain"] = "a " + text[2:] if text[0] == "a" else text[2:]
         return phrase, slots
 
     def _change(self, finding: Finding) -> str:
-        if self.scene.prior_findings is None:
+        if self.scene.prior_findings is None or finding.name == "Foreign Object":
             return ""
         before = [other for other in self.scene.prior_findings if other.name == finding.name]
         if not before:
@@ -98,7 +108,7 @@ class Wording:
         then = before[0]
         if finding.size_mm and then.size_mm:
             growth = finding.size_mm / then.size_mm
-            return "larger" if growth > 1.15 else "smaller" if growth < 1 / 1.15 else "same"
+            return "larger" if growth > GROWTH else "smaller" if growth < 1 / GROWTH else "same"
         if finding.severity in SEVERITIES and then.severity in SEVERITIES:
             step = SEVERITIES.index(finding.severity) - SEVERITIES.index(then.severity)
             return "larger" if step > 0 else "smaller" if step < 0 else "same"
@@ -106,56 +116,64 @@ class Wording:
 
     def _own(self, finding: Finding) -> str:
         """A rule of whole sentences for this finding, or an empty name."""
-        name = finding.name
-        if finding.side == "bilateral" and name + " several" in GRAMMAR:
-            rules = (name + " own several", name + " own any")
+        name, grade = finding.name, finding.severity
+        rules = [f"{name} own any {grade}", f"{name} own any"]
+        if self._variant(name, finding) == name:
+            rules += [f"{name} own {grade}", f"{name} own"]
         else:
-            rules = (f"{name} own {finding.severity}", name + " own", name + " own any")
+            rules.append(f"{name} own several")
         known = [rule for rule in rules if rule in GRAMMAR]
         return self.die.pick(known) if known else ""
 
     def state(self, finding: Finding) -> list[str]:
-        """One or two sentences that say the finding is there, the second about its change since the prior study."""
+        """One or two sentences that say the finding is there, the second about its change or what to do."""
         die = self.die
         phrase, slots = self.phrase(finding)
         own = self._own(finding)
         change = phrase.change if die.chance(0.75) else ""
-        if own and die.chance(0.8 if finding.name in DEVICE else 0.15 if change else 0.45):
-            return [GRAMMAR.say(own, die, slots)]
-        if not change:
-            return [GRAMMAR.say("state", die, slots)]
-        if change == "new":
-            return [GRAMMAR.say("state new", die, slots)]
-        text = GRAMMAR.say(die.pick(("state again", "state")), die, slots)
+        device = " device" if finding.name in DEVICE else ""
+        if own and die.chance(0.2 if change else 0.7 if device else 0.45):
+            return [GRAMMAR.say(own, die, slots), *self._advice(finding)]
+        if change in ("", "new"):
+            return [GRAMMAR.say(f"state {change}".strip() + device, die, slots), *self._advice(finding)]
+        text = GRAMMAR.say(("state again" if die.chance(0.5) else "state") + device, die, slots)
+        if device:
+            change = "same"
         if die.chance(0.5):
-            return [text + GRAMMAR.say(change, die, slots)]
-        return [text, self.about(f"{change} after", finding)]
+            return [text + GRAMMAR.say(change + device, die, slots)]
+        return [text, self.about(f"{change} after{device}", finding)]
+
+    def _advice(self, finding: Finding) -> list[str]:
+        if finding.detail == "in the right main bronchus" and self.die.chance(0.5):
+            return [GRAMMAR.say("Endotracheal Tube withdraw", self.die, {})]
+        return []
 
     def about(self, rule: str, finding: Finding) -> str:
         """A sentence about a finding already known: how it has changed, or that it is gone."""
-        name = finding.name + (
-            " several" if finding.side == "bilateral" and finding.name + " several" in SHORTS else ""
-        )
         slots = self._slots(finding, 0)
-        plural = name in PLURAL_SHORTS
-        slots |= {
-            "short": SHORTS.say(name, self.die, slots),
-            "is": "are" if plural else "is",
-            "has": "have" if plural else "has",
-        }
+        several = f"{finding.name} several"
+        name = several if finding.side == "bilateral" and several in SHORTS else finding.name
+        slots |= {"short": SHORTS.say(name, self.die, slots), **(PLURAL if name in PLURAL_SHORTS else SINGULAR)}
         return GRAMMAR.say(rule, self.die, slots)
 
     def summary(self, finding: Finding) -> str:
         """The finding in a line of an impression."""
         die = self.die
         phrase, slots = self.phrase(finding, 0.7)
-        change = phrase.change
-        if change and die.chance(0.5):
-            if change == "new":
-                return GRAMMAR.say("state new", die, slots)
-            return phrase.bare + GRAMMAR.say(change, die, slots)
-        own = self._own(finding) if finding.name in DEVICE else ""
-        return GRAMMAR.say(own or die.pick(("state", "brief", "brief", "brief")), die, slots)
+        device = " device" if finding.name in DEVICE else ""
+        if phrase.change and die.chance(0.5):
+            if phrase.change == "new":
+                return GRAMMAR.say("state new" + device, die, slots)
+            return phrase.bare + GRAMMAR.say(phrase.change + device, die, slots)
+        own = self._own(finding) if device else ""
+        return GRAMMAR.say(own or ("state" if die.chance(0.25) else "brief"), die, slots)
+
+    def nodules(self, findings: list[Finding]) -> str:
+        """Two or more nodules in one line, told by the largest."""
+        largest = max(findings, key=lambda finding: finding.size_mm or 0)
+        slots = self._slots(largest, 0)
+        slots["count"] = GRAMMAR.rules["count two" if len(findings) == 2 else "count more"]
+        return GRAMMAR.say("Nodules many", self.die, slots)
 
     def pair(self, first: Finding, second: Finding) -> str:
         """One sentence that states two findings."""
@@ -168,10 +186,8 @@ class Wording:
 
     def doubt(self, finding: Finding) -> str:
         """A sentence that the finding may be there."""
-        _, slots = self.phrase(finding, 0.25)
-        own = (
-            finding.name
-            + " doubt"
-            + (" several" if finding.side == "bilateral" and finding.name + " doubt several" in GRAMMAR else "")
-        )
-        return GRAMMAR.say(own if own in GRAMMAR and self.die.chance(0.4) else "doubt", self.die, slots)
+        mild = finding.severity in ("small", "mild")
+        _, slots = self.phrase(finding, 0.4 if mild else 0, maybe=True)
+        rule = self._variant(finding.name + " doubt", finding)
+        own = rule in GRAMMAR and (mild or not finding.severity) and finding.detail != "mass"
+        return GRAMMAR.say(rule if own and self.die.chance(0.5) else "doubt", self.die, slots)
