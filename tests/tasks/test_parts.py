@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pytest
 
+from place_cxr.data.tokenizer import Tokenizer
 from place_cxr.errors import PlaceError
 from place_cxr.records import Study
 from place_cxr.tasks import scores
 from place_cxr.tasks.labels import label_table
 from place_cxr.tasks.linear_probe import Part, fit_logistic, linear_probe, nested_rows
-from place_cxr.tasks.prompts import read_prompts
+from place_cxr.tasks.prompts import phrase_tokenizer, read_prompts
 from place_cxr.tasks.result import Metric, Origin, Result, split_digest
 from place_cxr.tasks.zero_shot import sentences
 
@@ -76,6 +77,16 @@ def test_wrong_prompts_are_refused_before_anything_runs(tmp_path, text, what):
     with pytest.raises(PlaceError, match=what) as caught:
         read_prompts(file)
     assert caught.value.code == "PL-C030"
+
+
+@pytest.mark.fault("T5")
+def test_a_phrase_becomes_a_report_of_one_observation_and_is_never_cut():
+    tokenizer = Tokenizer.train(["small left pleural effusion", "no pneumothorax"], 200)
+    encoded = phrase_tokenizer(tokenizer, 12)(["left effusion", "no pneumothorax"])
+    assert encoded.sentence_key.shape == (2, 1) and (encoded.sentence_key != 0).all()
+    assert (encoded.sentence == 0).any(1).all()
+    with pytest.raises(PlaceError, match="PL-C031"):
+        phrase_tokenizer(tokenizer, 4)(["small left pleural effusion"])
 
 
 def study(number, patient="", **labels):

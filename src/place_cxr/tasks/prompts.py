@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from place_cxr.data.reports import ReportText
+from place_cxr.data.tokenizer import EncodedReports, Tokenizer
 from place_cxr.errors import PlaceError
 from place_cxr.settings import Settings
 
@@ -36,6 +38,23 @@ class Prompt(Settings):
     def phrase(self, side: str) -> str:
         """The pointing phrase with its side filled in, spaces tidied when ``side`` is empty."""
         return " ".join(self.grounding.replace("{side}", side).split())
+
+
+def phrase_tokenizer(tokenizer: Tokenizer, max_tokens: int) -> Callable[[Sequence[str]], EncodedReports]:
+    """Makes of each phrase a report of one observation.
+
+    The function returned raises PL-C031 for a phrase that the model would see cut off.
+    """
+
+    def tokenize(phrases: Sequence[str]) -> EncodedReports:
+        encoded = tokenizer.encode([ReportText((phrase,), (True,), "prompt") for phrase in phrases], max_tokens, 1)
+        if encoded.truncated:
+            raise PlaceError(
+                f"{encoded.truncated} prompts have more than {max_tokens} tokens", code="PL-C031", fix="shorten them"
+            )
+        return encoded
+
+    return tokenize
 
 
 def read_prompts(path: str | Path) -> dict[str, Prompt]:
