@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from place_cxr.data.phantom.anatomy import Anatomy, smooth
-from place_cxr.data.phantom.grid import Mask, ellipse_distance, mean_chord, path, ramp, tubes
+from place_cxr.data.phantom.anatomy import Anatomy
+from place_cxr.data.phantom.grid import Mask, ellipse_distance, mean_chord, path, ramp, smooth, tubes
 from place_cxr.data.phantom.scene import Finding
 
 OBJECTS = ("coin", "electrode", "surgical clips", "bullet fragment", "necklace")

@@ -9,7 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from place_cxr.data.phantom import devices
-from place_cxr.data.phantom.anatomy import Anatomy, rib_bone, rib_curve
+from place_cxr.data.phantom.anatomy import Anatomy
+from place_cxr.data.phantom.bones import rib_bone, rib_curve
 from place_cxr.data.phantom.grid import Map, Mask, ellipse_distance, ellipsoid, mean_chord, path, ramp, tubes
 from place_cxr.data.phantom.scene import Finding, Scene
 
@@ -233,7 +234,7 @@ def rib_fracture(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -
     angle, turn = rng.uniform(0.26, 0.45) * math.pi, 0.45
     whole = rib_curve(shape, number, sign, np.linspace(angle - 0.05, angle + turn, 10))
     gone = rib_bone(grid, whole[None], shape.body.rib * 1.05)
-    slip = (4.5 + 5.0 * finding.conspicuity) * rng.choice((-1, 1))
+    slip = (5.0 + 6.0 * finding.conspicuity) * rng.choice((-1, 1))
     fade = np.linspace(1, 0, 9)[:, None] ** 0.7
     moved = rib_curve(shape, number, sign, np.linspace(angle + 0.04, angle + turn, 9))
     moved = moved + fade * np.array([-sign * 3.0, slip])

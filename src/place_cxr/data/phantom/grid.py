@@ -63,6 +63,16 @@ def path(points: NDArray[np.floating], radii: NDArray[np.floating] | float) -> M
     return np.concatenate([joined[:-1], joined[1:]], axis=1).astype(np.float32)
 
 
+def smooth(points: np.ndarray, count: int) -> np.ndarray:
+    """A Catmull-Rom curve through ``points`` [n, 2], sampled at ``count`` places."""
+    ends = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    t = np.linspace(0, len(points) - 1, count)
+    i = np.minimum(t.astype(np.int64), len(points) - 2)
+    f = (t - i)[:, None]
+    a, b, c, d = ends[i], ends[i + 1], ends[i + 2], ends[i + 3]
+    return 0.5 * (2 * b + (c - a) * f + (2 * a - 5 * b + 4 * c - d) * f**2 + (3 * b - 3 * c + d - a) * f**3)
+
+
 def tubes(grid: Grid, segments: NDArray[np.floating]) -> Map:
     """Length of the rays inside round tubes, mm: the exact mean over each pixel's width of the chord.
 
@@ -78,7 +88,7 @@ def tubes(grid: Grid, segments: NDArray[np.floating]) -> Map:
     reach = np.maximum(np.abs(segments[:, 3] - segments[:, 0]), np.abs(segments[:, 4] - segments[:, 1])) / 2
     half = np.ceil((reach + np.maximum(segments[:, 2], segments[:, 5])) / step + 1).astype(np.int64)
     # Patches of like size go together: a long thin tube must not cost every short one a large patch.
-    bucket = np.ceil(np.log2(np.maximum(half, 3)) * 2).astype(np.int64)
+    bucket = np.ceil(np.log2(np.maximum(half, 4)) * 1.5).astype(np.int64)
     for value in np.unique(bucket):
         chosen = bucket == value
         _tube_patches(grid, segments[chosen], int(half[chosen].max()), out)
@@ -88,21 +98,31 @@ def tubes(grid: Grid, segments: NDArray[np.floating]) -> Map:
 def _tube_patches(grid: Grid, segments: Map, half: int, out: Map) -> None:
     """Raise ``out`` [size * size] to the chords of ``segments``, each within ``half`` pixels of its middle."""
     step, size = np.float32(grid.step), grid.size
-    x0, y0, r0, x1, y1, r1 = (segments[:, k, None, None] for k in range(6))
+    x0, y0, r0, x1, y1, r1 = (segments[:, k, None] for k in range(6))
     offsets = np.arange(-half, half + 1)
-    column = np.floor((segments[:, 0] + segments[:, 3]) / 2 / step - grid.left / step).astype(np.int64)
-    line = np.floor((segments[:, 1] + segments[:, 4]) / 2 / step - grid.top / step).astype(np.int64)
-    column = column[:, None, None] + offsets[None, None, :]
-    line = line[:, None, None] + offsets[None, :, None]
+    column = np.floor(((x0 + x1) / 2 - grid.left) / step).astype(np.int64) + offsets
+    line = np.floor(((y0 + y1) / 2 - grid.top) / step).astype(np.int64) + offsets
     px = (column.astype(np.float32) + np.float32(0.5)) * step + np.float32(grid.left) - x0
     py = (line.astype(np.float32) + np.float32(0.5)) * step + np.float32(grid.top) - y0
     dx, dy = x1 - x0, y1 - y0
-    along = np.clip((px * dx + py * dy) / np.maximum(dx * dx + dy * dy, np.float32(1e-6)), 0, 1)
-    distance = np.hypot(px - along * dx, py - along * dy)
-    radius = r0 + along * (r1 - r0)
-    inside = (distance < radius + step / 2) & (column >= 0) & (column < size) & (line >= 0) & (line < size)
-    index = (line * size + column)[inside]
-    np.maximum.at(out, index, mean_chord(distance[inside], np.broadcast_to(radius, inside.shape)[inside], float(step)))
+    length = np.maximum(dx * dx + dy * dy, np.float32(1e-6))
+    # [n, lines, columns]: the place along each segment nearest to each pixel, then the square of the distance to it.
+    along = (px * dx / length)[:, None, :] + (py * dy / length)[:, :, None]
+    np.maximum(along, 0, out=along)
+    np.minimum(along, 1, out=along)
+    square = px[:, None, :] - along * dx[:, None]
+    square *= square
+    aside = py[:, :, None] - along * dy[:, None]
+    aside *= aside
+    square += aside
+    reach = np.maximum(r0, r1) + step / 2
+    on_film = ((column >= 0) & (column < size))[:, None, :] & ((line >= 0) & (line < size))[:, :, None]
+    which = np.flatnonzero((square < (reach * reach)[:, None]) & on_film)
+    width = len(offsets)
+    segment, rest = which // (width * width), which % (width * width)
+    index = line.ravel()[segment * width + rest // width] * size + column.ravel()[segment * width + rest % width]
+    radius = r0.ravel()[segment] + along.ravel()[which] * (r1 - r0).ravel()[segment]
+    np.maximum.at(out, index, mean_chord(np.sqrt(square.ravel()[which]), radius, float(step)))
 
 
 def mean_chord(distance: Map, radius: Map, width: float) -> Map:
@@ -114,15 +134,36 @@ def mean_chord(distance: Map, radius: Map, width: float) -> Map:
     return (area * r * r / np.float32(width)).astype(np.float32)
 
 
-def ellipse_distance(grid: Grid, x: float, y: float, a: float, b: float, degrees: float = 0.0) -> Map:
-    """Normalised radius (1 on the edge) of the ellipse at (x, y) with semi-axes a, b turned clockwise on the image."""
+def ellipse_distance(
+    grid: Grid, x: float, y: float, a: float, b: float, degrees: float = 0.0, *, paired: bool = False
+) -> Map:
+    """Normalised radius (1 on the edge) of the ellipse at (x, y) with semi-axes a, b turned clockwise on the image.
+
+    ``paired`` adds its mirror image about x = 0.
+    """
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    px, py = grid.x - np.float32(x), grid.y - np.float32(y)
-    u = (px * np.float32(cos) + py * np.float32(sin)) / np.float32(a)
-    v = (py * np.float32(cos) - px * np.float32(sin)) / np.float32(b)
-    return np.sqrt(u * u + v * v)
+    px, py = (np.abs(grid.x) if paired else grid.x) - np.float32(x), grid.y - np.float32(y)
+    if degrees == 0.0:
+        return np.sqrt((px / np.float32(a)) ** 2 + (py / np.float32(b)) ** 2)
+    u = px * np.float32(cos / a) + py * np.float32(sin / a)
+    v = py * np.float32(cos / b) - px * np.float32(sin / b)
+    u *= u
+    v *= v
+    u += v
+    return np.sqrt(u, out=u)
 
 
-def ellipsoid(grid: Grid, x: float, y: float, a: float, b: float, c: float, degrees: float = 0.0) -> Map:
+def ellipsoid(
+    grid: Grid, x: float, y: float, a: float, b: float, c: float, degrees: float = 0.0, *, paired: bool = False
+) -> Map:
     """Length of the rays along z inside an ellipsoid of semi-axes a, b, c, mm: ``2 c sqrt(1 - r^2)``."""
-    return np.float32(2 * c) * half_ellipse(ellipse_distance(grid, x, y, a, b, degrees))
+    return np.float32(2 * c) * half_ellipse(ellipse_distance(grid, x, y, a, b, degrees, paired=paired))
+
+
+def capsules(grid: Grid, x0: float, y0: float, r0: float, x1: float, y1: float, r1: float) -> Map:
+    """Chord of one wide tube and of its mirror image about x = 0, mm, where both may fill the image."""
+    px, py, dx, dy = np.abs(grid.x) - np.float32(x0), grid.y - np.float32(y0), x1 - x0, y1 - y0
+    along = np.clip(px * np.float32(dx / (dx * dx + dy * dy)) + py * np.float32(dy / (dx * dx + dy * dy)), 0, 1)
+    square = (px - along * np.float32(dx)) ** 2 + (py - along * np.float32(dy)) ** 2
+    radius = np.float32(r0) + along * np.float32(r1 - r0)
+    return 2 * np.sqrt(np.maximum(radius * radius - square, 0))

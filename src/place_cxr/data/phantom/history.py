@@ -1,8 +1,8 @@
 """Patients and what befalls them: who has which findings, and how these change from study to study.
 
 Everything is a function of (seed, patient, study): the random numbers come from counters, so any study can be made
-alone. A patient has illnesses (heart failure, emphysema, infection, tumour, injury) and a place of care; findings follow
-from these, which makes them occur together as they do in a hospital.
+alone. A patient has illnesses (heart failure, emphysema, infection, tumour, injury) and a place of care; findings
+follow from these, which makes them occur together as they do in a hospital.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from place_cxr.data.phantom.anatomy import cardiothoracic_ratio
+from place_cxr.data.phantom.chest import cardiothoracic_ratio
 from place_cxr.data.phantom.devices import LINE_TIPS, OBJECTS, TUBE_TIPS
 from place_cxr.data.phantom.scene import CARDIOMEGALY_RATIO, Body, Finding, Scene
 

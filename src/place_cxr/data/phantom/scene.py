@@ -53,9 +53,10 @@ class Body:
 
     ``half_width`` is half the inner width of the rib cage, ``half_depth`` of its depth, ``apex`` how far the lungs
     reach above the carina, ``dome`` the top of the right hemidiaphragm below it, ``left_dome`` how much lower the left
-    one stands. ``fat`` is soft tissue over the ribs; ``heart`` scales the heart; ``breast`` is 0 or a size. ``flat``
-    in [0, 1] flattens the diaphragm, ``rib`` is a rib's half height. ``rotation`` turns the patient about the long axis. ``air`` is the part of a lung's volume that is not tissue. ``dose`` in photons
-    per mm^2 behind nothing, ``level`` shifts the display window. ``fov`` is the edge of the square image.
+    one stands. ``fat`` is soft tissue over the ribs; ``heart`` scales the heart; ``breast`` is 0 or a size; ``flat`` in
+    [0, 1] flattens the diaphragm; ``rib`` is half a rib's height. ``rotation`` turns the patient about the long axis.
+    ``air`` is the part of a lung's volume that is not tissue. ``dose`` is photons for each mm^2 where no body is,
+    ``level`` shifts the display window. ``fov`` is the edge of the square image, ``shift`` moves it over the patient.
     """
 
     half_width: float = 140.0

@@ -68,7 +68,7 @@ def boxes_of(scene: Scene, masks: tuple[Mask, ...]) -> tuple[Box, ...]:
 
 
 def make_study(seed: int, index: int, size: int) -> PhantomStudy:
-    """Study ``index`` of phantom ``seed`` at ``size`` by ``size`` pixels: the same whether made alone or among others."""
+    """Study ``index`` of phantom ``seed``, ``size`` by ``size`` pixels: the same whether made alone or among others."""
     scene = scene_of(seed, index)
     image, masks = render_scene(scene, size)
     merged: dict[str, Mask] = {}
