@@ -1,0 +1,151 @@
+"""Report text to sentences: own rules, linear time.
+
+A full stop ends a sentence unless it belongs to a number (1.5 cm), an abbreviation (Dr., approx., e.g.), an initial or
+a list mark (``2.``); a small letter or a missing blank after it does not matter for whole words, because dictated
+reports have both. Empty lines end sentences; a single line break does where the next line starts a list item, or where
+a short line is followed by a capital. Semicolons and colons end nothing. List marks are taken off.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Abbreviations after which something must follow, and those that end a sentence only before a word with a capital.
+_OPEN_WORDS = "dr drs mr mrs ms prof st vs approx e.g eg i.e fig figs cf ca versus incl viz resp"
+_SOFT_WORDS = """
+    etc al a.m p.m am pm cm mm ml mg kg lat bilat ant post sup inf prob poss esp pt pts yr yrs yo hr hrs wk wks mo mos
+    min max med hx dx tx sx fx rt lt abd diff dept hosp jr sr m.d md ph.d r.n rn no nos p a w h s
+"""
+_OPEN, _SOFT = frozenset(_OPEN_WORDS.split()), frozenset(_SOFT_WORDS.split())
+_STOP = re.compile(r"[.!?]+[\"'”’)\]>}]{0,4}|[。！？]|\n+|[•●▪]")
+# What a list item starts with; digits directly after the stop make a decimal number, not a mark.
+_MARK = re.compile(r"[\s.,;]*(?:(?:\(?(\d{1,2})[.)](?![.)])(?!\d)|[-*•●▪·–—>#]+(?!\d)|[a-hA-H]\)(?=\s)),?\s*)?")
+_NEXT = re.compile(r"\s*[(\[{<\"'“‘*]{0,4}")
+_LINE_ITEM = re.compile(r"\(?\d{1,2}[.)](?!\d)\s*\S|[-*•●▪·–—#]+ ?\S|[a-hA-H]\)\s")
+_INLINE_MARK = re.compile(r"(?<=[\w)\]]) (\d{1,2})\.\s(?=[A-Z\d(])")
+_SHORT_LINE = 40  # characters; hard-wrapped text breaks lines later than this
+_HANGING = re.compile(
+    r"(?:[,:;(/-]|\b(?:a|an|the|of|and|or|with|without|in|on|at|to|by|for|from|is|are|no|as|dr\.?))$", re.I
+)
+_LEFT = 24  # characters before a stop that are looked at
+_SPLIT_NUMBER = re.compile(r"\d+ ?(?:x \d|[cm]m\b)")
+_REDACTED = re.compile(r"X{3,}|_{2,}")
+_MESSAGE = re.compile(r"discuss|called|notif|communicat|inform|contact|convey|relay|please", re.I)
+
+
+def split_sentences(text: str) -> list[str]:
+    """Sentences of ``text`` (as ``reports.clean`` leaves it) in order, without list marks.
+
+    What has no letter apart from redactions (``___``, ``XXXX``) is dropped. Linear in the length of ``text``.
+    """
+    found: list[str] = []
+    start, item = _after_mark(text, 0, 0)
+    position = start
+    while stop := _STOP.search(text, position):
+        position = stop.end()
+        if not _ends(text, start, stop):
+            continue
+        item = _keep(found, text[start : stop.end()], item)
+        start, item = _after_mark(text, stop.end(), item)
+        position = max(position, start)
+    _keep(found, text[start:], item)
+    return found
+
+
+def _after_mark(text: str, position: int, item: int) -> tuple[int, int]:
+    """Where the next sentence's words start, and the number of the list item it is (``item`` if it has none)."""
+    mark = _MARK.match(text, position)
+    assert mark is not None  # every part of it is optional
+    return mark.end(), int(mark[1]) if mark[1] else item
+
+
+def _keep(found: list[str], sentence: str, item: int) -> int:
+    """Adds ``sentence``, cut at list marks in its middle ("small effusion 2. Fracture") once item 1 has been seen.
+
+    Returns the number of the last list item.
+    """
+    start = 0
+    for mark in _INLINE_MARK.finditer(sentence) if item else ():
+        if int(mark[1]) == item + 1 and not _SPLIT_NUMBER.match(sentence, mark.end()):
+            _add(found, sentence[start : mark.start()])
+            start, item = mark.end(), item + 1
+    _add(found, sentence[start:])
+    return item
+
+
+def _add(found: list[str], piece: str) -> None:
+    sentence = " ".join(piece.split()).strip(" •●▪")
+    if sentence.endswith("..") and not sentence.endswith("..."):
+        sentence = sentence[:-1]
+    if has_words(sentence):
+        found.append(sentence)
+
+
+def has_words(text: str) -> bool:
+    """Whether any letter stands outside redactions; a cross between numbers ("2 x 3") counts as a letter."""
+    return any(character.isalpha() for character in _REDACTED.sub(" ", text))
+
+
+def _ends(text: str, start: int, stop: re.Match[str]) -> bool:
+    mark = stop[0]
+    if mark[0] == "\n":
+        return len(mark) > 1 or _line_ends(text, start, stop.start(), stop.end())
+    if mark[0] in "。！？•●▪":
+        return True
+    following = _NEXT.match(text, stop.end())
+    assert following is not None  # every part of it is optional
+    at = following.end()
+    after = text[at : at + 1]
+    if not after:
+        return True
+    left = _left_word(text, start, stop.start())
+    blank = text[stop.end()].isspace()
+    if not blank:  # "bilaterally.There": two words that lost their blank; never a number, an address or an initial
+        return mark == "." and left.isalpha() and len(left) > 1 and _open_word(text, at) and left.lower() not in _OPEN
+    if mark[0] == "?":  # also stands for a character lost in transfer: 39?C, 3 ? 5, ?ground-glass?
+        return bool(left) and text[stop.start() - 1] != " " and not after.islower()
+    if mark.startswith("..") and after.islower():
+        return False
+    return mark[0] == "!" or _full_stop_ends(text, start, left, at)
+
+
+def _left_word(text: str, start: int, end: int) -> str:
+    """The word before a stop, without brackets."""
+    words = text[max(start, end - _LEFT) : end].split()
+    return words[-1].lstrip("([{<\"'") if words and not text[end - 1].isspace() else ""
+
+
+def _open_word(text: str, at: int) -> bool:
+    """Whether a capitalised word of more than one letter starts here."""
+    return text[at].isupper() and text[at + 1 : at + 2].islower()
+
+
+def _full_stop_ends(text: str, start: int, left: str, at: int) -> bool:
+    after, word = text[at], left.lower()
+    if word in _OPEN:
+        return False
+    if word == "no" and after.isdigit():
+        return False
+    if word in _SOFT or ("." in word and not word[-1].isdigit()):
+        return _open_word(text, at) or (word != "no" and after.isdigit() and bool(_LINE_ITEM.match(text, at)))
+    if len(left) == 1 and left.isupper():
+        return not _initial(text, start, at)
+    if left.isdigit() and len(left) <= 2 and after.isdigit() and _SPLIT_NUMBER.match(text, at):
+        return False  # "1. 5 cm"
+    redacted = left.strip("X_") == "" and text.startswith(("XXX", "___"), at)
+    return not (redacted and left and _MESSAGE.search(text, max(start, at - 120), at))  # "told Dr. Who at ..."
+
+
+def _initial(text: str, start: int, at: int) -> bool:
+    """Whether the single capital before ``at`` is of a name: "J. Smith", "Dr. J. Smith", "Mary J. Smith"."""
+    words = text[max(start, at - 2 * _LEFT) : at].split()
+    before = words[-2] if len(words) > 1 else ""
+    return _open_word(text, at) and (not before or before[0].isupper() or before.lower() in ("by", "with", "md"))
+
+
+def _line_ends(text: str, start: int, end: int, following: int) -> bool:
+    if _LINE_ITEM.match(text, following):
+        return True
+    line = text[max(text.rfind("\n", max(start, end - _SHORT_LINE), end) + 1, start, end - _SHORT_LINE) : end]
+    opens = text[following : following + 1].isupper() or text[following : following + 1] == "_"
+    return opens and len(line) < _SHORT_LINE and not _HANGING.search(line)
