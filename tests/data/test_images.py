@@ -158,6 +158,31 @@ def test_a_cut_file_is_an_error(
 
 
 @pytest.mark.fault("I2")
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"restart_marker_rows": 1}),
+        ("BMP", {}),
+        ("WEBP", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ],
+)
+def test_the_last_bytes_count_even_where_all_pixels_are_there(
+    tmp_path: Path, kind: str, options: dict[str, object]
+) -> None:
+    noise = np.random.default_rng(3)
+    for _ in range(25):
+        pixels = noise.integers(0, 255, noise.integers(16, 90, 2)).astype(np.uint8)
+        data = saved(kind, Image.fromarray(pixels), **options)
+        for cut in (1, 2):
+            path = write(tmp_path, "cut", data[:-cut])
+            assert code_of(path) in ("PL-D101", "PL-D102", "PL-D103")
+            assert code_of(path, lambda p: decode_scaled(p, 16)) in ("PL-D101", "PL-D102", "PL-D103")
+
+
+@pytest.mark.fault("I2")
 def test_bytes_after_the_end_do_no_harm(tmp_path: Path) -> None:
     for kind in ("PNG", "JPEG"):
         whole = read_image(write(tmp_path, "a", saved(kind)))
@@ -333,6 +358,7 @@ def test_every_colour_model_is_the_same_grey(tmp_path: Path) -> None:
         error = np.abs(read_image(write(tmp_path, name, data)) * 255 - picture())
         assert error.mean() < 1.0, name
         assert error.max() <= 4, name
+        assert np.abs(decode_scaled(tmp_path / name, H).astype(float) - picture()).mean() < 1.5, name
 
 
 @pytest.mark.fault("I7")

@@ -26,7 +26,6 @@ import io
 import logging
 import os
 import stat
-import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,29 +36,14 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 
+from place_cxr.data.containers import FORMATS, MAGIC, SUFFIXES, is_whole
 from place_cxr.errors import PlaceError
 
 log = logging.getLogger(__name__)
 # Pillow writes values of TIFF tags, which may name a patient, to its debug log.
 logging.getLogger("PIL").setLevel(logging.WARNING)
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 CONSTANT = "PL-D105"
-_SUFFIXES = {
-    "PNG": {".png"},
-    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
-    "TIFF": {".tif", ".tiff"},
-    "BMP": {".bmp"},
-    "WEBP": {".webp"},
-}
-_MAGIC = {
-    b"\x89PNG": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-    b"BM": "BMP",
-    b"RIFF": "WEBP",
-}
 _TURN = {  # EXIF orientation -> what shows the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -171,7 +155,8 @@ def _decode(data: bytes, path: Path, limits: Limits) -> tuple[NDArray[np.float32
             frames = getattr(image, "n_frames", 1)
             if frames != 1:
                 raise PlaceError(f"{frames} frames, expected 1", code="PL-D109", file=path, fix="save one frame alone")
-            _check_end(data, kind, path)
+            if not is_whole(data, kind):
+                raise _cut_off(path)
             image.load()
             pixels = _grey(_upright(image, path), path)
     except PlaceError:
@@ -184,7 +169,7 @@ def _decode(data: bytes, path: Path, limits: Limits) -> tuple[NDArray[np.float32
         if "truncated" in str(error).lower():
             raise _cut_off(path) from None
         raise _damaged(path) from None
-    if path.suffix.lower() not in _SUFFIXES[kind]:
+    if path.suffix.lower() not in SUFFIXES[kind]:
         _warn("the name does not end as the content says", path)
     return pixels, kind
 
@@ -199,36 +184,6 @@ def _check_header(width: int, height: int, path: Path, limits: Limits) -> None:
         raise PlaceError(problem, code="PL-D105", file=path, fix="leave this image out")
     if min(width, height) < limits.narrow:
         _warn(f"a side is under {limits.narrow} pixels", path)
-
-
-def _check_end(data: bytes, kind: str, path: Path) -> None:
-    """Decoders stop at the last pixel and do not miss what should follow."""
-    whole = True
-    if kind == "JPEG":
-        whole = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
-    elif kind == "PNG":
-        whole = _png_whole(data, path)
-    elif kind == "WEBP":
-        whole = len(data) >= int.from_bytes(data[4:8], "little") + 8
-    elif kind == "BMP":
-        whole = len(data) >= int.from_bytes(data[2:6], "little")
-    if not whole:
-        raise _cut_off(path)
-
-
-def _png_whole(data: bytes, path: Path) -> bool:
-    """Whether the last chunk is there; PL-D103 for a wrong checksum, which Pillow does not look at in pixel data."""
-    view, start = memoryview(data), 8
-    while start + 12 <= len(data):
-        end = start + 8 + int.from_bytes(data[start : start + 4], "big")
-        if end + 4 > len(data):
-            return False
-        if int.from_bytes(data[end : end + 4], "big") != zlib.crc32(view[start + 4 : end]):
-            raise _damaged(path)
-        if data[start + 4 : start + 8] == b"IEND":
-            return True
-        start = end + 4
-    return False
 
 
 def _upright(image: Image.Image, path: Path) -> Image.Image:
@@ -264,7 +219,7 @@ def _photometric(image: Image.Image) -> int | None:
 
 def _scale(values: NDArray[Any], photometric: int | None, path: Path) -> NDArray[np.float32]:
     """More than 8 bits, or floats, to [0, 1], never clipped and never out of order."""
-    exact = values.astype(np.float64)
+    exact = values.astype(np.float32 if values.dtype.itemsize == 2 else np.float64)
     low, high = float(exact.min()), float(exact.max())
     if not np.isfinite(low) or not np.isfinite(high):
         raise PlaceError(
@@ -286,10 +241,11 @@ def _jpeg_scaled(
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in ("Gray", "YCbCr"):
+        if colours not in ("Gray", "YCbCr"):  # of CMYK it would return one channel
             return None
         _check_header(width, height, path, limits)
-        _check_end(data, "JPEG", path)
+        if not is_whole(data, "JPEG"):
+            raise _cut_off(path)
         tall = height >= width
         picture = simplejpeg.decode_jpeg(
             data,
@@ -300,13 +256,13 @@ def _jpeg_scaled(
         )
     except ValueError:
         return None
-    if path.suffix.lower() not in _SUFFIXES["JPEG"]:
+    if path.suffix.lower() not in SUFFIXES["JPEG"]:
         _warn("the name does not end as the content says", path)
     return np.asarray(picture[:, :, 0]), (height, width)
 
 
 def _unidentified(data: bytes, path: Path) -> PlaceError:
-    known = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
+    known = next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)
     if known:
         return PlaceError(
             f"starts like a {known}, but its header is cut off or damaged",

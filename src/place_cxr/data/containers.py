@@ -1,0 +1,57 @@
+"""Image files as bytes: how they start, what they are called, and whether their end is there."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+SUFFIXES = {
+    "PNG": {".png"},
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
+    "TIFF": {".tif", ".tiff"},
+    "BMP": {".bmp"},
+    "WEBP": {".webp"},
+}
+MAGIC = {
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"BM": "BMP",
+    b"RIFF": "WEBP",
+}
+
+
+def is_whole(data: bytes, kind: str) -> bool:
+    """Whether the end of the file is there. Decoders stop at the last pixel and do not miss it; that of WEBP does.
+
+    Raises ValueError where a PNG's checksum is wrong, struct.error where a TIFF's directory lies outside the file.
+    """
+    if kind == "JPEG":
+        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+    if kind == "PNG":
+        return _png_is_whole(data)
+    if kind == "BMP":
+        return len(data) >= int.from_bytes(data[2:6], "little")
+    if kind == "TIFF" and 42 in data[2:4]:  # its directory lies last; 43 is a BigTIFF
+        order = "<" if data.startswith(b"II") else ">"
+        (start,) = struct.unpack_from(f"{order}I", data, 4)
+        (fields,) = struct.unpack_from(f"{order}H", data, start)
+        return len(data) >= int(start) + 2 + 12 * int(fields) + 4
+    return True
+
+
+def _png_is_whole(data: bytes) -> bool:
+    """Pillow does not look at the checksum of pixel data, so all are checked, up to the end chunk."""
+    view, start = memoryview(data), 8
+    while start + 12 <= len(data):
+        end = start + 8 + int.from_bytes(data[start : start + 4], "big")
+        if end + 4 > len(data):
+            return False
+        if int.from_bytes(data[end : end + 4], "big") != zlib.crc32(view[start + 4 : end]):
+            raise ValueError("a chunk's checksum is wrong")
+        if data[start + 4 : start + 8] == b"IEND":
+            return True
+        start = end + 4
+    return False
