@@ -77,7 +77,7 @@ class _Held:
 def _case(rng: np.random.Generator) -> _Case:
     sex = "F" if rng.random() < 0.48 else "M"
     care = str(rng.choice(("out", "ward", "unit"), p=(0.52, 0.28, 0.20)))
-    healthy = rng.random() < {"out": 0.40, "ward": 0.12, "unit": 0.0}[care]
+    healthy = rng.random() < {"out": 0.34, "ward": 0.08, "unit": 0.0}[care]
     age = int(np.clip(rng.normal(46 if healthy else 61, 16), 18, 94))
     old = 1.25 if age > 60 else 0.75
     chances = rng.random(5)
@@ -149,7 +149,7 @@ def _first(case: _Case, rng: np.random.Generator) -> list[_Held]:
         "Consolidation": 0.6 * sick + 0.62 * case.infection,
         "Atelectasis": 1.1 * sick + 0.03,
         "Edema": 0.6 * sick + 0.48 * case.heart_failure,
-        "Nodule": 0.04 + 0.72 * case.tumour + 0.14 * case.emphysema,
+        "Nodule": 0.03 + 0.64 * case.tumour + 0.12 * case.emphysema,
         "Emphysema": 0.85 * case.emphysema,
         "Rib Fracture": 0.04 + 0.66 * case.injury,
         "Pacemaker": 0.07 * (case.age > 55) + 0.22 * case.heart_failure,
