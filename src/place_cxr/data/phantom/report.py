@@ -13,15 +13,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from place_cxr.data.phantom.grammar import Die, Rule, tidy
+from place_cxr.data.phantom.grammar import Die, tidy
+from place_cxr.data.phantom.layout import lay_out
+from place_cxr.data.phantom.phrases import GRAMMAR
 from place_cxr.data.phantom.scene import FINDINGS, Finding, Scene
-from place_cxr.data.phantom.wording import GRAMMAR, Wording
+from place_cxr.data.phantom.wording import Wording
 from place_cxr.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 
 MISSED = (0.01, 0.22)  # chance that a present finding is not reported: clearly visible, invisible
 HEDGED = (0.02, 0.60)  # chance that a reported one is worded as uncertain: clearly visible, invisible
+OBVIOUS = 0.35  # a large or severe finding is hedged this much less
 DENIED = 0.10  # share of the missed ones that the report denies
 FALSE_DOUBT = 0.012  # chance that an absent finding of DOUBTABLE is suspected
+IMPRESSION_ONLY, FINDINGS_ONLY = 0.05, 0.18  # shares of reports with one of the two sections
 SUMMARY = 0.35  # chance of one summarising denial ("the lungs are clear") where it is true
 
 DENIAL = {  # chance that an absent finding is denied by name
@@ -101,14 +105,12 @@ class _Author:
 
     def write(self) -> str:
         """The text; afterwards ``said`` holds what it says."""
-        die = self.die
-        layout = die.draw()
-        impression_only, findings_only = layout < 0.05, layout > 0.82
         findings = self._findings()
-        impression = [] if findings_only else self._impression()
-        if impression_only and len(findings) <= 6:
-            return self._lay_out([], findings)
-        return self._lay_out(findings, impression)
+        habit = self.die.draw()
+        if habit < IMPRESSION_ONLY and len(findings) < 7:
+            return lay_out(self.scene, self.die, [], findings)
+        impression = self._impression() if habit < 1 - FINDINGS_ONLY else []
+        return lay_out(self.scene, self.die, findings, impression)
 
     # What to say ------------------------------------------------------------------------------------------------
 
@@ -123,7 +125,7 @@ class _Author:
                 if die.chance(MISSED[0] + (MISSED[1] - MISSED[0]) * faint):
                     if die.chance(DENIED):
                         self.denied.add(name)
-                elif die.chance(HEDGED[0] + (HEDGED[1] - HEDGED[0]) * faint**1.5) and name not in SUPPORT:
+                elif name not in SUPPORT and die.chance(self._hedge(faint, there[name])):
                     self.doubted += there[name][:1]
                     self.said[name] = UNCERTAIN
                 else:
@@ -137,6 +139,11 @@ class _Author:
                 if die.chance(DENIAL[name]):
                     self.denied.add(name)
         self.free |= self.denied
+
+    @staticmethod
+    def _hedge(faint: float, findings: list[Finding]) -> float:
+        chance: float = HEDGED[0] + (HEDGED[1] - HEDGED[0]) * faint**1.5
+        return chance * (OBVIOUS if findings[0].severity in ("large", "severe") else 1)
 
     def _imagined(self, name: str) -> Finding:
         pleural = name in PLEURAL
@@ -262,7 +269,7 @@ class _Author:
         count = max(5 - blocks, min(7 - blocks, int(die.draw() * 4)))
         return [(place, [GRAMMAR.say(rule, die, {})]) for rule, place in die.shuffled(rules)[:count]]
 
-    # Impression and lay-out -------------------------------------------------------------------------------------
+    # Impression -------------------------------------------------------------------------------------------------
 
     def _impression(self) -> list[str]:
         die, words = self.die, self.words
@@ -291,50 +298,3 @@ class _Author:
 
     def _may_deny(self, names: frozenset[str]) -> bool:
         return all(name in self.free or self.said[name] == ABSENT for name in names)
-
-    def _lay_out(self, findings: list[str], impression: list[str]) -> str:
-        die = self.die
-        style = die.pick((str.upper, str.upper, str.upper, str.title))
-        gap = die.pick(("\n", "\n", " ", "\n\n"))
-        parts = [(name, [text]) for name, text in self._preamble()]
-        if findings and impression and die.chance(0.03):
-            return f"{gap}".join([" ".join(findings), " ".join(impression)])
-        parts += [("findings", findings)] if findings else []
-        parts += [("impression", impression)] if impression else []
-        lines = []
-        for name, sentences in parts:
-            if name == "impression" and len(sentences) > 1 and die.chance(0.5):
-                sentences = [f"{number}. {sentence}" for number, sentence in enumerate(sentences, 1)]
-                body = die.pick(("\n", " ")).join(sentences)
-            else:
-                body = " ".join(sentences)
-            lines.append(
-                f"{style(name)}:{die.pick((' ', ' ', gap)) if name in ('findings', 'impression') else ' '}{body}"
-            )
-        return die.pick(("\n", "\n", "\n\n", " ")).join(lines)
-
-    def _preamble(self) -> list[tuple[str, str]]:
-        die, scene = self.die, self.scene
-        if die.chance(0.3):
-            return []
-        slots: dict[str, str | Rule] = {
-            "view": scene.view,
-            "view words": GRAMMAR.rules["view " + scene.view],
-            "who": GRAMMAR.rules["who"],
-            "age": str(scene.age),
-            "sex": scene.sex,
-            "person": GRAMMAR.rules["who " + scene.sex],
-        }
-        earlier = "no comparison" if scene.prior_findings is None else "comparison"
-        rules = {
-            "exam": "exam",
-            "indication": "indication",
-            "technique": f"technique {scene.view}",
-            "comparison": earlier,
-        }
-        title = {"exam": die.pick(("exam", "examination")), "indication": die.pick(("indication", "history"))}
-        return [
-            (title.get(name, name), tidy(GRAMMAR.say(rule, die, slots)))
-            for name, rule in rules.items()
-            if die.chance(0.5)
-        ]

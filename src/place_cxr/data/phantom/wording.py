@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from place_cxr.data.phantom.boilerplate import DENIALS, FRAMES, HEADERS, NORMAL
-from place_cxr.data.phantom.grammar import Die, Grammar, Rule
-from place_cxr.data.phantom.phrases import BODY, DEVICES, LUNG, PLEURA, SHORT, WORDS
+from place_cxr.data.phantom.grammar import Die, Rule
+from place_cxr.data.phantom.phrases import GRAMMAR, SHORTS
 from place_cxr.data.phantom.scene import Finding, Scene
 
-GRAMMAR = Grammar(WORDS | PLEURA | LUNG | BODY | DEVICES | FRAMES | DENIALS | NORMAL | HEADERS)
-SHORTS = Grammar(WORDS | SHORT)
 SEVERITIES = ("small", "mild", "moderate", "large", "severe")
 ORDINALS: tuple[str, ...] = ("first", "second", "third", "fourth", "fifth", "sixth")
 ORDINALS += ("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth")

@@ -1,19 +1,12 @@
-"""What a report may say about each finding: noun phrases, sentences of its own, names in lists and denials.
-
-``<finding>`` and ``<finding> several`` (both sides, or many) are noun phrases. Their first letter tells the verb:
-``a`` one thing (with article), ``p`` several, ``m`` a mass noun. ``... maybe`` are those of doubt, ``... plain`` those
-within a sentence that has already said where. ``... own`` are whole positive sentences, with severity as suffix where
-the wording depends on it and ``any`` where it fits both sides; ``... doubt`` are whole uncertain ones; ``... name`` is
-how a denial calls it; ``... absent`` are whole denials.
-"""
+"""Lungs and pleura: where and how much, noun phrases, sentences, denials. Notation: see the package."""
 
 from __future__ import annotations
 
 # How much, how large and where: adjectives by severity (some by finding), "in" phrases, "of" adjectives.
 WORDS = {
     "small": "[small|small|small|tiny|minor]",
-    "severe Consolidation": "[extensive|extensive|severe|marked]",
-    "mild Consolidation": "[mild|mild|minor|small]",
+    "severe Consolidation": "[extensive|extensive|marked]",
+    "mild Consolidation": "[mild|mild|minor]",
     "small Pneumothorax": "[small|small|tiny]",
     "moderate": "moderate",
     "moderate Pleural Effusion": "[moderate|moderate|moderate-sized|moderately sized]",
@@ -80,11 +73,11 @@ PLEURA = {
         "{side} base [indicates|reflects|corresponds to] {plain}]"
     ),
     "Pleural Effusion own large": (
-        "[{e bare} [occupies|fills|opacifies] [much|a large part] of the {side} hemithorax|[Opacification|"
-        "Extensive opacification|Near homogeneous opacification] of [much of|] the {side} [mid and lower "
-        "hemithorax|hemithorax] [is due to|reflects|is consistent with|represents] {plain}|A large amount of "
-        "[pleural fluid|fluid] is [present|seen|noted] on the {side}|{e bare} obscures the {side} hemidiaphragm "
-        "[and costophrenic angle|]]"
+        "[{e bare} [occupies|fills|opacifies] [much|a large part] of the {side} hemithorax|[Opacification|Dense "
+        "opacification|Near homogeneous opacification] of [much of|] the {side} [mid and lower hemithorax|"
+        "hemithorax] [is due to|reflects|is consistent with|represents] {plain}|A large amount of [pleural fluid|"
+        "fluid] is [present|seen|noted] on the {side}|{e bare} obscures the {side} hemidiaphragm [and "
+        "costophrenic angle|]]"
     ),
     "Pleural Effusion own several": (
         "[[Blunting|Obscuration] of both costophrenic [angles|sulci] [consistent with|due to|from|compatible "
@@ -129,8 +122,8 @@ PLEURA = {
     ),
     "Pneumothorax doubt": (
         "[A [faint|thin|subtle] line [at the {side} apex|over the {side} upper hemithorax] may represent [a skin "
-        "fold or pneumothorax|a small pneumothorax|a pleural edge versus skin fold]|[Subtle|Equivocal] {side} "
-        "apical lucency, [a tiny pneumothorax cannot be excluded|possible small pneumothorax]]"
+        "fold or pneumothorax|a small pneumothorax|a small pneumothorax versus skin fold]|[Subtle|Equivocal] "
+        "{side} apical lucency, [a tiny pneumothorax cannot be excluded|possible small pneumothorax]]"
     ),
     "Pneumothorax name": (
         "[pneumothorax|pneumothorax|pneumothorax|pneumothorax|large pneumothorax|apical pneumothorax]"
@@ -173,8 +166,8 @@ LUNG = {
     ),
     "Consolidation name": (
         "[[focal |]consolidation|[focal |]consolidation|airspace consolidation|[focal |]airspace disease|"
-        "pneumonia|[focal |]infiltrate|focal opacity|airspace opacity|acute infiltrate|confluent opacity|lobar "
-        "consolidation]"
+        "pneumonia|[focal |]infiltrate|focal airspace opacity|airspace opacity|acute infiltrate|confluent "
+        "opacity|lobar consolidation]"
     ),
     "Consolidation absent": (
         "[The lungs are without [focal consolidation|focal airspace disease|infiltrate]|No confluent airspace "
@@ -241,8 +234,8 @@ LUNG = {
         "[indeterminate|suspicious|concerning for neoplasm|suspicious for malignancy]]"
     ),
     "Nodule doubt": (
-        "[A [possible|questionable|faint|vague] [nodule|nodular opacity|nodular density] {in}[,|] [may be|could "
-        "be|possibly] [a nipple shadow|summation of shadows|a vessel seen on end|superimposed structures]|"
+        "[A [possible|questionable|faint|vague] [nodule|nodular opacity|nodular density] {in}[ may be| could be|"
+        ", possibly] [a nipple shadow|summation of shadows|a vessel seen on end|superimposed structures]|"
         "[Nodular|Rounded] [density|opacity] {in} [may represent|could represent|possibly represents] [a "
         "pulmonary nodule|a small nodule|a nodule versus overlap of vessels]]"
     ),
@@ -266,7 +259,7 @@ LUNG = {
     ),
     "Emphysema doubt": (
         "[[Slight|Equivocal|Borderline|Mild] [hyperinflation|hyperlucency] [may represent|could reflect|raises "
-        "the possibility of] [emphysema|underlying emphysema|obstructive lung disease]]"
+        "the possibility of] [emphysema|underlying emphysema|emphysema or obstructive lung disease]]"
     ),
     "Emphysema name": "[hyperinflation|emphysema|emphysematous change]",
     "Emphysema absent": (
@@ -299,134 +292,4 @@ LUNG = {
         "lung] nodules, the largest {in}|{count} [pulmonary nodules|nodular opacities][, as above| as described|"
         "]]"
     ),
-}
-
-BODY = {
-    "Cardiomegaly": (
-        "[m {sev} [cardiomegaly|cardiomegaly|cardiac enlargement|enlargement of the heart|enlargement of the "
-        "cardiac silhouette]]"
-    ),
-    "Cardiomegaly own": (
-        "[[The heart|The cardiac silhouette|The cardiac shadow|Heart size|The cardiomediastinal silhouette] is "
-        "{sev ly} [enlarged|enlarged|increased]|[The heart|The cardiac silhouette] is {sev ly} enlarged, [with|"
-        "the] [|a] cardiothoracic ratio [of|of about|of approximately] {ratio}|{e bare} with [a|an estimated] "
-        "cardiothoracic ratio of {ratio}|{e bare}]"
-    ),
-    "Cardiomegaly doubt": (
-        "[[Borderline|Upper limits of normal or borderline enlarged] [heart size|cardiac size|cardiac "
-        "silhouette]|[The heart|Heart size|The cardiac silhouette] [is borderline|may be mildly enlarged|is "
-        "possibly enlarged|is at the upper limit of normal or slightly enlarged]|[Apparent|Possible] [mild|"
-        "slight] cardiomegaly, [which may be|possibly] [projectional|accentuated by technique]]"
-    ),
-    "Cardiomegaly name": "[cardiomegaly|cardiomegaly|cardiac enlargement|enlargement of the heart]",
-    "Cardiomegaly absent": (
-        "[[The heart|Heart|Cardiac silhouette|The cardiac silhouette] is [normal in size|normal size|not "
-        "enlarged|within normal limits|of normal size|within normal limits in size|unremarkable]|[Heart size|"
-        "Cardiac size|The heart size|The size of the heart] is [normal|within normal limits|unremarkable|not "
-        "enlarged]|Normal [heart size|cardiac silhouette|cardiac size]|[[The|] cardiomediastinal silhouette is|"
-        "[The|] [cardiac and mediastinal silhouettes|cardiomediastinal contours] are] [normal|within normal "
-        "limits|unremarkable]]"
-    ),
-    "Rib Fracture": (
-        "[a [|minimally displaced|displaced|cortical|acute] fracture of the {side} {rib} rib|a [|displaced] "
-        "{side} {rib} rib fracture|a fracture [in|of] the {side} {rib} rib|a fractured {side} {rib} rib]"
-    ),
-    "Rib Fracture own": (
-        "[[Cortical|Focal cortical] [discontinuity|irregularity|step-off] of the {side} {rib} rib [consistent "
-        "with|compatible with|representing|in keeping with] [a|an acute] fracture|The {side} {rib} rib is "
-        "fractured]"
-    ),
-    "Rib Fracture doubt": (
-        "[[Subtle|Equivocal|Questionable] [irregularity|cortical irregularity|contour deformity] of the {side} "
-        "{rib} rib [may represent|could represent|raises the possibility of] [a fracture|a nondisplaced fracture|"
-        "an age-indeterminate fracture]]"
-    ),
-    "Rib Fracture name": (
-        "[[acute |displaced |]rib fracture|fracture|acute fracture|displaced fracture|[acute |]osseous "
-        "abnormality|bony abnormality]"
-    ),
-    "Rib Fracture absent": (
-        "[[The|] [bones are|osseous structures are|bony structures are|bony thorax is|visualized bones are|"
-        "imaged skeleton is|ribs are] [intact|without acute fracture|unremarkable|grossly intact]|No acute [bony|"
-        "osseous|skeletal] [abnormality|findings|lesion]|[No|There is no] [acute|displaced] rib fracture [seen|"
-        "identified|]]"
-    ),
-    "Foreign Object": "[a {object}|a {object}|a [radiopaque|metallic] {object}]",
-    "Foreign Object several": "[p {object}|p {object}|p [several|multiple|radiopaque] {object}]",
-    "Foreign Object own": (
-        "[{e bare} [projecting over|overlying|projected over] {object place}|There {is} {e full} [projecting "
-        "over|overlying|projected over] {object place}|[A radiopaque|A metallic|A radiodense] [foreign body|"
-        "foreign object|density] [overlies|projects over] {object place}, [consistent with|compatible with] {e "
-        "full}]"
-    ),
-    "object coin": "[coin|coin|coin-shaped foreign body]",
-    "object electrode": "[electrode|ECG electrode|monitoring electrode|monitoring lead]",
-    "object surgical clips": "[surgical clips|surgical clips|metallic clips|clips]",
-    "object bullet fragment": "[bullet fragment|bullet fragment|ballistic fragment]",
-    "object necklace": "[necklace|necklace|necklace chain]",
-    "over coin": "the [mediastinum|midline|midline of the chest]",
-    "over necklace": "the [upper chest|upper mediastinum|thoracic inlet]",
-    "Foreign Object name": "[radiopaque foreign body|foreign body|radiopaque foreign object|retained foreign body]",
-    "Rib Fracture several": (
-        "[p [|displaced|acute] fractures of the {side} {rib} ribs|p {side} {rib} rib fractures|p fractures "
-        "[involving|through] the {side} {rib} ribs]"
-    ),
-}
-
-DEVICES = {
-    "Pacemaker": (
-        "[a {side} [chest wall|pectoral] [pacemaker|pacemaker|pacing device|pacer|cardiac pacing device]|a "
-        "{side}[|-sided] [pacemaker|pacer|pacing device]|a [cardiac|permanent|] [pacemaker|pacer|pacing device] "
-        "[in the {side} chest wall|over the {side} chest|on the {side}]]"
-    ),
-    "Pacemaker own": (
-        "[{e full} is [in place|present|noted]|{e bare} in place|A pacer generator [projects over|overlies] the "
-        "{side} [chest|hemithorax][, with its leads over the heart|]|[Pacemaker|Pacer] leads [course|extend|run] "
-        "from a {side} [chest wall|pectoral] generator]"
-    ),
-    "Pacemaker name": "[pacemaker|pacing device|cardiac pacing device]",
-    "Central Line": (
-        "[a {side}[|-sided] [central venous catheter|central venous catheter|central line|central catheter|CVC|"
-        "central venous line]|a [central venous catheter|central line|CVC] on the {side}]"
-    ),
-    "Central Line own": (
-        "[{e full} [terminates|ends] {tip}|{e full} [has its tip|is seen with its tip|is in place with tip] "
-        "{tip}|[The tip of|Tip of] {e full} [is|lies|projects] {tip}|{e bare}[, tip| with tip| with its tip] "
-        "{tip}|{e full} is in place, [its|the] tip [projecting|lying|] {tip}]"
-    ),
-    "Central Line name": "[central venous catheter|central line|central venous line|vascular catheter]",
-    "Endotracheal Tube": "a [endotracheal tube|endotracheal tube|ET tube|ETT|tracheal tube]",
-    "Endotracheal Tube own": (
-        "[[The|] [endotracheal tube|ET tube|ETT] [terminates|ends|is|lies|sits] {tip}|[The|] tip of the "
-        "[endotracheal tube|ET tube|ETT] [is|lies|projects] {tip}|[Endotracheal tube|ET tube|ETT] tip [is|] "
-        "{tip}|{e full} is [in place|present|seen] with [its|the] tip {tip}|The patient is intubated[,| with] "
-        "the tube tip {tip}]"
-    ),
-    "Endotracheal Tube name": "[endotracheal tube|ET tube|tracheal tube]",
-    "Endotracheal Tube withdraw": (
-        "[[Withdrawal|Retraction|Repositioning] [of the tube|] is [recommended|advised|suggested]|Recommend "
-        "[withdrawal|retraction|repositioning][ by 2 to 3 cm| of the tube|]|The tube should be [withdrawn|pulled "
-        "back|retracted][ by approximately 2 cm| by a few centimeters|]]"
-    ),
-}
-
-# How a later sentence calls a finding already named, and its earlier state.
-SHORT = {
-    "Pleural Effusion": "{side} [pleural effusion|effusion]",
-    "Pleural Effusion several": "bilateral [pleural effusions|effusions]",
-    "Pneumothorax": "{side} [pneumothorax|pneumothorax|apical pneumothorax]",
-    "Pneumothorax several": "bilateral pneumothoraces",
-    "Consolidation": "{of} [consolidation|opacity|airspace disease|airspace opacity]",
-    "Consolidation several": "{of} [opacities|airspace opacities|consolidations]",
-    "Atelectasis": "{of} [atelectasis|atelectatic change|volume loss]",
-    "Atelectasis several": "{of} [atelectasis|atelectatic change|volume loss]",
-    "Edema": "[pulmonary edema|interstitial edema|edema]",
-    "Cardiomegaly": "[cardiomegaly|cardiac enlargement|enlargement of the heart]",
-    "Nodule": "{of} {lump}",
-    "Emphysema": "[emphysema|emphysematous change]",
-    "Rib Fracture": "{side} {rib} rib fracture",
-    "Pacemaker": "{side} [pacemaker|pacing device]",
-    "Central Line": "{side} [central venous catheter|central line|central venous line]",
-    "Endotracheal Tube": "[endotracheal tube|ET tube]",
-    "Foreign Object": "{object}",
 }

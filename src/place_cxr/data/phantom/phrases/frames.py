@@ -1,4 +1,4 @@
-"""The wording of a report around its findings: frames, denials, changes, normal anatomy, headers."""
+"""The wording around findings: frames, denials, changes, normal anatomy, headers. Notation: see the package."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ FRAMES = {
     ),
     "same after": (
         "[{comparing}, the {short} {has} [not changed|not significantly changed|remained stable]|The {short} "
-        "{is} [unchanged|stable|similar|not significantly changed] [since|from|compared to|compared with] "
-        "{prior}|No [significant|] [interval|] change in the {short}]"
+        "{is} [unchanged|stable|not significantly changed] [since|from|compared to|compared with] {prior}|No "
+        "[significant|] [interval|] change in the {short}]"
     ),
     "gone": (
         "[{comparing}, the {short} {has} [resolved|cleared|disappeared]|The [previously|formerly] [seen|noted|"
@@ -162,13 +162,20 @@ NORMAL = {
         "within normal limits]|[The|] [hila are|hilar contours are|hilar structures are] [unremarkable|normal|"
         "within normal limits]|The trachea is [midline|central]|[The|] mediastinum is [midline|not widened|"
         "unremarkable|within normal limits]|[The|] aorta is [unremarkable|normal in contour|not dilated]|No "
-        "mediastinal [widening|shift]|The aortic [contour|arch] is [normal|unremarkable]]"
+        "mediastinal [widening|shift]|The aortic [contour|arch] is [normal|unremarkable]|[The|] [trachea and "
+        "mediastinum|trachea and mediastinal structures|mediastinal structures] are [midline|central]|[The|] "
+        "[hila and mediastinum|hilar and mediastinal structures|aorta and hila|mediastinum and hila|aorta and "
+        "mediastinum] are [unremarkable|normal|within normal limits|normal in appearance]|[The|] [thoracic aorta|"
+        "aortic knob|aortic contour] is [unremarkable|normal|within normal limits|not prominent]|Normal "
+        "[mediastinal contours|mediastinum|hila|hilar contours|mediastinal and hilar contours]]"
     ),
     "abdomen": (
         "[No [free air|free intraperitoneal air|pneumoperitoneum] [is seen|] [below|under|beneath] the "
         "[diaphragm|hemidiaphragms|right hemidiaphragm]|[The|] [visualized|imaged|included] upper abdomen is "
         "[unremarkable|normal]|[The|] [soft tissues|visualized soft tissues|overlying soft tissues] are "
-        "[unremarkable|normal]]"
+        "[unremarkable|normal]|[The|] gastric bubble is [unremarkable|in normal position]|No [abnormality|acute "
+        "abnormality] of the [upper abdomen|soft tissues|visualized upper abdomen]|[The|] [chest wall|chest wall "
+        "soft tissue|superficial soft tissue] is [unremarkable|normal]]"
     ),
     "volume": (
         "[Lung volumes are [normal|adequate|satisfactory|preserved]|[Good|Adequate|Satisfactory] [inspiration|"
