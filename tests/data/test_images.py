@@ -287,6 +287,10 @@ def test_constant_images_load_and_are_known(tmp_path: Path) -> None:
         assert is_constant(read_image(write(tmp_path, "a.png", saved("PNG", Image.fromarray(flat)))))
     signed = Image.fromarray(np.full((H, W), -3, dtype=np.int32))
     assert is_constant(read_image(write(tmp_path, "a.tif", saved("TIFF", signed))))
+    for low in range(255):
+        levels = np.array([[low, low + 1]], dtype=np.uint8)
+        assert is_constant(levels) and is_constant(levels.astype(np.float32) / np.float32(255))
+        assert low > 253 or not is_constant(np.array([[low, low + 2]], dtype=np.float32) / np.float32(255))
     assert not is_constant(picture()) and not is_constant(picture() / 255)
     assert CONSTANT == "PL-D105"
 

@@ -118,7 +118,7 @@ def decode_with_size(
 
 def is_constant(pixels: NDArray[Any]) -> bool:
     """Whether the picture (uint8, or float in [0, 1]) shows nothing: all pixels within one grey level of 255."""
-    step = 1 / 255 if np.issubdtype(pixels.dtype, np.floating) else 1
+    step = 1.5 / 255 if np.issubdtype(pixels.dtype, np.floating) else 1  # half a level for rounding
     return bool(float(pixels.max()) - float(pixels.min()) <= step)
 
 
@@ -219,7 +219,7 @@ def _photometric(image: Image.Image) -> int | None:
 
 def _scale(values: NDArray[Any], photometric: int | None, path: Path) -> NDArray[np.float32]:
     """More than 8 bits, or floats, to [0, 1], never clipped and never out of order."""
-    exact = values.astype(np.float32 if values.dtype.itemsize == 2 else np.float64)
+    exact: NDArray[np.floating[Any]] = values.astype(np.float32 if values.dtype.itemsize == 2 else np.float64)
     low, high = float(exact.min()), float(exact.max())
     if not np.isfinite(low) or not np.isfinite(high):
         raise PlaceError(
