@@ -57,6 +57,19 @@ def test_what_stays_keeps_its_place() -> None:
             assert kept <= set(second.keys)
 
 
+def test_breath_exposure_and_position_change_from_study_to_study() -> None:
+    first, second = next(
+        (one, two)
+        for one, two in ((scene_of(1, i), scene_of(1, i + 1)) for i in range(60))
+        if one.patient == two.patient and one.view == two.view == "PA" and not one.findings and not two.findings
+    )
+    for name in ("dome", "rotation", "dose", "level", "shift"):
+        assert getattr(first.body, name) != getattr(second.body, name)
+    for name in ("half_width", "apex", "key", "rib"):
+        assert getattr(first.body, name) == getattr(second.body, name)
+    assert first.noise_key != second.noise_key
+
+
 def test_labels_follow_from_the_scene(scenes: list[Scene]) -> None:
     for scene in scenes:
         assert list(scene.labels) == list(FINDINGS)
