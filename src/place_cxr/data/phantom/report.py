@@ -176,9 +176,9 @@ class _Author:
         die, words = self.die, self.words
         rest = die.shuffled(self.positive)
         blocks = []
-        plain = [finding for finding in rest if finding.name not in EXTRA]
-        if len(plain) > 1 and die.chance(0.35):
-            first, second = plain[:2]
+        of_the_body = [finding for finding in rest if finding.name not in EXTRA]
+        if len(of_the_body) > 1 and die.chance(0.35):
+            first, second = of_the_body[:2]
             if second.name == "Pleural Effusion":
                 first, second = second, first
             blocks.append((REGIONS[first.name], [words.pair(first, second)]))
@@ -186,7 +186,8 @@ class _Author:
         for finding in rest:
             sentences = words.state(finding)
             others = sorted(self.denied & ACUTE)
-            if others and finding.name in NEIGHBOURS and len(sentences) == 1 and die.chance(0.1):
+            plain = len(sentences) == 1 and " with" not in sentences[0] and "," not in sentences[0]
+            if others and plain and finding.name in NEIGHBOURS and die.chance(0.15):
                 self._deny({others[0]})
                 sentences[0] += " without " + GRAMMAR.say(others[0] + " name", die, {})
             blocks.append((REGIONS[finding.name], sentences))

@@ -60,6 +60,11 @@ BODY = {
         "foreign object|density] [overlies|projects over] {object place}, [consistent with|compatible with] "
         "{plain}]"
     ),
+    "Foreign Object doubt": (
+        "[[Questionable|Possible|Faint|Subtle] [metallic|radiodense|radiopaque] density [projecting over|"
+        "overlying] {object place}, [possibly|which may represent|which could be] {plain}|[Possible|"
+        "Questionable] [radiopaque|metallic] foreign body [projecting over|overlying] {object place}]"
+    ),
     "object coin": "[coin|coin|coin-shaped foreign body]",
     "object electrode": "[electrode|ECG electrode|monitoring electrode|monitoring lead]",
     "object surgical clips": "[surgical clips|surgical clips|metallic clips|clips]",

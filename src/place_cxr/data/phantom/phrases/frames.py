@@ -183,8 +183,9 @@ NORMAL = {
     ),
     "quality PA": (
         "[PA [view|radiograph|projection] of the chest [was obtained|was reviewed|is presented|]|[A|Single|] "
-        "frontal [view|radiograph|projection] of the chest [was obtained|was reviewed|]|[The|] [patient is|"
-        "positioning is] [not rotated|satisfactory]|[Upright|Erect] PA [view|radiograph|film] [of the chest|]]"
+        "frontal [view|radiograph|projection] of the chest [was obtained|was reviewed|]|[The|] [patient is not "
+        "rotated|positioning is satisfactory|patient is well positioned]|[Upright|Erect] PA [view|radiograph|"
+        "film] [of the chest|]]"
     ),
     "quality AP": (
         "[[Portable|Single portable|A portable|Bedside] AP [view|radiograph|film|projection] of the chest [was "
@@ -204,7 +205,8 @@ NORMAL = {
         "[appearance|examination|chest radiograph] [compared to|compared with|since] {prior}]"
     ),
     "compared with": (
-        "Comparison is made [to|with] [{prior}|the prior study of ___|the radiograph of ___|a prior radiograph]"
+        "Comparison is made [to|with] [the prior study|the previous examination|the previous study|the prior "
+        "study of ___|the radiograph of ___|a prior radiograph]"
     ),
     "notify": (
         "[Dr. ___ was [notified|informed|contacted] [of these findings|of the above findings|by telephone] at [8|"
