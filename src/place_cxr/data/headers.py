@@ -1,9 +1,9 @@
 """Sections of a report: what counts as a header, and what it is called here.
 
 A header is a known name and a colon: at the start of a line or of the text, in capitals after a blank, or in any case
-after the end of a sentence; on a line of its own it needs no colon. A line that starts with capitals naming a view
-("PORTABLE AP CHEST:") heads findings, unless a findings section with text exists. All other words with a colon
-("Left knee:", "HEART:") are text.
+after the end of a sentence. Capitals on a line of their own need no colon, nor do findings and impression in any case.
+A line that starts with capitals naming a view ("PORTABLE AP CHEST:") heads findings, unless a findings section with
+text exists. All other words with a colon ("Left knee:", "HEART:") are text.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ _LONGEST = 60  # characters of a header
 _VIEW = re.compile(
     r"\b(?:VIEWS?|RADIOGRAPHS?|FILMS?|X-?RAYS?|CXR|PORTABLE|FRONTAL|LATERAL|SUPINE|SEMI-?UPRIGHT|UPRIGHT|ERECT|AP|PA)\b"
 )
+_VIEW_LINE = re.compile(r"[A-Z][A-Z ()/,&-]*")
 _BARE = re.compile(r"^([A-Za-z][A-Za-z()/& ]{2,40}[A-Za-z)])$", re.M)
-_MAY_STAND_ALONE = frozenset(("findings", "impression"))  # in any case; others on their own line in capitals only
+_DESCRIBE = frozenset(("findings", "impression"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def find_headers(text: str) -> list[Header]:
     taken = 0
     position = text.find(":")
     while position >= 0:
-        if header := _before_colon(text, taken, position):
+        if header := _before_colon(text, taken, position, described=bool(found) and found[-1].name in _DESCRIBE):
             found.append(header)
             taken = header.end
         position = text.find(":", position + 1)
@@ -75,36 +76,41 @@ def find_headers(text: str) -> list[Header]:
     return sorted(found, key=lambda header: header.start)
 
 
-def _before_colon(text: str, taken: int, colon: int) -> Header | None:
+def _before_colon(text: str, taken: int, colon: int, *, described: bool) -> Header | None:
     floor = max(taken, colon - _LONGEST)
     line = max(text.rfind("\n", floor, colon) + 1, floor)
     words = text[line:colon].split()
     if not words:
         return None
     whole = line == 0 or line == taken or text[line - 1] == "\n"
-    if words[-1].lower().rsplit("/", 1)[-1].lstrip("*#[(") in _LAST:
-        for count in range(min(_WORDS, len(words)), 0, -1):
-            name = NAMES.get(" ".join(words[-count:]).lower().lstrip("*#[( "))
-            if name and (count == len(words) and whole or _stands(words, count)):
-                return Header(name, colon - len(" ".join(words[-count:])), colon + 1)
-    capitals = " ".join(words)
-    if whole and capitals.isupper() and (_VIEW.search(capitals) or capitals == "CHEST"):
+    line_text = " ".join(words)
+    if whole and (name := NAMES.get(line_text.lower().lstrip("*#[( "))):
+        return Header(name, line, colon + 1)
+    if whole and _views(line_text, described) and not text[colon + 1 : colon + 2].isdigit():
         return Header("views", line, colon + 1)
+    if words[-1].lower().rsplit("/", 1)[-1].lstrip("*#[(") in _LAST:
+        for count in range(min(_WORDS, len(words) - 1), 0, -1):
+            name = NAMES.get(" ".join(words[-count:]).lower())
+            if name and _stands(words, count):
+                return Header(name, colon - len(" ".join(words[-count:])), colon + 1)
     return None
+
+
+def _views(line: str, described: bool) -> bool:
+    """Whether capitals name views; CHEST alone does so only outside findings and impression (``described``)."""
+    named = _VIEW.search(line) is not None or (line == "CHEST" and not described)
+    return named and _VIEW_LINE.fullmatch(line) is not None
 
 
 def _stands(words: list[str], count: int) -> bool:
     """Whether the last ``count`` of ``words`` may be a header inside a line."""
-    name = "".join(words[-count:])
-    if count < len(words) and words[-count - 1][-1] in ".!?)]":
-        return True
-    return count < len(words) and name.isupper()
+    return words[-count - 1][-1] in ".!?)]" or "".join(words[-count:]).isupper()
 
 
 def _alone(found: re.Match[str]) -> Header | None:
     line = found[1]
     name = NAMES.get(line.lower())
-    if name and (line.isupper() or name in _MAY_STAND_ALONE):
+    if name and (line.isupper() or name in _DESCRIBE):
         return Header(name, found.start(), found.end())
     return None
 

@@ -1,8 +1,8 @@
 """Which sentences of a report tell something about the picture.
 
 A sentence does not *observe* if (1) all of its words are routine ones: technique, comparison, recommendation and
-little words ("PA and lateral views of the chest were obtained."), or (2) it is a message, a signature or, outside the
-sections that describe the picture, the patient's story, and names no finding ("Discussed with Dr. X by telephone.").
+little words ("PA and lateral views of the chest were obtained."), or (2) it is a message, a signature, advice or,
+outside the sections that describe the picture, the patient's story, and names no finding ("Told Dr. X by telephone.").
 When in doubt it observes.
 """
 
@@ -25,7 +25,7 @@ _ROUTINE_WORDS = {
         pa ap lateral frontal portable upright semi semierect semiupright erect supine bedside view views
         projection projections radiograph radiographs radiography radiographic radiology film films x ray rays
         xray cxr image images imaging exam examination examinations study studies chest abdomen thorax technique
-        standard digital conventional kub plain
+        standard digital conventional consists consist consisting kub plain
     """,
     "comparison": """
         comparison comparisons compared compare compares comparing outside ct mri cta scan scans report dictated
@@ -44,13 +44,14 @@ _ROUTINE = frozenset(word for words in _ROUTINE_WORDS.values() for word in words
 _LONGEST = 1000  # characters of what is still one sentence
 _WORD = re.compile(r"[^\W\d_]+")
 _REDACTED = re.compile(r"X{3,}|_{2,}")
-_PICTURED = re.compile(
-    r"pneumothora|effusion|consolidat|opaci|nodul|\bmass|fractur|o?edema|atelecta|infiltrat|catheter"
-    r"|\btubes?\b|\blines?\b|\bleads?\b|cardiomegal|heart size|\bcardiac|malposition|free air|\blungs?\b|hilar|hilum|mediastin|pleura|lesion"
-    r"|collaps|lucenc|densit|silhouette|diaphragm|shadow|air ?space|ground.glass"
-    r"|x-?ray|radiogra|radiolog|\bcxr\b|\bct\b|granuloma|calcif|\bscar|emphysem",
-    re.I,
+_FOUND_WORDS = (
+    r"pneumothora|effusion|consolidat|opaci|nodul|\bmass|fractur|o?edema|atelecta|infiltrat|catheter|\btubes?\b"
+    r"|\blines?\b|\bleads?\b|cardiomegal|heart size|\bcardiac|malposition|free air|\blungs?\b|hilar|hilum|mediastin"
+    r"|pleura|lesion|collaps|lucenc|densit|silhouette|diaphragm|shadow|air ?space|ground.glass|granuloma|calcif|\bscar"
+    r"|emphysem|\blobes?\b|\bzones?\b|fibros|interstiti|bronch"
 )
+_FOUND = re.compile(_FOUND_WORDS, re.I)
+_FOUND_OR_PICTURE = re.compile(_FOUND_WORDS + r"|x-?ray|radiogra|radiolog|\bcxr\b|\bct\b", re.I)
 _MESSAGE = re.compile(
     r"\bnotif(?:ied|ication|y)\b|\b(?:tele)?phoned?\b|\bpaged\b|\bread ?back\b|\bprimordial\b|\backnowledged receipt\b"
     r"|\baccepted receipt\b|\bmessage was\b"
@@ -59,10 +60,11 @@ _MESSAGE = re.compile(
     r"|\bdr\.? .{0,40}\b(?:aware|informed|paged|called)\b",
     re.I,
 )
-_SIGNATURE = re.compile(
+_CLOSING = re.compile(
     r"\belectronic(?:ally)? (?:signed|signature)|\bdictated (?:by|and)|\btranscribed\b|\bsigned by\b|\binterpreted by\b"
-    r"|\bpersonally reviewed\b|\battending (?:radiologist|physician)\b|\bradiologist:|\bquestions?\b.{0,40}\bcontact\b"
-    r"|\bplease (?:call|contact)\b",
+    r"|\bpersonally reviewed\b|\bend of (?:report|impression)\b|\bcertified radiologist\b|\bradiologist:"
+    r"|\battending (?:radiologist|physician)\b|\bquestions?\b.{0,40}\bcontact\b"
+    r"|\bplease (?:call|contact)\b|^(?:recommend|correlat|clinical(?:ly)? correlat|please)",
     re.I,
 )
 _STORY = re.compile(
@@ -85,5 +87,6 @@ def observes(sentence: str, *, story: bool = False) -> bool:
     words = _WORD.findall(_REDACTED.sub(" ", sentence).lower())
     if all(word in _ROUTINE for word in words):
         return False
-    told = _MESSAGE.search(sentence) or _SIGNATURE.search(sentence) or (story and _STORY.search(sentence))
-    return not told or _PICTURED.search(sentence) is not None
+    if (_MESSAGE.search(sentence) or _CLOSING.search(sentence)) and not _FOUND.search(sentence):
+        return False
+    return not (story and _STORY.search(sentence)) or _FOUND_OR_PICTURE.search(sentence) is not None

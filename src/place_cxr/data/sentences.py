@@ -14,7 +14,7 @@ import re
 _OPEN_WORDS = "dr drs mr mrs ms prof st vs approx e.g eg i.e fig figs cf ca versus incl viz resp"
 _SOFT_WORDS = """
     etc al a.m p.m am pm cm mm ml mg kg lat bilat ant post sup inf prob poss esp pt pts yr yrs yo hr hrs wk wks mo mos
-    min max med hx dx tx sx fx rt lt abd diff dept hosp jr sr m.d md ph.d r.n rn no nos p a w h s
+    min max med hx dx tx sx fx rt lt abd diff dept hosp jr sr m.d md ph.d r.n rn no nos
 """
 _OPEN, _SOFT = frozenset(_OPEN_WORDS.split()), frozenset(_SOFT_WORDS.split())
 _STOP = re.compile(r"[.!?]+[\"'”’)\]>}]{0,4}|[。！？]|\n+|[•●▪]")
@@ -22,7 +22,7 @@ _STOP = re.compile(r"[.!?]+[\"'”’)\]>}]{0,4}|[。！？]|\n+|[•●▪]")
 _MARK = re.compile(r"[\s.,;]*(?:(?:\(?(\d{1,2})[.)](?![.)])(?!\d)|[-*•●▪·–—>#]+(?!\d)|[a-hA-H]\)(?=\s)),?\s*)?")
 _NEXT = re.compile(r"\s*[(\[{<\"'“‘*]{0,4}")
 _LINE_ITEM = re.compile(r"\(?\d{1,2}[.)](?!\d)\s*\S|[-*•●▪·–—#]+ ?\S|[a-hA-H]\)\s")
-_INLINE_MARK = re.compile(r"(?<=[\w)\]]) (\d{1,2})\.\s(?=[A-Z\d(])")
+_INNER_MARK = re.compile(r"(?<=[\w)\]]) \d{1,2}\.\s(?=[A-Z\d(])")
 _SHORT_LINE = 40  # characters; hard-wrapped text breaks lines later than this
 _HANGING = re.compile(
     r"(?:[,:;(/-]|\b(?:a|an|the|of|and|or|with|without|in|on|at|to|by|for|from|is|are|no|as|dr\.?))$", re.I
@@ -43,12 +43,14 @@ def split_sentences(text: str) -> list[str]:
     position = start
     while stop := _STOP.search(text, position):
         position = stop.end()
-        if not _ends(text, start, stop):
-            continue
-        item = _keep(found, text[start : stop.end()], item)
-        start, item = _after_mark(text, stop.end(), item)
+        if mark := _inner_mark(text, start, stop, item):
+            _add(found, text[start : mark.start()])
+            start, item = mark.end(), item + 1
+        elif _ends(text, start, stop):
+            _add(found, text[start:position])
+            start, item = _after_mark(text, position, item)
         position = max(position, start)
-    _keep(found, text[start:], item)
+    _add(found, text[start:])
     return found
 
 
@@ -59,18 +61,13 @@ def _after_mark(text: str, position: int, item: int) -> tuple[int, int]:
     return mark.end(), int(mark[1]) if mark[1] else item
 
 
-def _keep(found: list[str], sentence: str, item: int) -> int:
-    """Adds ``sentence``, cut at list marks in its middle ("small effusion 2. Fracture") once item 1 has been seen.
-
-    Returns the number of the last list item.
-    """
-    start = 0
-    for mark in _INLINE_MARK.finditer(sentence) if item else ():
-        if int(mark[1]) == item + 1 and not _SPLIT_NUMBER.match(sentence, mark.end()):
-            _add(found, sentence[start : mark.start()])
-            start, item = mark.end(), item + 1
-    _add(found, sentence[start:])
-    return item
+def _inner_mark(text: str, start: int, stop: re.Match[str], item: int) -> re.Match[str] | None:
+    """The mark of the next list item without a stop before it ("small effusion 2. Fracture"); item 1 has been seen."""
+    number = f" {item + 1}"
+    if not item or stop[0] != "." or not text.endswith(number, start, stop.start()):
+        return None
+    mark = _INNER_MARK.match(text, stop.start() - len(number))
+    return None if mark and _SPLIT_NUMBER.match(text, mark.end()) else mark
 
 
 def _add(found: list[str], piece: str) -> None:
@@ -128,8 +125,8 @@ def _full_stop_ends(text: str, start: int, left: str, at: int) -> bool:
         return False
     if word in _SOFT or ("." in word and not word[-1].isdigit()):
         return _open_word(text, at) or (word != "no" and after.isdigit() and bool(_LINE_ITEM.match(text, at)))
-    if len(left) == 1 and left.isupper():
-        return not _initial(text, start, at)
+    if len(left) == 1 and left.isalpha():
+        return not (after.islower() or _initial(text, start, at))
     if left.isdigit() and len(left) <= 2 and after.isdigit() and _SPLIT_NUMBER.match(text, at):
         return False  # "1. 5 cm"
     redacted = left.strip("X_") == "" and text.startswith(("XXX", "___"), at)
@@ -137,10 +134,11 @@ def _full_stop_ends(text: str, start: int, left: str, at: int) -> bool:
 
 
 def _initial(text: str, start: int, at: int) -> bool:
-    """Whether the single capital before ``at`` is of a name: "J. Smith", "Dr. J. Smith", "Mary J. Smith"."""
+    """Whether the single capital before ``at`` is of a name: "J. Smith", "Dr. J. R. Smith", "Mary J. Smith"."""
     words = text[max(start, at - 2 * _LEFT) : at].split()
     before = words[-2] if len(words) > 1 else ""
-    return _open_word(text, at) and (not before or before[0].isupper() or before.lower() in ("by", "with", "md"))
+    named = _open_word(text, at) or (text[at].isupper() and text[at + 1 : at + 2] == ".")
+    return named and (not before or before[0].isupper() or before.lower() in ("by", "with", "md"))
 
 
 def _line_ends(text: str, start: int, end: int, following: int) -> bool:
