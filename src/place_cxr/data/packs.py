@@ -23,6 +23,7 @@ from dataclasses import dataclass, fields
 from importlib.metadata import version
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +133,10 @@ def pack_text(
     if not studies:
         raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
     root = private_folder(cache_root() if root is None else root)
-    rule = _rule(("reports.py", "sentences.py", "tokenizer.py", "packs.py", "store.py"), ("tokenizers",))
+    rule = _rule(
+        ("reports.py", "headers.py", "sentences.py", "observing.py", "tokenizer.py", "packs.py", "store.py"),
+        ("tokenizers",),
+    )
     limits = f"{tokenizer.hash} {max_tokens} {max_sentences}"
     texts = (study.report.encode("utf-8", "surrogatepass") for study in studies)
     name = "text-" + salted(root, (rule, limits.encode(), *texts))
@@ -145,7 +149,8 @@ def pack_text(
         write_arrays(folder, arrays, {key: value for key, value in values.items() if key not in arrays})
 
     arrays, numbers = open_arrays(build_once(root, name, build))
-    return EncodedReports(**arrays, **numbers)
+    stored: dict[str, Any] = {**arrays, **numbers}
+    return EncodedReports(**stored)
 
 
 def _pixel_parts(paths: Sequence[str], size: int) -> Iterator[bytes]:
@@ -185,7 +190,8 @@ def _decode_all(target: Path, paths: Sequence[str], size: int, workers: int) -> 
         for start in starts:
             waiting[pool.submit(_decode_chunk, target, start, paths[start : start + CHUNK], size)] = start
         for future in as_completed(list(waiting)):
-            yield waiting.pop(future), future.result()
+            outcomes = future.result()
+            yield waiting.pop(future), outcomes
     except BrokenProcessPool:
         problem = f"a decoding process died near rows {min(waiting.values(), default=0)} and following"
         raise PlaceError(problem, code="PL-D402", fix="use fewer workers, or look for a damaged file there") from None

@@ -140,6 +140,7 @@ def _locked(path: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
+        fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough where another thread has forked meanwhile
         os.close(handle)
 
 
