@@ -96,7 +96,7 @@ def _lungs(chest: Chest) -> tuple[Map, Mask]:
     # Mediastinum: an upright elliptic column from the sternum to the spine.
     core_x = np.float32(frame.x(2.0, 0.0))
     core_width = 21 + 6 * ramp(y - 60, 90) + 12 * ramp(-75 - y, 60)
-    core = np.float32(82) * half_ellipse((x - core_x) / core_width) ** np.float32(1.4)
+    core = np.float32(74) * half_ellipse((x - core_x) / core_width) ** np.float32(1.4)
     core_low, core_high = -core - 5, core - 5
 
     hull_low, hull_high = np.full_like(half, 1e3), np.full_like(half, -1e3)
@@ -145,7 +145,7 @@ def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[Map,
     flank = np.abs(x / width)
     depth = body.half_depth + 8 + 0.7 * body.fat
     trunk = np.float32(2 * depth) * np.sqrt(np.maximum(1 - flank**3, 0))
-    trunk *= 1 - np.float32(0.11) * np.exp(-((x / 42) ** 2))  # the grooves of breast bone and spine
+    trunk *= 1 - np.float32(0.14) * np.exp(-((x / 42) ** 2))  # the grooves of breast bone and spine
     trunk *= ramp(y + np.float32(body.apex * 1.0), 130)
     pieces = [trunk]
     slope = rng.uniform(0.30, 0.48)

@@ -37,9 +37,9 @@ def rib_curve(chest: Chest, number: int, side: int, angle: np.ndarray) -> np.nda
     return rib_curves(chest, np.array([number]), np.array([side]), angle)[0]
 
 
-def rib_bone(grid: Grid, curves: np.ndarray, radius: float) -> Map:
-    """Bone along ``curves`` [ribs, n, 2]: a dense rim round spongy marrow, flat from front to back."""
-    joined = np.concatenate([curves, np.full((*curves.shape[:2], 1), radius)], axis=2)
+def rib_bone(grid: Grid, curves: np.ndarray, radius: float | np.ndarray) -> Map:
+    """Bone along ``curves`` [ribs, n, 2] of ``radius``, one or [n]: a dense rim round marrow, flat front to back."""
+    joined = np.concatenate([curves, np.broadcast_to(np.reshape(radius, (1, -1, 1)), (*curves.shape[:2], 1))], axis=2)
     outer = np.concatenate([joined[:, :-1], joined[:, 1:]], axis=2).reshape(-1, 6).astype(np.float32)
     inner = outer.copy()
     inner[:, [2, 5]] *= 0.66
@@ -51,10 +51,10 @@ def bones(chest: Chest, view: str, rng: np.random.Generator) -> Map:
     grid, body, frame = chest.grid, chest.body, chest.frame
     back = np.linspace(0.02, 0.5, 14) * math.pi
     front = np.linspace(0.5, 0.79, 9) * math.pi
-    radius = body.rib
+    radius, thinner = body.rib, np.array([1, 1, 1, 1, 1, 1, 0.95, 0.85, 0.6])  # the ends in front turn to cartilage
     every, sides = np.repeat(np.arange(1, 11), 2), np.tile((-1, 1), 10)
     bone = rib_bone(grid, rib_curves(chest, every, sides, back), radius)
-    bone += rib_bone(grid, rib_curves(chest, every[:16], sides[:16], front), radius) * np.float32(0.8)
+    bone += rib_bone(grid, rib_curves(chest, every[:16], sides[:16], front), radius * thinner) * np.float32(0.8)
     bone += _spine(chest)
     tilt = rng.uniform(-6, 6) + (14 if view == "AP" else 0)
     apex = -body.apex
@@ -103,7 +103,7 @@ def _spine(chest: Chest) -> Map:
     phase = (grid.y + np.float32(body.apex)) / np.float32(spacing)
     wave = np.abs(phase - np.round(phase)) * 2
     width = 15 + 2.0 * ramp(grid.y, 300) + 2.0 * (1 - wave)
-    column = np.float32(5) * half_ellipse(x / width) ** np.float32(0.5)
+    column = np.float32(8) * half_ellipse(x / width) ** np.float32(0.5)
     column *= np.float32(0.45) + np.float32(0.55) * ramp(wave - 0.16, 0.2)
     centre = 1 - wave
     column += 3 * ramp(0.30 - np.hypot(x / 24, (1 - centre) * 0.8), 0.15)
