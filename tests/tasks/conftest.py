@@ -130,11 +130,10 @@ def data(tmp_path_factory):
     return Evaluation(
         source="squares",
         studies=studies,
-        pack=SimpleNamespace(
-            pixels=pixels, rows=np.arange(240), letterbox=lambda row: Letterbox(2 * PACK, 2 * PACK, PACK)
-        ),
+        pack=SimpleNamespace(pixels=pixels, letterbox=lambda row: Letterbox(2 * PACK, 2 * PACK, PACK)),
         reports=tokenize(texts),
         tokenize=tokenize,
         view=view,
         view_size=VIEW,
+        rows={"train": np.arange(140), "val": np.arange(140, 170), "test": np.arange(170, 240)},
     )

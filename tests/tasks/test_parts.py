@@ -81,8 +81,8 @@ def test_wrong_prompts_are_refused_before_anything_runs(tmp_path, text, what):
 
 @pytest.mark.fault("T5")
 def test_a_phrase_becomes_a_report_of_one_observation_and_is_never_cut():
-    tokenizer = Tokenizer.train(["small left pleural effusion", "no pneumothorax"], 200)
-    encoded = phrase_tokenizer(tokenizer, 12)(["left effusion", "no pneumothorax"])
+    tokenizer = Tokenizer.train(["small left pleural effusion", "no pneumothorax"] * 50, 300)
+    encoded = phrase_tokenizer(tokenizer, 40)(["left effusion", "no pneumothorax"])
     assert encoded.sentence_key.shape == (2, 1) and (encoded.sentence_key != 0).all()
     assert (encoded.sentence == 0).any(1).all()
     with pytest.raises(PlaceError, match="PL-C031"):

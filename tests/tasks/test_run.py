@@ -1,7 +1,6 @@
 """The whole evaluation: a seeing model scores high, a blind one at chance, and both say so in result.json."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ def blind(data):
 
 @pytest.fixture(scope="module")
 def embedded(data):
-    return embed(Seer(), data.pack.pixels, data.reports, data.rows("test"), data.studies, view=view, batch_size=17)
+    return embed(Seer(), data.pack.pixels, data.reports, data.rows["test"], data.studies, view=view, batch_size=17)
 
 
 def value(result, name):
@@ -83,7 +82,7 @@ def test_same_seed_same_numbers_another_seed_other_intervals(data, seen):
 
 
 def test_batches_do_not_change_what_is_embedded(data, embedded):
-    whole = embed(Seer(), data.pack.pixels, data.reports, data.rows("test"), data.studies, view=view)
+    whole = embed(Seer(), data.pack.pixels, data.reports, data.rows["test"], data.studies, view=view)
     for field in dataclasses.fields(whole):
         first, second = getattr(whole, field.name), getattr(embedded, field.name)
         assert np.allclose(first, second) if isinstance(first, np.ndarray) else first == second
@@ -112,11 +111,6 @@ def test_a_finding_nobody_has_is_null(data):
     assert "without lower" in results["zero-shot"].metrics["mix/auroc/macro"].reason
     assert value(results["linear-probe"], "10%/auroc/lower") is None
     assert "lower" in results["linear-probe"].metrics["10%/auroc/macro"].reason
-
-
-def test_rows_without_a_usable_image_are_left_out(data):
-    some = dataclasses.replace(data, pack=SimpleNamespace(**vars(data.pack) | {"rows": np.arange(0, 240, 2)}))
-    assert some.rows("test") == [row for row in data.rows("test") if row % 2 == 0]
 
 
 def test_an_empty_split_is_refused(data):

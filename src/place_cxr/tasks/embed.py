@@ -4,40 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from place_cxr.data.letterbox import Letterbox
+from place_cxr.data.tokenizer import EncodedReports
 from place_cxr.records import Study
 from place_cxr.tensors import Tokens, move
 
 Floats = NDArray[np.float32]
 View = Callable[[Tensor], Tensor]  # uint8 [B, S, S] of a pack -> float [B, 1, V, V] for the model
 _BATCH = 64
-
-
-class Reports(Protocol):
-    """Tokenised reports of N rows; -1 in ``sentence`` and 0 in ``sentence_key`` mean none."""
-
-    ids: Any  # int [N, L]
-    sentence: Any  # int8 [N, L]
-    sentence_key: Any  # int64 [N, S]
-    report_key: Any  # int64 [N]
-    pad_id: int
-
-
-class Pack(Protocol):
-    """Pictures of N rows, of which ``rows`` are usable."""
-
-    pixels: Any  # uint8 [N, S, S]
-    rows: NDArray[np.int64]
-
-    def letterbox(self, row: int) -> Letterbox:
-        """The way from a row's square back to the original pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +52,7 @@ class Embedded:
         return [study.patient for study in self.studies]
 
 
-def tokens_of(reports: Reports, rows: Sequence[int] | NDArray[np.int64]) -> Tokens:
+def tokens_of(reports: EncodedReports, rows: NDArray[np.int64]) -> Tokens:
     """Rows of tokenised reports as tensors, padding cut to the longest of them."""
     ids = np.asarray(reports.ids[rows]).astype(np.int64)
     real = ids != reports.pad_id
@@ -90,8 +70,8 @@ def tokens_of(reports: Reports, rows: Sequence[int] | NDArray[np.int64]) -> Toke
 def embed(
     model: Any,
     pixels: Any,
-    reports: Reports,
-    rows: Sequence[int],
+    reports: EncodedReports,
+    rows: NDArray[np.int64],
     studies: Sequence[Study],
     *,
     view: View,
@@ -138,7 +118,7 @@ def embed(
 def embed_pooled(
     model: Any,
     pixels: Any,
-    rows: Sequence[int],
+    rows: NDArray[np.int64],
     *,
     view: View,
     device: torch.device | str = "cpu",
@@ -157,7 +137,7 @@ def embed_pooled(
 @torch.no_grad()
 def embed_phrases(
     model: Any,
-    tokenize: Callable[[Sequence[str]], Reports],
+    tokenize: Callable[[Sequence[str]], EncodedReports],
     phrases: Sequence[str],
     *,
     device: torch.device | str = "cpu",

@@ -5,11 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from place_cxr.data.packs import PixelPack
+from place_cxr.data.tokenizer import EncodedReports
+from place_cxr.data.transforms import ViewSettings, eval_view
 from place_cxr.errors import PlaceError
 from place_cxr.metrics.intervals import Interval
 from place_cxr.records import Study
@@ -17,27 +22,41 @@ from place_cxr.tasks import grounding as ground
 from place_cxr.tasks import linear_probe as probe
 from place_cxr.tasks import retrieval as retrieve
 from place_cxr.tasks import zero_shot as zero
-from place_cxr.tasks.embed import Embedded, Pack, Phrases, Reports, View, embed, embed_phrases, embed_pooled
+from place_cxr.tasks.embed import Embedded, Phrases, View, embed, embed_phrases, embed_pooled
 from place_cxr.tasks.labels import finding_names
-from place_cxr.tasks.prompts import Prompt
+from place_cxr.tasks.prompts import Prompt, phrase_tokenizer
 from place_cxr.tasks.result import Origin, Result, hardware, split_digest
+
+if TYPE_CHECKING:
+    from place_cxr.corpus import Corpus
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A packed source: N studies with their split set, and how they become model input."""
+    """A packed source of N studies, and how they become model input."""
 
     source: str  # its name
     studies: Sequence[Study]
-    pack: Pack
-    reports: Reports
-    tokenize: Callable[[Sequence[str]], Reports]  # phrases -> reports of one observation each
+    pack: PixelPack
+    reports: EncodedReports
+    tokenize: Callable[[Sequence[str]], EncodedReports]  # phrases -> reports of one observation each
     view: View
     view_size: int
+    rows: Mapping[str, NDArray[np.int64]]  # usable rows by split
 
-    def rows(self, split: str) -> list[int]:
-        """Rows of ``split`` whose image could be read."""
-        return [row for row in self.pack.rows.tolist() if self.studies[row].split == split]
+    @classmethod
+    def of(cls, corpus: Corpus, views: ViewSettings, *, source: str, max_tokens: int) -> Evaluation:
+        """A prepared corpus, seen as the model was trained to see it; ``max_tokens`` is the model's."""
+        return cls(
+            source=source,
+            studies=corpus.studies,
+            pack=corpus.pixels,
+            reports=corpus.text,
+            tokenize=phrase_tokenizer(corpus.tokenizer, max_tokens),
+            view=partial(eval_view, settings=views),
+            view_size=views.size,
+            rows=corpus.rows,
+        )
 
 
 def evaluate(
@@ -60,8 +79,8 @@ def evaluate(
     Raises:
         PlaceError: PL-D224 if ``split`` is empty.
     """
-    rows = data.rows(split)
-    if not rows:
+    rows = data.rows.get(split, np.zeros(0, dtype=np.int64))
+    if not len(rows):
         raise PlaceError(f"split '{split}' is empty", code="PL-D224", file=data.source, fix="split again")
     studies = [data.studies[row] for row in rows]
     origin = Origin(data.source, split, split_digest(studies), method, git, config_hash, hardware())
@@ -111,9 +130,9 @@ def _linear_probe(
     device: torch.device | str,
 ) -> dict[str, Interval]:
     def part(split: str) -> probe.Part:
-        rows = data.rows(split)
+        rows = data.rows.get(split, np.zeros(0, dtype=np.int64))
         features = np.zeros((0, embedded.pooled.shape[1]), dtype=np.float32)
-        if rows:
+        if len(rows):
             features = embed_pooled(model, data.pack.pixels, rows, view=data.view, device=device)
         return probe.Part(features, [data.studies[row] for row in rows])
 
