@@ -1,0 +1,111 @@
+"""A data set made ready: studies read, split by patient, decoded and tokenised once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from place_cxr.data.packs import PixelPack, pack_pixels, pack_text
+from place_cxr.data.reports import ReportText, read_report
+from place_cxr.data.sources import SOURCES
+from place_cxr.data.splits import check_splits, digest, split_by_patient
+from place_cxr.data.tokenizer import EncodedReports, Tokenizer
+from place_cxr.errors import PlaceError
+from place_cxr.records import SPLITS, Study
+from place_cxr.registry import pick
+from place_cxr.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class DataSettings(Settings):
+    """Where image-report pairs come from and how they are packed."""
+
+    source: str = "manifest"
+    manifest: str = ""  # the source's root: a manifest file, or the folder of a data set
+    columns: dict[str, str] = {}  # our column name -> theirs
+    split_seed: int = 0  # for sources without a split column: by patient, 80/10/10
+    pack_size: int = 256  # pixels of the square store [MGCA]
+    tokenizer: str = ""  # folder of a Hugging Face tokenizer; empty = WordPiece trained on the training reports
+    vocab_size: int = 4000  # of the trained tokenizer [ours]
+    max_sentences: int = 16  # observations a report keeps [ours]
+    shuffle_reports: bool = False  # control: every image gets another patient's report
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """N studies with their packs; ``rows`` are positions 0..N-1, by split."""
+
+    studies: list[Study]
+    pixels: PixelPack
+    text: EncodedReports
+    tokenizer: Tokenizer
+    rows: dict[str, np.ndarray[Any, np.dtype[np.int64]]]
+
+    def lock(self) -> dict[str, Any]:
+        """What a run keeps of its data: counts, digests, no identifier."""
+        patients = {s: len({self.studies[i].patient or self.studies[i].id for i in r}) for s, r in self.rows.items()}
+        return {
+            "images": {split: len(rows) for split, rows in self.rows.items()},
+            "patients": patients,
+            "split_digest": digest(self.studies),
+            "tokenizer": self.tokenizer.hash,
+            "truncated_reports": self.text.truncated,
+        }
+
+
+Progress = Callable[[str, int, int], None]  # (what, done, total)
+
+
+def prepare(settings: DataSettings, *, max_tokens: int, tokenizer: Tokenizer | None = None, progress: Progress | None = None) -> Corpus:
+    """Read the source, split by patient, and pack pixels and text; packs are reused while files and rules are the same.
+
+    ``tokenizer`` is that of an earlier run (resume, init-from); without one, ``settings.tokenizer`` is loaded or a
+    WordPiece is trained on the training reports. A study whose report is empty or whose picture cannot be read is
+    dropped and counted. Raises PlaceError: PL-C005 no data named, PL-D2xx tables and splits, PL-D4xx packs.
+    """
+    if not settings.manifest:
+        raise PlaceError("no data named", code="PL-C005", fix="set data.manifest=PATH (a manifest file or data folder)")
+    read = pick(SOURCES, settings.source, "source")
+    studies, reports = _with_reports(read(Path(settings.manifest), columns=settings.columns))
+    if not any(study.split for study in studies):
+        studies = split_by_patient(studies, settings.split_seed)
+    check_splits(studies)
+    if tokenizer is None:
+        tokenizer = _tokenizer(settings, studies, reports)
+    pixels = pack_pixels(studies, settings.pack_size, progress=_named(progress, "decoding images"))
+    text = pack_text(studies, tokenizer, max_tokens=max_tokens, max_sentences=settings.max_sentences)
+    split = np.array([studies[row].split for row in pixels.rows])
+    rows = {name: pixels.rows[split == name] for name in SPLITS}
+    return Corpus(studies, pixels, text, tokenizer, rows)
+
+
+def _with_reports(studies: list[Study]) -> tuple[list[Study], list[ReportText]]:
+    kept, reports = [], []
+    for study in studies:
+        try:
+            reports.append(read_report(study.report))
+        except PlaceError:
+            continue
+        kept.append(study)
+    if not kept:
+        raise PlaceError("no row has a report", code="PL-D301", fix="name the report column: data.columns.report=COLUMN")
+    if len(kept) < len(studies):
+        _log.warning("%d of %d studies have no report text and are left out", len(studies) - len(kept), len(studies))
+    return kept, reports
+
+
+def _tokenizer(settings: DataSettings, studies: list[Study], reports: list[ReportText]) -> Tokenizer:
+    if settings.tokenizer:
+        return Tokenizer.load(settings.tokenizer)
+    training = [s for study, report in zip(studies, reports, strict=True) if study.split == "train" for s in report.sentences]
+    return Tokenizer.train(training, vocab_size=settings.vocab_size)
+
+
+def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(what, done, total)

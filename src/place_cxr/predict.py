@@ -1,0 +1,231 @@
+"""What users, tasks and pages call: load a run, encode, classify without training, point at what a phrase names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from place_cxr.data.batches import tokens_of
+from place_cxr.data.images import read_image
+from place_cxr.data.letterbox import Letterbox
+from place_cxr.data.reports import read_report
+from place_cxr.data.tokenizer import Tokenizer
+from place_cxr.data.transforms import ViewSettings, eval_view, view_box
+from place_cxr.errors import PlaceError
+from place_cxr.losses.pathology import observation_similarity, selection_weight
+from place_cxr.models.place import ImageDescription, ModelSettings, PlaceModel, TextDescription
+from place_cxr.records import Box
+from place_cxr.settings import Settings
+from place_cxr.tensors import Tokens
+from place_cxr.training import checkpoint
+
+SELECTION_TEMPERATURE = 0.1  # that of pathology_pair
+PATHOLOGY_SCALE = 1 / 0.07  # inverse temperature of pathology_pair
+Picture = str | Path | Image.Image | NDArray[Any] | Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """Pictures and text as the model was trained to see them."""
+
+    tokenizer: Tokenizer
+    views: ViewSettings
+    pack_size: int
+    max_tokens: int
+    max_sentences: int
+
+    @overload
+    def __call__(self, *, images: Sequence[Picture]) -> Float[Tensor, "N 1 H W"]: ...
+    @overload
+    def __call__(self, *, text: Sequence[str]) -> Tokens: ...
+    def __call__(
+        self, *, images: Sequence[Picture] | None = None, text: Sequence[str] | None = None
+    ) -> Float[Tensor, "N 1 H W"] | Tokens:
+        """``images`` as model input [N, 1, size, size] in [-1, 1], or ``text`` as Tokens; give one of the two.
+
+        A picture is a path, a PIL image, or an array or tensor [H, W] (uint8, or float in [0, 1]). Raises PlaceError
+        PL-D1xx for a picture that cannot be read, PL-D301 for an empty text.
+        """
+        if (images is None) == (text is None):
+            raise TypeError("give either images or text")
+        if images is not None:
+            squares = [self.letterbox(grey).to_square(grey) for grey in map(as_grey, images)]
+            return eval_view(torch.from_numpy(np.stack(squares)), self.views)
+        assert text is not None
+        encoded = self.tokenizer.encode([read_report(t) for t in text], self.max_tokens, self.max_sentences)
+        return tokens_of(encoded, np.arange(len(text)))
+
+    def letterbox(self, grey: NDArray[Any]) -> Letterbox:
+        """The geometry between a picture [H, W] and its square."""
+        return Letterbox(grey.shape[0], grey.shape[1], self.pack_size)
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroShot:
+    """How likely each finding is, by name. Scores are not calibrated; rank with them, do not threshold them."""
+
+    findings: tuple[str, ...]
+    probability: NDArray[np.float32]  # [N, C], mean of the two below
+    instance: NDArray[np.float32]  # [N, C]
+    observation: NDArray[np.float32]  # [N, C]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, one row per picture."""
+        return {"findings": list(self.findings), "probability": self.probability.tolist()}
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """Where a phrase is seen: ``array`` [H, W] in [0, 1] (maximum 1) in pixels of the original picture."""
+
+    phrase: str
+    array: NDArray[np.float32]
+    image: NDArray[np.float32]  # the picture, [H, W] in [0, 1]
+
+    def boxes(self, threshold: float = 0.5) -> list[Box]:
+        """One box around each connected region at or above ``threshold``, the hottest first."""
+        from scipy import ndimage
+
+        regions, _ = ndimage.label(self.array >= threshold)
+        slices = ndimage.find_objects(regions)
+        slices.sort(key=lambda cut: -float(self.array[cut].max()))
+        return [Box(self.phrase, x.start, y.start, x.stop, y.stop) for y, x in slices]
+
+    def save(self, path: str | Path) -> Path:
+        """The picture with the heat laid over it, as PNG. Holds patient pixels."""
+        from matplotlib import colormaps
+
+        colour = colormaps["inferno"](self.array)[..., :3]
+        alpha = 0.6 * self.array[..., None]
+        mixed = (1 - alpha) * self.image[..., None] + alpha * colour
+        Image.fromarray(np.uint8(255 * mixed)).save(path, format="PNG")
+        return Path(path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Phrase, size and boxes at half of the maximum."""
+        boxes = [[b.x0, b.y0, b.x1, b.y1] for b in self.boxes()]
+        return {"phrase": self.phrase, "height": len(self.array), "width": self.array.shape[1], "boxes": boxes}
+
+
+class _Saved(Settings, extra="ignore"):
+    """What of a run's configuration decides how a model is used."""
+
+    model: ModelSettings
+    views: ViewSettings
+    data: dict[str, Any]
+
+
+def load(path: str | Path, *, device: str = "cpu", verify: bool = True) -> tuple[PlaceModel, Processor]:
+    """Model (evaluation mode, no gradients) and processor of a run folder or a checkpoint folder.
+
+    Raises PlaceError PL-R1xx when there is no good checkpoint; see `training.checkpoint.load`.
+    """
+    saved = checkpoint.load(Path(path), verify=verify)
+    config = _Saved.model_validate(saved.config)
+    # Weights come from the checkpoint: nothing is fetched or read from where they once came.
+    image = config.model.image.model_copy(update={"weights": "", "pretrained": False})
+    model = PlaceModel(config.model.model_copy(update={"image": image}))
+    checkpoint.match_state(model, saved.weights)
+    processor = Processor(
+        tokenizer=Tokenizer.load(saved.path / "tokenizer"),
+        views=config.views,
+        pack_size=config.data["pack_size"],
+        max_tokens=config.model.text.max_tokens,
+        max_sentences=config.data["max_sentences"],
+    )
+    return model.to(device).eval().requires_grad_(False), processor
+
+
+def zero_shot(
+    model: PlaceModel, processor: Processor, images: Sequence[Picture], prompts: Mapping[str, Sequence[str]]
+) -> ZeroShot:
+    """Probability of each finding in each picture, from what ``prompts`` call it: ``{"effusion": ["pleural effusion"]}``.
+
+    Each phrase is held against its own negation ("No pleural effusion."); several phrases are averaged. Raises
+    PlaceError PL-C020 for no finding or no phrase.
+    """
+    if not prompts or not all(prompts.values()):
+        raise PlaceError("every finding needs at least one phrase", code="PL-C020", fix="give {name: [phrase, ...]}")
+    device = next(model.parameters()).device
+    seen = model.describe_image(processor(images=images).to(device))
+    phrases = [phrase.strip().rstrip(".") for group in prompts.values() for phrase in group]
+    fit = [
+        image_text_scores(seen, describe(model, processor, texts))
+        for texts in ([f"{p}." for p in phrases], [f"No {p[:1].lower()}{p[1:]}." for p in phrases])
+    ]
+    owner = torch.tensor([i for i, group in enumerate(prompts.values()) for _ in group], device=device)
+    share = F.one_hot(owner, len(prompts)).float()
+    share = share / share.sum(0)
+    scales = (model.scale, PATHOLOGY_SCALE)
+    instance, observation = (
+        torch.sigmoid(scale * ((yes - no) @ share)) for scale, yes, no in zip(scales, *fit, strict=True)
+    )
+    return ZeroShot(
+        tuple(prompts), *(t.cpu().numpy() for t in ((instance + observation) / 2, instance, observation))
+    )
+
+
+def ground(model: PlaceModel, processor: Processor, image: Picture, text: str) -> Heat:
+    """Where ``text`` is seen in ``image``, in the pixels of the original picture."""
+    device = next(model.parameters()).device
+    grey = as_grey(image)
+    seen = model.describe_image(processor(images=[grey]).to(device))
+    said = describe(model, processor, [text])
+    heat = phrase_map(seen.observations.vectors, seen.attention, said.observations.vectors, said.observations.mask)
+    rows, columns = seen.grid
+    return Heat(text, to_original(heat[0].view(rows, columns), processor, processor.letterbox(grey)), grey)
+
+
+def describe(model: PlaceModel, processor: Processor, text: Sequence[str]) -> TextDescription:
+    """Instance vectors and T-PORs of texts, on the model's device."""
+    from place_cxr.tensors import move
+
+    return model.describe_text(move(processor(text=text), next(model.parameters()).device))
+
+
+def image_text_scores(image: ImageDescription, text: TextDescription) -> tuple[Float[Tensor, "N R"], Float[Tensor, "N R"]]:
+    """Cosine of the instance vectors, and the observation score of PCMA, of every image with every text."""
+    observation = observation_similarity(
+        image.observations.vectors, text.observations.vectors, text.observations.mask, SELECTION_TEMPERATURE
+    )
+    return image.vector @ text.vector.T, observation
+
+
+def phrase_map(
+    visual: Float[Tensor, "N K D"], attention: Float[Tensor, "N K P"], text: Float[Tensor, "N S D"], mask: Tensor
+) -> Float[Tensor, "N P"]:
+    """Attention of the queries, weighted by how the text's observations select them; rows sum to 1."""
+    weight = selection_weight(text @ visual.transpose(1, 2), SELECTION_TEMPERATURE, "soft") * mask[..., None]
+    return (weight.sum(1) / mask.sum(1, keepdim=True).clamp(min=1))[:, None].matmul(attention)[:, 0]
+
+
+def to_original(
+    heat: Float[Tensor, "rows columns"], processor: Processor, letterbox: Letterbox
+) -> NDArray[np.float32]:
+    """A map over patches as [H, W] of the original picture, scaled to a maximum of 1; 0 outside the model's view."""
+    left, top, side = view_box(processor.views, processor.pack_size)
+    view = F.interpolate(heat[None, None].float().cpu(), (side, side), mode="bilinear")[0, 0]
+    square = np.zeros((processor.pack_size, processor.pack_size), np.float32)
+    square[top : top + side, left : left + side] = view.numpy()
+    original = letterbox.map_to_original(square)
+    return original / max(float(original.max()), 1e-12)
+
+
+def as_grey(picture: Picture) -> NDArray[np.float32]:
+    """Any accepted picture as float32 [H, W] in [0, 1]. Raises PlaceError PL-D1xx."""
+    if isinstance(picture, (str, Path)):
+        return read_image(Path(picture))
+    array = np.asarray(picture.convert("L") if isinstance(picture, Image.Image) else picture)
+    if array.ndim != 2:
+        raise PlaceError(f"an array of shape {array.shape} is not a grey picture", code="PL-D107", fix="give [H, W]")
+    return array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)

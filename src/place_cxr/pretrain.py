@@ -1,0 +1,191 @@
+"""Pre-training on one screen: source -> packs -> loader -> model -> total loss -> fit."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from place_cxr import parallel, settings as settings_file
+from place_cxr.corpus import Corpus, DataSettings, Progress, prepare
+from place_cxr.data.batches import Loader, PairDataset
+from place_cxr.data.tokenizer import Tokenizer
+from place_cxr.data.transforms import UNIFORMS, ViewSettings, train_views
+from place_cxr.errors import PlaceError
+from place_cxr.losses import LOSSES, Term, total_loss
+from place_cxr.losses.monitors import monitors
+from place_cxr.models.place import ModelSettings, PlaceModel
+from place_cxr.registry import pick
+from place_cxr.settings import Settings
+from place_cxr.tensors import Batch, move
+from place_cxr.training import checkpoint
+from place_cxr.training.loop import FitResult, TrainSettings, connect, fit
+from place_cxr.training.optim import OptimSettings
+from place_cxr.training.run_folder import RunFolder
+
+_log = logging.getLogger(__name__)
+
+
+class PretrainConfig(Settings):
+    """One pre-training run, whole."""
+
+    name: str
+    data: DataSettings = DataSettings()
+    views: ViewSettings = ViewSettings()
+    model: ModelSettings = ModelSettings()
+    losses: dict[str, Term]
+    optim: OptimSettings = OptimSettings()
+    train: TrainSettings = TrainSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a run would do, after two real steps that left nothing behind."""
+
+    data: dict[str, Any]
+    parameters: int
+    steps_per_epoch: int
+    losses: list[float]
+    seconds_per_step: float
+
+
+def recipe_path(name: str) -> Path:
+    """The file of a recipe: a shipped name such as ``phantom-tiny``, or a path to a YAML file of one's own."""
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    folder = Path(str(resources.files("place_cxr") / "recipes"))
+    return pick({path.stem: path for path in folder.glob("*.yaml")}, name, "recipe")
+
+
+def load_config(recipe: str, overrides: list[str] | tuple[str, ...] = ()) -> PretrainConfig:
+    """A recipe with ``key=value`` overrides applied; wrong names and values are refused before any work."""
+    config = settings_file.load(PretrainConfig, recipe_path(recipe), overrides)
+    for name in config.losses:
+        pick(LOSSES, name, "loss")
+    if config.views.size != config.model.image.size:
+        raise PlaceError(
+            f"views.size is {config.views.size}, model.image.size {config.model.image.size}",
+            code="PL-C006", fix="set both to the same number of pixels",
+        )
+    active = config.losses.get("correlation")
+    if active is not None and active.weight and config.model.correlation is None:
+        raise PlaceError("the correlation loss needs model.correlation", code="PL-C006", fix="remove the loss or set the head")
+    return config
+
+
+def run(
+    config: PretrainConfig,
+    out: Path,
+    *,
+    resume: str = "",
+    init_from: str = "",
+    overwrite: bool = False,
+    device: str = "auto",
+    progress: Progress | None = None,
+    stop_at: int | None = None,
+) -> FitResult:
+    """Pre-train into the run folder ``out``. Labels, masks and boxes are never read.
+
+    ``resume`` is ``auto`` (the newest good checkpoint of ``out``) or a checkpoint's path; ``init_from`` starts a new
+    run from another run's weights and tokenizer. Raises PlaceError as `fit`, `prepare` and `RunFolder.create` do.
+    """
+    connect(device)  # before anything asks for its rank
+    with RunFolder.create(out, resume=bool(resume), overwrite=overwrite) as folder:
+        saved = checkpoint.load(out if resume == "auto" else Path(resume)) if resume else None
+        donor = checkpoint.load(Path(init_from)) if init_from else None
+        origin = saved or donor
+        corpus = prepare(
+            config.data,
+            max_tokens=config.model.text.max_tokens,
+            tokenizer=None if origin is None else Tokenizer.load(origin.path / "tokenizer"),
+            progress=progress,
+        )
+        config = complete(config, corpus)
+        torch.manual_seed(config.train.seed)
+        model = PlaceModel(config.model)
+        if donor is not None:
+            checkpoint.match_state(model, donor.weights)
+        folder.describe(settings_file.dump(config))
+        folder.write("data.lock.json", json.dumps(corpus.lock(), indent=2))
+        return fit(
+            model,
+            _loss(config),
+            loader(config, corpus).batches,
+            settings=config.train,
+            optim=config.optim,
+            run=folder,
+            config={**config.model_dump(mode="json"), "data_lock": corpus.lock()},
+            extra_files=corpus.tokenizer.files("tokenizer"),
+            move=move,
+            after_step=model.update_teacher,
+            resume=saved,
+            stop_at=stop_at,
+            device=device,
+        )
+
+
+def dry_run(config: PretrainConfig, *, device: str = "auto", progress: Progress | None = None) -> DryRun:
+    """Read, check and pack the data, build the model and take two steps; nothing is saved but the packs."""
+    import time
+
+    place = connect(device).device
+    corpus = prepare(config.data, max_tokens=config.model.text.max_tokens, progress=progress)
+    config = complete(config, corpus)
+    torch.manual_seed(config.train.seed)
+    model = PlaceModel(config.model).to(place)
+    data = loader(config, corpus)
+    losses, start, compute = [], time.perf_counter(), _loss(config)
+    for step, batch in zip(range(2), data.batches(0), strict=False):
+        value, _ = compute(model, move(batch, place), step)
+        value.backward()
+        losses.append(float(value))
+    seconds = (time.perf_counter() - start) / 2
+    return DryRun(corpus.lock(), sum(p.numel() for p in model.parameters()), data.steps_per_epoch, losses, seconds)
+
+
+def loader(config: PretrainConfig, corpus: Corpus) -> Loader:
+    """The training split's batches of this process, micro batch by micro batch."""
+    rows = corpus.rows["train"]
+    paired = _shuffled(rows, corpus, config.train.seed) if config.data.shuffle_reports else rows
+    return Loader(
+        PairDataset(corpus.pixels.pixels, corpus.text, rows, paired),
+        batch_size=config.train.batch_size // config.train.accumulate,
+        seed=config.train.seed,
+        uniforms=UNIFORMS,
+        rank=parallel.rank(),
+        world=parallel.world_size(),
+    )
+
+
+def _loss(config: PretrainConfig) -> Any:
+    def compute(model: nn.Module, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        watch = (step + 1) % config.train.log_every == 0
+        out = model(train_views(batch.pixels, batch.uniform, config.views), batch.tokens, watch)
+        total, parts = total_loss(out, config.losses)
+        return total, {**parts, **monitors(out)} if watch else parts
+
+    return compute
+
+
+def complete(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:
+    """The vocabulary is known only now."""
+    text = config.model.text.model_copy(update={"vocab_size": corpus.tokenizer.vocab_size})
+    return config.model_copy(update={"model": config.model.model_copy(update={"text": text})})
+
+
+def _shuffled(rows: np.ndarray[Any, Any], corpus: Corpus, seed: int) -> np.ndarray[Any, Any]:
+    """Another patient's report for every row, each report used once: patients in random order, shifted by one."""
+    patients = [corpus.studies[row].patient or corpus.studies[row].id for row in rows]
+    names = sorted(set(patients))
+    order = dict(zip(np.random.default_rng(seed).permutation(names).tolist(), range(len(names)), strict=True))
+    ranked = rows[np.argsort([order[p] for p in patients], kind="stable")]
+    most = max(np.unique(patients, return_counts=True)[1])
+    shifted = dict(zip(ranked.tolist(), np.roll(ranked, -int(most)).tolist(), strict=True))
+    return np.array([shifted[row] for row in rows.tolist()], np.int64)
