@@ -131,12 +131,23 @@ def test_any_change_makes_another_pack(tmp_path: Path, root: Path, monkeypatch: 
 
 
 def test_the_rule_is_the_code_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.py").write_text("x = 1")
+    texts = {
+        "packs": "",
+        "a": "import os\nfrom place_cxr.data.b import y\n",
+        "b": "    from place_cxr.data.a import x\n",
+        "c": "",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.setattr(packs, "__file__", str(tmp_path / "packs.py"))
-    old = packs._rule(("a.py",), ("numpy",))
-    assert packs._rule(("a.py",), ("numpy",)) == old != packs._rule(("a.py",), ("pillow",))
-    (tmp_path / "a.py").write_text("x = 2")
-    assert packs._rule(("a.py",), ("numpy",)) != old
+    old = packs._rule(("a",), ("numpy",))
+    assert packs._rule(("a",), ("numpy",)) == old != packs._rule(("a",), ("pillow",))
+    (tmp_path / "c.py").write_text("x = 2")
+    assert packs._rule(("a",), ("numpy",)) == old
+    for name in ("packs", "a", "b"):  # b only because a imports it
+        (tmp_path / f"{name}.py").write_text(texts[name] + "x = 2")
+        assert packs._rule(("a",), ("numpy",)) != old, name
+        (tmp_path / f"{name}.py").write_text(texts[name])
 
 
 @pytest.mark.fault("I5", "P3", "S5")

@@ -12,6 +12,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import shutil
 import stat
 import threading
@@ -133,10 +134,7 @@ def pack_text(
     if not studies:
         raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
     root = private_folder(cache_root() if root is None else root)
-    rule = _rule(
-        ("reports.py", "headers.py", "sentences.py", "observing.py", "tokenizer.py", "packs.py", "store.py"),
-        ("tokenizers",),
-    )
+    rule = _rule(("reports", "tokenizer"), ("tokenizers",))
     limits = f"{tokenizer.hash} {max_tokens} {max_sentences}"
     texts = (study.report.encode("utf-8", "surrogatepass") for study in studies)
     name = "text-" + salted(root, (rule, limits.encode(), *texts))
@@ -155,7 +153,7 @@ def pack_text(
 
 def _pixel_parts(paths: Sequence[str], size: int) -> Iterator[bytes]:
     """All that decides a pixel pack's bytes."""
-    yield _rule(("images.py", "letterbox.py", "packs.py", "store.py"), ("pillow", "simplejpeg", "numpy"))
+    yield _rule(("images", "letterbox"), ("pillow", "simplejpeg", "numpy"))
     yield str(size).encode()
     for path in paths:
         try:
@@ -165,10 +163,19 @@ def _pixel_parts(paths: Sequence[str], size: int) -> Iterator[bytes]:
             yield path.encode("utf-8", "surrogatepass")
 
 
-def _rule(files: Sequence[str], libraries: Sequence[str]) -> bytes:
-    """A digest of the code itself: a version number would be forgotten, and then old pixels be used for a new rule."""
-    here = Path(__file__).parent
-    digest = hashlib.sha256(b"".join((here / file).read_bytes() for file in files))
+def _rule(modules: Sequence[str], libraries: Sequence[str]) -> bytes:
+    """A digest of the code itself: a version number would be forgotten, and then old rows be used for a new rule.
+
+    Of this file, and of ``modules`` of this folder with whatever of this folder they import.
+    """
+    here = Path(__file__)
+    texts = {"": here.read_bytes()}
+    found = list(modules)
+    for module in found:
+        if module not in texts:
+            texts[module] = (here.parent / f"{module}.py").read_bytes()
+            found += re.findall(r"^\s*from place_cxr\.data\.(\w+) import", texts[module].decode(), re.MULTILINE)
+    digest = hashlib.sha256(b"\0".join(texts[module] for module in sorted(texts)))
     digest.update(" ".join(version(library) for library in libraries).encode())
     return digest.digest()
 
