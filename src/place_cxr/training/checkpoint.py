@@ -301,9 +301,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if hashlib.sha256(_json_bytes(about)).hexdigest() != claimed:
         raise PlaceError("the manifest is damaged", code="PL-R104", file=f"{path.name}/{MANIFEST}")
     if isinstance(schema := about.get("schema"), int) and schema > SCHEMA:
+        mine = f"{place_cxr.__version__} reads formats up to {SCHEMA}"
         raise PlaceError(
-            f"written in format {schema} by place-cxr {about.get('code')}; this is {place_cxr.__version__}, which reads "
-            f"up to format {SCHEMA}",
+            f"written in format {schema} by place-cxr {about.get('code')}, but {mine}",
             code="PL-R105",
             file=path.name,
             fix="update place-cxr",

@@ -55,14 +55,15 @@ def write(path: Path, content: bytes) -> None:
     """Write and flush to the disk. Raises OSError."""
     # A Python file object keeps the errno of a full disk, which torch and safetensors lose.
     path.parent.mkdir(parents=True, exist_ok=True)
+    name = path.name.rpartition("@")[2]
     with path.open("wb") as file:
         half = len(content) // 2
         file.write(content[:half])
-        crashpoint(f"write {path.name}")
+        crashpoint(f"write {name}")
         file.write(content[half:])
         file.flush()
         os.fsync(file.fileno())
-    crashpoint(f"written {path.name}")
+    crashpoint(f"written {name}")
 
 
 def sweep(folder: Path) -> int:

@@ -171,8 +171,9 @@ def _train(
     metrics = MetricsLog(run.path, step=course.step) if run.main else None
     clock, echo, guard = Clock(course.step, settings.batch_size), Echo(), NormGuard(course.model)
     means: dict[str, float] = {}
-    run.status("running", course.step)
+    stop = 0
     with listen() as asked, Progress(settings.steps, start=course.step, show=run.main) as progress:
+        run.status("running", course.step)
         while course.step < end:
             step, lr = course.step, learning_rate(course.step, settings.steps, optim)
             seen: list[dict[str, Tensor]] = []
@@ -201,14 +202,16 @@ def _train(
             course.tally.add(seen, norm, bad)
             course.step += 1
 
-            heard = echo.swap(StepNumbers(step, lr, tuple(rows)), torch.stack([total, norm.float(), bad, code]))
-            course.judge(heard)
-            # Several ranks stop at the step of which all have heard that one was asked to.
-            stop = asked.code if alone else heard.stop if heard else 0
-            recording = course.step % settings.log_every == 0
-            saving = course.step % settings.save_every == 0 or course.step == end or stop != 0
-            if recording or saving:
-                course.judge(echo.take())
+            recording = course.step % settings.log_every == 0 or course.step == settings.steps
+            saving = course.step % settings.save_every == 0 or course.step == end
+            sent = StepNumbers(step, lr, tuple(rows))
+            heard = [echo.swap(sent, torch.stack([total, norm.float(), bad, code]))]
+            if recording or saving:  # both wait for the device anyway
+                heard.append(echo.take())
+            for numbers in heard:
+                course.judge(numbers)
+            # Several ranks stop at the step of which all have heard that one of them was asked to.
+            stop = asked.code if alone else max((numbers.stop for numbers in heard if numbers is not None), default=0)
             if recording:
                 means = course.tally.read()
                 record = {"step": course.step, "lr": lr, **means, **clock.lap(course.step)}
@@ -217,16 +220,17 @@ def _train(
                 progress.update(course.step, _line(record))
             else:
                 progress.update(course.step)
-            if saving:
-                path = course.save()
+            if saving or stop:
+                course.save()
             course.saver.check()
             if stop:
-                course.saver.wait()
-                run.status("interrupted", course.step)
-                raise Stopped(stop, path, course.step)
-    path = course.save()
-    course.saver.wait()
-    accelerator.wait_for_everyone()
+                break
+        path = course.save()
+        course.saver.wait()
+        accelerator.wait_for_everyone()
+        if stop := stop or asked.code:
+            run.status("interrupted", course.step)
+            raise Stopped(stop, path, course.step)
     rates = clock.total(course.step)
     return FitResult(course.step, course.step >= settings.steps, path, means, **rates, bad_steps=course.bad_steps)
 

@@ -1,0 +1,112 @@
+"""The curve of the learning rate in closed form; which weights decay; the optimizer's state by name."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from place_cxr.errors import PlaceError
+from place_cxr.settings import load
+from place_cxr.training.optim import (
+    OptimSettings,
+    build_optimizer,
+    learning_rate,
+    optimizer_tensors,
+    restore_optimizer,
+)
+
+
+def test_the_curve_in_closed_form() -> None:
+    settings = OptimSettings(lr=1.0, min_lr=0.1, warmup=0.1)
+    rates = [learning_rate(step, 100, settings) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])  # rises in equal parts, the tenth is the peak
+    assert max(rates) == rates[9] == pytest.approx(1.0)
+    assert rates[54] == pytest.approx(0.55)  # half way down: the mean of peak and end
+    assert rates[99] == pytest.approx(0.1)
+    assert rates[39] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 3)))
+    assert all(a > b for a, b in zip(rates[9:], rates[10:], strict=False))
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 7])
+@pytest.mark.parametrize("warmup", [0.0, 0.5, 0.99])
+def test_short_runs(total: int, warmup: float) -> None:
+    settings = OptimSettings(lr=1.0, min_lr=0.01, warmup=warmup)
+    rates = [learning_rate(step, total, settings) for step in range(total)]
+    assert all(0.01 <= rate <= 1 for rate in rates)
+    assert rates[-1] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("bad", ["lr=0", "lr=1e-9", "warmup=1", "betas=[0.9, 1.0]", "clip_norm=0", "weight_decay=-1"])
+def test_settings_that_cannot_be(bad: str) -> None:
+    with pytest.raises(PlaceError, match="PL-C003"):
+        load(OptimSettings, "", [bad])
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(4, 3)
+        self.norm = nn.LayerNorm(3)
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.frozen = nn.Linear(3, 3).requires_grad_(False)
+
+
+def test_only_matrices_decay_and_frozen_weights_stay_out() -> None:
+    optimizer = build_optimizer(Net(), OptimSettings(weight_decay=0.3))
+    names = [(group["weight_decay"], group["param_names"]) for group in optimizer.param_groups]
+    assert names == [(0.3, ["body.weight"]), (0.0, ["scale", "body.bias", "norm.weight", "norm.bias"])]
+    assert all(group["fused"] for group in optimizer.param_groups)
+
+
+def test_decay_acts_without_a_gradient_on_matrices_only() -> None:
+    net = Net()
+    before = {name: value.clone() for name, value in net.named_parameters()}
+    optimizer = build_optimizer(net, OptimSettings(lr=0.1, weight_decay=0.5))
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    after = dict(net.named_parameters())
+    assert torch.allclose(after["body.weight"], before["body.weight"] * 0.95)
+    assert all(torch.equal(after[name], before[name]) for name in before if name != "body.weight")
+
+
+def test_nothing_to_train() -> None:
+    with pytest.raises(PlaceError, match="PL-C003"):
+        build_optimizer(nn.Linear(2, 2).requires_grad_(False), OptimSettings())
+
+
+def stepped() -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    net = nn.Linear(3, 2)
+    optimizer = build_optimizer(net, OptimSettings(lr=0.1))
+    net(torch.ones(1, 3)).square().sum().backward()
+    optimizer.step()
+    return net, optimizer
+
+
+def test_state_goes_out_and_in() -> None:
+    net, optimizer = stepped()
+    state = {name: value.clone() for name, value in optimizer_tensors(optimizer).items()}
+    assert set(state) == {f"{w}/{k}" for w in ("weight", "bias") for k in ("step", "exp_avg", "exp_avg_sq")}
+    copy = nn.Linear(3, 2)
+    copy.load_state_dict(net.state_dict())
+    other = build_optimizer(copy, OptimSettings(lr=0.1))
+    restore_optimizer(other, state)
+    for model, which in ((net, optimizer), (copy, other)):
+        model(torch.full((1, 3), 2.0)).sum().backward()
+        which.step()
+    assert not torch.equal(optimizer_tensors(optimizer)["bias/exp_avg"], state["bias/exp_avg"])
+    restore_optimizer(other, {})  # before the first step there is no state
+    assert optimizer_tensors(build_optimizer(nn.Linear(1, 1), OptimSettings())) == {}
+
+
+@pytest.mark.parametrize("change", [lambda s: s.pop("bias/step"), lambda s: s.update({"bias/exp_avg": torch.ones(5)})])
+def test_state_of_another_model(change: object) -> None:
+    _, optimizer = stepped()
+    state = dict(optimizer_tensors(optimizer))
+    change(state)  # type: ignore[operator]
+    with pytest.raises(PlaceError, match=r"PL-R109.*bias/"):
+        restore_optimizer(build_optimizer(nn.Linear(3, 2), OptimSettings()), state)

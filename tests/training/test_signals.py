@@ -1,0 +1,83 @@
+"""A signal makes a run save and leave with its own code; a second one ends it at once, and nothing is broken."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from place_cxr.training import checkpoint
+from place_cxr.training.loop import Stopped
+
+TOY = Path(__file__).with_name("toy.py")
+
+
+def wait_for_start(folder: Path) -> None:
+    status = folder / "STATUS"
+    while not status.exists() or "step" not in status.read_text():
+        time.sleep(0.01)
+
+
+@pytest.mark.fault("R8")
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 143)])
+def test_a_signal_saves_and_stops(tmp_path: Path, toy: ModuleType, number: str, code: int) -> None:
+    def loss(model: Any, batch: Any, step: int) -> Any:
+        if step == 5:
+            os.kill(os.getpid(), getattr(signal, number))
+        return toy.loss(model, batch, step)
+
+    before = signal.getsignal(getattr(signal, number))
+    with pytest.raises(Stopped) as caught:
+        toy.train(tmp_path / "run", loss=loss, settings=toy.SETTINGS.model_copy(update={"accumulate": 1}))
+    assert (caught.value.code, caught.value.step) == (code, 6)
+    assert checkpoint.load(tmp_path / "run").step == 6
+    assert caught.value.path == tmp_path / "run" / "checkpoints" / "step_000006"
+    assert (tmp_path / "run" / "STATUS").read_text() == "interrupted step 6\n"
+    assert signal.getsignal(getattr(signal, number)) is before
+
+
+@pytest.mark.fault("R8", "R1")
+def test_a_stopped_program_resumes_exactly(tmp_path: Path, toy: ModuleType) -> None:
+    command = [sys.executable, str(TOY), "train", str(tmp_path / "run"), "40", "0.02"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
+        wait_for_start(tmp_path / "run")
+        time.sleep(0.5)
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(20) == 143
+        assert program.stderr and "Traceback" not in program.stderr.read()
+    saved = checkpoint.load(tmp_path / "run")
+    assert 0 < saved.step < 40
+    settings = toy.SETTINGS.model_copy(update={"steps": 40, "save_every": 1000})
+    toy.train(tmp_path / "run", resume=saved, settings=settings, model=(model := toy.Net()))
+    toy.train(tmp_path / "whole", settings=settings, model=(whole := toy.Net()))
+    assert toy.digest(model) == toy.digest(whole)
+
+
+@pytest.mark.fault("R8")
+def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, str(TOY), "train", str(tmp_path / "run"), "40", "30"]  # waits 30 s for its first batch
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as program:
+        wait_for_start(tmp_path / "run")
+        time.sleep(0.3)
+        program.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        assert program.poll() is None  # asked to stop at the end of the step
+        program.send_signal(signal.SIGINT)
+        assert program.wait(5) == 130
+    assert checkpoint.latest(tmp_path / "run") is None
+
+
+def test_outside_the_main_thread_signals_are_left_alone(tmp_path: Path, toy: ModuleType) -> None:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(toy.train(tmp_path / "run")))
+    thread.start()
+    thread.join()
+    assert results[0].finished
