@@ -1,0 +1,84 @@
+"""Every entry of LOSSES: a finite scalar that teaches, and does not care how the batch is laid out."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from place_cxr.losses import LOSSES, Term, total_loss
+from place_cxr.tensors import Observations, PlaceOutputs
+from tests.losses.outputs import outputs, unit
+
+
+def _tensors(record: Any) -> list[Tensor]:
+    if isinstance(record, Tensor):
+        return [record]
+    return [t for f in fields(record) for t in _tensors(getattr(record, f.name))] if is_dataclass(record) else []
+
+
+def _ordered(record: Any, order: Tensor) -> Any:
+    """The record with the batch's rows in another order; scalars stay."""
+    if isinstance(record, Tensor):
+        return record[order] if record.ndim else record
+    if not is_dataclass(record):
+        return record
+    return type(record)(**{f.name: _ordered(getattr(record, f.name), order) for f in fields(record)})  # type: ignore[arg-type]
+
+
+def _padded(out: PlaceOutputs) -> PlaceOutputs:
+    """The same reports with two more empty sentence slots, filled with noise that must not be looked at."""
+    rows = len(out.image)
+    noise = unit(rows, 2, out.textual.vectors.shape[-1], seed=99).detach()
+    absent = torch.zeros(rows, 2, dtype=torch.bool)
+    textual = Observations(torch.cat([out.textual.vectors, noise], 1), torch.cat([out.textual.mask, absent], 1))
+    key = torch.cat([out.sentence_key, absent.long()], 1)
+    return PlaceOutputs(
+        **{f.name: getattr(out, f.name) for f in fields(out)} | {"textual": textual, "sentence_key": key}
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_finite_scalar_with_gradient(name: str) -> None:
+    out = outputs()
+    loss = LOSSES[name](out)
+    assert loss.shape == ()
+    assert torch.isfinite(loss)
+    leaves = [tensor for tensor in _tensors(out) if tensor.requires_grad]
+    grads = [g for g in torch.autograd.grad(loss, leaves, allow_unused=True) if g is not None]
+    assert all(torch.isfinite(g).all() for g in grads)
+    assert sum(float(g.abs().sum()) for g in grads) > 0
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_order_of_the_batch_does_not_matter(name: str) -> None:
+    out = outputs(b=6)
+    shuffled = _ordered(out, torch.tensor([3, 0, 5, 1, 4, 2]))
+    torch.testing.assert_close(LOSSES[name](shuffled), LOSSES[name](out))
+
+
+@pytest.mark.fault("R6")
+@pytest.mark.parametrize("name", LOSSES)
+def test_padding_does_not_matter(name: str) -> None:
+    out = outputs()
+    torch.testing.assert_close(LOSSES[name](_padded(out)), LOSSES[name](out))
+
+
+@pytest.mark.fault("R6")
+@pytest.mark.parametrize("name", LOSSES)
+def test_batch_without_any_sentence_is_finite(name: str) -> None:
+    out = outputs()
+    empty = Observations(out.textual.vectors, torch.zeros_like(out.textual.mask))
+    loss = LOSSES[name](outputs(textual=empty, sentence_key=torch.zeros_like(out.sentence_key)))
+    assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_total_is_weight_times_part(name: str) -> None:
+    out = outputs()
+    total, parts = total_loss(out, {name: Term(weight=0.5)})
+    torch.testing.assert_close(total, 0.5 * parts[name])
+    torch.testing.assert_close(parts[name], LOSSES[name](out))
