@@ -137,11 +137,12 @@ def linear_probe(
         ]
         patients = [study.patient for study in test.studies]
         values = classification(truth["test"][:, kept], scores, names, patients, seed=seed)
-        left = [findings[column] for column in range(len(findings)) if column not in kept]
         found |= {f"{variant}/auroc/{name}": value for name, value in values.items()}
-        if left:
+        if len(kept) < len(findings):
             macro = values["macro"]
-            reason = f"{macro.reason}; not trainable: {', '.join(left)}"
+            scored = sum(values[name].value is not None for name in names)
+            absent = [name for name in findings if name not in names or values[name].value is None]
+            reason = f"mean of {scored} of {len(findings)} classes, without {', '.join(absent)}"
             found[f"{variant}/auroc/macro"] = Metric(macro.value, macro.low, macro.high, macro.n, reason)
     return found
 
