@@ -46,7 +46,8 @@ format: $(READY)
 	$(PY) -m ruff check --fix .
 
 bench: $(READY)
-	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
+	@for script in $$(grep -l '__name__ == "__main__"' benchmarks/*.py); do \
+	  name=$${script%.py}; echo "== $$name"; $(PY) -m $${name//\//.} || exit 1; done
 
 # Every link, command, option and file that the documents name exists.
 docs: $(READY)

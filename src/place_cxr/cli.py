@@ -9,7 +9,6 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ from typing import Annotated
 import typer
 
 from place_cxr import __version__
-from place_cxr.console import guarded, log_to_stderr, progress_bars, show
+from place_cxr.console import guarded, log_to_stderr, progress_bar, progress_bars, show
 from place_cxr.errors import PlaceError
 from place_cxr.options import (
     AsJson,
@@ -244,8 +243,9 @@ def phantom(
     """Draw made-up radiographs with reports, labels, masks and boxes."""
     from place_cxr.data.phantom import write_phantom
 
-    with progress_bars() as progress:
-        typer.echo(write_phantom(out, studies, size, seed, workers, partial(progress, "studies")))
+    with progress_bar("studies") as progress:
+        manifest = write_phantom(out, studies, size, seed, workers, progress)
+    typer.echo(manifest)
 
 
 @command(data_app, "ls", "Which data sets can be read.", "place data ls")

@@ -11,6 +11,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,7 +41,7 @@ def log_to_stderr() -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A function ``(what, done, total)`` that draws a bar with the time left; on a log file, one line at each end."""
+    """A function ``(what, done, total)`` that draws a bar with the time left; without a terminal it logs the end."""
     if not sys.stderr.isatty():
         yield lambda what, done, total: _log.info("%s: %d", what, total) if done == total else None
         return
@@ -57,6 +58,13 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
             bars.update(tasks[what], completed=done, visible=done < total)
 
         yield advance
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """One bar: a function ``(done, total)``."""
+    with progress_bars() as advance:
+        yield partial(advance, what)
 
 
 def guarded(command: Callable[[], object], *, debug: bool) -> None:

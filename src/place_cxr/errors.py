@@ -27,7 +27,8 @@ class PlaceError(Exception):
             code, text = formatted.group(1), problem
         else:
             where = f"{file}: " if str(file) else ""
-            ending = f"{problem.rstrip('.')}. Fix: {fix.rstrip('.')}" if fix else problem
+            stop = "" if problem.endswith("?") else "."
+            ending = f"{problem.rstrip('.')}{stop} Fix: {fix.rstrip('.')}" if fix else problem
             text = f"error[{code}] {where}{ending}"
         super().__init__(text)
         self.code, self.file, self.problem, self.fix = code, str(file), problem, fix
