@@ -181,23 +181,8 @@ def test_clean_text_is_canonical(text: str) -> None:
     cleaned.encode("utf-8")
 
 
-PIECES = [
-    "FINDINGS:",
-    "Impression: ",
-    "No effusion",
-    ". ",
-    "1. ",
-    "\n",
-    "\n\n",
-    "___",
-    "XXXX ",
-    "Dr. ",
-    "1.5 cm",
-    "?",
-    "- ",
-    "\r\n",
-    "\u202e",
-]
+PIECES = ["FINDINGS:", "Impression: ", "No effusion", ". ", "1. ", "\n", "\n\n", "___", "XXXX ", "Dr. ", "1.5 cm"]
+PIECES += ["?", "- ", "\r\n", "\u202e"]
 
 
 @pytest.mark.fault("T4")
@@ -223,6 +208,12 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_wrongly_decoded_bytes_do_not_stop_the_reader(encoding: str) -> None:
     text = "Café au lait: keine Ergüsse. Clear lungs.".encode(encoding).decode("utf-8", "replace")
     assert "Clear lungs." in read_report(text.replace("\x00", "")).sentences
+
+
+@pytest.mark.fault("T4")
+def test_every_kind_of_line_break_is_one() -> None:
+    assert {clean(f"a {end} b") for end in ("\n", "\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029")} == {"a\nb"}
+    assert clean("\n a\t\u00a0b\ufffdc\n \n\n\n d") == "a b c\n\nd"
 
 
 @given(st.text(st.sampled_from("aB1.5 ,;:-_<\n"), max_size=40))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -159,6 +160,8 @@ def test_reports_with_the_same_statements_share_a_key() -> None:
     keys = encode(one, same, other).report_key
     assert keys[0] == keys[1] != keys[2]
     assert (keys > 0).all()
+    orders = [report(*random.Random(seed).sample(CORPUS[:7], 7)) for seed in range(20)]
+    assert len(set(encode(*orders).report_key.tolist())) == 1
     assert encode(one, tokens=4).report_key[0] == keys[0]  # not a matter of the limits
 
 

@@ -86,7 +86,7 @@ def _before_colon(text: str, taken: int, colon: int, *, described: bool) -> Head
     line_text = " ".join(words)
     if whole and (name := NAMES.get(line_text.lower().lstrip("*#[( "))):
         return Header(name, line, colon + 1)
-    if whole and _views(line_text, described) and not text[colon + 1 : colon + 2].isdigit():
+    if whole and _views(line_text, described):
         return Header("views", line, colon + 1)
     if words[-1].lower().rsplit("/", 1)[-1].lstrip("*#[(") in _LAST:
         for count in range(min(_WORDS, len(words) - 1), 0, -1):

@@ -41,7 +41,6 @@ _ROUTINE_WORDS = {
     """,
 }
 _ROUTINE = frozenset(word for words in _ROUTINE_WORDS.values() for word in words.split())
-_LONGEST = 1000  # characters of what is still one sentence
 _WORD = re.compile(r"[^\W\d_]+")
 _REDACTED = re.compile(r"X{3,}|_{2,}")
 _FOUND_WORDS = (
@@ -82,8 +81,6 @@ def observes(sentence: str, *, story: bool = False) -> bool:
 
     ``story``: it may be the patient's; sections that describe the picture have none.
     """
-    if len(sentence) > _LONGEST:
-        return True
     words = _WORD.findall(_REDACTED.sub(" ", sentence).lower())
     if all(word in _ROUTINE for word in words):
         return False
