@@ -81,7 +81,7 @@ def pleural_effusion(anatomy: Anatomy, finding: Finding, rng: np.random.Generato
     """Fluid that blunts the costophrenic angle and climbs along the chest wall: the meniscus."""
     shape, grid = anatomy.shape, anatomy.shape.grid
     top = shape.domes()[_sign(finding) > 0]
-    low, high = ((-26, -6), (2, 34), (48, 105))[LEVELS[finding.severity]]
+    low, high = ((-40, -10), (0, 34), (48, 105))[LEVELS[finding.severity]]
     level = top - (low + (high - low) * rng.random())
     rise = rng.uniform(18, 34)
     outer, inner = shape.lateral(grid.y), shape.medial(grid.y)
@@ -208,12 +208,12 @@ def emphysema(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> M
     """Destroyed lung: dark, poor in vessels, with bullae above (the body was built with large lungs, flat domes)."""
     grid, body = anatomy.shape.grid, anatomy.shape.body
     level = LEVELS[finding.severity]
-    loss = np.float32((0.35, 0.55, 0.72)[level] * (0.6 + 0.4 * finding.conspicuity))
+    loss = np.float32((0.16, 0.40, 0.66)[level] * (0.6 + 0.4 * finding.conspicuity))
     where = np.float32(1) - np.float32(0.55) * ramp(grid.y - 60, 140) + 0.15 * cloud(grid.size, rng)
     where = np.clip(where, 0, 1)
     anatomy.tissue *= 1 - loss * where
     anatomy.vessel *= 1 - loss * where
-    for _ in range((1, 3, 6)[level]):
+    for _ in range((0, 2, 5)[level]):
         sign = rng.choice((-1, 1))
         place = Finding("Emphysema", "left" if sign > 0 else "right", "upper", "")
         x, y = lung_point(anatomy, place, rng.uniform(0.35, 0.9), rng.uniform(0.1, 0.9))

@@ -214,8 +214,8 @@ def _body(case: _Case, view: str, held: list[_Held], seed: int, patient: int, st
     flat = 0.0
     if "Emphysema" in grades:
         grade = _GRADES.index(grades["Emphysema"].severity)
-        flat, breath, depth = (0.35, 0.6, 0.85)[grade], breath + 10 + 9 * grade, depth * (1.04 + 0.04 * grade)
-        air += 0.02 + 0.015 * grade
+        flat, breath, depth = (0.12, 0.45, 0.8)[grade], breath + 3 + 12 * grade, depth * (1.01 + 0.05 * grade)
+        air += 0.004 + 0.02 * grade
     left_dome = float(np.clip(rng.normal(13, 4), 4, 22))
     for item in held:
         if item.finding.name == "Atelectasis" and item.finding.severity == "severe":
@@ -242,7 +242,7 @@ def _body(case: _Case, view: str, held: list[_Held], seed: int, patient: int, st
     )
     # The heart is drawn as a ratio on a PA film, then sized to give it.
     large = case.heart_failure or rng.random() < (0.06 if case.age < 60 else 0.12)
-    wish = rng.uniform(0.505, 0.66) if large and not case.healthy else rng.uniform(0.39, 0.488)
+    wish = 0.502 + 0.16 * rng.beta(1.1, 1.6) if large and not case.healthy else rng.uniform(0.39, 0.496)
     wish -= 0.025 * flat
     upright = replace(body, rotation=0.0)
     low, high = 0.6, 2.0
