@@ -92,7 +92,9 @@ def test_processes_give_the_same_pack(tmp_path: Path, root: Path) -> None:
     seen: list[int] = []
     pack = pack_pixels(studies, SIZE, root, workers=2, progress=lambda done, _: seen.append(done))
     alone = pack_pixels(studies, SIZE, tmp_path / "other", workers=1)
-    assert np.array_equal(pack.pixels, alone.pixels) and np.array_equal(pack.letterboxes, alone.letterboxes)
+    expected = [Letterbox(90, 70, SIZE).to_square(decode_scaled(study.image, SIZE)) for study in studies]
+    assert np.array_equal(pack.pixels, expected) and np.array_equal(alone.pixels, expected)
+    assert np.array_equal(pack.letterboxes, alone.letterboxes)
     assert seen == sorted(seen) and seen[-1] == 40 and len(seen) == 3
 
 
