@@ -62,7 +62,9 @@ class Corpus:
 Progress = Callable[[str, int, int], None]  # (what, done, total)
 
 
-def prepare(settings: DataSettings, *, max_tokens: int, tokenizer: Tokenizer | None = None, progress: Progress | None = None) -> Corpus:
+def prepare(
+    settings: DataSettings, *, max_tokens: int, tokenizer: Tokenizer | None = None, progress: Progress | None = None
+) -> Corpus:
     """Read the source, split by patient, and pack pixels and text; packs are reused while files and rules are the same.
 
     ``tokenizer`` is that of an earlier run (resume, init-from); without one, ``settings.tokenizer`` is loaded or a
@@ -94,7 +96,9 @@ def _with_reports(studies: list[Study]) -> tuple[list[Study], list[ReportText]]:
             continue
         kept.append(study)
     if not kept:
-        raise PlaceError("no row has a report", code="PL-D301", fix="name the report column: data.columns.report=COLUMN")
+        raise PlaceError(
+            "no row has a report", code="PL-D301", fix="name the report column: data.columns.report=COLUMN"
+        )
     if len(kept) < len(studies):
         _log.warning("%d of %d studies have no report text and are left out", len(studies) - len(kept), len(studies))
     return kept, reports
@@ -103,7 +107,9 @@ def _with_reports(studies: list[Study]) -> tuple[list[Study], list[ReportText]]:
 def _tokenizer(settings: DataSettings, studies: list[Study], reports: list[ReportText]) -> Tokenizer:
     if settings.tokenizer:
         return Tokenizer.load(settings.tokenizer)
-    training = [s for study, report in zip(studies, reports, strict=True) if study.split == "train" for s in report.sentences]
+    training = [
+        s for study, report in zip(studies, reports, strict=True) if study.split == "train" for s in report.sentences
+    ]
     return Tokenizer.train(training, vocab_size=settings.vocab_size)
 
 

@@ -26,11 +26,12 @@ from place_cxr.losses.pathology import observation_similarity, selection_weight
 from place_cxr.models.place import ImageDescription, ModelSettings, PlaceModel, TextDescription
 from place_cxr.records import Box
 from place_cxr.settings import Settings
-from place_cxr.tensors import Tokens
+from place_cxr.tensors import Tokens, move
 from place_cxr.training import checkpoint
 
 SELECTION_TEMPERATURE = 0.1  # that of pathology_pair
 PATHOLOGY_SCALE = 1 / 0.07  # inverse temperature of pathology_pair
+_AT_ONCE = 32  # pictures decoded and encoded together
 Picture = str | Path | Image.Image | NDArray[Any] | Tensor
 
 
@@ -80,8 +81,8 @@ class ZeroShot:
     observation: NDArray[np.float32]  # [N, C]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, one row per picture."""
-        return {"findings": list(self.findings), "probability": self.probability.tolist()}
+        """Plain lists, one number per picture."""
+        return {"probabilities": dict(zip(self.findings, self.probability.T.tolist(), strict=True))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ def load(path: str | Path, *, device: str = "cpu", verify: bool = True) -> tuple
 def zero_shot(
     model: PlaceModel, processor: Processor, images: Sequence[Picture], prompts: Mapping[str, Sequence[str]]
 ) -> ZeroShot:
-    """Probability of each finding in each picture, from what ``prompts`` call it: ``{"effusion": ["pleural effusion"]}``.
+    """Probability of each finding in each picture, from what it is called: ``{"effusion": ["pleural effusion"]}``.
 
     Each phrase is held against its own negation ("No pleural effusion."); several phrases are averaged. Raises
     PlaceError PL-C020 for no finding or no phrase.
@@ -170,9 +171,7 @@ def zero_shot(
     instance, observation = (
         torch.sigmoid(scale * ((yes - no) @ share)) for scale, yes, no in zip(scales, *fit, strict=True)
     )
-    return ZeroShot(
-        tuple(prompts), *(t.cpu().numpy() for t in ((instance + observation) / 2, instance, observation))
-    )
+    return ZeroShot(tuple(prompts), *(t.cpu().numpy() for t in ((instance + observation) / 2, instance, observation)))
 
 
 def ground(model: PlaceModel, processor: Processor, image: Picture, text: str) -> Heat:
@@ -186,14 +185,24 @@ def ground(model: PlaceModel, processor: Processor, image: Picture, text: str) -
     return Heat(text, to_original(heat[0].view(rows, columns), processor, processor.letterbox(grey)), grey)
 
 
+def embed(model: PlaceModel, processor: Processor, images: Sequence[Picture]) -> NDArray[np.float32]:
+    """Unit-length instance vectors [N, D], a few pictures at a time."""
+    device = next(model.parameters()).device
+    parts = [
+        model.encode_image(processor(images=images[start : start + _AT_ONCE]).to(device)).cpu().numpy()
+        for start in range(0, len(images), _AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
 def describe(model: PlaceModel, processor: Processor, text: Sequence[str]) -> TextDescription:
     """Instance vectors and T-PORs of texts, on the model's device."""
-    from place_cxr.tensors import move
-
     return model.describe_text(move(processor(text=text), next(model.parameters()).device))
 
 
-def image_text_scores(image: ImageDescription, text: TextDescription) -> tuple[Float[Tensor, "N R"], Float[Tensor, "N R"]]:
+def image_text_scores(
+    image: ImageDescription, text: TextDescription
+) -> tuple[Float[Tensor, "N R"], Float[Tensor, "N R"]]:
     """Cosine of the instance vectors, and the observation score of PCMA, of every image with every text."""
     observation = observation_similarity(
         image.observations.vectors, text.observations.vectors, text.observations.mask, SELECTION_TEMPERATURE
@@ -209,16 +218,14 @@ def phrase_map(
     return (weight.sum(1) / mask.sum(1, keepdim=True).clamp(min=1))[:, None].matmul(attention)[:, 0]
 
 
-def to_original(
-    heat: Float[Tensor, "rows columns"], processor: Processor, letterbox: Letterbox
-) -> NDArray[np.float32]:
+def to_original(heat: Float[Tensor, "rows columns"], processor: Processor, letterbox: Letterbox) -> NDArray[np.float32]:
     """A map over patches as [H, W] of the original picture, scaled to a maximum of 1; 0 outside the model's view."""
     left, top, side = view_box(processor.views, processor.pack_size)
     view = F.interpolate(heat[None, None].float().cpu(), (side, side), mode="bilinear")[0, 0]
     square = np.zeros((processor.pack_size, processor.pack_size), np.float32)
     square[top : top + side, left : left + side] = view.numpy()
     original = letterbox.map_to_original(square)
-    return original / max(float(original.max()), 1e-12)
+    return (original / max(float(original.max()), 1e-12)).astype(np.float32)
 
 
 def as_grey(picture: Picture) -> NDArray[np.float32]:

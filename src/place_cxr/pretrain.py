@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from place_cxr import parallel, settings as settings_file
+from place_cxr import parallel
+from place_cxr import settings as settings_file
 from place_cxr.corpus import Corpus, DataSettings, Progress, prepare
 from place_cxr.data.batches import Loader, PairDataset
 from place_cxr.data.tokenizer import Tokenizer
@@ -64,7 +66,7 @@ def recipe_path(name: str) -> Path:
     return pick({path.stem: path for path in folder.glob("*.yaml")}, name, "recipe")
 
 
-def load_config(recipe: str, overrides: list[str] | tuple[str, ...] = ()) -> PretrainConfig:
+def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> PretrainConfig:
     """A recipe with ``key=value`` overrides applied; wrong names and values are refused before any work."""
     config = settings_file.load(PretrainConfig, recipe_path(recipe), overrides)
     for name in config.losses:
@@ -72,11 +74,14 @@ def load_config(recipe: str, overrides: list[str] | tuple[str, ...] = ()) -> Pre
     if config.views.size != config.model.image.size:
         raise PlaceError(
             f"views.size is {config.views.size}, model.image.size {config.model.image.size}",
-            code="PL-C006", fix="set both to the same number of pixels",
+            code="PL-C006",
+            fix="set both to the same number of pixels",
         )
     active = config.losses.get("correlation")
     if active is not None and active.weight and config.model.correlation is None:
-        raise PlaceError("the correlation loss needs model.correlation", code="PL-C006", fix="remove the loss or set the head")
+        raise PlaceError(
+            "the correlation loss needs model.correlation", code="PL-C006", fix="remove the loss or set the head"
+        )
     return config
 
 
@@ -112,6 +117,7 @@ def run(
         model = PlaceModel(config.model)
         if donor is not None:
             checkpoint.match_state(model, donor.weights)
+        _freeze_unread(model, config.losses)
         folder.describe(settings_file.dump(config))
         folder.write("data.lock.json", json.dumps(corpus.lock(), indent=2))
         return fit(
@@ -150,6 +156,28 @@ def dry_run(config: PretrainConfig, *, device: str = "auto", progress: Progress 
     return DryRun(corpus.lock(), sum(p.numel() for p in model.parameters()), data.steps_per_epoch, losses, seconds)
 
 
+def run_recipe(
+    recipe: str,
+    overrides: Sequence[str] = (),
+    *,
+    out: Path,
+    resume: str = "",
+    init_from: str | Path = "",
+    overwrite: bool = False,
+    dry: bool = False,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """What ``place pretrain`` does; a summary in plain values. See `run` and `dry_run`."""
+    config = load_recipe(recipe, overrides)
+    if dry:
+        return asdict(dry_run(config, device=device, progress=progress))
+    result = run(
+        config, out, resume=resume, init_from=str(init_from), overwrite=overwrite, device=device, progress=progress
+    )
+    return {"run": str(out), "step": result.step, "finished": result.finished, "seconds": round(result.seconds, 1)}
+
+
 def loader(config: PretrainConfig, corpus: Corpus) -> Loader:
     """The training split's batches of this process, micro batch by micro batch."""
     rows = corpus.rows["train"]
@@ -172,6 +200,20 @@ def _loss(config: PretrainConfig) -> Any:
         return total, {**parts, **monitors(out)} if watch else parts
 
     return compute
+
+
+def _freeze_unread(model: PlaceModel, terms: Mapping[str, Term]) -> None:
+    """Parts that no active loss reads take no gradient: nothing to synchronise between ranks, nothing to decay."""
+    active = {name for name, term in terms.items() if term.weight}
+    if not any(name.startswith("pathology") for name in active):
+        model.observer.requires_grad_(False)
+        model.sentences.requires_grad_(False)
+    if "instance" not in active:
+        model.image_projection.requires_grad_(False)
+        model.text_projection.requires_grad_(False)
+        model.log_scale.requires_grad_(False)
+    if "correlation" not in active and model.correlation is not None:
+        model.correlation.requires_grad_(False)
 
 
 def complete(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:

@@ -15,11 +15,10 @@ def contrast(
     With one positive a row it is InfoNCE; equal logits give ln N. A row without positive counts as invalid. 0 when no
     row is valid.
     """
-    weight = positive.to(logits.dtype)
-    weight = weight / weight.sum(-1, keepdim=True).clamp(min=1)
-    loss = -(weight * logits.log_softmax(-1)).sum(-1)
-    valid = positive.any(-1) if rows is None else rows & positive.any(-1)
-    return (loss * valid).sum() / valid.sum().clamp(min=1)
+    if rows is not None:
+        positive = positive & rows[:, None]
+    weight, count = _share(positive, logits.dtype)
+    return -(weight * logits.log_softmax(-1)).sum() / count
 
 
 def same(key: Int[Tensor, "N"]) -> Bool[Tensor, "N N"]:
@@ -30,8 +29,19 @@ def same(key: Int[Tensor, "N"]) -> Bool[Tensor, "N N"]:
 def symmetric_contrast(
     logits: Float[Tensor, "N N"], positive: Bool[Tensor, "N N"], valid: Bool[Tensor, "N"] | None = None
 ) -> Float[Tensor, ""]:
-    """Mean of the two directions; rows and columns outside ``valid`` neither count nor serve as negatives."""
+    """Mean of the two directions; rows and columns outside ``valid`` neither count nor serve as negatives.
+
+    ``positive`` is symmetric, as `same` makes it.
+    """
     if valid is not None:
-        logits = logits.masked_fill(~(valid[:, None] & valid[None, :]), torch.finfo(logits.dtype).min)
-        positive = positive & valid[:, None] & valid[None, :]
-    return (contrast(logits, positive, valid) + contrast(logits.T, positive.T, valid)) / 2
+        both = valid[:, None] & valid[None, :]
+        logits = logits.masked_fill(~both, torch.finfo(logits.dtype).min)
+        positive = positive & both
+    weight, count = _share(positive, logits.dtype)
+    return -(weight * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum() / (2 * count)
+
+
+def _share(positive: Bool[Tensor, "R N"], dtype: torch.dtype) -> tuple[Float[Tensor, "R N"], Int[Tensor, ""]]:
+    """Each row's positives in equal shares (zeros where it has none), and how many rows have any, at least 1."""
+    number = positive.sum(-1, keepdim=True)
+    return positive.to(dtype) / number.clamp(min=1), (number > 0).sum().clamp(min=1)

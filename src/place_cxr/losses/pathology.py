@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from place_cxr.losses.contrast import same, symmetric_contrast
+from place_cxr.losses.contrast import contrast, same, symmetric_contrast
 from place_cxr.parallel import gather, gather_with_gradient
 from place_cxr.tensors import PlaceOutputs
 
@@ -45,18 +45,30 @@ def pathology_pair(
 
 
 def pathology_sentence(
-    out: PlaceOutputs, *, selection: Selection = "soft", selection_temperature: float = 0.1, temperature: float = 0.1
+    out: PlaceOutputs,
+    *,
+    negatives: Literal["images", "sentences"] = "images",
+    selection: Selection = "soft",
+    selection_temperature: float = 0.1,
+    temperature: float = 0.07,
 ) -> Float[Tensor, ""]:
-    """PCMA, sentence level: the V-POR selected for a sentence is closer to it than to the batch's other sentences.
+    """PCMA, sentence level: what a sentence selects in its own image fits it better than what is selected elsewhere.
 
-    Equal normalised sentences are positives, never negatives.
+    ``images``: a sentence against the batch's images; an image whose report states the same is a positive.
+    ``sentences``: the V-POR selected for a sentence against the batch's sentences; equal ones are positives. The second
+    can be solved by queries that stand for topics whatever the image shows (docs/LOG.md).
     """
     visual, text = out.visual.vectors, out.textual.vectors
+    key, mask = gather(out.sentence_key), gather(out.textual.mask)
+    if negatives == "images":
+        own_rows = selected_similarity(visual, gather_with_gradient(text), selection_temperature, selection)
+        logits = gather_with_gradient(own_rows).flatten(1).T / temperature  # [G S, G]
+        stated = (key.flatten()[:, None, None] == key[None]).any(-1)
+        return contrast(logits, stated, mask.flatten())
     weight = selection_weight(text @ visual.transpose(1, 2), selection_temperature, selection)  # [B, S, K]
-    seen = torch.nn.functional.normalize(weight @ visual, dim=-1).flatten(0, 1)
-    seen, stated = gather_with_gradient(seen), gather_with_gradient(text.flatten(0, 1))
-    key, valid = gather(out.sentence_key.flatten()), gather(out.textual.mask.flatten())
-    return symmetric_contrast(seen @ stated.T / temperature, same(key), valid)
+    seen = gather_with_gradient(torch.nn.functional.normalize(weight @ visual, dim=-1).flatten(0, 1))
+    logits = seen @ gather_with_gradient(text.flatten(0, 1)).T / temperature
+    return symmetric_contrast(logits, same(key.flatten()), mask.flatten())
 
 
 def observation_similarity(

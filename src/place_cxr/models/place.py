@@ -134,7 +134,8 @@ class PlaceModel(nn.Module):
         """Move the teacher towards the student by 1 - momentum; buffers are copied."""
         if self.teacher is None or self.settings.correlation is None:
             return
-        teacher, student = list(self.teacher.parameters()), list(self.image_encoder.parameters())
+        teacher: list[Tensor] = list(self.teacher.parameters())
+        student: list[Tensor] = list(self.image_encoder.parameters())
         torch._foreach_lerp_(teacher, student, 1 - self.settings.correlation.momentum)
         for target, source in zip(self.teacher.buffers(), self.image_encoder.buffers(), strict=True):
             target.copy_(source)
