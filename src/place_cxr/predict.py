@@ -225,7 +225,7 @@ def to_original(heat: Float[Tensor, "rows columns"], processor: Processor, lette
     square = np.zeros((processor.pack_size, processor.pack_size), np.float32)
     square[top : top + side, left : left + side] = view.numpy()
     original = letterbox.map_to_original(square)
-    return (original / max(float(original.max()), 1e-12)).astype(np.float32)
+    return np.asarray(original / max(float(original.max()), 1e-12), dtype=np.float32)
 
 
 def as_grey(picture: Picture) -> NDArray[np.float32]:
@@ -235,4 +235,4 @@ def as_grey(picture: Picture) -> NDArray[np.float32]:
     array = np.asarray(picture.convert("L") if isinstance(picture, Image.Image) else picture)
     if array.ndim != 2:
         raise PlaceError(f"an array of shape {array.shape} is not a grey picture", code="PL-D107", fix="give [H, W]")
-    return array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
+    return array.astype(np.float32) / np.float32(255 if array.dtype == np.uint8 else 1)
