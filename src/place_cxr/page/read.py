@@ -1,0 +1,164 @@
+"""What a run folder holds, as far as the page shows it. What is missing or broken is said, never fatal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from place_cxr.errors import PlaceError
+
+SCHEMA = 1  # of result.json
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One metric: a value with its 95 % interval, or None and the reason."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One ``result.json``."""
+
+    task: str
+    source: str
+    split: str
+    split_digest: str
+    method: str
+    metrics: Mapping[str, Number]
+    signature: str
+    seeds: tuple[int, ...]
+    git: str
+    config_hash: str
+    seconds: float
+    hardware: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """A run folder, read. ``missing`` says in words what is not there."""
+
+    name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    lock: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+    status: str = ""
+    records: Sequence[Mapping[str, Any]] = ()
+    results: Sequence[Result] = ()  # of the method itself
+    controls: Sequence[Result] = ()  # of what it is compared with
+    gallery: Mapping[str, Any] = field(default_factory=dict)
+    missing: Sequence[str] = ()
+
+
+def read_run(run: Path) -> RunFiles:
+    """Read a run folder.
+
+    Raises:
+        PlaceError: PL-R007 if there is no such folder, or nothing in it that a page could show.
+    """
+    missing: list[str] = []
+    config = _mapping(run / "config.yaml", missing, "the configuration (config.yaml)")
+    environment = _mapping(run / "env.json", missing, "versions and hardware (env.json)")
+    lock = _mapping(run / "data.lock.json", missing, "how many images there were (data.lock.json)")
+    records = _records(run / "metrics.jsonl", missing)
+    results = _results(sorted(run.glob("tasks/*/*/result.json")), run, missing)
+    controls = _results(sorted(run.glob("baselines/*/*/*/result.json")), run, missing)
+    if not (config or records or results):
+        raise PlaceError("no run here", code="PL-R007", file=run, fix="give the folder of a run")
+    if not results:
+        missing.append("results of tasks (tasks/): evaluate the run")
+    elif not controls:
+        missing.append("results to compare with (baselines/): evaluate a control, such as random weights")
+    # Card and gallery are optional; the gallery of real patients is written only when asked for.
+    card = _mapping(run / "data_card.json", missing if (run / "data_card.json").exists() else [], "the data card")
+    gallery_file = run / "gallery" / "gallery.json"
+    gallery = _mapping(gallery_file, missing if gallery_file.exists() else [], "the gallery (gallery/gallery.json)")
+    status = _text(run / "STATUS").strip()
+    return RunFiles(
+        run.resolve().name, config, environment, lock, card, status, records, results, controls, gallery, missing
+    )
+
+
+def read_result(table: Mapping[str, Any]) -> Result:
+    """One parsed ``result.json``. Raises ValueError, KeyError or TypeError if it is none."""
+    if table["schema"] != SCHEMA:
+        raise ValueError("another schema")
+    metrics = {}
+    for name, number in table["metrics"].items():
+        low, high = number["ci95"] or (None, None)
+        value = None if number["value"] is None else float(number["value"])
+        metrics[str(name)] = Number(value, low, high, int(number["n"]), str(number["reason"]))
+    words = ("task", "source", "split", "split_digest", "method")
+    task, source, split, digest, method = (str(table[word]) for word in words)
+    return Result(
+        task,
+        source,
+        split,
+        digest,
+        method,
+        metrics,
+        signature=str(table["signature"]),
+        seeds=tuple(int(seed) for seed in table["seeds"]),
+        git=str(table["git"]),
+        config_hash=str(table["config_hash"]),
+        seconds=float(table["seconds"]),
+        hardware=str(table["hardware"]),
+    )
+
+
+def _results(files: Sequence[Path], run: Path, missing: list[str]) -> list[Result]:
+    found = []
+    for file in files:
+        try:
+            found.append(read_result(json.loads(file.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            missing.append(f"{file.relative_to(run)}: cannot be read as a result")
+    return found
+
+
+def _records(file: Path, missing: list[str]) -> list[Mapping[str, Any]]:
+    """Whole lines only; a line that a dying process left half written is skipped."""
+    records = []
+    for line in _text(file).splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
+            records.append(record)
+    if not records:
+        missing.append("the course of training (metrics.jsonl)")
+    return records
+
+
+def _mapping(file: Path, missing: list[str], what: str) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        found = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)
+    except FileNotFoundError:
+        missing.append(what)
+        return {}
+    except (OSError, ValueError, yaml.YAMLError):
+        found = None
+    if not isinstance(found, dict):
+        missing.append(f"{what}: the file cannot be read")
+        return {}
+    return found
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

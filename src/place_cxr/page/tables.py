@@ -1,0 +1,187 @@
+"""Numbers of several methods side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from place_cxr.page import words
+from place_cxr.page.read import Number, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One column: what pre-trained the network. ``style`` is its marker and colour, 0 is the run itself."""
+
+    key: str
+    name: str
+    says: str
+    style: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table: a number for each method, None where a method has no such metric."""
+
+    name: str
+    cells: Sequence[Number | None]
+    mean: bool = False  # over the other rows
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under one title. ``plot``: all values lie in 0..1 and are drawn; ``guess`` is a line in the drawing."""
+
+    title: str
+    says: str
+    rows: Sequence[Row]
+    plot: bool
+    guess: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """All of one task on one source."""
+
+    title: str
+    says: str
+    main: Result
+    methods: Sequence[Method]
+    tables: Sequence[Table]  # the ones worth a look
+    everything: Sequence[Table]  # every metric there is
+    apart: Sequence[str]  # methods left out, and why
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A number at the top of the page, beside random weights or, without them, another control."""
+
+    title: str
+    says: str
+    number: Number | None
+    other: Number | None
+    other_name: str
+    verdict: str
+
+
+def methods_of(results: Sequence[Result]) -> list[Method]:
+    """The methods in the order of first appearance; known controls first among the others, in their own order."""
+    known = list(words.METHODS)
+    keys = list(dict.fromkeys(result.method for result in results))
+    first, others = keys[:1], sorted(keys[1:], key=lambda k: (known.index(k) if k in known else len(known), k))
+    found = []
+    for style, key in enumerate(first + others):
+        name, says = words.METHODS.get(key, (key, ""))
+        found.append(Method(key, name, says, style))
+    return found
+
+
+def task_views(results: Sequence[Result], controls: Sequence[Result], methods: Sequence[Method]) -> list[TaskView]:
+    """One view for each result of the run, in the order in which the page explains tasks."""
+    order = list(words.TASKS)
+    ranked = sorted(results, key=lambda r: (order.index(r.task) if r.task in order else len(order), r.task, r.source))
+    return [_view(main, controls, methods) for main in ranked]
+
+
+def cards(results: Sequence[Result], controls: Sequence[Result]) -> list[Card]:
+    """The numbers at the top, from the first source that has most of the tasks."""
+    sources = [result.source for result in results]
+    source = max(sorted(set(sources)), key=sources.count, default="")
+    found = []
+    for headline in words.HEADLINES:
+        main = next((r for r in results if (r.task, r.source) == (headline.task, source)), None)
+        if main is None:
+            continue
+        rivals = [r for r in controls if _comparable(r, main)]
+        rivals.sort(key=lambda r: (r.method != "random weights", r.method))
+        number = main.metrics.get(headline.metric)
+        other = rivals[0].metrics.get(headline.metric) if rivals else None
+        name = words.METHODS.get(rivals[0].method, (rivals[0].method, ""))[0] if rivals else ""
+        found.append(Card(headline.title, headline.says, number, other, name, verdict(number, other, name)))
+    return found
+
+
+def verdict(number: Number | None, other: Number | None, name: str) -> str:
+    """What two intervals allow to say, in words."""
+    if number is None or other is None or number.low is None or other.low is None:
+        return ""
+    if number.high is None or other.high is None:
+        return ""
+    if number.low > other.high:
+        return f"Above {name.lower()}: the intervals do not meet."
+    if number.high < other.low:
+        return f"Below {name.lower()}: the intervals do not meet."
+    return f"Not clearly different from {name.lower()}: the intervals overlap."
+
+
+def _comparable(control: Result, main: Result) -> bool:
+    return (control.task, control.source, control.split_digest) == (main.task, main.source, main.split_digest)
+
+
+def _view(main: Result, controls: Sequence[Result], methods: Sequence[Method]) -> TaskView:
+    same_task = [c for c in controls if (c.task, c.source) == (main.task, main.source)]
+    by_method = {c.method: c for c in same_task if _comparable(c, main)} | {main.method: main}
+    columns = [method for method in methods if method.key in by_method]
+    results = [by_method[method.key] for method in columns]
+    known = words.TASKS.get(main.task)
+    tables = [_block(block, results) for block in known.blocks] if known else []
+    return TaskView(
+        known.title if known else main.task,
+        known.says if known else "",
+        main,
+        columns,
+        [table for table in tables if table.rows],
+        _everything(results),
+        [f"{c.method}: scored on other studies, not comparable" for c in same_task if not _comparable(c, main)],
+    )
+
+
+def _block(block: words.Block, results: Sequence[Result]) -> Table:
+    names = list(dict.fromkeys(name for result in results for name in result.metrics))
+    found = [(label, name) for name in names if (label := _match(block.pattern, name)) is not None]
+    found.sort(key=lambda pair: pair[0] != "macro")
+    star = block.pattern.split("/")[2]
+    rows = [
+        Row(
+            block.rows.get(label) or words.ROWS.get(label) or star.replace("*", label),
+            [result.metrics.get(name) for result in results],
+            label == "macro",
+        )
+        for label, name in found
+    ]
+    return Table(block.title, block.says, rows, _drawable(rows), block.guess)
+
+
+def _everything(results: Sequence[Result]) -> list[Table]:
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for name in dict.fromkeys(name for result in results for name in result.metrics):
+        variant, metric, what = _parts(name)
+        cells = [result.metrics.get(name) for result in results]
+        groups.setdefault((variant, metric), []).append(Row(what, cells, what == "macro"))
+    return [Table(" / ".join(filter(None, key)), "", rows, plot=False) for key, rows in groups.items()]
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    parts = name.split("/", 2)
+    return ("", "", name) if len(parts) < 3 else (parts[0], parts[1], parts[2])
+
+
+def _match(pattern: str, name: str) -> str | None:
+    """What stands for the star, if ``name`` is of that pattern."""
+    label = None
+    for want, part in zip(pattern.split("/"), _parts(name), strict=True):
+        if "*" not in want:
+            if want != part:
+                return None
+            continue
+        before, _, after = want.partition("*")
+        if not (part.startswith(before) and part.endswith(after) and len(part) > len(before + after)):
+            return None
+        label = part[len(before) : len(part) - len(after)]
+    return label
+
+
+def _drawable(rows: Sequence[Row]) -> bool:
+    numbers = [cell for row in rows for cell in row.cells if cell is not None]
+    values = [x for cell in numbers for x in (cell.value, cell.low, cell.high) if x is not None]
+    return bool(values) and all(0 <= value <= 1 for value in values)

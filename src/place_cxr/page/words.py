@@ -1,0 +1,212 @@
+"""What the page says in plain words about tasks, metrics, losses and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Metrics shown together with a plot: those that match ``pattern`` (``*`` in one of three parts names the rows)."""
+
+    title: str
+    says: str
+    pattern: str
+    guess: float | None = None  # what guessing scores, where that is one number
+    rows: Mapping[str, str] = field(default_factory=dict)  # names of rows, where ROWS says something else
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWords:
+    """A task for people who never heard of it."""
+
+    title: str
+    says: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """One of the numbers at the top of the page."""
+
+    task: str
+    metric: str
+    title: str
+    says: str
+
+
+_AUROC = (
+    "The score (AUROC) is the chance that a picture with the finding is ranked above one without it: "
+    "0.5 is guessing, 1 is perfect."
+)
+
+_MAPS = {
+    "observation": "Observations (V-PORs) that the sentence picks",
+    "instance": "Places that are like the sentence",
+    "centre": "Middle of the named side (no network)",
+    "uniform": "Same everywhere (no network)",
+}
+
+TASKS = {
+    "zero-shot": TaskWords(
+        "Finding conditions from words alone",
+        "No label was ever shown to the network. A picture is held against sentences such as “There is a pleural "
+        f"effusion.” and “No pleural effusion.”, and the better fit wins. {_AUROC}",
+        (
+            Block("Every finding", "One row per finding, the mean over findings first.", "mix/auroc/*", 0.5),
+            Block(
+                "Two ways to compare picture and words",
+                "The whole picture with the whole sentence, the picture’s separate observations with the sentence, "
+                "or the mean of both, which the other numbers use.",
+                "*/auroc/macro",
+                0.5,
+            ),
+        ),
+    ),
+    "linear-probe": TaskWords(
+        "Learning from few labels",
+        "The network is frozen, and a simple classifier (a weighted sum) is taught on top of it with labels of few or "
+        f"all training patients. This shows how much the network’s description of a picture holds. {_AUROC}",
+        (
+            Block(
+                "By share of labelled patients",
+                "Mean over findings. Good descriptions need few labels.",
+                "*/auroc/macro",
+                0.5,
+            ),
+            Block("Every finding, all labels", "One row per finding, the mean first.", "100%/auroc/*", 0.5),
+        ),
+    ),
+    "retrieval": TaskWords(
+        "Matching pictures and reports",
+        "Given a picture, rank all test reports by how well they fit, and the other way round. R@5 is the share of "
+        "pictures whose own report, or one that says the same, is among the first five: 0 is never, 1 is always.",
+        (
+            Block("From picture to report", "Larger is better.", "mix/image to report/R@*"),
+            Block("From report to picture", "Larger is better.", "mix/report to image/R@*"),
+        ),
+    ),
+    "grounding": TaskWords(
+        "Pointing at what a sentence names",
+        "Given “left pleural effusion.”, where does the network look? In the pointing game a try counts when the "
+        "hottest spot of the heat map lies inside the true outline: 0 is never, 1 is always. No outline was ever shown "
+        "in training.",
+        (
+            Block(
+                "Ways to point",
+                "Two maps of the network, and two answers that never look at the picture: a spot in the middle of the "
+                "named side, and a map that is the same everywhere. A network that learned to point beats both.",
+                "*/pointing game/macro",
+                rows=_MAPS,
+            ),
+            Block(
+                "Every finding",
+                "Heat maps of the network’s observations; one row per finding, the mean first.",
+                "observation/pointing game/*",
+            ),
+            Block(
+                "Overlap with the true outline",
+                "Shared area over joint area (IoU) of the outline and the map’s hotter half: 0 is none, 1 is a "
+                "perfect fit. Mean over findings.",
+                "*/IoU/macro",
+                rows=_MAPS,
+            ),
+        ),
+    ),
+}
+
+HEADLINES = (
+    Headline(
+        "zero-shot",
+        "mix/auroc/macro",
+        "Finding conditions from words alone",
+        "chance to rank a picture with a finding above one without; 0.5 is guessing",
+    ),
+    Headline(
+        "linear-probe",
+        "100%/auroc/macro",
+        "With labels: a simple classifier on top",
+        "same score, after a weighted sum was taught with labels; 0.5 is guessing",
+    ),
+    Headline(
+        "retrieval",
+        "mix/image to report/R@10",
+        "Finding a picture’s own report",
+        "share of pictures whose report is among the first ten of all test reports",
+    ),
+    Headline(
+        "grounding",
+        "observation/pointing game/macro",
+        "Pointing at what a sentence names",
+        "share of tries whose hottest spot lies inside the true outline",
+    ),
+)
+
+ROWS = {
+    "macro": "Mean over findings",
+    "mix": "Mean of both",
+    "instance": "Whole picture, whole sentence",
+    "observation": "Separate observations",
+    "1%": "1 % of patients",
+    "10%": "10 % of patients",
+    "100%": "All patients",
+}
+
+METHODS = {
+    "place": ("PLACE", "the method of this run"),
+    "random weights": ("Random weights", "the same network before any training: what shape alone gives"),
+    "ITA alone": ("ITA alone", "trained only to match whole pictures with whole reports, without PLACE’s own parts"),
+    "reports shuffled": (
+        "Reports shuffled",
+        "trained with every picture given another patient’s report: must end near guessing",
+    ),
+}
+
+LOSSES = {
+    "loss": ("All parts together", "The number that training makes small: the weighted sum of the parts."),
+    "instance": (
+        "Picture and report (ITA)",
+        "How well a picture picks its own report out of a batch, and back. Smaller is better.",
+    ),
+    "pathology_pair": (
+        "Observations and report (PCMA, pairs)",
+        "The same choice, made by checking each sentence against what the picture shows.",
+    ),
+    "pathology_sentence": (
+        "Observations and sentences (PCMA, sentences)",
+        "How well what the picture shows for a sentence picks that sentence out of the batch’s others.",
+    ),
+}
+
+CORRELATION = (
+    "Which places belong together (CCE)",
+    "Error of the predicted likeness between places of a picture: 0 is perfect, 1 is no relation. It should lie below "
+    "the answer that is the same for every picture, and below the one made from another patient’s report; where the "
+    "lines meet, the report is not being used.",
+)
+
+MONITORS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("Learning rate", "Size of the steps: up at first, then slowly down.", {"lr": "learning rate"}),
+    (
+        "Likeness of observations (V-POR)",
+        "Mean likeness (cosine) of the observations of one picture: near 1 they would all say the same; lower is "
+        "richer.",
+        {"query_similarity": "likeness"},
+    ),
+    (
+        "Use of the queries",
+        "Usage is 1 when sentences draw on all queries equally, 0 when one does everything. Spread is 1 when a query "
+        "looks everywhere alike, less when it looks at a place.",
+        {"query_usage": "usage", "attention_spread": "spread of the look"},
+    ),
+    (
+        "Equal texts in a batch",
+        "Share of pairs with the same text, which count as matches and not as mistakes.",
+        {"shared_sentences": "sentences", "shared_reports": "reports"},
+    ),
+    ("Gradient norm", "How strongly a step pulls; sudden peaks mean trouble.", {"grad_norm": "gradient norm"}),
+    ("Speed", "Pictures per second.", {"images_per_s": "pictures per second"}),
+)

@@ -1,0 +1,121 @@
+"""A run folder to one HTML file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from place_cxr.errors import PlaceError
+from place_cxr.page import pictures, words
+from place_cxr.page.charts import LineChart, line_chart
+from place_cxr.page.read import Result, RunFiles, read_run
+from place_cxr.page.tables import cards, methods_of, task_views
+
+FILE = "results.html"
+HEAVIEST = 3_000_000  # bytes that a phone loads without thinking
+
+
+def write_page(run: Path | str) -> Path:
+    """Write ``run/results.html`` from what the run folder holds, and return its path.
+
+    Reads result.json, metrics.jsonl, the configuration and, where it was written, the gallery; what is missing is said
+    on the page. With a gallery the page holds pictures and text of the data: share it only if the data may be shared.
+
+    Raises:
+        PlaceError: PL-R007 if ``run`` holds no run.
+    """
+    run = Path(run)
+    html = render(read_run(run), run)
+    target = run / FILE
+    partial = target.with_name(f".{FILE}.{os.getpid()}")
+    partial.write_text(html, encoding="utf-8")
+    partial.replace(target)
+    return target
+
+
+def render(files: RunFiles, folder: Path) -> str:
+    """The page as text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("place_cxr.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    missing = list(files.missing)
+    methods = methods_of([*files.results, *files.controls])
+    try:
+        studies = pictures.studies(files.gallery, folder / "gallery") if files.gallery else []
+    except (PlaceError, KeyError, TypeError, ValueError) as error:
+        studies = []
+        missing.append(f"the gallery: {error.problem if isinstance(error, PlaceError) else 'not as it should be'}")
+    return environment.get_template("page.html.j2").render(
+        notice=words.NOTICE,
+        run=files,
+        missing=missing,
+        methods=methods,
+        cards=cards(files.results, files.controls),
+        charts=charts(files.records, files.config),
+        tasks=task_views(files.results, files.controls, methods),
+        studies=studies,
+        gallery=files.gallery,
+        heat=pictures.legend(pictures.HEAT) if studies else [],
+        likeness=pictures.legend(pictures.LIKENESS) if studies else [],
+        prevalence=prevalence(files.card, files.results),
+        phantom=_is_phantom(files),
+        settings=_flat(files.config),
+    )
+
+
+def charts(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> list[LineChart]:
+    """How training went: the total, its parts, and what is watched."""
+    losses = config.get("losses")
+    parts = list(losses) if isinstance(losses, Mapping) else list(words.LOSSES)
+    found = []
+    for name in ["loss", *(p for p in parts if p not in ("loss", "correlation"))]:
+        title, says = words.LOSSES.get(name, (name, "A part of the loss."))
+        found.append(line_chart(title, says, records, {name: title.split(" (")[0]}, from_zero=name != "loss"))
+    columns = {
+        "correlation": "prediction",
+        "correlation_constant": "same answer for all",
+        "correlation_permuted": "another’s report",
+    }
+    found.append(line_chart(*words.CORRELATION, records, columns, from_zero=True))
+    found += [line_chart(title, says, records, names, from_zero=True) for title, says, names in words.MONITORS]
+    return [chart for chart in found if chart is not None]
+
+
+def prevalence(card: Mapping[str, Any], results: Sequence[Result]) -> dict[str, dict[str, tuple[int, int]]]:
+    """By finding and split: (present, known). From the data card, else the linear probe's training counts."""
+    findings = card.get("findings")
+    if isinstance(findings, Mapping):
+        return {
+            str(finding): {split: (int(n["present"]), int(n["present"]) + int(n["absent"])) for split, n in by.items()}
+            for finding, by in findings.items()
+        }
+    probe = next((r for r in results if r.task == "linear-probe"), None)
+    start = "100%/present in training/"
+    counts = {name.removeprefix(start): n for name, n in probe.metrics.items() if name.startswith(start)} if probe else {}
+    return {name: {"train": (round(n.value), n.n)} for name, n in counts.items() if n.value is not None}
+
+
+def _is_phantom(files: RunFiles) -> bool:
+    """Whether the pictures are drawn: nobody's health is on the page."""
+    sources = [result.source for result in files.results] or [str(files.config.get("name", ""))]
+    return all("phantom" in source for source in sources)
+
+
+def _flat(table: Mapping[str, Any], start: str = "") -> list[tuple[str, str]]:
+    """Nested settings as dotted names; paths are left out, they may name people."""
+    rows: list[tuple[str, str]] = []
+    for key, value in table.items():
+        name = f"{start}{key}"
+        if isinstance(value, Mapping) and value:
+            rows += _flat(value, f"{name}.")
+        elif name not in ("data.manifest", "data.tokenizer", "model.text.weights", "model.image.weights"):
+            rows.append((name, str(value)))
+    return rows
