@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from place_cxr.errors import PlaceError
-from place_cxr.training import checkpoint, files, safe
+from place_cxr.training import checkpoint, files, manifest, safe
 
 Put = Callable[..., Path]
 Child = Callable[[Callable[[], None]], int]
@@ -151,6 +151,40 @@ def test_a_crash_while_a_step_is_saved_again(
     files.sweep(tmp_path)
     assert checkpoint.load(tmp_path / "checkpoints" / "last").step == 1
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["last", "step_000001"]
+
+
+@pytest.mark.fault("C2")
+def test_a_file_is_replaced_never_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last"
+    files.write_atomic(path, b"old")
+    with path.open("rb") as reader:
+        files.write_atomic(path, b"new")
+        assert (reader.read(), path.read_bytes()) == (b"old", b"new")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "injected")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="injected"):
+        files.write_atomic(path, b"newer")
+    assert path.read_bytes() == b"new" and [p.name for p in tmp_path.iterdir()] == ["last"]
+
+
+@pytest.mark.fault("C5")
+def test_a_step_saved_again_survives_a_failing_rename(
+    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, 1)
+    real = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if "@new@" in self.name:
+            raise OSError(errno.EIO, "injected")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    assert code(lambda: put(tmp_path, 1)) == "PL-E005"
+    assert checkpoint.load(tmp_path).step == 1
 
 
 @pytest.mark.fault("C3")
@@ -304,14 +338,14 @@ def resign(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     about = json.loads((path / "MANIFEST.json").read_text())
     about.pop("sha256")
     change(about)
-    signed = checkpoint._json_bytes(about)
-    about["sha256"] = checkpoint.hashlib.sha256(signed).hexdigest()
-    (path / "MANIFEST.json").write_bytes(checkpoint._json_bytes(about))
+    signed = manifest.json_bytes(about)
+    about["sha256"] = manifest.hashlib.sha256(signed).hexdigest()
+    (path / "MANIFEST.json").write_bytes(manifest.json_bytes(about))
 
 
 def sign_file(path: Path, name: str, content: bytes) -> None:
     (path / name).write_bytes(content)
-    said = {"size": len(content), "sha256": checkpoint.hashlib.sha256(content).hexdigest()}
+    said = {"size": len(content), "sha256": manifest.hashlib.sha256(content).hexdigest()}
     resign(path, lambda about: about["files"].update({name: said}))
 
 
@@ -445,6 +479,7 @@ def test_weights_that_are_not_finite(tmp_path: Path, value: float) -> None:
     keep=st.integers(1, 3),
     moves=st.lists(st.sampled_from(["save", "best", "pre-spike", "fail"]), min_size=1, max_size=10),
 )
+@example(keep=1, moves=["save", "best", "save", "fail", "save", "pre-spike", "save", "save"])
 def test_pruning_never_takes_a_named_or_the_newest_step(tmp_path_factory: Any, keep: int, moves: list[str]) -> None:
     run = tmp_path_factory.mktemp("prune")
     saved: list[int] = []
@@ -458,7 +493,7 @@ def test_pruning_never_takes_a_named_or_the_newest_step(tmp_path_factory: Any, k
             saved = sorted(expected)
         elif move == "fail":
             with pytest.MonkeyPatch.context() as patch, pytest.raises(PlaceError):
-                patch.setattr(checkpoint, "verify", lambda path: checkpoint._read_manifest(path / "none"))
+                patch.setattr(checkpoint, "verify", lambda path: manifest.read_manifest(path / "none"))
                 checkpoint.save(run, 1000 + number, {"w": torch.ones(1)}, config={}, keep=1)
             shutil.rmtree(run / "checkpoints" / f"step_{1000 + number:06d}")
             assert {step for step, _ in checkpoint._steps(run / "checkpoints")} == set(saved)

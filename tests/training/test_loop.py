@@ -204,8 +204,21 @@ def test_three_bad_steps_in_a_row_end_the_run(tmp_path: Path, toy: ModuleType) -
 
 @pytest.mark.fault("R4")
 def test_a_spike_is_told_once_and_the_step_before_it_kept(
-    tmp_path: Path, toy: ModuleType, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, toy: ModuleType, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    commit, point = checkpoint._commit, checkpoint.point
+
+    def slow(*arguments: Any) -> None:
+        time.sleep(0.05)
+        commit(*arguments)
+
+    def checked(folder: Path, name: str, step: int) -> None:
+        assert (folder / "checkpoints" / f"step_{step:06d}").is_dir()  # a pointer never dangles
+        point(folder, name, step)
+
+    monkeypatch.setattr(checkpoint, "_commit", slow)
+    monkeypatch.setattr(checkpoint, "point", checked)
+
     def loss(model: nn.Module, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         value, parts = toy.loss(model, batch, step)
         return value * (1e4 if step in (50, 51) else 1), parts

@@ -8,35 +8,36 @@ are older ones removed. A process that dies at any moment leaves the newest comm
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import logging
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-import place_cxr
-from place_cxr import parallel
 from place_cxr.errors import PlaceError
 from place_cxr.training.files import GONE, OLD, crashpoint, sync_folder, temporary, write, write_atomic
+from place_cxr.training.manifest import (
+    CONFIG,
+    MANIFEST,
+    OPTIMIZER,
+    STATE,
+    WEIGHTS,
+    check_sizes,
+    json_bytes,
+    manifest,
+    read_json,
+    read_manifest,
+    safe_name,
+    verify,
+)
 from place_cxr.training.safe import read_tensors, refuse_foreign, tensor_bytes
 
-SCHEMA = 1
 POINTERS = ("last", "best", "pre-spike")
-WEIGHTS, CONFIG, OPTIMIZER, STATE, MANIFEST = (
-    "model.safetensors",
-    "config.json",
-    "training_state/optimizer.safetensors",
-    "training_state/state.json",
-    "MANIFEST.json",
-)
-_JSON_LIMIT = 64 << 20  # bytes
 _STEP = re.compile(r"^step_(\d{6,})$")
 _log = logging.getLogger(__name__)
 
@@ -55,10 +56,6 @@ class Checkpoint:
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
-
-
-def _json_bytes(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
 def save(
@@ -80,11 +77,11 @@ def save(
     Raises PlaceError: PL-E005 the disk is full or the file system refuses, PL-R104 what was read back differs; earlier
     checkpoints are untouched in both cases.
     """
-    files = {_safe_name(name): content for name, content in (extra_files or {}).items()}
-    files |= {WEIGHTS: tensor_bytes(weights), CONFIG: _json_bytes(config)}
+    files = {safe_name(name): content for name, content in (extra_files or {}).items()}
+    files |= {WEIGHTS: tensor_bytes(weights), CONFIG: json_bytes(config)}
     if state is not None or state_tensors:
-        files |= {OPTIMIZER: tensor_bytes(state_tensors or {}), STATE: _json_bytes(state or {})}
-    files[MANIFEST] = _manifest(step, files)
+        files |= {OPTIMIZER: tensor_bytes(state_tensors or {}), STATE: json_bytes(state or {})}
+    files[MANIFEST] = manifest(step, files)
     home = folder / "checkpoints"
     target = home / f"step_{step:06d}"
     temp = temporary(target)
@@ -118,25 +115,15 @@ def _commit(temp: Path, target: Path, files: Mapping[str, bytes]) -> None:
     if target.exists():  # saved again after a resume from an earlier step, or unreadable
         target.rename(old)
         crashpoint("moved aside")
-    temp.rename(target)
+    try:
+        temp.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
     crashpoint("renamed")
     sync_folder(home)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _manifest(step: int, files: Mapping[str, bytes]) -> bytes:
-    about = {
-        "schema": SCHEMA,
-        "step": step,
-        "code": place_cxr.__version__,
-        "torch": torch.__version__,
-        "world_size": parallel.world_size(),
-        "files": {
-            name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for name, content in files.items()
-        },
-    }
-    return _json_bytes(about | {"sha256": hashlib.sha256(_json_bytes(about)).hexdigest()})
 
 
 def _disk_error(error: OSError, home: Path, needed: int, run: Path) -> PlaceError:
@@ -272,85 +259,14 @@ def latest(run: Path) -> Path | None:
     return next(good, None)
 
 
-def verify(path: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint folder whose every file has the size and hash it says (PL-R102 to PL-R105)."""
-    about = _read_manifest(path)
-    for name, said in about["files"].items():
-        file = path / _safe_name(name)
-        if file.is_file() and file.stat().st_size == said["size"]:
-            with file.open("rb") as opened:
-                if hashlib.file_digest(opened, "sha256").hexdigest() != said["sha256"]:
-                    raise PlaceError("the content is not what was saved", code="PL-R104", file=f"{path.name}/{name}")
-    _check_sizes(path, about)
-    return about
-
-
-def _check_sizes(path: Path, about: Mapping[str, Any]) -> None:
-    for name, said in about["files"].items():
-        file = path / _safe_name(name)
-        size = file.stat().st_size if file.is_file() else 0
-        if size != said["size"]:
-            raise PlaceError(
-                f"the file is truncated ({size} of {said['size']} bytes)", code="PL-R103", file=f"{path.name}/{name}"
-            )
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    about = _read_json(path / MANIFEST)
-    claimed = about.pop("sha256", None)
-    if hashlib.sha256(_json_bytes(about)).hexdigest() != claimed:
-        raise PlaceError("the manifest is damaged", code="PL-R104", file=f"{path.name}/{MANIFEST}")
-    if isinstance(schema := about.get("schema"), int) and schema > SCHEMA:
-        mine = f"{place_cxr.__version__} reads formats up to {SCHEMA}"
-        raise PlaceError(
-            f"written in format {schema} by place-cxr {about.get('code')}, but {mine}",
-            code="PL-R105",
-            file=path.name,
-            fix="update place-cxr",
-        )
-    try:
-        files = {_safe_name(name): (int(said["size"]), str(said["sha256"])) for name, said in about["files"].items()}
-        whole = (
-            {WEIGHTS, CONFIG} <= set(files) and ((OPTIMIZER in files) == (STATE in files)) and int(about["step"]) >= 0
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        whole = False
-    if not whole or not {"code", "torch", "world_size"} <= set(about):
-        raise PlaceError("the manifest lacks entries", code="PL-R107", file=f"{path.name}/{MANIFEST}")
-    return about
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    name = f"{path.parent.name}/{path.name}"
-    if not path.is_file():
-        raise PlaceError("the file is missing", code="PL-R103", file=name)
-    if path.stat().st_size > _JSON_LIMIT:
-        raise PlaceError("too large for what it should hold", code="PL-R107", file=name)
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        size = path.stat().st_size
-        raise PlaceError(f"the file is truncated or no JSON object ({size} bytes)", code="PL-R107", file=name)
-    return value
-
-
-def _safe_name(name: str) -> str:
-    pure = PurePosixPath(name)
-    if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
-        raise PlaceError("the manifest names a file outside the checkpoint", code="PL-R107")
-    return name
-
-
 def _load(path: Path, check: bool) -> Checkpoint:
     if check:
         about = verify(path)
     else:
-        about = _read_manifest(path)
-        _check_sizes(path, about)
+        about = read_manifest(path)
+        check_sizes(path, about)
         _log.warning("%s: loaded without comparing hashes; damaged weights would go unseen", path.name)
-    config = _read_json(path / CONFIG)
+    config = read_json(path / CONFIG)
     weights = read_tensors(path / WEIGHTS)
     for name, value in weights.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
@@ -366,7 +282,7 @@ def _load(path: Path, check: bool) -> Checkpoint:
         weights=weights,
         config=config,
         state_tensors=read_tensors(path / OPTIMIZER) if trained else {},
-        state=_read_json(path / STATE) if trained else {},
+        state=read_json(path / STATE) if trained else {},
         path=path,
         origin={key: about[key] for key in ("schema", "code", "torch", "world_size")},
     )

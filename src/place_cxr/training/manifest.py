@@ -1,0 +1,121 @@
+"""The manifest of a checkpoint: what files it has, their sizes and hashes, who wrote them, and a hash of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+
+import place_cxr
+from place_cxr import parallel
+from place_cxr.errors import PlaceError
+
+SCHEMA = 1
+WEIGHTS, CONFIG, OPTIMIZER, STATE, MANIFEST = (
+    "model.safetensors",
+    "config.json",
+    "training_state/optimizer.safetensors",
+    "training_state/state.json",
+    "MANIFEST.json",
+)
+_JSON_LIMIT = 64 << 20  # bytes
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON as we write it: indented, keys in order."""
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def manifest(step: int, files: Mapping[str, bytes]) -> bytes:
+    """The content of ``MANIFEST.json`` for files given as names and contents."""
+    about = {
+        "schema": SCHEMA,
+        "step": step,
+        "code": place_cxr.__version__,
+        "torch": torch.__version__,
+        "world_size": parallel.world_size(),
+        "files": {
+            name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in files.items()
+        },
+    }
+    return json_bytes(about | {"sha256": hashlib.sha256(json_bytes(about)).hexdigest()})
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint folder whose every file has the size and hash it says (PL-R102 to PL-R105)."""
+    about = read_manifest(path)
+    for name, said in about["files"].items():
+        file = path / safe_name(name)
+        if file.is_file() and file.stat().st_size == said["size"]:
+            with file.open("rb") as opened:
+                if hashlib.file_digest(opened, "sha256").hexdigest() != said["sha256"]:
+                    raise PlaceError("the content is not what was saved", code="PL-R104", file=f"{path.name}/{name}")
+    check_sizes(path, about)
+    return about
+
+
+def check_sizes(path: Path, about: Mapping[str, Any]) -> None:
+    """PL-R103 for a file that is missing or of another size than the manifest says."""
+    for name, said in about["files"].items():
+        file = path / safe_name(name)
+        size = file.stat().st_size if file.is_file() else 0
+        if size != said["size"]:
+            raise PlaceError(
+                f"the file is truncated ({size} of {said['size']} bytes)", code="PL-R103", file=f"{path.name}/{name}"
+            )
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint folder, complete and unharmed (PL-R104, PL-R105, PL-R107 otherwise)."""
+    about = read_json(path / MANIFEST)
+    claimed = about.pop("sha256", None)
+    if hashlib.sha256(json_bytes(about)).hexdigest() != claimed:
+        raise PlaceError("the manifest is damaged", code="PL-R104", file=f"{path.name}/{MANIFEST}")
+    if isinstance(schema := about.get("schema"), int) and schema > SCHEMA:
+        mine = f"{place_cxr.__version__} reads formats up to {SCHEMA}"
+        raise PlaceError(
+            f"written in format {schema} by place-cxr {about.get('code')}, but {mine}",
+            code="PL-R105",
+            file=path.name,
+            fix="update place-cxr",
+        )
+    try:
+        files = {safe_name(name): (int(said["size"]), str(said["sha256"])) for name, said in about["files"].items()}
+        whole = (
+            {WEIGHTS, CONFIG} <= set(files) and ((OPTIMIZER in files) == (STATE in files)) and int(about["step"]) >= 0
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        whole = False
+    if not whole or not {"code", "torch", "world_size"} <= set(about):
+        raise PlaceError("the manifest lacks entries", code="PL-R107", file=f"{path.name}/{MANIFEST}")
+    return about
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of bounded size (PL-R103 missing, PL-R107 anything else)."""
+    name = f"{path.parent.name}/{path.name}"
+    if not path.is_file():
+        raise PlaceError("the file is missing", code="PL-R103", file=name)
+    if path.stat().st_size > _JSON_LIMIT:
+        raise PlaceError("too large for what it should hold", code="PL-R107", file=name)
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        size = path.stat().st_size
+        raise PlaceError(f"the file is truncated or no JSON object ({size} bytes)", code="PL-R107", file=name)
+    return value
+
+
+def safe_name(name: str) -> str:
+    """``name`` itself, if it stays inside the folder it is relative to (PL-R107)."""
+    pure = PurePosixPath(name)
+    if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
+        raise PlaceError("a file name leads outside the checkpoint", code="PL-R107")
+    return name
