@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -217,6 +218,21 @@ def test_embed_never_overwrites_unasked(place: Place, tmp_path: Path) -> None:
     assert code == 2
     assert "--overwrite" in err
     assert out.read_text() == "mine"
+
+
+@pytest.mark.fault("P6")
+@pytest.mark.parametrize(("given", "kept"), [(None, "1"), ("0", "0")])
+def test_hub_is_off_unless_the_user_says_otherwise(
+    place: Place, monkeypatch: pytest.MonkeyPatch, given: str | None, kept: str
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "")
+    if given is not None:
+        monkeypatch.setenv("HF_HUB_OFFLINE", given)
+    seen: list[str | None] = []
+    stub(monkeypatch, "page", write_page=lambda run: seen.append(os.environ.get("HF_HUB_OFFLINE")) or "x")
+    place("page", "x")
+    assert seen == [kept]
 
 
 def test_data_ls_names_every_source(place: Place) -> None:
