@@ -35,7 +35,7 @@ def symmetric_contrast(
     """
     if valid is not None:
         both = valid[:, None] & valid[None, :]
-        logits = logits.masked_fill(~both, torch.finfo(logits.dtype).min)
+        logits = logits.masked_fill(~both, torch.finfo(logits.dtype).min / 4)  # a sum of two is still finite
         positive = positive & both
     weight, count = _share(positive, logits.dtype)
     return -(weight * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum() / (2 * count)
