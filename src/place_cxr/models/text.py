@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +25,12 @@ class TextSettings(Settings):
     heads: int = 12
     max_tokens: int = 112  # [MGCA]
     dropout: float = 0.1  # BERT's own
+    pool: Literal["first", "mean"] = "first"  # [MGCA] first token's state; mean suits a text encoder without pre-training
     vocab_size: int = 0  # filled in from the tokenizer
 
 
 class TextEncoder(nn.Module):
-    """A report in, a pooled vector (the first token's state [MGCA]) and all token states out."""
+    """A report in, a pooled vector and all token states out."""
 
     def __init__(self, settings: TextSettings) -> None:
         super().__init__()
@@ -52,7 +53,10 @@ class TextEncoder(nn.Module):
         for layer in self.body.encoder.layer:
             hidden = _layer(layer, hidden, flat, visible, (batch, length), self.training)
         states = _pad(hidden, flat, batch * length).unflatten(0, (batch, length))
-        return Features(states[:, 0], states, (1, length))
+        pooled = states[:, 0]
+        if self.settings.pool == "mean":
+            pooled = states.sum(1) / tokens.mask.sum(1, keepdim=True).clamp(min=1)
+        return Features(pooled, states, (1, length))
 
 
 def _layer(
