@@ -112,7 +112,7 @@ class _Config(Settings):
 
 
 def test_unknown_key_is_one_line_with_the_nearest_name(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    stub(monkeypatch, "pretrain", load_config=lambda recipe, values: load(_Config, "", values))
+    stub(monkeypatch, "pretrain", run_recipe=lambda recipe, values, **more: load(_Config, "", values))
     code, out, err = place("pretrain", "toy", "optim.lrr=1")
     assert (code, out) == (2, "")
     assert err.startswith("error[PL-C001] ")
@@ -121,7 +121,7 @@ def test_unknown_key_is_one_line_with_the_nearest_name(place: Place, monkeypatch
 
 
 def test_config_show_prints_every_default(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    stub(monkeypatch, "pretrain", load_config=lambda recipe, values: load(_Config, "", values), PretrainConfig=_Config)
+    stub(monkeypatch, "pretrain", load_recipe=lambda recipe, values: load(_Config, "", values), PretrainConfig=_Config)
     assert place("config", "show", "toy", "optim.lr=2e-4")[:2] == (0, "name: toy\noptim:\n  lr: 0.0002\n")
     code, out, _ = place("config", "schema")
     assert code == 0
@@ -209,6 +209,21 @@ def test_demo_gives_its_arguments_on_and_ends_with_the_page(
     assert calls == [(tmp_path, {"seed": 3, "device": "auto", "overwrite": False})]
     assert place("demo", "-o", str(tmp_path), "-q")[2] == ""
     assert json.loads(place("demo", "-o", str(tmp_path), "--json")[1])["run"] == str(tmp_path)
+
+
+def test_pretrain_gives_its_arguments_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def run_recipe(recipe: str, values: list[str], **options: object) -> dict[str, object]:
+        calls.append((recipe, values, {name: value for name, value in options.items() if name != "progress"}))
+        return {"run": str(options["out"]), "step": 3}
+
+    stub(monkeypatch, "pretrain", run_recipe=run_recipe)
+    words = ["pretrain", "my/toy.yaml", "optim.lr=1", "--seed", "5", "--precision", "bf16", "--resume", "auto"]
+    assert place(*words)[:2] == (0, "run: runs/toy\nstep: 3\n")
+    given = {"out": Path("runs/toy"), "resume": "auto", "init_from": "", "overwrite": False, "dry": False}
+    values = ["optim.lr=1", "train.precision=bf16", "train.seed=5"]
+    assert calls == [("my/toy.yaml", values, {**given, "device": "auto"})]
 
 
 def test_embed_never_overwrites_unasked(place: Place, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -114,27 +113,23 @@ def pretrain(
         raise PlaceError(
             "--resume, --init-from and --overwrite are three different things", code="PL-C003", fix="give one of them"
         )
-    from place_cxr import pretrain
+    from place_cxr.pretrain import run_recipe
 
     short = {"train.precision": precision, "train.seed": seed}
     values = [*(overrides or []), *(f"{key}={value}" for key, value in short.items() if value is not None)]
-    config = pretrain.load_config(recipe, values)
-    out = out or Path("runs") / config.name
     with progress_bars() as progress:
-        if dry_run:
-            plan = asdict(pretrain.dry_run(config, device=device.value, progress=progress))
-            show(plan, json.dumps(plan, indent=2), as_json)
-            return
-        result = pretrain.run(
-            config,
-            out,
+        summary = run_recipe(
+            recipe,
+            values,
+            out=out or Path("runs") / Path(recipe).stem,
             resume=resume,
             init_from=init_from,
             overwrite=overwrite,
+            dry=dry_run,
             device=device.value,
             progress=progress,
         )
-    show({"run": str(out), **asdict(result)}, f"Run: {out.resolve()} (step {result.step})", as_json)
+    show(summary, "\n".join(f"{name}: {value}" for name, value in summary.items()), as_json)
 
 
 @command(
@@ -269,10 +264,10 @@ def config_show(
         files = resources.files("place_cxr.recipes").iterdir()
         typer.echo("\n".join(sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))))
         return
-    from place_cxr.pretrain import load_config
+    from place_cxr.pretrain import load_recipe
     from place_cxr.settings import dump
 
-    typer.echo(dump(load_config(recipe, overrides or [])), nl=False)
+    typer.echo(dump(load_recipe(recipe, overrides or [])), nl=False)
 
 
 @command(config_app, "schema", "The JSON schema of recipes.", "place config schema > schema.json")

@@ -15,7 +15,7 @@ LEVELS = {
     "errors": 0, "parallel": 0, "records": 0, "registry": 0, "settings": 0, "tensors": 0,
     "data": 1, "losses": 1, "metrics": 1, "models": 1, "training": 1,
     "console": 2, "corpus": 2, "predict": 2,
-    "evaluate": 3, "page": 3, "pretrain": 3, "tasks": 3,
+    "evaluate": 3, "gallery": 3, "page": 3, "pretrain": 3, "tasks": 3,
     "demo": 4, "recipes": 4,
     "__main__": 5, "cli": 5, "doctor": 5, "options": 5,
 }  # fmt: skip

@@ -8,14 +8,14 @@ import pytest
 
 from place_cxr import settings
 from place_cxr.losses import LOSSES
-from place_cxr.pretrain import PretrainConfig, load_config, recipe_path
+from place_cxr.pretrain import PretrainConfig, load_recipe, recipe_path
 
 RECIPES = sorted(Path(recipe_path("phantom-tiny")).parent.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_is_valid_and_carries_its_name(path: Path) -> None:
-    config = load_config(path.stem)
+    config = load_recipe(path.stem)
     assert config.name == path.stem
     assert any(term.weight for term in config.losses.values())
     assert set(config.losses) <= set(LOSSES)
@@ -23,7 +23,7 @@ def test_recipe_is_valid_and_carries_its_name(path: Path) -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_what_config_show_prints_is_the_same_recipe(path: Path, tmp_path: Path) -> None:
-    config = load_config(path.stem)
+    config = load_recipe(path.stem)
     shown = tmp_path / "shown.yaml"
     shown.write_text(settings.dump(config))
     assert settings.load(PretrainConfig, shown) == config
