@@ -151,7 +151,7 @@ def dry_run(config: PretrainConfig, *, device: str = "auto", progress: Progress 
     for step, batch in zip(range(2), data.batches(0), strict=False):
         value, _ = compute(model, move(batch, place), step)
         value.backward()
-        losses.append(float(value))
+        losses.append(float(value.detach()))
     seconds = (time.perf_counter() - start) / 2
     return DryRun(corpus.lock(), sum(p.numel() for p in model.parameters()), data.steps_per_epoch, losses, seconds)
 
