@@ -71,7 +71,8 @@ def demo(
     """Pre-train and evaluate on made-up studies, and write a results page, in minutes and without a GPU."""
     from place_cxr.demo import run
 
-    page = Path(run(out, seed=seed, device=device.value, overwrite=overwrite)).resolve()
+    with progress_bars() as progress:
+        page = run(out, seed=seed, device=device.value, overwrite=overwrite, progress=progress).resolve()
     show({"run": str(out), "page": str(page)}, f"Results: {page}", as_json)
 
 
