@@ -198,14 +198,15 @@ def test_demo_gives_its_arguments_on_and_ends_with_the_page(
 ) -> None:
     calls = []
 
-    def run(out: Path, **options: object) -> Path:
+    def run(out: Path, *, progress: Callable[[str, int, int], None], **options: object) -> Path:
         calls.append((out, options))
+        progress("phantoms", 3, 3)
         logging.getLogger("place_cxr.demo").info("working")
         return out / "results.html"
 
     stub(monkeypatch, "demo", run=run)
     code, out, err = place("demo", "-o", str(tmp_path), "--seed", "3")
-    assert (code, out, err) == (0, f"Results: {tmp_path.resolve()}/results.html\n", "working\n")
+    assert (code, out, err) == (0, f"Results: {tmp_path.resolve()}/results.html\n", "phantoms: 3\nworking\n")
     assert calls == [(tmp_path, {"seed": 3, "device": "auto", "overwrite": False})]
     assert place("demo", "-o", str(tmp_path), "-q")[2] == ""
     assert json.loads(place("demo", "-o", str(tmp_path), "--json")[1])["run"] == str(tmp_path)
