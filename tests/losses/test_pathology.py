@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from place_cxr.losses.pathology import (
+    pathology_image,
     observation_similarity,
     pathology_pair,
     pathology_sentence,
@@ -71,7 +72,7 @@ def test_chunked_equals_unchunked(selection: str, chunk: int) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("loss", [pathology_pair, pathology_sentence])
+@pytest.mark.parametrize("loss", [pathology_pair, pathology_image, pathology_sentence])
 def test_padding_and_order_do_not_matter(loss) -> None:  # type: ignore[no-untyped-def]
     out = outputs()
     value = loss(out)
@@ -129,7 +130,7 @@ def test_report_without_sentence_is_left_out() -> None:
     empty = dataclasses.replace(
         out, textual=Observations(out.textual.vectors, mask), sentence_key=out.sentence_key * mask
     )
-    for loss in (pathology_pair, pathology_sentence):
+    for loss in (pathology_pair, pathology_image, pathology_sentence):
         value = loss(empty)
         (gradient,) = torch.autograd.grad(value, out.textual.vectors, retain_graph=True)
         assert torch.isfinite(value) and torch.isfinite(gradient).all() and gradient[2].abs().max() == 0
@@ -140,3 +141,20 @@ def test_transport_weights_sum_to_one_and_share_queries_out() -> None:
     soft, shared = selection_weight(z, 0.1, "soft"), selection_weight(z, 0.1, "transport")
     torch.testing.assert_close(shared.sum(-1), torch.ones(2, dtype=torch.float64))
     assert shared[1, 1] > soft[1, 1] + 0.3  # the second sentence is pushed to the query the first leaves free
+
+
+def test_sentences_against_images_equal_a_loop() -> None:
+    out = outputs()
+    key = out.sentence_key.clone()
+    key[3, 0] = key[0, 0]  # reports 0 and 3 share a statement: both images are right for it
+    out = dataclasses.replace(out, sentence_key=key)
+    similarity = selected_similarity(out.visual.vectors, out.textual.vectors, 0.1)  # [images, reports, sentences]
+    losses = []
+    for j in range(5):
+        for s in range(3):
+            if out.textual.mask[j, s]:
+                chance = torch.log_softmax(similarity[:, j, s] / 0.07, 0)
+                right = [i for i in range(5) if key[j, s] in key[i]]
+                losses.append(-sum(chance[i] for i in right) / len(right))
+    assert pathology_image(out).item() == pytest.approx((sum(losses) / len(losses)).item(), abs=1e-10)
+    assert len([i for i in range(5) if key[0, 0] in key[i]]) == 2

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from place_cxr.losses.correlation import correlation_exploration
 from place_cxr.losses.instance import instance_alignment
-from place_cxr.losses.pathology import pathology_pair, pathology_sentence
+from place_cxr.losses.pathology import pathology_image, pathology_pair, pathology_sentence
 from place_cxr.registry import pick
 from place_cxr.settings import Settings
 from place_cxr.tensors import PlaceOutputs
@@ -19,6 +19,7 @@ from place_cxr.tensors import PlaceOutputs
 LOSSES: dict[str, Callable[..., Float[Tensor, ""]]] = {
     "instance": instance_alignment,
     "pathology_pair": pathology_pair,
+    "pathology_image": pathology_image,
     "pathology_sentence": pathology_sentence,
     "correlation": correlation_exploration,
 }

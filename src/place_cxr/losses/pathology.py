@@ -44,31 +44,34 @@ def pathology_pair(
     return symmetric_contrast(logits, same(gather(out.report_key)), mask.any(-1))
 
 
-def pathology_sentence(
-    out: PlaceOutputs,
-    *,
-    negatives: Literal["images", "sentences"] = "images",
-    selection: Selection = "soft",
-    selection_temperature: float = 0.1,
-    temperature: float = 0.07,
+def pathology_image(
+    out: PlaceOutputs, *, selection: Selection = "soft", selection_temperature: float = 0.1, temperature: float = 0.07
 ) -> Float[Tensor, ""]:
-    """PCMA, sentence level: what a sentence selects in its own image fits it better than what is selected elsewhere.
+    """PCMA, a sentence against images: what it selects in its own image fits it better than what it selects elsewhere.
 
-    ``images``: a sentence against the batch's images; an image whose report states the same is a positive.
-    ``sentences``: the V-POR selected for a sentence against the batch's sentences; equal ones are positives. The second
-    can be solved by queries that stand for topics whatever the image shows (docs/LOG.md).
+    An image whose report states the same is a positive, never a negative.
+    """
+    text, key, mask = gather_with_gradient(out.textual.vectors), gather(out.sentence_key), gather(out.textual.mask)
+    own_rows = selected_similarity(out.visual.vectors, text, selection_temperature, selection)
+    logits = gather_with_gradient(own_rows).flatten(1).T / temperature  # [G S, G]
+    stated = (key.flatten()[:, None, None] == key[None]).any(-1)
+    return contrast(logits, stated, mask.flatten())
+
+
+def pathology_sentence(
+    out: PlaceOutputs, *, selection: Selection = "soft", selection_temperature: float = 0.1, temperature: float = 0.1
+) -> Float[Tensor, ""]:
+    """PCMA, a sentence against sentences: the V-POR selected for it is closer to it than to the batch's others.
+
+    Equal normalised sentences are positives, never negatives. It keeps queries apart; alone it could be solved by
+    queries that stand for topics whatever the image shows, which ``pathology_image`` forbids (docs/LOG.md).
     """
     visual, text = out.visual.vectors, out.textual.vectors
-    key, mask = gather(out.sentence_key), gather(out.textual.mask)
-    if negatives == "images":
-        own_rows = selected_similarity(visual, gather_with_gradient(text), selection_temperature, selection)
-        logits = gather_with_gradient(own_rows).flatten(1).T / temperature  # [G S, G]
-        stated = (key.flatten()[:, None, None] == key[None]).any(-1)
-        return contrast(logits, stated, mask.flatten())
     weight = selection_weight(text @ visual.transpose(1, 2), selection_temperature, selection)  # [B, S, K]
-    seen = gather_with_gradient(torch.nn.functional.normalize(weight @ visual, dim=-1).flatten(0, 1))
-    logits = seen @ gather_with_gradient(text.flatten(0, 1)).T / temperature
-    return symmetric_contrast(logits, same(key.flatten()), mask.flatten())
+    seen = torch.nn.functional.normalize(weight @ visual, dim=-1).flatten(0, 1)
+    seen, stated = gather_with_gradient(seen), gather_with_gradient(text.flatten(0, 1))
+    key, valid = gather(out.sentence_key.flatten()), gather(out.textual.mask.flatten())
+    return symmetric_contrast(seen @ stated.T / temperature, same(key), valid)
 
 
 def observation_similarity(
