@@ -9,6 +9,9 @@ from place_cxr.page import words
 from place_cxr.page.read import Number, Result
 
 
+_TOPS = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """One column: what pre-trained the network. ``style`` is its marker and colour, 0 is the run itself."""
@@ -26,17 +29,22 @@ class Row:
     name: str
     cells: Sequence[Number | None]
     mean: bool = False  # over the other rows
+    guess: float | None = None  # what guessing scores
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under one title. ``plot``: all values lie in 0..1 and are drawn; ``guess`` is a line in the drawing."""
+    """Rows under one title. They are drawn on an axis from 0 to ``top``, unless that is 0."""
 
     title: str
     says: str
     rows: Sequence[Row]
-    plot: bool
-    guess: float | None = None
+    top: float = 0.0
+
+    @property
+    def guessed(self) -> bool:
+        """Whether guessing is drawn."""
+        return bool(self.top) and any(row.guess is not None for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,7 @@ class Card:
     other: Number | None
     other_name: str
     verdict: str
+    top: float  # end of the axis
 
 
 def methods_of(results: Sequence[Result]) -> list[Method]:
@@ -97,7 +106,7 @@ def cards(results: Sequence[Result], controls: Sequence[Result]) -> list[Card]:
         number = main.metrics.get(headline.metric)
         other = rivals[0].metrics.get(headline.metric) if rivals else None
         name = words.METHODS.get(rivals[0].method, (rivals[0].method, ""))[0] if rivals else ""
-        found.append(Card(headline.title, headline.says, number, other, name, verdict(number, other, name)))
+        found.append(Card(headline.title, headline.says, number, other, name, verdict(number, other, name), _top([Row("", [number, other])])))
     return found
 
 
@@ -146,10 +155,18 @@ def _block(block: words.Block, results: Sequence[Result]) -> Table:
             block.rows.get(label) or words.ROWS.get(label) or star.replace("*", label),
             [result.metrics.get(name) for result in results],
             label == "macro",
+            _guess(block.guess, label, results[0].metrics.get(name)),
         )
         for label, name in found
     ]
-    return Table(block.title, block.says, rows, _drawable(rows), block.guess)
+    return Table(block.title, block.says, rows, _top(rows))
+
+
+def _guess(guess: float | str | None, label: str, number: Number | None) -> float | None:
+    """A fixed number, or for R@k the share k of all candidates."""
+    if guess != "k of n":
+        return guess if isinstance(guess, float) else None
+    return int(label) / number.n if number is not None and number.n and label.isdecimal() else None
 
 
 def _everything(results: Sequence[Result]) -> list[Table]:
@@ -158,7 +175,7 @@ def _everything(results: Sequence[Result]) -> list[Table]:
         variant, metric, what = _parts(name)
         cells = [result.metrics.get(name) for result in results]
         groups.setdefault((variant, metric), []).append(Row(what, cells, what == "macro"))
-    return [Table(" / ".join(filter(None, key)), "", rows, plot=False) for key, rows in groups.items()]
+    return [Table(" / ".join(filter(None, key)), "", rows) for key, rows in groups.items()]
 
 
 def _parts(name: str) -> tuple[str, str, str]:
@@ -181,7 +198,10 @@ def _match(pattern: str, name: str) -> str | None:
     return label
 
 
-def _drawable(rows: Sequence[Row]) -> bool:
+def _top(rows: Sequence[Row]) -> float:
+    """End of an axis from 0 that holds all values: 1, or less where all are small; 0 if they lie elsewhere."""
     numbers = [cell for row in rows for cell in row.cells if cell is not None]
     values = [x for cell in numbers for x in (cell.value, cell.low, cell.high) if x is not None]
-    return bool(values) and all(0 <= value <= 1 for value in values)
+    if not values or min(values) < 0 or max(values) > 1:
+        return 0.0
+    return next(top for top in _TOPS if top >= max(values))

@@ -15,7 +15,7 @@ class Block:
     title: str
     says: str
     pattern: str
-    guess: float | None = None  # what guessing scores, where that is one number
+    guess: float | str | None = None  # what guessing scores: one number, or "k of n" for R@k among n candidates
     rows: Mapping[str, str] = field(default_factory=dict)  # names of rows, where ROWS says something else
 
 
@@ -85,8 +85,8 @@ TASKS = {
         "Given a picture, rank all test reports by how well they fit, and the other way round. R@5 is the share of "
         "pictures whose own report, or one that says the same, is among the first five: 0 is never, 1 is always.",
         (
-            Block("From picture to report", "Larger is better.", "mix/image to report/R@*"),
-            Block("From report to picture", "Larger is better.", "mix/report to image/R@*"),
+            Block("From picture to report", "Larger is better.", "mix/image to report/R@*", "k of n"),
+            Block("From report to picture", "Larger is better.", "mix/report to image/R@*", "k of n"),
         ),
     ),
     "grounding": TaskWords(
