@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -13,10 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ValidationError
 from torch import Tensor
 
 from place_cxr.data.batches import tokens_of
-from place_cxr.data.images import read_image
+from place_cxr.data.images import from_memory, read_image
 from place_cxr.data.letterbox import Letterbox
 from place_cxr.data.reports import read_report
 from place_cxr.data.tokenizer import Tokenizer
@@ -33,6 +35,9 @@ SELECTION_TEMPERATURE = 0.1  # that of pathology_pair
 PATHOLOGY_SCALE = 1 / 0.07  # inverse temperature of pathology_pair
 _AT_ONCE = 32  # pictures decoded and encoded together
 Picture = str | Path | Image.Image | NDArray[Any] | Tensor
+Progress = Callable[[int, int], None]  # (done, total)
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +51,29 @@ class Processor:
     max_sentences: int
 
     @overload
-    def __call__(self, *, images: Sequence[Picture]) -> Float[Tensor, "N 1 H W"]: ...
+    def __call__(self, *, images: Sequence[Picture] | Picture) -> Float[Tensor, "N 1 H W"]: ...
     @overload
-    def __call__(self, *, text: Sequence[str]) -> Tokens: ...
+    def __call__(self, *, text: Sequence[str] | str) -> Tokens: ...
     def __call__(
-        self, *, images: Sequence[Picture] | None = None, text: Sequence[str] | None = None
+        self, *, images: Sequence[Picture] | Picture | None = None, text: Sequence[str] | str | None = None
     ) -> Float[Tensor, "N 1 H W"] | Tokens:
         """``images`` as model input [N, 1, size, size] in [-1, 1], or ``text`` as Tokens; give one of the two.
 
-        A picture is a path, a PIL image, or an array or tensor [H, W] (uint8, or float in [0, 1]). Raises PlaceError
-        PL-D1xx for a picture that cannot be read, PL-D301 for an empty text.
+        A picture is a path, a PIL image, or an array or tensor [H, W] (see `as_grey`); a single one, or a single text,
+        is a list of one. Raises PlaceError PL-D1xx for a picture that cannot be read, PL-D301 for an empty text,
+        PL-C020 for an empty list.
         """
         if (images is None) == (text is None):
             raise TypeError("give either images or text")
         if images is not None:
-            squares = [self.letterbox(grey).to_square(grey) for grey in map(as_grey, images)]
+            squares = [self.letterbox(grey).to_square(grey) for grey in map(as_grey, _listed(images))]
             return eval_view(torch.from_numpy(np.stack(squares)), self.views)
         assert text is not None
-        encoded = self.tokenizer.encode([read_report(t) for t in text], self.max_tokens, self.max_sentences)
-        return tokens_of(encoded, np.arange(len(text)))
+        texts = _listed(text)
+        encoded = self.tokenizer.encode([read_report(t) for t in texts], self.max_tokens, self.max_sentences)
+        if encoded.truncated:
+            _log.warning("%d of %d texts are longer than the model reads, and cut off", encoded.truncated, len(texts))
+        return tokens_of(encoded, np.arange(len(texts)))
 
     def letterbox(self, grey: NDArray[Any]) -> Letterbox:
         """The geometry between a picture [H, W] and its square."""
@@ -118,84 +127,114 @@ class Heat:
         return {"phrase": self.phrase, "height": len(self.array), "width": self.array.shape[1], "boxes": boxes}
 
 
+class _Packed(Settings, extra="ignore"):
+    pack_size: int
+    max_sentences: int
+
+
 class _Saved(Settings, extra="ignore"):
     """What of a run's configuration decides how a model is used."""
 
     model: ModelSettings
     views: ViewSettings
-    data: dict[str, Any]
+    data: _Packed
 
 
-def load(path: str | Path, *, device: str = "cpu", verify: bool = True) -> tuple[PlaceModel, Processor]:
+def load(path: str | Path, *, device: str = "auto", verify: bool = True) -> tuple[PlaceModel, Processor]:
     """Model (evaluation mode, no gradients) and processor of a run folder or a checkpoint folder.
 
-    Raises PlaceError PL-R1xx when there is no good checkpoint; see `training.checkpoint.load`.
+    ``device`` is auto (the GPU where there is one), cpu or cuda. Raises PlaceError PL-R1xx when there is no good
+    checkpoint, see `training.checkpoint.load`; PL-E007 where there is no such device.
     """
+    place = _device(device)
     saved = checkpoint.load(Path(path), verify=verify)
-    config = _Saved.model_validate(saved.config)
+    try:
+        config = _Saved.model_validate(saved.config)
+    except ValidationError as error:
+        keys = ", ".join(".".join(map(str, found["loc"])) for found in error.errors()[:5])
+        problem = f"its config is not one of a pre-trained model; look at {keys}"
+        raise PlaceError(problem, code="PL-R109", file=saved.path.name, fix="give a run of place pretrain") from None
     # Weights come from the checkpoint: nothing is fetched or read from where they once came.
     image = config.model.image.model_copy(update={"weights": "", "pretrained": False})
-    model = PlaceModel(config.model.model_copy(update={"image": image}))
+    text = config.model.text.model_copy(update={"weights": ""})
+    model = PlaceModel(config.model.model_copy(update={"image": image, "text": text}))
     checkpoint.match_state(model, saved.weights)
     processor = Processor(
         tokenizer=Tokenizer.load(saved.path / "tokenizer"),
         views=config.views,
-        pack_size=config.data["pack_size"],
+        pack_size=config.data.pack_size,
         max_tokens=config.model.text.max_tokens,
-        max_sentences=config.data["max_sentences"],
+        max_sentences=config.data.max_sentences,
     )
-    return model.to(device).eval().requires_grad_(False), processor
+    return model.to(place).eval().requires_grad_(False), processor
+
+
+def _device(name: str) -> torch.device:
+    found = torch.cuda.is_available()
+    if name.startswith("cuda") and not found:
+        raise PlaceError("there is no usable CUDA device", code="PL-E007", fix="use --device cpu, or see place doctor")
+    return torch.device(("cuda" if found else "cpu") if name == "auto" else name)
 
 
 def zero_shot(
-    model: PlaceModel, processor: Processor, images: Sequence[Picture], prompts: Mapping[str, Sequence[str]]
+    model: PlaceModel,
+    processor: Processor,
+    images: Sequence[Picture] | Picture,
+    prompts: Mapping[str, Sequence[str] | str],
 ) -> ZeroShot:
     """Probability of each finding in each picture, from what it is called: ``{"effusion": ["pleural effusion"]}``.
 
     Each phrase is held against its own negation ("No pleural effusion."); several phrases are averaged. Raises
-    PlaceError PL-C020 for no finding or no phrase.
+    PlaceError PL-C020 for no picture, no finding or no phrase.
     """
-    if not prompts or not all(prompts.values()):
+    groups = {name: _listed(said) for name, said in prompts.items() if said}
+    if not groups or len(groups) < len(prompts):
         raise PlaceError("every finding needs at least one phrase", code="PL-C020", fix="give {name: [phrase, ...]}")
     device = next(model.parameters()).device
-    seen = model.describe_image(processor(images=images).to(device))
-    phrases = [phrase.strip().rstrip(".") for group in prompts.values() for phrase in group]
-    fit = [
-        image_text_scores(seen, describe(model, processor, texts))
-        for texts in ([f"{p}." for p in phrases], [f"No {p[:1].lower()}{p[1:]}." for p in phrases])
-    ]
-    owner = torch.tensor([i for i, group in enumerate(prompts.values()) for _ in group], device=device)
-    share = F.one_hot(owner, len(prompts)).float()
+    phrases = [phrase.strip().rstrip(".") for group in groups.values() for phrase in group]
+    yes = describe(model, processor, [f"{p}." for p in phrases])
+    no = describe(model, processor, [f"No {p[:1].lower()}{p[1:]}." for p in phrases])
+    owner = torch.tensor([i for i, group in enumerate(groups.values()) for _ in group], device=device)
+    share = F.one_hot(owner, len(groups)).float()
     share = share / share.sum(0)
-    scales = (model.scale, PATHOLOGY_SCALE)
-    instance, observation = (
-        torch.sigmoid(scale * ((yes - no) @ share)) for scale, yes, no in zip(scales, *fit, strict=True)
-    )
-    return ZeroShot(tuple(prompts), *(t.cpu().numpy() for t in ((instance + observation) / 2, instance, observation)))
+    margins: list[tuple[Tensor, Tensor]] = []
+    for part in _chunks(_listed(images)):
+        seen = model.describe_image(processor(images=part).to(device))
+        for_it, against = image_text_scores(seen, yes), image_text_scores(seen, no)
+        margins.append((for_it[0] - against[0], for_it[1] - against[1]))
+    by_instance, by_observation = (torch.cat(parts) @ share for parts in zip(*margins, strict=True))
+    instance, observation = torch.sigmoid(model.scale * by_instance), torch.sigmoid(PATHOLOGY_SCALE * by_observation)
+    return ZeroShot(tuple(groups), *(t.cpu().numpy() for t in ((instance + observation) / 2, instance, observation)))
 
 
 def ground(model: PlaceModel, processor: Processor, image: Picture, text: str) -> Heat:
     """Where ``text`` is seen in ``image``, in the pixels of the original picture."""
     device = next(model.parameters()).device
     grey = as_grey(image)
-    seen = model.describe_image(processor(images=[grey]).to(device))
-    said = describe(model, processor, [text])
+    seen = model.describe_image(processor(images=grey).to(device))
+    said = describe(model, processor, text)
     heat = phrase_map(seen.observations.vectors, seen.attention, said.observations.vectors, said.observations.mask)
     rows, columns = seen.grid
     return Heat(text, to_original(heat[0].view(rows, columns), processor, processor.letterbox(grey)), grey)
 
 
-def embed(model: PlaceModel, processor: Processor, images: Sequence[Picture]) -> NDArray[np.float32]:
-    """Unit-length instance vectors [N, D], a few pictures at a time."""
-    device = next(model.parameters()).device
-    parts = [
-        model.encode_image(processor(images=images[start : start + _AT_ONCE]).to(device)).cpu().numpy()
-        for start in range(0, len(images), _AT_ONCE)
-    ]
+def embed(
+    model: PlaceModel, processor: Processor, images: Sequence[Picture] | Picture, *, progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """Unit-length instance vectors [N, D], a few pictures at a time; ``progress(done, total)`` is told after each few.
+
+    Raises PlaceError PL-C020 for no picture.
+    """
+    device, listed = next(model.parameters()).device, _listed(images)
+    parts: list[NDArray[np.float32]] = []
+    for part in _chunks(listed):
+        parts.append(model.encode_image(processor(images=part).to(device)).cpu().numpy())
+        if progress is not None:
+            progress(min(len(parts) * _AT_ONCE, len(listed)), len(listed))
     return np.concatenate(parts)
 
 
-def describe(model: PlaceModel, processor: Processor, text: Sequence[str]) -> TextDescription:
+def describe(model: PlaceModel, processor: Processor, text: Sequence[str] | str) -> TextDescription:
     """Instance vectors and T-PORs of texts, on the model's device."""
     return model.describe_text(move(processor(text=text), next(model.parameters()).device))
 
@@ -229,10 +268,27 @@ def to_original(heat: Float[Tensor, "rows columns"], processor: Processor, lette
 
 
 def as_grey(picture: Picture) -> NDArray[np.float32]:
-    """Any accepted picture as float32 [H, W] in [0, 1]. Raises PlaceError PL-D1xx."""
+    """Any accepted picture as float32 [H, W] in [0, 1].
+
+    A file is read by `data.images.read_image`; a PIL image, an array or a tensor [H, W] is scaled by the same rules: 8
+    bits are divided by 255, more bits by what they can hold, floats in [0, 1] stay. Raises PlaceError PL-D1xx.
+    """
     if isinstance(picture, (str, Path)):
-        return read_image(Path(picture))
-    array = np.asarray(picture.convert("L") if isinstance(picture, Image.Image) else picture)
-    if array.ndim != 2:
-        raise PlaceError(f"an array of shape {array.shape} is not a grey picture", code="PL-D107", fix="give [H, W]")
-    return array.astype(np.float32) / np.float32(255 if array.dtype == np.uint8 else 1)
+        return read_image(picture)
+    if isinstance(picture, Tensor):
+        picture = picture.detach().cpu()
+        picture = (picture.float() if picture.is_floating_point() else picture).numpy()
+    return from_memory(picture)
+
+
+def _listed(given: Any) -> list[Any]:
+    """A list of what was given; text, a path or one picture is one thing, though Python can iterate over it."""
+    one = isinstance(given, (str, Path, Image.Image)) or getattr(given, "ndim", None) == 2
+    listed = [given] if one else list(given)
+    if not listed:
+        raise PlaceError("nothing was given", code="PL-C020", fix="give at least one")
+    return listed
+
+
+def _chunks(listed: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (listed[start : start + _AT_ONCE] for start in range(0, len(listed), _AT_ONCE))

@@ -86,6 +86,30 @@ def read_image(path: str | Path, *, limits: Limits = LIMITS) -> NDArray[np.float
     return _read(Path(path), limits)[0]
 
 
+def from_memory(picture: Image.Image | NDArray[Any]) -> NDArray[np.float32]:
+    """What ``read_image`` returns, of a picture that is in memory already: a PIL image, or an array [height, width].
+
+    Arrays of uint8 are divided by 255, of bool are black and white; other numbers are scaled as files of more than 8
+    bits are, floats in [0, 1] left as they are. Raises ``PlaceError`` PL-D103, PL-D104 to PL-D107.
+    """
+    name = Path("picture")
+    height, width = (picture.height, picture.width) if isinstance(picture, Image.Image) else (*picture.shape, 0, 0)[:2]
+    if not isinstance(picture, Image.Image) and (picture.ndim != 2 or picture.dtype.kind not in "buif"):
+        problem = f"an array {picture.shape} of {picture.dtype} is not a grey picture"
+        raise PlaceError(problem, code="PL-D107", fix="give numbers [height, width]")
+    _check_header(width, height, name, LIMITS)
+    if not isinstance(picture, Image.Image):
+        eight_bits = picture.dtype in (np.uint8, np.bool_)
+        top = np.float32(255 if picture.dtype == np.uint8 else 1)
+        return picture.astype(np.float32) / top if eight_bits else _scale(picture, None, name)
+    try:
+        return _grey(_upright(picture, name), name)
+    except PlaceError:
+        raise
+    except Exception:  # a lazily opened file may be damaged
+        raise _damaged(name) from None
+
+
 def read_mask(path: str | Path) -> NDArray[np.bool_]:
     """Mask [height, width]: True where a pixel is not black. A JPEG is refused, its pixels are not exact."""
     mask, kind = _read(Path(path), LIMITS)
