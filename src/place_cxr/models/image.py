@@ -45,16 +45,17 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.settings = settings
         self.body = _create(settings)
+        self.arrange()
         info = self.body.feature_info
         reductions = [stage["reduction"] for stage in info]
         self.stages = [_stage(settings, reductions, stride) for stride in settings.local_strides]
         channels = [info[stage]["num_chs"] for stage in self.stages]
         side = -(-settings.size // settings.local_strides[0])
-        with torch.no_grad():
-            self.eval()
-            pooled = self(torch.zeros(1, 1, settings.size, settings.size)).pooled.shape[-1]
-            self.train()
-        self.spec = FeatureSpec(pooled, sum(channels), (side, side))
+        self.spec = FeatureSpec(self.body.head_hidden_size, sum(channels), (side, side))
+
+    def arrange(self) -> None:
+        """Lay the weights out for speed: 0.7x the time of convolutions in fp32, 0.6x in bf16."""
+        self.body.to(memory_format=torch.channels_last)
 
     def _maps(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         return self.body.forward_intermediates(image, indices=self.stages, norm=True)
@@ -93,7 +94,6 @@ def _create(settings: ImageSettings) -> Any:
     if "vit" in settings.name or "deit" in settings.name:
         options.setdefault("img_size", settings.size)
     body = timm.create_model(settings.name, pretrained=settings.pretrained, in_chans=1, num_classes=0, **options)
-    body = body.to(memory_format=torch.channels_last)  # convolutions: 0.7x the time in fp32, 0.6x in bf16
     if settings.weights:
         _load_weights(body, Path(settings.weights))
     return body
