@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import init_empty_weights
 from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
@@ -157,8 +158,10 @@ def load(path: str | Path, *, device: str = "auto", verify: bool = True) -> tupl
     # Weights come from the checkpoint: nothing is fetched or read from where they once came.
     image = config.model.image.model_copy(update={"weights": "", "pretrained": False})
     text = config.model.text.model_copy(update={"weights": ""})
-    model = PlaceModel(config.model.model_copy(update={"image": image, "text": text}))
-    checkpoint.match_state(model, saved.weights)
+    with init_empty_weights(include_buffers=False):  # random weights take seconds to draw
+        model = PlaceModel(config.model.model_copy(update={"image": image, "text": text}))
+    checkpoint.match_state(model, saved.weights, assign=True)
+    model.image_encoder.arrange()
     processor = Processor(
         tokenizer=Tokenizer.load(saved.path / "tokenizer"),
         views=config.views,
