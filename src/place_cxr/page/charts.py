@@ -100,8 +100,8 @@ def short(value: float) -> str:
 
 
 def _tick_label(value: float, spread: float) -> str:
-    if value and spread < 1e-3:
-        return f"{value:.0e}".replace("e-0", "e-")
+    if spread < 1e-3:
+        return f"{value:.0e}".replace("e-0", "e-") if value else "0"
     return f"{value:,.{max(0, -math.floor(math.log10(spread) + 1e-9))}f}"
 
 

@@ -15,10 +15,12 @@ from PIL import Image
 
 from place_cxr.data.images import read_image
 
-HEAT, LIKENESS = "inferno", "PuOr_r"
+# Colour maps of matplotlib and the part of them in use: both get lighter or darker evenly, so grey prints work too.
+HEAT, LIKENESS = ("inferno", 0.35, 1.0), ("PuOr_r", 0.0, 1.0)
+Colours = tuple[str, float, float]
 _LEVELS = 64
 _FINER = 4  # pixels per patch of a heat map, so that browsers agree on how it is smoothed
-_VEIL = 0.75  # opacity of the hottest spot
+_VEIL = 0.9  # opacity of the hottest spot
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,13 @@ def studies(gallery: Mapping[str, Any], folder: Path) -> list[StudyView]:
     return [_study(table, folder) for table in gallery["studies"]]
 
 
-def legend(name: str) -> list[str]:
-    """Nine colours of a map from low to high, as CSS."""
-    return [f"rgb({r} {g} {b})" for r, g, b in _colours(name, 9)]
+def legend(colours: Colours) -> list[str]:
+    """Nine colours of a map from low to high, as CSS; heat as it looks on dark grey."""
+    rgb = _colours(colours, 9).astype(np.float64)
+    if colours == HEAT:
+        alpha = np.linspace(0, _VEIL, 9)[:, None]
+        rgb = alpha * rgb + (1 - alpha) * 60
+    return [f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in rgb]
 
 
 def heat_image(values: NDArray[np.float64]) -> str:
@@ -149,10 +155,9 @@ def _grow(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(large, dtype=np.float64)
 
 
-def _png(values: NDArray[np.float64], colours: str, alpha: bytes = b"") -> str:
+def _png(values: NDArray[np.float64], colours: Colours, alpha: bytes = b"") -> str:
     """Values in 0..1 as a PNG with a palette."""
-    image = Image.fromarray(np.rint(values * (_LEVELS - 1)).astype(np.uint8), mode=None)
-    image = image.convert("L")
+    image = Image.fromarray(np.rint(values * (_LEVELS - 1)).astype(np.uint8))
     image.putpalette(bytes(_colours(colours, _LEVELS).ravel()))
     buffer = io.BytesIO()
     if alpha:
@@ -162,10 +167,11 @@ def _png(values: NDArray[np.float64], colours: str, alpha: bytes = b"") -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _colours(name: str, count: int) -> NDArray[np.uint8]:
+def _colours(colours: Colours, count: int) -> NDArray[np.uint8]:
     from matplotlib import colormaps
 
-    return np.uint8(np.rint(255 * colormaps[name](np.linspace(0, 1, count))[:, :3]))
+    name, low, high = colours
+    return np.uint8(np.rint(255 * colormaps[name](np.linspace(low, high, count))[:, :3]))
 
 
 def _path(paths: Sequence[Sequence[Sequence[float]]]) -> str:

@@ -61,16 +61,24 @@ class TaskView:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """What a number at the top of the page is held against."""
+
+    name: str
+    number: Number
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
-    """A number at the top of the page, beside random weights or, without them, another control."""
+    """A number at the top of the page, beside random weights (or another control) and an answer without a network."""
 
     title: str
     says: str
     number: Number | None
-    other: Number | None
-    other_name: str
-    verdict: str
-    top: float  # end of the axis
+    rivals: Sequence[Rival]
+    verdicts: Sequence[str]
+    guess: float | None
+    top: float  # end of the axis, 0 for none
 
 
 def methods_of(results: Sequence[Result]) -> list[Method]:
@@ -101,26 +109,45 @@ def cards(results: Sequence[Result], controls: Sequence[Result]) -> list[Card]:
         main = next((r for r in results if (r.task, r.source) == (headline.task, source)), None)
         if main is None:
             continue
-        rivals = [r for r in controls if _comparable(r, main)]
-        rivals.sort(key=lambda r: (r.method != "random weights", r.method))
         number = main.metrics.get(headline.metric)
-        other = rivals[0].metrics.get(headline.metric) if rivals else None
-        name = words.METHODS.get(rivals[0].method, (rivals[0].method, ""))[0] if rivals else ""
-        found.append(Card(headline.title, headline.says, number, other, name, verdict(number, other, name), _top([Row("", [number, other])])))
+        rivals = _rivals(headline, main, controls)
+        verdicts = [verdict(number, rival.number, rival.name) for rival in rivals]
+        what = headline.metric.split("@")[-1]
+        found.append(
+            Card(
+                headline.title,
+                headline.says,
+                number,
+                rivals,
+                [said for said in verdicts if said],
+                _guess(headline.guess, what, number),
+                _top([Row("", [number, *(rival.number for rival in rivals)])]),
+            )
+        )
     return found
 
 
-def verdict(number: Number | None, other: Number | None, name: str) -> str:
-    """What two intervals allow to say, in words."""
-    if number is None or other is None or number.low is None or other.low is None:
-        return ""
-    if number.high is None or other.high is None:
+def _rivals(headline: words.Headline, main: Result, controls: Sequence[Result]) -> list[Rival]:
+    others = sorted(
+        (r for r in controls if _comparable(r, main) and headline.metric in r.metrics),
+        key=lambda r: (r.method != "random weights", r.method),
+    )
+    found = [Rival(words.METHODS.get(r.method, (r.method, ""))[0], r.metrics[headline.metric]) for r in others[:1]]
+    if headline.trivial in main.metrics:
+        found.append(Rival(headline.trivial_name, main.metrics[headline.trivial]))
+    return found
+
+
+def verdict(number: Number | None, other: Number, name: str) -> str:
+    """What two intervals allow to say, in words; nothing where one of them is missing."""
+    name = name[:1].lower() + name[1:]
+    if number is None or None in (number.low, number.high, other.low, other.high):
         return ""
     if number.low > other.high:
-        return f"Above {name.lower()}: the intervals do not meet."
+        return f"Above {name}."
     if number.high < other.low:
-        return f"Below {name.lower()}: the intervals do not meet."
-    return f"Not clearly different from {name.lower()}: the intervals overlap."
+        return f"Below {name}."
+    return f"No clear difference from {name}."
 
 
 def _comparable(control: Result, main: Result) -> bool:
