@@ -174,3 +174,21 @@ def test_weights_of_an_rgb_model_load_into_the_grey_one(tmp_path) -> None:  # ty
     wrong = CNN.model_copy(update={"weights": str(tmp_path / "w.safetensors"), "options": {"channels": (4, 8, 8, 16)}})
     with pytest.raises(PlaceError, match="PL-R109"):
         ImageEncoder(wrong)
+
+
+@pytest.mark.parametrize("image", [CNN, VIT], ids=["cnn", "vit"])
+def test_built_without_weights_it_computes_with_those_it_is_given(image: ImageSettings) -> None:
+    from accelerate import init_empty_weights
+
+    from place_cxr.training.checkpoint import match_state
+
+    trained = model(image).eval()
+    with init_empty_weights(include_buffers=False):
+        empty = model(image)
+    assert all(p.is_meta for p in empty.parameters())
+    match_state(empty, {name: value.contiguous() for name, value in trained.state_dict().items()}, assign=True)
+    empty.image_encoder.arrange()
+    assert not any(x.is_meta for x in (*empty.parameters(), *empty.buffers()))
+    one, two = trained(views(), tokens()), empty.eval()(views(), tokens())
+    assert torch.equal(one.image, two.image) and torch.equal(one.visual.vectors, two.visual.vectors)
+    assert torch.equal(one.text, two.text)
