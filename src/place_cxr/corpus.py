@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,18 +49,39 @@ class Corpus:
     rows: dict[str, np.ndarray[Any, np.dtype[np.int64]]]
 
     def lock(self) -> dict[str, Any]:
-        """What a run keeps of its data: counts, digests, no identifier."""
+        """What a run keeps of its data, and a resumed run must find again: counts, digests, no identifier."""
         patients = {s: len({self.studies[i].patient or self.studies[i].id for i in r}) for s, r in self.rows.items()}
         return {
             "images": {split: len(rows) for split, rows in self.rows.items()},
             "patients": patients,
             "split_digest": digest(self.studies),
+            "content_digest": self._digest(),
             "tokenizer": self.tokenizer.hash,
             "truncated_reports": self.text.truncated,
         }
 
+    def _digest(self) -> str:
+        """SHA-256 of the pixels and tokens, row by row."""
+        found = hashlib.sha256(self.pixels.digest.encode())
+        for array in (
+            self.pixels.rows,
+            self.text.ids,
+            self.text.sentence,
+            self.text.sentence_key,
+            self.text.report_key,
+        ):
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
+
 
 Progress = Callable[[str, int, int], None]  # (what, done, total)
+
+
+def require_data(settings: DataSettings) -> None:
+    """PL-C005 where no data is named, PL-C002 for an unknown source: to be known before anything is made."""
+    pick(SOURCES, settings.source, "source")
+    if not settings.manifest:
+        raise PlaceError("no data named", code="PL-C005", fix="set data.manifest=PATH (a manifest file or data folder)")
 
 
 def prepare(
@@ -71,10 +93,8 @@ def prepare(
     WordPiece is trained on the training reports. A study whose report is empty or whose picture cannot be read is
     dropped and counted. Raises PlaceError: PL-C005 no data named, PL-D2xx tables and splits, PL-D4xx packs.
     """
-    if not settings.manifest:
-        raise PlaceError("no data named", code="PL-C005", fix="set data.manifest=PATH (a manifest file or data folder)")
-    read = pick(SOURCES, settings.source, "source")
-    studies, reports = _with_reports(read(Path(settings.manifest), columns=settings.columns))
+    require_data(settings)
+    studies, reports = _with_reports(SOURCES[settings.source](Path(settings.manifest), columns=settings.columns))
     if not any(study.split for study in studies):
         studies = split_by_patient(studies, settings.split_seed)
     check_splits(studies)

@@ -179,6 +179,7 @@ def _device(name: str) -> torch.device:
     return torch.device(("cuda" if found else "cpu") if name == "auto" else name)
 
 
+@torch.no_grad()
 def zero_shot(
     model: PlaceModel,
     processor: Processor,
@@ -210,6 +211,7 @@ def zero_shot(
     return ZeroShot(tuple(groups), *(t.cpu().numpy() for t in ((instance + observation) / 2, instance, observation)))
 
 
+@torch.no_grad()
 def ground(model: PlaceModel, processor: Processor, image: Picture, text: str) -> Heat:
     """Where ``text`` is seen in ``image``, in the pixels of the original picture."""
     device = next(model.parameters()).device
@@ -221,6 +223,7 @@ def ground(model: PlaceModel, processor: Processor, image: Picture, text: str) -
     return Heat(text, to_original(heat[0].view(rows, columns), processor, processor.letterbox(grey)), grey)
 
 
+@torch.no_grad()
 def embed(
     model: PlaceModel, processor: Processor, images: Sequence[Picture] | Picture, *, progress: Progress | None = None
 ) -> NDArray[np.float32]:

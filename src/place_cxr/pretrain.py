@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from place_cxr import parallel
 from place_cxr import settings as settings_file
-from place_cxr.corpus import Corpus, DataSettings, Progress, prepare
+from place_cxr.corpus import Corpus, DataSettings, Progress, prepare, require_data
 from place_cxr.data.batches import Loader, PairDataset
 from place_cxr.data.tokenizer import Tokenizer
 from place_cxr.data.transforms import UNIFORMS, ViewSettings, train_views
@@ -24,14 +25,16 @@ from place_cxr.errors import PlaceError
 from place_cxr.losses import LOSSES, Term, total_loss
 from place_cxr.losses.monitors import monitors
 from place_cxr.models.place import ModelSettings, PlaceModel
+from place_cxr.models.text import completed
 from place_cxr.registry import pick
 from place_cxr.settings import Settings
 from place_cxr.tensors import Batch, move
 from place_cxr.training import checkpoint
 from place_cxr.training.loop import FitResult, TrainSettings, connect, fit
-from place_cxr.training.optim import OptimSettings
+from place_cxr.training.optim import OptimSettings, build_optimizer
 from place_cxr.training.run_folder import RunFolder
 
+_FEW = 32  # pairs in a batch below which contrast is known to be weak
 _log = logging.getLogger(__name__)
 
 
@@ -67,7 +70,11 @@ def recipe_path(name: str) -> Path:
 
 
 def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> PretrainConfig:
-    """A recipe with ``key=value`` overrides applied; wrong names and values are refused before any work."""
+    """A recipe with ``key=value`` overrides applied; wrong names and values are refused before any work.
+
+    Raises PlaceError PL-C001 to PL-C003 for unknown keys, names and wrong values, PL-C006 for values that contradict
+    each other.
+    """
     config = settings_file.load(PretrainConfig, recipe_path(recipe), overrides)
     for name in config.losses:
         pick(LOSSES, name, "loss")
@@ -101,6 +108,7 @@ def run(
     ``resume`` is ``auto`` (the newest good checkpoint of ``out``) or a checkpoint's path; ``init_from`` starts a new
     run from another run's weights and tokenizer. Raises PlaceError as `fit`, `prepare` and `RunFolder.create` do.
     """
+    require_data(config.data)
     connect(device)  # before anything asks for its rank
     with RunFolder.create(out, resume=bool(resume), overwrite=overwrite) as folder:
         saved = checkpoint.load(out if resume == "auto" else Path(resume)) if resume else None
@@ -139,18 +147,20 @@ def run(
 
 def dry_run(config: PretrainConfig, *, device: str = "auto", progress: Progress | None = None) -> DryRun:
     """Read, check and pack the data, build the model and take two steps; nothing is saved but the packs."""
-    import time
-
     place = connect(device).device
     corpus = prepare(config.data, max_tokens=config.model.text.max_tokens, progress=progress)
     config = complete(config, corpus)
     torch.manual_seed(config.train.seed)
-    model = PlaceModel(config.model).to(place)
-    data = loader(config, corpus)
-    losses, start, compute = [], time.perf_counter(), _loss(config)
+    model = PlaceModel(config.model).to(place).train()
+    _freeze_unread(model, config.losses)
+    optimizer, compute, data = build_optimizer(model, config.optim), _loss(config), loader(config, corpus)
+    losses, start = [], time.perf_counter()
     for step, batch in zip(range(2), data.batches(0), strict=False):
-        value, _ = compute(model, move(batch, place), step)
+        with torch.autocast(place.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+            value, _ = compute(model, move(batch, place), step)
         value.backward()
+        optimizer.step()
+        optimizer.zero_grad()
         losses.append(float(value.detach()))
     seconds = (time.perf_counter() - start) / 2
     return DryRun(corpus.lock(), sum(p.numel() for p in model.parameters()), data.steps_per_epoch, losses, seconds)
@@ -180,11 +190,13 @@ def run_recipe(
 
 def loader(config: PretrainConfig, corpus: Corpus) -> Loader:
     """The training split's batches of this process, micro batch by micro batch."""
-    rows = corpus.rows["train"]
+    rows, at_once = corpus.rows["train"], config.train.batch_size // config.train.accumulate
+    if at_once < _FEW:
+        _log.warning("each pair is told apart from %d others only; batches of %d or more learn more", at_once - 1, _FEW)
     paired = _shuffled(rows, corpus, config.train.seed) if config.data.shuffle_reports else rows
     return Loader(
         PairDataset(corpus.pixels.pixels, corpus.text, rows, paired),
-        batch_size=config.train.batch_size // config.train.accumulate,
+        batch_size=at_once,
         seed=config.train.seed,
         uniforms=UNIFORMS,
         rank=parallel.rank(),
@@ -217,17 +229,26 @@ def _freeze_unread(model: PlaceModel, terms: Mapping[str, Term]) -> None:
 
 
 def complete(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:
-    """The vocabulary is known only now."""
-    text = config.model.text.model_copy(update={"vocab_size": corpus.tokenizer.vocab_size})
+    """With what only the tokenizer and the text encoder's folder tell: the vocabulary, and a given BERT's shape."""
+    text = completed(config.model.text, corpus.tokenizer.vocab_size)
     return config.model_copy(update={"model": config.model.model_copy(update={"text": text})})
 
 
 def _shuffled(rows: np.ndarray[Any, Any], corpus: Corpus, seed: int) -> np.ndarray[Any, Any]:
-    """Another patient's report for every row, each report used once: patients in random order, shifted by one."""
+    """Another patient's report for every row, each report used once: patients in random order, shifted by the largest.
+
+    Raises PlaceError PL-C014 where one patient has more than half of the rows.
+    """
     patients = [corpus.studies[row].patient or corpus.studies[row].id for row in rows]
     names = sorted(set(patients))
     order = dict(zip(np.random.default_rng(seed).permutation(names).tolist(), range(len(names)), strict=True))
     ranked = rows[np.argsort([order[p] for p in patients], kind="stable")]
-    most = max(np.unique(patients, return_counts=True)[1])
-    shifted = dict(zip(ranked.tolist(), np.roll(ranked, -int(most)).tolist(), strict=True))
+    most = int(np.unique(patients, return_counts=True)[1].max(initial=0))
+    if 2 * most > len(rows):
+        raise PlaceError(
+            f"one patient has {most} of {len(rows)} training pairs, so reports cannot be exchanged between patients",
+            code="PL-C014",
+            fix="remove data.shuffle_reports, or name the patient column: data.columns.patient=COLUMN",
+        )
+    shifted = dict(zip(ranked.tolist(), np.roll(ranked, -most).tolist(), strict=True))
     return np.array([shifted[row] for row in rows.tolist()], np.int64)

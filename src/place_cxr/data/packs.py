@@ -55,6 +55,7 @@ class PixelPack:
     letterboxes: NDArray[np.int32]  # [N, 2] original height and width
     rows: NDArray[np.int64]  # usable rows, ascending
     folder: Path  # also holds quarantine.jsonl: row, code and start of the SHA-256 of every refused image
+    digest: str  # SHA-256 of the pixels, in hex
 
     @property
     def rejected(self) -> int:
@@ -110,11 +111,12 @@ def pack_pixels(
             "letterboxes": np.array([outcome[:2] for outcome in outcomes], dtype=np.int32),
             "rows": np.array([row for row, outcome in enumerate(outcomes) if not outcome[2]], dtype=np.int64),
         }
-        write_arrays(folder, packed, {})
+        with open(folder / "pixels", "rb") as file:
+            write_arrays(folder, packed, {"digest": hashlib.file_digest(file, "sha256").hexdigest()})
 
     folder = build_once(root, name, build)
-    arrays, _ = open_arrays(folder)
-    pack = PixelPack(arrays["pixels"], arrays["letterboxes"], arrays["rows"], folder)
+    arrays, about = open_arrays(folder)
+    pack = PixelPack(arrays["pixels"], arrays["letterboxes"], arrays["rows"], folder, about["digest"])
     if pack.rejected:
         log.warning("%d of %d images are left out, see %s", pack.rejected, len(studies), folder / "quarantine.jsonl")
     return pack

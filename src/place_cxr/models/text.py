@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,21 @@ from place_cxr.errors import PlaceError
 from place_cxr.settings import Settings
 from place_cxr.tensors import Features, Tokens
 
+_SHAPING = (  # what of a BERT's configuration decides its shape and arithmetic
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "layer_norm_eps",
+    "pad_token_id",
+)
+
 
 class TextSettings(Settings):
     """A BERT from a folder, or a small one of the given shape with random weights."""
@@ -25,8 +41,38 @@ class TextSettings(Settings):
     heads: int = 12
     max_tokens: int = 112  # [MGCA]
     dropout: float = 0.1  # BERT's own
-    pool: Literal["first", "mean"] = "first"  # [MGCA] first token's state; mean suits a text encoder without pre-training
+    pool: Literal["first", "mean"] = (
+        "first"  # [MGCA] first token's state; mean suits a text encoder without pre-training
+    )
     vocab_size: int = 0  # filled in from the tokenizer
+    bert: dict[
+        str, Any
+    ] = {}  # BERT's own configuration, filled in from `weights`, so that a checkpoint needs no folder
+
+
+def completed(settings: TextSettings, vocab_size: int) -> TextSettings:
+    """The settings with what the tokenizer and the folder of weights decide. Raises PlaceError PL-R101, PL-R109."""
+    if not settings.weights:
+        return settings.model_copy(update={"vocab_size": vocab_size})
+    found = _read_config(settings.weights)
+    if found.vocab_size < vocab_size:
+        raise PlaceError(
+            f"the tokenizer has {vocab_size} tokens, the text encoder {found.vocab_size}",
+            code="PL-R109",
+            file=settings.weights,
+            fix="set data.tokenizer to the tokenizer that belongs to these weights",
+        )
+    if found.max_position_embeddings < settings.max_tokens:
+        raise PlaceError(
+            f"text.max_tokens is {settings.max_tokens}, the text encoder has {found.max_position_embeddings} positions",
+            code="PL-C003",
+            file=settings.weights,
+            fix=f"set model.text.max_tokens to at most {found.max_position_embeddings}",
+        )
+    found.num_hidden_layers = min(settings.layers, found.num_hidden_layers)
+    shape = {"width": found.hidden_size, "layers": found.num_hidden_layers, "heads": found.num_attention_heads}
+    own = {name: value for name, value in found.to_dict().items() if name in _SHAPING}
+    return settings.model_copy(update={**shape, "vocab_size": vocab_size, "bert": own})
 
 
 class TextEncoder(nn.Module):
@@ -90,36 +136,59 @@ def _pad(hidden: Float[Tensor, "T C"], flat: Int[Tensor, "T"], total: int) -> Fl
 
 
 def _create(settings: TextSettings) -> BertModel:
-    if not settings.weights:
-        config = BertConfig(
-            vocab_size=settings.vocab_size,
-            hidden_size=settings.width,
-            num_hidden_layers=settings.layers,
-            num_attention_heads=settings.heads,
-            intermediate_size=4 * settings.width,
-            max_position_embeddings=max(settings.max_tokens, 16),
-            hidden_dropout_prob=settings.dropout,
-            attention_probs_dropout_prob=settings.dropout,
-            type_vocab_size=1,
-        )
-        return BertModel(config, add_pooling_layer=False)
-    if not Path(settings.weights).is_dir():
-        raise PlaceError(
-            "no such folder with a Hugging Face BERT",
-            code="PL-R101",
-            file=settings.weights,
-            fix="download the model there and set model.text.weights",
-        )
-    body = BertModel.from_pretrained(
-        settings.weights, add_pooling_layer=False, local_files_only=True, use_safetensors=True
+    if settings.weights:
+        return _load(settings)
+    if settings.bert:
+        return BertModel(BertConfig(**settings.bert), add_pooling_layer=False)
+    config = BertConfig(
+        vocab_size=settings.vocab_size,
+        hidden_size=settings.width,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        intermediate_size=4 * settings.width,
+        max_position_embeddings=max(settings.max_tokens, 16),
+        hidden_dropout_prob=settings.dropout,
+        attention_probs_dropout_prob=settings.dropout,
+        type_vocab_size=1,
     )
-    body.encoder.layer = body.encoder.layer[: settings.layers]
-    body.config.num_hidden_layers = len(body.encoder.layer)
-    if body.config.vocab_size < settings.vocab_size:
+    return BertModel(config, add_pooling_layer=False)
+
+
+def _read_config(folder: str) -> BertConfig:
+    fix = "download a BERT there and set model.text.weights"
+    if not (Path(folder) / "config.json").is_file():
+        raise PlaceError("no such folder with a Hugging Face BERT", code="PL-R101", file=folder, fix=fix)
+    try:
+        kind = json.loads((Path(folder) / "config.json").read_text("utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = "unreadable"
+    if kind != "bert":
+        raise PlaceError(f"its model type is {kind}, not bert", code="PL-R109", file=folder, fix=fix)
+    return BertConfig.from_pretrained(folder, local_files_only=True)
+
+
+def _load(settings: TextSettings) -> BertModel:
+    """The BERT of a folder, with its first layers."""
+    config = _read_config(settings.weights)
+    if not any(Path(settings.weights).glob("*.safetensors")):
         raise PlaceError(
-            f"the tokenizer has {settings.vocab_size} tokens, the text encoder {body.config.vocab_size}",
-            code="PL-R109",
+            "holds no .safetensors file, and pickled weights are not read",
+            code="PL-R106",
             file=settings.weights,
-            fix="use the tokenizer that belongs to these weights",
+            fix="save it again with transformers: BertModel.from_pretrained(FOLDER).save_pretrained(FOLDER)",
         )
+    config.num_hidden_layers = min(settings.layers, config.num_hidden_layers)
+    loaded: Any = BertModel.from_pretrained(
+        settings.weights,
+        config=config,
+        add_pooling_layer=False,
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    body, about = loaded
+    if missing := sorted(about["missing_keys"]):
+        shown = ", ".join(missing[:5])
+        problem = f"{len(missing)} tensors of a BERT are missing, first {shown}"
+        raise PlaceError(problem, code="PL-R109", file=settings.weights, fix="download it again")
     return body

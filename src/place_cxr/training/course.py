@@ -26,7 +26,7 @@ from place_cxr.training.watch import SpikeWatch, StepNumbers, Tally
 
 _log = logging.getLogger(__name__)
 # What may differ between a run and its continuation, because no number of the training depends on it.
-FREE = frozenset({"log_every", "save_every", "keep", "max_bad_steps", "device", "workers"})
+FREE = frozenset({"log_every", "save_every", "keep", "max_bad_steps", "device", "workers", "manifest"})
 
 
 class Course:
