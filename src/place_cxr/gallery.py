@@ -29,6 +29,7 @@ from place_cxr.tensors import PlaceOutputs, Views, move
 SHOWN = 320  # pixels of the longer side of a picture in the gallery
 NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
 _QUALITY = 85  # of JPEG
+_POINTS = 200  # about as many for a line around a mask
 _CLEAR = 3  # findings that an eye can tell apart in one picture
 
 
@@ -41,7 +42,14 @@ class HasViews(Protocol):
 
 
 def write_gallery(
-    model: PlaceModel, config: HasViews, corpus: Corpus, run: Path, *, count: int = 8, seed: int = 0, split: str = "test"
+    model: PlaceModel,
+    config: HasViews,
+    corpus: Corpus,
+    run: Path,
+    *,
+    count: int = 8,
+    seed: int = 0,
+    split: str = "test",
 ) -> Path:
     """Write ``run/gallery/gallery.json`` with ``count`` studies of ``split`` and their pictures; returns the folder.
 
@@ -166,9 +174,9 @@ def _outline(mask: Path, size: tuple[int, int]) -> list[list[list[float]]]:
 
     wide = Image.fromarray(np.float32(read_mask(mask))).resize(size, Image.Resampling.BILINEAR)
     padded = np.pad(np.asarray(wide), 1)
-    lines = contour_generator(z=padded).lines(0.5)
+    lines = [np.asarray(line) for line in contour_generator(z=padded, line_type="Separate").lines(0.5)]
     # Pixel centres lie at .5, and the padding moved them by one.
-    return [np.round(line - 0.5, 1)[:: max(1, len(line) // 200)].tolist() for line in lines if len(line) > 3]
+    return [np.round(line - 0.5, 1)[:: max(1, len(line) // _POINTS)].tolist() for line in lines if len(line) > 3]
 
 
 def _described(

@@ -53,20 +53,42 @@ def metrics_of(task: str, level: float, rng: random.Random) -> dict[str, Any]:
     """Made-up metrics around ``level``."""
     names = ("macro", *FINDINGS)
     if task == "zero-shot":
-        keys = [f"{v}/{m}/{f}" for v in ("instance", "observation", "mix") for m in ("auroc", "average precision") for f in names]
+        keys = [
+            f"{v}/{m}/{f}"
+            for v in ("instance", "observation", "mix")
+            for m in ("auroc", "average precision")
+            for f in names
+        ]
     elif task == "linear-probe":
         keys = [f"{v}/auroc/{f}" for v in ("1%", "10%", "100%") for f in names]
     elif task == "retrieval":
-        keys = [f"{v}/{d}/R@{k}" for v in ("instance", "observation", "mix") for d in ("image to report", "report to image") for k in (1, 5, 10)]
+        keys = [
+            f"{v}/{d}/R@{k}"
+            for v in ("instance", "observation", "mix")
+            for d in ("image to report", "report to image")
+            for k in (1, 5, 10)
+        ]
     else:
-        keys = [f"{v}/{m}/{f}" for v in ("observation", "instance", "centre", "uniform") for m in ("pointing game", "IoU") for f in names]
+        keys = [
+            f"{v}/{m}/{f}"
+            for v in ("observation", "instance", "centre", "uniform")
+            for m in ("pointing game", "IoU")
+            for f in names
+        ]
     found = {key: metric(level + rng.uniform(-0.12, 0.12)) for key in keys}
     if task == "zero-shot":
         found["mix/auroc/Rib Fracture"] = undefined("no study with the finding")
     if task == "linear-probe":
-        found |= {f"100%/present in training/{f}": metric(1, n=900) | {"value": 40.0 + i, "ci95": None, "reason": "smallest count"} for i, f in enumerate(FINDINGS)}
+        found |= {
+            f"100%/present in training/{f}": metric(1, n=900)
+            | {"value": 40.0 + i, "ci95": None, "reason": "smallest count"}
+            for i, f in enumerate(FINDINGS)
+        }
     if task == "retrieval":
-        found |= {f"mix/{d}/median rank": metric(0) | {"value": 41.5, "ci95": [30.0, 55.25]} for d in ("image to report", "report to image")}
+        found |= {
+            f"mix/{d}/median rank": metric(0) | {"value": 41.5, "ci95": [30.0, 55.25]}
+            for d in ("image to report", "report to image")
+        }
     return found
 
 
@@ -85,13 +107,33 @@ def write_run(run: Path, *, controls: bool = True, gallery: bool = True, text: s
     rng = random.Random(0)
     run.mkdir(parents=True)
     losses = "".join(f"  {name}: {{weight: 1.0}}\n" for name in LOSSES)
-    (run / "config.yaml").write_text(f"name: phantom-tiny\ndata: {{manifest: /home/someone/x.csv, pack_size: 96}}\nlosses:\n{losses}")
-    (run / "env.json").write_text(json.dumps({"started": "2026-01-01T00:00:00Z", "python": "3.11.7", "system": "Linux", "commit": None,
-        "libraries": {"torch": "2.14", "timm": None}, "cpu": {"model": "a processor", "cores": 2}, "gpus": [], "memory_gb": 8.0}))
-    (run / "data.lock.json").write_text(json.dumps({"images": {"train": 900, "val": 100, "test": 200}, "patients": {"train": 500, "val": 60, "test": 110}}))
+    (run / "config.yaml").write_text(
+        f"name: phantom-tiny\ndata: {{manifest: /home/someone/x.csv, pack_size: 96}}\nlosses:\n{losses}"
+    )
+    (run / "env.json").write_text(
+        json.dumps(
+            {
+                "started": "2026-01-01T00:00:00Z",
+                "python": "3.11.7",
+                "system": "Linux",
+                "commit": None,
+                "libraries": {"torch": "2.14", "timm": None},
+                "cpu": {"model": "a processor", "cores": 2},
+                "gpus": [],
+                "memory_gb": 8.0,
+            }
+        )
+    )
+    (run / "data.lock.json").write_text(
+        json.dumps(
+            {"images": {"train": 900, "val": 100, "test": 200}, "patients": {"train": 500, "val": 60, "test": 110}}
+        )
+    )
     (run / "STATUS").write_text("finished step 320\n")
     (run / "metrics.jsonl").write_text("".join(json.dumps(_record(step, rng)) + "\n" for step in range(10, 321, 10)))
-    methods = {"place": 0.78} | ({"random weights": 0.5, "ITA alone": 0.7, "reports shuffled": 0.51} if controls else {})
+    methods = {"place": 0.78} | (
+        {"random weights": 0.5, "ITA alone": 0.7, "reports shuffled": 0.51} if controls else {}
+    )
     for method, level in methods.items():
         for task in ("zero-shot", "linear-probe", "retrieval", "grounding"):
             shift = {"retrieval": -0.4, "grounding": -0.2}.get(task, 0.0)
@@ -131,14 +173,17 @@ def write_gallery(run: Path, text: str) -> None:
     rng = np.random.default_rng(0)
     studies = []
     for number in (1, 2):
-        Image.fromarray(rng.integers(0, 255, (60, 64), dtype=np.uint8)).save(folder / f"{number}.jpg")
+        Image.fromarray(rng.integers(0, 255, (120, 128), dtype=np.uint8)).save(folder / f"{number}.jpg")
         heat = rng.uniform(size=36).round(3).tolist()
         studies.append({
-            "number": number, "image": f"{number}.jpg", "width": 64, "height": 60,
+            "number": number, "image": f"{number}.jpg", "width": 128, "height": 120,
             "findings": ["Pleural Effusion"] if number == 1 else [],
-            "outlines": [{"finding": "Pleural Effusion", "paths": [[[4, 30], [20, 30], [20, 50]]]}] if number == 1 else [],
-            "view": [0, -2, 64, 64], "grid": [6, 6],
-            "sentences": [{"text": text, "heat": heat, "match": 0.71}, {"text": "Comparison: none.", "heat": None, "match": None}],
+            "outlines": [{"finding": "Pleural Effusion", "paths": [[[4, 30], [20, 30], [20, 50]]]}][: 2 - number],
+            "view": [0, -4, 128, 128], "grid": [6, 6],
+            "sentences": [
+                {"text": text, "heat": heat, "match": 0.71},
+                {"text": "Comparison: none.", "heat": None, "match": None},
+            ],
             "similarity": np.eye(4).tolist(),
             "correlation": {"patch": 7, "predicted": heat, "target": heat, "agreement": 0.93} if number == 1 else None,
         })  # fmt: skip

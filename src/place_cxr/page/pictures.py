@@ -151,7 +151,9 @@ def _grid(values: Sequence[float], rows: int, columns: int) -> NDArray[np.float6
 def _grow(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Bilinear between patch centres, as the maps of the tasks are."""
     rows, columns = values.shape
-    large = Image.fromarray(values.astype(np.float32)).resize((columns * _FINER, rows * _FINER), Image.Resampling.BILINEAR)
+    large = Image.fromarray(values.astype(np.float32)).resize(
+        (columns * _FINER, rows * _FINER), Image.Resampling.BILINEAR
+    )
     return np.asarray(large, dtype=np.float64)
 
 
@@ -171,7 +173,7 @@ def _colours(colours: Colours, count: int) -> NDArray[np.uint8]:
     from matplotlib import colormaps
 
     name, low, high = colours
-    return np.uint8(np.rint(255 * colormaps[name](np.linspace(low, high, count))[:, :3]))
+    return np.rint(255 * colormaps[name](np.linspace(low, high, count))[:, :3]).astype(np.uint8)
 
 
 def _path(paths: Sequence[Sequence[Sequence[float]]]) -> str:

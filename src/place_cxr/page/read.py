@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +73,17 @@ def read_run(run: Path) -> RunFiles:
     environment = _mapping(run / "env.json", missing, "versions and hardware (env.json)")
     lock = _mapping(run / "data.lock.json", missing, "how many images there were (data.lock.json)")
     records = _records(run / "metrics.jsonl", missing)
-    results = _results(sorted(run.glob("tasks/*/*/result.json")), run, missing)
-    controls = _results(sorted(run.glob("baselines/*/*/*/result.json")), run, missing)
+    results = [result for _, result in _results(sorted(run.glob("tasks/*/*/result.json")), run, missing)]
+    controls = _named_apart(_results(sorted(run.glob("baselines/*/*/*/result.json")), run, missing), results)
     if not (config or records or results):
         raise PlaceError("no run here", code="PL-R007", file=run, fix="give the folder of a run")
     if not results:
         missing.append("results of tasks (tasks/): evaluate the run")
     elif not controls:
         missing.append("results to compare with (baselines/): evaluate a control, such as random weights")
-    # Card and gallery are optional; the gallery of real patients is written only when asked for.
-    card = _mapping(run / "data_card.json", missing if (run / "data_card.json").exists() else [], "the data card")
-    gallery_file = run / "gallery" / "gallery.json"
-    gallery = _mapping(gallery_file, missing if gallery_file.exists() else [], "the gallery (gallery/gallery.json)")
+    # The gallery of real patients is written only when asked for, so neither of these is missed.
+    card = _mapping(run / "data_card.json", missing, "the data card", optional=True)
+    gallery = _mapping(run / "gallery" / "gallery.json", missing, "the gallery (gallery/gallery.json)", optional=True)
     status = _text(run / "STATUS").strip()
     return RunFiles(
         run.resolve().name, config, environment, lock, card, status, records, results, controls, gallery, missing
@@ -96,8 +96,9 @@ def read_result(table: Mapping[str, Any]) -> Result:
         raise ValueError("another schema")
     metrics = {}
     for name, number in table["metrics"].items():
-        low, high = number["ci95"] or (None, None)
-        value = None if number["value"] is None else float(number["value"])
+        value, (low, high) = number["value"], number["ci95"] or (None, None)
+        if not all(x is None or math.isfinite(x) for x in (value, low, high)):
+            raise ValueError("a number is not finite")
         metrics[str(name)] = Number(value, low, high, int(number["n"]), str(number["reason"]))
     words = ("task", "source", "split", "split_digest", "method")
     task, source, split, digest, method = (str(table[word]) for word in words)
@@ -117,11 +118,19 @@ def read_result(table: Mapping[str, Any]) -> Result:
     )
 
 
-def _results(files: Sequence[Path], run: Path, missing: list[str]) -> list[Result]:
+def _named_apart(controls: Sequence[tuple[Path, Result]], results: Sequence[Result]) -> list[Result]:
+    """A control that calls itself by the run's own name goes by its folder's."""
+    own = {result.method for result in results}
+    return [
+        replace(result, method=file.parents[2].name) if result.method in own else result for file, result in controls
+    ]
+
+
+def _results(files: Sequence[Path], run: Path, missing: list[str]) -> list[tuple[Path, Result]]:
     found = []
     for file in files:
         try:
-            found.append(read_result(json.loads(file.read_text(encoding="utf-8"))))
+            found.append((file, read_result(json.loads(file.read_text(encoding="utf-8")))))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             missing.append(f"{file.relative_to(run)}: cannot be read as a result")
     return found
@@ -129,7 +138,7 @@ def _results(files: Sequence[Path], run: Path, missing: list[str]) -> list[Resul
 
 def _records(file: Path, missing: list[str]) -> list[Mapping[str, Any]]:
     """Whole lines only; a line that a dying process left half written is skipped."""
-    records = []
+    records: list[Mapping[str, Any]] = []
     for line in _text(file).splitlines():
         try:
             record = json.loads(line)
@@ -142,12 +151,13 @@ def _records(file: Path, missing: list[str]) -> list[Mapping[str, Any]]:
     return records
 
 
-def _mapping(file: Path, missing: list[str], what: str) -> dict[str, Any]:
+def _mapping(file: Path, missing: list[str], what: str, *, optional: bool = False) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
         found = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)
     except FileNotFoundError:
-        missing.append(what)
+        if not optional:
+            missing.append(what)
         return {}
     except (OSError, ValueError, yaml.YAMLError):
         found = None

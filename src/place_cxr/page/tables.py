@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from place_cxr.page import words
 from place_cxr.page.read import Number, Result
 
-
 _TOPS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -141,7 +140,7 @@ def _rivals(headline: words.Headline, main: Result, controls: Sequence[Result]) 
 def verdict(number: Number | None, other: Number, name: str) -> str:
     """What two intervals allow to say, in words; nothing where one of them is missing."""
     name = name[:1].lower() + name[1:]
-    if number is None or None in (number.low, number.high, other.low, other.high):
+    if number is None or number.low is None or number.high is None or other.low is None or other.high is None:
         return ""
     if number.low > other.high:
         return f"Above {name}."

@@ -183,6 +183,10 @@ LOSSES = {
         "Observations and report (PCMA, pairs)",
         "The same choice, made by checking each sentence against what the picture shows.",
     ),
+    "pathology_image": (
+        "Sentences and pictures (PCMA, pictures)",
+        "How well a sentence picks its own picture out of the batch by what it finds in each.",
+    ),
     "pathology_sentence": (
         "Observations and sentences (PCMA, sentences)",
         "How well what the picture shows for a sentence picks that sentence out of the batch’s others.",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from place_cxr.errors import PlaceError
 from place_cxr.page import pictures, words
@@ -13,8 +14,10 @@ from place_cxr.page.charts import LineChart, line_chart
 from place_cxr.page.read import Result, RunFiles, read_run
 from place_cxr.page.tables import cards, methods_of, task_views
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 FILE = "results.html"
-HEAVIEST = 3_000_000  # bytes that a phone loads without thinking
 
 
 def write_page(run: Path | str) -> Path:
@@ -37,15 +40,6 @@ def write_page(run: Path | str) -> Path:
 
 def render(files: RunFiles, folder: Path) -> str:
     """The page as text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("place_cxr.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     missing = list(files.missing)
     methods = methods_of([*files.results, *files.controls])
     try:
@@ -53,21 +47,43 @@ def render(files: RunFiles, folder: Path) -> str:
     except (PlaceError, KeyError, TypeError, ValueError) as error:
         studies = []
         missing.append(f"the gallery: {error.problem if isinstance(error, PlaceError) else 'not as it should be'}")
-    return environment.get_template("page.html.j2").render(
-        notice=words.NOTICE,
-        run=files,
-        missing=missing,
-        methods=methods,
-        cards=cards(files.results, files.controls),
-        charts=charts(files.records, files.config),
-        tasks=task_views(files.results, files.controls, methods),
-        studies=studies,
-        gallery=files.gallery,
-        heat=pictures.legend(pictures.HEAT) if studies else [],
-        likeness=pictures.legend(pictures.LIKENESS) if studies else [],
-        prevalence=prevalence(files.card, files.results),
-        phantom=_is_phantom(files),
-        settings=_flat(files.config),
+    try:
+        common = prevalence(files.card, files.results)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        common = {}
+        missing.append("how common findings are: the data card is not as it should be")
+    return (
+        _templates()
+        .get_template("page.html.j2")
+        .render(
+            notice=words.NOTICE,
+            run=files,
+            missing=missing,
+            methods=methods,
+            cards=cards(files.results, files.controls),
+            charts=charts(files.records, files.config),
+            tasks=task_views(files.results, files.controls, methods),
+            studies=studies,
+            gallery=files.gallery,
+            heat=pictures.legend(pictures.HEAT) if studies else [],
+            likeness=pictures.legend(pictures.LIKENESS) if studies else [],
+            prevalence=common,
+            phantom=_is_phantom(files),
+            settings=_flat(files.config),
+        )
+    )
+
+
+@cache
+def _templates() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("place_cxr.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 
@@ -99,7 +115,9 @@ def prevalence(card: Mapping[str, Any], results: Sequence[Result]) -> dict[str, 
         }
     probe = next((r for r in results if r.task == "linear-probe"), None)
     start = "100%/present in training/"
-    counts = {name.removeprefix(start): n for name, n in probe.metrics.items() if name.startswith(start)} if probe else {}
+    counts = (
+        {name.removeprefix(start): n for name, n in probe.metrics.items() if name.startswith(start)} if probe else {}
+    )
     return {name: {"train": (round(n.value), n.n)} for name, n in counts.items() if n.value is not None}
 
 
