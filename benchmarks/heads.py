@@ -29,7 +29,7 @@ def figures() -> list[Figure]:
     def teacher() -> None:
         with torch.no_grad():
             assert model.teacher is not None
-            model.teacher(clean)
+            model.teacher.local(clean)
 
     sides = {"lean": lean(BATCH), "full": full(BATCH), "encoders": encoders(model, BATCH), "teacher": teacher}
     seconds = interleave(sides, ROUNDS, {"lean": 3, "full": 2})

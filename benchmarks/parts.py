@@ -72,6 +72,10 @@ class Stored(nn.Module):
         """The stored features, whatever comes in."""
         return self.features
 
+    def local(self, _: Any) -> Tensor:
+        """Their patch tokens."""
+        return self.features.local
+
 
 def heads_only(model: PlaceModel, batch: int, seed: int = 0) -> PlaceModel:
     """``model`` with its encoders, the teacher's too, replaced by random outputs of theirs: what is left is heads."""

@@ -111,7 +111,11 @@ def test_a_sentence_is_read_in_its_report_and_padding_is_not() -> None:
 def test_places_live_in_the_space_of_the_pooled_vector(image: ImageSettings) -> None:
     encoder = ImageEncoder(image).eval()
     picture = views().image
-    places, grid = encoder.dense(picture)
+    features, places, grid = encoder.with_places(picture)
+    assert torch.equal(features.pooled, encoder(picture).pooled)
+    assert torch.equal(encoder.local(picture), encoder(picture).local) and torch.equal(
+        features.local, encoder.local(picture)
+    )
     assert places.shape == (3, grid[0] * grid[1], encoder.spec.pooled)
     if image is CNN:  # average pooling: the mean over places is the pooled vector
         torch.testing.assert_close(places.mean(1), encoder(picture).pooled, rtol=1e-4, atol=1e-5)

@@ -57,16 +57,16 @@ class ImageEncoder(nn.Module):
         """Lay the weights out for speed: 0.7x the time of convolutions in fp32, 0.6x in bf16."""
         self.body.to(memory_format=torch.channels_last)
 
-    def _maps(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        return self.body.forward_intermediates(image, indices=self.stages, norm=True)
-
     def forward(self, image: Float[Tensor, "B 1 H W"]) -> Features:
         """Pooled [B, C] and patch tokens [B, P, C2] of the chosen maps, joined on the grid of the first."""
-        final, maps = self._maps(image)
-        grid = maps[0].shape[-2:]
-        maps = [m if m.shape[-2:] == grid else F.interpolate(m, grid, mode="bilinear") for m in maps]
-        local = torch.cat(maps, dim=1).flatten(2).transpose(1, 2)
-        return Features(self.body.forward_head(final, pre_logits=True), local, (grid[0], grid[1]))
+        return self._features(*self.body.forward_intermediates(image, indices=self.stages, norm=True))
+
+    def local(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B P C2"]:
+        """The patch tokens alone; stages behind their maps are not run."""
+        maps = self.body.forward_intermediates(
+            image, indices=self.stages, norm=True, stop_early=True, intermediates_only=True
+        )
+        return _joined(maps)
 
     def shallow(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H2 W2"]:
         """The first map of the backbone."""
@@ -75,15 +75,31 @@ class ImageEncoder(nn.Module):
         )
         return maps[0]
 
-    def dense(self, image: Float[Tensor, "B 1 H W"]) -> tuple[Float[Tensor, "B N C"], tuple[int, int]]:
-        """What pooling averages: the last map position by position, in the space of ``pooled``, and its grid."""
-        final, _ = self._maps(image)
+    def with_places(self, image: Float[Tensor, "B 1 H W"]) -> tuple[Features, Float[Tensor, "B N C"], tuple[int, int]]:
+        """As ``forward``; with it what pooling averages: the last map position by position, in the space of ``pooled``.
+
+        The map's grid comes last.
+        """
+        final, maps = self.body.forward_intermediates(image, indices=self.stages, norm=True)
+        features = self._features(final, maps)
         if final.ndim == 3:  # a transformer: drop class and register tokens
             side = image.shape[-1] // self.settings.local_strides[0]
-            return final[:, -side * side :], (side, side)
+            return features, final[:, -side * side :], (side, side)
         rows, columns = final.shape[-2:]
         places = final.flatten(2).transpose(1, 2).flatten(0, 1)[:, :, None, None]
-        return self.body.forward_head(places, pre_logits=True).unflatten(0, (len(final), -1)), (rows, columns)
+        pooled = self.body.forward_head(places, pre_logits=True)
+        return features, pooled.unflatten(0, (len(final), -1)), (rows, columns)
+
+    def _features(self, final: Tensor, maps: list[Tensor]) -> Features:
+        rows, columns = maps[0].shape[-2:]
+        return Features(self.body.forward_head(final, pre_logits=True), _joined(maps), (rows, columns))
+
+
+def _joined(maps: list[Tensor]) -> Float[Tensor, "B P C"]:
+    """Maps side by side, on the grid of the first, as tokens."""
+    grid = maps[0].shape[-2:]
+    maps = [m if m.shape[-2:] == grid else F.interpolate(m, grid, mode="bilinear") for m in maps]
+    return torch.cat(maps, dim=1).flatten(2).transpose(1, 2)
 
 
 def _create(settings: ImageSettings) -> Any:

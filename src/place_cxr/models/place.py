@@ -103,9 +103,8 @@ class PlaceModel(nn.Module):
 
     def describe_image(self, image: Float[Tensor, "B 1 H W"]) -> ImageDescription:
         """Everything that zero-shot, retrieval, grounding and probes read."""
-        features = self.image_encoder(image)
+        features, places, places_grid = self.image_encoder.with_places(image)
         observations, attention = self.observer(features)
-        places, places_grid = self.image_encoder.dense(image)
         return ImageDescription(
             pooled=features.pooled,
             vector=_unit(self.image_projection(features.pooled)),
@@ -165,7 +164,7 @@ class PlaceModel(nn.Module):
     @torch.no_grad()
     def _target(self, clean: Tensor, grid: tuple[int, int]) -> Float[Tensor, "B P F"]:
         if self.teacher is not None:
-            return correlation_vectors(self.teacher(clean).local)
+            return correlation_vectors(self.teacher.local(clean))
         if self.settings.correlation is not None and self.settings.correlation.target == "pixels":
             return correlation_vectors(pixel_patches(clean, grid))
         return correlation_vectors(pooled_map(self.image_encoder.shallow(clean), grid))
