@@ -21,7 +21,7 @@ from place_cxr.pretrain import run as pretrain
 from place_cxr.tasks.prompts import read_prompts
 from place_cxr.training import checkpoint
 
-STUDIES = 3600
+STUDIES = 6000
 SIZE = 128  # pixels
 RECIPE = "phantom-tiny"
 SOURCE = "phantom"
