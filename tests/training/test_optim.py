@@ -103,6 +103,29 @@ def test_state_goes_out_and_in() -> None:
     assert optimizer_tensors(build_optimizer(nn.Linear(1, 1), OptimSettings())) == {}
 
 
+@pytest.mark.fault("R1")
+def test_moments_of_a_weight_that_lies_channels_last_in_memory() -> None:
+    """A file holds numbers in the order of the axes; put back like that, every convolution got another's moments."""
+
+    def make() -> tuple[nn.Conv2d, torch.optim.AdamW]:
+        torch.manual_seed(0)
+        net = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return net, build_optimizer(net, OptimSettings(lr=0.1))
+
+    def step(net: nn.Conv2d, optimizer: torch.optim.AdamW, seed: int) -> None:
+        net(torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(seed))).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    (whole, optimizer), (resumed, fresh) = make(), make()
+    step(whole, optimizer, 1)
+    resumed.load_state_dict(whole.state_dict())
+    restore_optimizer(fresh, {name: value.contiguous() for name, value in optimizer_tensors(optimizer).items()})
+    for net, which in ((whole, optimizer), (resumed, fresh)):
+        step(net, which, 2)
+    assert torch.equal(whole.weight, resumed.weight)
+
+
 @pytest.mark.parametrize("change", [lambda s: s.pop("bias/step"), lambda s: s.update({"bias/exp_avg": torch.ones(5)})])
 def test_state_of_another_model(change: object) -> None:
     _, optimizer = stepped()

@@ -84,7 +84,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave.
+    """Put back what `optimizer_tensors` gave, each laid out as its weight is: the fused step pairs them by their place in memory.
 
     Raises PlaceError PL-R109 when a moment is missing, left over, or of another shape.
     """
@@ -100,4 +100,6 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
             fix="resume with the config of the run, or start a new one with --init-from",
         )
     for name, parameter in named.items() if found else ():
-        optimizer.state[parameter] = {key: tensors[f"{name}/{key}"].to(parameter.device, copy=True) for key in keys}
+        saved = {key: tensors[f"{name}/{key}"] for key in keys}
+        moments = {key: torch.empty_like(parameter, dtype=saved[key].dtype).copy_(saved[key]) for key in keys[1:]}
+        optimizer.state[parameter] = {"step": saved["step"].to(parameter.device, copy=True), **moments}
