@@ -77,6 +77,34 @@ def no_network() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Packs of tests go to a folder of this session, never to the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("PLACE_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of 40 made-up studies; 24 of them train, and tests only read them."""
+    from place_cxr.data.phantom import write_phantom
+
+    return write_phantom(tmp_path_factory.mktemp("phantom"), 40, 64, 0, workers=1)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
+    """A small run over ``phantom`` that was never interrupted; tests only read it. See tests/small.py."""
+    from place_cxr import pretrain
+    from tests.small import small
+
+    out = tmp_path_factory.mktemp("runs") / "trained"
+    pretrain.run(small(phantom), out, device="cpu")
+    return out
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder with real sample radiographs, where the machine has one."""

@@ -29,7 +29,7 @@ losses:
   pathology_sentence: {}
   correlation: {}
 optim: {lr: 1e-3, warmup: 0.1}
-train: {steps: 7, batch_size: 8, log_every: 1, save_every: 100, seed: 3}
+train: {steps: 7, batch_size: 8, log_every: 2, save_every: 100, seed: 3}
 """
 
 

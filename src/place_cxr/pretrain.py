@@ -224,6 +224,7 @@ def _freeze_unread(model: PlaceModel, terms: Mapping[str, Term]) -> None:
         model.image_projection.requires_grad_(False)
         model.text_projection.requires_grad_(False)
         model.log_scale.requires_grad_(False)
+        model.image_encoder.freeze_beyond_maps()
     if "correlation" not in active and model.correlation is not None:
         model.correlation.requires_grad_(False)
 
