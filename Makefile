@@ -46,8 +46,7 @@ format: $(READY)
 	$(PY) -m ruff check --fix .
 
 bench: $(READY)
-	@for script in $$(grep -l '__name__ == "__main__"' benchmarks/*.py); do \
-	  name=$${script%.py}; echo "== $$name"; $(PY) -m $${name//\//.} || exit 1; done
+	@$(PY) benchmarks/run.py $(ARGS)
 
 # Every link, command, option and file that the documents name exists.
 docs: $(READY)

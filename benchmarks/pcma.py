@@ -71,7 +71,7 @@ def chunked(batch: int, chunk: int) -> Callable[[], object]:
             text=stated[:, 0],
             scale=torch.ones(()),
             visual=Observations(seen, torch.ones(seen.shape[:2], dtype=torch.bool)),
-            attention=torch.ones(()),
+            attention=torch.ones(batch, QUERIES, 1),
             textual=Observations(stated, mask),
             sentence_key=mask.long(),
             report_key=torch.arange(batch),
