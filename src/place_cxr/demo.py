@@ -46,7 +46,9 @@ def run(
     with _stage(1, f"drawing {studies} phantom studies"):
         manifest = _phantoms(out.parent / f"phantom-{studies}-{seed}", studies, seed, progress)
     config = load_recipe(RECIPE, [f"data.manifest={manifest}", f"train.seed={seed}", *overrides])
-    with _stage(2, f"pre-training PLACE for {config.train.steps} steps on pairs of image and report, without any label"):
+    with _stage(
+        2, f"pre-training PLACE for {config.train.steps} steps on pairs of image and report, without any label"
+    ):
         if overwrite or not _finished(out):
             resume = "auto" if not overwrite and checkpoint.latest(out) else ""
             pretrain(config, out, resume=resume, overwrite=overwrite, device=device, progress=progress)

@@ -47,4 +47,4 @@ def gather(value: Tensor) -> Tensor:
 
 def gather_with_gradient(value: Tensor) -> Tensor:
     """[B, ...] of every rank as [G, ...], in rank order; gradients flow back to the rank a row came from."""
-    return value if world_size() == 1 else _Gather.apply(value)  # type: ignore[no-any-return,no-untyped-call]
+    return value if world_size() == 1 else _Gather.apply(value)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Map = NDArray[np.float32]
+Map = NDArray[Any]  # float32 [rows, columns]; the stubs of numpy widen mixed arithmetic
 Mask = NDArray[np.bool_]
 
 

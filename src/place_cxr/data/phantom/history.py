@@ -82,8 +82,9 @@ def _case(rng: np.random.Generator) -> _Case:
     old = 1.25 if age > 60 else 0.75
     chances = rng.random(5)
     shares = np.array((0.22 * old, 0.20 * old, 0.26, 0.21 * old, 0.20))
-    has = (chances < shares) & (not healthy)
-    return _Case(sex, age, care, *(bool(h) for h in has), healthy, "A" if rng.random() < 0.6 else "B")
+    failure, emphysema, infection, tumour, injury = ((chances < shares) & (not healthy)).tolist()
+    site = "A" if rng.random() < 0.6 else "B"
+    return _Case(sex, age, care, failure, emphysema, infection, tumour, injury, healthy, site)
 
 
 def _side(rng: np.random.Generator, both: float) -> str:
