@@ -26,11 +26,12 @@ def gram(vectors: Float[Tensor, "B P E"]) -> Float[Tensor, "B P P"]:
 
 def gram_distance(predicted: Float[Tensor, "B P P"], target: Float[Tensor, "B P P"]) -> Float[Tensor, "B"]:
     """1 - Pearson correlation over the off-diagonal entries; 1 where either is constant."""
-    off = ~torch.eye(predicted.shape[-1], dtype=torch.bool, device=predicted.device)
-    count = off.shape[0] * (off.shape[0] - 1)
+    side = predicted.shape[-1]
+    off = 1 - torch.eye(side, dtype=predicted.dtype, device=predicted.device)
 
     def centred(matrix: Tensor) -> Tensor:
-        return (matrix - (matrix * off).sum((1, 2), keepdim=True) / count) * off
+        total = matrix.sum((1, 2)) - matrix.diagonal(dim1=1, dim2=2).sum(-1)
+        return (matrix - (total / (side * (side - 1)))[:, None, None]) * off
 
     x, y = centred(predicted), centred(target)
     product = (x * y).sum((1, 2))
