@@ -84,7 +84,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave, each laid out as its weight is: the fused step pairs them by their place in memory.
+    """Put back what `optimizer_tensors` gave, each laid out as its weight is: the fused step pairs them by address.
 
     Raises PlaceError PL-R109 when a moment is missing, left over, or of another shape.
     """
