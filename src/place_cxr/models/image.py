@@ -57,6 +57,11 @@ class ImageEncoder(nn.Module):
         """Lay the weights out for speed: 0.7x the time of convolutions in fp32, 0.6x in bf16."""
         self.body.to(memory_format=torch.channels_last)
 
+    def freeze_beyond_maps(self) -> None:
+        """Stages that the pooled vector alone reads take no gradient."""
+        for stage in self.body.feature_info[max(self.stages) + 1 :]:
+            self.body.get_submodule(stage["module"]).requires_grad_(False)
+
     def forward(self, image: Float[Tensor, "B 1 H W"]) -> Features:
         """Pooled [B, C] and patch tokens [B, P, C2] of the chosen maps, joined on the grid of the first."""
         return self._features(*self.body.forward_intermediates(image, indices=self.stages, norm=True))
