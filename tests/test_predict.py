@@ -90,7 +90,7 @@ def test_vectors_have_length_1_and_do_not_depend_on_the_batch(
         together, *alone = (encode(given) for given in inputs)
         torch.testing.assert_close(together.norm(dim=-1), torch.ones(len(together)))
         torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
-        assert (together[0] - together[1]).abs().max() > 1e-3
+        assert (together[0] - together[1]).abs().max() > 1e-4
 
 
 def test_embed_is_encode_image_a_few_at_a_time(
@@ -294,7 +294,7 @@ def test_a_bright_spot_is_found_where_it_lies_in_the_original(
     assert x0 - 1 <= x < x1 + 1 and y0 - 1 <= y < y1 + 1
     [found] = heat.boxes(0.5)
     assert found.finding == "left pleural effusion"
-    assert found.x0 < (x0 + x1) / 2 < found.x1 and found.y0 < (y0 + y1) / 2 < found.y1
+    assert x0 <= (found.x0 + found.x1) / 2 <= x1 and y0 <= (found.y0 + found.y1) / 2 <= y1
     assert found.x1 - found.x0 <= 2 * patch and found.y1 - found.y0 <= 2 * patch
 
 

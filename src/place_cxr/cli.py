@@ -148,13 +148,12 @@ def zeroshot(
 ) -> None:
     """Print how likely each finding is in each image: one line an image. Scores rank; they are not calibrated."""
     from place_cxr import predict
-    from place_cxr.training.loop import connect
 
     phrases: dict[str, list[str]] = {}
     for text in finding:
         name, _, phrase = text.partition("=")
         phrases.setdefault(name, []).append(phrase or name)
-    model, processor = predict.load(run, device=str(connect(device.value).device))
+    model, processor = predict.load(run, device=device.value)
     found = predict.zero_shot(model, processor, images, phrases)
     lines = ["\t".join(["image", *found.findings])]
     for image, row in zip(images, found.probability, strict=True):
@@ -175,13 +174,15 @@ def ground(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Draw the map over the image, into this PNG.")] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="A box is where the map is above this.")] = 0.5,
     device: On = Device.auto,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Print where in an image a text is true: boxes in the image's own pixels, x0 y0 x1 y1, the hottest first."""
+    if out:
+        _may_write(out, overwrite)
     from place_cxr import predict
-    from place_cxr.training.loop import connect
 
-    model, processor = predict.load(run, device=str(connect(device.value).device))
+    model, processor = predict.load(run, device=device.value)
     heat = predict.ground(model, processor, image, text)
     boxes = [[box.x0, box.y0, box.x1, box.y1] for box in heat.boxes(threshold)]
     if out:
@@ -199,20 +200,25 @@ def embed(
     overwrite: Overwrite = False,
 ) -> None:
     """Write one vector an image, for search or for a classifier of your own."""
-    if out.exists() and not overwrite:
-        raise PlaceError("exists already", code="PL-C004", file=out, fix="take another --out, or add --overwrite")
+    _may_write(out, overwrite)
     import numpy as np
 
     from place_cxr import predict
-    from place_cxr.training.loop import connect
 
-    where = connect(device.value).device
-    model, processor = predict.load(run, device=str(where))
-    chunks = [images[start : start + 64] for start in range(0, len(images), 64)]
-    vectors = np.concatenate([model.encode_image(processor(images=part).to(where)).cpu().numpy() for part in chunks])
+    model, processor = predict.load(run, device=device.value)
+    with progress_bar("images") as progress:
+        vectors = predict.embed(model, processor, images, progress=progress)
     with out.open("wb") as file:
         np.save(file, vectors)
     typer.echo(f"{out}: {vectors.shape[0]} x {vectors.shape[1]}")
+
+
+def _may_write(out: Path, overwrite: bool) -> None:
+    """Before any work: a file is not replaced unasked, and its folder exists."""
+    if out.exists() and not overwrite:
+        raise PlaceError("exists already", code="PL-C004", file=out, fix="take another --out, or add --overwrite")
+    if not out.parent.is_dir():
+        raise PlaceError("its folder does not exist", code="PL-C004", file=out, fix="make it, or take another --out")
 
 
 @command(app, "page", "Write a results page anew.", "place page runs/demo")

@@ -1,0 +1,61 @@
+"""What each of the two processes of test_parallel.py does: ``python ranks.py MANIFEST FOLDER``, told by a launcher."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from place_cxr import parallel, pretrain
+from place_cxr.corpus import prepare
+from place_cxr.pretrain import PretrainConfig
+from place_cxr.tensors import move
+from place_cxr.training.loop import connect
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.small import small
+
+# No batch norm, which would see half of a batch in each process, and no dropout, which each process draws for itself.
+OVERRIDES = (
+    "model.image={name: vit_tiny_patch16_224, size: 48, options: {depth: 1, embed_dim: 48, num_heads: 3}}",
+    "model.text.dropout=0",
+    "losses.instance.weight=0.7",
+    "losses.pathology_pair.weight=1.3",
+    "losses.pathology_sentence.weight=0.5",
+    "train.steps=3",
+    "train.log_every=1",
+)
+# Without the instance loss nothing reads the last stage of a CNN; every gradient must still arrive.
+ABLATION = ("losses.instance.weight=0", "losses.pathology_pair.options={chunk: 3}", "train.steps=2")
+
+
+def first_step(config: PretrainConfig) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """The losses of this process's share of the first batch, and all gradients after the processes have agreed."""
+    accelerator = connect("cpu")
+    corpus = prepare(config.data, max_tokens=config.model.text.max_tokens)
+    config = pretrain.complete(config, corpus)
+    torch.manual_seed(0)
+    model = pretrain.PlaceModel(config.model)
+    batch = next(pretrain.loader(config, corpus).batches())
+    value, parts = pretrain._loss(config)(accelerator.prepare_model(model), move(batch, "cpu"), 0)
+    value.backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {"total": float(value.detach()), **{name: float(part.detach()) for name, part in parts.items()}}, gradients
+
+
+def main(manifest: Path, folder: Path) -> None:
+    losses, gradients = first_step(small(manifest, *OVERRIDES))
+    (folder / f"losses{parallel.rank()}.json").write_text(json.dumps(losses))
+    save_file(
+        {name: value.contiguous() for name, value in gradients.items()}, folder / f"grads{parallel.rank()}.safetensors"
+    )
+    pretrain.run(small(manifest, *OVERRIDES), folder / "run", device="cpu")
+    pretrain.run(small(manifest, *ABLATION), folder / "ablation", device="cpu")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
