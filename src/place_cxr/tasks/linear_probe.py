@@ -130,7 +130,7 @@ def linear_probe(
             found[f"{variant}/auroc/macro"] = undefined("no finding can be trained", len(test.studies))
             continue
         scores = [
-            _probe(
+            probe_scores(
                 train.features[rows], truth["train"][rows][:, kept], val.features, truth["val"][:, kept], test.features
             )
             for rows in subsets
@@ -147,14 +147,17 @@ def linear_probe(
     return found
 
 
-def _probe(
+def probe_scores(
     features: NDArray[np.float32],
     labels: Floats,
     val: NDArray[np.float32],
     val_labels: Floats,
     test: NDArray[np.float32],
 ) -> Floats:
-    """Test logits [N, M] of the penalty that does best on the validation split; the strongest one wins a tie."""
+    """Test logits [N, M] of the penalty that does best on the validation split; the strongest one wins a tie.
+
+    Labels [*, M] are 1, 0 or NaN, and each of the M columns of ``labels`` has both 1 and 0.
+    """
     x = features.astype(np.float64)
     mean, spread = x.mean(0), x.std(0)
     spread = np.where(spread > 1e-8, spread, 1.0)
