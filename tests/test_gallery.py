@@ -68,6 +68,16 @@ def _labels(corpus: Corpus, seed: int) -> list[set[str]]:
     return [found for found in few if len(found) <= 3]
 
 
+def test_what_has_an_outline_comes_first(made: Made) -> None:
+    _, corpus, _, _, _ = made
+    first, second = corpus.studies[0], corpus.studies[1]
+    shown = replace(first, patient="a", labels={"x": PRESENT}, masks={"x": Path("x.png")})
+    told = replace(second, patient="b", labels={"y": PRESENT, "z": PRESENT}, masks={})
+    for studies in ([shown, told], [told, shown]):
+        two = replace(corpus, studies=studies, rows={"test": np.arange(2)})
+        assert choose(two, count=1, seed=0).tolist() == [studies.index(shown)]
+
+
 def test_without_labels_it_still_chooses(made: Made) -> None:
     _, corpus, _, _, _ = made
     bare = replace(corpus, studies=[replace(study, labels={}, masks={}) for study in corpus.studies])

@@ -278,6 +278,13 @@ def test_a_task_nobody_described_is_shown(make_run: Make) -> None:
     assert "weighing" in found.text
 
 
+def test_capitals_of_a_method_do_not_matter(make_run: Make) -> None:
+    run = make_run()
+    for task in ("zero-shot", "linear-probe", "retrieval", "grounding"):
+        change(run, task, lambda t: t.update(method="PLACE"))
+    assert "PLACE : the method of this run" in page(run).text
+
+
 def test_an_unfinished_run_says_so(make_run: Make) -> None:
     run = make_run()
     assert "not finished" not in page(run).text

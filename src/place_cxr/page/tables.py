@@ -82,12 +82,16 @@ class Card:
 
 def methods_of(results: Sequence[Result]) -> list[Method]:
     """The methods in the order of first appearance; known controls first among the others, in their own order."""
-    known = list(words.METHODS)
+    known = [name.casefold() for name in words.METHODS]
+
+    def place(key: str) -> tuple[int, str]:
+        return known.index(key.casefold()) if key.casefold() in known else len(known), key
+
     keys = list(dict.fromkeys(result.method for result in results))
-    first, others = keys[:1], sorted(keys[1:], key=lambda k: (known.index(k) if k in known else len(known), k))
+    first, others = keys[:1], sorted(keys[1:], key=place)
     found = []
     for style, key in enumerate(first + others):
-        name, says = words.METHODS.get(key, (key, ""))
+        name, says = words.method(key)
         found.append(Method(key, name, says, style))
     return found
 
@@ -131,7 +135,7 @@ def _rivals(headline: words.Headline, main: Result, controls: Sequence[Result]) 
         (r for r in controls if _comparable(r, main) and headline.metric in r.metrics),
         key=lambda r: (r.method != "random weights", r.method),
     )
-    found = [Rival(words.METHODS.get(r.method, (r.method, ""))[0], r.metrics[headline.metric]) for r in others[:1]]
+    found = [Rival(words.method(r.method)[0], r.metrics[headline.metric]) for r in others[:1]]
     if headline.trivial in main.metrics:
         found.append(Rival(headline.trivial_name, main.metrics[headline.trivial]))
     return found

@@ -173,6 +173,12 @@ METHODS = {
     ),
 }
 
+
+def method(key: str) -> tuple[str, str]:
+    """Name and explanation of what pre-trained a network; capitals do not matter."""
+    return next((words for name, words in METHODS.items() if name.casefold() == key.casefold()), (key, ""))
+
+
 LOSSES = {
     "loss": ("All parts together", "The number that training makes small: the weighted sum of the parts."),
     "instance": (
