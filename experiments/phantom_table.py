@@ -1,0 +1,129 @@
+"""The first-results table: PLACE, its controls and ablations on phantoms, several seeds each.
+
+    python experiments/phantom_table.py --out runs/table --seeds 0 1 2 --jobs 2
+    python experiments/phantom_table.py --out runs/table --only place ita
+    python experiments/phantom_table.py --render-only runs/table
+
+Draws the phantoms once, trains and evaluates ``OUT/METHOD-sSEED`` (what is there already is not done again; what was
+stopped goes on), and writes docs/results.md and the table of README.md from the result files. No number is typed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib import resources
+from multiprocessing import get_context
+from pathlib import Path
+
+from phantom_methods import METHODS, RECIPE, Method
+from phantom_report import render
+from phantom_runs import SOURCE, TASKS
+
+from place_cxr.console import log_to_stderr
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDIES, SIZE = 3600, 128  # as in the demo
+_log = logging.getLogger("place_cxr.phantom_table")
+
+
+def draw(folder: Path) -> Path:
+    """The phantoms' manifest, drawn where it is not there."""
+    from place_cxr.data.phantom import write_phantom
+
+    manifest = folder / "manifest.csv"
+    return manifest if manifest.is_file() else write_phantom(folder, STUDIES, SIZE, 0)
+
+
+def finished(run: Path) -> bool:
+    """Every task has its result."""
+    return all((run / "tasks" / task / SOURCE / "result.json").is_file() for task in TASKS)
+
+
+def overrides(method: Method, manifest: Path, seed: int, extra: Sequence[str] = ()) -> list[str]:
+    """What of the recipe a run changes."""
+    return [f"data.manifest={manifest}", f"train.seed={seed}", *extra, *method.overrides]
+
+
+def run_one(slug: str, seed: int, manifest: Path, run: Path, threads: int, extra: Sequence[str] = ()) -> str:
+    """Train and evaluate one method; returns its name."""
+    import torch
+
+    from place_cxr import predict
+    from place_cxr.corpus import prepare
+    from place_cxr.data.tokenizer import Tokenizer
+    from place_cxr.evaluate import evaluate_model, untrained
+    from place_cxr.pretrain import load_recipe
+    from place_cxr.pretrain import run as pretrain
+    from place_cxr.tasks.prompts import read_prompts
+    from place_cxr.training import checkpoint
+    from place_cxr.training.run_folder import environment
+
+    torch.set_num_threads(threads)
+    method, tokenizer = METHODS[slug], None
+    config = load_recipe(RECIPE, overrides(method, manifest, seed, extra))
+    if method.trained:
+        status = run / "STATUS"
+        if not (status.is_file() and status.read_text("utf-8").startswith("finished")):
+            pretrain(config, run, resume="auto" if checkpoint.latest(run) else "")
+        tokenizer = Tokenizer.load(checkpoint.load(run).path / "tokenizer")
+    else:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "env.json").write_text(json.dumps(environment(), indent=1), "utf-8")
+    corpus = prepare(config.data, max_tokens=config.model.text.max_tokens, tokenizer=tokenizer)
+    model = predict.load(run)[0] if method.trained else untrained(config, corpus)
+    prompts = read_prompts(Path(str(resources.files("place_cxr") / "recipes" / "prompts" / "phantom.yaml")))
+    place = str(next(model.parameters()).device)
+    evaluate_model(
+        model, config, corpus, prompts, run / "tasks", method=method.title, source=SOURCE, device=place, say=_log.info
+    )
+    return run.name
+
+
+def wanted(only: Sequence[str], manifest: Path) -> list[str]:
+    """Methods to run; an ablation that names what PLACE has anyway is PLACE, and left out."""
+    from place_cxr.pretrain import load_recipe
+
+    def resolved(slug: str) -> dict[str, object]:
+        return load_recipe(RECIPE, overrides(METHODS[slug], manifest, 0)).model_dump()
+
+    place = resolved("place")
+    return [slug for slug in only or METHODS if slug == "place" or not METHODS[slug].trained or resolved(slug) != place]
+
+
+def run_all(out: Path, seeds: Sequence[int], only: Sequence[str], jobs: int) -> None:
+    """Every method with every seed that is not there yet, ``jobs`` at a time, seed by seed."""
+    manifest = draw(out / "phantom")
+    todo = [(slug, seed) for seed in seeds for slug in wanted(only, manifest)]
+    left = [(slug, seed, out / f"{slug}-s{seed}") for slug, seed in todo if not finished(out / f"{slug}-s{seed}")]
+    _log.info("%d runs, %d of them to do", len(todo), len(left))
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=log_to_stderr) as pool:
+        futures = [pool.submit(run_one, slug, seed, manifest, run, threads) for slug, seed, run in left]
+        for number, future in enumerate(as_completed(futures), start=1):
+            _log.info("%d of %d done: %s", number, len(left), future.result())
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/table"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", choices=METHODS, default=[], metavar="METHOD", help=", ".join(METHODS))
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
+    parser.add_argument(
+        "--render-only", type=Path, metavar="RUNS_DIR", help="only write the documents, from these runs"
+    )
+    given = parser.parse_args()
+    log_to_stderr()
+    if given.render_only is None:
+        run_all(given.out, given.seeds, given.only, given.jobs)
+    render(given.render_only or given.out, ROOT / "docs" / "results.md", ROOT / "README.md")
+
+
+if __name__ == "__main__":
+    main()
