@@ -20,8 +20,8 @@ class Method:
     heat: str = "observation"  # of grounding: instance or observation
 
 
-def _selection(name: str) -> tuple[str, ...]:
-    return tuple(f"losses.pathology_{part}.options.selection={name}" for part in ("pair", "image", "sentence"))
+def _option(name: str, value: str) -> tuple[str, ...]:
+    return tuple(f"losses.pathology_{part}.options.{name}={value}" for part in ("pair", "image", "sentence"))
 
 
 MAIN = {
@@ -36,9 +36,14 @@ ABLATIONS = {
     "cce-teacher": Method("CCE target: average of past encoders", ("model.correlation.target=teacher",)),
     "cce-pixels": Method("CCE target: pixels", ("model.correlation.target=pixels",)),
     "cce-shallow": Method("CCE target: first map", ("model.correlation.target=shallow",)),
+    "cce-pixels-masked": Method(
+        "CCE target: pixels, a quarter of the student's view hidden, weight 3",
+        ("model.correlation.target=pixels", "views.mask_ratio=0.25", "losses.correlation.weight=3"),
+    ),
     "cce-3": Method("CCE weight 3", ("losses.correlation.weight=3",)),
-    "select-max": Method("PCMA selection: maximum", _selection("max")),
-    "select-transport": Method("PCMA selection: transport", _selection("transport")),
+    "select-max": Method("PCMA selection: maximum", _option("selection", "max")),
+    "select-transport": Method("PCMA selection: transport", _option("selection", "transport")),
+    "select-soft-tau-0.03": Method("PCMA selection: soft, temperature .03", _option("selection_temperature", "0.03")),
     "pcma-half": Method(
         "PCMA weights halved",
         (
@@ -46,6 +51,12 @@ ABLATIONS = {
             "losses.pathology_image.weight=0.5",
             "losses.pathology_sentence.weight=0.25",
         ),
+    ),
+    "ita-temperature-0.03": Method(
+        "ITA alone, start temperature .03",
+        (*NO_PCMA, *NO_CCE, "model.temperature=0.03"),
+        score="instance",
+        heat="instance",
     ),
     "no-sentence": Method("PCMA without sentence against sentences", ("losses.pathology_sentence.weight=0",)),
     "no-image": Method("PCMA without sentence against images", ("losses.pathology_image.weight=0",)),

@@ -12,7 +12,7 @@ from statistics import fmean
 from string import Template
 from typing import Any
 
-from phantom_methods import ABLATIONS, MAIN, METHODS
+from phantom_methods import ABLATIONS, MAIN
 from phantom_runs import TASKS, Mean, Run, Runs, mean, method, read_runs, seconds, text_of
 
 from place_cxr.errors import PlaceError
@@ -106,7 +106,7 @@ def verdict(ours: Mean, theirs: Mean) -> str:
 
 
 def comparison(runs: Runs, theirs: Callable[[str, str], Mean | None], title: str) -> str:
-    """PLACE beside one control, measure by measure."""
+    """PLACE beside one control, measure by measure, over the seeds that both have."""
     rows = []
     for head, task, name in MEASURES:
         a, b = mean(runs, "place", task, name), theirs(task, name)
@@ -114,10 +114,9 @@ def comparison(runs: Runs, theirs: Callable[[str, str], Mean | None], title: str
             continue
         common = sorted(set(a.by_seed) & set(b.by_seed))
         steps = [a.by_seed[seed] - b.by_seed[seed] for seed in common]
+        means = [number(fmean(x.by_seed[seed] for seed in common)) if common else "" for x in (a, b)]
         each = ", ".join(f"{step:+.3f}" for step in steps)
-        rows.append(
-            [head, number(a.value), number(b.value), f"{fmean(steps):+.3f}" if steps else "", each, verdict(a, b)]
-        )
+        rows.append([head, *means, f"{fmean(steps):+.3f}" if steps else "", each, verdict(a, b)])
     return table(["", "PLACE", title, "difference", "by seed", "verdict"], rows)
 
 
@@ -194,12 +193,13 @@ def between(text: str, marks: tuple[str, str]) -> str:
     return rest.partition(marks[1])[0].strip() if found else ""
 
 
-def results_page(runs: Runs, reading: str) -> str:
-    """docs/results.md, whole."""
+def results_page(runs: Runs, reading: str, apart: Runs | None = None) -> str:
+    """docs/results.md, whole; ``apart`` are ablations that were made on a budget of their own."""
     all_runs = [run for seeds in runs.values() for run in seeds.values()]
-    extra = [slug for slug in runs if slug not in METHODS]
+    changed = runs if apart is None else apart
+    ablations = ["place", *(slug for slug in [*ABLATIONS, *changed] if slug != "place" and (apart or slug not in MAIN))]
+    ablations = list(dict.fromkeys(ablations))
     scores, heats = ("instance", "observation", "mix"), {"centre": "middle of the side", "uniform": "everywhere"}
-    ablations = ["place", *ABLATIONS, *extra]
 
     def against(slug: str) -> str:
         return comparison(runs, lambda task, name: mean(runs, slug, task, name), method(slug).title)
@@ -218,7 +218,8 @@ def results_page(runs: Runs, reading: str) -> str:
         "notice": NOTICE,
         "command": COMMAND,
         "reading": f"{READING[0]}\n{reading or 'None yet.'}\n{READING[1]}",
-        "counts": ", ".join(f"{n} {split}" for split, n in next((r.images for r in all_runs if r.images), {}).items()),
+        "counts": _counts(runs),
+        "budget": "" if apart is None else f" {_budget(apart)}",
         "zero_shot": scored("zero-shot", "auroc/macro"),
         "thin": _thin(runs),
         "probe": by_method(runs, MAIN, [(f"{s} of the labels", "linear-probe", f"{s}/auroc/macro") for s in SHARES]),
@@ -229,25 +230,43 @@ def results_page(runs: Runs, reading: str) -> str:
         "iou": pointed("IoU"),
         **{f"against_{slug}": against(slug) for slug in ("ita", "shuffled", "random")},
         "against_middle": comparison(runs, middle, "middle of the side"),
-        "ablations": by_method(runs, ablations, SHORT, interval=False),
-        "ending": ending(runs, [*MAIN, *ABLATIONS, *extra]),
+        "ablations": by_method(changed, ablations, SHORT, interval=False),
+        "ending": ending(runs, MAIN),
+        "ending_ablations": ending(changed, ablations),
         "by_finding": by_finding(runs),
         "machines": _machines(all_runs),
-        "provenance": provenance(runs),
+        "provenance": provenance(runs) + ("" if apart is None else f"\n\nAblations:\n\n{provenance(apart)}"),
         "signatures": "\n".join(f"- **{task}**: {how}." for task in TASKS if (how := _signature(all_runs, task))),
     }
     return Template(TEMPLATE.read_text("utf-8")).substitute(fields)
 
 
+def _counts(runs: Runs) -> str:
+    images = next((run.images for seeds in runs.values() for run in seeds.values() if run.images), {})
+    return ", ".join(f"{count} {split}" for split, count in images.items())
+
+
+def _budget(runs: Runs) -> str:
+    """The smaller setting of ablations, in words."""
+    each = [run for seeds in runs.values() for run in seeds.values()]
+    steps = sorted({run.records[-1]["step"] for run in each if run.records})
+    seeds = sorted({seed for found in runs.values() for seed in found})
+    return (
+        f"**These runs have a budget of their own**: {' or '.join(map(str, steps))} steps, seed "
+        f"{', '.join(map(str, seeds))}, phantoms of {_counts(runs)} pictures. They are compared with the PLACE of this "
+        "table, not with the tables above."
+    )
+
+
 def _thin(runs: Runs) -> str:
     """Which shares of the labels are too few for some findings."""
-    found = (
-        f"{share}: {metric.reason}."
+    found = _unique(
+        f"{share}, {metric.reason}"
         for run in runs.get("place", {}).values()
         for share in SHARES
         if (metric := run.metric("linear-probe", f"{share}/auroc/macro")) and "without" in metric.reason
     )
-    return _unique(found)
+    return found and f"Some findings have too few labels, and which ones depends on the seed: {found}."
 
 
 def _signature(runs: Iterable[Run], task: str) -> str:
@@ -270,7 +289,7 @@ def readme_table(runs: Runs) -> str:
     return f"{body}\n| the middle of the named side, whatever the picture shows |  |  |  |  | {middle} |"
 
 
-def render(folder: Path, results: Path, readme: Path) -> None:
+def render(folder: Path, results: Path, readme: Path, *, ablations: Path | None = None) -> None:
     """Write ``results`` whole but for its reading, and the table of ``readme`` between its marks.
 
     Raises PlaceError PL-R020 when ``folder`` has no result.
@@ -278,7 +297,8 @@ def render(folder: Path, results: Path, readme: Path) -> None:
     runs = read_runs(folder)
     if not runs:
         raise PlaceError("no results", code="PL-R020", file=folder, fix="give the folder that holds METHOD-sSEED runs")
-    results.write_text(results_page(runs, between(text_of(results), READING)), "utf-8")
+    apart = None if ablations is None else read_runs(ablations)
+    results.write_text(results_page(runs, between(text_of(results), READING), apart), "utf-8")
     text = text_of(readme)
     if README[0] in text:
         head, rest = text.split(README[0], 1)

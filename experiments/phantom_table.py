@@ -2,7 +2,7 @@
 
     python experiments/phantom_table.py --out runs/table --seeds 0 1 2 --jobs 2
     python experiments/phantom_table.py --out runs/table --only place ita
-    python experiments/phantom_table.py --render-only runs/table
+    python experiments/phantom_table.py --render-only runs/table [--ablations runs/smaller]
 
 Draws the phantoms once, trains and evaluates ``OUT/METHOD-sSEED`` (what is there already is not done again; what was
 stopped goes on), and writes docs/results.md and the table of README.md from the result files. No number is typed.
@@ -118,11 +118,15 @@ def main() -> None:
     parser.add_argument(
         "--render-only", type=Path, metavar="RUNS_DIR", help="only write the documents, from these runs"
     )
+    parser.add_argument(
+        "--ablations", type=Path, metavar="RUNS_DIR", help="ablations made apart, on a budget of their own"
+    )
     given = parser.parse_args()
     log_to_stderr()
     if given.render_only is None:
         run_all(given.out, given.seeds, given.only, given.jobs)
-    render(given.render_only or given.out, ROOT / "docs" / "results.md", ROOT / "README.md")
+    main_runs = given.render_only or given.out
+    render(main_runs, ROOT / "docs" / "results.md", ROOT / "README.md", ablations=given.ablations)
 
 
 if __name__ == "__main__":

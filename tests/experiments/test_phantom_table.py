@@ -166,3 +166,19 @@ def test_finished_needs_every_task(runs: Path) -> None:
     for task in ("linear-probe", "retrieval", "grounding"):
         write(run, task, {})
     assert finished(run)
+
+
+def test_ablations_made_apart_are_held_against_their_own_place(runs: Path) -> None:
+    for slug, value in (("place", 0.3), ("select-max", 0.4), ("ita", 0.2)):
+        run = runs.parent / "apart" / f"{slug}-s0"
+        write(run, "zero-shot", {"mix/auroc/macro": Metric(value, 0.1, 0.5, 9)}, digest="of other studies")
+        (run / "metrics.jsonl").write_text('{"step": 7}\n')
+    render(runs, runs.parent / "r.md", runs.parent / "README.md", ablations=runs.parent / "apart")
+    page = (runs.parent / "r.md").read_text()
+    assert (
+        row(page, "## Ablations", "PLACE")[0] == ".300"
+        and row(page, "## Ablations", METHODS["select-max"].title)[0] == ".400"
+    )
+    assert "a budget of their own**: 7 steps, seed 0" in page and row(page, "## Zero-shot", "PLACE")[2].startswith(
+        ".860"
+    )
