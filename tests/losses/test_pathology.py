@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from place_cxr.losses.pathology import (
-    pathology_image,
     observation_similarity,
+    pathology_image,
     pathology_pair,
     pathology_sentence,
     selected_similarity,
