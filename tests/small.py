@@ -16,7 +16,7 @@ name: small
 data: {pack_size: 64, vocab_size: 400, max_sentences: 6}
 views: {size: 48, degrees: 5, scale: [0.95, 1.05], contrast: 0.1, noise: 0.02}
 model:
-  image: {name: resnet18, size: 48, local_strides: [8, 16], options: {channels: [8, 16, 16, 32]}}
+  image: {name: resnet18, size: 48, local_strides: [8, 16], options: {channels: [16, 16, 16, 32]}}
   text: {width: 32, layers: 1, heads: 2, max_tokens: 64, dropout: 0.1}
   shared: 16
   hidden: 32
