@@ -69,7 +69,7 @@ def run_one(slug: str, seed: int, manifest: Path, run: Path, threads: int, extra
     if method.trained:
         status = run / "STATUS"
         if not (status.is_file() and status.read_text("utf-8").startswith("finished")):
-            pretrain(config, run, resume="auto" if checkpoint.latest(run) else "")
+            pretrain(config, run, resume="auto")
         tokenizer = Tokenizer.load(checkpoint.load(run).path / "tokenizer")
     else:
         run.mkdir(parents=True, exist_ok=True)

@@ -41,10 +41,11 @@ def first_step(config: PretrainConfig) -> tuple[dict[str, float], dict[str, Tens
     torch.manual_seed(0)
     model = pretrain.PlaceModel(config.model)
     batch = next(pretrain.loader(config, corpus).batches())
-    value, parts = pretrain._loss(config)(accelerator.prepare_model(model), move(batch, "cpu"), 0)
+    wrapped = accelerator.prepare_model(model)  # kept: its hooks live as long as it does
+    value, parts = pretrain._loss(config)(wrapped, move(batch, "cpu"), 0)
     value.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return {"total": float(value.detach()), **{name: float(part.detach()) for name, part in parts.items()}}, gradients
+    return {"total": float(value.detach()), **{name: float(parts[name].detach()) for name in config.losses}}, gradients
 
 
 def main(manifest: Path, folder: Path) -> None:

@@ -353,3 +353,8 @@ def test_what_no_loss_reads_keeps_its_weights(
     }
     assert moved.isdisjoint(still)
     assert {"image_encoder", "text_encoder"} & moved
+
+
+def test_resume_auto_begins_where_nothing_was_saved(phantom: Path, trained: Path, tmp_path: Path) -> None:
+    pretrain.run(small(phantom), tmp_path / "run", device="cpu", resume="auto")
+    assert digest(checkpoint.load(tmp_path / "run").weights) == digest(checkpoint.load(trained).weights)

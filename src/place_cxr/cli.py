@@ -100,7 +100,9 @@ def pretrain(
     recipe: Recipe,
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The run folder; default runs/NAME.")] = None,
-    resume: Annotated[str, typer.Option("--resume", metavar="auto|PATH", help="Go on with the same run.")] = "",
+    resume: Annotated[
+        str, typer.Option("--resume", metavar="auto|PATH", help="Go on with the same run; auto: or begin it.")
+    ] = "",
     init_from: Annotated[str, typer.Option("--init-from", metavar="PATH", help="A new run from these weights.")] = "",
     overwrite: Overwrite = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Take two steps, keep nothing but the packs.")] = False,

@@ -50,8 +50,9 @@ def run(
         2, f"pre-training PLACE for {config.train.steps} steps on pairs of image and report, without any label"
     ):
         if overwrite or not _finished(out):
-            resume = "auto" if not overwrite and checkpoint.latest(out) else ""
-            pretrain(config, out, resume=resume, overwrite=overwrite, device=device, progress=progress)
+            pretrain(
+                config, out, resume="" if overwrite else "auto", overwrite=overwrite, device=device, progress=progress
+            )
     with _stage(3, "evaluating on patients that were held out, beside random weights"):
         model, _ = predict.load(out, device=device)
         tokenizer = Tokenizer.load(checkpoint.load(out).path / "tokenizer")

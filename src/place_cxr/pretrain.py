@@ -105,13 +105,14 @@ def run(
 ) -> FitResult:
     """Pre-train into the run folder ``out``. Labels, masks and boxes are never read.
 
-    ``resume`` is ``auto`` (the newest good checkpoint of ``out``) or a checkpoint's path; ``init_from`` starts a new
-    run from another run's weights and tokenizer. Raises PlaceError as `fit`, `prepare` and `RunFolder.create` do.
+    ``resume`` is ``auto`` (the newest good checkpoint of ``out``, the start where nothing was saved yet, so that a
+    scheduler can repeat one command) or a checkpoint's path; ``init_from`` starts a new run from another run's weights
+    and tokenizer. Raises PlaceError as `fit`, `prepare` and `RunFolder.create` do.
     """
     require_data(config.data)
     connect(device)  # before anything asks for its rank
     with RunFolder.create(out, resume=bool(resume), overwrite=overwrite) as folder:
-        saved = checkpoint.load(out if resume == "auto" else Path(resume)) if resume else None
+        saved = _saved(out, resume)
         donor = checkpoint.load(Path(init_from)) if init_from else None
         origin = saved or donor
         corpus = prepare(
@@ -143,6 +144,13 @@ def run(
             stop_at=stop_at,
             device=device,
         )
+
+
+def _saved(out: Path, resume: str) -> checkpoint.Checkpoint | None:
+    if resume == "auto" and not checkpoint.begun(out):
+        _log.info("nothing was saved in %s yet: starting", out.name)
+        return None
+    return checkpoint.load(out if resume == "auto" else Path(resume)) if resume else None
 
 
 def dry_run(config: PretrainConfig, *, device: str = "auto", progress: Progress | None = None) -> DryRun:

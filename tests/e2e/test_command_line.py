@@ -108,7 +108,7 @@ def test_what_cannot_be_trained(place: Place, recipe: str, phantom: Path, tmp_pa
         assert said[0] == "PL-C011" or not out.exists(), words
     refused(place("pretrain", recipe, f"data.manifest={tmp_path}/no.csv", "-o", tmp_path / "run"), 4, "no.csv")
     refused(place("pretrain", recipe, data, "-o", phantom.parent), 5, "PL-R004", "holds files that are no run")
-    refused(place("pretrain", recipe, data, "-o", tmp_path / "new", "--resume", "auto"), 5, "PL-R101")
+    refused(place("pretrain", recipe, data, "-o", tmp_path / "new", "--resume", tmp_path / "no"), 5, "PL-R101")
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 

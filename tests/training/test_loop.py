@@ -358,9 +358,9 @@ def test_falling_back_repeats_the_lost_steps(tmp_path: Path, toy: ModuleType) ->
 def test_another_torch_or_world_size_is_said(tmp_path: Path, toy: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
     toy.train(tmp_path / "run", stop_at=4)
     saved = checkpoint.load(tmp_path / "run")
-    saved.origin.update(world_size=4, torch="1.0")
+    saved.origin.update(world_size=4, torch="1.0", threads=64)
     assert toy.train(tmp_path / "run", resume=saved).finished
-    assert "world_size 4, resumed with 1" in caplog.text and "torch 1.0" in caplog.text
+    assert "world_size 4, resumed with 1" in caplog.text and "torch 1.0" in caplog.text and "threads 64" in caplog.text
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path: Path, toy: ModuleType) -> None:

@@ -253,6 +253,11 @@ def _newest(run: Path, verify: bool) -> Checkpoint:
     raise PlaceError(f"none of its {len(steps)} checkpoints is intact", code="PL-R101", file=run.name)
 
 
+def begun(run: Path) -> bool:
+    """Whether the run has committed any step, intact or not."""
+    return bool(_steps(run / "checkpoints"))
+
+
 def latest(run: Path) -> Path | None:
     """The folder of the newest committed step whose files are intact, or None."""
     good = (path for _, path in reversed(_steps(run / "checkpoints")) if _problem(path) is None)
@@ -284,7 +289,7 @@ def _load(path: Path, check: bool) -> Checkpoint:
         state_tensors=read_tensors(path / OPTIMIZER) if trained else {},
         state=read_json(path / STATE) if trained else {},
         path=path,
-        origin={key: about[key] for key in ("schema", "code", "torch", "world_size")},
+        origin={key: about[key] for key in ("schema", "code", "torch", "world_size", "threads")},
     )
 
 

@@ -109,7 +109,9 @@ class Course:
         restore_optimizer(self.optimizer, moments)
         self.tally.restore(saved.state["tally"], saved.state_tensors, self.device)
         self.step, self.bad_steps = saved.step, saved.state["bad_steps"]
-        here = {"torch": torch.__version__, "world_size": parallel.world_size()}
+        here: dict[str, Any] = {"torch": torch.__version__, "world_size": parallel.world_size()}
+        if self.device.type == "cpu":
+            here["threads"] = torch.get_num_threads()
         for key in here:
             if saved.origin[key] != here[key]:
                 _log.warning(

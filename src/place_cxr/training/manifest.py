@@ -38,6 +38,7 @@ def manifest(step: int, files: Mapping[str, bytes]) -> bytes:
         "code": place_cxr.__version__,
         "torch": torch.__version__,
         "world_size": parallel.world_size(),
+        "threads": torch.get_num_threads(),
         "files": {
             name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in files.items()
@@ -91,7 +92,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         whole = False
-    if not whole or not {"code", "torch", "world_size"} <= set(about):
+    if not whole or not {"code", "torch", "world_size", "threads"} <= set(about):
         raise PlaceError("the manifest lacks entries", code="PL-R107", file=f"{path.name}/{MANIFEST}")
     return about
 
