@@ -48,6 +48,29 @@ def test_curve_lies_on_its_axes() -> None:
     assert chart.lines[0].last == "10"
 
 
+@pytest.mark.parametrize(
+    ("top", "labels"),
+    [
+        (0.002, ["0", "5e-4", "1.0e-3", "1.5e-3", "2.0e-3"]),
+        (2e-8, ["0", "5e-9", "1.0e-8", "1.5e-8", "2.0e-8"]),
+        (0.3, ["0.0", "0.1", "0.2", "0.3"]),
+        (0.004, ["0.000", "0.001", "0.002", "0.003", "0.004"]),
+        (3000, ["0", "1,000", "2,000", "3,000"]),
+    ],
+)
+def test_ticks_are_told_apart(top: float, labels: list[str]) -> None:
+    chart = line_chart("t", "s", [{"step": 0, "a": 0.0}, {"step": 9, "a": top}], {"a": "a"})
+    assert chart and [tick.label for tick in chart.y] == labels
+
+
+def test_an_axis_holds_what_it_is_asked_to() -> None:
+    records = [{"step": 0, "a": -0.04}, {"step": 9, "a": -0.01}]
+    chart = line_chart("t", "s", records, {"a": "a"}, holds=(0.0, 1.0))
+    assert chart and {"0.0", "1.0"} <= {tick.label for tick in chart.y}
+    (_, first), (_, last) = points(chart.lines[0].path)
+    assert first - last < 0.03 * HEIGHT
+
+
 def test_gaps_and_foreign_values_are_left_out() -> None:
     records = [{"step": 1, "a": 1.0}, {"step": 2, "a": None}, {"step": 3, "a": "x"}, {"step": 4, "a": 2.0}, {"step": 5}]
     chart = line_chart("t", "s", records, {"a": "a", "b": "b"})

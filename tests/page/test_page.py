@@ -348,3 +348,28 @@ def test_how_common_findings_are(make_run: Make) -> None:
     text = page(run).text
     assert "30 of 120 (25 %)" in text
     assert "40 of 900" not in text
+
+
+def test_findings_are_explained_and_in_one_order(make_run: Make) -> None:
+    run = make_run()
+    names = ["Nodule", "Pleural Effusion", "Cardiomegaly", "Rib Fracture", "Pneumothorax", "Consolidation"]
+    counts = {split: {"present": 3, "absent": 9, "uncertain": 0} for split in ("train", "val")}
+    (run / "data_card.json").write_text(json.dumps({"findings": dict.fromkeys([*names, "Gout"], counts)}))
+    html = write_page(run).read_text(encoding="utf-8")
+    for task in ("task1", "task2", "task4"):
+        rows = re.findall(r'class="name">([A-Z][\w ]+)</th>', html[html.index(f'id="{task}"') :])
+        rows = [row for row in rows if row in names or row == "Mean over findings"]
+        start = rows.index("Mean over findings")
+        assert rows[start : start + 7] == ["Mean over findings", *names]
+    assert "<dt>Nodule</dt><dd>a round white spot" in html
+    assert "<dt>Gout</dt>" not in html
+    assert "<b>Pleural Effusion:</b> fluid between" in html[html.index("<h3>Study 1") :]
+    assert '<th scope="col">validation</th>' in html
+
+
+def test_what_only_the_machine_did_is_folded_away(make_run: Make) -> None:
+    html = write_page(make_run()).read_text(encoding="utf-8")
+    training = html[html.index('id="training"') : html.index('id="task1"')]
+    open_part, _, folded = training.partition("<details>")
+    assert "Likeness of observations" in open_part and "Gradient norm" not in open_part
+    assert folded.count('<figure class="chart">') == 4

@@ -42,9 +42,17 @@ class LineChart:
 
 
 def line_chart(
-    title: str, says: str, records: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, from_zero: bool = False
+    title: str,
+    says: str,
+    records: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, str],
+    *,
+    holds: Sequence[float] = (),
 ) -> LineChart | None:
-    """Curves of ``columns`` (name in the records -> name on the page); None where no record has any of them."""
+    """Curves of ``columns`` (name in the records -> name on the page); None where no record has any of them.
+
+    The axis holds the values and the numbers of ``holds``, so that a small change of a small number looks small.
+    """
     curves = {
         name: [(int(r["step"]), float(r[column])) for r in records if _is_number(r.get(column))]
         for column, name in columns.items()
@@ -55,9 +63,9 @@ def line_chart(
     steps = [step for points in curves.values() for step, _ in points]
     values = [value for points in curves.values() for _, value in points]
     first, last = min(steps), max(steps)
-    bottom = min(*values, 0.0) if from_zero else min(values)
-    y_ticks = nice_ticks(bottom, max(values), 4)
-    low, high = min(y_ticks[0], bottom), max(y_ticks[-1], max(values))
+    bottom, top = min(*values, *holds), max(*values, *holds)
+    y_ticks = nice_ticks(bottom, top, 4)
+    low, high = min(y_ticks[0], bottom), max(y_ticks[-1], top)
 
     def x(step: float) -> float:
         return _LEFT + (step - first) / max(last - first, 1) * (WIDTH - _LEFT - _RIGHT)
@@ -100,9 +108,15 @@ def short(value: float) -> str:
 
 
 def _tick_label(value: float, spread: float) -> str:
-    if spread < 1e-3:
-        return f"{value:.0e}".replace("e-0", "e-") if value else "0"
-    return f"{value:,.{max(0, -math.floor(math.log10(spread) + 1e-9))}f}"
+    """As many digits as tell a tick from its neighbours, ``spread`` away."""
+    power = math.floor(math.log10(spread) + 1e-9)
+    if power > -4:
+        return f"{value:,.{max(0, -power)}f}"
+    if not value:
+        return "0"
+    digits = max(0, math.floor(math.log10(abs(value)) + 1e-9) - power)
+    mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def _is_number(value: Any) -> bool:

@@ -96,11 +96,13 @@ def methods_of(results: Sequence[Result]) -> list[Method]:
     return found
 
 
-def task_views(results: Sequence[Result], controls: Sequence[Result], methods: Sequence[Method]) -> list[TaskView]:
-    """One view for each result of the run, in the order in which the page explains tasks."""
+def task_views(
+    results: Sequence[Result], controls: Sequence[Result], methods: Sequence[Method], findings: Sequence[str] = ()
+) -> list[TaskView]:
+    """One view for each result of the run, in the order in which the page explains tasks, with rows in that of ``findings``."""
     order = list(words.TASKS)
     ranked = sorted(results, key=lambda r: (order.index(r.task) if r.task in order else len(order), r.task, r.source))
-    return [_view(main, controls, methods) for main in ranked]
+    return [_view(main, controls, methods, findings) for main in ranked]
 
 
 def cards(results: Sequence[Result], controls: Sequence[Result]) -> list[Card]:
@@ -157,28 +159,28 @@ def _comparable(control: Result, main: Result) -> bool:
     return (control.task, control.source, control.split_digest) == (main.task, main.source, main.split_digest)
 
 
-def _view(main: Result, controls: Sequence[Result], methods: Sequence[Method]) -> TaskView:
+def _view(main: Result, controls: Sequence[Result], methods: Sequence[Method], findings: Sequence[str]) -> TaskView:
     same_task = [c for c in controls if (c.task, c.source) == (main.task, main.source)]
     by_method = {c.method: c for c in same_task if _comparable(c, main)} | {main.method: main}
     columns = [method for method in methods if method.key in by_method]
     results = [by_method[method.key] for method in columns]
     known = words.TASKS.get(main.task)
-    tables = [_block(block, results) for block in known.blocks] if known else []
+    tables = [_block(block, results, findings) for block in known.blocks] if known else []
     return TaskView(
         known.title if known else main.task,
         known.says if known else "",
         main,
         columns,
         [table for table in tables if table.rows],
-        _everything(results),
+        _everything(results, findings),
         [f"{c.method}: scored on other studies, not comparable" for c in same_task if not _comparable(c, main)],
     )
 
 
-def _block(block: words.Block, results: Sequence[Result]) -> Table:
+def _block(block: words.Block, results: Sequence[Result], findings: Sequence[str]) -> Table:
     names = list(dict.fromkeys(name for result in results for name in result.metrics))
     found = [(label, name) for name in names if (label := _match(block.pattern, name)) is not None]
-    found.sort(key=lambda pair: pair[0] != "macro")
+    found.sort(key=lambda pair: _place(pair[0], findings))
     star = block.pattern.split("/")[2]
     rows = [
         Row(
@@ -199,13 +201,21 @@ def _guess(guess: float | str | None, label: str, number: Number | None) -> floa
     return int(label) / number.n if number is not None and number.n and label.isdecimal() else None
 
 
-def _everything(results: Sequence[Result]) -> list[Table]:
+def _place(label: str, findings: Sequence[str]) -> int:
+    """The mean first, then the findings in their order, then what else there is."""
+    return -1 if label == "macro" else findings.index(label) if label in findings else len(findings)
+
+
+def _everything(results: Sequence[Result], findings: Sequence[str]) -> list[Table]:
     groups: dict[tuple[str, str], list[Row]] = {}
     for name in dict.fromkeys(name for result in results for name in result.metrics):
         variant, metric, what = _parts(name)
         cells = [result.metrics.get(name) for result in results]
         groups.setdefault((variant, metric), []).append(Row(what, cells, what == "macro"))
-    return [Table(" / ".join(filter(None, key)), "", rows) for key, rows in groups.items()]
+    return [
+        Table(" / ".join(filter(None, key)), "", sorted(rows, key=lambda row: _place(row.name, findings)))
+        for key, rows in groups.items()
+    ]
 
 
 def _parts(name: str) -> tuple[str, str, str]:

@@ -46,6 +46,8 @@ _AUROC = (
     "0.5 is guessing, 1 is perfect."
 )
 
+_RANKS = {"1": "First (R@1)", "5": "Among the first 5 (R@5)", "10": "Among the first 10 (R@10)"}
+
 _MAPS = {
     "observation": "Observations (V-PORs) that the sentence picks",
     "instance": "Places that are like the sentence",
@@ -88,8 +90,8 @@ TASKS = {
         "Given a picture, rank all test reports by how well they fit, and the other way round. R@5 is the share of "
         "pictures whose own report, or one that says the same, is among the first five: 0 is never, 1 is always.",
         (
-            Block("From picture to report", "Larger is better.", "mix/image to report/R@*", "k of n"),
-            Block("From report to picture", "Larger is better.", "mix/report to image/R@*", "k of n"),
+            Block("From picture to report", "Larger is better.", "mix/image to report/R@*", "k of n", _RANKS),
+            Block("From report to picture", "Larger is better.", "mix/report to image/R@*", "k of n", _RANKS),
         ),
     ),
     "grounding": TaskWords(
@@ -206,25 +208,52 @@ CORRELATION = (
     "lines meet, the report is not being used.",
 )
 
-MONITORS: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("Learning rate", "Size of the steps: up at first, then slowly down.", {"lr": "learning rate"}),
+Curves = tuple[str, str, dict[str, str], tuple[float, ...]]  # title, what it says, columns, what the axis holds
+
+MONITORS: tuple[Curves, ...] = (
     (
         "Likeness of observations (V-POR)",
         "Mean likeness (cosine) of the observations of one picture: near 1 they would all say the same; lower is "
         "richer.",
         {"query_similarity": "likeness"},
+        (0.0, 1.0),
     ),
     (
         "Use of the queries",
-        "Usage is 1 when sentences draw on all queries equally, 0 when one does everything. Spread is 1 when a query "
-        "looks everywhere alike, less when it looks at a place.",
+        "Each query asks the picture for one observation. Usage is 1 when sentences draw on all queries equally, 0 "
+        "when one does everything. Spread is 1 when a query looks everywhere alike, less when it looks at a place.",
         {"query_usage": "usage", "attention_spread": "spread of the look"},
+        (0.0, 1.0),
     ),
+)
+
+MACHINERY: tuple[Curves, ...] = (
+    ("Learning rate", "Size of the steps: up at first, then slowly down.", {"lr": "learning rate"}, (0.0,)),
     (
         "Equal texts in a batch",
         "Share of pairs with the same text, which count as matches and not as mistakes.",
         {"shared_sentences": "sentences", "shared_reports": "reports"},
+        (0.0,),
     ),
-    ("Gradient norm", "How strongly a step pulls; sudden peaks mean trouble.", {"grad_norm": "gradient norm"}),
-    ("Speed", "Pictures per second.", {"images_per_s": "pictures per second"}),
+    ("Gradient norm", "How strongly a step pulls; sudden peaks mean trouble.", {"grad_norm": "gradient norm"}, (0.0,)),
+    ("Speed", "Pictures per second.", {"images_per_s": "pictures per second"}, (0.0,)),
 )
+
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+# For people without medical training: what it is, and how it looks.
+FINDINGS = {
+    "Pleural Effusion": "fluid between lung and chest wall: even white at the bottom of the lung, higher at the side.",
+    "Pneumothorax": "air between lung and chest wall: black beyond a fine line, the edge of the lung that drew back.",
+    "Consolidation": "lung filled with fluid or pus instead of air, as in pneumonia: a cloudy white patch.",
+    "Atelectasis": "lung that lost its air: white bands, or a wedge at the bottom.",
+    "Edema": "fluid in the tissue of both lungs, often from a weak heart: haze on both sides of the middle.",
+    "Cardiomegaly": "a heart that is too large: wider than about half of the chest.",
+    "Nodule": "a round white spot in the lung, from a few millimetres to a few centimetres.",
+    "Emphysema": "lung tissue that is destroyed: lungs that are too dark and too large.",
+    "Rib Fracture": "a broken rib: a step or a gap in its line.",
+    "Pacemaker": "a device under the skin that makes the heart beat: a bright box and a wire to the heart.",
+    "Central Line": "a thin tube in a large vein, its tip near the heart.",
+    "Endotracheal Tube": "a breathing tube in the windpipe.",
+    "Foreign Object": "something that is not part of the body, such as an electrode, a clip or a coin.",
+}

@@ -62,12 +62,15 @@ def render(files: RunFiles, folder: Path) -> str:
             methods=methods,
             cards=cards(files.results, files.controls),
             charts=charts(files.records, files.config),
-            tasks=task_views(files.results, files.controls, methods),
+            machinery=[c for c in (_curves(shown, files.records) for shown in words.MACHINERY) if c],
+            tasks=task_views(files.results, files.controls, methods, list(common)),
             studies=studies,
             gallery=files.gallery,
             heat=pictures.legend(pictures.HEAT) if studies else [],
             likeness=pictures.legend(pictures.LIKENESS) if studies else [],
             prevalence=common,
+            meanings={name: words.FINDINGS[name] for name in common if name in words.FINDINGS},
+            splits=words.SPLITS,
             phantom=_is_phantom(files),
             settings=_flat(files.config),
         )
@@ -88,21 +91,27 @@ def _templates() -> Environment:
 
 
 def charts(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> list[LineChart]:
-    """How training went: the total, its parts, and what is watched."""
+    """How training went: the total, its parts, and what tells whether it learned anything."""
     losses = config.get("losses")
     parts = list(losses) if isinstance(losses, Mapping) else list(words.LOSSES)
     found = []
     for name in ["loss", *(p for p in parts if p not in ("loss", "correlation"))]:
         title, says = words.LOSSES.get(name, (name, "A part of the loss."))
-        found.append(line_chart(title, says, records, {name: title.split(" (")[0]}, from_zero=name != "loss"))
+        holds = () if name == "loss" else (0.0,)
+        found.append(line_chart(title, says, records, {name: title.split(" (")[0]}, holds=holds))
     columns = {
         "correlation": "prediction",
         "correlation_constant": "same answer for all",
         "correlation_permuted": "another’s report",
     }
-    found.append(line_chart(*words.CORRELATION, records, columns, from_zero=True))
-    found += [line_chart(title, says, records, names, from_zero=True) for title, says, names in words.MONITORS]
+    found.append(line_chart(*words.CORRELATION, records, columns, holds=(0.0,)))
+    found += [_curves(shown, records) for shown in words.MONITORS]
     return [chart for chart in found if chart is not None]
+
+
+def _curves(shown: words.Curves, records: Sequence[Mapping[str, Any]]) -> LineChart | None:
+    title, says, columns, holds = shown
+    return line_chart(title, says, records, columns, holds=holds)
 
 
 def prevalence(card: Mapping[str, Any], results: Sequence[Result]) -> dict[str, dict[str, tuple[int, int]]]:
