@@ -212,6 +212,20 @@ def test_demo_gives_its_arguments_on_and_ends_with_the_page(
     assert json.loads(place("demo", "-o", str(tmp_path), "--json")[1])["run"] == str(tmp_path)
 
 
+def test_a_log_hears_of_long_work_and_of_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = iter(range(0, 1000, 6))
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(logging.getLogger("place_cxr"), "propagate", True)
+    caplog.set_level(logging.INFO, "place_cxr")
+    with console.progress_bars() as progress:
+        for done in range(0, 60, 10):  # one every six seconds
+            progress("studies", done, 60)
+        progress("studies", 60, 60)
+    assert caplog.messages == ["studies 30/60, 0:18 left", "studies 50/60, 0:06 left", "studies: 60"]
+
+
 def test_pretrain_gives_its_arguments_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 

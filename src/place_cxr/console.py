@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from typing import Any, NoReturn
 import typer
 
 from place_cxr.errors import PlaceError
+from place_cxr.training.log import duration
 
+_EVERY = 10  # seconds between two lines of progress in a log
 _OURS = str(Path(__file__).parent)
 _log = logging.getLogger(__name__)
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -41,9 +44,9 @@ def log_to_stderr() -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A function ``(what, done, total)`` that draws a bar with the time left; without a terminal it logs the end."""
+    """A function ``(what, done, total)`` that draws a bar with the time left; without a terminal it logs lines."""
     if not sys.stderr.isatty():
-        yield lambda what, done, total: _log.info("%s: %d", what, total) if done == total else None
+        yield _logged()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -58,6 +61,23 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
             bars.update(tasks[what], completed=done, visible=done < total)
 
         yield advance
+
+
+def _logged() -> Callable[[str, int, int], None]:
+    """Lines for a log: the time left every ten seconds, and the end."""
+    began: dict[str, float] = {}
+    spoke: dict[str, float] = {}
+
+    def advance(what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        start = began.setdefault(what, now)
+        if done == total:
+            _log.info("%s: %d", what, total)
+        elif done and now - spoke.setdefault(what, now) >= _EVERY:
+            spoke[what] = now
+            _log.info("%s %d/%d, %s left", what, done, total, duration((now - start) / done * (total - done)))
+
+    return advance
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def methods_of(results: Sequence[Result]) -> list[Method]:
 def task_views(
     results: Sequence[Result], controls: Sequence[Result], methods: Sequence[Method], findings: Sequence[str] = ()
 ) -> list[TaskView]:
-    """One view for each result of the run, in the order in which the page explains tasks, with rows in that of ``findings``."""
+    """One view for each result of the run: tasks in the order of the page's words, rows in that of ``findings``."""
     order = list(words.TASKS)
     ranked = sorted(results, key=lambda r: (order.index(r.task) if r.task in order else len(order), r.task, r.source))
     return [_view(main, controls, methods, findings) for main in ranked]
