@@ -241,6 +241,14 @@ def test_pretrain_gives_its_arguments_on(place: Place, monkeypatch: pytest.Monke
     assert calls == [("my/toy.yaml", values, {**given, "device": "auto"})]
 
 
+def test_phantoms_are_never_drawn_over_other_files(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path, tmp_path / "file"):
+        code, _, err = place("data", "phantom", "-o", str(out), "--studies", "1", "--size", "64")
+        assert (code, err) == (2, f"error[PL-C004] {out}: is not a new or empty folder. Fix: take another --out\n")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
 def test_embed_never_overwrites_unasked(place: Place, tmp_path: Path) -> None:
     out = tmp_path / "v.npy"
     out.write_text("mine")

@@ -245,6 +245,8 @@ def phantom(
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = os.cpu_count() or 1,
 ) -> None:
     """Draw made-up radiographs with reports, labels, masks and boxes."""
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise PlaceError("is not a new or empty folder", code="PL-C004", file=out, fix="take another --out")
     from place_cxr.data.phantom import write_phantom
 
     with progress_bar("studies") as progress:

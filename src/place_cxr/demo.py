@@ -20,6 +20,7 @@ from place_cxr.pretrain import load_recipe
 from place_cxr.pretrain import run as pretrain
 from place_cxr.tasks.prompts import read_prompts
 from place_cxr.training import checkpoint
+from place_cxr.training.run_folder import refuse_foreign
 
 STUDIES = 6000
 SIZE = 128  # pixels
@@ -43,6 +44,7 @@ def run(
     The phantoms are drawn beside ``out``, once per number and seed. ``overrides`` change the recipe (tests).
     """
     began = time.perf_counter()
+    refuse_foreign(out)  # before minutes of drawing
     with _stage(1, f"drawing {studies} phantom studies"):
         manifest = _phantoms(out.parent / f"phantom-{studies}-{seed}", studies, seed, progress)
     config = load_recipe(RECIPE, [f"data.manifest={manifest}", f"train.seed={seed}", *overrides])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from place_cxr import demo
+from place_cxr.errors import PlaceError
 from place_cxr.tasks.result import Result
 
 SMALL = (
@@ -19,6 +20,15 @@ SMALL = (
     "model.observations.width=32",
     "model.correlation.width=32",
 )
+
+
+def test_a_wrong_folder_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(PlaceError, match="PL-E006"):
+        demo.run(tmp_path / "file")
+    with pytest.raises(PlaceError, match="PL-R004"):
+        demo.run(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.slow

@@ -199,7 +199,9 @@ def load(path: Path | str, *, verify: bool = True) -> Checkpoint:
     """
     path = Path(path)
     if not path.exists():
-        raise PlaceError("there is no such checkpoint or run", code="PL-R101", file=path)
+        raise PlaceError(
+            "there is no such checkpoint or run", code="PL-R101", file=path, fix="give the folder of a run"
+        )
     if path.is_file():
         if path.name not in POINTERS or path.parent.name != "checkpoints":
             refuse_foreign(path)
@@ -212,7 +214,12 @@ def load(path: Path | str, *, verify: bool = True) -> Checkpoint:
     if (path / "checkpoints").is_dir():
         return _newest(path, verify)
     if not (path / MANIFEST).is_file():
-        raise PlaceError(f"holds no {MANIFEST}, so it is no complete checkpoint", code="PL-R102", file=path)
+        raise PlaceError(
+            f"holds no {MANIFEST}, so it is no complete checkpoint",
+            code="PL-R102",
+            file=path,
+            fix="give a run's folder",
+        )
     try:
         return _load(path, verify)
     except PlaceError as error:
@@ -240,7 +247,7 @@ def _problem(path: Path) -> PlaceError | None:
 def _newest(run: Path, verify: bool) -> Checkpoint:
     steps = _steps(run / "checkpoints")
     if not steps:
-        raise PlaceError("the run has no checkpoint yet", code="PL-R101", file=run.name)
+        raise PlaceError("the run has no checkpoint yet", code="PL-R101", file=run.name, fix="train it again")
     for _, path in reversed(steps):
         try:
             found = _load(path, verify)

@@ -64,7 +64,7 @@ class RunFolder:
         path = Path(path)
         if parallel.rank() != 0:
             return cls(path, None)
-        _refuse_foreign(path)
+        refuse_foreign(path)
         lock = _locked(path)
         try:
             if not (resume or overwrite):
@@ -141,7 +141,7 @@ def _state(path: Path) -> tuple[str, str]:
     return first, rest
 
 
-def _refuse_foreign(path: Path) -> None:
+def refuse_foreign(path: Path) -> None:
     """Before the first byte is written: a folder that holds something else than a run is left alone."""
     if path.exists() and not path.is_dir():
         raise PlaceError("is a file, not a folder", code="PL-E006", file=path, fix="choose another --out")

@@ -7,6 +7,7 @@ import io
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,8 @@ def write_phantom(
             for rows in results:
                 done = _add(writer, rows, done, studies, progress)
         else:
-            with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            quiet = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is this process's to answer
+            with multiprocessing.get_context("spawn").Pool(workers, signal.signal, quiet) as pool:
                 for rows in pool.imap(_write_chunk, chunks):
                     done = _add(writer, rows, done, studies, progress)
     partial.replace(manifest)
