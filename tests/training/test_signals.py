@@ -28,7 +28,11 @@ def wait_for_start(folder: Path) -> None:
 
 @pytest.mark.fault("R8")
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 143)])
-def test_a_signal_saves_and_stops(tmp_path: Path, toy: ModuleType, number: str, code: int) -> None:
+def test_a_signal_saves_and_stops(
+    tmp_path: Path, toy: ModuleType, number: str, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "place_cxr.training.loop")
+
     def loss(model: Any, batch: Any, step: int) -> Any:
         if step == 5:
             os.kill(os.getpid(), getattr(signal, number))
@@ -38,6 +42,8 @@ def test_a_signal_saves_and_stops(tmp_path: Path, toy: ModuleType, number: str, 
     with pytest.raises(Stopped) as caught:
         toy.train(tmp_path / "run", loss=loss, settings=toy.SETTINGS.model_copy(update={"accumulate": 1}))
     assert (caught.value.code, caught.value.step) == (code, 6)
+    steps = toy.SETTINGS.steps
+    assert f"stopped and saved at step 6 of {steps}; --resume auto goes on" in caplog.messages
     assert checkpoint.load(tmp_path / "run").step == 6
     assert caught.value.path == tmp_path / "run" / "checkpoints" / "step_000006"
     assert (tmp_path / "run" / "STATUS").read_text() == "interrupted step 6\n"

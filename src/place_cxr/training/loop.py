@@ -7,6 +7,7 @@ waits for the device: the numbers of a step are looked at one step later, means 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +28,7 @@ from place_cxr.training.optim import OptimSettings, learning_rate
 from place_cxr.training.run_folder import RunFolder
 from place_cxr.training.watch import Clock, Echo, NormGuard, StepNumbers, agree, listen, seed_step
 
+_log = logging.getLogger(__name__)
 Loss = Callable[[nn.Module, Any, int], tuple[Tensor, dict[str, Tensor]]]
 
 
@@ -230,6 +232,8 @@ def _train(
         accelerator.wait_for_everyone()
         if stop := stop or asked.code:
             run.status("interrupted", course.step)
+            if run.main:
+                _log.info("stopped and saved at step %d of %d; --resume auto goes on", course.step, settings.steps)
             raise Stopped(stop, path, course.step)
     rates = clock.total(course.step)
     return FitResult(course.step, course.step >= settings.steps, path, means, **rates, bad_steps=course.bad_steps)
