@@ -17,7 +17,7 @@ from place_cxr.losses import total_loss
 from place_cxr.models.place import PlaceModel
 from place_cxr.models.text import TextEncoder
 from place_cxr.tensors import Features, Tokens
-from place_cxr.training.optim import OptimSettings, build_optimizer
+from place_cxr.training.optim import OptimSettings, build_optimizers
 
 BATCH, ROUNDS = 4, 4
 
@@ -46,7 +46,7 @@ def figures() -> list[Figure]:
     batch, pictures, terms = tokens(BATCH), views(BATCH), recipe().losses
     unpadded, padded = model.text_encoder, Padded(model.text_encoder, 6)
     trained = [p for p in model.parameters() if p.requires_grad]
-    fused = build_optimizer(model, OptimSettings())
+    [fused] = build_optimizers(model, OptimSettings())
     plain = torch.optim.AdamW(trained, lr=2e-5, foreach=False)
 
     def step(text: nn.Module, optimizer: torch.optim.Optimizer, bf16: bool) -> None:

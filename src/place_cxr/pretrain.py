@@ -31,7 +31,7 @@ from place_cxr.settings import Settings
 from place_cxr.tensors import Batch, move
 from place_cxr.training import checkpoint
 from place_cxr.training.loop import FitResult, TrainSettings, connect, fit
-from place_cxr.training.optim import OptimSettings, build_optimizer
+from place_cxr.training.optim import OptimSettings, build_optimizers
 from place_cxr.training.run_folder import RunFolder
 
 _FEW = 32  # pairs in a batch below which contrast is known to be weak
@@ -161,14 +161,15 @@ def dry_run(config: PretrainConfig, *, device: str = "auto", progress: Progress 
     torch.manual_seed(config.train.seed)
     model = PlaceModel(config.model).to(place).train()
     _freeze_unread(model, config.losses)
-    optimizer, compute, data = build_optimizer(model, config.optim), _loss(config), loader(config, corpus)
+    optimizers, compute, data = build_optimizers(model, config.optim), _loss(config), loader(config, corpus)
     losses, start = [], time.perf_counter()
     for step, batch in zip(range(2), data.batches(0), strict=False):
         with torch.autocast(place.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
             value, _ = compute(model, move(batch, place), step)
         value.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         losses.append(float(value.detach()))
     seconds = (time.perf_counter() - start) / 2
     return DryRun(corpus.lock(), sum(p.numel() for p in model.parameters()), data.steps_per_epoch, losses, seconds)

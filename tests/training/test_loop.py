@@ -56,7 +56,7 @@ def test_it_learns(tmp_path: Path, toy: ModuleType) -> None:
 class Course:
     """One training's sample order, losses, log and last weights."""
 
-    def __init__(self, toy: ModuleType, folder: Path, stops: list[int]) -> None:
+    def __init__(self, toy: ModuleType, folder: Path, stops: list[int], linear: str = "adamw") -> None:
         self.rows: list[int] = []
         self.losses: list[float] = []
 
@@ -74,16 +74,22 @@ class Course:
             resume = checkpoint.load(folder) if (folder / "checkpoints").exists() else None
             torch.manual_seed(time.time_ns() % 2**31)  # what happened before must not matter
             model = toy.Net()
-            self.result = toy.train(folder, model=model, resume=resume, stop_at=stop, loss=loss, batches=batches)
+            optim = toy.OPTIM.model_copy(update={"linear": linear})
+            self.result = toy.train(
+                folder, model=model, resume=resume, stop_at=stop, loss=loss, batches=batches, optim=optim
+            )
         self.digest = toy.digest(model)
         self.log = records(folder)
         self.state = checkpoint.load(folder)
 
 
 @pytest.mark.fault("R1")
+@pytest.mark.parametrize("linear", ["adamw", "muon"])
 @pytest.mark.parametrize("stops", [[1], [5], [11], [3, 7]])
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, toy: ModuleType, stops: list[int]) -> None:
-    whole, parts = Course(toy, tmp_path / "whole", []), Course(toy, tmp_path / "parts", stops)
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    tmp_path: Path, toy: ModuleType, stops: list[int], linear: str
+) -> None:
+    whole, parts = (Course(toy, tmp_path / name, s, linear) for name, s in (("whole", []), ("parts", stops)))
     assert parts.rows == whole.rows == list(range(12 * 8))
     assert parts.losses == whole.losses
     assert parts.digest == whole.digest
@@ -102,7 +108,7 @@ def test_the_proof_of_exactness_has_teeth(
     if forget == "seeding":
         monkeypatch.setattr(loop, "seed_step", lambda *numbers: None)
     elif forget == "moments":
-        monkeypatch.setattr(course, "restore_optimizer", lambda optimizer, tensors: None)
+        monkeypatch.setattr(course, "restore_optimizers", lambda optimizers, tensors: None)
     elif forget == "statistics":
         real = checkpoint.match_state
 
@@ -169,8 +175,9 @@ def poisoned(toy: ModuleType, steps: set[int], what: str = "nan") -> Callable[..
 
 
 @pytest.mark.fault("R3")
+@pytest.mark.parametrize("linear", ["adamw", "muon"])
 @pytest.mark.parametrize("what", ["nan", "inf", "gradient", "input"])
-def test_a_bad_step_changes_nothing(tmp_path: Path, toy: ModuleType, what: str) -> None:
+def test_a_bad_step_changes_nothing(tmp_path: Path, toy: ModuleType, what: str, linear: str) -> None:
     states: list[dict[str, Tensor]] = []
     model = toy.Net()
 
@@ -178,12 +185,13 @@ def test_a_bad_step_changes_nothing(tmp_path: Path, toy: ModuleType, what: str) 
         states.append({k: v.clone() for k, v in model.state_dict().items()})
 
     folder = tmp_path / "run"
-    result = toy.train(folder, model=model, after_step=keep, loss=poisoned(toy, {6}, what))
+    optim = toy.OPTIM.model_copy(update={"linear": linear})
+    result = toy.train(folder, model=model, after_step=keep, loss=poisoned(toy, {6}, what), optim=optim)
     assert result.bad_steps == 1 and result.finished
     assert all(torch.equal(states[6][name], states[5][name]) for name in states[5])
     assert not torch.equal(states[7]["body.0.weight"], states[6]["body.0.weight"])
     found = checkpoint.load(folder)  # it would refuse what is not finite
-    assert found.state_tensors["optim/body.0.weight/step"] == 11
+    assert found.state_tensors["optim/body.0.bias/step"] == 11
     dump = json.loads((folder / "bad_steps.jsonl").read_text())
     assert (dump["step"], dump["rows"]) == (6, list(range(48, 56)))
     assert set(dump) == {"step", "rows", "lr", "loss", "grad_norm"}

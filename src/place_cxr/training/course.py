@@ -18,7 +18,7 @@ from place_cxr.errors import PlaceError
 from place_cxr.settings import Settings
 from place_cxr.training import checkpoint
 from place_cxr.training.checkpoint import Checkpoint
-from place_cxr.training.optim import OptimSettings, build_optimizer, optimizer_tensors, restore_optimizer
+from place_cxr.training.optim import OptimSettings, build_optimizers, optimizer_tensors, restore_optimizers
 from place_cxr.training.run_folder import RunFolder
 from place_cxr.training.safe import snapshot
 from place_cxr.training.saver import Saver
@@ -47,8 +47,8 @@ class Course:
     ) -> None:
         self.model = model.to(device).train()
         self.run, self.device = run, device
-        self.optimizer = build_optimizer(model, optim)
-        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.optimizers = build_optimizers(model, optim)
+        self.parameters = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
         self.tally, self.saver = Tally(), Saver()
         self.step = self.bad_steps = 0
         self.saved: Path | None = None
@@ -71,7 +71,7 @@ class Course:
         path = self.run.path / "checkpoints" / f"step_{self.step:06d}"
         if self.run.main and self.saved != path:
             names, sums = self.tally.state()
-            moments = {f"optim/{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
+            moments = {f"optim/{name}": value for name, value in optimizer_tensors(self.optimizers).items()}
             commit = partial(
                 checkpoint.save,
                 self.run.path,
@@ -106,7 +106,7 @@ class Course:
             )
         checkpoint.match_state(self.model, saved.weights)
         moments = {k.removeprefix("optim/"): v for k, v in saved.state_tensors.items() if k.startswith("optim/")}
-        restore_optimizer(self.optimizer, moments)
+        restore_optimizers(self.optimizers, moments)
         self.tally.restore(saved.state["tally"], saved.state_tensors, self.device)
         self.step, self.bad_steps = saved.step, saved.state["bad_steps"]
         here: dict[str, Any] = {"torch": torch.__version__, "world_size": parallel.world_size()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,9 +24,9 @@ from place_cxr.settings import Settings
 from place_cxr.training.checkpoint import Checkpoint
 from place_cxr.training.course import Course
 from place_cxr.training.log import MetricsLog, Progress
-from place_cxr.training.optim import OptimSettings, learning_rate
+from place_cxr.training.optim import OptimSettings, learning_rate, unguarded
 from place_cxr.training.run_folder import RunFolder
-from place_cxr.training.watch import Clock, Echo, NormGuard, StepNumbers, agree, listen, seed_step
+from place_cxr.training.watch import Clock, Echo, Guard, StepNumbers, agree, listen, seed_step
 
 _log = logging.getLogger(__name__)
 Loss = Callable[[nn.Module, Any, int], tuple[Tensor, dict[str, Tensor]]]
@@ -171,7 +171,8 @@ def _train(
     wrapped = accelerator.prepare_model(course.model)
     end = min(settings.steps, stop_at or settings.steps)
     metrics = MetricsLog(run.path, step=course.step) if run.main else None
-    clock, echo, guard = Clock(course.step, settings.batch_size), Echo(), NormGuard(course.model)
+    clock, echo = Clock(course.step, settings.batch_size), Echo()
+    guard = Guard(course.model, unguarded(course.optimizers))
     means: dict[str, float] = {}
     stop = 0
     with listen() as asked, Progress(settings.steps, start=course.step, show=run.main) as progress:
@@ -197,7 +198,7 @@ def _train(
             norm = nn.utils.clip_grad_norm_(course.parameters, optim.clip_norm)
             total = torch.stack([numbers["loss"].float() for numbers in seen]).mean()
             bad, code = agree(total + norm, asked.code)
-            _update(course.optimizer, lr, bad)
+            _update(course.optimizers, lr, bad)
             guard.settle(bad)
             if after_step is not None:
                 after_step()
@@ -239,13 +240,14 @@ def _train(
     return FitResult(course.step, course.step >= settings.steps, path, means, **rates, bad_steps=course.bad_steps)
 
 
-def _update(optimizer: torch.optim.Optimizer, lr: float, bad: Tensor) -> None:
-    """One step, or none where ``bad`` is 1: fused AdamW then leaves weights, moments and counts as they are."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.found_inf = bad  # type: ignore[attr-defined]
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+def _update(optimizers: Sequence[torch.optim.Optimizer], lr: float, bad: Tensor) -> None:
+    """One step; where ``bad`` is 1, fused AdamW leaves all as it is, and `Guard` takes back what others did."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.found_inf = bad  # type: ignore[attr-defined]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
 def _line(record: Mapping[str, float]) -> str:

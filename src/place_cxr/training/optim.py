@@ -1,9 +1,10 @@
-"""AdamW, the learning-rate curve, and the optimizer's state as named tensors."""
+"""The optimizers, the learning-rate curve, and the optimizers' state as named tensors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -14,8 +15,13 @@ from place_cxr.settings import Settings
 
 
 class OptimSettings(Settings):
-    """AdamW with a linear warm-up and a cosine decay."""
+    """AdamW, or Muon for the weights of linear layers, with a linear warm-up and a cosine decay.
 
+    Muon (torch.optim.Muon) steps by the gradient's momentum made orthogonal, scaled so that AdamW's rate and decay fit
+    (arXiv 2502.16982).
+    """
+
+    linear: Literal["adamw", "muon"] = Field("adamw", description="what steps the weights of linear layers [MGCA]")
     lr: float = Field(2e-5, gt=0, description="peak learning rate [MGCA]")
     min_lr: float = Field(1e-8, ge=0, description="learning rate of the last step [MGCA]")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps that the rise to the peak takes [ours]")
@@ -45,52 +51,85 @@ def learning_rate(step: int, total: int, settings: OptimSettings) -> float:
     return settings.min_lr + (settings.lr - settings.min_lr) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def build_optimizer(
-    parameters: nn.Module | Iterable[tuple[str, nn.Parameter]], settings: OptimSettings
-) -> torch.optim.AdamW:
-    """Fused AdamW over what requires a gradient, in the order of names; vectors and numbers do not decay.
+def build_optimizers(model: nn.Module, settings: OptimSettings) -> list[torch.optim.Optimizer]:
+    """Fused AdamW over what requires a gradient, in the order of names; before it Muon, where the settings ask for it.
 
-    Weights with one axis or none are biases, norms and learned scales: decay would pull them to zero for no reason.
-    Raises PlaceError PL-C003 when there is nothing to train.
+    Weights with one axis or none do not decay: they are biases, norms and learned scales, which decay would pull to
+    zero for no reason. Raises PlaceError PL-C003 when there is nothing to train.
     """
-    named = parameters.named_parameters() if isinstance(parameters, nn.Module) else parameters
-    trained = [(name, value) for name, value in named if value.requires_grad]
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     if not trained:
         raise PlaceError("the model has no weight that may be trained", code="PL-C003", fix="unfreeze a part of it")
-    matrices = [(name, value) for name, value in trained if value.ndim >= 2]
-    vectors = [(name, value) for name, value in trained if value.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+    optimizers: list[torch.optim.Optimizer] = []
+    if settings.linear == "muon":
+        layers = {f"{name}.weight".lstrip(".") for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+        linear = [(name, value) for name, value in trained.items() if name in layers]
+        trained = {name: value for name, value in trained.items() if name not in layers}
+        if linear:
+            optimizers.append(_muon(linear, settings))
+    matrices = [(name, value) for name, value in trained.items() if value.ndim >= 2]
+    vectors = [(name, value) for name, value in trained.items() if value.ndim < 2]
+    groups = [g for g in ((matrices, settings.weight_decay), (vectors, 0.0)) if g[0]]
+    if groups:
+        tables = [{"params": params, "weight_decay": decay} for params, decay in groups]
+        optimizers.append(torch.optim.AdamW(tables, lr=settings.lr, betas=settings.betas, fused=True))
+    return optimizers
+
+
+def _muon(linear: list[tuple[str, nn.Parameter]], settings: OptimSettings) -> torch.optim.Muon:
+    muon = torch.optim.Muon(
+        linear, lr=settings.lr, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    for _, value in linear:  # there from the start, so that a bad first step can be taken back
+        muon.state[value]["momentum_buffer"] = torch.zeros_like(value)
+    return muon
+
+
+def unguarded(optimizers: Sequence[torch.optim.Optimizer]) -> list[Tensor]:
+    """Weights and momenta of optimizers that cannot be told to leave a step out, as fused AdamW can."""
+    return [
+        tensor
+        for optimizer in optimizers
+        if isinstance(optimizer, torch.optim.Muon)
+        for _, value in _named([optimizer])
+        for tensor in (value.detach(), optimizer.state[value]["momentum_buffer"])
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.lr, betas=settings.betas, fused=True)
 
 
-def _named(optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
-    return {
-        name: value
-        for group in optimizer.param_groups
-        for name, value in zip(group["param_names"], group["params"], strict=True)
-    }
+def _named(optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[tuple[str, nn.Parameter]]:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            yield from zip(group["param_names"], group["params"], strict=True)
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The running moments, as ``<weight name>/<moment>``; empty before the first step."""
+def _state(optimizers: Sequence[torch.optim.Optimizer], parameter: nn.Parameter) -> dict[str, Tensor]:
+    return next((o.state[parameter] for o in optimizers if parameter in o.state), {})
+
+
+def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The running moments, as ``<weight name>/<moment>``; AdamW has none before the first step."""
     return {
         f"{name}/{key}": value
-        for name, parameter in _named(optimizer).items()
-        for key, value in optimizer.state[parameter].items()
+        for name, parameter in _named(optimizers)
+        for key, value in _state(optimizers, parameter).items()
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def restore_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` gave, each laid out as its weight is: the fused step pairs them by address.
 
     Raises PlaceError PL-R109 when a moment is missing, left over, or of another shape.
     """
-    named = _named(optimizer)
-    keys = ("step", "exp_avg", "exp_avg_sq")
-    expected = {f"{name}/{key}": () if key == "step" else tuple(p.shape) for name, p in named.items() for key in keys}
+    keys = {
+        name: ("momentum_buffer",) if isinstance(optimizer, torch.optim.Muon) else ("step", "exp_avg", "exp_avg_sq")
+        for optimizer in optimizers
+        for name, _ in _named([optimizer])
+    }
+    expected = {
+        f"{name}/{key}": () if key == "step" else tuple(parameter.shape)
+        for name, parameter in _named(optimizers)
+        for key in keys[name]
+    }
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     wrong = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
     if found and wrong:
@@ -99,7 +138,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
             code="PL-R109",
             fix="resume with the config of the run, or start a new one with --init-from",
         )
-    for name, parameter in named.items() if found else ():
-        saved = {key: tensors[f"{name}/{key}"] for key in keys}
-        moments = {key: torch.empty_like(parameter, dtype=saved[key].dtype).copy_(saved[key]) for key in keys[1:]}
-        optimizer.state[parameter] = {"step": saved["step"].to(parameter.device, copy=True), **moments}
+    for optimizer in optimizers if found else ():
+        for name, parameter in _named([optimizer]):
+            for key in keys[name]:
+                saved = tensors[f"{name}/{key}"]
+                like = saved if key == "step" else torch.empty_like(parameter, dtype=saved.dtype)
+                optimizer.state[parameter][key] = like.to(parameter.device, copy=True).copy_(saved)

@@ -124,12 +124,12 @@ class Echo:
         return StepNumbers(about.step, about.lr, about.rows, loss, norm, bool(bad), int(stop))
 
 
-class NormGuard:
-    """Takes back what a bad step did to the running statistics of batch norms, which no optimizer guards."""
+class Guard:
+    """Takes back what a bad step did to the running statistics of batch norms, and to ``tensors`` likewise."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, tensors: Sequence[Tensor] = ()) -> None:
         norms = [module for module in model.modules() if isinstance(module, _NormBase)]
-        self._now = [b for norm in norms for b in norm.buffers(recurse=False)]
+        self._now = [*(b for norm in norms for b in norm.buffers(recurse=False)), *tensors]
         self._good = [b.clone() for b in self._now]
 
     @torch.no_grad()
