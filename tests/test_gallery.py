@@ -95,7 +95,7 @@ def test_heat_is_what_pointing_shows(made: Made) -> None:
     view = processor(images=[image])
     with torch.no_grad():
         out = model(Views(view, view), processor(text=[text]))
-    (sentence,) = _sentences(out, text)
+    (sentence,) = _sentences(out, text, model.image_encoder.spec.grid)
     grid = torch.tensor(sentence["heat"]).view(model.image_encoder.spec.grid)
     expected = ground(model, processor, image, text).array
     box = processor.letterbox(as_grey(image))
@@ -112,9 +112,10 @@ def test_each_sentence_has_its_own_heat(made: Made) -> None:
     out = SimpleNamespace(
         visual=Observations(queries, torch.ones(1, 4, dtype=torch.bool)),
         attention=torch.eye(4)[None, :, [3, 2, 1, 0]],
+        patches=torch.eye(4)[None, [3, 2, 1, 0]],
         textual=Observations(text, torch.tensor([[True, True, True, False]])),
     )
-    found = _sentences(out, report)
+    found = _sentences(out, report, (2, 2))
     assert [f["text"] for f in found] == list(said.sentences)
     hot = [None if f["heat"] is None else int(np.argmax(f["heat"])) for f in found]
     assert hot == [1, None, 3, 0, None]

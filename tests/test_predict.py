@@ -248,7 +248,7 @@ class Bright(torch.nn.Module):
         mask = torch.ones(1, patches, dtype=torch.bool)
         attention = torch.eye(patches)[None]
         return ImageDescription(
-            empty, empty, Observations(vectors, mask), attention, (rows, columns), empty[None], (1, 1)
+            empty, empty, Observations(vectors, mask), attention, vectors, (rows, columns), empty[None], (1, 1)
         )
 
     def describe_text(self, tokens: Any) -> TextDescription:
@@ -295,7 +295,7 @@ def test_a_bright_spot_is_found_where_it_lies_in_the_original(
     [found] = heat.boxes(0.5)
     assert found.finding == "left pleural effusion"
     assert x0 <= (found.x0 + found.x1) / 2 <= x1 and y0 <= (found.y0 + found.y1) / 2 <= y1
-    assert found.x1 - found.x0 <= 2 * patch and found.y1 - found.y0 <= 2 * patch
+    assert found.x1 - found.x0 <= 4 * patch and found.y1 - found.y0 <= 4 * patch
 
 
 def test_ground_follows_the_words_of_a_real_model(
@@ -309,10 +309,24 @@ def test_ground_follows_the_words_of_a_real_model(
     model, processor = loaded
     seen = model.describe_image(processor(images=pictures[0]))
     said = predict.describe(model, processor, WORDS[2])
-    share = predict.phrase_map(
-        seen.observations.vectors, seen.attention, said.observations.vectors, said.observations.mask
-    )
-    torch.testing.assert_close(share.sum(-1), torch.ones(1))
+    drawn = predict.phrase_map(seen.observations.vectors, seen.attention, seen.patches, said.observations, seen.grid)
+    assert drawn.shape == (1, *seen.grid) and drawn.min() >= 0
+
+
+def test_a_map_is_what_patches_add_in_closed_form() -> None:
+    """Two sentences, of which the second is padding; one query looks at the corner, the other at the middle."""
+    vectors = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    attention = torch.zeros(1, 2, 25)
+    attention[0, 0, 0], attention[0, 0, 24], attention[0, 1, 12] = 0.75, 0.25, 1.0
+    patches = torch.zeros(1, 25, 2)
+    patches[0, 0], patches[0, 24], patches[0, 12] = (torch.tensor(v) for v in ([4.0, 0.0], [-4.0, 0.0], [9.0, 5.0]))
+    said = Observations(torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]), torch.tensor([[True, False]]))
+    drawn = predict.phrase_map(vectors, attention, patches, said, (5, 5))[0]
+    selected = torch.tensor([1.0, 0.0]).div(predict.SELECTION_TEMPERATURE).softmax(0)
+    corner = 11 / 16  # of the kernel, when what lies outside repeats the edge
+    assert drawn[0, 0] == pytest.approx(float(selected[0]) * 0.75 * 4 * corner**2, rel=1e-4)
+    assert drawn[4, 4] == pytest.approx(float(selected[1]) * 9 / 256, rel=1e-3)  # the middle's, from two patches away
+    assert int(drawn.argmax()) == 0
 
 
 def heat_of(array: NDArray[np.float32]) -> Heat:

@@ -24,7 +24,7 @@ from place_cxr.losses.pathology import selected_similarity
 from place_cxr.models.place import PlaceModel
 from place_cxr.predict import SELECTION_TEMPERATURE, phrase_map
 from place_cxr.records import ABSENT, PRESENT, SPLITS, UNCERTAIN, Study
-from place_cxr.tensors import PlaceOutputs, Views, move
+from place_cxr.tensors import Observations, PlaceOutputs, Views, move
 
 SHOWN = 320  # pixels of the longer side of a picture in the gallery
 NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
@@ -200,24 +200,25 @@ def _described(
             )
         ],
         "grid": [rows, columns],
-        "sentences": _sentences(out, corpus.studies[row].report),
+        "sentences": _sentences(out, corpus.studies[row].report, (rows, columns)),
         "similarity": _rounded(visual[0] @ visual[0].T, 3),
         "correlation": _correlation(out, corpus.studies[row], letterbox, (left, top, side), (rows, columns)),
     }
 
 
-def _sentences(out: PlaceOutputs, report: str) -> list[dict[str, Any]]:
+def _sentences(out: PlaceOutputs, report: str, grid: tuple[int, int]) -> list[dict[str, Any]]:
     """Each sentence with its map over the patches and how well it matches; none of it for one that is only read."""
     said = read_report(report)
     looked_for = said.observes if any(said.observes) else (True,) * len(said.sentences)
     text, mask = out.textual.vectors[0], out.textual.mask[0]
-    visual = out.visual.vectors.expand(len(text), -1, -1)
-    maps = phrase_map(visual, out.attention.expand(len(text), -1, -1), text[:, None], torch.ones_like(mask)[:, None])
+    visual, attention, patches = (x.expand(len(text), -1, -1) for x in (out.visual.vectors, out.attention, out.patches))
+    each = Observations(text[:, None], torch.ones_like(mask)[:, None])
+    maps = phrase_map(visual, attention, patches, each, grid)
     match = selected_similarity(out.visual.vectors, text[None], SELECTION_TEMPERATURE)[0, 0]
     found, number = [], 0
     for sentence, wanted in zip(said.sentences, looked_for, strict=True):
         shown = wanted and number < len(text) and bool(mask[number])
-        heat = _rounded(maps[number] / maps[number].max(), 3) if shown else None
+        heat = _rounded((maps[number] / maps[number].max().clamp(min=1e-12)).flatten(), 3) if shown else None
         found.append({"text": sentence, "heat": heat, "match": round(float(match[number]), 4) if shown else None})
         number += wanted
     return found

@@ -29,11 +29,12 @@ from place_cxr.losses.pathology import observation_similarity, selection_weight
 from place_cxr.models.place import ImageDescription, ModelSettings, PlaceModel, TextDescription
 from place_cxr.records import Box
 from place_cxr.settings import Settings
-from place_cxr.tensors import Tokens, move
+from place_cxr.tensors import Observations, Tokens, move
 from place_cxr.training import checkpoint
 
 SELECTION_TEMPERATURE = 0.1  # that of pathology_pair
 PATHOLOGY_SCALE = 1 / 0.07  # inverse temperature of pathology_pair
+_SMOOTHING = [1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16]  # over patches, by row and column [ours: docs/LOG.md]
 _AT_ONCE = 32  # pictures decoded and encoded together
 Picture = str | Path | Image.Image | NDArray[Any] | Tensor
 Progress = Callable[[int, int], None]  # (done, total)
@@ -218,9 +219,8 @@ def ground(model: PlaceModel, processor: Processor, image: Picture, text: str) -
     grey = as_grey(image)
     seen = model.describe_image(processor(images=grey).to(device))
     said = describe(model, processor, text)
-    heat = phrase_map(seen.observations.vectors, seen.attention, said.observations.vectors, said.observations.mask)
-    rows, columns = seen.grid
-    return Heat(text, to_original(heat[0].view(rows, columns), processor, processor.letterbox(grey)), grey)
+    heat = phrase_map(seen.observations.vectors, seen.attention, seen.patches, said.observations, seen.grid)
+    return Heat(text, to_original(heat[0], processor, processor.letterbox(grey)), grey)
 
 
 @torch.no_grad()
@@ -256,11 +256,24 @@ def image_text_scores(
 
 
 def phrase_map(
-    visual: Float[Tensor, "N K D"], attention: Float[Tensor, "N K P"], text: Float[Tensor, "N S D"], mask: Tensor
-) -> Float[Tensor, "N P"]:
-    """Attention of the queries, weighted by how the text's observations select them; rows sum to 1."""
-    weight = selection_weight(text @ visual.transpose(1, 2), SELECTION_TEMPERATURE, "soft") * mask[..., None]
-    return (weight.sum(1) / mask.sum(1, keepdim=True).clamp(min=1))[:, None].matmul(attention)[:, 0]
+    visual: Float[Tensor, "N K D"],
+    attention: Float[Tensor, "N K P"],
+    patches: Float[Tensor, "N P D"],
+    said: Observations,
+    grid: tuple[int, int],
+) -> Float[Tensor, "N rows columns"]:
+    """How much each patch adds to the agreement of image n with text n, where it adds; mean over a text's sentences.
+
+    With w the selection weights, A the attention and u what the patches say, a sentence t agrees with what it selects
+    in proportion to the sum over patches p of (w A)_p (u_p . t): these summands, those below 0 left out, smoothed.
+    """
+    weight = selection_weight(said.vectors @ visual.transpose(1, 2), SELECTION_TEMPERATURE, "soft")
+    share = weight @ attention * (said.vectors @ patches.transpose(1, 2)).clamp(min=0)
+    count = said.mask.sum(1, keepdim=True).clamp(min=1)
+    heat = ((share * said.mask[..., None]).sum(1) / count).unflatten(1, grid)
+    kernel = torch.tensor(_SMOOTHING, device=heat.device)
+    padded = F.pad(heat[:, None].float(), (2, 2, 2, 2), mode="replicate")
+    return F.conv2d(padded, torch.outer(kernel, kernel)[None, None])[:, 0]
 
 
 def to_original(heat: Float[Tensor, "rows columns"], processor: Processor, letterbox: Letterbox) -> NDArray[np.float32]:

@@ -86,6 +86,7 @@ class PlaceOutputs:
     scale: Float[Tensor, ""]  # learned inverse temperature of the instance loss
     visual: Observations  # V-PORs, B x K
     attention: Float[Tensor, "B K P"]  # where each query looked; rows sum to 1
+    patches: Float[Tensor, "B P D"]  # what each patch says; a V-POR is their sum by attention, to unit length
     textual: Observations  # T-PORs, B x S
     sentence_key: Int[Tensor, "B S"]
     report_key: Int[Tensor, "B"]

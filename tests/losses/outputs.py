@@ -28,6 +28,7 @@ def outputs(
         "scale": torch.tensor(1 / 0.07, dtype=torch.float64),
         "visual": Observations(unit(b, k, d, seed=seed + 2), torch.ones(b, k, dtype=torch.bool)),
         "attention": torch.full((b, k, p), 1 / p, dtype=torch.float64),
+        "patches": unit(b, p, d, seed=seed + 6),
         "textual": Observations(unit(b, s, d, seed=seed + 3), mask),
         "sentence_key": key,
         "report_key": torch.arange(b),

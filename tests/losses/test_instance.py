@@ -48,8 +48,8 @@ def test_order_of_the_batch_does_not_matter() -> None:
 @pytest.mark.fault("R7")
 def test_equal_reports_are_positives() -> None:
     text = F.one_hot(torch.tensor([0, 0, 1, 2]), 4).double()
-    same = outputs(b=4, image=text, text=text, report_key=torch.tensor([7, 7, 1, 2]))
-    different = outputs(b=4, image=text, text=text)
+    same = outputs(b=4, d=4, image=text, text=text, report_key=torch.tensor([7, 7, 1, 2]))
+    different = outputs(b=4, d=4, image=text, text=text)
     # The first two images cannot tell their equal texts apart: with InfoNCE that costs ln 2 a row, here what is ideal.
     assert instance_alignment(different).item() > 0.34
     assert instance_alignment(same).item() == pytest.approx(math.log(2) / 2, abs=1e-4)
@@ -74,7 +74,7 @@ def test_published_peers(test_data: Path, name: str, factor: int) -> None:
     }[name]()
     rows = [F.normalize(x, dim=-1) if name == "gloria_global_loss" else x for x in (image, text)]
     b = len(image)
-    out = outputs(b=b, image=rows[0], text=rows[1], scale=torch.tensor(scale, dtype=torch.float64))
+    out = outputs(b=b, d=rows[0].shape[1], image=rows[0], text=rows[1], scale=torch.tensor(scale, dtype=torch.float64))
     loss = factor * instance_alignment(out)
     if name == "gloria_global_loss":
         loss = 2 * loss  # GLoRIA adds the two directions

@@ -13,7 +13,7 @@ from place_cxr.losses import Term, total_loss
 from place_cxr.models.attention import DecoderBlock, grid_positions
 from place_cxr.models.correlation import CorrelationSettings, pixel_patches
 from place_cxr.models.image import ImageEncoder, ImageSettings
-from place_cxr.models.observations import ObservationSettings
+from place_cxr.models.observations import ObservationSettings, RunningMean
 from place_cxr.models.place import ModelSettings, PlaceModel
 from place_cxr.models.text import TextEncoder, TextSettings
 from place_cxr.tensors import Tokens, Views
@@ -146,6 +146,28 @@ def test_positions_are_distinct() -> None:
     code = grid_positions(7, 7, 64)
     distance = torch.cdist(code, code) + 10 * torch.eye(49)
     assert distance.min() > 0.1
+
+
+@pytest.mark.parametrize("image", [CNN, VIT], ids=["cnn", "vit"])
+def test_an_observation_is_the_sum_of_what_patches_say(image: ImageSettings) -> None:
+    net = model(image).eval()
+    seen = net.describe_image(views().image)
+    torch.testing.assert_close(
+        torch.nn.functional.normalize(seen.attention @ seen.patches, dim=-1), seen.observations.vectors
+    )
+
+
+def test_the_running_mean_follows_and_is_taken_away_place_by_place() -> None:
+    usual = RunningMean(4, 2, momentum=0.25)
+    first, second = torch.randn(3, 4, 2), torch.randn(5, 4, 2)
+    torch.testing.assert_close(usual(first), first)  # nothing was seen before
+    after = 0.25 * first.mean(0)
+    torch.testing.assert_close(usual(second), second - after)  # an image's answer does not depend on its batch
+    after = after.lerp(second.mean(0), 0.25)
+    torch.testing.assert_close(usual.running_mean, after)
+    usual.eval()
+    torch.testing.assert_close(usual(first), first - after)
+    torch.testing.assert_close(usual.running_mean, after)  # standing still
 
 
 def test_decoder_block_returns_its_attention() -> None:

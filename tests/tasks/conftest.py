@@ -77,6 +77,7 @@ class Seer:
             vector=torch.nn.functional.normalize(seen, dim=-1),
             observations=Observations(vectors, mask),
             attention=torch.eye(GRID * GRID).expand(len(cells), -1, -1),
+            patches=vectors,
             grid=(GRID, GRID),
             places=vectors,
             places_grid=(GRID, GRID),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from place_cxr.models.attention import DecoderBlock, grid_positions
 from place_cxr.models.image import FeatureSpec
+from place_cxr.parallel import gather
 from place_cxr.settings import Settings
 from place_cxr.tensors import Features, Observations, Tokens
 
@@ -22,6 +23,29 @@ class ObservationSettings(Settings):
     heads: int = 8  # [ours]
 
 
+class RunningMean(nn.Module):
+    """Takes away, place by place, the mean over the images seen in training: what remains is what is unusual.
+
+    The mean is that of earlier batches (of all ranks), so an image's answer does not depend on its batch.
+    """
+
+    running_mean: Tensor
+
+    def __init__(self, *shape: int, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("running_mean", torch.zeros(shape))
+
+    def forward(self, x: Float[Tensor, "B P D"]) -> Float[Tensor, "B P D"]:
+        """``x`` less the running mean, which follows in training mode."""
+        rest = x - self.running_mean
+        if self.training:
+            with torch.no_grad():
+                mean = gather(x.float().mean(0, keepdim=True)).mean(0)
+                self.running_mean.lerp_(mean, self.momentum)
+        return rest
+
+
 class VisualObserver(nn.Module):
     """VPOE: K learned queries read the patch tokens through decoder blocks."""
 
@@ -32,17 +56,27 @@ class VisualObserver(nn.Module):
         self.register_buffer("positions", grid_positions(*spec.grid, width), persistent=False)
         self.queries = nn.Parameter(torch.randn(settings.queries, width))
         self.blocks = nn.ModuleList(DecoderBlock(width, settings.heads) for _ in range(settings.layers))
-        self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, shared))
+        self.query = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, shared)
+        self.usual = RunningMean(spec.grid[0] * spec.grid[1], shared)
 
-    def forward(self, features: Features) -> tuple[Observations, Float[Tensor, "B K P"]]:
-        """V-PORs [B, K, D] of unit length, and where each query looked in the last block (rows sum to 1)."""
+    def forward(self, features: Features) -> tuple[Observations, Float[Tensor, "B K P"], Float[Tensor, "B P D"]]:
+        """V-PORs [B, K, D] of unit length, where each query looked [B, K, P] (rows sum to 1), and what each patch says.
+
+        A V-POR is the attention-weighted sum of what the patches say, so its agreement with a phrase is a sum over
+        patches: nothing in it comes from elsewhere than the image.
+        """
         memory = self.memory(features.local) + self.positions
         x = self.queries.expand(len(memory), -1, -1)
-        attention = memory.new_zeros(0)
         for block in self.blocks:
-            x, attention = block(x, memory)
-        vectors = F.normalize(self.project(x).float(), dim=-1)
-        return Observations(vectors, torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)), attention
+            x, _ = block(x, memory)
+        said = self.usual(self.value(memory))
+        score = self.query(x) @ self.key(memory).transpose(1, 2) * memory.shape[-1] ** -0.5
+        attention = score.float().softmax(-1)
+        vectors = F.normalize((attention.to(said.dtype) @ said).float(), dim=-1)
+        mask = torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
+        return Observations(vectors, mask), attention, said.float()
 
 
 class SentencePool(nn.Module):

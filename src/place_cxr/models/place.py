@@ -45,6 +45,7 @@ class ImageDescription:
     vector: Float[Tensor, "B D"]  # unit length
     observations: Observations  # V-PORs, B x K
     attention: Float[Tensor, "B K P"]
+    patches: Float[Tensor, "B P D"]  # what each patch says
     grid: tuple[int, int]
     places: Float[Tensor, "B N D"]  # the last map, place by place, in the space of `vector`; unit length
     places_grid: tuple[int, int]
@@ -83,13 +84,14 @@ class PlaceModel(nn.Module):
         """Images and reports in, all that losses may look at out; ``monitor`` adds the permuted-report prediction."""
         image = self.image_encoder(views.image)
         text = self.text_encoder(tokens)
-        visual, attention = self.observer(image)
+        visual, attention, patches = self.observer(image)
         return PlaceOutputs(
             image=_unit(self.image_projection(image.pooled)),
             text=_unit(self.text_projection(text.pooled)),
             scale=self.scale,
             visual=visual,
             attention=attention,
+            patches=patches,
             textual=self.sentences(text.local, tokens),
             sentence_key=tokens.sentence_key,
             report_key=tokens.report_key,
@@ -104,12 +106,13 @@ class PlaceModel(nn.Module):
     def describe_image(self, image: Float[Tensor, "B 1 H W"]) -> ImageDescription:
         """Everything that zero-shot, retrieval, grounding and probes read."""
         features, places, places_grid = self.image_encoder.with_places(image)
-        observations, attention = self.observer(features)
+        observations, attention, patches = self.observer(features)
         return ImageDescription(
             pooled=features.pooled,
             vector=_unit(self.image_projection(features.pooled)),
             observations=observations,
             attention=attention,
+            patches=patches,
             grid=features.grid,
             places=_unit(self.image_projection(places)),
             places_grid=places_grid,

@@ -39,6 +39,7 @@ class Embedded:
     instance_text: Floats  # [N, D]
     visual: Floats  # [N, K, D] V-PORs
     attention: Floats  # [N, K, P] where each query looked
+    patches: NDArray[np.float16]  # [N, P, D] what each patch says
     grid: tuple[int, int]
     places: NDArray[np.float16]  # [N, Q, D] the last map, place by place, in the space of the instance vectors
     places_grid: tuple[int, int]
@@ -92,10 +93,10 @@ def embed(
         text = model.describe_text(move(tokens_of(reports, batch), device))
         grid, places_grid = image.grid, image.places_grid
         seen = (image.pooled, image.vector, image.observations.vectors, image.attention)
-        images.append((*map(_array, seen), _array(image.places).astype(np.float16)))
+        images.append((*map(_array, seen), _half(image.patches), _half(image.places)))
         said = (text.vector, text.observations.vectors)
         texts.append((*map(_array, said), text.observations.mask.cpu().numpy()))
-    pooled, vector, visual, attention, places = (np.concatenate(x) for x in zip(*images, strict=True))
+    pooled, vector, visual, attention, patches, places = (np.concatenate(x) for x in zip(*images, strict=True))
     text_vector, textual, mask = (np.concatenate(x) for x in zip(*texts, strict=True))
     return Embedded(
         rows=order,
@@ -105,6 +106,7 @@ def embed(
         instance_text=text_vector,
         visual=visual,
         attention=attention,
+        patches=patches,
         grid=grid,
         places=places,
         places_grid=places_grid,
@@ -157,6 +159,10 @@ def embed_phrases(
 
 def _batches(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _half(tensor: Tensor) -> NDArray[np.float16]:
+    return _array(tensor).astype(np.float16)
 
 
 def _array(tensor: Tensor) -> Floats:

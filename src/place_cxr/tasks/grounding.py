@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from place_cxr.data.images import read_mask
 from place_cxr.data.letterbox import Letterbox
-from place_cxr.losses.pathology import selection_weight
 from place_cxr.metrics.intervals import bootstrap_columns, mean_of, undefined
 from place_cxr.metrics.overlap import heat_overlap, pointing_game
+from place_cxr.predict import phrase_map
 from place_cxr.records import PRESENT
 from place_cxr.tasks.embed import Embedded, Phrases
 from place_cxr.tasks.prompts import Prompt
 from place_cxr.tasks.result import Metric
-from place_cxr.tasks.scores import SELECTION_TEMPERATURE
+from place_cxr.tensors import Observations
 
 Floats = NDArray[np.float32]
 
@@ -26,8 +26,8 @@ SIDES = ("left", "right", "bilateral")  # of the patient, who faces the reader: 
 VARIANTS = ("observation", "instance", "centre", "uniform")
 SIGNATURE = (
     "one phrase per finding present with a mask, its side (left, right, bilateral) told from the mask; observation = "
-    "attention of the queries, weighted by how the phrase selects them; instance = cosine of places with the phrase; "
-    "maps bilinear to the original image; pointing game: maximum inside the mask (ties: mean); IoU: map above half of "
+    "what each patch adds to the agreement of the phrase with the queries it selects; instance = cosine of places "
+    "with the phrase; maps bilinear to the original image; pointing game: maximum inside the mask (ties: mean); IoU: map above half of "
     "its maximum, fixed in advance; baselines: centre = a bump at the middle of the told side, uniform = everywhere "
     "alike; macro = mean over findings; 95 % percentile intervals over 1000 resamples of patients"
 )
@@ -69,17 +69,22 @@ def side_of(mask: NDArray[np.bool_]) -> str:
 def heat_maps(embedded: Embedded, index: NDArray[np.int64], phrases: Phrases) -> dict[str, Floats]:
     """Maps over patches, [T, rows, columns] each, of T phrases on the images ``index`` [T].
 
-    ``observation``: sum over queries of selection weight times attention, non-negative. ``instance``: cosine between
-    each place and the phrase, stretched to 0..1 within the image.
+    ``observation``: `predict.phrase_map`. ``instance``: cosine between each place and the phrase, stretched to 0..1
+    within the image.
     """
-    cosine = np.einsum("tkd,td->tk", embedded.visual[index], phrases.observation)
-    weight = selection_weight(torch.from_numpy(cosine)[:, None], SELECTION_TEMPERATURE, "soft")[:, 0].numpy()
-    looked = np.einsum("tk,tkp->tp", weight, embedded.attention[index])
+    text = torch.from_numpy(phrases.observation)[:, None]
+    observation = phrase_map(
+        torch.from_numpy(embedded.visual[index]),
+        torch.from_numpy(embedded.attention[index]),
+        torch.from_numpy(embedded.patches[index]).float(),
+        Observations(text, torch.ones(text.shape[:2], dtype=torch.bool)),
+        embedded.grid,
+    )
     near = np.einsum("tqd,td->tq", embedded.places[index].astype(np.float32), phrases.vector)
     low = near.min(1, keepdims=True)
     near = (near - low) / np.maximum(near.max(1, keepdims=True) - low, 1e-12)
     return {
-        "observation": looked.reshape(-1, *embedded.grid),
+        "observation": observation.numpy(),
         "instance": near.reshape(-1, *embedded.places_grid),
     }
 

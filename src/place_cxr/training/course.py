@@ -48,7 +48,9 @@ class Course:
         self.model = model.to(device).train()
         self.run, self.device = run, device
         self.optimizers = build_optimizers(model, optim)
-        self.parameters = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
+        self.parameters = [
+            p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]
+        ]
         self.tally, self.saver = Tally(), Saver()
         self.step = self.bad_steps = 0
         self.saved: Path | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -62,7 +62,9 @@ def build_optimizers(model: nn.Module, settings: OptimSettings) -> list[torch.op
         raise PlaceError("the model has no weight that may be trained", code="PL-C003", fix="unfreeze a part of it")
     optimizers: list[torch.optim.Optimizer] = []
     if settings.linear == "muon":
-        layers = {f"{name}.weight".lstrip(".") for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+        layers = {
+            f"{name}.weight".lstrip(".") for name, module in model.named_modules() if isinstance(module, nn.Linear)
+        }
         linear = [(name, value) for name, value in trained.items() if name in layers]
         trained = {name: value for name, value in trained.items() if name not in layers}
         if linear:
@@ -77,9 +79,7 @@ def build_optimizers(model: nn.Module, settings: OptimSettings) -> list[torch.op
 
 
 def _muon(linear: list[tuple[str, nn.Parameter]], settings: OptimSettings) -> torch.optim.Muon:
-    muon = torch.optim.Muon(
-        linear, lr=settings.lr, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = torch.optim.Muon(linear, lr=settings.lr, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw")
     for _, value in linear:  # there from the start, so that a bad first step can be taken back
         muon.state[value]["momentum_buffer"] = torch.zeros_like(value)
     return muon

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from place_cxr import parallel
 
@@ -125,10 +124,10 @@ class Echo:
 
 
 class Guard:
-    """Takes back what a bad step did to the running statistics of batch norms, and to ``tensors`` likewise."""
+    """Takes back what a bad step did to the running statistics of norms, and to ``tensors`` likewise."""
 
     def __init__(self, model: nn.Module, tensors: Sequence[Tensor] = ()) -> None:
-        norms = [module for module in model.modules() if isinstance(module, _NormBase)]
+        norms = [module for module in model.modules() if hasattr(module, "running_mean")]
         self._now = [*(b for norm in norms for b in norm.buffers(recurse=False)), *tensors]
         self._good = [b.clone() for b in self._now]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from place_cxr.data.phantom.grammar import Die, Grammar, compile_rule, tidy
+from place_cxr.data.phantom.grammar import HABIT, Die, Grammar, compile_rule, tidy
 
 
 def test_choices_nest_and_slots_fill() -> None:
@@ -16,11 +16,14 @@ def test_choices_nest_and_slots_fill() -> None:
     assert said == {f"she {verb}{what}" for verb in verbs for what in ("cat", "dog")}
 
 
-def test_alternatives_come_equally_often() -> None:
+def test_earlier_alternatives_come_more_often() -> None:
+    """Place i of n has the chance ((i + 1) / n) ** (1 / HABIT) - (i / n) ** (1 / HABIT)."""
     grammar = Grammar({"say": "[a|b|[c|d]]"})
     die = Die(np.random.default_rng(1))
     said = [grammar.say("say", die, {}) for _ in range(6000)]
-    assert [round(said.count(letter) / 1000) for letter in "abcd"] == [2, 2, 1, 1]
+    third, two_thirds, half = ((share) ** (1 / HABIT) for share in (1 / 3, 2 / 3, 1 / 2))
+    chances = [third, two_thirds - third, (1 - two_thirds) * half, (1 - two_thirds) * (1 - half)]
+    assert [said.count(letter) / len(said) for letter in "abcd"] == pytest.approx(chances, abs=0.015)
 
 
 def test_unknown_slot_is_an_error() -> None:

@@ -255,8 +255,8 @@ def test_reports_do_not_repeat_themselves(capsys: pytest.CaptureFixture[str]) ->
             f"commonest {most / total:.2%} ({sentence!r}), words per report {np.percentile(words, (5, 50, 95))}"
         )
     assert len({report.text for _, report in made()}) == COUNT
-    assert len(every) > 7000
-    assert most / total < 0.01
+    assert len(every) > 6000
+    assert most / total < 0.03  # 2.2 % in the Indiana University reports
     assert len(vocabulary) > 600
     assert 35 < np.median(words) < 70
     assert np.percentile([len(report) for report in spoken], 5) >= 4

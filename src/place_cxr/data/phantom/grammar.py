@@ -1,7 +1,7 @@
 """A small generative grammar: rules of text with choices and slots, expanded by a seeded die.
 
-``[a|b|]`` picks one alternative with equal chance (an empty one says nothing) and nests; ``{name}`` is filled from the
-slots of the call, else from the rule of that name. Nothing else is special.
+``[a|b|]`` picks one alternative, the earlier the likelier (an empty one says nothing), and nests; ``{name}`` is filled
+from the slots of the call, else from the rule of that name. Nothing else is special.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+
+# People have favourite phrases: an alternative is at place u ** HABIT of the list, u uniform. With 3, sentences recur
+# as in the Indiana University reports: one is found in 1.0 other reports of 64 (there also 1.0; 0.4 with 1).
+HABIT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class Grammar:
                 words.append(part)
             elif type(part) is _Choice:
                 options = part.options
-                self._expand(options[int(draw() * len(options))], draw, slots, words)
+                self._expand(options[int(draw() ** HABIT * len(options))], draw, slots, words)
             elif type(part) is _Slot:
                 value = slots.get(part.name)
                 if value is None:
