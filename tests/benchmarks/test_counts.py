@@ -10,9 +10,11 @@ import torch
 from benchmarks import run
 from benchmarks.measure import Figure, count, interleave, peak_mebibytes
 from benchmarks.ops import MOST
-from benchmarks.parts import heads, tokens
+from benchmarks.parts import heads, settings, tokens
 from benchmarks.pcma import both_passes, chunked, context, furthest, loop
 from place_cxr.losses.pathology import observation_similarity
+from place_cxr.models.empty import without_memory
+from place_cxr.models.place import PlaceModel
 
 
 def test_heads_dispatch_a_fixed_number_of_operators_and_never_wait() -> None:
@@ -35,6 +37,16 @@ def test_counting_sees_loops_and_reads() -> None:
 def test_backward_is_counted() -> None:
     weight = torch.ones(3, requires_grad=True)
     assert count(lambda: (weight * 2).sum().backward()).ops["mul"] == 2
+
+
+def test_building_without_memory_draws_nothing() -> None:
+    def build() -> None:
+        with without_memory():
+            PlaceModel(settings(depth=1, text_layers=1))
+
+    drawn = {"normal_", "uniform_", "erfinv_", "clamp_"}
+    assert not drawn & set(count(build).ops)
+    assert drawn & set(count(lambda: PlaceModel(settings(depth=1, text_layers=1))).ops)
 
 
 def test_pcma_equals_the_loop_and_the_context_form() -> None:

@@ -12,6 +12,7 @@ from place_cxr.errors import PlaceError
 from place_cxr.losses import Term, total_loss
 from place_cxr.models.attention import DecoderBlock, grid_positions
 from place_cxr.models.correlation import CorrelationSettings, pixel_patches
+from place_cxr.models.empty import without_memory
 from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.models.observations import ObservationSettings
 from place_cxr.models.place import ModelSettings, PlaceModel
@@ -182,14 +183,15 @@ def test_weights_of_an_rgb_model_load_into_the_grey_one(tmp_path) -> None:  # ty
 
 @pytest.mark.parametrize("image", [CNN, VIT], ids=["cnn", "vit"])
 def test_built_without_weights_it_computes_with_those_it_is_given(image: ImageSettings) -> None:
-    from accelerate import init_empty_weights
-
     from place_cxr.training.checkpoint import match_state
 
     trained = model(image).eval()
-    with init_empty_weights(include_buffers=False):
+    with without_memory():
         empty = model(image)
-    assert all(p.is_meta for p in empty.parameters())
+        assert torch.zeros(3).fill_(2).sum() == 6  # tensors that have memory are filled as ever
+    assert all(p.is_meta for p in empty.parameters()) and not any(b.is_meta for b in empty.buffers())
+    if empty.teacher is not None:
+        assert not any(p.requires_grad for p in empty.teacher.parameters())
     match_state(empty, {name: value.contiguous() for name, value in trained.state_dict().items()}, assign=True)
     empty.image_encoder.arrange()
     assert not any(x.is_meta for x in (*empty.parameters(), *empty.buffers()))
