@@ -10,7 +10,7 @@ from torch import Tensor
 
 from place_cxr.errors import PlaceError
 from place_cxr.losses import Term, total_loss
-from place_cxr.models.attention import DecoderBlock, grid_positions
+from place_cxr.models.attention import Attention, DecoderBlock, grid_positions
 from place_cxr.models.correlation import CorrelationSettings, pixel_patches
 from place_cxr.models.empty import without_memory
 from place_cxr.models.image import ImageEncoder, ImageSettings
@@ -152,11 +152,30 @@ def test_positions_are_distinct() -> None:
 def test_decoder_block_returns_its_attention() -> None:
     torch.manual_seed(0)
     block = DecoderBlock(16, 4)
-    x, memory = torch.randn(2, 3, 16), torch.randn(2, 7, 16)
-    read: Tensor = block.cross_attention(x, memory)
-    same, attention = block.cross_attention.with_map(x, memory)
+    x, memory = torch.randn(2 * 3, 16), torch.randn(2 * 7, 16)
+    cross = block.cross_attention
+    read: Tensor = cross(x, memory, 2)
+    same, attention = cross.with_map(x, memory, 2)
     torch.testing.assert_close(read, same)
     assert attention.shape == (2, 3, 7)
+    torch.testing.assert_close(attention.sum(-1), torch.ones(2, 3))
+
+
+def test_attention_equals_that_of_torch_and_its_map() -> None:
+    torch.manual_seed(0)
+    ours, theirs = Attention(16, 4), torch.nn.MultiheadAttention(16, 4, batch_first=True)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key_value.weight]))
+        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key_value.bias]))
+    theirs.out_proj = ours.out
+    x, memory, mask = torch.randn(2, 3, 16), torch.randn(2, 7, 16), torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    rows = (x.flatten(0, 1), memory.flatten(0, 1), 2)
+    read, attention = ours.with_map(*rows)
+    expected, expected_map = theirs(x, memory, memory)
+    torch.testing.assert_close(read.unflatten(0, (2, 3)), expected)
+    torch.testing.assert_close(attention, expected_map)
+    hidden, _ = theirs(x, memory, memory, key_padding_mask=~mask)
+    torch.testing.assert_close(ours(*rows, mask).unflatten(0, (2, 3)), hidden)
 
 
 @pytest.mark.parametrize("wrong", [{"name": "resnet81"}, {"local_strides": (5,)}, {"weights": "nowhere.safetensors"}])

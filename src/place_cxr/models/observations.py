@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from place_cxr.models.attention import DecoderBlock, grid_positions
 from place_cxr.models.image import FeatureSpec
 from place_cxr.settings import Settings
-from place_cxr.tensors import Features, Observations, Tokens
+from place_cxr.tensors import Features, Observations, Tokens, unit
 
 
 class ObservationSettings(Settings):
@@ -36,12 +35,12 @@ class VisualObserver(nn.Module):
 
     def forward(self, features: Features) -> tuple[Observations, Float[Tensor, "B K P"]]:
         """V-PORs [B, K, D] of unit length, and where each query looked in the last block (rows sum to 1)."""
-        memory = self.memory(features.local) + self.positions
-        x = self.queries.expand(len(memory), -1, -1)
-        attention = memory.new_zeros(0)
+        batch = len(features.local)
+        memory = (self.memory(features.local) + self.positions).flatten(0, 1)
+        x, attention = self.queries.repeat(batch, 1), memory
         for block in self.blocks:
-            x, attention = block(x, memory)
-        vectors = F.normalize(self.project(x).float(), dim=-1)
+            x, attention = block(x, memory, batch)
+        vectors = unit(self.project(x).float()).unflatten(0, (batch, -1))
         return Observations(vectors, torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)), attention
 
 
@@ -56,8 +55,8 @@ class SentencePool(nn.Module):
     def forward(self, states: Float[Tensor, "B L C"], tokens: Tokens) -> Observations:
         """T-PORs [B, S, D] of unit length; sentences were encoded in the context of their report."""
         numbers = torch.arange(tokens.sentence_key.shape[1], device=states.device)
-        belongs = tokens.sentence[:, None, :] == numbers[None, :, None]  # [B, S, L]
-        score = self.score(states).squeeze(-1).float()[:, None, :].masked_fill(~belongs, -1e4)
+        belongs = tokens.sentence[:, None, :] == numbers[:, None]  # [B, S, L]
+        score = self.score(states).transpose(1, 2).float().masked_fill(~belongs, -1e4)
         weight = score.softmax(-1) * belongs
-        vectors = F.normalize(self.project(weight.to(states.dtype) @ states).float(), dim=-1)
+        vectors = unit(self.project(torch.bmm(weight.to(states.dtype), states)).float())
         return Observations(vectors, tokens.sentence_mask & belongs.any(-1))
