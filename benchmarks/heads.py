@@ -36,8 +36,10 @@ def figures() -> list[Figure]:
     both = f"encoders, B={BATCH}"
     per_image = {name: round(milliseconds(side) / BATCH, 1) for name, side in seconds.items()}
     found = [
-        Figure("heads at full width", both, ratios(seconds["full"], seconds["encoders"]), 0.08, about=per_image),
-        Figure("heads lean", both, ratios(seconds["lean"], seconds["encoders"]), 0.03),
+        Figure(
+            "heads at full width", both, ratios(seconds["full"], seconds["encoders"]), 0.08, number="1", about=per_image
+        ),
+        Figure("heads lean", both, ratios(seconds["lean"], seconds["encoders"]), 0.03, number="1"),
         Figure("teacher, forward only", both, ratios(seconds["teacher"], seconds["encoders"])),
     ]
     del model, sides
@@ -45,7 +47,9 @@ def figures() -> list[Figure]:
     growing = {"small": lean(BATCH), "large": lean(LARGE)}
     seconds = interleave(growing, ROUNDS, {"small": 8})
     each = [time * BATCH / LARGE for time in seconds["large"]]
-    found.append(Figure(f"lean heads a sample, B={LARGE}", f"B={BATCH}", ratios(each, seconds["small"]), 1.15))
+    found.append(
+        Figure(f"lean heads a sample, B={LARGE}", f"B={BATCH}", ratios(each, seconds["small"]), 1.15, number="6")
+    )
     return found
 
 

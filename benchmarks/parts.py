@@ -69,7 +69,8 @@ class Stored(nn.Module):
         )
 
     def forward(self, _: Any) -> Features:
-        """The stored features, whatever comes in."""
+        """The stored features, whatever comes in; their gradient would go on into the encoder, so none is kept."""
+        self.features.pooled.grad = self.features.local.grad = None
         return self.features
 
     def local(self, _: Any) -> Tensor:

@@ -72,6 +72,7 @@ def chunked(batch: int, chunk: int) -> Callable[[], object]:
             scale=torch.ones(()),
             visual=Observations(seen, torch.ones(seen.shape[:2], dtype=torch.bool)),
             attention=torch.ones(batch, QUERIES, 1),
+            patches=seen[:, :1],
             textual=Observations(stated, mask),
             sentence_key=mask.long(),
             report_key=torch.arange(batch),
@@ -101,10 +102,26 @@ def figures() -> list[Figure]:
     peaks = {f"{name} MiB": round(size) for name, size in peak.items()}
     cut = peak_mebibytes(chunked(128, 32))
     return [
-        Figure("PCMA time, B=128", "loop over reports", ratios(seconds["ours"], seconds["loop"]), 0.25, about=times),
-        Figure("PCMA peak memory, B=128", "context einsum", [peak["ours"] / peak["context"]], 0.10, about=peaks),
-        Figure("PCMA peak memory, B=128, chunks of 32", "context einsum", [cut / peak["context"]], 0.10),
-        Figure("furthest value or gradient, float32", "loop", [furthest(loop, 64, torch.float32)], 1e-6, unit=""),
+        Figure(
+            "PCMA time, B=128",
+            "loop over reports",
+            ratios(seconds["ours"], seconds["loop"]),
+            0.25,
+            number="5",
+            about=times,
+        ),
+        Figure(
+            "PCMA peak memory, B=128", "context einsum", [peak["ours"] / peak["context"]], 0.10, number="5", about=peaks
+        ),
+        Figure("PCMA peak memory, B=128, chunks of 32", "context einsum", [cut / peak["context"]], 0.10, number="5"),
+        Figure(
+            "furthest value or gradient, float32",
+            "loop",
+            [furthest(loop, 64, torch.float32)],
+            1e-6,
+            unit="",
+            number="5",
+        ),
         Figure("furthest value or gradient, float64", "loop", [furthest(loop, 16, torch.float64)], 1e-12, unit=""),
         Figure(
             "PCMA peak memory, B=512, chunks of 32",
@@ -112,6 +129,7 @@ def figures() -> list[Figure]:
             [peak_mebibytes(chunked(512, 32))],
             600,
             unit="MiB",
+            number="6",
         ),
     ]
 

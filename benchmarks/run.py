@@ -1,7 +1,7 @@
 """Run benchmarks, each in a process of its own on one thread: ``python benchmarks/run.py [NAME ...]``.
 
 Without names all run, about ten minutes of one core. What they measured goes to ``results/<name>.json``, all of it as
-one table to ``results/README.md``.
+one table to ``results/README.md``. GOALS are the numbers of the goals that these figures have to show.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any
 
 HERE = Path(__file__).parent
 NAMES = ("ops", "heads", "pcma", "data", "text", "startup", "step")
+GOALS = ("1", "2", "4", "5", "6", "7", "8", "9", "10", "12")
 _HEAD = """# Measured
 
 Written by `python benchmarks/run.py`. Ratios are of CPU seconds on one thread, sides in turn: median over the rounds
 and the spread. What is compared, and how, stands at the top of each script.
 
-| benchmark | measured | baseline | median | spread | goal | holds | notes | date, commit, torch |
-|---|---|---|---|---|---|---|---|---|
+| benchmark | measured | baseline | median | spread | number | goal | holds | notes | date, commit, torch |
+|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -40,6 +41,7 @@ def table(results: list[dict[str, Any]]) -> str:
                 row["baseline"],
                 f"{values[0]} {row['unit']}",
                 f"{values[1]} .. {values[2]}" if len(row["values"]) > 1 else "exact",
+                row.get("number", ""),
                 goal,
                 ("yes" if row["holds"] else "**no**") if goal else "",
                 ", ".join(f"{key} {value}" for key, value in row["about"].items()),

@@ -70,7 +70,7 @@ def figures() -> list[Figure]:
     return [
         Figure(
             "fast step, 12 text layers", base, ratios(seconds["fast"], seconds["padded float32, 6 layers"]), 0.65,
-            about=about,
+            number="4", about=about,
         ),
         Figure("fast step", "same step in float32", ratios(seconds["fast"], seconds["float32 alone"]), 0.65),
     ]  # fmt: skip

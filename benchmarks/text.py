@@ -40,8 +40,15 @@ def figures() -> list[Figure]:
     share = batch.mask.float().mean().item()
     about = {f"{name} ms": milliseconds(side) for name, side in seconds.items()} | {"tokens": f"{share:.3f} of all"}
     return [
-        Figure("unpadded text encoder", "padded", ratios(seconds["unpadded"], seconds["padded"]), 0.86, about=about),
-        Figure("furthest state of a real token", "padded", [apart], 1e-5, unit=""),
+        Figure(
+            "unpadded text encoder",
+            "padded",
+            ratios(seconds["unpadded"], seconds["padded"]),
+            0.86,
+            number="10",
+            about=about,
+        ),
+        Figure("furthest state of a real token", "padded", [apart], 1e-5, unit="", number="10"),
     ]
 
 

@@ -11,7 +11,6 @@ from typing import Any, TypeVar, overload
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import init_empty_weights
 from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
@@ -26,6 +25,7 @@ from place_cxr.data.tokenizer import Tokenizer
 from place_cxr.data.transforms import ViewSettings, eval_view, view_box
 from place_cxr.errors import PlaceError
 from place_cxr.losses.pathology import observation_similarity, selection_weight
+from place_cxr.models.empty import without_memory
 from place_cxr.models.place import ImageDescription, ModelSettings, PlaceModel, TextDescription
 from place_cxr.records import Box
 from place_cxr.settings import Settings
@@ -159,7 +159,7 @@ def load(path: str | Path, *, device: str = "auto", verify: bool = True) -> tupl
     # Weights come from the checkpoint: nothing is fetched or read from where they once came.
     image = config.model.image.model_copy(update={"weights": "", "pretrained": False})
     text = config.model.text.model_copy(update={"weights": ""})
-    with init_empty_weights(include_buffers=False):  # random weights take seconds to draw
+    with without_memory():  # random weights take seconds to draw
         model = PlaceModel(config.model.model_copy(update={"image": image, "text": text}))
     checkpoint.match_state(model, saved.weights, assign=True)
     model.image_encoder.arrange()

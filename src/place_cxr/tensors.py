@@ -7,11 +7,13 @@ Shape legend: B images (= reports) of a batch, G of the global batch over all ra
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 R = TypeVar("R")
 
@@ -77,7 +79,7 @@ class Correlation:
     permuted: Float[Tensor, "B P E"] | None = None  # the prediction given another study's report (monitor only)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PlaceOutputs:
     """All that losses may look at."""
 
@@ -91,6 +93,34 @@ class PlaceOutputs:
     sentence_key: Int[Tensor, "B S"]
     report_key: Int[Tensor, "B"]
     correlation: Correlation | None
+
+    @cached_property
+    def shared(self) -> dict[tuple[Any, ...], Tensor]:
+        """What one loss has computed of these outputs, for the others that need the same; gone with them."""
+        return {}
+
+
+class _Unit(torch.autograd.Function):
+    """As `torch.nn.functional.normalize`, whose gradient alone is 14 operators."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, eps: float) -> Tensor:
+        length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).clamp_(min=eps)
+        scaled = vectors / length
+        ctx.save_for_backward(scaled, length)
+        return scaled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        scaled, length = ctx.saved_tensors
+        along = (grads[0] * scaled).sum(-1, keepdim=True)
+        return torch.addcmul(grads[0], scaled, along, value=-1).div_(length), None
+
+
+def unit(vectors: Float[Tensor, "*rows D"], eps: float = 1e-12) -> Float[Tensor, "*rows D"]:
+    """Each row scaled to length 1; a row shorter than ``eps`` is divided by ``eps``."""
+    return _Unit.apply(vectors, eps)
 
 
 def move(record: R, device: torch.device | str, *, non_blocking: bool = False) -> R:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -10,16 +11,18 @@ import torch
 from benchmarks import run
 from benchmarks.measure import Figure, count, interleave, peak_mebibytes
 from benchmarks.ops import MOST
-from benchmarks.parts import heads, tokens
+from benchmarks.parts import heads, settings, tokens
 from benchmarks.pcma import both_passes, chunked, context, furthest, loop
 from place_cxr.losses.pathology import observation_similarity
+from place_cxr.models.empty import without_memory
+from place_cxr.models.place import PlaceModel
 
 
 def test_heads_dispatch_a_fixed_number_of_operators_and_never_wait() -> None:
     of = heads(full=False)
     small, large = count(of(4)), count(of(12))
-    assert small.computing <= MOST
-    assert small.ops == large.ops  # no loop over the batch
+    assert small.computing < small.dispatched <= MOST
+    assert small.ops == large.ops and small.provoked == large.provoked  # no loop over the batch
     assert small.reads == large.reads == 0
 
 
@@ -32,9 +35,26 @@ def test_counting_sees_loops_and_reads() -> None:
     assert (added.computing, added.dispatched, added.reads) == (1, 2, 0)
 
 
-def test_backward_is_counted() -> None:
+def test_backward_is_counted_and_what_counting_provokes_is_not() -> None:
     weight = torch.ones(3, requires_grad=True)
-    assert count(lambda: (weight * 2).sum().backward()).ops["mul"] == 2
+
+    def call() -> None:
+        weight.grad = None
+        (weight.exp() * 2).sum().backward()
+
+    tape = count(call)
+    assert tape.ops["mul"] == 3
+    assert tape.ops["detach"] == 3 and tape.provoked == 2  # exp's output, saved and read; the weight's own gradient
+
+
+def test_building_without_memory_draws_nothing() -> None:
+    def build() -> None:
+        with without_memory():
+            PlaceModel(settings(depth=1, text_layers=1))
+
+    drawn = {"normal_", "uniform_", "erfinv_", "clamp_"}
+    assert not drawn & set(count(build).ops)
+    assert drawn & set(count(lambda: PlaceModel(settings(depth=1, text_layers=1))).ops)
 
 
 def test_pcma_equals_the_loop_and_the_context_form() -> None:
@@ -80,3 +100,8 @@ def test_recorded_figures_make_a_table() -> None:
     assert {file.stem for file in files} == set(run.NAMES)
     table = run.table([json.loads(file.read_text()) for file in files])
     assert table == table.replace("nan", "") and table.count("\n| ") > 15
+
+
+def test_each_goal_that_was_set_is_measured() -> None:
+    scripts = [(run.HERE / f"{name}.py").read_text() for name in run.NAMES]
+    assert {number for text in scripts for number in re.findall(r'number="(\d+)"', text)} == set(run.GOALS)

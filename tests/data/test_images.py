@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, PngImagePlugin
 
 from place_cxr.data import images
+from place_cxr.data.containers import jpeg_header
 from place_cxr.data.images import CONSTANT, Limits, decode_scaled, is_constant, read_image, read_mask
 from place_cxr.data.letterbox import Letterbox
 from place_cxr.errors import PlaceError
@@ -429,6 +430,23 @@ def test_exif_orientation_is_applied_once(tmp_path: Path, kind: str, orientation
     assert result.shape == (H, W)
     assert np.abs(result * 255 - picture()).mean() < 1
     assert np.array_equal(decode_scaled(path, 40), np.rint(result * 255))
+
+
+def test_exif_is_looked_for_before_the_first_scan_alone(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    plain, turned = saved("JPEG", quality=98), saved("JPEG", quality=98, exif=exif)
+    assert turned.startswith(jpeg_header(turned)) and b"Exif\0\0" in jpeg_header(turned)
+    assert plain[len(jpeg_header(plain)) :].startswith(b"\xff\xda")
+    # A segment that holds the mark of a scan, as a thumbnail does, hides nothing behind it.
+    thumbnail = b"\xff\xe3\x00\x06\xff\xda\xff\xda"
+    hidden = write(tmp_path, "a.jpg", turned[:2] + thumbnail + turned[2:])
+    assert np.array_equal(decode_scaled(hidden, 40), np.rint(read_image(hidden) * 255))
+    # The same bytes among the coded pixels, or behind them, mean nothing.
+    behind = write(tmp_path, "b.jpg", plain + b"Exif\0\0" + b"MPF\0" + b"\xff\xd9")
+    assert decode_scaled(behind, 40).shape == (H // 2, W // 2)
+    for odd in (b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\xff\xff", b"\xff\xd8\xff\xff" + plain[2:]):
+        assert jpeg_header(odd) == odd
 
 
 @pytest.mark.fault("I9")

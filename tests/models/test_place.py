@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 import torch
-from torch import Tensor
 
 from place_cxr.errors import PlaceError
 from place_cxr.losses import Term, total_loss
-from place_cxr.models.attention import DecoderBlock, grid_positions
+from place_cxr.models.attention import Attention, grid_positions
 from place_cxr.models.correlation import CorrelationSettings, pixel_patches
+from place_cxr.models.empty import without_memory
 from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.models.observations import ObservationSettings, RunningMean
 from place_cxr.models.place import ModelSettings, PlaceModel
@@ -170,14 +170,19 @@ def test_the_running_mean_follows_and_is_taken_away_place_by_place() -> None:
     torch.testing.assert_close(usual.running_mean, after)  # standing still
 
 
-def test_decoder_block_returns_its_attention() -> None:
+def test_attention_equals_that_of_torch() -> None:
     torch.manual_seed(0)
-    block = DecoderBlock(16, 4)
-    x, memory = torch.randn(2, 3, 16), torch.randn(2, 7, 16)
-    read: Tensor = block.cross_attention(x, memory)
-    same, attention = block.cross_attention.with_map(x, memory)
-    torch.testing.assert_close(read, same)
-    assert attention.shape == (2, 3, 7)
+    ours, theirs = Attention(16, 4), torch.nn.MultiheadAttention(16, 4, batch_first=True)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key_value.weight]))
+        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key_value.bias]))
+    theirs.out_proj = ours.out
+    x, memory, mask = torch.randn(2, 3, 16), torch.randn(2, 7, 16), torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    rows = (x.flatten(0, 1), memory.flatten(0, 1), 2)
+    expected, _ = theirs(x, memory, memory)
+    torch.testing.assert_close(ours(*rows).unflatten(0, (2, 3)), expected)
+    hidden, _ = theirs(x, memory, memory, key_padding_mask=~mask)
+    torch.testing.assert_close(ours(*rows, mask).unflatten(0, (2, 3)), hidden)
 
 
 @pytest.mark.parametrize("wrong", [{"name": "resnet81"}, {"local_strides": (5,)}, {"weights": "nowhere.safetensors"}])
@@ -204,14 +209,15 @@ def test_weights_of_an_rgb_model_load_into_the_grey_one(tmp_path) -> None:  # ty
 
 @pytest.mark.parametrize("image", [CNN, VIT], ids=["cnn", "vit"])
 def test_built_without_weights_it_computes_with_those_it_is_given(image: ImageSettings) -> None:
-    from accelerate import init_empty_weights
-
     from place_cxr.training.checkpoint import match_state
 
     trained = model(image).eval()
-    with init_empty_weights(include_buffers=False):
+    with without_memory():
         empty = model(image)
-    assert all(p.is_meta for p in empty.parameters())
+        assert torch.zeros(3).fill_(2).sum() == 6  # tensors that have memory are filled as ever
+    assert all(p.is_meta for p in empty.parameters()) and not any(b.is_meta for b in empty.buffers())
+    if empty.teacher is not None:
+        assert not any(p.requires_grad for p in empty.teacher.parameters())
     match_state(empty, {name: value.contiguous() for name, value in trained.state_dict().items()}, assign=True)
     empty.image_encoder.arrange()
     assert not any(x.is_meta for x in (*empty.parameters(), *empty.buffers()))

@@ -29,7 +29,8 @@ def is_whole(data: bytes, kind: str) -> bool:
     Raises ValueError where a PNG's checksum is wrong, struct.error where a TIFF's directory lies outside the file.
     """
     if kind == "JPEG":
-        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+        end = data.rfind(b"\xff\xd9")
+        return end >= 0 and data.find(b"\xff\xda", end) < 0  # no scan begins behind the end mark
     if kind == "PNG":
         return _png_is_whole(data)
     if kind == "BMP":
@@ -40,6 +41,19 @@ def is_whole(data: bytes, kind: str) -> bool:
         (fields,) = struct.unpack_from(f"{order}H", data, start)
         return len(data) >= int(start) + 2 + 12 * int(fields) + 4
     return True
+
+
+def jpeg_header(data: bytes) -> bytes:
+    """What lies before the first scan of a JPEG: the segments that may hold EXIF or an index of frames.
+
+    All of ``data`` where its segments cannot be followed.
+    """
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and 0xC0 <= data[at + 1] <= 0xFE:
+        if data[at + 1] == 0xDA:
+            return data[:at]
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data
 
 
 def _png_is_whole(data: bytes) -> bool:

@@ -36,7 +36,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 
-from place_cxr.data.containers import FORMATS, MAGIC, SUFFIXES, is_whole
+from place_cxr.data.containers import FORMATS, MAGIC, SUFFIXES, is_whole, jpeg_header
 from place_cxr.errors import PlaceError
 
 log = logging.getLogger(__name__)
@@ -261,7 +261,8 @@ def _jpeg_scaled(
     data: bytes, path: Path, size: int, limits: Limits
 ) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
     """The fast lane, or None where the careful reader has to decide: EXIF, several frames, CMYK, damage."""
-    if not data.startswith(b"\xff\xd8\xff") or b"Exif\x00\x00" in data or b"MPF\x00" in data:
+    head = jpeg_header(data) if data.startswith(b"\xff\xd8\xff") else b""
+    if not head or b"Exif\x00\x00" in head or b"MPF\x00" in head:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)

@@ -36,5 +36,7 @@ def total_loss(out: PlaceOutputs, terms: Mapping[str, Term]) -> tuple[Float[Tens
     """The weighted sum, and the unweighted parts for the log."""
     with torch.autocast(out.image.device.type, enabled=False):  # cosines and softmaxes stay in fp32
         parts = {name: pick(LOSSES, name, "loss")(out, **term.options) for name, term in terms.items() if term.weight}
-    total = sum((terms[name].weight * part for name, part in parts.items()), start=out.scale.new_zeros(()))
+    total = out.scale.new_zeros(())
+    for name, part in parts.items():
+        total = torch.add(total, part, alpha=terms[name].weight)
     return total, parts

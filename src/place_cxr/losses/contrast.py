@@ -17,13 +17,12 @@ def contrast(
     """
     if rows is not None:
         positive = positive & rows[:, None]
-    weight, count = _share(positive, logits.dtype)
-    return -(weight * logits.log_softmax(-1)).sum() / count
+    return (_share(positive, logits.dtype) * logits.log_softmax(-1)).sum()
 
 
 def same(key: Int[Tensor, "N"]) -> Bool[Tensor, "N N"]:
     """True where two statements (or two sets of statements) are equal: a positive, never a negative."""
-    return key[:, None] == key[None, :]
+    return key[:, None] == key
 
 
 def symmetric_contrast(
@@ -31,17 +30,20 @@ def symmetric_contrast(
 ) -> Float[Tensor, ""]:
     """Mean of the two directions; rows and columns outside ``valid`` neither count nor serve as negatives.
 
-    ``positive`` is symmetric, as `same` makes it.
+    ``positive`` says who is equal to whom, as `same` does: the shares of rows are then those of columns.
     """
     if valid is not None:
-        both = valid[:, None] & valid[None, :]
+        both = valid[:, None] & valid
         logits = logits.masked_fill(~both, torch.finfo(logits.dtype).min / 4)  # a sum of two is still finite
         positive = positive & both
-    weight, count = _share(positive, logits.dtype)
-    return -(weight * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum() / (2 * count)
+    return (_share(positive, logits.dtype, sides=2) * (logits.log_softmax(1) + logits.log_softmax(0))).sum()
 
 
-def _share(positive: Bool[Tensor, "R N"], dtype: torch.dtype) -> tuple[Float[Tensor, "R N"], Int[Tensor, ""]]:
-    """Each row's positives in equal shares (zeros where it has none), and how many rows have any, at least 1."""
+def _share(positive: Bool[Tensor, "R N"], dtype: torch.dtype, sides: int = 1) -> Float[Tensor, "R N"]:
+    """Minus one over ``sides`` in all: the same for each row that has positives, in equal shares for each of them.
+
+    Nothing of it takes a gradient, so the mean over rows is put in here, and not behind the sum.
+    """
     number = positive.sum(-1, keepdim=True)
-    return positive.to(dtype) / number.clamp(min=1), (number > 0).sum().clamp(min=1)
+    rows = number.count_nonzero()
+    return positive.to(dtype) / (number * (rows * -sides)).clamp(max=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,23 +17,26 @@ def correlation_exploration(out: PlaceOutputs) -> Float[Tensor, ""]:
     """
     if out.correlation is None:
         raise ValueError("the model was built without a correlation head")
-    return gram_distance(gram(out.correlation.predicted), gram(out.correlation.target)).mean()
+    return 1 - _products(gram(out.correlation.predicted), gram(out.correlation.target)).mean()
 
 
 def gram(vectors: Float[Tensor, "B P E"]) -> Float[Tensor, "B P P"]:
     """Inner products of an image's patch vectors."""
-    return vectors @ vectors.transpose(1, 2)
+    return torch.bmm(vectors, vectors.transpose(1, 2))
 
 
 def gram_distance(predicted: Float[Tensor, "B P P"], target: Float[Tensor, "B P P"]) -> Float[Tensor, "B"]:
     """1 - Pearson correlation over the off-diagonal entries; 1 where either is constant."""
-    side = predicted.shape[-1]
-    off = 1 - torch.eye(side, dtype=predicted.dtype, device=predicted.device)
+    return 1 - _products(predicted, target).mean(-1)
 
-    def centred(matrix: Tensor) -> Tensor:
-        total = matrix.sum((1, 2)) - matrix.diagonal(dim1=1, dim2=2).sum(-1)
-        return (matrix - (total / (side * (side - 1)))[:, None, None]) * off
 
-    x, y = centred(predicted), centred(target)
-    product = (x * y).sum((1, 2))
-    return 1 - product / (x.square().sum((1, 2)) * y.square().sum((1, 2)) + 1e-12).sqrt()
+def _products(one: Float[Tensor, "B P P"], other: Float[Tensor, "B P P"]) -> Float[Tensor, "B P*(P-1)"]:
+    """Their mean over an image is the correlation."""
+    return _standardised(one) * _standardised(other)
+
+
+def _standardised(matrix: Float[Tensor, "B P P"]) -> Float[Tensor, "B P*(P-1)"]:
+    """The off-diagonal entries with mean 0 and variance 1; 0 where all are equal."""
+    side = matrix.shape[-1]
+    entries = matrix.flatten(1)[:, 1:].unfold(1, side, side + 1).flatten(1)  # P lie between two of the diagonal
+    return F.layer_norm(entries, entries.shape[1:], eps=1e-12)

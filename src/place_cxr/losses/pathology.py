@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from place_cxr.losses.contrast import contrast, same, symmetric_contrast
 from place_cxr.parallel import gather, gather_with_gradient
-from place_cxr.tensors import PlaceOutputs
+from place_cxr.tensors import PlaceOutputs, unit
 
 Selection = Literal["soft", "max", "transport"]
 _TRANSPORT_STEPS = 3  # Sinkhorn steps [MGCA uses 3 for its prototypes]
@@ -32,14 +32,13 @@ def pathology_pair(
     """
     text, mask = gather_with_gradient(out.textual.vectors), gather(out.textual.mask)
     visual = out.visual.vectors
-    step = chunk or len(text)
-    parts = []
-    for start in range(0, len(text), step):  # over chunks of reports, not over the batch
-        piece = (visual, text[start : start + step], mask[start : start + step], selection_temperature, selection)
-        parts.append(
-            checkpoint(observation_similarity, *piece, use_reentrant=False) if chunk else observation_similarity(*piece)
-        )
-    own_rows = torch.cat(parts, dim=1)
+    how = (selection_temperature, selection)
+    if chunk:  # of reports
+        pieces = zip(text.split(chunk), mask.split(chunk), strict=True)
+        parts = [checkpoint(observation_similarity, visual, *piece, *how, use_reentrant=False) for piece in pieces]
+        own_rows = torch.cat(parts, dim=1)
+    else:
+        own_rows = _mean_stated(_selected(out, text, *how), mask)
     logits = gather_with_gradient(own_rows) / temperature
     return symmetric_contrast(logits, same(gather(out.report_key)), mask.any(-1))
 
@@ -52,9 +51,9 @@ def pathology_image(
     An image whose report states the same is a positive, never a negative.
     """
     text, key, mask = gather_with_gradient(out.textual.vectors), gather(out.sentence_key), gather(out.textual.mask)
-    own_rows = selected_similarity(out.visual.vectors, text, selection_temperature, selection)
+    own_rows = _selected(out, text, selection_temperature, selection)
     logits = gather_with_gradient(own_rows).flatten(1).T / temperature  # [G S, G]
-    stated = (key.flatten()[:, None, None] == key[None]).any(-1)
+    stated = (key.flatten()[:, None, None] == key).any(-1)
     return contrast(logits, stated, mask.flatten())
 
 
@@ -67,11 +66,21 @@ def pathology_sentence(
     queries that stand for topics whatever the image shows, which ``pathology_image`` forbids (docs/LOG.md).
     """
     visual, text = out.visual.vectors, out.textual.vectors
-    weight = selection_weight(text @ visual.transpose(1, 2), selection_temperature, selection)  # [B, S, K]
-    seen = torch.nn.functional.normalize(weight @ visual, dim=-1).flatten(0, 1)
+    weight = selection_weight(torch.bmm(text, visual.transpose(1, 2)), selection_temperature, selection)  # [B, S, K]
+    seen = unit(torch.bmm(weight, visual)).flatten(0, 1)
     seen, stated = gather_with_gradient(seen), gather_with_gradient(text.flatten(0, 1))
     key, valid = gather(out.sentence_key.flatten()), gather(out.textual.mask.flatten())
     return symmetric_contrast(seen @ stated.T / temperature, same(key), valid)
+
+
+def _selected(
+    out: PlaceOutputs, text: Float[Tensor, "G S D"], temperature: float, selection: Selection
+) -> Float[Tensor, "B G S"]:
+    """`selected_similarity` of the own images and all reports: the larger part of two losses, computed once."""
+    key = ("selected", temperature, selection)
+    if key not in out.shared:
+        out.shared[key] = selected_similarity(out.visual.vectors, text, temperature, selection)
+    return out.shared[key]
 
 
 def observation_similarity(
@@ -85,8 +94,11 @@ def observation_similarity(
 
     Vectors are of unit length. 0 for a report without sentence.
     """
-    selected = selected_similarity(visual, text, selection_temperature, selection)
-    weight = text_mask.to(text.dtype) / text_mask.sum(-1, keepdim=True).clamp(min=1)
+    return _mean_stated(selected_similarity(visual, text, selection_temperature, selection), text_mask)
+
+
+def _mean_stated(selected: Float[Tensor, "B R S"], mask: Bool[Tensor, "R S"]) -> Float[Tensor, "B R"]:
+    weight = mask.to(selected.dtype) / mask.sum(-1, keepdim=True).clamp(min=1)
     return (selected * weight).sum(-1)
 
 
@@ -100,14 +112,14 @@ def selected_similarity(
 
     With z_k = t . v_k, a = selection weights and G the image's K x K Gram matrix it equals (a . z) / sqrt(a' G a).
     """
-    images, reports, sentences = len(visual), *text.shape[:2]
-    z = (text.flatten(0, 1) @ visual.flatten(0, 1).T).unflatten(1, (images, -1)).transpose(0, 1)  # [B, R S, K]
+    z = text.flatten(0, 1) @ visual.flatten(0, 1).T
+    z = z.view(*text.shape[:2], *visual.shape[:2]).permute(2, 0, 1, 3)  # [B, R, S, K]
     if selection == "max":
-        return z.amax(-1).unflatten(1, (reports, sentences))
-    a = selection_weight(z.unflatten(1, (reports, sentences)), selection_temperature, selection).flatten(1, 2)
-    gram = visual @ visual.transpose(1, 2)
-    norm = (a * (a @ gram)).sum(-1).clamp(min=1e-8).sqrt()
-    return ((a * z).sum(-1) / norm).unflatten(1, (reports, sentences))
+        return z.amax(-1)
+    a = selection_weight(z, selection_temperature, selection)
+    gram = torch.bmm(visual, visual.transpose(1, 2))
+    square = (a * torch.bmm(a.flatten(1, 2), gram).view_as(a)).sum(-1).clamp(min=1e-8)
+    return (a * z).sum(-1) * square.rsqrt()
 
 
 def selection_weight(

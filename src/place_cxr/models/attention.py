@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention from [B, Q, W] to [B, N, W]; fused, unless the caller wants to see where it looked."""
+    """Multi-head attention of Q rows of W to N rows of W in each of B images, as [B Q, W] and [B N, W]."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -18,27 +18,20 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
     def forward(
-        self, x: Float[Tensor, "B Q W"], memory: Float[Tensor, "B N W"], mask: Bool[Tensor, "B N"] | None = None
-    ) -> Float[Tensor, "B Q W"]:
+        self,
+        x: Float[Tensor, "BQ W"],
+        memory: Float[Tensor, "BN W"],
+        batch: int,
+        mask: Bool[Tensor, "B N"] | None = None,
+    ) -> Float[Tensor, "BQ W"]:
         """What ``x`` reads from ``memory``; False in ``mask`` hides a position."""
-        key, value = self.key_value(memory).chunk(2, dim=-1)
+        query = self.query(x).view(batch, -1, self.heads, x.shape[-1] // self.heads).transpose(1, 2)
+        both = self.key_value(memory).view(batch, -1, 2, *query.shape[1::2])
+        key, value = both.permute(2, 0, 3, 1, 4).unbind()
         visible = None if mask is None else mask[:, None, None, :]
-        read = F.scaled_dot_product_attention(self._split(self.query(x)), self._split(key), self._split(value), visible)
-        return self.out(read.transpose(1, 2).flatten(2))
-
-    def with_map(
-        self, x: Float[Tensor, "B Q W"], memory: Float[Tensor, "B N W"]
-    ) -> tuple[Float[Tensor, "B Q W"], Float[Tensor, "B Q N"]]:
-        """As ``forward``, and the attention averaged over heads (rows sum to 1)."""
-        key, value = self.key_value(memory).chunk(2, dim=-1)
-        query = self._split(self.query(x))
-        weight = (query @ self._split(key).transpose(-2, -1) * query.shape[-1] ** -0.5).float().softmax(-1)
-        read = weight.to(value.dtype) @ self._split(value)
-        return self.out(read.transpose(1, 2).flatten(2)), weight.mean(1)
+        read = F.scaled_dot_product_attention(query, key, value, visible)
+        return self.out(read.transpose(1, 2).reshape(-1, self.out.in_features))
 
 
 class DecoderBlock(nn.Module):
@@ -51,15 +44,12 @@ class DecoderBlock(nn.Module):
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(
-        self, x: Float[Tensor, "B Q W"], memory: Float[Tensor, "B N W"]
-    ) -> tuple[Float[Tensor, "B Q W"], Float[Tensor, "B Q N"]]:
-        """The refined queries and where they looked in ``memory``."""
+    def forward(self, x: Float[Tensor, "BQ W"], memory: Float[Tensor, "BN W"], batch: int) -> Float[Tensor, "BQ W"]:
+        """The queries of each image after reading its memory."""
         normed = self.norm_self(x)
-        x = x + self.self_attention(normed, normed)
-        read, attention = self.cross_attention.with_map(self.norm_cross(x), memory)
-        x = x + read
-        return x + self.mlp(self.norm_mlp(x)), attention
+        x = x + self.self_attention(normed, normed, batch)
+        x = x + self.cross_attention(self.norm_cross(x), memory, batch)
+        return x + self.mlp(self.norm_mlp(x))
 
 
 def grid_positions(rows: int, columns: int, width: int) -> Float[Tensor, "P W"]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from place_cxr.models.attention import Attention, grid_positions
 from place_cxr.models.image import FeatureSpec
 from place_cxr.settings import Settings
+from place_cxr.tensors import unit
 
 
 class CorrelationSettings(Settings):
@@ -35,22 +36,23 @@ class PatchCorrelation(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.read = Attention(width, settings.heads)
         self.head = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, settings.out)
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, settings.out, bias=False)
         )
 
     def forward(
         self, local: Float[Tensor, "B P C"], states: Float[Tensor, "B L C2"], mask: Bool[Tensor, "B L"]
     ) -> Float[Tensor, "B P E"]:
         """Unit-length, centred patch vectors conditioned on the report."""
-        x = self.patches(local) + self.positions
-        x = x + self.read(self.norm(x), self.report(states), mask)
-        return correlation_vectors(self.head(x))
+        batch = len(local)
+        x = (self.patches(local) + self.positions).flatten(0, 1)
+        x = x + self.read(self.norm(x), self.report(states.flatten(0, 1)), batch, mask)
+        return correlation_vectors(self.head(x).unflatten(0, (batch, -1)))
 
 
 def correlation_vectors(tokens: Float[Tensor, "B P C"]) -> Float[Tensor, "B P C"]:
     """Centre over the patches of each image and scale to unit length: inner products are then correlations."""
     tokens = tokens.float()
-    return F.normalize(tokens - tokens.mean(1, keepdim=True), dim=-1, eps=1e-6)
+    return unit(tokens - tokens.mean(1, keepdim=True), eps=1e-6)
 
 
 def pixel_patches(clean: Float[Tensor, "B 1 H W"], grid: tuple[int, int]) -> Float[Tensor, "B P F"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -11,7 +10,7 @@ from place_cxr.models.attention import DecoderBlock, grid_positions
 from place_cxr.models.image import FeatureSpec
 from place_cxr.parallel import gather
 from place_cxr.settings import Settings
-from place_cxr.tensors import Features, Observations, Tokens
+from place_cxr.tensors import Features, Observations, Tokens, unit
 
 
 class ObservationSettings(Settings):
@@ -53,12 +52,12 @@ class VisualObserver(nn.Module):
         super().__init__()
         width = settings.width
         self.memory = nn.Sequential(nn.LayerNorm(spec.local), nn.Linear(spec.local, width))
+        self.positions: Tensor
         self.register_buffer("positions", grid_positions(*spec.grid, width), persistent=False)
         self.queries = nn.Parameter(torch.randn(settings.queries, width))
         self.blocks = nn.ModuleList(DecoderBlock(width, settings.heads) for _ in range(settings.layers))
-        self.query = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, shared)
+        self.norm = nn.LayerNorm(width)
+        self.key_value = nn.Linear(width, width + shared, bias=False)  # softmax and running mean would take it away
         self.usual = RunningMean(spec.grid[0] * spec.grid[1], shared)
 
     def forward(self, features: Features) -> tuple[Observations, Float[Tensor, "B K P"], Float[Tensor, "B P D"]]:
@@ -67,14 +66,17 @@ class VisualObserver(nn.Module):
         A V-POR is the attention-weighted sum of what the patches say, so its agreement with a phrase is a sum over
         patches: nothing in it comes from elsewhere than the image.
         """
-        memory = self.memory(features.local) + self.positions
-        x = self.queries.expand(len(memory), -1, -1)
+        batch, patches, width = len(features.local), *self.positions.shape
+        memory = (self.memory(features.local) + self.positions).flatten(0, 1)
+        x = self.queries.repeat(batch, 1)
         for block in self.blocks:
-            x, _ = block(x, memory)
-        said = self.usual(self.value(memory))
-        score = self.query(x) @ self.key(memory).transpose(1, 2) * memory.shape[-1] ** -0.5
-        attention = score.float().softmax(-1)
-        vectors = F.normalize((attention.to(said.dtype) @ said).float(), dim=-1)
+            x = block(x, memory, batch)
+        both = self.key_value(memory)
+        key, value = both.view(batch, patches, -1).split((width, both.shape[-1] - width), -1)
+        said = self.usual(value)
+        score = torch.bmm(self.norm(x).view(batch, -1, width), key.transpose(1, 2))
+        attention = (score.float() * width**-0.5).softmax(-1)
+        vectors = unit(torch.bmm(attention.to(said.dtype), said).float())
         mask = torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
         return Observations(vectors, mask), attention, said.float()
 
@@ -84,14 +86,14 @@ class SentencePool(nn.Module):
 
     def __init__(self, width: int, shared: int) -> None:
         super().__init__()
-        self.score = nn.Linear(width, 1)
+        self.score = nn.Linear(width, 1, bias=False)  # softmax would take it away
         self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, shared))
 
     def forward(self, states: Float[Tensor, "B L C"], tokens: Tokens) -> Observations:
         """T-PORs [B, S, D] of unit length; sentences were encoded in the context of their report."""
         numbers = torch.arange(tokens.sentence_key.shape[1], device=states.device)
-        belongs = tokens.sentence[:, None, :] == numbers[None, :, None]  # [B, S, L]
-        score = self.score(states).squeeze(-1).float()[:, None, :].masked_fill(~belongs, -1e4)
+        belongs = tokens.sentence[:, None, :] == numbers[:, None]  # [B, S, L]
+        score = self.score(states).transpose(1, 2).float().masked_fill(~belongs, -1e4)
         weight = score.softmax(-1) * belongs
-        vectors = F.normalize(self.project(weight.to(states.dtype) @ states).float(), dim=-1)
+        vectors = unit(self.project(torch.bmm(weight.to(states.dtype), states)).float())
         return Observations(vectors, tokens.sentence_mask & belongs.any(-1))

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.models.observations import ObservationSettings, SentencePool, VisualObserver
 from place_cxr.models.text import TextEncoder, TextSettings
 from place_cxr.settings import Settings
-from place_cxr.tensors import Correlation, Features, Observations, PlaceOutputs, Tokens, Views
+from place_cxr.tensors import Correlation, Features, Observations, PlaceOutputs, Tokens, Views, unit
 
 
 class ModelSettings(Settings):
@@ -86,8 +85,8 @@ class PlaceModel(nn.Module):
         text = self.text_encoder(tokens)
         visual, attention, patches = self.observer(image)
         return PlaceOutputs(
-            image=_unit(self.image_projection(image.pooled)),
-            text=_unit(self.text_projection(text.pooled)),
+            image=unit(self.image_projection(image.pooled).float()),
+            text=unit(self.text_projection(text.pooled).float()),
             scale=self.scale,
             visual=visual,
             attention=attention,
@@ -109,27 +108,27 @@ class PlaceModel(nn.Module):
         observations, attention, patches = self.observer(features)
         return ImageDescription(
             pooled=features.pooled,
-            vector=_unit(self.image_projection(features.pooled)),
+            vector=unit(self.image_projection(features.pooled).float()),
             observations=observations,
             attention=attention,
             patches=patches,
             grid=features.grid,
-            places=_unit(self.image_projection(places)),
+            places=unit(self.image_projection(places).float()),
             places_grid=places_grid,
         )
 
     def describe_text(self, tokens: Tokens) -> TextDescription:
         """Instance vector and T-PORs of reports or prompts."""
         text = self.text_encoder(tokens)
-        return TextDescription(_unit(self.text_projection(text.pooled)), self.sentences(text.local, tokens))
+        return TextDescription(unit(self.text_projection(text.pooled).float()), self.sentences(text.local, tokens))
 
     def encode_image(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B D"]:
         """Unit-length instance vectors."""
-        return _unit(self.image_projection(self.image_encoder(image).pooled))
+        return unit(self.image_projection(self.image_encoder(image).pooled).float())
 
     def encode_text(self, tokens: Tokens) -> Float[Tensor, "B D"]:
         """Unit-length instance vectors."""
-        return _unit(self.text_projection(self.text_encoder(tokens).pooled))
+        return unit(self.text_projection(self.text_encoder(tokens).pooled).float())
 
     @torch.no_grad()
     def update_teacher(self) -> None:
@@ -176,7 +175,3 @@ class PlaceModel(nn.Module):
 def _projection(width: int, hidden: int, shared: int) -> nn.Module:
     """MLP without batch statistics, so that micro-batches and ranks do not change it."""
     return nn.Sequential(nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, shared))
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return F.normalize(vectors.float(), dim=-1)

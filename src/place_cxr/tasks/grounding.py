@@ -27,7 +27,8 @@ VARIANTS = ("observation", "instance", "centre", "uniform")
 SIGNATURE = (
     "one phrase per finding present with a mask, its side (left, right, bilateral) told from the mask; observation = "
     "what each patch adds to the agreement of the phrase with the queries it selects; instance = cosine of places "
-    "with the phrase; maps bilinear to the original image; pointing game: maximum inside the mask (ties: mean); IoU: map above half of "
+    "with the phrase; maps bilinear to the original image; pointing game: maximum inside the mask (ties: mean); IoU: "
+    "map above half of "
     "its maximum, fixed in advance; baselines: centre = a bump at the middle of the told side, uniform = everywhere "
     "alike; macro = mean over findings; 95 % percentile intervals over 1000 resamples of patients"
 )
