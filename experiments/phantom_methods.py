@@ -24,6 +24,11 @@ def _option(name: str, value: str) -> tuple[str, ...]:
     return tuple(f"losses.pathology_{part}.options.{name}={value}" for part in ("pair", "image", "sentence"))
 
 
+def _pcma(pair: float, image: float, sentence: float) -> tuple[str, ...]:
+    weights = {"pair": pair, "image": image, "sentence": sentence}
+    return tuple(f"losses.pathology_{part}.weight={weight}" for part, weight in weights.items())
+
+
 MAIN = {
     "place": Method("PLACE"),
     "ita": Method("ITA alone", (*NO_PCMA, *NO_CCE), score="instance", heat="instance"),
@@ -33,32 +38,15 @@ MAIN = {
 ABLATIONS = {
     "place-no-cce": Method("PLACE without CCE", NO_CCE),
     "place-no-pcma": Method("PLACE without PCMA", NO_PCMA, score="instance", heat="instance"),
-    "cce-teacher": Method("CCE target: average of past encoders", ("model.correlation.target=teacher",)),
-    "cce-pixels": Method("CCE target: pixels", ("model.correlation.target=pixels",)),
-    "cce-shallow": Method("CCE target: first map", ("model.correlation.target=shallow",)),
-    "cce-pixels-masked": Method(
-        "CCE target: pixels, a quarter of the student's view hidden, weight 3",
-        ("model.correlation.target=pixels", "views.mask_ratio=0.25", "losses.correlation.weight=3"),
-    ),
-    "cce-3": Method("CCE weight 3", ("losses.correlation.weight=3",)),
+    "no-sentence": Method("PCMA without sentences against sentences", ("losses.pathology_sentence.weight=0",)),
+    "no-image": Method("PCMA without sentences against images", ("losses.pathology_image.weight=0",)),
+    "pcma-double": Method("PCMA weights doubled", _pcma(1.0, 0.6, 0.4)),
     "select-max": Method("PCMA selection: maximum", _option("selection", "max")),
     "select-transport": Method("PCMA selection: transport", _option("selection", "transport")),
     "select-soft-tau-0.03": Method("PCMA selection: soft, temperature .03", _option("selection_temperature", "0.03")),
-    "pcma-half": Method(
-        "PCMA weights halved",
-        (
-            "losses.pathology_pair.weight=0.5",
-            "losses.pathology_image.weight=0.5",
-            "losses.pathology_sentence.weight=0.25",
-        ),
-    ),
-    "ita-temperature-0.03": Method(
-        "ITA alone, start temperature .03",
-        (*NO_PCMA, *NO_CCE, "model.temperature=0.03"),
-        score="instance",
-        heat="instance",
-    ),
-    "no-sentence": Method("PCMA without sentence against sentences", ("losses.pathology_sentence.weight=0",)),
-    "no-image": Method("PCMA without sentence against images", ("losses.pathology_image.weight=0",)),
+    "cce-pixels": Method("CCE target: pixels", ("model.correlation.target=pixels",)),
+    "cce-shallow": Method("CCE target: first map", ("model.correlation.target=shallow",)),
+    "cce-5": Method("CCE weight 5", ("losses.correlation.weight=5",)),
+    "adamw": Method("AdamW alone", ("optim.linear=adamw", "optim.lr=2e-3")),
 }
 METHODS = MAIN | ABLATIONS

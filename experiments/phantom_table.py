@@ -25,9 +25,9 @@ from phantom_report import render
 from phantom_runs import SOURCE, TASKS
 
 from place_cxr.console import log_to_stderr
+from place_cxr.demo import SIZE, STUDIES
 
 ROOT = Path(__file__).resolve().parents[1]
-STUDIES, SIZE = 3600, 128  # as in the demo
 _log = logging.getLogger("place_cxr.phantom_table")
 
 
