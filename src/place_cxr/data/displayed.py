@@ -94,6 +94,7 @@ def show(pixels: NDArray[Any], layout: Layout, display: Display) -> NDArray[np.f
     stored = layout.values()
     low, high = display.padding or (1, 0)
     padded = (stored >= low) & (stored <= high)
+    values: NDArray[Any]
     if isinstance(display.modality, Lut):
         values, whole = display.modality.look_up(stored), True
     else:
