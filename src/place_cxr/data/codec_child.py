@@ -17,10 +17,15 @@ _PAGE = resource.getpagesize()
 _ROOM = 64  # bytes a segment may hold beyond its plane: padding
 
 
+def _library() -> Any:
+    import imagecodecs  # noqa: TID251
+
+    return imagecodecs
+
+
 def _rle(data: bytes, shape: list[int], depth: int) -> Any:
     """DICOM's own run-length coding: each byte of each sample is a plane, the high byte first."""
     import numpy as np
-    from imagecodecs import packbits_decode
 
     height, width, samples = shape
     count, *starts = np.frombuffer(data, "<u4", 16).tolist()
@@ -29,7 +34,7 @@ def _rle(data: bytes, shape: list[int], depth: int) -> Any:
     ends = [*starts[1:count], len(data)]
     planes = np.empty((samples, depth, height * width), np.uint8)
     for plane, start, end in zip(planes.reshape(count, -1), starts, ends, strict=False):
-        decoded = packbits_decode(data[start:end], out=plane.size + _ROOM)
+        decoded = _library().packbits_decode(data[start:end], out=plane.size + _ROOM)
         plane[:] = np.frombuffer(decoded, np.uint8, plane.size)
     pixels = planes[:, 0].astype(f"u{depth}")
     for low in range(1, depth):
@@ -38,21 +43,15 @@ def _rle(data: bytes, shape: list[int], depth: int) -> Any:
 
 
 def _jpeg(data: bytes, shape: list[int], depth: int) -> Any:
-    from imagecodecs import jpeg8_decode
-
-    return jpeg8_decode(data)
+    return _library().jpeg8_decode(data)
 
 
 def _jpeg_ls(data: bytes, shape: list[int], depth: int) -> Any:
-    from imagecodecs import jpegls_decode
-
-    return jpegls_decode(data)
+    return _library().jpegls_decode(data)
 
 
 def _jpeg_2000(data: bytes, shape: list[int], depth: int) -> Any:
-    from imagecodecs import jpeg2k_decode
-
-    return jpeg2k_decode(data, numthreads=1)
+    return _library().jpeg2k_decode(data, numthreads=1)
 
 
 DECODERS: dict[str, Callable[[bytes, list[int], int], Any]] = {

@@ -134,7 +134,7 @@ class _Counted(io.BytesIO):
 def _open(data: bytes) -> _File:
     _silence()
     try:
-        from pydicom.filereader import read_dataset
+        from pydicom.filereader import read_dataset  # noqa: TID251
     except ImportError:
         raise PlaceError("reading DICOM needs an extra", code="PL-E030", fix=EXTRA) from None
     source = _Counted(data)
