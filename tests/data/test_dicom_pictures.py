@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from place_cxr.data.images import decode_with_size, read_image
+from place_cxr.data.letterbox import Letterbox
+from place_cxr.data.packs import pack_pixels
+from place_cxr.data.sources import SOURCES
 from place_cxr.errors import PlaceError
+from place_cxr.predict import as_grey
 from tests.data import dicoms
 from tests.data.dicoms import GREY, dataset, dicom, encode, frame, lut, picture, written
 
@@ -107,6 +111,9 @@ WAYS: dict[str, Callable[[], bytes]] = {
     "VOI table, 8 bits": lambda: dicom(picture(), VOILUTSequence=[lut(0, (RAMP >> 4).astype(np.uint16), 8)]),
     "VOI table, 16 bits": lambda: dicom(picture(), VOILUTSequence=[lut(0, EDGES, 16)], WindowCenter=1, WindowWidth=2),
     "VOI table, later start": lambda: dicom(signed(picture()), VOILUTSequence=[lut(-2048, EDGES, 16)]),
+    "VOI table, negative start as unsigned": lambda: dicom(
+        signed(picture()), VOILUTSequence=[lut(2**16 - 2048, EDGES, 16)]
+    ),
     "VOI tables, implicit": lambda: dicom(
         picture(), dicoms.IMPLICIT, VOILUTSequence=[lut(0, EDGES, 16), lut(0, EDGES[::-1], 16)]
     ),
@@ -245,6 +252,17 @@ def test_eight_bits_for_packs(tmp_path: Path) -> None:
     pixels, size = decode_with_size(path, 32)
     assert (pixels.dtype, size) == (np.uint8, picture().shape)
     assert np.abs(pixels - picture() / 4095 * 255).max() <= 1
+
+
+def test_every_way_in_takes_dicom(tmp_path: Path) -> None:
+    """A manifest, a pack and a model's processor, whatever the file is called."""
+    path = tmp_path / "a.png"
+    path.write_bytes(dicom(picture(), dicoms.JPEG_LS, **FULL))
+    (tmp_path / "manifest.csv").write_text("image,report\na.png,Clear lungs.\n", "utf-8")
+    pack = pack_pixels(SOURCES["manifest"](tmp_path / "manifest.csv"), 64, tmp_path / "cache")
+    assert pack.letterboxes[0].tolist() == list(picture().shape)
+    assert np.array_equal(pack.pixels[0], Letterbox(*picture().shape, 64).to_square(decode_with_size(path, 64)[0]))
+    assert np.array_equal(as_grey(str(path)), read_image(path))
 
 
 def test_more_than_one_fragment_and_no_end_mark(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ class Lut:
 
     def look_up(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """An entry for each value; the last one answers to all above."""
-        index = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.int64)
+        # Some files write a negative start as its unsigned twin, which no value would reach.
+        first = self.first - 2**16 if 2**15 <= self.first > values.max() else self.first
+        index = np.clip(np.rint(values) - first, 0, len(self.entries) - 1).astype(np.int64)
         return self.entries[index].astype(np.float64)
 
     @property
