@@ -191,10 +191,22 @@ def test_a_cut_file_is_an_error(tmp_path: Path, syntax: str) -> None:
         assert refusal(tmp_path, data[:keep]).code in ("PL-D102", "PL-D103", "PL-D110"), keep
 
 
+@pytest.mark.fault("X6")
+@pytest.mark.parametrize("syntax", [dicoms.JPEG, dicoms.JPEG_12, dicoms.JPEG_SV1, dicoms.JPEG_LS, dicoms.JPEG_2000])
+def test_a_cut_codestream_in_whole_fragments_is_an_error(tmp_path: Path, syntax: str) -> None:
+    """Some decoders would paint what is missing grey."""
+    pixels = SMALL if syntax != dicoms.JPEG else (SMALL >> 4).astype(np.uint8)
+    whole = frame(pixels, syntax)
+    for keep in (len(whole) // 2, len(whole) - 3):
+        data = written(dataset(pixels), syntax, dicoms.encapsulate([whole[:keep]]))
+        assert refusal(tmp_path, data).code == "PL-D102", keep
+
+
 @pytest.mark.fault("X7")
 def test_bombs_cost_little(tmp_path: Path) -> None:
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
-    zeros = b"".join(squeeze.compress(bytes(2**20)) for _ in range(120)) + squeeze.flush()
+    megabyte = squeeze.compress(bytes(2**20)) + squeeze.flush(zlib.Z_FULL_FLUSH)  # can stand again and again
+    zeros = megabyte * 800 + squeeze.flush()
     nested = b"".join(
         element(0x00082218, b"SQ", b"")[:-4] + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\xff" * 4 for _ in range(3000)
     )
@@ -224,6 +236,7 @@ def test_bombs_cost_little(tmp_path: Path) -> None:
         "    worst = max(worst, time.process_time() - start)\n"
         "print(json.dumps([codes, worst, (peak() - before) / 1024]))\n"
     )
+    assert len(files["deflated zeros.dcm"]) < 2**21
     arguments = [sys.executable, "-c", script, *(str(tmp_path / name) for name in files)]
     codes, seconds, megabytes = json.loads(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout)
     assert codes == ["PL-D104", "PL-D104", "PL-D104", "PL-D103", "PL-D104"]
