@@ -68,6 +68,13 @@ def test_a_decoder_that_dies_or_hangs_is_a_damaged_picture(monkeypatch: pytest.M
     assert np.array_equal(decode(), PIXELS)
 
 
+def test_starting_is_not_what_the_time_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first picture has no less time than the next ones."""
+    monkeypatch.setattr(codecs, "_SECONDS", 0.03)
+    for _ in range(2):
+        assert np.array_equal(decode(), PIXELS)
+
+
 @pytest.mark.fault("X8")
 def test_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     side = 2048

@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 _PAGE = resource.getpagesize()
@@ -21,6 +22,13 @@ def _library() -> Any:
     import imagecodecs  # noqa: TID251
 
     return imagecodecs
+
+
+def _load() -> None:
+    """Import what decodes now: that takes longer than many pictures, and is not what their time is allowed for."""
+    library = _library()
+    for name in ("packbits_decode", "jpeg8_decode", "jpegls_decode", "jpeg2k_decode"):
+        getattr(library, name)
 
 
 def _rle(data: bytes, shape: list[int], depth: int) -> Any:
@@ -68,6 +76,8 @@ def main() -> None:
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library may print is no answer
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of memory would hold the picture
+    with suppress(ImportError):  # each request that needs what is missing will say so
+        _load()
     while line := source.readline():
         asked = json.loads(line)
         data = source.read(asked["length"])
