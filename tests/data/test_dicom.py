@@ -86,6 +86,20 @@ def test_no_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("X2")
+def test_a_data_set_that_ends_before_its_end(tmp_path: Path) -> None:
+    data = dicom(SMALL)
+    start = data.index(b"\x28\0\x02\0US")
+    stray = b"\xfe\xff\x0d\xe0" + bytes(4)
+    assert refusal(tmp_path, data[:start] + stray + data[start:]).code == "PL-D103"
+
+
+@pytest.mark.fault("X1", "I1")
+@pytest.mark.parametrize("data", [b"\x08\0", b"\x02\0\x01", b"\0" * 131, b"\0" * 128 + b"DICM"])
+def test_very_short_files(tmp_path: Path, data: bytes) -> None:
+    assert refusal(tmp_path, data).code in ("PL-D101", "PL-D103")
+
+
+@pytest.mark.fault("X2")
 @pytest.mark.parametrize("bits", [1, 12, 32, 64])
 def test_other_depths_are_refused(tmp_path: Path, bits: int) -> None:
     data = written(dataset(SMALL, BitsAllocated=bits), dicoms.EXPLICIT, bytes(SMALL.size * 8))

@@ -164,7 +164,10 @@ def _open(data: bytes) -> _File:
             problem = "a DICOMDIR, which lists other files and holds no picture"
             raise PlaceError(problem, code="PL-D110", fix="name the files themselves")
         return _File(header, facts, syntax, body, 0, b"", at, 0)
-    return _File(header, facts, syntax, body, *_element(body, at, bool(header.original_encoding[0]), syntax.little))
+    tag, vr, start, length = _element(body, at, bool(header.original_encoding[0]), syntax.little)
+    if tag != _PIXELS and tag not in _FLOATS:
+        raise ValueError("the data set ends before its end")
+    return _File(header, facts, syntax, body, tag, vr, start, length)
 
 
 def _silence() -> None:

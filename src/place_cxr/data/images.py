@@ -307,7 +307,7 @@ def _unidentified(data: bytes, path: Path) -> PlaceError:
             file=path,
             fix="copy it again",
         )
-    if data[:2] in (b"\x02\0", b"\x08\0") and data[3] == 0:  # the lowest groups of elements
+    if data[:2] in (b"\x02\0", b"\x08\0") and data[3:4] == b"\0":  # the lowest groups of elements
         problem = "like a DICOM file, but the preamble (128 bytes and DICM) is missing; it is not guessed"
         return PlaceError(problem, code="PL-D101", file=path, fix="export it as a DICOM file, or convert it to PNG")
     start = data[:4].decode("latin-1")
