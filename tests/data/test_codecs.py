@@ -43,7 +43,7 @@ def test_one_process_serves_many_pictures() -> None:
     assert child is not None and codecs._child is child and child.poll() is None
 
 
-@pytest.mark.fault("X8", "W8")
+@pytest.mark.fault("X8")
 def test_a_decoder_that_dies_or_hangs_is_a_damaged_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     decode()
     assert codecs._child is not None

@@ -351,7 +351,7 @@ def planted() -> list[bytes]:
     return files + [data[: -len(data) // 3] for data in files]
 
 
-@pytest.mark.fault("P1", "P2")
+@pytest.mark.fault("P2")
 def test_no_value_leaves_a_header(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
