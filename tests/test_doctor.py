@@ -60,3 +60,17 @@ def test_cache_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch, tmp_
     blocked.write_text("")
     monkeypatch.setenv("PLACE_CACHE", str(blocked / "cache"))
     assert _named("cache").state == "missing"
+
+
+def test_transfer_syntaxes_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "JPEG 2000" in _named("DICOM").value and "RLE Lossless" in _named("DICOM").value
+    assert "DICOM, not read" not in {check.name for check in doctor.examine()}
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    absent = _named("DICOM, not read")
+    assert (absent.state, absent.fix) == ("note", "pip install 'place-cxr[dicom]'")
+    assert "JPEG-LS Lossless" in absent.value and "JPEG Baseline" not in absent.value
+    assert "JPEG Baseline" in _named("DICOM").value
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: "" if name == "pydicom" else real(name))
+    assert _named("extra [dicom]").value == "without pydicom"
+    assert "Explicit VR Little Endian" in _named("DICOM, not read").value

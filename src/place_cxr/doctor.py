@@ -30,7 +30,15 @@ REQUIRED = {
     "torchvision": "",
     "transformers": "5.3",
 }
-OPTIONAL = {"beartype": "dev", "hypothesis": "dev", "mypy": "dev", "pytest": "dev", "ruff": "dev"}
+OPTIONAL = {
+    "pydicom": "dicom",
+    "imagecodecs": "dicom",
+    "beartype": "dev",
+    "hypothesis": "dev",
+    "mypy": "dev",
+    "pytest": "dev",
+    "ruff": "dev",
+}
 _BYTES_NEEDED = 2_000_000_000  # a demo run with its packs and checkpoints, with room
 
 
@@ -50,7 +58,7 @@ class Check:
 
 def examine() -> list[Check]:
     """Look at Python, libraries, processor, memory, GPU and disk. Nothing is written and no network is used."""
-    return [*_machine(), *_libraries(), *_device(), *_folders()]
+    return [*_machine(), *_libraries(), *_dicom(), *_device(), *_folders()]
 
 
 def render(checks: Sequence[Check]) -> str:
@@ -99,6 +107,20 @@ def _libraries() -> Iterator[Check]:
             absent.setdefault(extra, []).append(name)
     for extra, names in absent.items():
         yield Check(f"extra [{extra}]", "note", f"without {', '.join(names)}", f"pip install 'place-cxr[{extra}]'")
+
+
+def _dicom() -> Iterator[Check]:
+    """Which transfer syntaxes of DICOM can be read here."""
+    from place_cxr.data.codecs import EXTRA, is_installed
+    from place_cxr.data.dicom_syntaxes import SYNTAXES
+
+    can_parse = bool(_version("pydicom"))
+    read = [syntax.name for syntax in SYNTAXES.values() if can_parse and is_installed(syntax.codec)]
+    absent = [syntax.name for syntax in SYNTAXES.values() if syntax.name not in read]
+    if read:
+        yield Check("DICOM", "ok", ", ".join(read))
+    if absent:
+        yield Check("DICOM, not read", "note", ", ".join(absent), EXTRA)
 
 
 def _device() -> Iterator[Check]:

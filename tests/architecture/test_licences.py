@@ -52,6 +52,12 @@ def test_default_set_has_no_strong_copyleft() -> None:
     assert {name for name in names if any(strong_copyleft(line) for line in licence_lines(name))} == set()
 
 
+def test_nor_has_what_reads_dicom() -> None:
+    names = closure("pydicom") | closure("imagecodecs")
+    assert {name for name in names if any(strong_copyleft(line) for line in licence_lines(name))} == set()
+    assert all(licence_lines(name) for name in ("pydicom", "imagecodecs"))
+
+
 @pytest.mark.parametrize("line", ["GPL-3.0-only", "AGPLv3", "GNU General Public License v2", "MIT AND GPL-2.0"])
 def test_strong(line: str) -> None:
     assert strong_copyleft(line)

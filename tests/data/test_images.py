@@ -91,7 +91,7 @@ def test_lossless_grey_is_exact(tmp_path: Path, kind: str) -> None:
         (b"<html><body>", "starts with '<htm'"),
         (b"PK\x03\x04" + b"0" * 50, "starts with 'PK"),
         (b"\x93NUMPY\x01\x00", "NUM"),
-        (b"\0" * 128 + b"DICM" + b"\0" * 50, "DICOM"),
+        (b"\x08\0\x05\0CS\x0a\0ISO_IR 100", "preamble"),
         (b"%PDF-1.7", "%PDF"),
     ],
 )

@@ -6,7 +6,7 @@ What a file is, its content decides; the name is only checked. Refusals are ``Pl
 code    meaning
 ======  ============================================================================
 D100    missing, unreadable, or not a regular file (never opened)
-D101    not a PNG, JPEG, TIFF, BMP or WEBP
+D101    not a PNG, JPEG, TIFF, BMP, WEBP or DICOM
 D102    cut off: the end of the file is missing
 D103    damaged: it does not decode
 D104    over the limits of file size, side or pixels (found before decoding)
@@ -16,6 +16,8 @@ D107    a colour model without a defined grey picture, or a mask in a JPEG
 D108    an array that does not fit its letterbox
 D109    several frames
 ======  ============================================================================
+
+A DICOM file is one wherever the others are (``dicom.py``, which has a few codes more).
 
 Nothing but pixels leaves this file: no EXIF, text chunk, profile or file content reaches a result, a message or a log.
 """
@@ -37,6 +39,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from place_cxr.data.containers import FORMATS, MAGIC, SUFFIXES, is_whole, jpeg_header
+from place_cxr.data.dicom import is_dicom, read_dicom, read_facts
+from place_cxr.data.dicom_header import Facts
 from place_cxr.errors import PlaceError
 
 log = logging.getLogger(__name__)
@@ -140,6 +144,13 @@ def decode_with_size(
     return picture, (picture.shape[0], picture.shape[1])
 
 
+def dicom_facts(path: str | Path, *, limits: Limits = LIMITS) -> Facts | None:
+    """What a DICOM file says of its picture, which is not decoded; None for a file of another kind."""
+    path = Path(path)
+    data = _bytes(path, limits)
+    return read_facts(data, path) if is_dicom(data) else None
+
+
 def is_constant(pixels: NDArray[Any]) -> bool:
     """Whether the picture (uint8, or float in [0, 1]) shows nothing: all pixels within one grey level of 255."""
     step = 1.5 / 255 if np.issubdtype(pixels.dtype, np.floating) else 1  # half a level for rounding
@@ -171,6 +182,8 @@ def _bytes(path: Path, limits: Limits) -> bytes:
 
 def _decode(data: bytes, path: Path, limits: Limits) -> tuple[NDArray[np.float32], str]:
     """Pixels and format. Pillow parses hostile bytes here, and dozens of exception types leave it: all are mapped."""
+    if is_dicom(data):  # before Pillow: the preamble may make the file a TIFF as well
+        return read_dicom(data, path, lambda width, height: _check_header(width, height, path, limits)), "DICOM"
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have set it, and then half a picture is grey
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:  # noqa: TID251
@@ -295,10 +308,11 @@ def _unidentified(data: bytes, path: Path) -> PlaceError:
             file=path,
             fix="copy it again",
         )
-    if data[128:132] == b"DICM":
-        return PlaceError("a DICOM file", code="PL-D101", file=path, fix="convert it to PNG")
+    if data[:2] in (b"\x02\0", b"\x08\0") and data[3:4] == b"\0":  # the lowest groups of elements
+        problem = "like a DICOM file, but the preamble (128 bytes and DICM) is missing; it is not guessed"
+        return PlaceError(problem, code="PL-D101", file=path, fix="export it as a DICOM file, or convert it to PNG")
     start = data[:4].decode("latin-1")
-    problem = f"not a PNG, JPEG, TIFF, BMP or WEBP image (starts with {start!r})"
+    problem = f"not a PNG, JPEG, TIFF, BMP, WEBP or DICOM image (starts with {start!r})"
     return PlaceError(problem, code="PL-D101", file=path, fix="convert it to PNG")
 
 

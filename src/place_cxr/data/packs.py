@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -155,7 +155,7 @@ def pack_text(
 
 def _pixel_parts(paths: Sequence[str], size: int) -> Iterator[bytes]:
     """All that decides a pixel pack's bytes."""
-    yield _rule(("images", "letterbox"), ("pillow", "simplejpeg", "numpy"))
+    yield _rule(("images", "letterbox", "codec_child"), ("pillow", "simplejpeg", "numpy", "pydicom", "imagecodecs"))
     yield str(size).encode()
     for path in paths:
         try:
@@ -178,8 +178,16 @@ def _rule(modules: Sequence[str], libraries: Sequence[str]) -> bytes:
             texts[module] = (here.parent / f"{module}.py").read_bytes()
             found += re.findall(r"^\s*from place_cxr\.data\.(\w+) import", texts[module].decode(), re.MULTILINE)
     digest = hashlib.sha256(b"\0".join(texts[module] for module in sorted(texts)))
-    digest.update(" ".join(version(library) for library in libraries).encode())
+    digest.update(" ".join(_version(library) for library in libraries).encode())
     return digest.digest()
+
+
+def _version(library: str) -> str:
+    """Empty for one that is not installed."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
 
 
 def _decode_all(target: Path, paths: Sequence[str], size: int, workers: int) -> Iterator[tuple[int, list[Outcome]]]:
@@ -237,6 +245,8 @@ def _decode_chunk(target: Path, start: int, paths: Sequence[str], size: int) -> 
             square[:] = Letterbox(height, width, size).to_square(picture)
             outcomes.append((height, width, "", ""))
         except PlaceError as error:
+            if error.code.startswith("PL-E"):  # not the file: something is not installed
+                raise
             outcomes.append((0, 0, error.code, _fingerprint(path)))
     with open(target, "r+b") as file:
         file.seek(start * size * size)
