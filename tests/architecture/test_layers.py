@@ -26,8 +26,8 @@ SAME_LEVEL = {
 }  # fmt: skip
 NO_TORCH = (
     "records.py", "errors.py", "registry.py", "settings.py",
-    "data/sources/", "data/phantom/", "data/images.py", "data/letterbox.py", "data/reports.py", "data/splits.py",
-    "data/codec", "data/dicom", "data/displayed.py",
+    "data/sources/", "data/phantom/", "data/images.py", "data/labeller/", "data/letterbox.py", "data/reports.py",
+    "data/splits.py", "data/codec", "data/dicom", "data/displayed.py",
     "page/", "cli.py", "console.py", "options.py", "__main__.py",
 )  # fmt: skip
 

@@ -1,0 +1,116 @@
+"""Do two sets of reports name the same findings? Precision, recall and F1 over labels, averaged in three named ways.
+
+*micro*: all findings of all reports in one count. *macro*: mean over the findings that some true report has.
+*example*: mean over the reports in which either side has a finding. Labels come from a labeller; the numbers are no
+better than it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from place_cxr.errors import PlaceError
+from place_cxr.metrics.intervals import RESAMPLES, Floats, Interval, Statistic, bootstrap_columns, mean_of, undefined
+from place_cxr.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
+
+Uncertain = Literal["absent", "present"]
+SCORES = ("precision", "recall", "F1")
+
+
+def signature(uncertain: Uncertain) -> str:
+    """The policy that stands behind each number."""
+    return (
+        f"not mentioned counts as absent, uncertain as {uncertain}; micro: all findings in one count; "
+        "macro: mean over findings that a true report has; example: mean over reports in which either side has a "
+        "finding; nothing predicted: precision 0 in macro and example"
+    )
+
+
+def clinical(
+    predicted: ArrayLike,
+    truth: ArrayLike,
+    names: Sequence[str],
+    patients: Sequence[str],
+    *,
+    uncertain: Uncertain = "absent",
+    n: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """``micro F1``, ``macro recall``, ``example precision`` ... and ``<finding> F1`` ..., with intervals over patients.
+
+    Labels [N, M] in {1, 0, -1, NaN}. A finding that no true report has is undefined and left out of ``macro``, which
+    names it in its reason. In a resample, macro is the mean over the same findings, where defined.
+
+    Raises:
+        PlaceError: PL-D222 if shapes disagree, PL-D227 if a label is none of these.
+    """
+    guess, true = _binary(predicted, uncertain), _binary(truth, uncertain)
+    if guess.shape != true.shape or true.shape != (len(patients), len(names)):
+        raise PlaceError(
+            f"labels {guess.shape} and {true.shape}, {len(patients)} patients and {len(names)} names disagree",
+            code="PL-D222",
+        )
+    both = guess * true
+    kept = np.flatnonzero(true.any(0))
+    missing = [name for m, name in enumerate(names) if m not in kept]
+    note = f"mean of {len(kept)} of {len(names)} findings" + (f", without {', '.join(missing)}" if missing else "")
+    some = np.asarray(guess.any(1) | true.any(1))
+    example = np.where(some[:, None], _scores(both.sum(1), guess.sum(1), true.sum(1)), np.nan)
+    averages: dict[str, Statistic] = {
+        "micro": lambda counts: _scores(*((counts @ part).sum(1) for part in (both, guess, true)), undefined_as=np.nan),
+        "macro": _macro(both[:, kept], guess[:, kept], true[:, kept]),
+        "example": mean_of(example),
+    }
+    found: dict[str, Interval] = {}
+    for average, statistic in averages.items():
+        rows = [int(some.sum()) if average == "example" else len(patients)] * len(SCORES)
+        for score, value in zip(SCORES, bootstrap_columns(statistic, patients, n=n, seed=seed, rows=rows), strict=True):
+            reason = note if average == "macro" and value.value is not None else value.reason
+            found[f"{average} {score}"] = Interval(value.value, value.low, value.high, value.n, reason)
+    for m, name in enumerate(names):
+        column = slice(m, m + 1)
+        if m not in kept:
+            found |= {f"{name} {score}": undefined("no true report has it", len(patients)) for score in SCORES}
+            continue
+        own = _macro(both[:, column], guess[:, column], true[:, column], undefined_as=np.nan)
+        values = bootstrap_columns(own, patients, n=n, seed=seed)
+        found |= {f"{name} {score}": value for score, value in zip(SCORES, values, strict=True)}
+    return found
+
+
+def _macro(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 0.0) -> Statistic:
+    """Mean over findings of precision, recall and F1 as a function of report counts; findings without a true report in
+    a resample are left out of it."""
+
+    def statistic(counts: Floats) -> Floats:
+        truths = counts @ true
+        scores = _scores(counts @ both, counts @ guess, truths, undefined_as=undefined_as)  # [R, M, 3]
+        there = (truths > 0)[:, :, None]
+        total = there.sum(1)
+        mean = np.where(there, scores, 0.0).sum(1)
+        return np.divide(mean, total, out=np.full_like(mean, np.nan), where=total > 0)
+
+    return statistic
+
+
+def _scores(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 0.0) -> Floats:
+    """Precision, recall and F1 on a new last axis; ``undefined_as`` where nothing stands below the line."""
+
+    def quotient(above: Floats, below: Floats) -> Floats:
+        return np.divide(above, below, out=np.full(np.shape(above), undefined_as, dtype=np.float64), where=below > 0)
+
+    return np.stack([quotient(both, guess), quotient(both, true), quotient(2.0 * both, guess + true)], axis=-1)
+
+
+def _binary(labels: ArrayLike, uncertain: Uncertain) -> Floats:
+    table = np.asarray(labels, dtype=np.float64)
+    if not (np.isin(table, (PRESENT, ABSENT, UNCERTAIN)) | np.isnan(table)).all():
+        raise PlaceError(
+            f"labels are {PRESENT:g}, {ABSENT:g}, {UNCERTAIN:g} or {NOT_MENTIONED}, and some are not", code="PL-D227"
+        )
+    present = (table == PRESENT) | ((table == UNCERTAIN) if uncertain == "present" else False)
+    return present.astype(np.float64)

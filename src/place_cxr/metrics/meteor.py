@@ -1,0 +1,55 @@
+"""METEOR 1.5, where Java and its jar are: a matcher with stems and paraphrases that is nobody's to write again."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from place_cxr.metrics.intervals import Interval, undefined
+from place_cxr.metrics.words import TOKENISERS
+from place_cxr.registry import pick
+
+_SCORE = re.compile(r"^Final score:\s+([0-9.]+)", re.MULTILINE)
+TIMEOUT = 1800  # seconds
+
+
+def meteor(generated: Sequence[str], references: Sequence[str], *, tokeniser: str = "words") -> Interval:
+    """METEOR over all reports (English, its own normalisation), without an interval; undefined with a reason otherwise.
+
+    The jar is the one that the package pycocoevalcap carries (extra ``meteor``). Texts pass through a folder that only
+    this process can read and that is gone afterwards.
+    """
+    n = len(references)
+    jar, java = _jar(), shutil.which("java")
+    if java is None:
+        return undefined("METEOR needs Java, and there is no java command", n)
+    if jar is None:
+        return undefined("METEOR needs its jar: pip install 'place-cxr[meteor]'", n)
+    tokens = pick(TOKENISERS, tokeniser, "tokeniser")
+    with TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in ("generated", "references")]
+        for file, texts in zip(files, (generated, references), strict=True):
+            file.write_text("".join(" ".join(tokens(text)) + "\n" for text in texts), encoding="utf-8")
+        command = [java, "-Xmx2G", "-jar", str(jar), *map(str, files), "-l", "en", "-norm"]
+        try:
+            ran = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)  # noqa: S603
+        except (OSError, subprocess.SubprocessError) as error:
+            return undefined(f"METEOR did not finish: {type(error).__name__}", n)
+    score = _SCORE.search(ran.stdout)
+    if score is None:
+        return undefined("METEOR gave no score", n)
+    return Interval(float(score[1]), None, None, n, "no interval: it is computed once over all reports")
+
+
+def _jar() -> Path | None:
+    try:
+        spec = importlib.util.find_spec("pycocoevalcap.meteor")
+    except ModuleNotFoundError:
+        return None
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    return next((jar for folder in folders if (jar := Path(folder) / "meteor-1.5.jar").is_file()), None)

@@ -1,0 +1,148 @@
+"""How much of a written report is found in a generated one: BLEU-1 to 4, ROUGE-L and CIDEr, one reference each.
+
+The definitions are those of the COCO caption evaluation, which the field uses: corpus BLEU without smoothing, ROUGE-L
+with beta 1.2, CIDEr with clipped counts and a length penalty (CIDEr-D), times 10. An n-gram order that no report
+matches gives 0 exactly. They measure wording, not truth: see ``clinical``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from place_cxr.errors import PlaceError
+from place_cxr.metrics.intervals import RESAMPLES, Floats, Interval, Statistic, bootstrap_columns, mean_of, undefined
+from place_cxr.metrics.words import TOKENISERS
+from place_cxr.registry import pick
+
+ORDERS = 4
+BETA = 1.2  # [COCO] ROUGE-L: recall weighs BETA squared times as much as precision
+SIGMA = 6.0  # [COCO] CIDEr: words by which lengths may differ, as a Gaussian
+Tokens = Sequence[str]
+
+
+def signature(tokeniser: str) -> str:
+    """What was counted and how, to stand beside each number."""
+    return (
+        f"tokens: {tokeniser}; one reference; BLEU over the corpus, unsmoothed; ROUGE-L beta {BETA}; "
+        f"CIDEr-D, n 1-{ORDERS}, sigma {SIGMA:g}, document frequencies from all references"
+    )
+
+
+def text_scores(
+    generated: Sequence[str],
+    references: Sequence[str],
+    patients: Sequence[str],
+    *,
+    tokeniser: str = "words",
+    n: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """BLEU-1 to BLEU-4, ROUGE-L and CIDEr of N generated reports, with intervals over patients.
+
+    CIDEr's document frequencies stay those of all references in every resample; of a single report it is undefined.
+
+    Raises:
+        PlaceError: PL-D222 if the lists have different lengths, PL-D228 if a reference has no token, PL-C002 for an
+            unknown tokeniser.
+    """
+    tokens = pick(TOKENISERS, tokeniser, "tokeniser")
+    if not len(generated) == len(references) == len(patients):
+        raise PlaceError(
+            f"{len(generated)} generated reports, {len(references)} references and {len(patients)} patients disagree",
+            code="PL-D222",
+        )
+    guesses, truths = [tokens(text) for text in generated], [tokens(text) for text in references]
+    empty = [row for row, truth in enumerate(truths) if not truth]
+    if empty:
+        raise PlaceError(
+            f"{len(empty)} references have no word, first row {empty[0]}", code="PL-D228", fix="leave these rows out"
+        )
+    names = [f"BLEU-{order}" for order in range(1, ORDERS + 1)]
+    found = dict(zip(names, bootstrap_columns(bleu_statistic(guesses, truths), patients, n=n, seed=seed), strict=True))
+    columns = np.stack([rouge_l(guesses, truths), cider(guesses, truths)], axis=1)
+    found |= zip(("ROUGE-L", "CIDEr"), bootstrap_columns(mean_of(columns), patients, n=n, seed=seed), strict=True)
+    if len(truths) < 2:
+        found["CIDEr"] = undefined("one report: each word stands in all references and weighs nothing", len(truths))
+    return found
+
+
+def bleu_statistic(generated: Sequence[Tokens], references: Sequence[Tokens]) -> Statistic:
+    """BLEU-1 to BLEU-4 [R, 4] as a function of report counts: matches and lengths are summed before the quotient."""
+    rows = [_matches(guess, truth) for guess, truth in zip(generated, references, strict=True)]
+    matched, written, lengths = (np.array([row[part] for row in rows], dtype=np.float64) for part in range(3))
+
+    def statistic(counts: Floats) -> Floats:
+        right, of, (guess, truth) = counts @ matched, counts @ written, (counts @ lengths).T
+        precision = np.divide(right, of, out=np.zeros_like(right), where=of > 0)
+        with np.errstate(divide="ignore"):
+            mean = np.exp(np.cumsum(np.log(precision), axis=1) / np.arange(1, ORDERS + 1))
+            brevity = np.exp(np.minimum(0.0, 1.0 - truth / guess))
+        return np.asarray(mean * brevity[:, None])
+
+    return statistic
+
+
+def _matches(guess: Tokens, truth: Tokens) -> tuple[list[int], list[int], tuple[int, int]]:
+    """Clipped n-gram matches and n-grams of ``guess`` by order, and the two lengths."""
+    ours, theirs = _ngrams(guess), _ngrams(truth)
+    matched = [(a & b).total() for a, b in zip(ours, theirs, strict=True)]
+    return matched, [counter.total() for counter in ours], (len(guess), len(truth))
+
+
+def _ngrams(tokens: Tokens) -> list[Counter[tuple[str, ...]]]:
+    """How often each n-gram occurs, by order 1 to 4."""
+    return [Counter(zip(*(tokens[i:] for i in range(order)), strict=False)) for order in range(1, ORDERS + 1)]
+
+
+def rouge_l(generated: Sequence[Tokens], references: Sequence[Tokens]) -> Floats:
+    """F of the longest common subsequence, per report [N]; 0 for an empty generated report."""
+    values = []
+    for guess, truth in zip(generated, references, strict=True):
+        common = _common(guess, truth)
+        precision, recall = common / max(len(guess), 1), common / max(len(truth), 1)
+        values.append((1 + BETA**2) * precision * recall / (recall + BETA**2 * precision) if common else 0.0)
+    return np.array(values, dtype=np.float64)
+
+
+def _common(first: Tokens, second: Tokens) -> int:
+    """Length of the longest common subsequence, a row of the table at a time in the bits of one number."""
+    places: dict[str, int] = {}
+    for i, token in enumerate(first):
+        places[token] = places.get(token, 0) | 1 << i
+    whole = (1 << len(first)) - 1
+    row = whole  # a zero bit stands where the table steps up
+    for token in second:
+        match = row & places.get(token, 0)
+        row = (row + match | row - match) & whole
+    return len(first) - row.bit_count()
+
+
+def cider(generated: Sequence[Tokens], references: Sequence[Tokens]) -> Floats:
+    """CIDEr-D per report [N]: mean over n of the clipped cosine of tf-idf vectors, times a length penalty, times 10."""
+    truths = [_ngrams(truth) for truth in references]
+    documents: Counter[tuple[str, ...]] = Counter()
+    for truth in truths:
+        for counter in truth:
+            documents.update(counter.keys())
+    everywhere = np.log(max(len(references), 1))
+
+    def weighted(counter: Counter[tuple[str, ...]]) -> dict[tuple[str, ...], float]:
+        return {gram: n * float(everywhere - np.log(max(1, documents[gram]))) for gram, n in counter.items()}
+
+    values = []
+    for guess, truth in zip(map(_ngrams, generated), truths, strict=True):
+        shorter = guess[1].total() - truth[1].total()  # [COCO] lengths are counted in pairs of words
+        penalty = float(np.exp(-(shorter**2) / (2 * SIGMA**2)))
+        cosines = [_cosine(weighted(a), weighted(b)) for a, b in zip(guess, truth, strict=True)]
+        values.append(10 * penalty * sum(cosines) / ORDERS)
+    return np.array(values, dtype=np.float64)
+
+
+def _cosine(guess: dict[tuple[str, ...], float], truth: dict[tuple[str, ...], float]) -> float:
+    """Cosine in which a word repeated more often than in ``truth`` counts no more than there."""
+    dot = sum(min(weight, truth[gram]) * truth[gram] for gram, weight in guess.items() if gram in truth)
+    length = np.sqrt(sum(w * w for w in guess.values()) * sum(w * w for w in truth.values()))
+    return float(dot / length) if length else 0.0

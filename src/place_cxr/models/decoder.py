@@ -1,0 +1,276 @@
+"""Report decoder: words one after another, each reading patch tokens and V-PORs by cross-attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from place_cxr.errors import PlaceError
+from place_cxr.models.attention import Attention, grid_positions
+from place_cxr.settings import Settings
+
+Stored = tuple[Tensor, Tensor]  # keys and values, each [R, H, N, W / H]
+
+
+class DecoderSettings(Settings):
+    """The decoder's shape and limits."""
+
+    width: int = 256  # [ours]; R2Gen has 512
+    heads: int = 8  # [R2Gen]
+    layers: int = 3  # [R2Gen]
+    dropout: float = 0.1  # [R2Gen]
+    max_tokens: int = 100  # [R2Gen] for MIMIC-CXR; 60 for the Indiana University set
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Reports of B images. ``ids`` end with the stop token where it came in time; the rest is padding.
+
+    ``scores`` are log-probabilities of the whole report over length ** length_penalty. ``attention`` says where the
+    decoder looked when it wrote each token, mean over heads and layers; rows sum to 1, and are 0 where padded.
+    """
+
+    ids: Int[Tensor, "B T"]
+    scores: Float[Tensor, "B"]
+    attention: Float[Tensor, "B T N"]
+
+
+class _Block(nn.Module):
+    """Causal self-attention, cross-attention, MLP; pre-norm, residual."""
+
+    def __init__(self, settings: DecoderSettings) -> None:
+        super().__init__()
+        width, heads = settings.width, settings.heads
+        self.norm_self, self.self_attention = nn.LayerNorm(width), Attention(width, heads)
+        self.norm_cross, self.cross_attention = nn.LayerNorm(width), Attention(width, heads)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.drop = nn.Dropout(settings.dropout)
+
+    def forward(
+        self, x: Float[Tensor, "R L W"], read: Stored, visible: Tensor | None, past: Stored | None, *, maps: bool
+    ) -> tuple[Float[Tensor, "R L W"], Stored, Tensor | None]:
+        """The next states, all keys and values so far, and (on request) where the states looked [B, R / B * L, N].
+
+        ``read`` is the memory of B images, for which R is a multiple of B: the beams of an image share it. Either L
+        states follow nothing (``past`` is None), or a single one follows ``past``.
+        """
+        normed = self.norm_self(x)
+        own = _keys_values(self.self_attention, normed)
+        if past is not None:
+            own = torch.cat([past[0], own[0]], dim=2), torch.cat([past[1], own[1]], dim=2)
+        query = _heads(self.self_attention, self.self_attention.query(normed))
+        seen = F.scaled_dot_product_attention(query, *own, is_causal=past is None)
+        x = x + self.drop(self.self_attention.out(seen.transpose(1, 2).flatten(2)))
+
+        asked = self.norm_cross(x).reshape(len(read[0]), -1, x.shape[-1])
+        query = _heads(self.cross_attention, self.cross_attention.query(asked))
+        weight = None
+        if maps:
+            score = (query @ read[0].transpose(-2, -1) * query.shape[-1] ** -0.5).float()
+            weight = (score if visible is None else score.masked_fill(~visible, -torch.inf)).softmax(-1)
+            seen = weight.to(read[1].dtype) @ read[1]
+            weight = weight.mean(1)
+        else:
+            seen = F.scaled_dot_product_attention(query, *read, visible)
+        x = x + self.drop(self.cross_attention.out(seen.transpose(1, 2).flatten(2)).reshape(x.shape))
+        return x + self.drop(self.mlp(self.norm_mlp(x))), own, weight
+
+
+def _heads(attention: Attention, x: Tensor) -> Tensor:
+    return x.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+
+
+def _keys_values(attention: Attention, x: Tensor) -> Stored:
+    key, value = attention.key_value(x).chunk(2, dim=-1)
+    return _heads(attention, key), _heads(attention, value)
+
+
+class ReportDecoder(nn.Module):
+    """Writes a report from several kinds of memory: patch tokens [B, P, C], V-PORs [B, K, D], in any number and order.
+
+    ``memory_widths`` holds the width of each kind; each has its own projection and a type vector. Where ``grid`` (rows,
+    columns) is given, the first kind is a grid of patches and their places are added. Wherever a ``mask`` [B, N] is
+    taken, it is over the kinds one after another; False hides a position, and one is visible in each row.
+    """
+
+    def __init__(
+        self,
+        settings: DecoderSettings,
+        memory_widths: Sequence[int],
+        vocab_size: int,
+        grid: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        width = settings.width
+        self.project = nn.ModuleList(nn.Sequential(nn.LayerNorm(w), nn.Linear(w, width)) for w in memory_widths)
+        self.kind = nn.Parameter(torch.randn(len(memory_widths), width) * 0.02)
+        place = torch.zeros(1, width) if grid is None else grid_positions(*grid, width)
+        self.register_buffer("place", place, persistent=False)
+        self.word = nn.Embedding(vocab_size, width)
+        self.position = nn.Embedding(settings.max_tokens + 1, width)  # the start token stands before max_tokens others
+        nn.init.normal_(self.word.weight, std=width**-0.5)  # also the output layer: logits start near 0
+        nn.init.normal_(self.position.weight, std=width**-0.5)
+        self.drop = nn.Dropout(settings.dropout)
+        self.blocks = nn.ModuleList(_Block(settings) for _ in range(settings.layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self, memory: Sequence[Tensor], ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B N"] | None = None
+    ) -> Float[Tensor, "B L V"]:
+        """Logits of the token after each of ``ids``, which begin with the start token (teacher forcing).
+
+        Padding at the end of ``ids`` needs no mask: no token sees what comes after it. Raises PlaceError PL-C003 where
+        ``ids`` are longer than the settings allow.
+        """
+        states, _, _ = self._run(self._embed(ids, 0), self._reads(memory), _visible(mask), None)
+        return self._logits(states)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        memory: Sequence[Tensor],
+        mask: Bool[Tensor, "B N"] | None = None,
+        *,
+        start: int,
+        stop: int,
+        pad: int,
+        beams: int = 3,  # [R2Gen]
+        max_tokens: int | None = None,
+        length_penalty: float = 1.0,
+    ) -> Generated:
+        """The best report of each image by beam search; one beam is greedy search.
+
+        Hypotheses, finished or not, are ranked by log-probability over length ** ``length_penalty`` (stop token
+        counted): 0 prefers short reports, 1 is the mean over tokens, more prefers long ones. Search ends when all
+        beams of all images are finished or have ``max_tokens`` tokens (at most, and by default, those of the settings).
+        The start token and padding are never written. Dropout is off, whatever the mode.
+        """
+        training = self.training
+        self.eval()
+        try:
+            reads, visible = self._reads(memory), _visible(mask)
+            limit = self.settings.max_tokens if max_tokens is None else max_tokens
+            self._check(limit)
+            ids, scores = self._search(reads, visible, (start, stop, pad), beams, limit, length_penalty)
+            before = torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], dim=1)
+            _, _, attention = self._run(self._embed(before, 0), reads, visible, None, maps=True)
+            assert attention is not None
+            return Generated(ids, scores, attention * (ids != pad)[..., None])
+        finally:
+            self.train(training)
+
+    def _search(
+        self,
+        reads: list[Stored],
+        visible: Tensor | None,
+        special: tuple[int, int, int],
+        beams: int,
+        limit: int,
+        length_penalty: float,
+    ) -> tuple[Int[Tensor, "B T"], Float[Tensor, "B"]]:
+        start, stop, pad = special
+        batch, device, vocab = len(reads[0][0]), self.word.weight.device, self.word.num_embeddings
+        total = torch.full((batch, beams), -torch.inf, device=device)
+        total[:, 0] = 0.0  # all beams begin alike, so only one counts
+        score = total
+        length = torch.zeros_like(total)
+        done = torch.zeros_like(total, dtype=torch.bool)
+        written = torch.empty((batch, beams, 0), dtype=torch.long, device=device)
+        only_pad = torch.full((vocab,), -torch.inf, device=device)
+        only_pad[pad] = 0.0
+        last = torch.full((batch * beams, 1), start, device=device)
+        first_row = torch.arange(batch, device=device)[:, None] * beams
+        past: list[Stored] | None = None
+        for step in range(limit):
+            states, past, _ = self._run(self._embed(last, step), reads, visible, past)
+            logits = self._logits(states[:, -1]).float()
+            logits[:, [start, pad]] = -torch.inf
+            gain = torch.where(done[..., None], only_pad, logits.log_softmax(-1).view(batch, beams, vocab))
+            length = length + ~done
+            sums = total[..., None] + gain
+            score, chosen = (sums / length[..., None] ** length_penalty).flatten(1).topk(beams)
+            parent, token = chosen // vocab, chosen % vocab
+            total, length = sums.flatten(1).gather(1, chosen), length.gather(1, parent)
+            done = done.gather(1, parent) | (token == stop)
+            kept = written.gather(1, parent[..., None].expand_as(written))
+            written = torch.cat([kept, token[..., None]], dim=-1)
+            rows = (first_row + parent).flatten()
+            past = [(key[rows], value[rows]) for key, value in past]
+            last = token.view(-1, 1)
+            if done.all():
+                break
+        return written[:, 0], score[:, 0]  # topk sorts: the first beam is the best
+
+    def _check(self, tokens: int) -> None:
+        if not 1 <= tokens <= self.settings.max_tokens:
+            raise PlaceError(
+                f"{tokens} tokens asked of a decoder of 1 to {self.settings.max_tokens}",
+                code="PL-C003",
+                fix="set max_tokens of the decoder before training",
+            )
+
+    def _embed(self, ids: Int[Tensor, "R L"], first: int) -> Float[Tensor, "R L W"]:
+        if first + ids.shape[1] > self.position.num_embeddings:
+            self._check(first + ids.shape[1] - 1)
+        places = torch.arange(first, first + ids.shape[1], device=ids.device)
+        return self.drop(self.word(ids) + self.position(places))
+
+    def _reads(self, memory: Sequence[Tensor]) -> list[Stored]:
+        """Keys and values of the memory for each block, made once for all tokens."""
+        parts = [
+            project(part) + kind + (self.place if i == 0 else 0)
+            for i, (project, part, kind) in enumerate(zip(self.project, memory, self.kind, strict=True))
+        ]
+        joined = torch.cat(parts, dim=1)
+        return [_keys_values(block.cross_attention, joined) for block in self._blocks()]
+
+    def _blocks(self) -> list[_Block]:
+        return [block for block in self.blocks if isinstance(block, _Block)]
+
+    def _run(
+        self,
+        x: Float[Tensor, "R L W"],
+        reads: list[Stored],
+        visible: Tensor | None,
+        past: list[Stored] | None,
+        *,
+        maps: bool = False,
+    ) -> tuple[Float[Tensor, "R L W"], list[Stored], Tensor | None]:
+        """All blocks; the third is the mean of the attention maps over heads and blocks."""
+        stored, seen = [], []
+        for i, (block, read) in enumerate(zip(self.blocks, reads, strict=True)):
+            x, own, weight = block(x, read, visible, None if past is None else past[i], maps=maps)
+            stored.append(own)
+            seen.append(weight)
+        return self.norm(x), stored, torch.stack(seen).mean(0) if maps else None
+
+    def _logits(self, states: Tensor) -> Tensor:
+        return F.linear(states, self.word.weight)
+
+
+def _visible(mask: Bool[Tensor, "B N"] | None) -> Tensor | None:
+    return None if mask is None else mask[:, None, None, :]
+
+
+def sentence_numbers(ids: Int[Tensor, "B T"], ends: Sequence[int], special: Sequence[int]) -> Int[Tensor, "B T"]:
+    """Which sentence a token belongs to, 0 first: one of ``ends`` closes a sentence; -1 for ``special`` tokens."""
+    closes = torch.isin(ids, torch.tensor(list(ends), device=ids.device))
+    number = closes.cumsum(1) - closes.long()
+    return number.masked_fill(torch.isin(ids, torch.tensor(list(special), device=ids.device)), -1)
+
+
+def sentence_maps(
+    attention: Float[Tensor, "B T N"], sentence: Int[Tensor, "B T"]
+) -> tuple[Float[Tensor, "B S N"], Bool[Tensor, "B S"]]:
+    """Where the decoder looked for each sentence: the mean over its tokens, 0 where a report has no s-th sentence."""
+    count = int(sentence.max()) + 1 if sentence.numel() else 0
+    belongs = sentence[:, None, :] == torch.arange(count, device=sentence.device)[None, :, None]
+    weight = belongs / belongs.sum(-1, keepdim=True).clamp(min=1)
+    return weight.to(attention.dtype) @ attention, belongs.any(-1)
