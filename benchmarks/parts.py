@@ -68,7 +68,7 @@ class Stored(nn.Module):
             features.grid,
         )
 
-    def forward(self, _: Any) -> Features:
+    def forward(self, *_: Any) -> Features:
         """The stored features, whatever comes in."""
         return self.features
 

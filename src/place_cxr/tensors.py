@@ -58,6 +58,7 @@ class Features:
     pooled: Float[Tensor, "B C"]
     local: Float[Tensor, "B P C2"]
     grid: tuple[int, int]
+    attention: Float[Tensor, "B P"] | None = None  # of the pooled vector to each, where asked for and where it attends
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,20 @@ class Correlation:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenOutputs:
+    """Patches and words one by one in a space of their own, not of unit length: what token-wise peers compare.
+
+    The attentions are those of the pooled vectors in the last layer, averaged over heads, without gradient.
+    """
+
+    patches: Float[Tensor, "B P D"]
+    words: Float[Tensor, "B L D"]  # the first is [CLS], the last real one [SEP]
+    mask: Bool[Tensor, "B L"]  # False where a word is padding
+    word_attention: Float[Tensor, "B L"]  # 0 where padded
+    patch_attention: Float[Tensor, "B P"] | None  # None where the image encoder pools without attending
+
+
+@dataclass(frozen=True, slots=True)
 class PlaceOutputs:
     """All that losses may look at."""
 
@@ -90,6 +105,8 @@ class PlaceOutputs:
     sentence_key: Int[Tensor, "B S"]
     report_key: Int[Tensor, "B"]
     correlation: Correlation | None
+    tokens: TokenOutputs | None = None
+    prototypes: Float[Tensor, "N D"] | None = None  # unit length
 
 
 def move(record: R, device: torch.device | str, *, non_blocking: bool = False) -> R:
