@@ -146,10 +146,12 @@ def load(
         data, origin = base, above
     for override in overrides:
         _apply(override, data, origin)
+    text = json.dumps(data)
     try:
         # Through JSON: its strict mode takes a list for a tuple and text for a path, but not true for 1 or "5" for 5.
-        return cls.model_validate_json(json.dumps(data), strict=True)
+        return cls.model_validate_json(text, strict=True)
     except ValidationError as error:
+        data = json.loads(text)  # keys are text now, as in the findings
         found = [_explain(cls, item, data, origin, name) for item in error.errors(include_url=False)]
         raise PlaceError("; ".join(dict.fromkeys(text for _, text in found)), code=min(c for c, _ in found)) from None
 
