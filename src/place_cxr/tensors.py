@@ -26,6 +26,7 @@ class Tokens:
     sentence_key: Int[Tensor, "B S"]  # hash of the normalised sentence; equal text, equal key; 0 = no such sentence
     report_key: Int[Tensor, "B"]  # hash of the set of sentence keys
     flat: Int[Tensor, "T"] | None = None  # where the real tokens lie in [B * L]; spares the device a host read
+    continues: Bool[Tensor, "B L"] | None = None  # True where a token goes on with the word before; None: nowhere
 
     @property
     def sentence_mask(self) -> Bool[Tensor, "B S"]:
@@ -82,7 +83,8 @@ class Correlation:
 class TokenOutputs:
     """Patches and words one by one in a space of their own, not of unit length: what token-wise peers compare.
 
-    The attentions are those of the pooled vectors in the last layer, averaged over heads, without gradient.
+    L words stand in the L places of a report's tokens; what is left over is padding. The attentions are those of the
+    pooled vectors in the last layer, averaged over heads, without gradient.
     """
 
     patches: Float[Tensor, "B P D"]

@@ -12,7 +12,7 @@ from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.models.observations import ObservationSettings
 from place_cxr.models.place import ModelSettings, PlaceModel
 from place_cxr.models.text import TextEncoder, TextSettings
-from place_cxr.models.tokens import TokenSettings
+from place_cxr.models.tokens import TokenSettings, whole_words, whole_words_mask
 from place_cxr.tensors import Tokens, Views
 from tests.models.test_place import CNN, TEXT, VIT, tokens, views
 
@@ -103,3 +103,27 @@ def test_padding_of_reports_does_not_reach_words() -> None:
     one, two = (net(Views(views().image, views().clean), given).tokens for given in (batch, other))
     assert isinstance(batch, Tokens) and one is not None and two is not None
     assert torch.equal(one.words, two.words) and torch.equal(one.word_attention, two.word_attention)
+
+
+def test_pieces_of_a_word_are_one_word() -> None:
+    values = torch.arange(12.0).view(1, 6, 2)
+    continues = torch.tensor([[False, False, True, True, False, False]])
+    mask = torch.tensor([[True, True, True, True, True, False]])
+    values[0, 5] = 0  # as the text encoder leaves padding
+    found = whole_words(values, continues)
+    assert found[0].tolist() == [[0, 1], [2 + 4 + 6, 3 + 5 + 7], [8, 9], [0, 0], [0, 0], [0, 0]]
+    assert whole_words_mask(mask, continues)[0].tolist() == [True, True, True, False, False, False]
+
+
+def test_the_model_compares_words_not_pieces() -> None:
+    net, batch = _model(CNN, 0).eval(), tokens()
+    continues = torch.zeros_like(batch.mask)
+    continues[:, 3] = True
+    pieces, words = (net(views(), dataclasses.replace(batch, continues=c)).tokens for c in (None, continues))
+    assert pieces is not None and words is not None
+    assert torch.equal(words.mask.sum(1), pieces.mask.sum(1) - 1)
+    torch.testing.assert_close(words.words[:, :2], pieces.words[:, :2])
+    torch.testing.assert_close(words.words[:, 3][pieces.mask[:, 4]], pieces.words[:, 4][pieces.mask[:, 4]])
+    joined = pieces.word_attention[:, 2] + pieces.word_attention[:, 3]
+    torch.testing.assert_close(words.word_attention[:, 2], joined)
+    torch.testing.assert_close(words.word_attention.sum(1), torch.ones(3))

@@ -1,9 +1,10 @@
-"""Contrast of words with places: GLoRIA's local loss, MGCA's cross-attention (CTA)."""
+"""Contrast of words with places: GLoRIA's local loss, MGCA's cross-attention (CTA), and how pieces become words."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from place_cxr.losses.token import (
     word_similarity,
     words_to_patches,
 )
+from place_cxr.models.tokens import whole_words, whole_words_mask
 from place_cxr.tensors import TokenOutputs
 from tests.losses.outputs import outputs
 from tests.oracles.oracle import Oracle
@@ -73,3 +75,33 @@ def test_mgca_cross_attention(read: Read, kind: str) -> None:
     loss = mgca_token(outputs(b=len(words), tokens=tokens), temperature=temperature)
     oracle.check("loss_both", loss)
     oracle.check_gradients(loss, {f"{name}_both": tensor for name, tensor in given.items()})
+
+
+def _continues(oracle: Oracle) -> torch.Tensor:
+    pieces = oracle.arrays["vocabulary"][oracle.arrays["token_ids"]]
+    return torch.tensor(np.char.startswith(pieces, "##"))
+
+
+def test_gloria_words_of_pieces(read: Read) -> None:
+    oracle = read("gloria_word_aggregation")
+    continues, states = _continues(oracle), oracle.input("token_features")
+    mask = whole_words_mask(oracle.raw("token_ids") != 0, continues)
+    words = [whole_words(states[:, layer], continues) * mask[..., None] for layer in range(states.shape[1])]
+    oracle.check("word_features", torch.stack(words, 1))
+    assert torch.equal(mask, torch.tensor(oracle.arrays["words"] != "[PAD]"))
+    assert torch.equal(mask.sum(1) - 1, oracle.raw("cap_lens"))  # all but [SEP]
+
+
+def test_mgca_words_of_pieces(read: Read) -> None:
+    oracle = read("mgca_word_aggregation")
+    continues, states = _continues(oracle), oracle.input("token_features")
+    real = oracle.raw("token_ids") != 0
+    mask = whole_words_mask(real, continues)
+    theirs = torch.tensor(oracle.arrays["words"] != "[PAD]")
+    # Theirs loses the last word and [SEP] of a report that fills all places; ours does not.
+    full = real.all(1)
+    assert torch.equal(mask[~full], theirs[~full]) and torch.equal(mask[full].sum(1), theirs[full].sum(1) + 2)
+    oracle.check("word_features", whole_words(states, continues) * theirs[..., None])
+    # Theirs pairs a token with the attention to the next one; ours with its own. Given theirs, the sums agree.
+    attention = F.pad(oracle.input("cls_attention"), (0, 1)) * real
+    oracle.check("word_attention", whole_words(attention[..., None], continues).squeeze(-1) * theirs)

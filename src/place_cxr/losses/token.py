@@ -1,6 +1,6 @@
 """Contrast of single words and patches: the peers' local losses.
 
-A word is a token here. Text holds ``[CLS]`` first and ``[SEP]`` last, as GLoRIA and MGCA have it.
+``[CLS]`` counts as a word, the first, and ``[SEP]`` as the last, as GLoRIA and MGCA have it.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class PlaceModel(nn.Module):
             sentence_key=tokens.sentence_key,
             report_key=tokens.report_key,
             correlation=self._correlate(views, image, text, tokens, monitor),
-            tokens=None if self.tokens is None else self.tokens(image, text, tokens.mask),
+            tokens=None if self.tokens is None else self.tokens(image, text, tokens),
             prototypes=None if self.prototypes is None else _unit(self.prototypes),
         )
 
