@@ -1,5 +1,6 @@
 """Batches: a permutation per epoch, the same for any number of ranks and any resume; a thread that ends."""
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from place_cxr.data import batches
-from place_cxr.data.batches import Loader, PairDataset, counter_uniform, epoch_order, gather
+from place_cxr.data.batches import Loader, PairDataset, counter_uniform, epoch_order, gather, tokens_of
 from place_cxr.data.tokenizer import EncodedReports
 from place_cxr.errors import PlaceError
 from place_cxr.tensors import Batch
