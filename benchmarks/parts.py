@@ -68,7 +68,7 @@ class Stored(nn.Module):
             features.grid,
         )
 
-    def forward(self, _: Any) -> Features:
+    def forward(self, *_: Any) -> Features:
         """The stored features, whatever comes in; their gradient would go on into the encoder, so none is kept."""
         self.features.pooled.grad = self.features.local.grad = None
         return self.features

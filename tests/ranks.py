@@ -31,6 +31,14 @@ OVERRIDES = (
 )
 # Without the instance loss nothing reads the last stage of a CNN; every gradient must still arrive.
 ABLATION = ("losses.instance.weight=0", "losses.pathology_pair.options={chunk: 3}", "train.steps=2")
+PEERS = (
+    *OVERRIDES[:2],
+    "model.tokens={hidden: 24}",
+    "model.prototypes=20",
+    "model.correlation=null",
+    "losses={convirt: {}, gloria_global: {}, gloria_local: {options: {chunk: 3}}, mgca_instance: {}, mgca_token: {}, "
+    "mgca_prototype: {}}",
+)
 
 
 def first_step(config: PretrainConfig) -> tuple[dict[str, float], dict[str, Tensor]]:
@@ -41,6 +49,7 @@ def first_step(config: PretrainConfig) -> tuple[dict[str, float], dict[str, Tens
     torch.manual_seed(0)
     model = pretrain.PlaceModel(config.model)
     batch = next(pretrain.loader(config, corpus).batches())
+    pretrain._freeze_unread(model, config.losses)
     wrapped = accelerator.prepare_model(model)  # kept: its hooks live as long as it does
     value, parts = pretrain._loss(config)(wrapped, move(batch, "cpu"), 0)
     value.backward()
@@ -49,11 +58,11 @@ def first_step(config: PretrainConfig) -> tuple[dict[str, float], dict[str, Tens
 
 
 def main(manifest: Path, folder: Path) -> None:
-    losses, gradients = first_step(small(manifest, *OVERRIDES))
-    (folder / f"losses{parallel.rank()}.json").write_text(json.dumps(losses))
-    save_file(
-        {name: value.contiguous() for name, value in gradients.items()}, folder / f"grads{parallel.rank()}.safetensors"
-    )
+    for method, overrides in (("place", OVERRIDES), ("peers", PEERS)):
+        losses, gradients = first_step(small(manifest, *overrides))
+        (folder / f"{method}{parallel.rank()}.json").write_text(json.dumps(losses))
+        kept = {name: value.contiguous() for name, value in gradients.items()}
+        save_file(kept, folder / f"{method}{parallel.rank()}.safetensors")
     pretrain.run(small(manifest, *OVERRIDES), folder / "run", device="cpu")
     pretrain.run(small(manifest, *ABLATION), folder / "ablation", device="cpu")
 

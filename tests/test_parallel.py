@@ -15,10 +15,12 @@ from safetensors.torch import load_file
 
 from place_cxr import parallel, pretrain
 from place_cxr.training import checkpoint
-from tests.ranks import OVERRIDES, first_step
+from tests.ranks import OVERRIDES, PEERS, first_step
 from tests.small import records, small
 
 TERMS = ("instance", "pathology_pair", "pathology_image", "pathology_sentence", "correlation")
+PEER_TERMS = ("convirt", "gloria_global", "gloria_local", "mgca_instance", "mgca_token", "mgca_prototype")
+WITHIN_PAIRS = ("correlation", "mgca_token")
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +49,21 @@ def two(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
 pytestmark = pytest.mark.timeout(120)
 
 
-def test_two_processes_have_the_losses_and_gradients_of_one(two: Path, phantom: Path) -> None:
-    losses, gradients = first_step(small(phantom, *OVERRIDES))
-    assert set(losses) == {"total", *TERMS}
-    said = [json.loads((two / f"losses{rank}.json").read_text()) for rank in (0, 1)]
+@pytest.mark.parametrize(("method", "overrides"), [("place", OVERRIDES), ("peers", PEERS)])
+def test_two_processes_have_the_losses_and_gradients_of_one(
+    two: Path, phantom: Path, method: str, overrides: tuple[str, ...]
+) -> None:
+    losses, gradients = first_step(small(phantom, *overrides))
+    assert set(losses) == {"total", *(TERMS if method == "place" else PEER_TERMS)}
+    said = [json.loads((two / f"{method}{rank}.json").read_text()) for rank in (0, 1)]
     for name, value in losses.items():
-        # Contrast is over the joint batch, so both say the same; correlation is a mean over each one's own images.
+        # Contrast is over the joint batch, so both say the same; the others are means over each one's own pairs.
         assert (said[0][name] + said[1][name]) / 2 == pytest.approx(value, rel=1e-5), name
-        if name not in ("correlation", "total"):
+        if name in WITHIN_PAIRS:
+            assert said[0][name] != said[1][name]
+        elif name != "total":
             assert said[0][name] == pytest.approx(said[1][name], rel=1e-6), name
-    assert said[0]["correlation"] != said[1]["correlation"]
-    both = [load_file(two / f"grads{rank}.safetensors") for rank in (0, 1)]
+    both = [load_file(two / f"{method}{rank}.safetensors") for rank in (0, 1)]
     assert set(both[0]) == set(both[1]) == set(gradients)
     size = max(float(value.abs().max()) for value in gradients.values())
     for name, value in gradients.items():
@@ -86,4 +92,4 @@ def test_one_process_gathers_itself() -> None:
     value = torch.arange(6.0).view(3, 2).requires_grad_()
     assert (parallel.rank(), parallel.world_size()) == (0, 1)
     assert parallel.gather(value) is value
-    assert parallel.gather_with_gradient(value) is value
+    assert parallel.gather_with_gradient(value) is value and parallel.average(value) is value

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from place_cxr import corpus as corpora
-from place_cxr import pretrain
+from place_cxr import predict, pretrain
 from place_cxr.data.sources import SOURCES, manifest
 from place_cxr.data.tokenizer import EncodedReports
 from place_cxr.errors import PlaceError
@@ -240,6 +240,8 @@ def test_without_data_nothing_is_made(tmp_path: Path) -> None:
         ("losses.instanec.weight=1", "PL-C002"),
         ("views.size=32", "PL-C006"),
         ("model.correlation=null", "PL-C006"),
+        ("losses.gloria_local={}", "PL-C006"),
+        ("losses.mgca_prototype={}", "PL-C006"),
         ("train.batch_size=1", "PL-C003"),
         ("optim.lrr=1", "PL-C001"),
     ],
@@ -355,6 +357,20 @@ def test_what_no_loss_reads_keeps_its_weights(
     }
     assert moved.isdisjoint(still)
     assert {"image_encoder", "text_encoder"} & moved
+
+
+def test_a_peer_learns_is_saved_and_described(phantom: Path, tmp_path: Path) -> None:
+    peer = (
+        "losses={gloria_global: {}, gloria_local: {options: {chunk: 3}}, mgca_instance: {}, mgca_token: {}, "
+        "mgca_prototype: {}}"
+    )
+    parts = ("model.tokens={hidden: 8}", "model.prototypes=5", "model.correlation=null")
+    pretrain.run(small(phantom, peer, *parts, "train.steps=3"), tmp_path / "run", device="cpu")
+    model, processor = predict.load(tmp_path / "run", device="cpu")
+    assert model.prototypes is not None and model.tokens is not None
+    assert predict.describe(model, processor, "No pleural effusion.").vector.shape == (1, 16)
+    logged = records(tmp_path / "run")[-1]
+    assert all(np.isfinite(logged[name]) for name in ("gloria_local", "mgca_token", "mgca_prototype"))
 
 
 def test_resume_auto_begins_where_nothing_was_saved(phantom: Path, trained: Path, tmp_path: Path) -> None:

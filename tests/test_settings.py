@@ -106,6 +106,39 @@ def test_bad_override(override: str) -> None:
     assert refused("", override).code == "PL-C002"
 
 
+def test_a_source_extends_another(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "steps: 3\noptim: {lr: 1, name: sgd}\nterms: {a: {weight: 2}, b: {}}\nnote: x\n"
+    )
+    own = tmp_path / "own.yaml"
+    own.write_text("extends: base\noptim.lr: 2\nhead: {lr: 5}\nterms:\n  c: {weight: 4}\n")
+    got = load(Recipe, own, ["steps=7", "terms.c.weight=6"], find=lambda name: tmp_path / f"{name}.yaml")
+    assert got.optim == Optim(lr=2.0, name="sgd") and got.head == Optim(lr=5.0)
+    assert got.terms == {"c": Term(weight=6.0)}  # a key's whole value is replaced, as by an override
+    assert (got.steps, got.note) == (7, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: base\nterms:\n  c: {wieght: 1}", "'terms.c.wieght' in own.yaml:3. Did you mean 'terms.c.weight'"),
+        ("extends: base\noptim.lr: fast", "'optim.lr' in own.yaml:2"),
+        ("extends: base\nsteps: 2", "'note' in base.yaml:2"),  # what is wrong in the other file is told with its name
+        ("extends: own", "unknown key 'extends'"),  # one step: a recipe is read from two files at most
+        ("extends: nowhere", "cannot read settings"),
+        ("extends: [base]", "cannot read settings"),
+        ("extends: base\n3: 1", "unknown key '3' in own.yaml:2"),
+    ],
+)
+def test_mistakes_of_extending_are_placed(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "base.yaml").write_text("steps: 3\nnote: 5\n")
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(PlaceError) as caught:
+        load(Recipe, tmp_path / "own.yaml", find=lambda name: tmp_path / f"{name}.yaml")
+    assert said in str(caught.value)
+    assert "unknown key 'extends'" in str(refused(tmp_path / "own.yaml"))  # only where names can be found
+
+
 def test_frozen_and_forbidden() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Recipe().steps = 7  # type: ignore[misc]

@@ -45,6 +45,15 @@ def gather(value: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def average(value: Tensor) -> Tensor:
+    """The mean over ranks, without gradient; all ranks hold the same shape."""
+    if world_size() == 1:
+        return value
+    total = value.clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
 def gather_with_gradient(value: Tensor) -> Tensor:
     """[B, ...] of every rank as [G, ...], in rank order; gradients flow back to the rank a row came from."""
     return value if world_size() == 1 else _Gather.apply(value)

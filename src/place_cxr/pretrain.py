@@ -22,7 +22,7 @@ from place_cxr.data.batches import Loader, PairDataset
 from place_cxr.data.tokenizer import Tokenizer
 from place_cxr.data.transforms import UNIFORMS, ViewSettings, train_views
 from place_cxr.errors import PlaceError
-from place_cxr.losses import LOSSES, Term, total_loss
+from place_cxr.losses import LOSSES, READS, Term, total_loss
 from place_cxr.losses.monitors import monitors
 from place_cxr.models.place import ModelSettings, PlaceModel
 from place_cxr.models.text import completed
@@ -75,7 +75,7 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> PretrainConfig:
     Raises PlaceError PL-C001 to PL-C003 for unknown keys, names and wrong values, PL-C006 for values that contradict
     each other.
     """
-    config = settings_file.load(PretrainConfig, recipe_path(recipe), overrides)
+    config = settings_file.load(PretrainConfig, recipe_path(recipe), overrides, find=recipe_path)
     for name in config.losses:
         pick(LOSSES, name, "loss")
     if config.views.size != config.model.image.size:
@@ -84,11 +84,10 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> PretrainConfig:
             code="PL-C006",
             fix="set both to the same number of pixels",
         )
-    active = config.losses.get("correlation")
-    if active is not None and active.weight and config.model.correlation is None:
-        raise PlaceError(
-            "the correlation loss needs model.correlation", code="PL-C006", fix="remove the loss or set the head"
-        )
+    for part in ("correlation", "tokens", "prototypes"):
+        if getattr(config.model, part) is None and part in _read(config.losses):
+            reading = ", ".join(name for name in config.losses if part in READS[name])
+            raise PlaceError(f"{reading} needs model.{part}", code="PL-C006", fix="remove the loss or set that part")
     return config
 
 
@@ -223,19 +222,26 @@ def _loss(config: PretrainConfig) -> Any:
     return compute
 
 
+def _read(terms: Mapping[str, Term]) -> set[str]:
+    """The fields of PlaceOutputs that some active loss reads."""
+    return {field for name, term in terms.items() if term.weight for field in READS[name]}
+
+
 def _freeze_unread(model: PlaceModel, terms: Mapping[str, Term]) -> None:
     """Parts that no active loss reads take no gradient: nothing to synchronise between ranks, nothing to decay."""
-    active = {name for name, term in terms.items() if term.weight}
-    if not any(name.startswith("pathology") for name in active):
-        model.observer.requires_grad_(False)
-        model.sentences.requires_grad_(False)
-    if "instance" not in active:
-        model.image_projection.requires_grad_(False)
-        model.text_projection.requires_grad_(False)
-        model.log_scale.requires_grad_(False)
+    read = _read(terms)
+    unread: list[nn.Module | nn.Parameter | None] = []
+    if "visual" not in read:
+        unread += [model.observer, model.sentences]
+    if "image" not in read:
+        unread += [model.image_projection, model.text_projection]
         model.image_encoder.freeze_beyond_maps()
-    if "correlation" not in active and model.correlation is not None:
-        model.correlation.requires_grad_(False)
+    if "scale" not in read:
+        unread.append(model.log_scale)
+    unread += [getattr(model, part) for part in ("correlation", "tokens", "prototypes") if part not in read]
+    for part in unread:
+        if part is not None:
+            part.requires_grad_(False)
 
 
 def complete(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:

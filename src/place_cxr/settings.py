@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -118,16 +118,46 @@ def _dotted(key: Key) -> str:
     return ".".join(str(part) for part in key)
 
 
-def load(cls: type[S], source: str | Path = "", overrides: Sequence[str] = ()) -> S:
+def load(
+    cls: type[S],
+    source: str | Path = "",
+    overrides: Sequence[str] = (),
+    *,
+    find: Callable[[str], Path] | None = None,
+) -> S:
     """Settings of class ``cls`` from YAML and overrides; later overrides win.
 
     ``source`` is YAML text, or a file: a ``Path``, or one line of text that ends in ``.yaml`` or ``.yml``. An override
-    is ``a.b=value`` with the value in YAML (``optim.lr=1e-3``, ``betas=[0.9, 0.98]``, ``name=''``).
+    is ``a.b=value`` with the value in YAML (``optim.lr=1e-3``, ``betas=[0.9, 0.98]``, ``name=''``). With ``find``, a
+    source may say ``extends: NAME``: it then starts from the settings of that file and its own lines are overrides
+    (``model.tokens: {}`` sets one value, ``losses: {...}`` replaces all of them).
 
     Raises PlaceError with all mistakes in one message: PL-C001 a key that does not exist (with the nearest that does),
     PL-C002 text that is not YAML or not ``key=value``, PL-C003 a value of the wrong type or range, or none where one is
     needed.
     """
+    name, data, origin = _read(source)
+    if find is not None and "extends" in data:
+        _, base, above = _read(find(str(data.pop("extends"))))
+        for key, value in data.items():
+            parts = str(key).split(".")
+            nested = {(*parts, *path[1:]): where for path, where in origin.items() if path[0] == str(key)}
+            _put(parts, value, nested, base, above)
+        data, origin = base, above
+    for override in overrides:
+        _apply(override, data, origin)
+    text = json.dumps(data)
+    try:
+        # Through JSON: its strict mode takes a list for a tuple and text for a path, but not true for 1 or "5" for 5.
+        return cls.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        data = json.loads(text)  # keys are text now, as in the findings
+        found = [_explain(cls, item, data, origin, name) for item in error.errors(include_url=False)]
+        raise PlaceError("; ".join(dict.fromkeys(text for _, text in found)), code=min(c for c, _ in found)) from None
+
+
+def _read(source: str | Path) -> tuple[str, dict[str, Any], dict[Key, str]]:
+    """The name of a source, its values, and where each key stands."""
     name = "settings"
     if isinstance(source, Path) or ("\n" not in source and source.endswith((".yaml", ".yml"))):
         name = Path(source).name
@@ -140,15 +170,7 @@ def load(cls: type[S], source: str | Path = "", overrides: Sequence[str] = ()) -
     data = {} if data is None else data
     if not isinstance(data, dict):
         raise PlaceError("settings must be 'key: value' lines", code="PL-C002", file=name)
-    origin = {key: f"{name}:{line}" for key, line in lines.items()}
-    for override in overrides:
-        _apply(override, data, origin)
-    try:
-        # Through JSON: its strict mode takes a list for a tuple and text for a path, but not true for 1 or "5" for 5.
-        return cls.model_validate_json(json.dumps(data), strict=True)
-    except ValidationError as error:
-        found = [_explain(cls, item, data, origin, name) for item in error.errors(include_url=False)]
-        raise PlaceError("; ".join(dict.fromkeys(text for _, text in found)), code=min(c for c, _ in found)) from None
+    return name, data, {key: f"{name}:{line}" for key, line in lines.items()}
 
 
 def _apply(override: str, data: dict[str, Any], origin: dict[Key, str]) -> None:
@@ -156,7 +178,13 @@ def _apply(override: str, data: dict[str, Any], origin: dict[Key, str]) -> None:
     parts = path.strip().split(".")
     if not equals or not all(parts):
         raise PlaceError(f"{override!r} is not of the form key=value", code="PL-C002", fix="write e.g. optim.lr=1e-3")
-    value, _ = _parse(text, f"override {override!r}")
+    name = f"override {override!r}"
+    value, _ = _parse(text, name)
+    _put(parts, value, {tuple(parts): name}, data, origin)
+
+
+def _put(parts: list[str], value: Any, places: Mapping[Key, str], data: dict[str, Any], origin: dict[Key, str]) -> None:
+    """Set one value in ``data`` in place of whatever was there; ``places`` says where it and what is in it stand."""
     place = data
     for part in parts[:-1]:
         if not isinstance(place.get(part), dict):
@@ -165,7 +193,7 @@ def _apply(override: str, data: dict[str, Any], origin: dict[Key, str]) -> None:
     place[parts[-1]] = value
     for key in [key for key in origin if key[: len(parts)] == tuple(parts)]:
         del origin[key]
-    origin[tuple(parts)] = f"override {override!r}"
+    origin.update(places)
 
 
 def _explain(

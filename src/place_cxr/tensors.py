@@ -28,6 +28,7 @@ class Tokens:
     sentence_key: Int[Tensor, "B S"]  # hash of the normalised sentence; equal text, equal key; 0 = no such sentence
     report_key: Int[Tensor, "B"]  # hash of the set of sentence keys
     flat: Int[Tensor, "T"] | None = None  # where the real tokens lie in [B * L]; spares the device a host read
+    continues: Bool[Tensor, "B L"] | None = None  # True where a token goes on with the word before; None: nowhere
 
     @property
     def sentence_mask(self) -> Bool[Tensor, "B S"]:
@@ -60,6 +61,7 @@ class Features:
     pooled: Float[Tensor, "B C"]
     local: Float[Tensor, "B P C2"]
     grid: tuple[int, int]
+    attention: Float[Tensor, "B P"] | None = None  # of the pooled vector to each, where asked for and where it attends
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,21 @@ class Correlation:
     permuted: Float[Tensor, "B P E"] | None = None  # the prediction given another study's report (monitor only)
 
 
+@dataclass(frozen=True, slots=True)
+class TokenOutputs:
+    """Patches and words one by one in a space of their own, not of unit length: what token-wise peers compare.
+
+    L words stand in the L places of a report's tokens; what is left over is padding. The attentions are those of the
+    pooled vectors in the last layer, averaged over heads, without gradient.
+    """
+
+    patches: Float[Tensor, "B P D"]
+    words: Float[Tensor, "B L D"]  # the first is [CLS], the last real one [SEP]
+    mask: Bool[Tensor, "B L"]  # False where a word is padding
+    word_attention: Float[Tensor, "B L"]  # 0 where padded
+    patch_attention: Float[Tensor, "B P"] | None  # None where the image encoder pools without attending
+
+
 @dataclass(frozen=True)
 class PlaceOutputs:
     """All that losses may look at."""
@@ -93,6 +110,8 @@ class PlaceOutputs:
     sentence_key: Int[Tensor, "B S"]
     report_key: Int[Tensor, "B"]
     correlation: Correlation | None
+    tokens: TokenOutputs | None = None
+    prototypes: Float[Tensor, "N D"] | None = None  # unit length
 
     @cached_property
     def shared(self) -> dict[tuple[Any, ...], Tensor]:

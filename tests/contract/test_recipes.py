@@ -34,3 +34,13 @@ def test_recipe_holds_no_path_of_a_machine(path: Path) -> None:
     text = path.read_text("utf-8")
     assert "/home/" not in text
     assert "manifest:" not in text, "the data's place is the user's to give"
+
+
+@pytest.mark.parametrize("peer", ["phantom-convirt", "phantom-gloria", "phantom-mgca"])
+def test_a_peer_differs_in_its_losses_and_what_they_need(peer: str) -> None:
+    ours, theirs = (load_recipe(name).model_dump() for name in ("phantom-tiny", peer))
+    for changed in ("name", "losses"):
+        del ours[changed], theirs[changed]
+    for changed in ("correlation", "tokens", "prototypes"):
+        del ours["model"][changed], theirs["model"][changed]
+    assert ours == theirs

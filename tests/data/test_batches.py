@@ -1,5 +1,6 @@
 """Batches: a permutation per epoch, the same for any number of ranks and any resume; a thread that ends."""
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from place_cxr.data import batches
-from place_cxr.data.batches import Loader, PairDataset, counter_uniform, epoch_order, gather
+from place_cxr.data.batches import Loader, PairDataset, counter_uniform, epoch_order, gather, tokens_of
 from place_cxr.data.tokenizer import EncodedReports
 from place_cxr.errors import PlaceError
 from place_cxr.tensors import Batch
@@ -152,6 +153,13 @@ def test_starting_late_costs_nothing() -> None:
     assert min(wait_for_first(10**9) for _ in range(5)) < 0.1  # replaying so many steps would take hours
 
 
+def test_tokens_that_go_on_with_a_word_are_marked() -> None:
+    going_on = np.zeros(200, bool)
+    going_on[103] = True
+    found = tokens_of(dataclasses.replace(text(), continues=going_on), np.array([3, 4]))
+    assert found.continues is not None and torch.equal(found.continues, found.ids == 103)
+
+
 def test_a_batch_holds_its_rows() -> None:
     batch = take(loader(), 1)[0]
     rows = batch.row
@@ -163,6 +171,7 @@ def test_a_batch_holds_its_rows() -> None:
     assert torch.equal(tokens.sentence == -1, ~tokens.mask)
     assert torch.equal(tokens.sentence_key[:, 0], rows + 1) and tokens.sentence_mask.sum() == 6
     assert torch.equal(tokens.report_key, (rows + 1) * 7)
+    assert tokens.continues is None  # this text does not say which
     assert tokens.flat is not None and torch.equal(tokens.flat, tokens.mask.flatten().nonzero().squeeze(1))
     numbers = counter_uniform(5, 0, rows.numpy(), 3)
     assert torch.equal(batch.uniform, torch.from_numpy(numbers))

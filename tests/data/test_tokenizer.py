@@ -78,6 +78,14 @@ def test_frequent_words_are_single_tokens_and_new_ones_are_spelled() -> None:
     assert (encode(report("心")).ids[0, 1], length("心")) == (UNKNOWN, 1)
 
 
+def test_pieces_that_go_on_with_a_word_are_known() -> None:
+    encoded = encode(report("the zygoma"))
+    assert encoded.continues is not None and encoded.continues.shape == (TOKENIZER.vocab_size,)
+    real = encoded.ids[0][encoded.ids[0] != encoded.pad_id]
+    assert encoded.continues[real].tolist() == [False, False, False, *[True] * (len(real) - 4), False]
+    assert len(real) > 5  # the word is spelled
+
+
 def test_too_small_a_vocabulary_is_refused() -> None:
     with pytest.raises(PlaceError, match="PL-C003.*room for the characters"):
         Tokenizer.train(CORPUS, vocab_size=50)

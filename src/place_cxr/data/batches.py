@@ -193,6 +193,7 @@ def tokens_of(text: EncodedReports, rows: NDArray[np.int64], pin: bool = False) 
         sentence_key=_tensor(text.sentence_key[rows], pin),
         report_key=_tensor(text.report_key[rows], pin),
         flat=_tensor(np.flatnonzero(mask), pin),
+        continues=None if text.continues is None else _tensor(text.continues[ids], pin),
     )
 
 

@@ -36,6 +36,7 @@ class EncodedReports:
 
     ``sentence_key`` is 0 where a report has no s-th observation, or none of its tokens fitted. ``report_key`` is a hash
     of the set of all its observations, fitted or not. ``truncated``: reports that lost tokens or observations.
+    ``continues``: which tokens of the vocabulary go on with the word before; None where none does.
     """
 
     ids: NDArray[np.uint16 | np.int32]  # [N, L], ``pad_id`` after the last token
@@ -44,6 +45,7 @@ class EncodedReports:
     report_key: NDArray[np.int64]  # [N]
     pad_id: int
     truncated: int
+    continues: NDArray[np.bool_] | None = None  # [vocabulary]
 
 
 class Tokenizer:
@@ -62,7 +64,10 @@ class Tokenizer:
         self._inner = inner
         self._first, self._last = frame
         self.pad_id: int = pad
-        self.vocab_size: int = max(inner.get_vocab().values()) + 1
+        vocabulary = inner.get_vocab()
+        self.vocab_size: int = max(vocabulary.values()) + 1
+        self._continues = np.zeros(self.vocab_size, bool)
+        self._continues[[number for piece, number in vocabulary.items() if piece.startswith("##")]] = True
         self._text: str = inner.to_str()
         self.hash: str = sha256(self._text.encode()).hexdigest()
 
@@ -180,7 +185,8 @@ class Tokenizer:
         sentence = np.full((reports, width), -1, np.int8)
         sentence[line, column] = np.repeat(np.where(numbered, order, -1), size)[keep]
         lost = (total > used) | (np.bincount(row, saw & ~fits, reports) > 0)
-        return EncodedReports(ids, sentence, sentence_key, report_key, self.pad_id, int(lost.sum()))
+        truncated = int(lost.sum())
+        return EncodedReports(ids, sentence, sentence_key, report_key, self.pad_id, truncated, self._continues)
 
 
 @dataclass(frozen=True, slots=True)

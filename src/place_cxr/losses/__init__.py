@@ -12,6 +12,9 @@ from torch import Tensor
 from place_cxr.losses.correlation import correlation_exploration
 from place_cxr.losses.instance import instance_alignment
 from place_cxr.losses.pathology import pathology_image, pathology_pair, pathology_sentence
+from place_cxr.losses.peers import convirt, gloria_global, mgca_instance
+from place_cxr.losses.prototype import mgca_prototype
+from place_cxr.losses.token import gloria_local, mgca_token
 from place_cxr.registry import pick
 from place_cxr.settings import Settings
 from place_cxr.tensors import PlaceOutputs
@@ -22,6 +25,29 @@ LOSSES: dict[str, Callable[..., Float[Tensor, ""]]] = {
     "pathology_image": pathology_image,
     "pathology_sentence": pathology_sentence,
     "correlation": correlation_exploration,
+    "convirt": convirt,
+    "gloria_global": gloria_global,
+    "gloria_local": gloria_local,
+    "mgca_instance": mgca_instance,
+    "mgca_token": mgca_token,
+    "mgca_prototype": mgca_prototype,
+}
+
+_PAIR = frozenset({"image", "text"})
+_OBSERVATIONS = frozenset({"visual", "textual"})
+# The fields of PlaceOutputs through which a loss teaches: the parts of the model behind the others stay untrained.
+READS: dict[str, frozenset[str]] = {
+    "instance": _PAIR | {"scale"},
+    "pathology_pair": _OBSERVATIONS,
+    "pathology_image": _OBSERVATIONS,
+    "pathology_sentence": _OBSERVATIONS,
+    "correlation": frozenset({"correlation"}),
+    "convirt": _PAIR,
+    "gloria_global": _PAIR,
+    "gloria_local": frozenset({"tokens"}),
+    "mgca_instance": _PAIR,
+    "mgca_token": frozenset({"tokens"}),
+    "mgca_prototype": _PAIR | {"prototypes"},
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,20 @@ class ImageEncoder(nn.Module):
         for stage in self.body.feature_info[max(self.stages) + 1 :]:
             self.body.get_submodule(stage["module"]).requires_grad_(False)
 
-    def forward(self, image: Float[Tensor, "B 1 H W"]) -> Features:
-        """Pooled [B, C] and patch tokens [B, P, C2] of the chosen maps, joined on the grid of the first."""
-        return self._features(*self.body.forward_intermediates(image, indices=self.stages, norm=True))
+    def forward(self, image: Float[Tensor, "B 1 H W"], attend: bool = False) -> Features:
+        """Pooled [B, C] and patch tokens [B, P, C2] of the chosen maps, joined on the grid of the first.
+
+        ``attend``: with how much the class token attends to each patch in the last block, where it is what is pooled.
+        """
+        if not attend or getattr(self.body, "global_pool", None) != "token":
+            return self._features(*self.body.forward_intermediates(image, indices=self.stages, norm=True))
+        last, seen = self.body.blocks[-1].attn, []
+        hook = last.qkv.register_forward_hook(lambda *call: seen.append(call[-1].detach()))
+        try:
+            features = self(image)
+        finally:
+            hook.remove()
+        return replace(features, attention=_class_attention(last, seen[0])[:, -features.local.shape[1] :])
 
     def local(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B P C2"]:
         """The patch tokens alone; stages behind their maps are not run."""
@@ -111,6 +122,14 @@ def _joined(maps: list[Tensor]) -> Float[Tensor, "B P C"]:
     grid = maps[0].shape[-2:]
     maps = [m if m.shape[-2:] == grid else F.interpolate(m, grid, mode="bilinear") for m in maps]
     return torch.cat(maps, dim=1).flatten(2).transpose(1, 2)
+
+
+@torch.no_grad()
+def _class_attention(layer: Any, projected: Float[Tensor, "B N A"]) -> Float[Tensor, "B N"]:
+    """The first token's attention in a timm layer, averaged over heads, from its queries, keys and values."""
+    query, key, _ = projected.unflatten(-1, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    query, key = layer.q_norm(query[:, :, :1]), layer.k_norm(key)
+    return (layer.scale * query @ key.transpose(-2, -1)).float().softmax(-1).mean(1).squeeze(1)
 
 
 def _create(settings: ImageSettings) -> Any:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from place_cxr.models.attention import DecoderBlock, grid_positions
 from place_cxr.models.image import FeatureSpec
-from place_cxr.parallel import gather
+from place_cxr.parallel import average
 from place_cxr.settings import Settings
 from place_cxr.tensors import Features, Observations, Tokens, unit
 
@@ -40,8 +40,7 @@ class RunningMean(nn.Module):
         rest = x - self.running_mean
         if self.training:
             with torch.no_grad():
-                mean = gather(x.float().mean(0, keepdim=True)).mean(0)
-                self.running_mean.lerp_(mean, self.momentum)
+                self.running_mean.lerp_(average(x.float().mean(0)), self.momentum)
         return rest
 
 

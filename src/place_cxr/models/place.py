@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from place_cxr.models.correlation import (
@@ -20,6 +21,7 @@ from place_cxr.models.correlation import (
 from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.models.observations import ObservationSettings, SentencePool, VisualObserver
 from place_cxr.models.text import TextEncoder, TextSettings
+from place_cxr.models.tokens import TokenProjection, TokenSettings
 from place_cxr.settings import Settings
 from place_cxr.tensors import Correlation, Features, Observations, PlaceOutputs, Tokens, Views, unit
 
@@ -34,6 +36,8 @@ class ModelSettings(Settings):
     temperature: float = 0.07  # start of the learned instance temperature [MGCA]
     observations: ObservationSettings = ObservationSettings()
     correlation: CorrelationSettings | None = CorrelationSettings()  # null: no CCE head is built
+    tokens: TokenSettings | None = None  # shared space of single patches and words: GLoRIA and MGCA
+    prototypes: int | None = Field(None, ge=1, description="clusters in the shared space: MGCA, 500 there")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class TextDescription:
 
 
 class PlaceModel(nn.Module):
-    """Image and text encoders, the instance projections, VPOE, sentence pooling, and the correlation head."""
+    """Image and text encoders, instance projections, VPOE, sentence pooling, correlation head; the parts of peers."""
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
@@ -78,11 +82,15 @@ class PlaceModel(nn.Module):
             self.correlation = PatchCorrelation(settings.correlation, spec, text_width)
             if settings.correlation.target == "teacher":
                 self.teacher = copy.deepcopy(self.image_encoder).requires_grad_(False).eval()
+        self.tokens = None if settings.tokens is None else TokenProjection(settings.tokens, spec, text_width, shared)
+        number = settings.prototypes
+        self.prototypes = None if number is None else nn.Parameter(torch.randn(number, shared))
 
     def forward(self, views: Views, tokens: Tokens, monitor: bool = False) -> PlaceOutputs:
         """Images and reports in, all that losses may look at out; ``monitor`` adds the permuted-report prediction."""
-        image = self.image_encoder(views.image)
-        text = self.text_encoder(tokens)
+        attend = self.tokens is not None
+        image = self.image_encoder(views.image, attend)
+        text = self.text_encoder(tokens, attend)
         visual, attention, patches = self.observer(image)
         return PlaceOutputs(
             image=unit(self.image_projection(image.pooled).float()),
@@ -95,6 +103,8 @@ class PlaceModel(nn.Module):
             sentence_key=tokens.sentence_key,
             report_key=tokens.report_key,
             correlation=self._correlate(views, image, text, tokens, monitor),
+            tokens=None if self.tokens is None else self.tokens(image, text, tokens),
+            prototypes=None if self.prototypes is None else unit(self.prototypes),
         )
 
     @property

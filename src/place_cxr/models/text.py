@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
@@ -84,11 +84,12 @@ class TextEncoder(nn.Module):
         self.body = _create(settings)
         self.width: int = self.body.config.hidden_size
 
-    def forward(self, tokens: Tokens) -> Features:
+    def forward(self, tokens: Tokens, attend: bool = False) -> Features:
         """Pooled [B, C] and token states [B, L, C], zero where padded.
 
-        Linear layers run on the real tokens alone and attention on the padded view, so the result equals the padded
-        run on every real token and costs as much as the tokens that are there.
+        ``attend``: with how much the tokens that are pooled attend to each in the last layer. Linear layers run on the
+        real tokens alone and attention on the padded view, so the result equals the padded run on every real token and
+        costs as much as the tokens that are there.
         """
         batch, length = tokens.ids.shape
         flat = tokens.mask.flatten().nonzero().squeeze(1) if tokens.flat is None else tokens.flat
@@ -96,13 +97,18 @@ class TextEncoder(nn.Module):
         ids = tokens.ids.flatten()[flat]
         hidden = self.body.embeddings(input_ids=ids[None], position_ids=position[None])[0]
         visible = tokens.mask[:, None, None, :]
+        before = hidden
         for layer in self.body.encoder.layer:
+            before = hidden
             hidden = _layer(layer, hidden, flat, visible, (batch, length), self.training)
         states = _pad(hidden, flat, batch * length).unflatten(0, (batch, length))
         pooled = states[:, 0]
         if self.settings.pool == "mean":
             pooled = states.sum(1) / tokens.mask.sum(1, keepdim=True).clamp(min=1)
-        return Features(pooled, states, (1, length))
+        if not attend:
+            return Features(pooled, states, (1, length))
+        asking = tokens.mask[:, :1] if self.settings.pool == "first" else tokens.mask
+        return Features(pooled, states, (1, length), _attention(layer, before, flat, tokens.mask, asking))
 
 
 def _layer(
@@ -115,20 +121,39 @@ def _layer(
 ) -> Float[Tensor, "T C"]:
     attention = layer.attention.self
     heads = attention.num_attention_heads
-
-    def view(projection: nn.Module) -> Tensor:
-        padded = _pad(projection(hidden), flat, shape[0] * shape[1])
-        return padded.unflatten(0, shape).unflatten(-1, (heads, -1)).transpose(1, 2)
-
+    query, key, value = (
+        _split(project(hidden), flat, shape, heads) for project in (attention.query, attention.key, attention.value)
+    )
     read = F.scaled_dot_product_attention(
-        view(attention.query),
-        view(attention.key),
-        view(attention.value),
-        visible,
-        dropout_p=attention.dropout.p if training else 0.0,
+        query, key, value, visible, dropout_p=attention.dropout.p if training else 0.0
     )
     hidden = layer.attention.output(read.transpose(1, 2).flatten(2).flatten(0, 1)[flat], hidden)
     return layer.output(layer.intermediate(hidden), hidden)
+
+
+@torch.no_grad()
+def _attention(
+    layer: Any,
+    hidden: Float[Tensor, "T C"],
+    flat: Int[Tensor, "T"],
+    mask: Bool[Tensor, "B L"],
+    asking: Bool[Tensor, "B Q"],
+) -> Float[Tensor, "B L"]:
+    """Attention of the first Q tokens to all, averaged over heads and those that are ``asking``; 0 where padded."""
+    attention = layer.attention.self
+    shape, heads = (mask.shape[0], mask.shape[1]), attention.num_attention_heads
+    query, key = (_split(project(hidden), flat, shape, heads) for project in (attention.query, attention.key))
+    query = query[:, :, : asking.shape[1]]
+    score = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).float()
+    weight = score.masked_fill(~mask[:, None, None], -torch.inf).softmax(-1).mean(1)
+    return (weight * asking[..., None]).sum(1) / asking.sum(1, keepdim=True).clamp(min=1)
+
+
+def _split(
+    hidden: Float[Tensor, "T C"], flat: Int[Tensor, "T"], shape: tuple[int, int], heads: int
+) -> Float[Tensor, "B heads L W"]:
+    """Padded, and cut into heads."""
+    return _pad(hidden, flat, shape[0] * shape[1]).unflatten(0, shape).unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def _pad(hidden: Float[Tensor, "T C"], flat: Int[Tensor, "T"], total: int) -> Float[Tensor, "BL C"]:

@@ -1,0 +1,52 @@
+"""Instance contrast as ConVIRT, GLoRIA and MGCA published it: every other report is a negative, temperatures are fixed.
+
+Each is over the global batch, where MGCA's own code contrasts within one GPU (docs/decisions/0011-peers.md).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from place_cxr.parallel import gather_with_gradient
+from place_cxr.tensors import PlaceOutputs
+
+SMALLEST = 1e-8  # what GLoRIA holds products of two lengths above
+
+
+def convirt(out: PlaceOutputs, *, temperature: float = 0.1, image_share: float = 0.75) -> Float[Tensor, ""]:
+    """InfoNCE of images among reports and of reports among images, the first weighing ``image_share`` of 1.
+
+    Source: ConVIRT (arXiv 2010.00747), its temperature and share.
+    """
+    images, reports = directions(_global(out) / temperature)
+    return image_share * images + (1 - image_share) * reports
+
+
+def gloria_global(out: PlaceOutputs, *, scale: float = 10.0) -> Float[Tensor, ""]:
+    """The sum of both directions over cosine times ``scale`` (GLoRIA's temp3).
+
+    Source: GLoRIA (ICCV 2021). The cosine divides by the product of the lengths, held above 1e-8, as the original does.
+    """
+    image, text = gather_with_gradient(out.image), gather_with_gradient(out.text)
+    length = image.norm(dim=-1)[:, None] * text.norm(dim=-1)[None, :]
+    images, reports = directions(scale * (image @ text.T) / length.clamp(min=SMALLEST))
+    return images + reports
+
+
+def mgca_instance(out: PlaceOutputs, *, temperature: float = 0.07) -> Float[Tensor, ""]:
+    """The sum of both directions: twice a CLIP loss. Source: MGCA (arXiv 2210.06044), ITA."""
+    images, reports = directions(_global(out) / temperature)
+    return images + reports
+
+
+def directions(logits: Float[Tensor, "N N"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Mean cross-entropy along rows and along columns; the diagonal is right. Equal logits give ln N."""
+    own = torch.arange(len(logits), device=logits.device)
+    return F.cross_entropy(logits, own), F.cross_entropy(logits.T, own)
+
+
+def _global(out: PlaceOutputs) -> Float[Tensor, "G G"]:
+    return gather_with_gradient(out.image) @ gather_with_gradient(out.text).T

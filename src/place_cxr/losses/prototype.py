@@ -1,0 +1,44 @@
+"""Contrast of clusters: image and report of a pair belong to the same prototypes (MGCA's CPA)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from place_cxr.parallel import gather_with_gradient
+from place_cxr.tensors import PlaceOutputs
+
+
+def mgca_prototype(
+    out: PlaceOutputs, *, temperature: float = 0.2, epsilon: float = 0.05, iterations: int = 3
+) -> Float[Tensor, ""]:
+    """Each one's soft assignment to the prototypes is what the other one's cosines should predict; mean of the two.
+
+    Source: MGCA (arXiv 2210.06044), CPA. Assignments are balanced over the global batch and carry no gradient.
+    """
+    if out.prototypes is None:
+        raise ValueError("the model was built without model.prototypes")
+    image = gather_with_gradient(out.image) @ out.prototypes.T
+    text = gather_with_gradient(out.text) @ out.prototypes.T
+    read_text = predicted(sinkhorn(image, epsilon, iterations), text, temperature)
+    return (read_text + predicted(sinkhorn(text, epsilon, iterations), image, temperature)) / 2
+
+
+def predicted(codes: Float[Tensor, "G N"], scores: Float[Tensor, "G N"], temperature: float) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the softmax of ``scores`` against ``codes``."""
+    return -(codes * (scores / temperature).log_softmax(-1)).sum(-1).mean()
+
+
+@torch.no_grad()
+def sinkhorn(scores: Float[Tensor, "G N"], epsilon: float, iterations: int) -> Float[Tensor, "G N"]:
+    """Soft assignment of rows to prototypes, rows sum to 1; with iterations all prototypes are used alike.
+
+    Each iteration shares first the prototypes out, then the rows. Exponents are taken below their maximum, which does
+    not change the value and cannot overflow.
+    """
+    codes = ((scores - scores.max()) / epsilon).exp()
+    for _ in range(iterations):
+        codes = codes / codes.sum(0, keepdim=True)
+        codes = codes / codes.sum(1, keepdim=True)
+    return codes / codes.sum(1, keepdim=True)

@@ -1,0 +1,145 @@
+"""Contrast of single words and patches: the peers' local losses.
+
+``[CLS]`` counts as a word, the first, and ``[SEP]`` as the last, as GLoRIA and MGCA have it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from place_cxr.losses.peers import SMALLEST, directions
+from place_cxr.parallel import gather, gather_with_gradient
+from place_cxr.tensors import PlaceOutputs, TokenOutputs
+
+
+def gloria_local(
+    out: PlaceOutputs,
+    *,
+    place_scale: float = 4.0,
+    word_scale: float = 5.0,
+    scale: float = 10.0,
+    average: bool = False,
+    chunk: int = 0,
+) -> Float[Tensor, ""]:
+    """Image i and report j agree as far as each word of j resembles what it attends to in i; sum of both directions.
+
+    Source: GLoRIA (ICCV 2021), its temp1, temp2, temp3. Its words are ``[CLS]`` and all others but ``[SEP]``. With the
+    published sum over words a long report scores higher for every image; ``average`` mends that. ``chunk`` > 0 bounds
+    memory: that many reports at a time, recomputed in the backward pass; the value is the same.
+    """
+    tokens = _tokens(out)
+    words, mask = gather_with_gradient(tokens.words), gather(tokens.mask)
+    mask = mask & F.pad(mask[:, 1:], (0, 1))  # without the last one
+    step = chunk or len(words)
+    parts = []
+    for start in range(0, len(words), step):  # over chunks of reports, not over the batch
+        cut = slice(start, start + step)
+        piece = (tokens.patches, words[cut], mask[cut], place_scale, word_scale, average)
+        parts.append(checkpoint(word_similarity, *piece, use_reentrant=False) if chunk else word_similarity(*piece))
+    images, reports = directions(scale * gather_with_gradient(torch.cat(parts, dim=1)))
+    return images + reports
+
+
+def word_similarity(
+    patches: Float[Tensor, "B P D"],
+    words: Float[Tensor, "R L D"],
+    mask: Bool[Tensor, "R L"],
+    place_scale: float,
+    word_scale: float,
+    average: bool,
+) -> Float[Tensor, "B R"]:
+    """Log of the sum (or mean) over a report's words of exp(``word_scale`` cos(word, what it attends to)).
+
+    ``mask`` is True for at least one word of each report.
+    """
+    context = word_attention(patches, words, mask, place_scale).flatten(1, 2) @ patches
+    context = context.unflatten(1, mask.shape)  # [B, R, L, D]
+    length = context.norm(dim=-1) * words.norm(dim=-1)
+    cosine = (context * words).sum(-1) / length.clamp(min=SMALLEST)
+    total = (word_scale * cosine).masked_fill(~mask, -torch.inf).logsumexp(-1)
+    return total - mask.sum(-1).to(total.dtype).log() if average else total
+
+
+def word_attention(
+    patches: Float[Tensor, "B P D"], words: Float[Tensor, "R L D"], mask: Bool[Tensor, "R L"], place_scale: float
+) -> Float[Tensor, "B R L P"]:
+    """Where each word of each report looks in each image; sums to 1 over places.
+
+    GLoRIA's double softmax: at each place over the words of the report, then, times ``place_scale``, for each word over
+    the places. The products are neither scaled nor normalised.
+    """
+    product = (words.flatten(0, 1) @ patches.transpose(1, 2)).unflatten(1, mask.shape)
+    share = product.masked_fill(~mask[..., None], -torch.inf).softmax(2)
+    return (place_scale * share).softmax(-1)
+
+
+def mgca_token(out: PlaceOutputs, *, temperature: float = 0.1) -> Float[Tensor, ""]:
+    """Within a pair, a word is closer to the patches it attends to than to what other words attend to, and vice versa.
+
+    Source: MGCA (arXiv 2210.06044), CTA, both directions added. Its words are all but ``[CLS]``. Quirks kept, as they
+    are part of the value: padded words ask and serve as negatives of words (with weight 0); what a patch reads is of
+    unit length for convolutional encoders only, and only there all patches weigh the same.
+    """
+    tokens = _tokens(out)
+    patches, words = F.normalize(tokens.patches, dim=-1), F.normalize(tokens.words[:, 1:], dim=-1)
+    word_weight, patch_weight = clipped(tokens.word_attention[:, 1:]), None
+    if tokens.patch_attention is not None:
+        patch_weight = clipped(tokens.patch_attention)
+    asked = words_to_patches(patches, words, word_weight, temperature)
+    return asked + patches_to_words(patches, words, tokens.mask[:, 1:], patch_weight, temperature)
+
+
+def words_to_patches(
+    patches: Float[Tensor, "B P D"], words: Float[Tensor, "B L D"], weight: Float[Tensor, "B L"], temperature: float
+) -> Float[Tensor, ""]:
+    """Each word against what the words of its report attend to; vectors of unit length."""
+    attention = (words @ patches.transpose(1, 2) / temperature).softmax(-1)
+    seen = F.normalize(attention @ patches, dim=-1)
+    return _within(words @ seen.transpose(1, 2) / temperature, weight)
+
+
+def patches_to_words(
+    patches: Float[Tensor, "B P D"],
+    words: Float[Tensor, "B L D"],
+    mask: Bool[Tensor, "B L"],
+    weight: Float[Tensor, "B P"] | None,
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """Each patch against what the patches of its image attend to; without ``weight`` as for convolutional encoders."""
+    product = patches @ words.transpose(1, 2) / temperature
+    read = product.masked_fill(~mask[:, None], -torch.inf).softmax(-1) @ words
+    if weight is None:
+        read, weight = F.normalize(read, dim=-1), patches.new_full(patches.shape[:2], 1 / patches.shape[1])
+    return _within(patches @ read.transpose(1, 2) / temperature, weight)
+
+
+@torch.no_grad()
+def clipped(attention: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
+    """Weights that sum to 1: what is not 0, cut to its own 10th and 90th percentile (linear interpolation)."""
+    there = attention != 0
+    last = there.sum(-1, keepdim=True).sub(1).clamp(min=0)
+    ordered = attention.masked_fill(~there, torch.inf).sort(-1).values
+
+    def percentile(share: float) -> Tensor:
+        place = share * last.to(attention.dtype)
+        below, above = (ordered.gather(-1, place.to(last.dtype) + up) for up in (0, (place % 1 > 0).to(last.dtype)))
+        return below.lerp(above, place % 1)
+
+    kept = torch.where(there, attention.clamp(percentile(0.1), percentile(0.9)), 0.0)
+    return kept / kept.sum(-1, keepdim=True).clamp(min=torch.finfo(kept.dtype).tiny)
+
+
+def _within(logits: Float[Tensor, "B N N"], weight: Float[Tensor, "B N"]) -> Float[Tensor, ""]:
+    """Cross-entropy along rows and along columns, their mean; weighted over tokens, averaged over pairs."""
+    both = (logits.logsumexp(2) + logits.logsumexp(1)) / 2 - logits.diagonal(dim1=1, dim2=2)
+    return (weight * both).sum() / len(logits)
+
+
+def _tokens(out: PlaceOutputs) -> TokenOutputs:
+    if out.tokens is None:
+        raise ValueError("the model was built without model.tokens")
+    return out.tokens
