@@ -280,4 +280,33 @@ def test_data_ls_names_every_source(place: Place) -> None:
     about = json.loads(out)
     assert code == 0
     assert list(about) == sorted(SOURCES)
-    assert all(about.values())
+    for name, one in about.items():
+        assert one["about"] and one["provides"] == list(SOURCES[name].provides)
+        assert one["missing"] is None and one["needs"]
+    code, out, _ = place("data", "ls")
+    assert code == 0
+    assert "looks for: stage_2_train_labels.csv" in out
+    assert "splits: patient, mgca, mgca_detection, benchx, split_lists" in out
+    assert "options: text, views, labeller, reports" in out
+
+
+def test_data_ls_says_what_is_missing_in_a_folder(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "stage_2_train_labels.csv").write_text("patientId,x,y,width,height,Target\n")
+    code, out, _ = place("data", "ls", str(tmp_path), "--json")
+    about = json.loads(out)
+    assert code == 0
+    there = [name for name, one in about.items() if not one["missing"]]
+    assert there == list(about)[: len(there)] == ["folder", "rsna"]
+    assert about["rsna"]["without"] == ["stage_2_detailed_class_info.csv", "stage_2_train_images"]
+    assert about["siim"]["missing"] == ["train-rle.csv or stage_2_train.csv"]
+    code, out, _ = place("data", "ls", str(tmp_path))
+    assert code == 0 and "there: all it needs" in out and "missing: train.csv; dev.csv" in out
+    code, _, err = place("data", "ls", str(tmp_path / "nowhere"))
+    assert code == 4 and "PL-D205" in err
+
+
+def test_data_ls_prints_a_card(place: Place) -> None:
+    code, out, _ = place("data", "ls", "--card", "siim")
+    assert code == 0 and "Licence:" in out and "12,954 rows" in out
+    code, _, err = place("data", "ls", "--card", "sim")
+    assert code == 2 and "Did you mean 'siim'?" in err

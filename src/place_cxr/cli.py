@@ -92,7 +92,7 @@ def doctor(as_json: AsJson = False) -> None:
     "pretrain",
     "Pre-train as a recipe says.",
     "place pretrain phantom-tiny data.manifest=data/phantom/manifest.csv",
-    "place pretrain mimic-vitb16 data.manifest=/data/mimic.csv -o runs/mimic",
+    "place pretrain mimic-vitb16 data.manifest=/data/mimic-cxr-jpg -o runs/mimic",
     "place pretrain phantom-tiny -o runs/a --resume auto",
     "place pretrain phantom-tiny train.steps=20 --dry-run",
 )
@@ -254,13 +254,30 @@ def phantom(
     typer.echo(manifest)
 
 
-@command(data_app, "ls", "Which data sets can be read.", "place data ls")
-def data_ls(as_json: AsJson = False) -> None:
-    """List the data sets that can be read; a recipe names one as data.source."""
+@command(
+    data_app,
+    "ls",
+    "Which data sets can be read.",
+    "place data ls",
+    "place data ls /data/rsna                  what of each is there",
+    "place data ls --card rsna                 licence, layout, counts, traps",
+)
+def data_ls(
+    root: Annotated[Path | None, typer.Argument(help="Say which files are missing there.", show_default=False)] = None,
+    card: Annotated[str, typer.Option("--card", metavar="NAME", help="Print one set's data card.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the data sets that can be read, what each is good for and its splits; a recipe names one as data.source."""
     from place_cxr.data.sources import SOURCES
+    from place_cxr.data.sources.listing import listing
+    from place_cxr.registry import pick
 
-    about = {name: (read.__doc__ or "").strip().splitlines()[0] for name, read in sorted(SOURCES.items())}
-    show(about, "\n".join(f"{name:<14} {line}" for name, line in about.items()), as_json)
+    if card:
+        text = pick(SOURCES, card, "source").card
+        show({"name": card, "card": text}, text, as_json)
+        return
+    found = listing(SOURCES, root)
+    show({one.name: one.to_dict() for one in found}, "\n".join(one.text() for one in found), as_json)
 
 
 @command(config_app, "show", "A recipe, whole.", "place config show", "place config show phantom-tiny optim.lr=2e-4")

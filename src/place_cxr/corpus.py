@@ -29,7 +29,10 @@ class DataSettings(Settings):
 
     source: str = "manifest"
     manifest: str = ""  # the source's root: a manifest file, or the folder of a data set
-    columns: dict[str, str] = {}  # our column name -> theirs
+    columns: dict[str, str] = {}  # our column name -> theirs, where the source is the user's own table
+    split: str | None = None  # the name of one of the source's splits; none = its first
+    split_lists: dict[str, str] = {}  # split -> file of a published list, instead of a named split
+    options: dict[str, Any] = {}  # what else the source can be told; `place data ls` names it
     split_seed: int = 0  # for sources without a split column: by patient, 80/10/10
     pack_size: int = 256  # pixels of the square store [MGCA]
     tokenizer: str = ""  # folder of a Hugging Face tokenizer; empty = WordPiece trained on the training reports
@@ -84,6 +87,13 @@ def require_data(settings: DataSettings) -> None:
         raise PlaceError("no data named", code="PL-C005", fix="set data.manifest=PATH (a manifest file or data folder)")
 
 
+def read_source(settings: DataSettings) -> list[Study]:
+    """The studies that the settings name, as the source gives them. Raises as ``Source`` does."""
+    given = {"columns": settings.columns, "split": settings.split, "split_lists": settings.split_lists}
+    options = {name: value for name, value in given.items() if value} | settings.options
+    return SOURCES[settings.source](Path(settings.manifest), **options)
+
+
 def prepare(
     settings: DataSettings, *, max_tokens: int, tokenizer: Tokenizer | None = None, progress: Progress | None = None
 ) -> Corpus:
@@ -94,7 +104,7 @@ def prepare(
     dropped and counted. Raises PlaceError: PL-C005 no data named, PL-D2xx tables and splits, PL-D4xx packs.
     """
     require_data(settings)
-    studies, reports = _with_reports(SOURCES[settings.source](Path(settings.manifest), columns=settings.columns))
+    studies, reports = _with_reports(read_source(settings))
     if not any(study.split for study in studies):
         studies = split_by_patient(studies, settings.split_seed)
     check_splits(studies)

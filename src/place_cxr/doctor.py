@@ -16,6 +16,7 @@ from typing import Literal
 # Distribution -> the lowest version whose known holes are closed, where there is such a floor.
 REQUIRED = {
     "accelerate": "",
+    "defusedxml": "",
     "numpy": "",
     "pillow": "12.3",
     "pyarrow": "",

@@ -14,16 +14,17 @@ from PIL import Image
 
 from place_cxr.corpus import Corpus
 from place_cxr.data.batches import tokens_of
-from place_cxr.data.images import read_image, read_mask
+from place_cxr.data.images import read_image
 from place_cxr.data.letterbox import Letterbox
 from place_cxr.data.reports import read_report
+from place_cxr.data.rle import load_mask
 from place_cxr.data.transforms import ViewSettings, eval_view, view_box
 from place_cxr.errors import PlaceError
 from place_cxr.losses.correlation import gram, gram_distance
 from place_cxr.losses.pathology import selected_similarity
 from place_cxr.models.place import PlaceModel
 from place_cxr.predict import SELECTION_TEMPERATURE, phrase_map
-from place_cxr.records import ABSENT, PRESENT, SPLITS, UNCERTAIN, Study
+from place_cxr.records import ABSENT, PRESENT, SPLITS, UNCERTAIN, RunLengths, Study
 from place_cxr.tensors import Observations, PlaceOutputs, Views, move
 
 SHOWN = 320  # pixels of the longer side of a picture in the gallery
@@ -168,11 +169,11 @@ def _picture(study: Study) -> tuple[Image.Image, dict[str, Any]]:
     }
 
 
-def _outline(mask: Path, size: tuple[int, int]) -> list[list[list[float]]]:
+def _outline(mask: Path | RunLengths, size: tuple[int, int]) -> list[list[list[float]]]:
     """Closed lines [[x, y], ...] around a mask, in pixels of the picture shown."""
     from contourpy import contour_generator
 
-    wide = Image.fromarray(np.float32(read_mask(mask))).resize(size, Image.Resampling.BILINEAR)
+    wide = Image.fromarray(np.float32(load_mask(mask))).resize(size, Image.Resampling.BILINEAR)
     padded = np.pad(np.asarray(wide), 1)
     lines = [np.asarray(line) for line in contour_generator(z=padded, line_type="Separate").lines(0.5)]
     # Pixel centres lie at .5, and the padding moved them by one.
@@ -246,7 +247,7 @@ def _patch(study: Study, letterbox: Letterbox, view: tuple[int, int, int], grid:
     names = [name for name in _present(study) if name in study.masks]
     if names:
         left, top, side = view
-        seen = letterbox.to_square(read_mask(study.masks[names[0]]))[top : top + side, left : left + side]
+        seen = letterbox.to_square(load_mask(study.masks[names[0]]))[top : top + side, left : left + side]
         share = np.asarray(Image.fromarray(seen).resize((columns, rows), Image.Resampling.BOX))
         if share.any():
             return int(share.argmax())

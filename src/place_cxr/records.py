@@ -32,11 +32,25 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class RunLengths:
+    """A mask of ``height`` x ``width`` pixels that stands in a table as text; several texts are united.
+
+    A text is pairs "gap length": how many pixels are skipped after the end of the run before, and how many are inside.
+    Pixels are counted down the columns, the leftmost column first. Without a text the mask is empty.
+    """
+
+    texts: tuple[str, ...]
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
 class Study:
     """One image with its report; everything beyond ``id``, ``image`` and ``report`` may be empty.
 
     ``labels`` says what is there, ``said`` what the report says; both map finding to PRESENT, ABSENT, UNCERTAIN or
-    NOT_MENTIONED (NaN). ``masks`` maps finding to a file of the image's size, non-zero inside.
+    NOT_MENTIONED (NaN); a finding that is not a key has not been looked at. ``masks`` maps finding to a file of the
+    image's size, non-zero inside, or to the runs of one; ``data.rle.load_mask`` reads both.
     """
 
     id: str
@@ -50,5 +64,5 @@ class Study:
     site: str = ""
     labels: Mapping[str, float] = field(default_factory=dict)
     said: Mapping[str, float] = field(default_factory=dict)
-    masks: Mapping[str, Path] = field(default_factory=dict)
+    masks: Mapping[str, Path | RunLengths] = field(default_factory=dict)
     boxes: tuple[Box, ...] = ()

@@ -95,7 +95,8 @@ def test_the_papers_recipes_take_two_steps(
     phantom: Path, bert: Path, tmp_path: Path, recipe: str, encoder: str
 ) -> None:
     """All at full size but the batch; ResNet-50 with weights from files, ViT with a text encoder of full width."""
-    overrides = [f"data.manifest={phantom}", "train.batch_size=2", "model.text.layers=2"]
+    overrides = [f"data.manifest={phantom}", "data.source=manifest", "data.options={}"]
+    overrides += ["train.batch_size=2", "model.text.layers=2"]
     if encoder == "resnet50":
         weights = timm.create_model(encoder, num_classes=5).state_dict()
         save_file({name: value.contiguous() for name, value in weights.items()}, tmp_path / "w.safetensors")

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from place_cxr.data.images import read_mask
 from place_cxr.data.letterbox import Letterbox
+from place_cxr.data.rle import load_mask
 from place_cxr.metrics.intervals import bootstrap_columns, mean_of, undefined
 from place_cxr.metrics.overlap import heat_overlap, pointing_game
 from place_cxr.predict import phrase_map
@@ -54,7 +54,7 @@ def targets(embedded: Embedded, prompts: Mapping[str, Prompt]) -> list[Target]:
     for index, study in enumerate(embedded.studies):
         for finding, prompt in prompts.items():
             if prompt.grounding and finding in study.masks and study.labels.get(finding) == PRESENT:
-                mask = read_mask(study.masks[finding])
+                mask = load_mask(study.masks[finding])
                 if mask.any():
                     side = side_of(mask)
                     found.append(Target(index, finding, side, prompt.phrase(side), mask))

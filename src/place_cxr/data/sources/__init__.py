@@ -1,8 +1,46 @@
 """Adapters from files on disk to studies: ``SOURCES[name](folder)``."""
 
-from collections.abc import Callable
+from place_cxr.data.sources import (
+    chexpert,
+    covid_collection,
+    covidx,
+    folder,
+    iu_xray,
+    manifest,
+    mimic_cxr,
+    ms_cxr,
+    nih14,
+    object_cxr,
+    padchest,
+    rsna,
+    siim,
+    vindr,
+)
+from place_cxr.data.sources.source import PROVIDES, Source
 
-from place_cxr.data.sources import manifest
-from place_cxr.records import Study
-
-SOURCES: dict[str, Callable[..., list[Study]]] = {"manifest": manifest.read}
+SOURCES: dict[str, Source] = {
+    "manifest": Source(manifest.read, PROVIDES, (manifest.NAMES,)),
+    "folder": Source(folder.read, PROVIDES, folder.NEEDS, folder.MAY_USE),
+    "mimic_cxr": Source(
+        mimic_cxr.read, ("pairs", "reports", "labels"), mimic_cxr.NEEDS, mimic_cxr.MAY_USE, mimic_cxr.SPLITS
+    ),
+    "chexpert": Source(
+        chexpert.read, ("pairs", "reports", "labels"), chexpert.NEEDS, chexpert.MAY_USE, chexpert.SPLITS
+    ),
+    "nih14": Source(nih14.read, ("labels", "boxes"), nih14.NEEDS, nih14.MAY_USE, nih14.SPLITS),
+    "rsna": Source(rsna.read, ("labels", "boxes"), rsna.NEEDS, rsna.MAY_USE, rsna.SPLITS),
+    "siim": Source(siim.read, ("labels", "masks"), siim.NEEDS, siim.MAY_USE, siim.SPLITS),
+    "covidx": Source(covidx.read, ("labels",), covidx.NEEDS, covidx.MAY_USE, covidx.SPLITS),
+    "object_cxr": Source(object_cxr.read, ("labels", "boxes"), object_cxr.NEEDS, object_cxr.MAY_USE, object_cxr.SPLITS),
+    "iu_xray": Source(iu_xray.read, ("pairs", "reports", "labels"), iu_xray.NEEDS, iu_xray.MAY_USE, iu_xray.SPLITS),
+    "padchest": Source(padchest.read, ("pairs", "reports", "labels"), padchest.NEEDS, splits=padchest.SPLITS),
+    "vindr": Source(vindr.read, ("labels", "boxes"), vindr.NEEDS, vindr.MAY_USE, vindr.SPLITS),
+    "ms_cxr": Source(ms_cxr.read, ("pairs", "labels", "boxes"), ms_cxr.NEEDS, ms_cxr.MAY_USE, ms_cxr.SPLITS),
+    "covid_collection": Source(
+        covid_collection.read,
+        ("pairs", "labels", "masks", "boxes"),
+        covid_collection.NEEDS,
+        covid_collection.MAY_USE,
+        covid_collection.SPLITS,
+    ),
+}

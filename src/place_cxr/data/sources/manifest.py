@@ -2,6 +2,11 @@
 
 ``image`` and ``report`` are enough (or ``findings`` and ``impression`` instead of a report, or labels, masks or boxes
 without text). Paths are relative to the table's folder and stay inside it.
+Licence, how to get it, counts: yours.
+Layout: ``manifest.csv``, ``manifest.jsonl`` or ``manifest.parquet`` in ``root``, or the table itself; columns in
+docs/data.md.
+Splits: the column ``split``, else by patient.
+Traps: without a column ``patient``, a patient with two studies can be on both sides of a split.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
+from place_cxr.data.sources.files import report_of
 from place_cxr.data.sources.tables import rows
 from place_cxr.errors import PlaceError
 from place_cxr.records import ABSENT, NOT_MENTIONED, PRESENT, SPLITS, UNCERTAIN, Box, Study
@@ -58,7 +64,7 @@ def read(
     PL-D210 values.
     """
     file = _find(Path(root_or_file))
-    reader = _Reader(file, columns)
+    reader = Reader(file, columns)
     studies: list[Study] = []
     lines: list[int] = []
     for line, cells in rows(file, encoding, reader.choose):
@@ -67,7 +73,7 @@ def read(
     if not studies:
         raise PlaceError("a header and no rows", code="PL-D201", file=file, fix="write a row for each image")
     reader.check_files()
-    return _once(file, studies, lines, numbered="study" not in reader.used)
+    return once(file, studies, lines, numbered="study" not in reader.used)
 
 
 def _find(path: Path) -> Path:
@@ -80,8 +86,8 @@ def _find(path: Path) -> Path:
     return found[0]
 
 
-class _Reader:
-    """Rows to studies; remembers folders it has resolved and files that are not there."""
+class Reader:
+    """Rows to studies, also of ``folder``; remembers folders it has resolved and files that are not there."""
 
     def __init__(self, file: Path, columns: Mapping[str, str]) -> None:
         for ours in columns:
@@ -127,7 +133,9 @@ class _Reader:
         return Study(
             id=cells.get("study", str(number)),
             image=self._path(line, cells["image"]),
-            report=cells["report"] if cells.get("report", "").strip() else _sections(cells),
+            report=cells["report"]
+            if cells.get("report", "").strip()
+            else report_of(cells.get("findings", ""), cells.get("impression", "")),
             patient=cells.get("patient", ""),
             split=split,
             view=cells.get("view", ""),
@@ -237,14 +245,11 @@ def _named(cells: Mapping[str, str], prefix: str) -> dict[str, str]:
     return {name.removeprefix(prefix): text for name, text in cells.items() if name.startswith(prefix)}
 
 
-def _sections(cells: Mapping[str, str]) -> str:
-    """A report from its two sections, under the headers that reports carry."""
-    parts = ((name, cells.get(name, "").strip()) for name in ("findings", "impression"))
-    return "\n".join(f"{name.upper()}: {text}" for name, text in parts if text)
+def once(file: Path, studies: Sequence[Study], lines: Sequence[int], *, numbered: bool) -> list[Study]:
+    """Without repeated rows; ``numbered``: ids are row numbers and do not count.
 
-
-def _once(file: Path, studies: Sequence[Study], lines: Sequence[int], *, numbered: bool) -> list[Study]:
-    """Without repeated rows. One image with two contents, or one study with two, is an error naming both lines."""
+    One image with two contents, or one study with two, is an error naming both lines.
+    """
     kept: list[Study] = []
     images: dict[Path, tuple[int, Study]] = {}
     ids: dict[str, tuple[int, Study]] = {}

@@ -1,4 +1,4 @@
-"""Rows of a CSV, JSONL or Parquet file as exact text, each with the line it stands on.
+"""Rows of a CSV (also gzipped), JSONL or Parquet file as exact text, each with the line it stands on.
 
 The csv module and a count of fields, not pandas: pandas shifts columns or drops fields of a ragged line without an
 error, reads the id ``00123`` as 123 and the report ``NA`` as missing.
@@ -7,10 +7,12 @@ error, reads the id ``00123`` as 123 and the report ``NA`` as missing.
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import math
 import stat
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +23,7 @@ Row = tuple[int, dict[str, str]]
 Choose = Callable[[Sequence[str]], Mapping[str, str]]
 ID_COLUMNS = ("study", "patient")
 NESTED = ("labels", "said", "mask")
+LARGEST = 2_000_000_000  # bytes that a gzipped table may unpack to: a bomb fails here, not in memory
 
 
 def rows(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
@@ -29,10 +32,11 @@ def rows(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
     Lines count from 1 and include the header; Parquet has rows, counted from 1. Cells are text, empty where nothing is
     said. Raises PL-D201 (header), PL-D202 (form), PL-D203 (ids stored as decimal numbers), PL-D209 (encoding).
     """
-    reader = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}.get(file.suffix.lower())
+    kind = "".join(file.suffixes[-2:] if file.suffix.lower() == ".gz" else file.suffixes[-1:]).lower()
+    reader = {".csv": _csv, ".csv.gz": _csv, ".jsonl": _jsonl, ".parquet": _parquet}.get(kind)
     if reader is None:
         raise PlaceError(
-            f"a table of the kind '{file.suffix}'", code="PL-D202", file=file, fix="save it as .csv, .jsonl or .parquet"
+            f"a table of the kind '{kind}'", code="PL-D202", file=file, fix="save it as .csv, .jsonl or .parquet"
         )
     try:
         regular = stat.S_ISREG(file.stat().st_mode)
@@ -41,6 +45,18 @@ def rows(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
     if not regular:
         raise PlaceError("no such file", code="PL-D205", file=file, fix="check the path")
     return reader(file, encoding, choose)
+
+
+def header_of(file: Path, encoding: str = "utf-8-sig") -> list[str]:
+    """The names of a table's columns, as they stand there."""
+    found: list[str] = []
+
+    def keep(header: Sequence[str]) -> Mapping[str, str]:
+        found.extend(header)
+        return {}
+
+    next(rows(file, encoding, keep), None)
+    return found
 
 
 def _csv(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
@@ -107,7 +123,7 @@ def _parquet(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
 
 
 def _text(file: Path, encoding: str) -> str:
-    data = file.read_bytes()
+    data = _unzipped(file) if file.suffix.lower() == ".gz" else file.read_bytes()
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -117,6 +133,17 @@ def _text(file: Path, encoding: str) -> str:
         ) from None
     except LookupError:
         raise PlaceError(f"unknown encoding '{encoding}'", code="PL-C001", file=file, fix="use utf-8-sig") from None
+
+
+def _unzipped(file: Path) -> bytes:
+    try:
+        with gzip.open(file) as stream:
+            data = stream.read(LARGEST + 1)
+    except (OSError, EOFError, zlib.error):
+        _refuse(file, "not a whole gzip file", "copy it again")
+    if len(data) > LARGEST:
+        _refuse(file, f"over {LARGEST / 1e9:.0f} GB when unpacked", "check the file")
+    return data
 
 
 def _check_delimiter(file: Path, header: list[str]) -> None:

@@ -1,0 +1,177 @@
+"""CheXpert v1.0 (small and full size) and CheXpert Plus, which adds the reports: radiographs of Stanford Hospital.
+
+Licence: Stanford University Dataset Research Use Agreement; non-commercial, no passing on, no identification.
+How to get it: stanfordaimi.azurewebsites.net (registration); the small version has shrunk pictures.
+Layout: ``train.csv``, ``valid.csv`` and, for those who have the later released test set, ``test.csv``, in the folder
+that holds ``train/`` and ``valid/``; the column Path starts with the name of that folder
+(``CheXpert-v1.0-small/...``), which may have been renamed. ``root`` is that folder or the one above. CheXpert Plus:
+``df_chexpert_plus_240401.csv`` beside, with columns path_to_image, deid_patient_id, section_findings,
+section_impression, report, split; pictures as PNG below ``PNG/`` [not verified]; without ``train.csv`` it is read
+alone, without labels (its own label files are not read).
+Counts: 223,414 rows of 64,540 patients in train (191,027 frontal), 234 in valid (202 frontal); Plus has 223,228
+pairs.
+Labels: 14 in 1, 0, -1 (uncertain), blank (not mentioned): train from a rule-based labeller on the reports, valid and
+test by radiologists. What -1 and blank become is the task's decision.
+Splits: ``official`` (train, valid as val, test.csv if there). ``mgca``: GLoRIA's and MGCA's linear probe, frontal
+views; its val of 5,000 rows is drawn by position but taken out of train by label, so most of val STAYS IN TRAIN and
+other rows are lost: studies occur twice, and checks of splits refuse it. Only for numbers to compare with MGCA's.
+``5x200``: 200 frontal images of each of 5 findings that are alone (MGCA's draw, seed 0), all as test; GLoRIA's and
+PRIOR's own draws are lists. MRM's split is a list.
+Traps: the full version is also distributed in batches whose folders are to be merged first [not verified]; patients
+of ``5x200`` have other images in train: leave the patients out, not the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from place_cxr.data.sources.conventions import Places, assigned, sample
+from place_cxr.data.sources.files import LabelSets, below, cells, find, look, report_of, sex, years
+from place_cxr.records import PRESENT, UNCERTAIN, Study
+from place_cxr.registry import pick
+
+LABELS = (
+    "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",
+    "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture", "Support Devices",
+)  # fmt: skip
+COMPETITION = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+LATERAL = "LATERAL"
+NEEDS = (("train.csv", "*/train.csv", "df_chexpert_plus_*.csv"),)
+MAY_USE = (("valid.csv", "*/valid.csv"), ("test.csv", "*/test.csv"), ("df_chexpert_plus_*.csv",))
+SPLITS = ("official", "mgca", "5x200")
+_MGCA_VAL = 5_000
+_PER_CLASS = 200
+_ABOUT = ("Sex", "Age", "Frontal/Lateral", "AP/PA")
+
+
+def read(root: Path, split: str = "official", *, views: Sequence[str] = ()) -> list[Study]:
+    """A study for each image; ``views`` (AP, PA, LATERAL, ...) keeps images of these views only, after the split."""
+    pick(dict.fromkeys(SPLITS), split, "split of this source")
+    table = look(root, "train.csv", "*/train.csv")
+    if table is None:
+        studies = _plus_alone(root, find(root, *NEEDS[0]))
+    else:
+        studies = list(_rows(table, "train"))
+        if split == "official":
+            studies += [*_beside(table, "valid.csv", "val"), *_beside(table, "test.csv", "test")]
+        reports = _reports(root, table.parent)
+        studies = (
+            [replace(study, report=reports.get(_key(study.image), "")) for study in studies] if reports else studies
+        )
+    if split == "mgca":
+        train, val = mgca_places(studies)
+        studies = assigned(studies, {"train": train, "val": val})
+        studies += _beside(table, "valid.csv", "test") if table else []
+        studies = [study for study in studies if study.view != LATERAL]
+    if split == "5x200":
+        studies = assigned(studies, {"test": five_by_200(studies)})
+    return [study for study in studies if not views or study.view in views]
+
+
+def five_by_200(studies: Sequence[Study], per_class: int = _PER_CLASS) -> Places:
+    """Places of frontal images with one competition finding and nothing else but perhaps "No Finding", drawn by class.
+
+    Order and draw are MGCA's: pandas' ``sample`` with random_state 0 for each class. PL-D231 where a class has too few.
+    """
+    alone: dict[str, list[int]] = {name: [] for name in COMPETITION}
+    seen: dict[int, str] = {}  # label mappings are shared between rows
+    for place, study in enumerate(studies):
+        if study.view != LATERAL:
+            key = id(study.labels)
+            if key not in seen:
+                seen[key] = _alone(study.labels)
+            if seen[key]:
+                alone[seen[key]].append(place)
+    drawn = [np.array(rows)[sample(len(rows), per_class, np.random.RandomState(0))] for rows in alone.values()]
+    return np.concatenate(drawn)
+
+
+def _alone(labels: Mapping[str, float]) -> str:
+    """The competition finding that is alone, or empty. Blank counts as absent here, uncertain does not."""
+    stated = [name for name, value in labels.items() if name != "No Finding" and value in (PRESENT, UNCERTAIN)]
+    one = len(stated) == 1 and stated[0] in COMPETITION and labels[stated[0]] == PRESENT
+    return stated[0] if one else ""
+
+
+def mgca_places(studies: Sequence[Study]) -> tuple[Places, Places]:
+    """(train, val) of the training table, all views, with MGCA's overlap: see the card."""
+    left = np.setdiff1d(np.arange(len(studies)), five_by_200(studies))
+    positions = sample(len(left), _MGCA_VAL, np.random.RandomState(0))
+    # Positions among the rows that are left are taken for rows of the whole table.
+    return np.setdiff1d(left, positions), left[positions]
+
+
+def _rows(table: Path, split: str) -> Iterator[Study]:
+    sets = LabelSets(LABELS, table)
+    folder = table.parent
+    for line, row in cells(table, "Path", *LABELS, optional=_ABOUT):
+        path = below(table, line, row["Path"])
+        own, _, rest = path.partition("/")
+        if own in ("train", "valid", "test"):
+            rest = path
+        parts = rest.split("/")
+        view = row.get("AP/PA", "").strip() or "FRONTAL"
+        lateral = row.get("Frontal/Lateral", parts[-1]).lower().find("lateral") >= 0
+        yield Study(
+            id="/".join(parts[-3:-1]),
+            image=Path(f"{folder}/{rest}"),
+            report="",
+            patient=parts[-3] if len(parts) > 2 else "",
+            split=split,
+            view=LATERAL if lateral else view,
+            sex=sex(row.get("Sex", "")),
+            age=years(row.get("Age", "")),
+            labels=sets.read(line, row),
+        )
+
+
+def _beside(table: Path, name: str, split: str) -> list[Study]:
+    other = table.with_name(name)
+    return list(_rows(other, split)) if other.exists() else []
+
+
+def _key(image: Path) -> str:
+    """What an image is called in CheXpert and in CheXpert Plus: patient, study and view, without the kind of file."""
+    return "/".join((*image.parts[-3:-1], image.stem))
+
+
+def _reports(*folders: Path) -> dict[str, str]:
+    table = next((found for folder in folders if (found := look(folder, "df_chexpert_plus_*.csv"))), None)
+    if table is None:
+        return {}
+    return {_key(Path(row["path_to_image"])): _report(row) for _, row in _plus(table)}
+
+
+def _plus(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    sections = ("section_findings", "section_impression")
+    about = ("report", "frontal_lateral", "ap_pa", "deid_patient_id", "age", "sex", "split")
+    return cells(table, "path_to_image", *sections, optional=about)
+
+
+def _report(row: dict[str, str]) -> str:
+    return report_of(row["section_findings"], row["section_impression"]) or row.get("report", "")
+
+
+def _plus_alone(root: Path, table: Path) -> list[Study]:
+    png = (table.parent / "PNG").is_dir()
+    studies = []
+    for line, row in _plus(table):
+        path = Path(below(table, line, row["path_to_image"]))
+        lateral = row.get("frontal_lateral", path.stem).lower().find("lateral") >= 0
+        studies.append(
+            Study(
+                id="/".join(path.parts[-3:-1]),
+                image=table.parent / "PNG" / path.with_suffix(".png") if png else table.parent / path,
+                report=_report(row),
+                patient=path.parts[-3] if len(path.parts) > 2 else row.get("deid_patient_id", ""),
+                split={"train": "train", "valid": "val"}.get(row.get("split", path.parts[0]), ""),
+                view=LATERAL if lateral else row.get("ap_pa", "").strip() or "FRONTAL",
+                sex=sex(row.get("sex", "")),
+                age=years(row.get("age", "")),
+            )
+        )
+    return studies

@@ -1,0 +1,145 @@
+"""Splits that papers made by drawing: the draws themselves, lists that papers published, and the sizes they report.
+
+A draw is a function of a number of rows and a seed, equal to scikit-learn's ``train_test_split`` and pandas'
+``sample``, which rest on NumPy's legacy generator; its stream is frozen, so these splits do not move with a library.
+Conventions without a known rule (MRM, LoVT, KAD, REFERS, BenchX apart from RSNA) are lists: ``by_lists`` reads them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from place_cxr.errors import PlaceError
+from place_cxr.records import SPLITS, Study
+
+log = logging.getLogger(__name__)
+Places = NDArray[np.int64]
+
+# Images in train, val and test of the whole data set; None where the convention has none. Sources in docs/datasets.md.
+SIZES: Mapping[tuple[str, str], tuple[int | None, int | None, int | None]] = {
+    ("mimic_cxr", "official"): (368_960, 2_991, 5_159),
+    ("mimic_cxr", "mgca"): (368_960, 2_991 + 5_159, None),
+    ("chexpert", "official"): (223_414, 234, None),
+    ("chexpert", "mgca"): (185_771, 4_284, 202),
+    ("chexpert", "5x200"): (None, None, 1_000),
+    ("nih14", "official"): (None, None, 25_596),
+    ("rsna", "mgca"): (18_678, 4_003, 4_003),
+    ("rsna", "mgca_detection"): (16_010, 5_337, 5_337),
+    ("rsna", "benchx"): (18_678, 4_003, 4_003),
+    ("siim", "mgca"): (8_578, 1_910, 1_903),  # images of 9,067/1,944/1,943 rows; 161, 154 and 62 are in two parts
+    ("covidx", "mgca"): (24_104, 6_026, 400),  # version 9A
+    ("object_cxr", "official"): (8_000, None, 1_000),
+    ("object_cxr", "mgca"): (7_200, 800, 1_000),
+    ("iu_xray", "r2gen"): (2 * 2_069, 2 * 296, 2 * 590),
+    ("vindr", "official"): (15_000, None, 3_000),
+    ("vindr", "cxr_clip"): (12_000, 3_000, 3_000),
+}
+
+
+def size_faults(source: str, split: str, studies: Sequence[Study]) -> list[str]:
+    """Where the whole data set's studies are not as many as published; empty where nothing is published.
+
+    Needs no image: the studies of the tables alone will do.
+    """
+    found = Counter(study.split for study in studies)
+    published = zip(SPLITS, SIZES.get((source, split), (None, None, None)), strict=True)
+    return [f"{name}: {found[name]}, published {size}" for name, size in published if size not in (None, found[name])]
+
+
+def shuffle_split(rows: int, held_out: float | int, seed: int) -> tuple[Places, Places]:
+    """(kept, held out) as ``train_test_split(..., test_size=held_out, random_state=seed)`` orders them.
+
+    ``held_out`` is a share (rounded up) or a number of rows. Raises PL-D231 where a part would be empty.
+    """
+    wanted = math.ceil(held_out * rows) if isinstance(held_out, float) else held_out
+    if not 0 < wanted < rows:
+        problem = f"{rows} rows are too few to hold out {wanted}"
+        raise PlaceError(problem, code="PL-D231", fix="check the table, or use split=patient")
+    order = np.random.RandomState(seed).permutation(rows)
+    return order[wanted:], order[:wanted]
+
+
+def three_parts(rows: int, held_out: float | int, seed: int = 0) -> dict[str, Places]:
+    """MGCA's two draws: hold out, then halve what is held out; the FIRST half is called test [MGCA]."""
+    train, rest = shuffle_split(rows, held_out, seed)
+    test, val = shuffle_split(len(rest), 0.5, seed)
+    return {"train": train, "val": rest[val], "test": rest[test]}
+
+
+def stratified_parts(classes: Sequence[int], seed: int = 42) -> dict[str, Places]:
+    """BenchX's two draws: 70/15/15, each class in proportion; scikit-learn draws, its first half is val [BenchX]."""
+    from sklearn.model_selection import train_test_split
+
+    chosen: dict[str, Any] = {"random_state": seed}
+    try:
+        train, rest = train_test_split(np.arange(len(classes)), test_size=0.3, stratify=classes, **chosen)
+        val, test = train_test_split(rest, test_size=0.5, stratify=np.take(classes, rest), **chosen)
+    except ValueError:
+        problem = f"{len(classes)} rows are too few for a split in proportion"
+        raise PlaceError(problem, code="PL-D231", fix="check the table, or use split=patient") from None
+    return {"train": train, "val": val, "test": test}
+
+
+def sample(rows: int, wanted: int, generator: np.random.RandomState) -> Places:
+    """Places as ``DataFrame.sample(n=wanted, random_state=generator)`` and ``numpy.random.choice`` draw them."""
+    if wanted > rows:
+        problem = f"the table has {rows} rows to draw {wanted} from"
+        raise PlaceError(problem, code="PL-D231", fix="check that the table is whole")
+    return generator.permutation(rows)[:wanted]
+
+
+def assigned(studies: Sequence[Study], parts: Mapping[str, Places]) -> list[Study]:
+    """The studies at the places of each part, in its order."""
+    return [replace(studies[place], split=split) for split, places in parts.items() for place in places]
+
+
+def by_lists(studies: Sequence[Study], lists: Mapping[str, str | Path]) -> list[Study]:
+    """Studies that published lists name, in their order; the rest is left out.
+
+    ``lists`` maps a split to a text file with a line for each image: its id, its file name with or without ending, or a
+    path; what follows after a blank, tab or comma is ignored. Raises PL-D232 for a split of another name, a list that
+    cannot be read or names none of the studies, and for a study in two splits.
+    """
+    places: dict[str, list[int]] = {}
+    for place, study in enumerate(studies):
+        for key in {study.image.name, study.image.stem, study.id}:
+            places.setdefault(key, []).append(place)
+    found: dict[int, str] = {}
+    for split, file in lists.items():
+        if split not in SPLITS:
+            raise PlaceError(f"a list for split '{split}'", code="PL-D232", fix=f"name {', '.join(SPLITS)}")
+        named = _keys(Path(file))
+        known = [place for key in named for place in _look_up(places, key)]
+        if not known:
+            problem = f"none of its {len(named)} lines names an image of this source"
+            raise PlaceError(problem, code="PL-D232", file=file, fix="check which data set the list is for")
+        lost = sum(not _look_up(places, key) for key in named)
+        if lost:
+            log.warning("%s: %d of %d lines name no image of this source", file, lost, len(named))
+        for place in known:
+            if found.setdefault(place, split) != split:
+                problem = f"an image is in the lists of {found[place]} and {split}"
+                raise PlaceError(problem, code="PL-D232", file=file, fix="take it out of one of them")
+    return [replace(studies[place], split=split) for place, split in found.items()]
+
+
+def _keys(file: Path) -> list[str]:
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise PlaceError("a list that cannot be read", code="PL-D232", file=file, fix="check the path") from None
+    return [line.replace(",", " ").split()[0] for line in lines if line.strip(", \t")]
+
+
+def _look_up(places: Mapping[str, list[int]], key: str) -> list[int]:
+    name = PurePosixPath(key).name
+    return next((places[key] for key in (key, name, PurePosixPath(name).stem) if key in places), [])

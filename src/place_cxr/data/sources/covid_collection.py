@@ -1,0 +1,82 @@
+"""COVID-19 Image Data Collection: radiographs of published cases with their clinical notes; small, free, and mixed.
+
+Licence: for each picture its own, in the table (CC BY, CC BY-SA, CC BY-NC-SA and others; some unknown): look before
+use.
+How to get it: github.com/ieee8023/covid-chestxray-dataset. Cohen et al., arXiv:2003.11597 and 2006.11988.
+Layout: ``metadata.csv``, pictures in ``images/``, lung masks ``annotations/lungVAE-masks/<stem>_mask.png``, lung
+boxes ``annotations/imageannotation_ai_lung_bounding_boxes.json`` (COCO form, General Blockchain).
+Counts: grew over 2020 to about 950 rows, CT slices among them; 224 pictures have lung boxes.
+Text: ``clinical_notes``: can tell history, laboratory values or CT, and one note can belong to several pictures; no
+radiologist's report of this picture. CT (``modality``, in early versions ``view``) is left out.
+Labels: parts of ``finding`` ("Pneumonia/Viral/COVID-19", early "COVID-19, ARDS") are PRESENT; nothing else is stated;
+"todo" and "Unknown" state nothing.
+Splits: none of its own (``patient``).
+Traps: pictures from figures of papers, with arrows and letters; names of columns changed over time (``Patientid``, ``
+url``, ``notes``); one case can have several patient ids.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from place_cxr.data.sources.coco import read_boxes
+from place_cxr.data.sources.files import below, cells, find, images, look, sex, years
+from place_cxr.data.sources.tables import header_of
+from place_cxr.errors import PlaceError
+from place_cxr.records import PRESENT, Study
+
+NEEDS = (("metadata.csv",),)
+MAY_USE = (
+    ("images",),
+    ("annotations/lungVAE-masks",),
+    ("annotations/imageannotation_ai_lung_bounding_boxes.json",),
+)
+SPLITS = ("patient",)
+_PART = re.compile(r"[/,]")
+_NOTHING = frozenset(("todo", "unknown", ""))
+_CT = ("ct", "axial", "coronal")
+
+
+def read(root: Path, split: str = "patient") -> list[Study]:
+    """A study for each radiograph, in the order of the table."""
+    table = find(root, "metadata.csv")
+    ours = {theirs.strip().lower().replace(" ", "_"): theirs.strip() for theirs in header_of(table)}
+    for needed in ("patientid", "filename", "finding"):
+        if needed not in ours:
+            raise PlaceError(f"no column '{needed}'", code="PL-D201", file=table, fix="take the published table")
+    notes = ours.get("clinical_notes", ours.get("notes", ""))
+    masks = images(root / "annotations" / "lungVAE-masks")
+    boxes_file = look(root, MAY_USE[2][0])
+    boxes = read_boxes(boxes_file) if boxes_file else {}
+    studies = []
+    for line, row in cells(table, *(name for name in ours.values() if name)):
+        about = {name: row[theirs] for name, theirs in ours.items() if theirs}
+        if _is_ct(about):
+            continue
+        name = below(table, line, about["filename"].strip())
+        mask = masks.get(f"{Path(name).stem}_mask.png")
+        studies.append(
+            Study(
+                id=name,
+                image=root / (below(table, line, about.get("folder", "").strip() or "images")) / name,
+                report=row.get(notes, ""),
+                patient=about["patientid"].strip(),
+                view=about.get("view", "").strip(),
+                sex=sex(about.get("sex", "")),
+                age=years(about.get("age", "")),
+                labels=_labels(about["finding"]),
+                masks={"Lungs": Path(mask)} if mask else {},
+                boxes=boxes.get(name, ()),
+            )
+        )
+    return studies
+
+
+def _is_ct(row: Mapping[str, str]) -> bool:
+    return row.get("modality", "").strip().lower() == "ct" or row.get("view", "").strip().lower().startswith(_CT)
+
+
+def _labels(text: str) -> dict[str, float]:
+    return {name: PRESENT for part in _PART.split(text) if (name := part.strip()).lower() not in _NOTHING}

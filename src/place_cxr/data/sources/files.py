@@ -1,0 +1,132 @@
+"""What readers of published sets share: files below a root, columns, and values as records have them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from place_cxr.data.sources.tables import rows
+from place_cxr.errors import PlaceError
+from place_cxr.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
+from place_cxr.registry import did_you_mean
+
+_OLDEST = 120  # years; NIH ChestX-ray14 has ages over 400
+_VALUES = {"": NOT_MENTIONED}
+_VALUES |= {text: value for value in (PRESENT, ABSENT, UNCERTAIN) for text in (f"{value}", f"{value:.0f}")}
+
+
+def find(root: Path, *names: str) -> Path:
+    """The first file below ``root`` that one of the glob patterns names, the first pattern first, or PL-D205."""
+    found = look(root, *names)
+    if found is None:
+        problem = f"no file {' or '.join(names)}"
+        raise PlaceError(problem, code="PL-D205", file=root, fix="name the folder that the data set was unpacked into")
+    return found
+
+
+def look(root: Path, *names: str) -> Path | None:
+    """As ``find``, or None."""
+    if not root.is_dir():
+        raise PlaceError("no such folder", code="PL-D205", file=root, fix="check the path")
+    return next((path for name in names for path in sorted(root.glob(name))), None)
+
+
+def cells(
+    file: Path, *needed: str, optional: Iterable[str] = (), encoding: str = "utf-8-sig"
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, column -> text) of each row, for the needed columns and the optional ones that are there.
+
+    Column names are compared without blanks around them. Raises PL-D201 for a missing column or no rows, else as
+    ``rows``.
+    """
+
+    def choose(header: Sequence[str]) -> Mapping[str, str]:
+        theirs = {name.strip(): name for name in header}
+        for name in needed:
+            if name not in theirs:
+                problem = f"no column '{name}'{did_you_mean(name, theirs)}"
+                raise PlaceError(problem, code="PL-D201", file=file, fix="take the published table as it is")
+        return {name: theirs[name] for name in (*needed, *optional) if name in theirs}
+
+    found = rows(file, encoding, choose)
+    first = next(found, None)
+    if first is None:
+        raise PlaceError("a header and no rows", code="PL-D201", file=file, fix="copy the table again")
+    yield first
+    yield from found
+
+
+class LabelSets:
+    """Label cells to mappings; rows that say the same share one mapping, which saves most of the memory."""
+
+    def __init__(self, names: Sequence[str], file: Path) -> None:
+        self.names = names
+        self._file = file
+        self._seen: dict[tuple[str, ...], dict[str, float]] = {}
+
+    def read(self, line: int, row: Mapping[str, str]) -> dict[str, float]:
+        """Finding -> PRESENT, ABSENT, UNCERTAIN or NOT_MENTIONED, for the columns that the row has. PL-D210."""
+        key = tuple(row.get(name, "") for name in self.names)
+        if key not in self._seen:
+            unknown = [text for text in key if text not in _VALUES]
+            if unknown:
+                refuse(self._file, line, "a label is not 1, 0, -1 or empty")
+            self._seen[key] = {name: _VALUES[text] for name, text in zip(self.names, key, strict=True) if name in row}
+        return self._seen[key]
+
+
+def number(file: Path, line: int, text: str) -> float:
+    """A finite number, or PL-D210."""
+    try:
+        value = float(text)
+    except ValueError:
+        refuse(file, line, "a cell that should be a number is not")
+    if not abs(value) < float("inf"):
+        refuse(file, line, "a number is not finite")
+    return value
+
+
+def years(text: str) -> float | None:
+    """An age, as "63", "63.0" or "063Y"; None where there is none, or one nobody reaches."""
+    text = text.strip().upper().removesuffix("Y")
+    try:
+        age = float(text)
+    except ValueError:
+        return None
+    return age if 0 <= age <= _OLDEST else None
+
+
+def sex(text: str) -> str:
+    """M or F of whatever starts so, else empty."""
+    return text.strip()[:1].upper() if text.strip()[:1].upper() in ("M", "F") else ""
+
+
+def below(file: Path, line: int, text: str) -> str:
+    """A path from a table, which may not leave the data set's folder: PL-D206."""
+    if not text or ".." in text or text[0] == "/" or "\\" in text or "\0" in text:
+        problem = f"line {line}: a path that is empty or leaves the data set's folder"
+        raise PlaceError(problem, code="PL-D206", file=file, fix="take the published table as it is")
+    return text
+
+
+def images(*folders: Path) -> dict[str, str]:
+    """File name -> path of all files below the folders that exist; no file is opened. The first of a name counts."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        for where, _, names in os.walk(folder):
+            for name in names:
+                found.setdefault(name, os.path.join(where, name))
+    return found
+
+
+def report_of(findings: str, impression: str) -> str:
+    """A report from its two sections, under the headers that reports carry; without any, empty."""
+    parts = (("FINDINGS", findings.strip()), ("IMPRESSION", impression.strip()))
+    return "\n".join(f"{name}: {text}" for name, text in parts if text)
+
+
+def refuse(file: Path, line: int, problem: str) -> NoReturn:
+    """PL-D210: a value that the published table does not have."""
+    raise PlaceError(f"line {line}: {problem}", code="PL-D210", file=file, fix="take the published table as it is")

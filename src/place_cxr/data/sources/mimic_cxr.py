@@ -1,0 +1,161 @@
+"""MIMIC-CXR-JPG 2.0.0 and 2.1.0: radiographs of one Boston hospital with their free-text reports.
+
+Licence: PhysioNet Credentialed Health Data License 1.5.0; no passing on, no third-party services, no identification.
+How to get it: physionet.org, training (CITI) and a signed agreement; MIMIC-CXR-JPG for pictures and tables, MIMIC-CXR
+for the reports (``mimic-cxr-reports.zip``).
+Layout: ``mimic-cxr-2.0.0-{split,metadata,chexpert}.csv.gz`` (or unpacked; 2.1.0 keeps the names), pictures
+``files/p10/p10000032/s50414267/<dicom_id>.jpg``, reports ``files/p10/p10000032/s50414267.txt`` in the same tree, in a
+folder ``mimic-cxr-reports``, or still in the zip file. Elsewhere: option ``reports``.
+Counts: 377,110 images of 227,835 studies and 65,379 patients; official split 368,960 / 2,991 / 5,159 images.
+Labels: CheXpert's labeller on the reports, so ``labels`` and ``said`` are the same: not a reading of the picture.
+Blank is not mentioned. Studies without a row in that table have no labels. ``negbio`` is an option. The manual labels
+of 2.1.0's test set are not read.
+Text (option ``text``): ``sections`` gives findings and impression, or the last paragraph where neither is, for our
+own sentence splitter. ``mgca`` is MGCA's rule: impression, then findings, lower-case ASCII words, sentences of one
+word and reports of fewer than three words dropped; compare with papers under this one. ``full`` is the report as it
+is.
+Splits: ``official``; ``mgca`` (its "valid" is validate and test together, and there is no test set).
+Traps: one report belongs to several pictures of a study; a report may describe a picture that the PA/AP filter
+(option ``views``) leaves out; about 54 studies have their sections where no rule finds them, and papers treat those
+by id: here they go by the rule. Reading 227,835 report files takes minutes from a cold disk; ``text=none`` reads
+tables alone.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from place_cxr.data.mimic_text import kept_sections, mgca_sentences
+from place_cxr.data.sources.files import LabelSets, below, cells, find, look, report_of
+from place_cxr.errors import PlaceError
+from place_cxr.records import Study
+from place_cxr.registry import pick
+
+LABELS = (
+    "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture", "Lung Lesion",
+    "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other", "Pneumonia", "Pneumothorax", "Support Devices",
+)  # fmt: skip
+NEEDS = (("mimic-cxr-2.?.?-split.csv*",), ("mimic-cxr-2.?.?-metadata.csv*",))
+MAY_USE = (
+    ("mimic-cxr-2.?.?-chexpert.csv*",),
+    ("mimic-cxr-reports.zip", "mimic-cxr-reports/files", "files/p10/p1000*/s*.txt"),
+)
+SPLITS = ("official", "mgca")
+_NAMES = {
+    "official": {"train": "train", "validate": "val", "test": "test"},
+    "mgca": {"train": "train", "validate": "val", "test": "val"},
+}
+_LABELLERS = {"chexpert": "mimic-cxr-2.?.?-chexpert.csv*", "negbio": "mimic-cxr-2.?.?-negbio.csv*"}
+_LONGEST = 1_000_000  # bytes of a report
+
+
+def read(
+    root: Path,
+    split: str = "official",
+    *,
+    text: str = "sections",
+    views: Sequence[str] = (),
+    labeller: str = "chexpert",
+    reports: str = "",
+) -> list[Study]:
+    """A study for each image, in the order of the metadata table; images of one study share id, report and labels.
+
+    ``views`` keeps images of these view positions only; empty keeps all. ``reports`` is the folder or zip file that the
+    reports lie in, if not below ``root``. A study without a text has an empty report.
+    """
+    names = pick(_NAMES, split, "split of this source")
+    chosen = pick(_TEXTS, text, "text rule")
+    table = find(root, *NEEDS[0])
+    split_of = {row["dicom_id"]: row["split"] for _, row in cells(table, "dicom_id", "split")}
+    if not set(split_of.values()) <= set(names):
+        raise PlaceError("a split is not train, validate or test", code="PL-D210", file=table, fix="copy it again")
+    labels = _labels(root, pick(_LABELLERS, labeller, "labeller"))
+    report_of_study = _Reports(root, reports) if text != "none" else None
+    studies: list[Study] = []
+    texts: dict[str, str] = {}
+    table = find(root, *NEEDS[1])
+    for line, row in cells(table, "dicom_id", "subject_id", "study_id", "ViewPosition"):
+        if views and row["ViewPosition"] not in views:
+            continue
+        patient, study = row["subject_id"], row["study_id"]
+        where = below(table, line, f"files/p{patient[:2]}/p{patient}/s{study}")
+        if report_of_study and study not in texts:
+            texts[study] = chosen(report_of_study(where))
+        said = labels.get(study, {})
+        studies.append(
+            Study(
+                id=study,
+                image=Path(f"{root}/{where}/{below(table, line, row['dicom_id'])}.jpg"),
+                report=texts.get(study, ""),
+                patient=patient,
+                split=names.get(split_of.get(row["dicom_id"], ""), ""),
+                view=row["ViewPosition"],
+                labels=said,
+                said=said,
+            )
+        )
+    return studies
+
+
+def _labels(root: Path, name: str) -> dict[str, dict[str, float]]:
+    """Study id -> labels; empty without the table."""
+    file = look(root, name)
+    if file is None:
+        return {}
+    sets = LabelSets(LABELS, file)
+    return {row["study_id"]: sets.read(line, row) for line, row in cells(file, "study_id", *LABELS)}
+
+
+def _sections(report: str) -> str:
+    kept = kept_sections(report)
+    if "findings" in kept or "impression" in kept:
+        return report_of(kept.get("findings", ""), kept.get("impression", ""))
+    return kept.get("last_paragraph", "")
+
+
+def _mgca(report: str) -> str:
+    """MGCA's sentences apart by empty lines, where our splitter always cuts and never elsewhere."""
+    kept = kept_sections(report)
+    sentences = mgca_sentences(kept.get("impression", ""), kept.get("findings", ""))
+    return "FINDINGS: " + "\n\n".join(sentences) if sentences else ""
+
+
+_TEXTS: Mapping[str, Callable[[str], str]] = {"sections": _sections, "mgca": _mgca, "full": str, "none": str}
+
+
+class _Reports:
+    """The text of a study's report, empty where there is none."""
+
+    def __init__(self, root: Path, place: str) -> None:
+        given = root / place if place else look(root, "mimic-cxr-reports.zip", "mimic-cxr-reports") or root
+        if not given.exists():
+            raise PlaceError("no such folder or file", code="PL-D205", file=given, fix="check data.options.reports")
+        self._file = given
+        self._zip = None
+        self._names: set[str] = set()
+        if given.is_file():
+            try:
+                self._zip = zipfile.ZipFile(given)
+            except (OSError, zipfile.BadZipFile):
+                raise PlaceError("not a whole zip file", code="PL-D202", file=given, fix="copy it again") from None
+            self._names = set(self._zip.namelist())
+
+    def __call__(self, where: str) -> str:
+        """``where``: path of the study below the data set, without ending."""
+        name = f"{where}.txt"
+        try:
+            if self._zip is None:
+                data = (self._file / name).read_bytes()
+            elif name in self._names and self._zip.getinfo(name).file_size <= _LONGEST:
+                data = self._zip.read(name)
+            else:
+                return ""
+        except FileNotFoundError:
+            return ""
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError):
+            raise PlaceError(
+                "a report that cannot be read", code="PL-D202", file=self._file, fix="copy the reports again"
+            ) from None
+        return data[:_LONGEST].decode("utf-8", "replace").replace("\r\n", "\n")

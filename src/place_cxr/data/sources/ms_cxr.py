@@ -1,0 +1,58 @@
+"""MS-CXR 0.1 and 1.1.0: phrases of MIMIC-CXR reports with the boxes of what they say, drawn by radiologists.
+
+Licence: PhysioNet Credentialed Health Data License 1.5.0. Boecking et al., ECCV 2022.
+How to get it: physionet.org/content/ms-cxr (training and agreement); pictures are those of MIMIC-CXR-JPG.
+Layout: ``MS_CXR_Local_Alignment_v1.1.0.csv`` (or v1.0.0): dicom_id, category_name, label_text, path, x, y, w, h,
+image_width, image_height and, in 1.1.0, split; a row for each box. ``path`` is MIMIC-CXR-JPG's; its folder is option
+``mimic``, by default ``root``. The JSON form is not read.
+Counts: 1,162 image-phrase pairs of 8 findings [from the paper; not verified against the files].
+Labels: the phrase's finding is PRESENT; nothing else is stated. Boxes are in pixels of the full picture.
+Splits: ``test``: all of it, as papers evaluate. ``published``: the column of 1.1.0.
+Traps: the published split does not follow MIMIC's own: parts of its train are in MIMIC's test and the other way
+round; do not evaluate a model on phrases whose patients it was trained with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from place_cxr.data.sources.files import below, cells, find, number, refuse
+from place_cxr.errors import PlaceError
+from place_cxr.records import PRESENT, Box, Study
+from place_cxr.registry import pick
+
+NEEDS = (("MS_CXR_Local_Alignment_v*.csv",),)
+MAY_USE = (("files",),)
+SPLITS = ("test", "published")
+_SIDES = ("x", "y", "w", "h")
+_NAMES = {"train": "train", "val": "val", "validate": "val", "test": "test"}
+
+
+def read(root: Path, split: str = "test", *, mimic: str = "") -> list[Study]:
+    """A study for each phrase of an image, with all its boxes, in the order of the table."""
+    pick(dict.fromkeys(SPLITS), split, "split of this source")
+    table = sorted([find(root, *NEEDS[0]), *root.glob(NEEDS[0][0])])[-1]
+    pictures = root / mimic
+    found: dict[tuple[str, str, str], tuple[str, str, list[Box]]] = {}
+    for line, row in cells(table, "dicom_id", "category_name", "label_text", "path", *_SIDES, optional=("split",)):
+        x, y, width, height = (number(table, line, row[side]) for side in _SIDES)
+        key = (row["dicom_id"], row["category_name"], row["label_text"])
+        part = _NAMES.get(row.get("split", ""), "")
+        if split == "published" and not part:
+            refuse(table, line, "no split in this table: take split=test")
+        path = below(table, line, row["path"])
+        found.setdefault(key, (path, part, []))[2].append(Box(row["category_name"], x, y, x + width, y + height))
+    if not pictures.is_dir():
+        raise PlaceError("no such folder", code="PL-D205", file=pictures, fix="check data.options.mimic")
+    return [
+        Study(
+            id=f"{dicom}#{place}",
+            image=pictures / path,
+            report=phrase,
+            patient=next((name for name in PurePosixPath(path).parts if len(name) == 9 and name[0] == "p"), "")[1:],
+            split="test" if split == "test" else part,
+            labels={finding: PRESENT},
+            boxes=tuple(boxes),
+        )
+        for place, ((dicom, finding, phrase), (path, part, boxes)) in enumerate(found.items(), start=1)
+    ]

@@ -1,0 +1,82 @@
+"""RSNA Pneumonia Detection Challenge 2018, stage 2: NIH radiographs with radiologists' boxes of lung opacities.
+
+Licence: RSNA terms: academic and other use with attribution; pictures NIH. Citation: Shih et al., Radiology: AI 1(1),
+2019.
+How to get it: kaggle.com/c/rsna-pneumonia-detection-challenge (competition rules to accept).
+Layout: ``stage_2_train_labels.csv`` (patientId,x,y,width,height,Target: a row for each box, blank where Target is 0),
+``stage_2_detailed_class_info.csv`` (patientId,class: a row for each box, so repeated),
+``stage_2_train_images/<patientId>.dcm``.
+Counts: 30,227 rows, 26,684 images, 6,012 positive, 9,555 boxes (1 to 4 an image); classes Normal, Lung Opacity, No
+Lung Opacity / Not Normal. 1024 x 1024, 8 bit.
+Labels: "Pneumonia" is Target, that is an opacity that may be pneumonia; "No Finding" is the class Normal. A negative
+image may show any other disease. Boxes are in pixels.
+Splits: the 3,000 test images have no public labels on Kaggle and are not read. ``patient`` (one image is one patient
+as far as is known: ids of the NIH patients are not in the tables). ``mgca`` (70/15/15) and ``mgca_detection`` (5,337
+each): images sorted by id, two draws with seed 0, whose first half is called test. ``benchx``: 70/15/15 in proportion
+to Target, seed 42. LoVT's (same sizes as mgca_detection, other images) and MRM's are lists.
+Traps: several images can be of one NIH patient, so every split of this set may leak; the id is a patientId in name
+only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from place_cxr.data.sources.conventions import assigned, stratified_parts, three_parts
+from place_cxr.data.sources.files import below, cells, find, look, number, refuse
+from place_cxr.records import ABSENT, PRESENT, Box, Study
+from place_cxr.registry import pick
+
+NEEDS = (("stage_2_train_labels.csv",),)
+MAY_USE = (("stage_2_detailed_class_info.csv",), ("stage_2_train_images",))
+SPLITS = ("patient", "mgca", "mgca_detection", "benchx")
+_FINDING = "Pneumonia"
+_SIDES = ("x", "y", "width", "height")
+_DETECTION_EACH = 5_337
+
+
+def read(root: Path, split: str = "patient") -> list[Study]:
+    """A study for each image: sorted by id where the split is ``patient``, else in the order of the draw."""
+    pick(dict.fromkeys(SPLITS), split, "split of this source")
+    table = find(root, *NEEDS[0])
+    boxes: dict[str, list[Box]] = {}
+    targets: dict[str, str] = {}
+    for line, row in cells(table, "patientId", *_SIDES, "Target"):
+        name, target = below(table, line, row["patientId"]), row["Target"]
+        if target not in ("0", "1") or targets.setdefault(name, target) != target:
+            refuse(table, line, "Target is not 0 or 1, or differs between rows of one image")
+        boxes.setdefault(name, [])
+        if target == "1":
+            x, y, width, height = (number(table, line, row[side]) for side in _SIDES)
+            boxes[name].append(Box(_FINDING, x, y, x + width, y + height))
+    normal = _normal(root)
+    studies = [
+        Study(
+            id=name,
+            image=Path(f"{root}/stage_2_train_images/{name}.dcm"),
+            report="",
+            labels=_LABELS[targets[name], normal.get(name)],
+            boxes=tuple(boxes[name]),
+        )
+        for name in sorted(boxes)
+    ]
+    if split == "patient":
+        return studies
+    if split == "benchx":
+        return assigned(studies, stratified_parts([int(targets[study.id]) for study in studies]))
+    return assigned(studies, three_parts(len(studies), 0.15 * 2 if split == "mgca" else _DETECTION_EACH * 2))
+
+
+_LABELS = {
+    (target, normal): {_FINDING: PRESENT if target == "1" else ABSENT}
+    | ({} if normal is None else {"No Finding": PRESENT if normal else ABSENT})
+    for target in "01"
+    for normal in (None, False, True)
+}
+
+
+def _normal(root: Path) -> dict[str, bool]:
+    """Image -> whether its class is Normal; empty without the class table."""
+    table = look(root, "stage_2_detailed_class_info.csv")
+    rows = cells(table, "patientId", "class") if table else ()
+    return {row["patientId"]: row["class"] == "Normal" for _, row in rows}

@@ -1,0 +1,96 @@
+"""VinDr-CXR 1.0.0: PA radiographs of two hospitals in Hanoi with radiologists' boxes and diagnoses.
+
+Licence: PhysioNet Credentialed Health Data License 1.5.0; no passing on, no identification.
+How to get it: physionet.org/content/vindr-cxr (training and agreement). Kaggle's VinBigData set has other files: not
+read.
+Layout: ``train/<image_id>.dicom``, ``test/<image_id>.dicom``, ``annotations/image_labels_{train,test}.csv``
+(image_id, rad_id in train alone, then a column of 0 and 1 for each finding and diagnosis),
+``annotations/annotations_{train,test}.csv`` (image_id, rad_id, class_name, x_min, y_min, x_max, y_max; no box where
+class_name is "No finding").
+Counts: 15,000 train images, each read by 3 of 17 radiologists (45,000 rows), 3,000 test images by consensus of 5.
+Labels: in train a finding is PRESENT where at least ``agree`` of the three say so (2 [ours]; CXR-CLIP takes 1), else
+ABSENT.
+Boxes: all that any radiologist drew, so in train one lesion can have three; pixels of the DICOM picture.
+Splits: ``official`` (no val). ``cxr_clip``: 20 % of train as val, images sorted by id, seed 0.
+Traps: the column "Other diseases" of train is "Other disease" in test; here both are "Other diseases". Patients are
+not known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from place_cxr.data.sources.conventions import shuffle_split
+from place_cxr.data.sources.files import below, cells, find, look, number, refuse
+from place_cxr.data.sources.tables import header_of
+from place_cxr.records import ABSENT, PRESENT, Box, Study
+from place_cxr.registry import pick
+
+NEEDS = (
+    ("annotations/image_labels_train.csv", "image_labels_train.csv"),
+    ("annotations/image_labels_test.csv", "image_labels_test.csv"),
+)
+MAY_USE = (
+    ("annotations/annotations_train.csv", "annotations_train.csv"),
+    ("annotations/annotations_test.csv", "annotations_test.csv"),
+    ("train",),
+    ("test",),
+)
+SPLITS = ("official", "cxr_clip")
+_SIDES = ("x_min", "y_min", "x_max", "y_max")
+_VAL_SHARE = 0.2
+
+
+def read(root: Path, split: str = "official", *, agree: int = 2) -> list[Study]:
+    """A study for each image, train before test; each by id, but train and val of ``cxr_clip`` as they are drawn."""
+    pick(dict.fromkeys(SPLITS), split, "split of this source")
+    train = _part(root, "train", agree)
+    if split == "cxr_clip":
+        kept, held_out = shuffle_split(len(train), _VAL_SHARE, 0)
+        train = [train[place] for place in kept] + [replace(train[place], split="val") for place in held_out]
+    return train + _part(root, "test", 1)
+
+
+def _part(root: Path, part: str, agree: int) -> list[Study]:
+    table = find(root, f"annotations/image_labels_{part}.csv", f"image_labels_{part}.csv")
+    names = [name for name in header_of(table) if name not in ("image_id", "rad_id")]
+    votes: dict[str, list[int]] = {}
+    for line, row in cells(table, "image_id", *names):
+        count = votes.setdefault(below(table, line, row["image_id"]), [0] * len(names))
+        for place, name in enumerate(names):
+            value = number(table, line, row[name])
+            if value not in (ABSENT, PRESENT):
+                refuse(table, line, "a label is not 0 or 1")
+            count[place] += int(value)
+    boxes = _boxes(root, part)
+    findings = [_SAME.get(name, name) for name in names]
+    return [
+        Study(
+            id=name,
+            image=root / part / f"{name}.dicom",
+            report="",
+            split=part,
+            view="PA",
+            labels={
+                finding: PRESENT if count >= agree else ABSENT
+                for finding, count in zip(findings, votes[name], strict=True)
+            },
+            boxes=tuple(boxes.get(name, ())),
+        )
+        for name in sorted(votes)
+    ]
+
+
+_SAME = {"Other disease": "Other diseases", "No finding": "No Finding"}
+
+
+def _boxes(root: Path, part: str) -> dict[str, list[Box]]:
+    table = look(root, f"annotations/annotations_{part}.csv", f"annotations_{part}.csv")
+    found: dict[str, list[Box]] = {}
+    if table is not None:
+        for line, row in cells(table, "image_id", "class_name", *_SIDES):
+            if row["x_min"]:
+                sides = [number(table, line, row[side]) for side in _SIDES]
+                found.setdefault(row["image_id"], []).append(Box(row["class_name"], *sides))
+    return found
