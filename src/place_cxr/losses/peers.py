@@ -1,6 +1,6 @@
 """Instance contrast as ConVIRT, GLoRIA and MGCA published it: every other report is a negative, temperatures are fixed.
 
-Each is over the global batch, where MGCA's own code contrasts within one GPU (docs/decisions/0011-peers.md).
+Each is over the global batch, where MGCA's own code contrasts within one GPU (docs/decisions/0012-peers.md).
 """
 
 from __future__ import annotations
