@@ -114,10 +114,10 @@ def test_other_formats_are_refused(tmp_path: Path, kind: str) -> None:
 def test_content_decides_and_the_name_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path, "a.jpg", saved("PNG"))
     assert np.array_equal(np.rint(read_image(path) * 255), picture())
-    assert "a.jpg" in caplog.text
+    assert "does not end as its content says" in caplog.text and "a.jpg" not in caplog.text
     caplog.clear()
     assert decode_scaled(write(tmp_path, "b.png", saved("JPEG")), 40).shape == (48, 40)
-    assert "b.png" in caplog.text
+    assert "does not end as its content says" in caplog.text
     caplog.clear()
     read_image(write(tmp_path, "C.PNG", saved("PNG")))
     assert not caplog.text

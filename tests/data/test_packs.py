@@ -393,8 +393,8 @@ def test_workers_end_with_a_killed_parent() -> None:
 if __name__ == "__main__":
     import multiprocessing, os, sys, time
     from concurrent.futures import ProcessPoolExecutor
-    from place_cxr.data.packs import _die_with_parent
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_die_with_parent)
+    from place_cxr.data.workers import die_with_parent
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=die_with_parent)
     print(pool.submit(os.getpid).result(), flush=True)
     os.kill(os.getpid(), 9)
 """

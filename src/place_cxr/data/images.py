@@ -207,7 +207,7 @@ def _decode(data: bytes, path: Path, limits: Limits) -> tuple[NDArray[np.float32
             raise _cut_off(path) from None
         raise _damaged(path) from None
     if path.suffix.lower() not in SUFFIXES[kind]:
-        _warn("the name does not end as the content says", path)
+        _warn("a file whose name does not end as its content says")
     return pixels, kind
 
 
@@ -220,7 +220,7 @@ def _check_header(width: int, height: int, path: Path, limits: Limits) -> None:
         problem = f"{width} x {height} pixels, a side needs {limits.min_side}"
         raise PlaceError(problem, code="PL-D105", file=path, fix="leave this image out")
     if min(width, height) < limits.narrow:
-        _warn(f"a side is under {limits.narrow} pixels", path)
+        _warn(f"a picture with a side under {limits.narrow} pixels")
 
 
 def _upright(image: Image.Image, path: Path) -> Image.Image:
@@ -228,7 +228,7 @@ def _upright(image: Image.Image, path: Path) -> Image.Image:
     turn = _TURN.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     if turn is None:
         return image
-    _warn("turned as its EXIF orientation says", path)
+    _warn("a picture is turned as its EXIF orientation says")
     return image.transpose(turn)
 
 
@@ -239,7 +239,7 @@ def _grey(image: Image.Image, path: Path) -> NDArray[np.float32]:
     if image.mode in ("P", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
     if image.mode == "CMYK":
-        _warn("CMYK, which no X-ray machine writes", path)
+        _warn("a CMYK picture, which no X-ray machine writes")
         image = image.convert("RGB")
     if image.mode in ("LA", "RGBA"):
         image = ImageChops.multiply(image.convert("L"), image.getchannel("A"))
@@ -295,7 +295,7 @@ def _jpeg_scaled(
     except ValueError:
         return None
     if path.suffix.lower() not in SUFFIXES["JPEG"]:
-        _warn("the name does not end as the content says", path)
+        _warn("a file whose name does not end as its content says")
     return np.asarray(picture[:, :, 0]), (height, width)
 
 
@@ -328,7 +328,8 @@ def _cut_off(path: Path) -> PlaceError:
     return PlaceError("cut off, the end of the image is missing", code="PL-D102", file=path, fix="copy it again")
 
 
-def _warn(what: str, path: Path) -> None:
+def _warn(what: str) -> None:
+    """Without the file: its name may name a patient. ``place data check`` tells rows."""
     _warned[what] += 1
     if _warned[what] <= _SHOWN:
-        log.warning("%s: %s%s", path, what, " (further ones are not shown)" if _warned[what] == _SHOWN else "")
+        log.warning("%s%s", what, " (further ones are not shown)" if _warned[what] == _SHOWN else "")

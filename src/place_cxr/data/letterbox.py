@@ -63,7 +63,7 @@ class Letterbox:
         self._check_shape(image)
         values = image if image.dtype == np.uint8 else np.asarray(image, dtype=np.float32) * np.float32(255)
         square = np.zeros((self.size, self.size), dtype=np.uint8)
-        inner = _mean_rows(_mean_rows(values, self.inner_h).T, self.inner_w).T
+        inner = shrink(values, self.inner_h, self.inner_w)
         rows, columns = self._inside()
         square[rows, columns] = np.rint(np.clip(inner, 0, 255)).astype(np.uint8)
         return square
@@ -102,6 +102,11 @@ class Letterbox:
         if not fits:
             problem = f"a picture {image.shape} for a letterbox of {self.height} x {self.width}"
             raise PlaceError(problem, code="PL-D108", fix="build the letterbox from this picture's size")
+
+
+def shrink(values: NDArray[Any], height: int, width: int) -> NDArray[np.float32]:
+    """[n, m] to [height, width], each pixel the mean of the area it covers, in the units of ``values``."""
+    return _mean_rows(_mean_rows(values, height).T, width).T
 
 
 def _mean_rows(values: NDArray[Any], count: int) -> NDArray[np.float32]:

@@ -10,20 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import re
 import shutil
 import stat
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing.connection import wait
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,6 +30,7 @@ from place_cxr.data.letterbox import Letterbox
 from place_cxr.data.reports import read_report
 from place_cxr.data.store import Arrays, build_once, create, open_arrays, private_folder, salted, write_arrays
 from place_cxr.data.tokenizer import EncodedReports, Tokenizer
+from place_cxr.data.workers import in_chunks
 from place_cxr.errors import PlaceError
 from place_cxr.records import Study
 
@@ -41,8 +38,6 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 Outcome = tuple[int, int, str, str]  # height, width, code of the refusal or "", start of the file's SHA-256 if refused
 
-CHUNK = 16  # images a worker decodes between two reports of progress
-SMALL = 128  # up to so many images are decoded here: starting processes takes longer
 MAX_REJECTED = 10  # ... or MAX_SHARE of all, whichever is more: beyond, the data and not single files are wrong
 MAX_SHARE = 0.001
 
@@ -91,35 +86,75 @@ def pack_pixels(
     name = "pixels-" + salted(root, _pixel_parts(paths, size))
 
     def build(folder: Path) -> None:
-        need, free = len(paths) * size * size, shutil.disk_usage(root).free
-        if need > free:
-            problem = f"a pack needs {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
-            raise PlaceError(problem, code="PL-E002", file=root, fix="free space, or set PLACE_CACHE")
-        with create(folder / "pixels") as file:
-            file.truncate(need)
-        outcomes: list[Outcome] = [(0, 0, "", "")] * len(paths)
-        done = 0
-        for start, found in _decode_all(folder / "pixels", paths, size, workers):
-            outcomes[start : start + len(found)] = found
-            done += len(found)
-            _check_rejected(outcomes, done, root / f"{name}.quarantine.jsonl")
+        refused: dict[int, Outcome] = {}
+
+        def told(done: int, found: Mapping[int, Outcome]) -> None:
+            refused.update(found)
+            check_rejected(refused, done, len(paths), root / f"{name}.quarantine.jsonl")
             if progress:
                 progress(done, len(paths))
-        _write_quarantine(folder / "quarantine.jsonl", outcomes)
-        packed: Arrays = {
-            "pixels": np.memmap(folder / "pixels", dtype=np.uint8, mode="r", shape=(len(paths), size, size)),
-            "letterboxes": np.array([outcome[:2] for outcome in outcomes], dtype=np.int32),
-            "rows": np.array([row for row, outcome in enumerate(outcomes) if not outcome[2]], dtype=np.int64),
-        }
-        with open(folder / "pixels", "rb") as file:
-            write_arrays(folder, packed, {"digest": hashlib.file_digest(file, "sha256").hexdigest()})
 
-    folder = build_once(root, name, build)
-    arrays, about = open_arrays(folder)
-    pack = PixelPack(arrays["pixels"], arrays["letterboxes"], arrays["rows"], folder, about["digest"])
+        outcomes = decode_all(folder / "pixels", paths, size, workers, told)
+        finish(folder, outcomes, size)
+
+    pack, _ = open_pack(build_once(root, name, build))
     if pack.rejected:
-        log.warning("%d of %d images are left out, see %s", pack.rejected, len(studies), folder / "quarantine.jsonl")
+        listed = pack.folder / "quarantine.jsonl"
+        log.warning("%d of %d images are left out, see %s", pack.rejected, len(studies), listed)
     return pack
+
+
+def decode_all(
+    target: Path, paths: Sequence[str], size: int, workers: int, told: Callable[[int, Mapping[int, Outcome]], None]
+) -> list[Outcome]:
+    """Decode into the new file ``target``. ``told`` hears how many are done, and which of the latest are refused.
+
+    Raises PL-E002 where the disk is too full for all of them, PL-D402 when a decoding process dies.
+    """
+    need, free = len(paths) * size * size, shutil.disk_usage(target.parent).free
+    if need > free:
+        problem = f"a pack needs {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
+        raise PlaceError(problem, code="PL-E002", file=target.parent, fix="free space, or set PLACE_CACHE")
+    with create(target) as file:
+        file.truncate(need)
+    outcomes: list[Outcome] = [(0, 0, "", "")] * len(paths)
+    done = 0
+    for start, found in in_chunks(_decode_chunk, paths, workers, (target, size)):
+        outcomes[start : start + len(found)] = found
+        done += len(found)
+        told(done, refused_of(found, start))
+    return outcomes
+
+
+def refused_of(outcomes: Sequence[Outcome], start: int = 0) -> dict[int, Outcome]:
+    """Row -> outcome of the refused ones."""
+    return {row: outcome for row, outcome in enumerate(outcomes, start) if outcome[2]}
+
+
+def finish(
+    folder: Path, outcomes: Sequence[Outcome], size: int, about: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Write all of a pack but its pixels, which lie in ``folder`` already; ``about`` is kept with it."""
+    _write_quarantine(folder / "quarantine.jsonl", refused_of(outcomes))
+    packed: Arrays = {
+        "pixels": np.memmap(folder / "pixels", dtype=np.uint8, mode="r", shape=(len(outcomes), size, size)),
+        "letterboxes": np.array([outcome[:2] for outcome in outcomes], dtype=np.int32),
+        "rows": np.array([row for row, outcome in enumerate(outcomes) if not outcome[2]], dtype=np.int64),
+    }
+    with open(folder / "pixels", "rb") as file:
+        write_arrays(folder, packed, {"digest": hashlib.file_digest(file, "sha256").hexdigest(), **about})
+
+
+def open_pack(folder: Path) -> tuple[PixelPack, dict[str, Any]]:
+    """A finished pack, and what is kept with it."""
+    arrays, about = open_arrays(folder)
+    return PixelPack(arrays["pixels"], arrays["letterboxes"], arrays["rows"], folder, about["digest"]), about
+
+
+def pixel_rule(size: int) -> bytes:
+    """A digest of the code and libraries that make pixels, and of the size of the square."""
+    libraries = ("pillow", "simplejpeg", "numpy", "pydicom", "imagecodecs")
+    return _rule(("images", "letterbox", "codec_child"), libraries) + str(size).encode()
 
 
 def pack_text(
@@ -155,8 +190,7 @@ def pack_text(
 
 def _pixel_parts(paths: Sequence[str], size: int) -> Iterator[bytes]:
     """All that decides a pixel pack's bytes."""
-    yield _rule(("images", "letterbox", "codec_child"), ("pillow", "simplejpeg", "numpy", "pydicom", "imagecodecs"))
-    yield str(size).encode()
+    yield pixel_rule(size)
     for path in paths:
         try:
             found = os.stat(path)
@@ -190,50 +224,7 @@ def _version(library: str) -> str:
         return ""
 
 
-def _decode_all(target: Path, paths: Sequence[str], size: int, workers: int) -> Iterator[tuple[int, list[Outcome]]]:
-    """(first row, outcomes) of each chunk, in the order in which they are done."""
-    starts = range(0, len(paths), CHUNK)
-    workers = workers or (_cores() if len(paths) > SMALL else 1)
-    if workers == 1:
-        for start in starts:
-            yield start, _decode_chunk(target, start, paths[start : start + CHUNK], size)
-        return
-    # Spawned, not forked: this process may hold threads and a device.
-    pool = ProcessPoolExecutor(
-        min(workers, len(starts)), multiprocessing.get_context("spawn"), initializer=_die_with_parent
-    )
-    waiting: dict[Future[list[Outcome]], int] = {}
-    try:
-        for start in starts:
-            waiting[pool.submit(_decode_chunk, target, start, paths[start : start + CHUNK], size)] = start
-        for future in as_completed(list(waiting)):
-            outcomes = future.result()
-            yield waiting.pop(future), outcomes
-    except BrokenProcessPool:
-        problem = f"a decoding process died near rows {min(waiting.values(), default=0)} and following"
-        raise PlaceError(problem, code="PL-D402", fix="use fewer workers, or look for a damaged file there") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _die_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
-
-
-def _exit_after(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)
-
-
-def _cores() -> int:
-    """Cores that this process may use, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _decode_chunk(target: Path, start: int, paths: Sequence[str], size: int) -> list[Outcome]:
+def _decode_chunk(start: int, paths: Sequence[str], target: Path, size: int) -> list[Outcome]:
     """Decode consecutive rows and write them in place; written, not mapped: a full disk is an error, not a crash."""
     block = np.zeros((len(paths), size, size), dtype=np.uint8)
     outcomes = []
@@ -265,21 +256,20 @@ def _fingerprint(path: str) -> str:
         return ""
 
 
-def _check_rejected(outcomes: Sequence[Outcome], done: int, listed: Path) -> None:
-    codes = Counter(outcome[2] for outcome in outcomes if outcome[2])
-    rejected = codes.total()
-    if rejected > max(MAX_REJECTED, MAX_SHARE * len(outcomes)) or rejected == len(outcomes):
-        _write_quarantine(listed, outcomes)
+def check_rejected(refused: Mapping[int, Outcome], done: int, total: int, listed: Path) -> None:
+    """PL-D400 where more than max(10, 0.1 %) of all images, or all, are refused; ``listed`` then says which."""
+    if len(refused) > max(MAX_REJECTED, MAX_SHARE * total) or len(refused) == total:
+        _write_quarantine(listed, refused)
+        codes = Counter(outcome[2] for outcome in refused.values())
         kinds = ", ".join(f"{count} x {code}" for code, count in codes.most_common())
         raise PlaceError(
-            f"{rejected} of the first {done} images cannot be used ({kinds})",
+            f"{len(refused)} of the first {done} images cannot be used ({kinds})",
             code="PL-D400",
             fix=f"look at the rows listed in {listed}, correct or remove them",
         )
 
 
-def _write_quarantine(path: Path, outcomes: Sequence[Outcome]) -> None:
+def _write_quarantine(path: Path, refused: Mapping[int, Outcome]) -> None:
     with create(path) as file:
-        for row, (_, _, code, sha256) in enumerate(outcomes):
-            if code:
-                file.write(json.dumps({"row": row, "code": code, "sha256": sha256}).encode() + b"\n")
+        for row, (_, _, code, sha256) in sorted(refused.items()):
+            file.write(json.dumps({"row": row, "code": code, "sha256": sha256}).encode() + b"\n")

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,11 @@ def create(path: Path) -> Iterator[Any]:
     """An empty private file, open for writing bytes."""
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         yield file
+
+
+def private_text(path: Path) -> TextIO:
+    """An empty file, open for writing text, that only this user may read."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline="")
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:

@@ -44,6 +44,7 @@ COLUMNS = (
     "age",
     "site",
     "boxes",
+    "sha256",
 )
 CONTENT = ("report", "findings", "impression", "boxes")
 PREFIXES = ("labels.", "said.", "mask.")
@@ -63,7 +64,7 @@ def read(
     other, PL-D205 files that are missing or no regular files, PL-D206 paths that leave the folder, PL-D209 encoding,
     PL-D210 values.
     """
-    file = _find(Path(root_or_file))
+    file = find(Path(root_or_file))
     reader = Reader(file, columns)
     studies: list[Study] = []
     lines: list[int] = []
@@ -76,7 +77,8 @@ def read(
     return once(file, studies, lines, numbered="study" not in reader.used)
 
 
-def _find(path: Path) -> Path:
+def find(path: Path) -> Path:
+    """The manifest itself, or the one in a folder; PL-D201 where there is none or several."""
     if not path.is_dir():
         return path
     found = [path / name for name in NAMES if (path / name).exists()]
@@ -99,7 +101,7 @@ class Reader:
         self.used: dict[str, str] = {}
         self._root = os.path.realpath(file.parent)
         self._folders: dict[str, str] = {}
-        self._lost: list[str] = []
+        self.lost: list[tuple[int, str]] = []  # (line, what is wrong); names of files may name people
 
     def choose(self, header: Sequence[str]) -> Mapping[str, str]:
         """Our name -> theirs for each column that is read."""
@@ -150,10 +152,10 @@ class Reader:
 
     def check_files(self) -> None:
         """PL-D205 with the first files that are missing or no regular files; none of them is opened."""
-        if self._lost:
-            shown = "; ".join(self._lost[:_SHOWN])
-            more = f"; and {len(self._lost) - _SHOWN} more" if len(self._lost) > _SHOWN else ""
-            problem = f"{len(self._lost)} paths without a file to read: {shown}{more}"
+        if self.lost:
+            shown = "; ".join(f"line {line} ({what})" for line, what in self.lost[:_SHOWN])
+            more = f"; and {len(self.lost) - _SHOWN} more" if len(self.lost) > _SHOWN else ""
+            problem = f"{len(self.lost)} paths without a file to read: {shown}{more}"
             raise PlaceError(problem, code="PL-D205", file=self.file, fix="copy the files or take these rows out")
 
     def _path(self, line: int, text: str) -> Path:
@@ -180,7 +182,7 @@ class Reader:
         except OSError:
             fault = "missing"
         if fault:
-            self._lost.append(f"line {line} {text} ({fault})")
+            self.lost.append((line, fault))
         return Path(path)
 
     def _inside(self, line: int, path: str) -> str:

@@ -21,16 +21,18 @@ from place_cxr.errors import PlaceError
 
 Row = tuple[int, dict[str, str]]
 Choose = Callable[[Sequence[str]], Mapping[str, str]]
+Faults = list[tuple[int, PlaceError]]  # (line, what is wrong with it)
 ID_COLUMNS = ("study", "patient")
 NESTED = ("labels", "said", "mask")
 LARGEST = 2_000_000_000  # bytes that a gzipped table may unpack to: a bomb fails here, not in memory
 
 
-def rows(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
+def rows(file: Path, encoding: str, choose: Choose, faults: Faults | None = None) -> Iterator[Row]:
     """``(line, cells)`` of each row; ``choose`` gets the header and returns our name -> theirs for the columns to read.
 
     Lines count from 1 and include the header; Parquet has rows, counted from 1. Cells are text, empty where nothing is
-    said. Raises PL-D201 (header), PL-D202 (form), PL-D203 (ids stored as decimal numbers), PL-D209 (encoding).
+    said. Raises PL-D201 (header), PL-D202 (form), PL-D203 (ids stored as decimal numbers), PL-D209 (encoding). With a
+    list of ``faults``, a line of a CSV with too many or too few fields is put there and passed over.
     """
     kind = "".join(file.suffixes[-2:] if file.suffix.lower() == ".gz" else file.suffixes[-1:]).lower()
     reader = {".csv": _csv, ".csv.gz": _csv, ".jsonl": _jsonl, ".parquet": _parquet}.get(kind)
@@ -44,7 +46,7 @@ def rows(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
         regular = False
     if not regular:
         raise PlaceError("no such file", code="PL-D205", file=file, fix="check the path")
-    return reader(file, encoding, choose)
+    return reader(file, encoding, choose, faults)
 
 
 def header_of(file: Path, encoding: str = "utf-8-sig") -> list[str]:
@@ -59,7 +61,7 @@ def header_of(file: Path, encoding: str = "utf-8-sig") -> list[str]:
     return found
 
 
-def _csv(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
+def _csv(file: Path, encoding: str, choose: Choose, faults: Faults | None) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(_text(file, encoding), newline=""), strict=True)
     header: list[str] = []
     places: dict[str, int] = {}
@@ -74,7 +76,10 @@ def _csv(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
                 places = {ours: header.index(theirs) for ours, theirs in _chosen(file, header, choose).items()}
             elif len(cells) != len(header):
                 problem = f"line {line} has {len(cells)} fields, the header has {len(header)}"
-                _refuse(file, problem, "quote fields that hold commas")
+                error = PlaceError(problem, code="PL-D202", file=file, fix="quote fields that hold commas")
+                if faults is None:
+                    raise error
+                faults.append((line, error))
             else:
                 yield line, {ours: cells[place] for ours, place in places.items()}
             line = reader.line_num + 1
@@ -86,7 +91,7 @@ def _csv(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
         raise PlaceError("the file is empty", code="PL-D201", file=file, fix="write a header line and rows")
 
 
-def _jsonl(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
+def _jsonl(file: Path, encoding: str, choose: Choose, faults: Faults | None) -> Iterator[Row]:
     records: list[tuple[int, dict[str, Any]]] = []
     for line, text in enumerate(_text(file, encoding).split("\n"), start=1):
         if not text.strip():
@@ -105,7 +110,7 @@ def _jsonl(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
         yield line, {ours: _cell(record.get(theirs), file, line, ours) for ours, theirs in chosen.items()}
 
 
-def _parquet(file: Path, encoding: str, choose: Choose) -> Iterator[Row]:
+def _parquet(file: Path, encoding: str, choose: Choose, faults: Faults | None) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,0 +1,65 @@
+"""Near-copies among pictures: the same one saved again, in another size, contrast or quality.
+
+Each picture becomes 255 bits: whether the 16 x 16 slowest waves of its 32 x 32 thumbnail (all but the constant one) are
+above their median. Copies differ in up to BITS of them, and their thumbnails correlate by ALIKE or more.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+BITS, ALIKE = 8, 0.997
+_WAVES = 16
+_BATCH = 1 << 18  # candidate pairs that are compared at once
+
+
+def near_copies(thumbs: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """(earlier, later) of thumbnails [N, n, n] that show the same picture, once for each later one.
+
+    Two numbers that differ in at most 8 bits agree in one of any 9 parts of their bits, so only pictures that share a
+    part are compared: sorting instead of all pairs.
+    """
+    if len(thumbs) < 2:
+        return []
+    bits = _bits(thumbs)
+    pairs = _sharing(bits)
+    flat = thumbs.reshape(len(thumbs), -1).astype(np.float64)
+    flat -= flat.mean(axis=1, keepdims=True)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+    first: dict[int, int] = {}
+    for start in range(0, len(pairs), _BATCH):
+        a, b = pairs[start : start + _BATCH].T
+        close = (bits[a] != bits[b]).sum(axis=1) <= BITS
+        a, b = a[close], b[close]
+        same = np.einsum("nd,nd->n", flat[a], flat[b]) >= ALIKE
+        for earlier, later in zip(a[same].tolist(), b[same].tolist(), strict=True):
+            first[later] = min(first.get(later, later), earlier)
+    return sorted((earlier, later) for later, earlier in first.items())
+
+
+def _bits(thumbs: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """[N, 255] of the discrete cosine transform (type II)."""
+    side = thumbs.shape[1]
+    waves = np.cos(np.pi * np.arange(_WAVES)[:, None] * (2 * np.arange(side) + 1) / (2 * side))
+    strength = (waves @ thumbs @ waves.T).reshape(len(thumbs), -1)[:, 1:]
+    return np.asarray(strength > np.median(strength, axis=1, keepdims=True))
+
+
+def _sharing(bits: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Pairs (earlier, later) [M, 2] that agree in at least one of BITS + 1 parts."""
+    count = len(bits)
+    shuffled = bits[:, np.random.default_rng(0).permutation(bits.shape[1])]  # neighbouring waves tell the same
+    found: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
+    for part in np.array_split(shuffled, BITS + 1, axis=1):
+        number = part @ (1 << np.arange(part.shape[1], dtype=np.int64))
+        order = np.argsort(number, kind="stable")
+        ordered = number[order]
+        for step in range(1, count):
+            equal = np.flatnonzero(ordered[:-step] == ordered[step:])
+            if not len(equal):
+                break
+            a, b = order[equal], order[equal + step]
+            found.append(np.minimum(a, b) * count + np.maximum(a, b))
+    pairs = np.unique(np.concatenate(found))
+    return np.stack(np.divmod(pairs, count), axis=1)

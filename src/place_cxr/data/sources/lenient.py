@@ -1,0 +1,77 @@
+"""A manifest read to its end, whatever is wrong on the way: for ``place data check``."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from place_cxr.data.sources.manifest import Reader, find
+from place_cxr.data.sources.tables import Faults, rows
+from place_cxr.data.store import private_text
+from place_cxr.errors import PlaceError
+from place_cxr.records import Study
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Studies of a manifest with their lines and the ``sha256`` column, and what is wrong elsewhere."""
+
+    file: Path
+    studies: list[Study]
+    lines: list[int]
+    sha256: list[str]
+    faults: Faults
+
+
+def read_all(
+    root_or_file: Path, *, columns: Mapping[str, str] = MappingProxyType({}), encoding: str = "utf-8-sig"
+) -> Table:
+    """As ``manifest.read``, but a line at fault is listed and passed over, and rows that repeat others stay.
+
+    Raises what that does where nothing can be read at all: header, encoding, a quote that is not closed.
+    """
+    file = find(Path(root_or_file))
+    reader = Reader(file, columns)
+    table = Table(file, [], [], [], [])
+    for number, (line, cells) in enumerate(rows(file, encoding, reader.choose, table.faults), start=1):
+        try:
+            study = reader.study(line, cells, number)
+        except PlaceError as error:
+            table.faults.append((line, error))
+            continue
+        if reader.lost and reader.lost[-1][0] == line:
+            problem = f"a path without a file to read ({reader.lost[-1][1]})"
+            table.faults.append((line, PlaceError(problem, code="PL-D205", file=file)))
+            continue
+        table.studies.append(study)
+        table.lines.append(line)
+        table.sha256.append(cells.get("sha256", "").strip())
+    if not table.studies and not table.faults:
+        raise PlaceError("a header and no rows", code="PL-D201", file=file, fix="write a row for each image")
+    return table
+
+
+def write_clean(file: Path, out: Path, leave_out: Collection[int]) -> int:
+    """The manifest as CSV, all its columns, without the lines of ``leave_out`` and those of a wrong length.
+
+    Returns how many rows it has. Raises PL-C004 where ``out`` lies in another folder, in which its paths mean nothing,
+    and PL-D201 where no row is left.
+    """
+    if out.resolve().parent != file.resolve().parent:
+        fix = f"write it into {file.parent}"
+        raise PlaceError("a cleaned manifest belongs beside the first one", code="PL-C004", file=out, fix=fix)
+    kept = [cells for line, cells in rows(file, "utf-8-sig", _every_column, []) if line not in leave_out]
+    if not kept:
+        raise PlaceError("no row is without an error", code="PL-D201", file=file, fix="correct the rows by hand")
+    with private_text(out) as target:
+        writer = csv.DictWriter(target, list(kept[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+    return len(kept)
+
+
+def _every_column(header: Sequence[str]) -> dict[str, str]:
+    return {name: name for name in header}
