@@ -15,7 +15,8 @@ from typing import Annotated
 import typer
 
 from place_cxr import __version__
-from place_cxr.console import guarded, log_to_stderr, progress_bar, progress_bars, show
+from place_cxr.cli_data import data_app
+from place_cxr.console import guarded, log_to_stderr, may_write, progress_bar, progress_bars, show
 from place_cxr.errors import PlaceError
 from place_cxr.options import (
     AsJson,
@@ -40,9 +41,6 @@ app = group(
     "place doctor                              is this machine ready?",
     "place pretrain phantom-tiny optim.lr=2e-4 a recipe with one value changed",
     "place ground runs/demo x.png 'left pleural effusion' -o heat.png",
-)
-data_app = group(
-    "data", "Make made-up studies; list what can be read.", "place data phantom -o data/phantom", "place data ls"
 )
 config_app = group(
     "config", "Show recipes and their schema.", "place config show", "place config show phantom-tiny optim.lr=2e-4"
@@ -181,7 +179,7 @@ def ground(
 ) -> None:
     """Print where in an image a text is true: boxes in the image's own pixels, x0 y0 x1 y1, the hottest first."""
     if out:
-        _may_write(out, overwrite)
+        may_write(out, overwrite)
     from place_cxr import predict
 
     model, processor = predict.load(run, device=device.value)
@@ -202,7 +200,7 @@ def embed(
     overwrite: Overwrite = False,
 ) -> None:
     """Write one vector an image, for search or for a classifier of your own."""
-    _may_write(out, overwrite)
+    may_write(out, overwrite)
     import numpy as np
 
     from place_cxr import predict
@@ -215,69 +213,12 @@ def embed(
     typer.echo(f"{out}: {vectors.shape[0]} x {vectors.shape[1]}")
 
 
-def _may_write(out: Path, overwrite: bool) -> None:
-    """Before any work: a file is not replaced unasked, and its folder exists."""
-    if out.exists() and not overwrite:
-        raise PlaceError("exists already", code="PL-C004", file=out, fix="take another --out, or add --overwrite")
-    if not out.parent.is_dir():
-        raise PlaceError("its folder does not exist", code="PL-C004", file=out, fix="make it, or take another --out")
-
-
 @command(app, "page", "Write a results page anew.", "place page runs/demo")
 def page(run: Run) -> None:
     """Write RUN's results page anew from its result files: one HTML file that needs no network."""
     from place_cxr.page import write_page
 
     typer.echo(f"Results: {Path(write_page(run)).resolve()}")
-
-
-@command(
-    data_app,
-    "phantom",
-    "Draw made-up studies.",
-    "place data phantom -o data/phantom --studies 2000 --size 256 --seed 0",
-)
-def phantom(
-    out: Annotated[Path, typer.Option("-o", "--out", help="A new folder; its manifest.csv is what recipes read.")],
-    studies: Annotated[int, typer.Option(min=1, help="How many.")] = 2000,
-    size: Annotated[int, typer.Option(min=64, help="Pixels of a side.")] = 256,
-    seed: Seed = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = os.cpu_count() or 1,
-) -> None:
-    """Draw made-up radiographs with reports, labels, masks and boxes."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise PlaceError("is not a new or empty folder", code="PL-C004", file=out, fix="take another --out")
-    from place_cxr.data.phantom import write_phantom
-
-    with progress_bar("studies") as progress:
-        manifest = write_phantom(out, studies, size, seed, workers, progress)
-    typer.echo(manifest)
-
-
-@command(
-    data_app,
-    "ls",
-    "Which data sets can be read.",
-    "place data ls",
-    "place data ls /data/rsna                  what of each is there",
-    "place data ls --card rsna                 licence, layout, counts, traps",
-)
-def data_ls(
-    root: Annotated[Path | None, typer.Argument(help="Say which files are missing there.", show_default=False)] = None,
-    card: Annotated[str, typer.Option("--card", metavar="NAME", help="Print one set's data card.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """List the data sets that can be read, what each is good for and its splits; a recipe names one as data.source."""
-    from place_cxr.data.sources import SOURCES
-    from place_cxr.data.sources.listing import listing
-    from place_cxr.registry import pick
-
-    if card:
-        text = pick(SOURCES, card, "source").card
-        show({"name": card, "card": text}, text, as_json)
-        return
-    found = listing(SOURCES, root)
-    show({one.name: one.to_dict() for one in found}, "\n".join(one.text() for one in found), as_json)
 
 
 @command(config_app, "show", "A recipe, whole.", "place config show", "place config show phantom-tiny optim.lr=2e-4")

@@ -32,6 +32,14 @@ def show(value: Any, text: str, as_json: bool) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str) if as_json else text)
 
 
+def may_write(out: Path, overwrite: bool) -> None:
+    """Before any work: a file is not replaced unasked, and its folder exists."""
+    if out.exists() and not overwrite:
+        raise PlaceError("exists already", code="PL-C004", file=out, fix="take another --out, or add --overwrite")
+    if not out.parent.is_dir():
+        raise PlaceError("its folder does not exist", code="PL-C004", file=out, fix="make it, or take another --out")
+
+
 def log_to_stderr() -> None:
     """The package's log from INFO on, as plain lines; handlers of the root logger are left alone."""
     handler = logging.StreamHandler(sys.stderr)

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from place_cxr.data.packed import open_packed
 from place_cxr.data.packs import PixelPack, pack_pixels, pack_text
 from place_cxr.data.reports import ReportText, read_report
 from place_cxr.data.sources import SOURCES
 from place_cxr.data.splits import check_splits, digest, split_by_patient
+from place_cxr.data.stratified import with_splits
 from place_cxr.data.tokenizer import EncodedReports, Tokenizer
 from place_cxr.errors import PlaceError
 from place_cxr.records import SPLITS, Study
@@ -33,6 +35,7 @@ class DataSettings(Settings):
     split: str | None = None  # the name of one of the source's splits; none = its first
     split_lists: dict[str, str] = {}  # split -> file of a published list, instead of a named split
     options: dict[str, Any] = {}  # what else the source can be told; `place data ls` names it
+    splits: str = ""  # a file of 'place data split', instead of the source's own
     split_seed: int = 0  # for sources without a split column: by patient, 80/10/10
     pack_size: int = 256  # pixels of the square store [MGCA]
     tokenizer: str = ""  # folder of a Hugging Face tokenizer; empty = WordPiece trained on the training reports
@@ -104,13 +107,20 @@ def prepare(
     dropped and counted. Raises PlaceError: PL-C005 no data named, PL-D2xx tables and splits, PL-D4xx packs.
     """
     require_data(settings)
-    studies, reports = _with_reports(read_source(settings))
+    root = Path(settings.manifest)
+    studies = read_source(settings)
+    if settings.splits:
+        studies = with_splits(studies, Path(settings.splits))
+    studies, reports = _with_reports(studies)
     if not any(study.split for study in studies):
         studies = split_by_patient(studies, settings.split_seed)
     check_splits(studies)
     if tokenizer is None:
         tokenizer = _tokenizer(settings, studies, reports)
-    pixels = pack_pixels(studies, settings.pack_size, progress=_named(progress, "decoding images"))
+    if settings.source == "pack":
+        pixels = open_packed(root, settings.pack_size)
+    else:
+        pixels = pack_pixels(studies, settings.pack_size, progress=_named(progress, "decoding images"))
     text = pack_text(studies, tokenizer, max_tokens=max_tokens, max_sentences=settings.max_sentences)
     split = np.array([studies[row].split for row in pixels.rows])
     rows = {name: pixels.rows[split == name] for name in SPLITS}

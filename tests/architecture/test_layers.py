@@ -17,18 +17,20 @@ LEVELS = {
     "console": 2, "corpus": 2, "predict": 2,
     "evaluate": 3, "gallery": 3, "page": 3, "pretrain": 3, "tasks": 3,
     "demo": 4, "recipes": 4,
-    "__main__": 5, "cli": 5, "doctor": 5, "options": 5,
+    "__main__": 5, "cli": 5, "cli_data": 5, "doctor": 5, "options": 5,
 }  # fmt: skip
 # (who, whom): the exceptions at one level.
 SAME_LEVEL = {
     ("evaluate", "pretrain"), ("evaluate", "tasks"),
-    ("__main__", "cli"), ("cli", "doctor"), ("cli", "options"),
+    ("__main__", "cli"), ("cli", "cli_data"), ("cli", "doctor"), ("cli", "options"), ("cli_data", "options"),
 }  # fmt: skip
 NO_TORCH = (
     "records.py", "errors.py", "registry.py", "settings.py",
     "data/sources/", "data/phantom/", "data/images.py", "data/labeller/", "data/letterbox.py", "data/reports.py",
     "data/splits.py", "data/codec", "data/dicom", "data/displayed.py",
-    "page/", "cli.py", "console.py", "options.py", "__main__.py",
+    "data/cards.py", "data/check", "data/copies.py", "data/faults.py", "data/looking.py", "data/pack",
+    "data/stratified.py", "data/store.py", "data/tars.py", "data/workers.py",
+    "page/", "cli.py", "cli_data.py", "console.py", "options.py", "__main__.py",
 )  # fmt: skip
 
 

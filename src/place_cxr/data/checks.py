@@ -20,8 +20,8 @@ from place_cxr.data.copies import near_copies
 from place_cxr.data.faults import Fault
 from place_cxr.data.images import read_mask
 from place_cxr.data.looking import CHEST, LETTERS, LEVELS, Look, chest_template, look
-from place_cxr.data.sources import SOURCES
-from place_cxr.data.sources.lenient import read_all
+from place_cxr.data.sources import SOURCES, read_source
+from place_cxr.data.sources.lenient import Table, read_all
 from place_cxr.data.workers import in_chunks
 from place_cxr.errors import PlaceError
 from place_cxr.records import Study
@@ -47,6 +47,7 @@ class Examined:
     rows: list[int]
     seen: list[Seen]
     faults: list[Fault] = field(default_factory=list)
+    licences: list[str] = field(default_factory=list)  # of the rows that name one
     file: Path | None = None  # the table whose lines ``rows`` are; None: rows count studies
 
     @property
@@ -70,12 +71,13 @@ def examine(
     name nothing, PL-D402 when a process dies.
     """
     pick(SOURCES, source, "source")
-    faults: list[Fault] = []
-    studies, rows, hashes, file = _read(source, Path(root), columns, faults)
-    studies = split(studies)
+    table = _read(source, Path(root), columns)
+    studies, rows = split(table.studies), table.lines
+    faults = [Fault(error.code, line, error.problem) for line, error in table.faults]
     seen = _look_at(studies, workers, progress)
-    examined = Examined(studies, rows, seen, faults, file)
-    for study, row, one, named in zip(studies, rows, seen, hashes, strict=True):
+    licences = [name for name in table.licences if name]
+    examined = Examined(studies, rows, seen, faults, licences, table.file if source == "manifest" else None)
+    for study, row, one, named in zip(studies, rows, seen, table.sha256, strict=True):
         faults += [Fault(code, row, problem) for code, problem in one.faults]
         if named and one.sha256 and named.lower() != one.sha256:
             faults.append(Fault("PL-D155", row, "the file's SHA-256 is not that of the manifest"))
@@ -85,8 +87,8 @@ def examine(
     faults += split_faults(studies, rows)
     faults += text_faults(studies, rows)
     places = {row: place for place, row in enumerate(rows)}
-    base = Path(file or root).resolve()
-    base = base.parent if file else base
+    base = table.file.resolve()
+    base = base if base.is_dir() else base.parent
     for index, fault in enumerate(faults):
         place = places.get(fault.row)
         if place is not None:
@@ -96,22 +98,17 @@ def examine(
     return examined
 
 
-def _read(
-    source: str, root: Path, columns: Mapping[str, str], faults: list[Fault]
-) -> tuple[list[Study], list[int], list[str], Path | None]:
-    """Studies, their rows, the SHA-256 that the table names (or ""), and the table."""
+def _read(source: str, root: Path, columns: Mapping[str, str]) -> Table:
+    """All that can be read; a refusal of the whole is a fault of row 0."""
     try:
         if source == "manifest":
-            table = read_all(root, columns=columns)
-            faults += [Fault(error.code, line, error.problem) for line, error in table.faults]
-            return table.studies, table.lines, table.sha256, table.file
-        studies = SOURCES[source](root, columns=columns) if columns else SOURCES[source](root)
-        return studies, list(range(1, len(studies) + 1)), [""] * len(studies), None
+            return read_all(root, columns=columns)
+        studies = read_source(source, root, columns)
+        return Table(root, studies, list(range(1, len(studies) + 1)), [""] * len(studies), [], [])
     except PlaceError as error:
         if error.exit_code != 4:
             raise
-        faults.append(Fault(error.code, 0, error.problem))
-        return [], [], [], None
+        return Table(root, [], [], [], [], [(0, error)])
 
 
 def _look_at(studies: Sequence[Study], workers: int, progress: Progress | None) -> list[Seen]:

@@ -66,14 +66,15 @@ def look(path: Path | str, template: NDArray[np.float32]) -> Look:
     scores = chest_scores(picture, template)
     chest = float(np.abs(scores).max())
     seen = chest >= SURE
+    negative = bool(seen and (-scores).max() - scores.max() > NEGATIVE)
     dark, bright = np.percentile(picture, (1, 99))
     return Look(
         height,
         width,
         int(bright - dark),
         chest,
-        _turn(scores) if seen else 0,
-        bool(seen and (-scores).max() - scores.max() > NEGATIVE),
+        _turn(-scores if negative else scores) if seen else 0,
+        negative,
         letters(picture),
         shrink(picture, THUMB, THUMB),
     )

@@ -114,9 +114,12 @@ class _Parts:
         folders, done = [], 0
         for k in mine:
             build = partial(self._decode, k=k, done=done, total=total, workers=workers)
-            folder = build_once(self.folder, f"part-{k:05d}-{self.keys[k][:_HASHED]}", build)
-            self._tell(refused_of(_outcomes(folder), k * PART), done + len(_part(self.studies, k)), total)
+            folder = self.folder / f"part-{k:05d}-{self.keys[k][:_HASHED]}"
+            found = is_whole(folder)
+            build_once(self.folder, folder.name, build)
             done += len(_part(self.studies, k))
+            if found:
+                self._tell(refused_of(_outcomes(folder), k * PART), done, total)
             folders.append(folder)
         return folders
 

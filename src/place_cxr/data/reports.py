@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -17,6 +17,7 @@ from place_cxr.data.headers import NO_OBSERVATION, Header, find_headers, section
 from place_cxr.data.observing import observes
 from place_cxr.data.sentences import has_words, split_sentences
 from place_cxr.errors import PlaceError
+from place_cxr.records import Study
 
 ORIGINS = ("findings+impression", "findings", "impression", "last_paragraph", "whole")
 
@@ -49,6 +50,18 @@ def read_report(text: str) -> ReportText:
             story = origin in ("last_paragraph", "whole")
             return ReportText(tuple(found), tuple(observes(sentence, story=story) for sentence in found), origin)
     raise PlaceError("the report has no sentence", code="PL-D301", fix="leave the row out or name the report's column")
+
+
+def with_report(studies: Sequence[Study]) -> list[Study]:
+    """The studies whose report has a sentence; all of them where none has, as in a data set of labels alone."""
+    kept = []
+    for study in studies:
+        try:
+            read_report(study.report)
+        except PlaceError:
+            continue
+        kept.append(study)
+    return kept or list(studies)
 
 
 def _bodies(text: str, headers: list[Header], parts: dict[str, str]) -> Iterator[tuple[str, list[str]]]:

@@ -53,7 +53,7 @@ def render(files: RunFiles, folder: Path) -> str:
         common = {}
         missing.append("how common findings are: the data card is not as it should be")
     return (
-        _templates()
+        templates()
         .get_template("page.html.j2")
         .render(
             notice=words.NOTICE,
@@ -78,7 +78,8 @@ def render(files: RunFiles, folder: Path) -> str:
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The pages' templates: text from data is escaped, and a value that is not there is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
@@ -143,6 +144,12 @@ def _flat(table: Mapping[str, Any], start: str = "") -> list[tuple[str, str]]:
         name = f"{start}{key}"
         if isinstance(value, Mapping) and value:
             rows += _flat(value, f"{name}.")
-        elif name not in ("data.manifest", "data.tokenizer", "model.text.weights", "model.image.weights"):
+        elif name not in (
+            "data.manifest",
+            "data.splits",
+            "data.tokenizer",
+            "model.text.weights",
+            "model.image.weights",
+        ):
             rows.append((name, str(value)))
     return rows

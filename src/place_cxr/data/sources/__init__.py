@@ -1,5 +1,8 @@
 """Adapters from files on disk to studies: ``SOURCES[name](folder)``."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from place_cxr.data.sources import (
     chexpert,
     covid_collection,
@@ -11,15 +14,19 @@ from place_cxr.data.sources import (
     ms_cxr,
     nih14,
     object_cxr,
+    pack,
     padchest,
     rsna,
     siim,
     vindr,
 )
 from place_cxr.data.sources.source import PROVIDES, Source
+from place_cxr.records import Study
+from place_cxr.registry import pick
 
 SOURCES: dict[str, Source] = {
     "manifest": Source(manifest.read, PROVIDES, (manifest.NAMES,)),
+    "pack": Source(pack.read, ("pairs", "reports", "labels", "boxes"), pack.NEEDS),
     "folder": Source(folder.read, PROVIDES, folder.NEEDS, folder.MAY_USE),
     "mimic_cxr": Source(
         mimic_cxr.read, ("pairs", "reports", "labels"), mimic_cxr.NEEDS, mimic_cxr.MAY_USE, mimic_cxr.SPLITS
@@ -44,3 +51,8 @@ SOURCES: dict[str, Source] = {
         covid_collection.SPLITS,
     ),
 }
+
+
+def read_source(name: str, root: Path, columns: Mapping[str, str]) -> list[Study]:
+    """The studies of a data set at ``root``; PL-C002 for an unknown source, and what its reader raises."""
+    return pick(SOURCES, name, "source")(root, **({"columns": columns} if columns else {}))

@@ -17,12 +17,13 @@ from place_cxr.records import Study
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Studies of a manifest with their lines and the ``sha256`` column, and what is wrong elsewhere."""
+    """Studies of a manifest with lines and the columns ``sha256`` and ``license``, and what is wrong elsewhere."""
 
     file: Path
     studies: list[Study]
     lines: list[int]
     sha256: list[str]
+    licences: list[str]
     faults: Faults
 
 
@@ -35,7 +36,7 @@ def read_all(
     """
     file = find(Path(root_or_file))
     reader = Reader(file, columns)
-    table = Table(file, [], [], [], [])
+    table = Table(file, [], [], [], [], [])
     for number, (line, cells) in enumerate(rows(file, encoding, reader.choose, table.faults), start=1):
         try:
             study = reader.study(line, cells, number)
@@ -49,6 +50,7 @@ def read_all(
         table.studies.append(study)
         table.lines.append(line)
         table.sha256.append(cells.get("sha256", "").strip())
+        table.licences.append(cells.get("license", "").strip())
     if not table.studies and not table.faults:
         raise PlaceError("a header and no rows", code="PL-D201", file=file, fix="write a row for each image")
     return table

@@ -45,6 +45,7 @@ COLUMNS = (
     "site",
     "boxes",
     "sha256",
+    "license",
 )
 CONTENT = ("report", "findings", "impression", "boxes")
 PREFIXES = ("labels.", "said.", "mask.")

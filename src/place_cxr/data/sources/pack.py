@@ -1,4 +1,10 @@
-"""A data set that ``place data pack`` wrote."""
+"""A data set that ``place data pack`` wrote.
+
+Licence, how to get it, counts: those of the data that it was made of.
+Layout: ``data/`` with ``pixels``, ``letterboxes``, ``rows``, ``studies.jsonl`` and ``meta.json``.
+Splits: those that the studies had when they were packed, else by patient.
+Traps: no masks, and no original pictures: sizes and boxes are of pictures that need not be there.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from place_cxr.data.packed import read_packed
 from place_cxr.records import Study
+
+NEEDS = (("data/meta.json",), ("data/studies.jsonl",))
 
 
 def read(root: Path, *, columns: Mapping[str, str] = MappingProxyType({})) -> list[Study]:
@@ -15,4 +22,6 @@ def read(root: Path, *, columns: Mapping[str, str] = MappingProxyType({})) -> li
 
     ``columns`` has no meaning here. The original pictures need not be there. Raises PL-D410 where no whole pack is.
     """
+    from place_cxr.data.packed import read_packed  # needs all that packs need, the listing of sources does not
+
     return read_packed(Path(root))

@@ -1,0 +1,39 @@
+"""A data card as one HTML file, in the style of the results page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from place_cxr.data.store import private_folder, private_text
+from place_cxr.page.write import templates
+
+HTML, JSON = "card.html", "card.json"
+
+
+def write_card(card: Mapping[str, Any], out: Path, pictures: Sequence[NDArray[np.float32]] = ()) -> Path:
+    """Write ``card.json`` and ``card.html`` into the folder ``out``, private to the user; the path of the page.
+
+    ``pictures`` [n, n] of grey 0..255 are put on the page: pixels of patients, for those who may show them.
+    """
+    private_folder(out)
+    with private_text(out / JSON) as file:
+        json.dump(card, file, indent=1, ensure_ascii=False, allow_nan=False)
+    page = templates().get_template("card.html.j2").render(card=card, pictures=[_embedded(one) for one in pictures])
+    with private_text(out / HTML) as file:
+        file.write(page)
+    return out / HTML
+
+
+def _embedded(picture: NDArray[np.float32]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(np.clip(picture, 0, 255)).astype(np.uint8)).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
