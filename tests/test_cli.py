@@ -21,7 +21,8 @@ from place_cxr.settings import Settings, load
 Place = Callable[..., tuple[int, str, str]]
 COMMANDS = [
     "demo", "doctor", "pretrain", "zeroshot", "ground", "embed", "page",
-    "data", "data phantom", "data ls", "config", "config show", "config schema",
+    "data", "data phantom", "data ls", "data check", "data card", "data split", "data pack",
+    "config", "config show", "config schema",
 ]  # fmt: skip
 
 
@@ -56,7 +57,9 @@ def stub(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> None:
     monkeypatch.setattr(f"place_cxr.{name}", module, raising=False)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["pretrain", "--help"], ["config", "show"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["pretrain", "--help"], ["data", "check", "--help"], ["config", "show"]]
+)
 def test_starts_without_heavy_imports(words: list[str]) -> None:
     code = (
         "import sys; from place_cxr import cli\n"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -180,7 +182,7 @@ def card(
 
     with progress_bar("looking at pictures") as progress:
         examined = examine(source, root, _columns(column), split=_split(splits), workers=workers, progress=progress)
-    about = (SOURCES[source].__doc__ or "").strip().splitlines()[0]
+    about = inspect.getdoc(sys.modules[SOURCES[source].__module__]) or ""
     page = write_card(data_card(examined, source, about), out, sample(examined, pictures))
     typer.echo(f"Card: {page.resolve()}")
 

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from place_cxr.corpus import DataSettings, prepare
@@ -34,6 +34,7 @@ def cohort() -> list[Study]:
 
 
 @pytest.mark.fault("S7")
+@settings(max_examples=30)
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 60), min_size=60, max_size=90))
 def test_any_split_is_disjoint_by_patient(seed: int, patients: list[int]) -> None:
     rows = [study(n, f"p{p}", *["rare"] * (p % 7 == 0)) for n, p in enumerate(patients)]

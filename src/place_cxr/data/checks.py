@@ -6,7 +6,6 @@ No fault quotes a report, an id or a name of a file.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from place_cxr.data.images import read_mask
 from place_cxr.data.looking import CHEST, LETTERS, LEVELS, Look, chest_template, look
 from place_cxr.data.sources import SOURCES, read_source
 from place_cxr.data.sources.lenient import Table, read_all
+from place_cxr.data.store import sha256_of
 from place_cxr.data.workers import in_chunks
 from place_cxr.errors import PlaceError
 from place_cxr.records import Study
@@ -73,7 +73,7 @@ def examine(
     pick(SOURCES, source, "source")
     table = _read(source, Path(root), columns)
     studies, rows = split(table.studies), table.lines
-    faults = [Fault(error.code, line, error.problem) for line, error in table.faults]
+    faults = [Fault(error.code, line, error.problem.removeprefix(f"line {line}: ")) for line, error in table.faults]
     seen = _look_at(studies, workers, progress)
     licences = [name for name in table.licences if name]
     examined = Examined(studies, rows, seen, faults, licences, table.file if source == "manifest" else None)
@@ -128,11 +128,9 @@ def _look_chunk(start: int, jobs: Sequence[tuple[str, Any]], template: NDArray[n
 
 
 def _see(path: Path, masks: Sequence[tuple[str, str]], template: NDArray[np.float32]) -> Seen:
-    sha256 = ""
+    sha256 = sha256_of(path)
     try:
         found = look(path, template)
-        with open(path, "rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except PlaceError as error:
         return Seen(sha256, None, ((error.code, error.problem),))
     faults = []

@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import shutil
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -28,7 +27,16 @@ from numpy.typing import NDArray
 from place_cxr.data.images import CONSTANT, decode_with_size, is_constant
 from place_cxr.data.letterbox import Letterbox
 from place_cxr.data.reports import read_report
-from place_cxr.data.store import Arrays, build_once, create, open_arrays, private_folder, salted, write_arrays
+from place_cxr.data.store import (
+    Arrays,
+    build_once,
+    create,
+    open_arrays,
+    private_folder,
+    salted,
+    sha256_of,
+    write_arrays,
+)
 from place_cxr.data.tokenizer import EncodedReports, Tokenizer
 from place_cxr.data.workers import in_chunks
 from place_cxr.errors import PlaceError
@@ -238,22 +246,11 @@ def _decode_chunk(start: int, paths: Sequence[str], target: Path, size: int) -> 
         except PlaceError as error:
             if error.code.startswith("PL-E"):  # not the file: something is not installed
                 raise
-            outcomes.append((0, 0, error.code, _fingerprint(path)))
+            outcomes.append((0, 0, error.code, sha256_of(path)[:12]))
     with open(target, "r+b") as file:
         file.seek(start * size * size)
         file.write(block.data)
     return outcomes
-
-
-def _fingerprint(path: str) -> str:
-    """The first 12 hex digits of a file's SHA-256, empty where it cannot be read."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return ""
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    except (OSError, ValueError):
-        return ""
 
 
 def check_rejected(refused: Mapping[int, Outcome], done: int, total: int, listed: Path) -> None:

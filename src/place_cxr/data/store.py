@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +93,17 @@ def create(path: Path) -> Iterator[Any]:
     """An empty private file, open for writing bytes."""
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         yield file
+
+
+def sha256_of(path: str | Path) -> str:
+    """A file's SHA-256 in hex, empty where it cannot be read. A FIFO or device is never opened."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return ""
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""
 
 
 def private_text(path: Path) -> TextIO:

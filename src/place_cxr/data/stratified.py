@@ -1,9 +1,10 @@
 """A split by patient that gives each part its share of the rare findings, and the file that keeps it.
 
-*Rule.* A patient belongs to the finding, present in any of its studies, that the fewest patients have; without one, to
-none. Patients are put in order of this finding, the rarest first, and within it of a hash of seed and patient; each in
-turn is dealt to the part that is furthest below its share. So the whole and every finding meet the shares to within a
-few patients. Unlike ``split_by_patient``, a patient may move when others are added: keep the file.
+*Rule* (iterative stratification, Sechidis et al. 2011, doi:10.1007/978-3-642-23808-6_10). A patient has the findings
+that are present in any of its studies. Again and again the finding with the fewest undealt patients is taken, and
+these, in the order of a hash of seed and patient, are dealt each to the part that still lacks most patients with this
+finding (of equal ones, most patients at all). Patients without a finding come last. Unlike with ``split_by_patient``, a
+patient may move when others are added: keep the file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import csv
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,19 +39,43 @@ def split_stratified(
     for study in studies:
         found = {name for name, value in (study.labels or study.said).items() if value == PRESENT}
         present.setdefault(_person(study), set()).update(found)
-    patients = Counter(name for found in present.values() for name in found)
-    order = sorted(present, key=lambda who: (*_rarest(present[who], patients), _shuffle(seed, who)))
-    dealt = [0, 0, 0]
-    split: dict[str, str] = {}
-    for place, who in enumerate(order, start=1):
-        part = max(range(3), key=lambda part: fractions[part] * place - dealt[part])
-        dealt[part] += 1
-        split[who] = SPLITS[part]
-    for name, share, count in zip(SPLITS, fractions, dealt, strict=True):
-        if share > 0 and not count:
-            problem = f"none of {len(order)} patients falls into {name}"
+    split = _deal({who: present[who] for who in sorted(present, key=lambda who: _shuffle(seed, who))}, fractions)
+    dealt = Counter(split.values())
+    for name, share in zip(SPLITS, fractions, strict=True):
+        if share > 0 and not dealt[name]:
+            problem = f"none of {len(present)} patients falls into {name}"
             raise PlaceError(problem, code="PL-D207", fix="use other fractions, or more patients")
     return [replace(study, split=split[_person(study)]) for study in studies]
+
+
+def _deal(present: Mapping[str, Collection[str]], fractions: Sequence[float]) -> dict[str, str]:
+    """Patient -> split; ``present`` maps patients, in order, to their findings."""
+    having: dict[str, list[str]] = {}
+    for who, found in present.items():
+        for name in found:
+            having.setdefault(name, []).append(who)
+    everybody = [share * len(present) for share in fractions]
+    wanted = {name: [share * len(whose) for share in fractions] for name, whose in having.items()}
+    split: dict[str, str] = {}
+
+    def deal(who: str, lacking: Sequence[float]) -> None:
+        part = max(range(len(fractions)), key=lambda part: (lacking[part], everybody[part]))
+        split[who] = SPLITS[part]
+        everybody[part] -= 1
+        for name in present[who]:
+            wanted[name][part] -= 1
+
+    while having:
+        undealt = {name: [who for who in whose if who not in split] for name, whose in having.items()}
+        having = {name: whose for name, whose in undealt.items() if whose}
+        if having:
+            name = min(having, key=lambda name: (len(having[name]), name))
+            for who in having.pop(name):
+                deal(who, wanted[name])
+    for who in present:
+        if who not in split:
+            deal(who, everybody)
+    return split
 
 
 def write_splits(studies: Sequence[Study], out: Path) -> str:
@@ -94,10 +119,6 @@ def _columns(file: Path) -> Choose:
 
 def _person(study: Study) -> str:
     return json.dumps(["patient", study.patient] if study.patient else ["study", study.id])
-
-
-def _rarest(found: set[str], patients: Counter[str]) -> tuple[float, str]:
-    return min(((patients[name], name) for name in found), default=(float("inf"), ""))
 
 
 def _shuffle(seed: int, who: str) -> bytes:
