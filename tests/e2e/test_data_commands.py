@@ -96,8 +96,8 @@ def test_from_manifest_to_a_run_on_the_pack(place: Place, data: Path, tmp_path: 
     code, stdout, stderr = place(*words, "--tar", tmp_path / "tars")
     assert code == 0, stderr
     assert f"{packed}: 40 of 40 pictures" in stdout and f"{tmp_path / 'tars'}: 3 files" in stdout
-    code, stdout, stderr = place("data", "card", "--root", packed, "--source", "pack", "-o", tmp_path / "card")
-    assert code == 0, stderr  # of a pack whose originals are elsewhere, or gone: its pictures are not readable
+    code, _, stderr = place("data", "card", "--root", packed, "--source", "pack", "-o", tmp_path / "card")
+    assert code == 2 and "no original pictures" in stderr
     small(data)
     recipe = data.parent / "small.yaml"
     runs = {

@@ -67,10 +67,13 @@ def examine(
 ) -> Examined:
     """Read and look at all of a data set; ``split`` puts splits from elsewhere on the studies.
 
-    A table that cannot be read at all is one fault of row 0 or of its line. Raises PL-C001, PL-C002 for settings that
-    name nothing, PL-D402 when a process dies.
+    A table that cannot be read at all is one fault of row 0 or of its line. Raises PL-C001 to PL-C003 for settings that
+    name nothing that can be looked at, PL-D402 when a process dies.
     """
     pick(SOURCES, source, "source")
+    if source == "pack":
+        fix = "name the data that it was made of"
+        raise PlaceError("a pack has no original pictures to look at", code="PL-C003", file=root, fix=fix)
     table = _read(source, Path(root), columns)
     studies, rows = split(table.studies), table.lines
     faults = [Fault(error.code, line, error.problem.removeprefix(f"line {line}: ")) for line, error in table.faults]
@@ -132,6 +135,8 @@ def _see(path: Path, masks: Sequence[tuple[str, str]], template: NDArray[np.floa
     try:
         found = look(path, template)
     except PlaceError as error:
+        if error.exit_code != 4:  # not the file: something is not installed
+            raise
         return Seen(sha256, None, ((error.code, error.problem),))
     faults = []
     for name, mask in masks:

@@ -62,6 +62,11 @@ def look(path: Path | str, template: NDArray[np.float32]) -> Look:
     picture, (height, width) = decode_with_size(path, SIDE)
     if is_constant(picture):
         raise PlaceError("shows nothing, all pixels are equal", code=CONSTANT, file=path, fix="leave it out")
+    return see(picture, height, width, template)
+
+
+def see(picture: NDArray[np.uint8], height: int, width: int, template: NDArray[np.float32]) -> Look:
+    """Look at a decoded picture; ``height`` and ``width`` are those of the original."""
     picture = _halved(picture)
     scores = chest_scores(picture, template)
     chest = float(np.abs(scores).max())
