@@ -142,3 +142,8 @@ def test_heat_gets_lighter_evenly() -> None:
     """So that it reads in grey, and by people who do not tell red from green."""
     rgb = np.array([[int(x) for x in colour[4:-1].split()] for colour in legend(("inferno", 0.35, 1.0))])
     assert (np.diff(rgb @ np.array([0.299, 0.587, 0.114])) > 0).all()
+
+
+def test_a_run_that_logged_once_has_a_chart() -> None:
+    chart = line_chart("Loss", "", [{"step": 3, "loss": 2.5}], {"loss": "loss"})
+    assert chart is not None and chart.lines[0].last == "2.5"

@@ -63,7 +63,7 @@ def line_chart(
     steps = [step for points in curves.values() for step, _ in points]
     values = [value for points in curves.values() for _, value in points]
     first, last = min(steps), max(steps)
-    bottom, top = min(*values, *holds), max(*values, *holds)
+    bottom, top = min([*values, *holds]), max([*values, *holds])
     y_ticks = nice_ticks(bottom, top, 4)
     low, high = min(y_ticks[0], bottom), max(y_ticks[-1], top)
 
