@@ -189,7 +189,7 @@ def _copies(examined: Examined) -> list[Fault]:
             code = "PL-D251" if where else "PL-D252"
             problem = f"the same file as row {rows[earlier]}{where}"
             faults.append(Fault(code, rows[place], problem, rows[earlier]))
-    for a, b in near_copies(np.array(thumbs, dtype=np.float32)) if thumbs else []:
+    for a, b in near_copies(np.array(thumbs)) if thumbs else []:
         earlier, place = alone[a], alone[b]
         where = _apart(studies[earlier], studies[place])
         code = "PL-D253" if where else "PL-D254"

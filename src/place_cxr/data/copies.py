@@ -6,15 +6,17 @@ above their median. Copies differ in up to BITS of them, and their thumbnails co
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 BITS, ALIKE = 8, 0.997
 _WAVES = 16
-_BATCH = 1 << 18  # candidate pairs that are compared at once
+_BATCH = 1 << 14  # pictures or pairs handled at once: a hundred MB
 
 
-def near_copies(thumbs: NDArray[np.float32]) -> list[tuple[int, int]]:
+def near_copies(thumbs: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     """(earlier, later) of thumbnails [N, n, n] that show the same picture, once for each later one.
 
     Two numbers that differ in at most 8 bits agree in one of any 9 parts of their bits, so only pictures that share a
@@ -22,27 +24,31 @@ def near_copies(thumbs: NDArray[np.float32]) -> list[tuple[int, int]]:
     """
     if len(thumbs) < 2:
         return []
-    bits = _bits(thumbs)
+    bits = np.concatenate([_bits(thumbs[start : start + _BATCH]) for start in range(0, len(thumbs), _BATCH)])
     pairs = _sharing(bits)
-    flat = thumbs.reshape(len(thumbs), -1).astype(np.float64)
-    flat -= flat.mean(axis=1, keepdims=True)
-    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
     first: dict[int, int] = {}
     for start in range(0, len(pairs), _BATCH):
         a, b = pairs[start : start + _BATCH].T
         close = (bits[a] != bits[b]).sum(axis=1) <= BITS
         a, b = a[close], b[close]
-        same = np.einsum("nd,nd->n", flat[a], flat[b]) >= ALIKE
+        same = np.einsum("nd,nd->n", _unit(thumbs[a]), _unit(thumbs[b])) >= ALIKE
         for earlier, later in zip(a[same].tolist(), b[same].tolist(), strict=True):
             first[later] = min(first.get(later, later), earlier)
     return sorted((earlier, later) for later, earlier in first.items())
 
 
-def _bits(thumbs: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _unit(thumbs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """[N, n * n] with mean 0 and length 1."""
+    flat = thumbs.reshape(len(thumbs), -1).astype(np.float64)
+    flat -= flat.mean(axis=1, keepdims=True)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+
+
+def _bits(thumbs: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     """[N, 255] of the discrete cosine transform (type II)."""
     side = thumbs.shape[1]
     waves = np.cos(np.pi * np.arange(_WAVES)[:, None] * (2 * np.arange(side) + 1) / (2 * side))
-    strength = (waves @ thumbs @ waves.T).reshape(len(thumbs), -1)[:, 1:]
+    strength = (waves @ thumbs.astype(np.float64) @ waves.T).reshape(len(thumbs), -1)[:, 1:]
     return np.asarray(strength > np.median(strength, axis=1, keepdims=True))
 
 

@@ -54,7 +54,7 @@ class Look:
     turn: int
     negative: bool
     letters: int
-    thumb: NDArray[np.float32]
+    thumb: NDArray[np.float16]
 
 
 def look(path: Path | str, template: NDArray[np.float32]) -> Look:
@@ -81,7 +81,7 @@ def see(picture: NDArray[np.uint8], height: int, width: int, template: NDArray[n
         _turn(-scores if negative else scores) if seen else 0,
         negative,
         letters(picture),
-        shrink(picture, THUMB, THUMB),
+        shrink(picture, THUMB, THUMB).astype(np.float16),  # half the memory: a large set has many
     )
 
 
