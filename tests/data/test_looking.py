@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
+from place_cxr.data import copies
 from place_cxr.data.copies import BITS, near_copies
 from place_cxr.data.letterbox import shrink
 from place_cxr.data.looking import CHEST, LETTERS, SURE, chest_scores, chest_template, letters, look
@@ -110,6 +111,12 @@ def test_near_copies_are_those_of_all_pairs(pictures: list[np.ndarray]) -> None:
     thumbs = np.array([*small, *copies], dtype=np.float32)
     assert near_copies(thumbs) == slow(thumbs) == [(0, 4), (1, 3), (1, 5)]
     assert near_copies(thumbs[:1]) == near_copies(thumbs[:0]) == []
+
+
+def test_pictures_that_share_a_part_and_no_more_are_no_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    thumbs = np.random.default_rng(2).normal(100, 30, (4, 32, 32)).astype(np.float16)
+    monkeypatch.setattr(copies, "_sharing", lambda bits: np.array([(0, 1), (2, 3), (0, 3)]))
+    assert near_copies(thumbs) == []
 
 
 def test_many_pictures_take_no_time_of_all_pairs() -> None:

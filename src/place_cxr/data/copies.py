@@ -39,7 +39,7 @@ def near_copies(thumbs: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
 
 def _unit(thumbs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """[N, n * n] with mean 0 and length 1."""
-    flat = thumbs.reshape(len(thumbs), -1).astype(np.float64)
+    flat = thumbs.reshape(len(thumbs), thumbs.shape[1] * thumbs.shape[2]).astype(np.float64)  # also of none
     flat -= flat.mean(axis=1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
 
