@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from place_cxr.data.check_tables import repeats, split_faults, text_faults
 from place_cxr.data.copies import near_copies
 from place_cxr.data.faults import Fault
-from place_cxr.data.images import read_mask
+from place_cxr.data.images import dicom_facts, read_mask
 from place_cxr.data.looking import CHEST, LETTERS, LEVELS, Look, chest_template, look
 from place_cxr.data.sources import SOURCES, read_source
 from place_cxr.data.sources.lenient import Table, read_all
@@ -139,6 +139,9 @@ def _see(path: Path, masks: Sequence[tuple[str, str]], template: NDArray[np.floa
             raise
         return Seen(sha256, None, ((error.code, error.problem),))
     faults = []
+    facts = dicom_facts(path)
+    if facts and facts.burnt_in_text:
+        faults.append(("PL-D154", facts.burnt_in_text))
     for name, mask in masks:
         try:
             shape = read_mask(mask).shape
