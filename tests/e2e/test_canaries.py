@@ -10,15 +10,21 @@ import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
 from place_cxr.data import checks, packs
+from tests.data.dicoms import dicom
 from tests.small import small
 
 Place = Callable[..., tuple[int, str, str]]
 EXTRA = ("mrn", "accession", "patient_name", "birth_date", "address", "phone", "referrer", "comment")
 EXIF = {"ImageDescription": 0x010E, "Make": 0x010F, "Artist": 0x013B, "Copyright": 0x8298, "HostComputer": 0x013C}
+DICOM = (
+    "PatientName", "PatientID", "AccessionNumber", "InstitutionName", "ReferringPhysicianName", "StudyDescription",
+    "PatientAddress", "OtherPatientNames", "StudyID", "PatientComments", "StationName", "OperatorsName",
+)  # fmt: skip
 ALLOWED = ("clean.csv", "splits.csv", "packed/data/studies.jsonl", "tars")
 
 
@@ -58,6 +64,10 @@ def planted(phantom: Path, tmp_path: Path) -> tuple[Path, Canaries]:
                 exif[code] = canaries.new(f"EXIF {tag}") if number == 0 else "x"
             image.save(folder / f"{name}.jpg", exif=exif, comment=canaries.new("JPEG comment"), quality=95)
             name += ".jpg"
+        elif number == 2:
+            words = {tag: canaries.new(f"DICOM {tag}") for tag in DICOM}
+            (folder / f"{name}.dcm").write_bytes(dicom(np.asarray(image), **words))
+            name += ".dcm"
         else:
             chunks = PngImagePlugin.PngInfo()
             chunks.add_text("Patient", canaries.new("PNG tEXt") if number < 8 else "x")
@@ -130,7 +140,7 @@ def test_no_command_tells_who(
     images = manifest.parent
     (images / rows[0]["image"]).write_bytes(b"<html>")
     (images / rows[1]["image"]).unlink()
-    Image.new("L", (64, 64)).save(images / rows[2]["image"])
+    Image.new("L", (64, 64)).save(images / rows[2]["image"], format="PNG")
     rows[3]["labels.Nodule"] = rows[3]["study"]
     rows[4]["age"] = rows[4]["patient"]
     rows[5] |= {"image": f"../{rows[5]['image']}"}
