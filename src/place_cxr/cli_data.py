@@ -258,7 +258,8 @@ def pack(
     from place_cxr.data.tars import export
 
     if overwrite and out.is_dir() and not shard:
-        _remove_pack(out)
+        for name in ("data", "parts"):  # anything else in the folder stays
+            shutil.rmtree(out / name, ignore_errors=True)
     studies = with_report(_split(splits)(read_source(source, root, _columns(column))))
     base = root if root.is_dir() else root.parent
     with progress_bar("decoding images") as progress:
@@ -296,9 +297,3 @@ def _shard(text: str) -> tuple[int, int] | None:
     if not (number.isdecimal() and of.isdecimal()):
         raise PlaceError(f"'{text}' is no shard", code="PL-C009", fix="write e.g. --shard 1/4")
     return int(number), int(of)
-
-
-def _remove_pack(folder: Path) -> None:
-    """Only what a pack is made of; anything else in the folder stays."""
-    for name in ("data", "parts"):
-        shutil.rmtree(folder / name, ignore_errors=True)

@@ -356,11 +356,11 @@ def test_every_code_is_spoiled_once() -> None:
 
 
 def test_other_sources_are_checked_by_number(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(root: Path, columns: object) -> list[Study]:
+    def read(root: Path) -> list[Study]:
         names = ("0.png", "gone.png")
         return [Study(id=name, image=root / name, report="", patient=name) for name in names]
 
-    def refuse(root: Path, columns: object) -> list[Study]:
+    def refuse(root: Path) -> list[Study]:
         raise PlaceError("nothing here", code="PL-D223", fix="copy it")
 
     monkeypatch.setitem(SOURCES, "two", read)

@@ -2,6 +2,7 @@
 
 Licence, how to get it, counts: those of the data that it was made of.
 Layout: ``data/`` with ``pixels``, ``letterboxes``, ``rows``, ``studies.jsonl`` and ``meta.json``.
+Labels: those that the studies had; columns of other names were mapped when it was packed.
 Splits: those that the studies had when they were packed, else by patient.
 Traps: no masks, and no original pictures: sizes and boxes are of pictures that need not be there.
 """
