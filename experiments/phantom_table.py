@@ -2,6 +2,7 @@
 
     python experiments/phantom_table.py --out runs/table --seeds 0 1 2 --jobs 2
     python experiments/phantom_table.py --out runs/table --only place ita
+    python experiments/phantom_table.py --out runs/smaller --seeds 0 --steps 240 --only place cce-5 select-max
     python experiments/phantom_table.py --render-only runs/table [--ablations runs/smaller]
 
 Draws the phantoms once, trains and evaluates ``OUT/METHOD-sSEED`` (what is there already is not done again; what was
@@ -95,7 +96,7 @@ def wanted(only: Sequence[str], manifest: Path) -> list[str]:
     return [slug for slug in only or METHODS if slug == "place" or not METHODS[slug].trained or resolved(slug) != place]
 
 
-def run_all(out: Path, seeds: Sequence[int], only: Sequence[str], jobs: int) -> None:
+def run_all(out: Path, seeds: Sequence[int], only: Sequence[str], jobs: int, extra: Sequence[str]) -> None:
     """Every method with every seed that is not there yet, ``jobs`` at a time, seed by seed."""
     manifest = draw(out / "phantom")
     todo = [(slug, seed) for seed in seeds for slug in wanted(only, manifest)]
@@ -103,7 +104,7 @@ def run_all(out: Path, seeds: Sequence[int], only: Sequence[str], jobs: int) -> 
     _log.info("%d runs, %d of them to do", len(todo), len(left))
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=log_to_stderr) as pool:
-        futures = [pool.submit(run_one, slug, seed, manifest, run, threads) for slug, seed, run in left]
+        futures = [pool.submit(run_one, slug, seed, manifest, run, threads, extra) for slug, seed, run in left]
         for number, future in enumerate(as_completed(futures), start=1):
             _log.info("%d of %d done: %s", number, len(left), future.result())
 
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/table"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=METHODS, default=[], metavar="METHOD", help=", ".join(METHODS))
+    parser.add_argument("--steps", type=int, help="of training, where other than the recipe's")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     parser.add_argument(
         "--render-only", type=Path, metavar="RUNS_DIR", help="only write the documents, from these runs"
@@ -124,7 +126,8 @@ def main() -> None:
     given = parser.parse_args()
     log_to_stderr()
     if given.render_only is None:
-        run_all(given.out, given.seeds, given.only, given.jobs)
+        extra = [f"train.steps={given.steps}", f"train.save_every={given.steps}"] if given.steps else []
+        run_all(given.out, given.seeds, given.only, given.jobs, extra)
     main_runs = given.render_only or given.out
     render(main_runs, ROOT / "docs" / "results.md", ROOT / "README.md", ablations=given.ablations)
 
