@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from place_cxr import __version__
+from place_cxr import __version__, cli_task
 from place_cxr.cli_data import data_app
 from place_cxr.console import guarded, log_to_stderr, may_write, progress_bar, progress_bars, show
 from place_cxr.errors import PlaceError
@@ -211,6 +211,9 @@ def embed(
     with out.open("wb") as file:
         np.save(file, vectors)
     typer.echo(f"{out}: {vectors.shape[0]} x {vectors.shape[1]}")
+
+
+cli_task.add(app)
 
 
 @command(app, "page", "Write a results page anew.", "place page runs/demo")

@@ -23,6 +23,7 @@ from place_cxr.records import SPLITS, Study
 from place_cxr.registry import pick
 from place_cxr.settings import Settings
 
+Rows = dict[str, np.ndarray[Any, np.dtype[np.int64]]]
 _log = logging.getLogger(__name__)
 
 
@@ -52,7 +53,7 @@ class Corpus:
     pixels: PixelPack
     text: EncodedReports
     tokenizer: Tokenizer
-    rows: dict[str, np.ndarray[Any, np.dtype[np.int64]]]
+    rows: Rows
 
     def lock(self) -> dict[str, Any]:
         """What a run keeps of its data, and a resumed run must find again: counts, digests, no identifier."""
@@ -107,24 +108,45 @@ def prepare(
     dropped and counted. Raises PlaceError: PL-C005 no data named, PL-D2xx tables and splits, PL-D4xx packs.
     """
     require_data(settings)
-    root = Path(settings.manifest)
-    studies = read_source(settings)
-    if settings.splits:
-        studies = with_splits(studies, Path(settings.splits))
-    studies, reports = _with_reports(studies)
-    if not any(study.split for study in studies):
-        studies = split_by_patient(studies, settings.split_seed)
-    check_splits(studies)
+    studies, reports = _with_reports(_read(settings))
+    studies = _split(studies, settings.split_seed)
     if tokenizer is None:
         tokenizer = _tokenizer(settings, studies, reports)
+    pixels, rows = _pack(studies, settings, progress)
+    text = pack_text(studies, tokenizer, max_tokens=max_tokens, max_sentences=settings.max_sentences)
+    return Corpus(studies, pixels, text, tokenizer, rows)
+
+
+def prepare_silent(
+    settings: DataSettings, *, max_tokens: int, tokenizer: Tokenizer, progress: Progress | None = None
+) -> Corpus:
+    """As `prepare`, for what reads no report: studies without one stay, and every report is empty."""
+    require_data(settings)
+    studies = _split(_read(settings), settings.split_seed)
+    pixels, rows = _pack(studies, settings, progress)
+    silent = [ReportText((), (), "none")] * len(studies)
+    return Corpus(studies, pixels, tokenizer.encode(silent, max_tokens, settings.max_sentences), tokenizer, rows)
+
+
+def _read(settings: DataSettings) -> list[Study]:
+    studies = read_source(settings)
+    return with_splits(studies, Path(settings.splits)) if settings.splits else studies
+
+
+def _split(studies: list[Study], seed: int) -> list[Study]:
+    if not any(study.split for study in studies):
+        studies = split_by_patient(studies, seed)
+    check_splits(studies)
+    return studies
+
+
+def _pack(studies: list[Study], settings: DataSettings, progress: Progress | None) -> tuple[PixelPack, Rows]:
     if settings.source == "pack":
-        pixels = open_packed(root, settings.pack_size)
+        pixels = open_packed(Path(settings.manifest), settings.pack_size)
     else:
         pixels = pack_pixels(studies, settings.pack_size, progress=_named(progress, "decoding images"))
-    text = pack_text(studies, tokenizer, max_tokens=max_tokens, max_sentences=settings.max_sentences)
     split = np.array([studies[row].split for row in pixels.rows])
-    rows = {name: pixels.rows[split == name] for name in SPLITS}
-    return Corpus(studies, pixels, text, tokenizer, rows)
+    return pixels, {name: pixels.rows[split == name] for name in SPLITS}
 
 
 def _with_reports(studies: list[Study]) -> tuple[list[Study], list[ReportText]]:

@@ -12,9 +12,10 @@ import torch
 from place_cxr.corpus import Corpus
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import PretrainConfig, complete
+from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.prompts import Prompt
 from place_cxr.tasks.result import Result
-from place_cxr.tasks.run import Evaluation, evaluate
+from place_cxr.tasks.run import evaluate
 from place_cxr.training.run_folder import environment
 
 

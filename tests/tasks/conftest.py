@@ -10,8 +10,8 @@ from PIL import Image
 
 from place_cxr.data.letterbox import Letterbox
 from place_cxr.records import Study
+from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.prompts import Prompt
-from place_cxr.tasks.run import Evaluation
 from place_cxr.tensors import Observations
 
 FINDINGS = ("upper", "middle", "lower")

@@ -11,9 +11,10 @@ from place_cxr.errors import PlaceError
 from place_cxr.records import Study
 from place_cxr.tasks import scores
 from place_cxr.tasks.labels import label_table
-from place_cxr.tasks.linear_probe import Part, fit_logistic, linear_probe, nested_rows
+from place_cxr.tasks.linear_probe import Part, fit_logistic, linear_probe
 from place_cxr.tasks.prompts import phrase_tokenizer, read_prompts
 from place_cxr.tasks.result import Metric, Origin, Result, split_digest
+from place_cxr.tasks.shares import nested_rows
 from place_cxr.tasks.zero_shot import sentences
 
 

@@ -38,6 +38,19 @@ class FeatureSpec:
     grid: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class PyramidSpec:
+    """What dense heads are built for: channels and strides of the maps, finest first, for views of ``size`` pixels.
+
+    A network of one stride (a ViT) has one map.
+    """
+
+    pooled: int
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    size: int
+
+
 class ImageEncoder(nn.Module):
     """One grey channel in, pooled vector and patch tokens out."""
 
@@ -52,6 +65,14 @@ class ImageEncoder(nn.Module):
         channels = [info[stage]["num_chs"] for stage in self.stages]
         side = -(-settings.size // settings.local_strides[0])
         self.spec = FeatureSpec(self.body.head_hidden_size, sum(channels), (side, side))
+        # One map for each stride, the last of that stride.
+        self._levels = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in sorted(set(reductions))]
+        self.pyramid_spec = PyramidSpec(
+            self.spec.pooled,
+            tuple(info[level]["num_chs"] for level in self._levels),
+            tuple(reductions[level] for level in self._levels),
+            settings.size,
+        )
 
     def arrange(self) -> None:
         """Lay the weights out for speed: 0.7x the time of convolutions in fp32, 0.6x in bf16.
@@ -89,6 +110,11 @@ class ImageEncoder(nn.Module):
             image, indices=self.stages, norm=True, stop_early=True, intermediates_only=True
         )
         return _joined(maps)
+
+    def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> tuple[Float[Tensor, "B C"], tuple[Tensor, ...]]:
+        """Pooled vector and one map [B, C, H / stride, W / stride] for each stride of ``pyramid_spec``."""
+        final, maps = self.body.forward_intermediates(image, indices=self._levels, norm=True)
+        return self.body.forward_head(final, pre_logits=True), tuple(maps)
 
     def shallow(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H2 W2"]:
         """The first map of the backbone."""

@@ -1,1 +1,10 @@
 """What a trained model is asked to do, and the numbers that come out."""
+
+from __future__ import annotations
+
+from place_cxr.tasks.classification import Classification
+from place_cxr.tasks.task import Task
+
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from place_cxr.metrics.intervals import undefined
 from place_cxr.records import PRESENT, Study
 from place_cxr.tasks.labels import label_table
 from place_cxr.tasks.result import Metric
+from place_cxr.tasks.shares import nested_rows
 
 Floats = NDArray[np.float64]
 
@@ -37,18 +37,6 @@ class Part:
 
     features: NDArray[np.float32]
     studies: Sequence[Study]
-
-
-def nested_rows(studies: Sequence[Study], fraction: float, seed: int) -> NDArray[np.int64]:
-    """Rows of the first ``fraction`` of patients in an order drawn by ``seed``: 1 % lies within 10 %, whole patients.
-
-    A study without a patient counts as a patient of its own.
-    """
-    owners = [study.patient or f"\0{row}" for row, study in enumerate(studies)]
-    patients = sorted(set(owners))
-    order = np.random.default_rng(seed).permutation(len(patients))
-    kept = {patients[i] for i in order[: max(1, math.ceil(fraction * len(patients)))]}
-    return np.array([row for row, owner in enumerate(owners) if owner in kept], dtype=np.int64)
 
 
 def fit_logistic(features: Floats, labels: Floats, penalties: Sequence[float]) -> list[tuple[Floats, Floats]]:
@@ -154,9 +142,18 @@ def probe_scores(
     val_labels: Floats,
     test: NDArray[np.float32],
 ) -> Floats:
-    """Test logits [N, M] of the penalty that does best on the validation split; the strongest one wins a tie.
+    """Test logits [N, M] of `best_probe`."""
+    weight, bias = best_probe(features, labels, val, val_labels)
+    return np.asarray(test @ weight + bias)
 
-    Labels [*, M] are 1, 0 or NaN, and each of the M columns of ``labels`` has both 1 and 0.
+
+def best_probe(
+    features: NDArray[np.float32], labels: Floats, val: NDArray[np.float32], val_labels: Floats
+) -> tuple[Floats, Floats]:
+    """Weights [C, M] and intercepts [M] on raw features, of the penalty that ranks the validation split best.
+
+    The strongest one wins a tie. Labels [*, M] are 1, 0 or NaN, and each of the M columns of ``labels`` has both 1 and
+    0.
     """
     x = features.astype(np.float64)
     mean, spread = x.mean(0), x.std(0)
@@ -170,7 +167,8 @@ def probe_scores(
         return float(np.mean([auroc(val_labels[:, column], logits[:, column]) for column in usable] or [0.0]))
 
     weight, bias = max(fits, key=quality)
-    return np.asarray((test - mean) / spread @ weight + bias)
+    weight = weight / spread[:, None]
+    return weight, bias - mean @ weight
 
 
 def _missing(labels: Floats, subsets: Sequence[NDArray[np.int64]], column: int) -> str:

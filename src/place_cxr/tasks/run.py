@@ -4,59 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from place_cxr.data.packs import PixelPack
-from place_cxr.data.tokenizer import EncodedReports
-from place_cxr.data.transforms import ViewSettings, eval_view
 from place_cxr.errors import PlaceError
 from place_cxr.metrics.intervals import Interval
-from place_cxr.records import Study
 from place_cxr.tasks import grounding as ground
 from place_cxr.tasks import linear_probe as probe
 from place_cxr.tasks import retrieval as retrieve
 from place_cxr.tasks import zero_shot as zero
-from place_cxr.tasks.embed import Embedded, Phrases, View, embed, embed_phrases, embed_pooled
+from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.embed import Embedded, Phrases, embed, embed_phrases, embed_pooled
 from place_cxr.tasks.labels import finding_names
-from place_cxr.tasks.prompts import Prompt, phrase_tokenizer
+from place_cxr.tasks.prompts import Prompt
 from place_cxr.tasks.result import Origin, Result, hardware, split_digest
-
-if TYPE_CHECKING:
-    from place_cxr.corpus import Corpus
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """A packed source of N studies, and how they become model input."""
-
-    source: str  # its name
-    studies: Sequence[Study]
-    pack: PixelPack
-    reports: EncodedReports
-    tokenize: Callable[[Sequence[str]], EncodedReports]  # phrases -> reports of one observation each
-    view: View
-    view_size: int
-    rows: Mapping[str, NDArray[np.int64]]  # usable rows by split
-
-    @classmethod
-    def of(cls, corpus: Corpus, views: ViewSettings, *, source: str, max_tokens: int) -> Evaluation:
-        """A prepared corpus, seen as the model was trained to see it; ``max_tokens`` is the model's."""
-        return cls(
-            source=source,
-            studies=corpus.studies,
-            pack=corpus.pixels,
-            reports=corpus.text,
-            tokenize=phrase_tokenizer(corpus.tokenizer, max_tokens),
-            view=partial(eval_view, settings=views),
-            view_size=views.size,
-            rows=corpus.rows,
-        )
 
 
 def evaluate(

@@ -1,0 +1,78 @@
+"""The studies that tasks are scored on, as the model was trained to see them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from place_cxr.corpus import Corpus, DataSettings, Progress, prepare, prepare_silent
+from place_cxr.data.packs import PixelPack
+from place_cxr.data.tokenizer import EncodedReports
+from place_cxr.data.transforms import ViewSettings, eval_view
+from place_cxr.predict import Processor
+from place_cxr.records import Study
+from place_cxr.tasks.embed import View
+from place_cxr.tasks.prompts import phrase_tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A packed source of N studies, and how they become model input."""
+
+    source: str  # its name
+    studies: Sequence[Study]
+    pack: PixelPack
+    reports: EncodedReports
+    tokenize: Callable[[Sequence[str]], EncodedReports]  # phrases -> reports of one observation each
+    view: View
+    view_size: int
+    rows: Mapping[str, NDArray[np.int64]]  # usable rows by split
+
+    @classmethod
+    def of(cls, corpus: Corpus, views: ViewSettings, *, source: str, max_tokens: int) -> Evaluation:
+        """A prepared corpus, seen as the model was trained to see it; ``max_tokens`` is the model's."""
+        return cls(
+            source=source,
+            studies=corpus.studies,
+            pack=corpus.pixels,
+            reports=corpus.text,
+            tokenize=phrase_tokenizer(corpus.tokenizer, max_tokens),
+            view=partial(eval_view, settings=views),
+            view_size=views.size,
+            rows=corpus.rows,
+        )
+
+
+def read_source(
+    name: str,
+    root: str | Path,
+    processor: Processor,
+    *,
+    reports: bool,
+    columns: Mapping[str, str] | None = None,
+    split_seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """A data set by its name in ``SOURCES`` and its place, packed as ``processor`` sees pictures and text.
+
+    Without ``reports`` studies that have none stay. A manifest goes by the name of its folder. Raises PlaceError as
+    `corpus.prepare` does.
+    """
+    settings = DataSettings(
+        source=name,
+        manifest=str(root),
+        columns=dict(columns or {}),
+        split_seed=split_seed,
+        pack_size=processor.pack_size,
+        max_sentences=processor.max_sentences,
+    )
+    read = prepare if reports else prepare_silent
+    corpus = read(settings, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer, progress=progress)
+    place = Path(root)
+    title = (place if place.is_dir() else place.parent).resolve().name if name == "manifest" else name
+    return Evaluation.of(corpus, processor.views, source=title, max_tokens=processor.max_tokens)

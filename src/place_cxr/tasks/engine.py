@@ -1,0 +1,225 @@
+"""Any task, any encoder: shares of labelled patients x seeds, one loop, one table of predictions, one result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from place_cxr.errors import PlaceError
+from place_cxr.registry import pick
+from place_cxr.settings import load
+from place_cxr.tasks import TASKS
+from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.features import Features, Learner, pictures
+from place_cxr.tasks.predictions import Predictions, common_columns, stack
+from place_cxr.tasks.result import Metric, Origin, Result, hardware, split_digest
+from place_cxr.tasks.shares import folds, nested_rows
+from place_cxr.tasks.task import PROFILES, Columns, HeadTask, Mode, Profile, Rows, Task, TextTask
+from place_cxr.tasks.teach import Material, predictions, teach
+
+FRACTIONS = (0.01, 0.1, 1.0)
+SEEDS = (0, 1, 2)
+_HAS: Mapping[str, Callable[[Any], object]] = {
+    "labels": lambda study: study.labels,
+    "masks": lambda study: study.masks,
+    "boxes": lambda study: study.boxes,
+    "reports": lambda study: study.report.strip(),
+    "views": lambda study: study.view,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is run: shares of the training patients (all of them in every seed at 1) and seeds."""
+
+    fractions: tuple[float, ...] = FRACTIONS
+    seeds: tuple[int, ...] = SEEDS
+
+    def __post_init__(self) -> None:
+        """Raises PlaceError PL-C040 for shares outside 0 to 1, and for none."""
+        if not self.fractions or not all(0 < share <= 1 for share in self.fractions):
+            raise PlaceError("a fraction lies above 0 and at most at 1", code="PL-C040", fix="use --fraction .01,.1,1")
+        if not self.seeds or min(self.seeds) < 0:
+            raise PlaceError("seeds are numbers from 0", code="PL-C040", fix="use --seeds 0,1,2")
+
+
+def make_task(
+    name: str,
+    studies: Sequence[Any],
+    overrides: Sequence[str] = (),
+    *,
+    profile: Profile = "strict",
+    mode: Mode = "frozen",
+) -> Task:
+    """A task for these studies, checked before anything is computed.
+
+    Raises PlaceError: PL-C001 to PL-C003 for an unknown task, profile, setting, value or finding, PL-D225 for studies
+    without what the task needs.
+    """
+    kind: type[Task] = pick(TASKS, name, "task")
+    pick(PROFILES, profile, "profile")
+    for need in sorted(kind.needs):
+        if not any(_HAS[need](study) for study in studies):
+            raise PlaceError(f"{name} needs {need}, and no study has any", code="PL-D225", fix="name another source")
+    given = kind.defaults(profile, mode)
+    settings = load(kind.Settings, "", [*(f"{key}={_yaml(value)}" for key, value in given.items()), *overrides])
+    known = kind.names_in(studies)
+    names = [pick({one: one for one in known}, name, "finding") for name in settings.findings] or known
+    return kind(settings, tuple(names), profile, mode)
+
+
+def run_task(
+    task: Task,
+    model: Any,
+    data: Evaluation,
+    folder: Path,
+    asked: Asked | None = None,
+    *,
+    method: str,
+    git: str = "",
+    config_hash: str = "",
+    device: torch.device | str = "cpu",
+    say: Callable[[str], None] = lambda _: None,
+) -> Result:
+    """Run ``task`` and write ``folder/<task>/<source>/``: ``predictions.parquet``, and ``result.json`` scored from it.
+
+    ``<task>`` is the registry's name, with ``-finetune`` and the profile where they are not the default. Raises
+    PlaceError PL-D224 where a split is empty.
+    """
+    asked, began, place = asked or Asked(), time.perf_counter(), torch.device(device)
+    title = title_of(task)
+    target = folder / title / data.source
+    target.mkdir(parents=True, exist_ok=True)
+    if isinstance(task, HeadTask):
+        found, tested = _with_heads(task, model, data, asked, place, target, say)
+    else:
+        assert isinstance(task, TextTask)
+        found, tested = _with_words(task, model, data, asked, say)
+    found.write(target)
+    metrics = task.score(found)
+    origin = Origin(
+        data.source,
+        "test",
+        split_digest([data.studies[row] for row in tested]),
+        method,
+        git,
+        config_hash,
+        hardware(),
+    )
+    seconds = time.perf_counter() - began
+    words = "; ".join((PROFILES[task.profile], task.signature()))
+    seeds = asked.seeds if isinstance(task, HeadTask) else asked.seeds[:1]
+    result = Result.of(title, origin, metrics, signature=words, seeds=seeds, seconds=seconds)
+    result.write(target)
+    return result
+
+
+def recompute(path: str | Path) -> dict[str, Metric]:
+    """Every metric again, from stored predictions alone. Raises PlaceError PL-R021 if there are none."""
+    found = Predictions.read(path)
+    about = found.about
+    kind: type[Task] = pick(TASKS, about["task"], "task")
+    settings = kind.Settings.model_validate(about["settings"])
+    return kind(settings, tuple(about["names"]), about["profile"], about["mode"]).score(found)
+
+
+def title_of(task: Task) -> str:
+    """The name under which results are kept: profiles and modes never share a table."""
+    name = next(name for name, kind in TASKS.items() if kind is type(task))
+    mode = "finetune" if task.mode == "finetune" else ""
+    profile = task.profile if task.profile != "strict" else ""
+    return "-".join(filter(None, (name, mode, profile)))
+
+
+def _about(task: Task, left_out: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    table = asdict(task) | {"settings": task.settings.model_dump(mode="json"), "names": list(task.names)}
+    name = next(name for name, kind in TASKS.items() if kind is type(task))
+    return {"task": name} | table | {"left_out": left_out}
+
+
+def _splits(task: Task, data: Evaluation, seed: int) -> dict[str, Rows]:
+    """Usable rows by split. Raises PlaceError PL-D224 where one is empty."""
+    rows = dict(data.rows)
+    if task.profile == "prior":
+        every = np.sort(np.concatenate(list(rows.values())))
+        rows = {name: every[place] for name, place in folds([data.studies[row] for row in every], seed).items()}
+    found = {}
+    for split in ("train", "val", "test"):
+        found[split] = np.array([row for row in rows.get(split, []) if task.usable(data.studies[row])], dtype=np.int64)
+        if not len(found[split]):
+            raise PlaceError(
+                f"the {split} split has no study for it", code="PL-D224", file=data.source, fix="split again"
+            )
+    return found
+
+
+def _with_heads(
+    task: HeadTask,
+    model: Any,
+    data: Evaluation,
+    asked: Asked,
+    device: torch.device,
+    target: Path,
+    say: Callable[[str], None],
+) -> tuple[Predictions, Rows]:
+    encoder = model.image_encoder.to(device)
+    frozen = task.mode == "frozen" and not task.live_norm
+    inputs = Features(encoder, data, task.reads, device) if frozen else lambda rows: pictures(data, rows)
+    truth = task.truth(data)
+    cells: list[tuple[dict[str, Any], Columns]] = []
+    left_out: dict[str, dict[str, str]] = {}
+    tested: set[int] = set()
+    for fraction in sorted(asked.fractions):
+        for seed in asked.seeds:
+            splits = _splits(task, data, seed)
+            tested |= set(splits["test"].tolist())
+            chosen = nested_rows([data.studies[row] for row in splits["train"]], fraction, seed)
+            train, val = (Material(r, inputs, truth) for r in (splits["train"][chosen], splits["val"]))
+            say(f"{title_of(task)}: {fraction:.0%} of the training patients ({len(train.rows)} images), seed {seed}")
+            missing = task.missing(truth(train.rows))
+            left_out.setdefault(f"{fraction:g}", {}).update(missing)
+            torch.manual_seed(seed)
+            head = task.head(encoder.pyramid_spec)
+            learner = Learner(head, task.reads, None if frozen else encoder, task.mode == "finetune")
+            solved = frozen and task.solve(head, _whole(train), _whole(val))
+            if not solved and len(missing) < len(task.names):
+                teach(task, learner, train, val, seed=seed, device=device, folder=target)
+            for split in ("val", "test"):
+                for rows, prediction in predictions(learner, inputs, splits[split], device):
+                    constants = {"fraction": fraction, "seed": seed, "split": split}
+                    cells.append((constants, {"row": rows} | task.answer(prediction, data, rows)))
+    table = stack(cells)
+    known = common_columns(data.studies, table["row"].to_numpy())
+    for name, column in known.items():
+        if name != "row":
+            table = table.append_column(name, [column])
+    return Predictions(_about(task, left_out), table), np.array(sorted(tested), dtype=np.int64)
+
+
+def _with_words(
+    task: TextTask, model: Any, data: Evaluation, asked: Asked, say: Callable[[str], None]
+) -> tuple[Predictions, Rows]:
+    rows = data.rows.get("test", np.zeros(0, dtype=np.int64))
+    rows = np.array([row for row in rows if task.usable(data.studies[row])], dtype=np.int64)
+    if not len(rows):
+        raise PlaceError("the test split has no study for it", code="PL-D224", file=data.source, fix="split again")
+    say(f"{title_of(task)}: {len(rows)} images")
+    columns = common_columns(data.studies, rows) | task.describe(model, data, rows)
+    constants = {"fraction": 0.0, "seed": asked.seeds[0], "split": "test"}
+    return Predictions(_about(task, {}), stack([(constants, columns)])), rows
+
+
+def _whole(material: Material) -> Any:
+    return material.inputs(material.rows), material.truth(material.rows)
+
+
+def _yaml(value: Any) -> str:
+    import json
+
+    return json.dumps(value)

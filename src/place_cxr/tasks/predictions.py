@@ -1,0 +1,123 @@
+"""Predictions as they are kept: one Parquet file from which every metric can be computed again.
+
+It holds rows of the source, a number for each patient (its own, no id), truth and prediction; no text and no pixel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from place_cxr.errors import PlaceError
+from place_cxr.records import Study
+
+FILE = "predictions.parquet"
+_KEY = b"place"
+# Shares of age, in years, that hospitals report by.
+_AGES = ((0, "under 18"), (18, "18-39"), (40, "40-59"), (60, "60-79"), (80, "80 and over"))
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Rows of all shares, seeds and splits; ``about`` is the task that made them, in plain values.
+
+    Columns of every task: fraction, seed, split, row, patient (a number), sex, age, view, site. The rest is the task's.
+    """
+
+    about: Mapping[str, Any]
+    table: Any  # pyarrow.Table
+
+    @property
+    def fractions(self) -> list[float]:
+        """Shares of training patients, rising."""
+        return sorted(set(self.table["fraction"].to_pylist()))
+
+    def part(self, split: str = "test", fraction: float | None = None) -> Predictions:
+        """Rows of one split and one share."""
+        keep = pc.equal(self.table["split"], split)
+        if fraction is not None:
+            keep = pc.and_(keep, pc.equal(self.table["fraction"], fraction))
+        return Predictions(self.about, self.table.filter(keep))
+
+    def numbers(self, *names: str) -> NDArray[np.float64]:
+        """Columns of numbers side by side, [L, M]; NaN where a value is missing."""
+        columns = [self.table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in names]
+        return np.stack(columns, axis=1) if columns else np.zeros((self.table.num_rows, 0))
+
+    def values(self, name: str) -> list[Any]:
+        """A column as plain values."""
+        return list(self.table[name].to_pylist())
+
+    @property
+    def seeds(self) -> NDArray[np.int64]:
+        """Seed of each row."""
+        return np.asarray(self.table["seed"].to_numpy(), dtype=np.int64)
+
+    @property
+    def patients(self) -> list[str]:
+        """Patient of each row: what resampling keeps together."""
+        return [str(number) for number in self.table["patient"].to_pylist()]
+
+    def left_out(self, fraction: float) -> dict[str, str]:
+        """Names that the training rows of some seed of this share could not teach, and why."""
+        return dict(self.about["left_out"].get(f"{fraction:g}", {}))
+
+    def write(self, folder: Path) -> Path:
+        """Write ``predictions.parquet`` whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / FILE
+        partial = target.with_name(f".{FILE}.{os.getpid()}")
+        table = self.table.replace_schema_metadata({_KEY: json.dumps(self.about).encode()})
+        pq.write_table(table, partial, compression="zstd")
+        partial.replace(target)
+        return target
+
+    @classmethod
+    def read(cls, path: str | Path) -> Predictions:
+        """The predictions of a file, or of a result's folder. Raises PlaceError PL-R021 if there are none."""
+        file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+        try:
+            table = pq.read_table(file)
+            about = json.loads(table.schema.metadata[_KEY])
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise PlaceError("no predictions of a task", code="PL-R021", file=file, fix="run the task again") from error
+        return cls(about, table)
+
+
+def common_columns(studies: Sequence[Study], rows: NDArray[np.int64]) -> dict[str, Any]:
+    """Who is in ``rows``, as far as scores are told apart by it: patients as numbers, no id."""
+    owners = [studies[row].patient or f"\0{studies[row].id}" for row in rows]
+    numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
+    chosen = [studies[row] for row in rows]
+    return {
+        "row": rows,
+        "patient": [numbers[owner] for owner in owners],
+        "sex": [study.sex for study in chosen],
+        "age": [age_band(study.age) for study in chosen],
+        "view": [study.view for study in chosen],
+        "site": [study.site for study in chosen],
+    }
+
+
+def age_band(age: float | None) -> str:
+    """The band of an age in years; empty where it is not known."""
+    return "" if age is None else [name for start, name in _AGES if age >= start][-1]
+
+
+def stack(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Any:
+    """One table of cells: (constants such as the seed, columns) each."""
+    tables = []
+    for constants, columns in cells:
+        count = len(columns["row"])
+        tables.append(pa.table({name: [value] * count for name, value in constants.items()} | dict(columns)))
+    return pa.concat_tables(tables)

@@ -1,0 +1,69 @@
+"""From stored predictions to numbers: one value a name, averaged over seeds within each resample of patients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, undefined
+from place_cxr.tasks.result import Metric
+
+Positions = NDArray[np.intp]  # of rows of one share's predictions
+
+
+def over_seeds(seeds: NDArray[np.int64], make: Callable[[Positions], Statistic]) -> Statistic:
+    """The mean over seeds of each seed's own statistic; ``make`` gets the positions of a seed's rows."""
+    runs = [np.flatnonzero(seeds == seed) for seed in np.unique(seeds)]
+    parts = [(rows, make(rows)) for rows in runs]
+
+    def statistic(counts: Floats) -> Floats:
+        return np.asarray(np.mean([run(counts[:, rows]) for rows, run in parts], axis=0))
+
+    return statistic
+
+
+def by_name(
+    names: Sequence[str],
+    seeds: NDArray[np.int64],
+    patients: Sequence[str],
+    make: Callable[[int, Positions], Statistic],
+    *,
+    why: Callable[[int], str],
+    known: Callable[[int], int],
+    left_out: Mapping[str, str] | None = None,
+) -> dict[str, Metric]:
+    """A value with an interval for each name, and ``macro``, their mean, which says whom it leaves out.
+
+    ``make(column, positions)`` is one seed's statistic of a name, ``why(column)`` says why there is none (empty: there
+    is one), ``known(column)`` counts the scored rows. What training could not teach is ``left_out``.
+    """
+    reasons = [(left_out or {}).get(name, "") or why(column) for column, name in enumerate(names)]
+    kept = [column for column, reason in enumerate(reasons) if not reason]
+    found = {name: undefined(reasons[column], known(column)) for column, name in enumerate(names)}
+    if not kept:
+        return found | {"macro": undefined("no name has a value", len(patients))}
+    parts = [over_seeds(seeds, lambda rows, column=column: make(column, rows)) for column in kept]  # type: ignore[misc]
+
+    def columns(counts: Floats) -> Floats:
+        values = np.stack([part(counts) for part in parts], axis=1)
+        defined = np.isfinite(values)
+        mean = np.where(defined, values, 0.0).sum(1) / np.maximum(defined.sum(1), 1)
+        return np.column_stack([values, np.where(defined.any(1), mean, np.nan)])
+
+    *each, macro = bootstrap_columns(columns, patients, rows=[*(known(column) for column in kept), len(patients)])
+    found |= {names[column]: value for column, value in zip(kept, each, strict=True)}
+    absent = [name for name in names if found[name].value is None]
+    note = f"mean of {len(names) - len(absent)} of {len(names)}" + (f", without {', '.join(absent)}" if absent else "")
+    return found | {"macro": Metric(macro.value, macro.low, macro.high, macro.n, note)}
+
+
+def named(variant: str, metric: str, values: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Full names of metrics: ``variant/metric/of what``."""
+    return {f"{variant}/{metric}/{what}": value for what, value in values.items()}
+
+
+def share(fraction: float) -> str:
+    """A share of training patients as results name it: ``10%``."""
+    return f"{100 * fraction:g}%"

@@ -1,0 +1,147 @@
+"""What a task is: what it needs, which head, which loss, how it is scored. The engine does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from place_cxr.models.image import PyramidSpec
+from place_cxr.records import Study
+from place_cxr.settings import Settings
+from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.predictions import Predictions
+from place_cxr.tasks.result import Metric
+
+Profile = Literal["strict", "mgca", "prior"]
+Mode = Literal["frozen", "finetune"]
+Rows = NDArray[np.int64]  # rows of the source
+Truth = Callable[[Rows], dict[str, Tensor]]  # what the loss holds predictions against, row by row
+Columns = dict[str, Any]  # of the predictions' table; one list or array a column
+
+PROFILES = {
+    "strict": "strict: bugs of published protocols not repeated, splits by patient",
+    "mgca": "mgca: as published with MGCA, its quirks included; without its random crops and jitter",
+    "prior": "prior: five-fold by patient over all splits (3/5 train, 1/5 val, 1/5 test), positives only for boxes and "
+    "masks",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a head reads of B images: the pooled vector, and the maps of the pyramid where the task asks for them."""
+
+    pooled: Float[Tensor, "B C"]
+    maps: tuple[Tensor, ...] = ()
+
+
+class TaskSettings(Settings):
+    """What every task can be told."""
+
+    findings: tuple[str, ...] = Field((), description="names that are scored; empty: all that the source knows")
+
+
+class HeadSettings(TaskSettings):
+    """How a head is trained. Values without a source are ours, found on phantoms."""
+
+    steps: int = Field(300, ge=1, description="updates")
+    epochs: int = Field(0, ge=0, description="passes over the training rows in place of steps; 0: steps counts")
+    batch_size: int = Field(32, ge=2, description="images of one update")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    min_lr: float = Field(1e-6, ge=0, description="learning rate of the last step")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps that rise to the peak")
+    weight_decay: float = Field(1e-4, ge=0)
+    checks: int = Field(5, ge=1, description="looks at the loss on validation images; the best weights are kept")
+    patience: int = Field(0, ge=0, description="looks without a better loss after which none is kept; 0: never")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question put to a trained model. A subclass says what it needs and answers `score`.
+
+    An instance is what the predictions carry with them: kind, profile, mode, names and settings.
+    """
+
+    settings: Any  # of the class `Settings`
+    names: tuple[str, ...]  # findings, classes or labels, in order
+    profile: Profile = "strict"
+    mode: Mode = "frozen"
+
+    needs: ClassVar[frozenset[str]] = frozenset()  # of labels, masks, boxes, reports, views: checked before the run
+    Settings: ClassVar[type[TaskSettings]] = TaskSettings
+
+    @classmethod
+    def defaults(cls, profile: Profile, mode: Mode) -> dict[str, Any]:
+        """Values of settings in a profile and a mode where they differ from those of ``Settings``."""
+        return {}
+
+    @classmethod
+    def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
+        """What these studies know the truth of."""
+        raise NotImplementedError
+
+    def usable(self, study: Study) -> bool:
+        """Whether a study takes part: it is trained on, or scored."""
+        return True
+
+    def signature(self) -> str:
+        """Everything that changes the numbers, in words."""
+        raise NotImplementedError
+
+    def score(self, predictions: Predictions) -> dict[str, Metric]:
+        """Named metrics from the stored predictions alone."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class HeadTask(Task):
+    """A task with a head that learns from labelled studies."""
+
+    reads: ClassVar[Literal["pooled", "maps"]] = "pooled"
+    Settings: ClassVar[type[TaskSettings]] = HeadSettings
+
+    @property
+    def live_norm(self) -> bool:
+        """Whether a frozen encoder's batch statistics move all the same: a published quirk, only in its profile."""
+        return False
+
+    def head(self, spec: PyramidSpec) -> nn.Module:
+        """A module from `Seen` to a prediction."""
+        raise NotImplementedError
+
+    def truth(self, data: Evaluation) -> Truth:
+        """What is true of rows of the source."""
+        raise NotImplementedError
+
+    def missing(self, truth: Mapping[str, Tensor]) -> dict[str, str]:
+        """Names that these training rows cannot teach, and why; they are left out of means and named."""
+        raise NotImplementedError
+
+    def loss(self, prediction: Any, truth: Mapping[str, Tensor]) -> Tensor:
+        """What is minimised, a mean over a batch."""
+        raise NotImplementedError
+
+    def solve(
+        self, head: nn.Module, train: tuple[Seen, dict[str, Tensor]], val: tuple[Seen, dict[str, Tensor]]
+    ) -> bool:
+        """Fill ``head`` with the optimum where it can be had without steps; False where it cannot."""
+        return False
+
+    def answer(self, prediction: Any, data: Evaluation, rows: Rows) -> Columns:
+        """Predictions and truth of ``rows`` for the table, row by row."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TextTask(Task):
+    """A task that needs no head: pictures are held against words."""
+
+    def describe(self, model: Any, data: Evaluation, rows: Rows) -> Columns:
+        """Predictions and truth of ``rows`` for the table, row by row."""
+        raise NotImplementedError

@@ -1,0 +1,62 @@
+"""Every entry of TASKS: runs to its end on every kind of encoder with a dozen studies, and can be scored again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from place_cxr.tasks import TASKS
+from place_cxr.tasks.engine import Asked, make_task, recompute, run_task
+from place_cxr.tasks.predictions import Predictions
+from place_cxr.tasks.result import Result
+from place_cxr.tasks.task import PROFILES, HeadTask
+from tests import heads
+
+_BRIEF = ("steps=2", "batch_size=4", "checks=1")
+
+
+@pytest.fixture(scope="module")
+def studies(phantom: Path):
+    return heads.dozen(phantom)
+
+
+def brief(name: str, *more: str) -> tuple[str, ...]:
+    return (*(_BRIEF if issubclass(TASKS[name], HeadTask) else ()), *more)
+
+
+@pytest.mark.parametrize("kind", heads.IMAGES)
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_runs_on_an_encoder(name: str, kind: str, studies, tmp_path: Path) -> None:
+    began = time.perf_counter()
+    task = make_task(name, studies.studies, brief(name))
+    model = heads.model(kind)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    result = run_task(task, model, studies, tmp_path, Asked((1.0,), (0,)), method="m")
+    assert time.perf_counter() - began < 20
+    assert all((model.state_dict()[key] == value).all() for key, value in before.items())
+    folder = tmp_path / name / "phantom"
+    assert sorted(path.name for path in folder.iterdir()) == ["predictions.parquet", "result.json"]
+    assert Result.read(folder) == result
+    assert recompute(folder) == dict(result.metrics)
+    for metric, value in result.metrics.items():
+        assert len(metric.split("/", 2)) == 3
+        assert value.value is not None or value.reason
+    assert "strict" in result.signature and result.metrics
+    columns = set(Predictions.read(folder).table.column_names)
+    assert columns >= {"fraction", "seed", "split", "row", "patient", "sex", "age", "view", "site"}
+    ids = {study.patient for study in studies.studies} | {study.id for study in studies.studies}
+    assert not any(ident.encode() in (folder / "predictions.parquet").read_bytes() for ident in ids if ident)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in TASKS.items() if issubclass(kind, HeadTask)])
+@pytest.mark.parametrize(("profile", "mode"), [(p, m) for p in PROFILES for m in ("frozen", "finetune")][1:])
+def test_profiles_and_modes_have_tables_of_their_own(
+    name: str, profile: str, mode: str, studies, tmp_path: Path
+) -> None:
+    more = ("epochs=1",) if profile == "mgca" else ()
+    task = make_task(name, studies.studies, brief(name, *more), profile=profile, mode=mode)
+    result = run_task(task, heads.model("CNN"), studies, tmp_path, Asked((1.0,), (0,)), method="m")
+    assert result.task != name and profile in result.signature
+    assert (tmp_path / result.task / "phantom" / "result.json").is_file()

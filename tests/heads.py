@@ -1,0 +1,58 @@
+"""Small encoders and a dozen studies: enough for every task to run to its end in a second."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from place_cxr.corpus import DataSettings, prepare
+from place_cxr.data.transforms import ViewSettings
+from place_cxr.models.place import ModelSettings, PlaceModel
+from place_cxr.tasks.data import Evaluation
+
+VIEWS = ViewSettings(size=64)
+IMAGES = {
+    "CNN": {"name": "resnet18", "size": 64, "local_strides": [8, 16], "options": {"channels": [16, 16, 16, 32]}},
+    "ViT": {
+        "name": "vit_tiny_patch16_224",
+        "size": 64,
+        "local_strides": [16],
+        "options": {"embed_dim": 32, "depth": 2, "num_heads": 2},
+    },
+}
+
+
+def model(kind: str, vocabulary: int = 400, seed: int = 0) -> PlaceModel:
+    """A network with random weights."""
+    torch.manual_seed(seed)
+    settings = {
+        "image": IMAGES[kind],
+        "text": {"width": 32, "layers": 1, "heads": 2, "max_tokens": 64, "vocab_size": vocabulary},
+        "shared": 16,
+        "hidden": 32,
+        "observations": {"queries": 4, "width": 32, "heads": 2},
+        "correlation": None,
+    }
+    return PlaceModel(ModelSettings.model_validate(settings, strict=False)).eval().requires_grad_(False)
+
+
+def corpus(manifest: Path) -> Evaluation:
+    """All studies of a phantom, in packs of 64 pixels."""
+    made = prepare(DataSettings(manifest=str(manifest), pack_size=64, vocab_size=400, max_sentences=6), max_tokens=64)
+    return Evaluation.of(made, VIEWS, source="phantom", max_tokens=64)
+
+
+def dozen(manifest: Path) -> Evaluation:
+    """Twelve of them: six teach, three choose, three test."""
+    data = corpus(manifest)
+    counts = {"train": 6, "val": 3, "test": 3}
+    return dataclasses.replace(data, rows={split: data.rows[split][:count] for split, count in counts.items()})
+
+
+def with_rows(data: Evaluation, **rows: list[int]) -> Evaluation:
+    """Other splits of the same studies."""
+    found = {split: np.array(chosen, dtype=np.int64) for split, chosen in rows.items()}
+    return dataclasses.replace(data, rows={**data.rows, **found})

@@ -1,0 +1,192 @@
+"""The engine: frozen means frozen, shares, folds, names that cannot be taught, and numbers from the file alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from place_cxr.errors import PlaceError
+from place_cxr.records import Study
+from place_cxr.tasks.classification import Classification
+from place_cxr.tasks.engine import Asked, make_task, recompute, run_task
+from place_cxr.tasks.features import Features, Learner, pictures
+from place_cxr.tasks.predictions import Predictions
+from place_cxr.tasks.shares import FOLDS, folds
+from place_cxr.tasks.task import Seen
+from place_cxr.tasks.teach import Material, predictions, teach
+from tests import heads
+
+
+@pytest.fixture(scope="module")
+def studies(phantom):
+    return heads.corpus(phantom)
+
+
+@pytest.fixture(scope="module")
+def seen(studies, tmp_path_factory):
+    """Classification on all 40 phantoms, and the folder it is in."""
+    folder = tmp_path_factory.mktemp("tasks")
+    task = make_task("classification", studies.studies)
+    result = run_task(task, heads.model("CNN"), studies, folder, Asked((0.5, 1.0), (0, 1)), method="m")
+    return result, folder / "classification" / "phantom"
+
+
+def row(number, **labels):
+    return Study(f"s{number}", "x", "", f"p{number}", labels=labels)
+
+
+@pytest.mark.parametrize("kind", heads.IMAGES)
+def test_frozen_features_are_those_of_evaluation_and_computed_once(studies, kind, monkeypatch):
+    encoder = heads.model(kind).image_encoder.train()
+    features = Features(encoder, studies, "maps", torch.device("cpu"))
+    assert not encoder.training
+    rows = studies.rows["test"][[2, 0, 2]]
+    first = features(rows)
+    spec = encoder.pyramid_spec
+    assert [m.shape[1] for m in first.maps] == list(spec.channels)
+    assert [64 // m.shape[-1] for m in first.maps] == list(spec.strides)
+    pooled, maps = encoder.pyramid(pictures(studies, rows))
+    torch.testing.assert_close(first.pooled, pooled)
+    torch.testing.assert_close(first.pooled, encoder(pictures(studies, rows)).pooled)
+    for stored, fresh in zip(first.maps, maps, strict=True):
+        torch.testing.assert_close(stored, fresh, rtol=1e-3, atol=1e-3)  # half precision
+    monkeypatch.setattr(encoder, "pyramid", None)
+    assert torch.equal(features(rows).maps[0], first.maps[0])
+
+
+def test_features_that_are_not_kept_are_the_same(studies, monkeypatch):
+    encoder = heads.model("CNN").image_encoder
+    kept = Features(encoder, studies, "pooled", torch.device("cpu"))
+    monkeypatch.setattr("place_cxr.tasks.features.KEPT", 0)
+    anew = Features(encoder, studies, "pooled", torch.device("cpu"))
+    rows = studies.rows["val"]
+    assert torch.equal(kept(rows).pooled, anew(rows).pooled)
+
+
+def test_only_fine_tuning_moves_weights_and_an_encoder_of_its_own(studies):
+    model = heads.model("CNN")
+    for trains in (False, True):
+        learner = Learner(torch.nn.Identity(), "pooled", model.image_encoder, trains).train()
+        assert any(p.requires_grad for p in learner.parameters()) == trains
+        before = model.image_encoder.body.bn1.running_mean.clone()
+        learner(pictures(studies, studies.rows["train"]))
+        assert torch.equal(model.image_encoder.body.bn1.running_mean, before)
+        assert not torch.equal(learner.encoder.body.bn1.running_mean, before)  # batch statistics move: the quirk
+
+
+def known_features(count, seed=0):
+    """Studies whose pooled features tell the labels A and B, and nothing else."""
+    rng = np.random.default_rng(seed)
+    studies = [row(i, A=float(rng.random() < 0.4), B=float(rng.random() < 0.4)) for i in range(count)]
+    table = np.array([[s.labels["A"], s.labels["B"]] for s in studies])
+    pooled = np.concatenate([2 * table - 1, rng.normal(size=(count, 6))], axis=1) + 0.3 * rng.normal(size=(count, 8))
+    return SimpleNamespace(studies=studies), torch.from_numpy(pooled).float()
+
+
+@pytest.mark.parametrize("kind", ["multi-label", "multi-class"])
+def test_the_loop_teaches_a_head_and_keeps_the_best(kind, tmp_path):
+    data, pooled = known_features(300)
+    if kind == "multi-class":
+        data.studies = [
+            dataclasses.replace(s, labels={"A": s.labels["A"], "B": 1 - s.labels["A"]}) for s in data.studies
+        ]
+    settings = Classification.Settings.model_validate({"kind": kind, "steps": 60, "lr": 0.05})
+    task = Classification(settings, ("A", "B"))
+
+    def inputs(rows):
+        return Seen(pooled[torch.from_numpy(rows)])
+
+    truth = task.truth(data)
+    train, val = Material(np.arange(200), inputs, truth), Material(np.arange(200, 250), inputs, truth)
+    learner = Learner(task.head(SimpleNamespace(pooled=8)), "pooled")
+    teach(task, learner, train, val, seed=0, device=torch.device("cpu"), folder=tmp_path)
+    assert list(tmp_path.iterdir()) == [] and not learner.training
+    [(rows, logits)] = predictions(learner, inputs, np.arange(250, 300), torch.device("cpu"))
+    labels = truth(rows)["labels"]
+    right = (logits > 0).float() == labels if kind == "multi-label" else logits.argmax(1) == labels.argmax(1)
+    assert right.float().mean() > 0.93
+
+
+def test_batches_are_functions_of_the_seed_and_pass_over_all(studies):
+    material = Material(np.arange(10, 17), lambda rows: torch.zeros(len(rows)), lambda rows: {})
+    stream = material.batches(3, 5)(0)
+    rows = torch.cat([next(stream).row for _ in range(7)])
+    assert sorted(rows[:7].tolist()) == sorted(rows[7:14].tolist()) == list(range(10, 17))
+    later = material.batches(3, 5)(4)
+    assert torch.equal(next(later).row, rows[12:15])
+
+
+@pytest.mark.fault("S8")
+def test_every_patient_is_tested_once_in_five_folds():
+    people = [dataclasses.replace(row(i), patient=f"p{i // 2}") for i in range(60)]
+    rounds = [folds(people, seed) for seed in range(FOLDS)]
+    assert sorted(np.concatenate([r["test"] for r in rounds]).tolist()) == list(range(60))
+    for found in rounds:
+        assert sorted(np.concatenate(list(found.values())).tolist()) == list(range(60))
+        owners = [{people[i].patient for i in found[split]} for split in found]
+        assert not (owners[0] & owners[1] or owners[0] & owners[2] or owners[1] & owners[2])
+        assert len(found["test"]) == 12
+
+
+def test_scores_come_from_the_file_alone(seen):
+    result, folder = seen
+    assert recompute(folder) == dict(result.metrics) == recompute(folder / "predictions.parquet")
+    table = pq.read_table(folder / "predictions.parquet")
+    scores = [name for name in table.column_names if name.startswith("score.")]
+    assert scores and table.num_rows == 2 * 2 * 16  # shares, seeds, val and test
+    metadata = json.loads(table.schema.metadata[b"place"])
+    assert metadata["task"] == "classification" and metadata["profile"] == "strict"
+
+
+def test_no_predictions_are_refused(tmp_path):
+    for content in (b"", b"PAR1"):
+        (tmp_path / "predictions.parquet").write_bytes(content)
+        with pytest.raises(PlaceError, match="PL-R021"):
+            recompute(tmp_path)
+    with pytest.raises(PlaceError, match="PL-R021"):
+        Predictions.read(tmp_path / "none")
+
+
+@pytest.mark.fault("E2")
+def test_a_class_without_positives_is_named_and_never_0(studies, tmp_path):
+    test = set(studies.rows["test"].tolist())
+    changed = [
+        dataclasses.replace(s, labels=s.labels | {"Rare": float(i in test), "Never": 0.0})
+        for i, s in enumerate(studies.studies)
+    ]
+    data = dataclasses.replace(studies, studies=changed)
+    task = make_task("classification", changed, ["findings=['Rare', 'Never', 'Cardiomegaly']".replace("'", '"')])
+    metrics = run_task(task, heads.model("CNN"), data, tmp_path, Asked((1.0,), (0,)), method="m").metrics
+    for name in ("Rare", "Never"):
+        for metric in ("auroc", "average precision", "f1", "brier"):
+            value = metrics[f"100%/{metric}/{name}"]
+            assert value.value is None and "no present rows among" in value.reason
+    macro = metrics["100%/auroc/macro"]
+    assert "without Rare, Never" in macro.reason
+    if metrics["100%/auroc/Cardiomegaly"].value is not None:
+        assert macro.value == metrics["100%/auroc/Cardiomegaly"].value
+
+
+def test_what_a_source_lacks_is_said_before_anything_runs(studies, tmp_path):
+    bare = [row(1), row(2)]
+    with pytest.raises(PlaceError, match="PL-D225"):
+        make_task("classification", bare)
+    with pytest.raises(PlaceError, match="PL-C002"):
+        make_task("classificatoin", studies.studies)
+    with pytest.raises(PlaceError, match="PL-C001"):
+        make_task("classification", studies.studies, ["stepps=3"])
+    with pytest.raises(PlaceError, match="Did you mean 'Cardiomegaly'"):
+        make_task("classification", studies.studies, ["findings=[Cardiomegally]"])
+    for bad in ({"fractions": (0.0,)}, {"fractions": (1.1,)}, {"fractions": ()}, {"seeds": ()}, {"seeds": (-1,)}):
+        with pytest.raises(PlaceError, match="PL-C040"):
+            Asked(**bad)
+    empty = heads.with_rows(studies, val=[])
+    task = make_task("classification", studies.studies)
+    with pytest.raises(PlaceError, match="PL-D224"):
+        run_task(task, heads.model("CNN"), empty, tmp_path, method="m")
