@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from place_cxr.errors import PlaceError
+from place_cxr.models.image import Seen
 from place_cxr.records import Study
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.engine import Asked, make_task, recompute, run_task
 from place_cxr.tasks.features import Features, Learner, pictures
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.shares import FOLDS, folds
-from place_cxr.tasks.task import Seen
 from place_cxr.tasks.teach import Material, predictions, teach
 from tests import heads
 
@@ -51,10 +51,10 @@ def test_frozen_features_are_those_of_evaluation_and_computed_once(studies, kind
     spec = encoder.pyramid_spec
     assert [m.shape[1] for m in first.maps] == list(spec.channels)
     assert [64 // m.shape[-1] for m in first.maps] == list(spec.strides)
-    pooled, maps = encoder.pyramid(pictures(studies, rows))
-    torch.testing.assert_close(first.pooled, pooled)
+    whole = encoder.pyramid(pictures(studies, rows))
+    torch.testing.assert_close(first.pooled, whole.pooled)
     torch.testing.assert_close(first.pooled, encoder(pictures(studies, rows)).pooled)
-    for stored, fresh in zip(first.maps, maps, strict=True):
+    for stored, fresh in zip(first.maps, whole.maps, strict=True):
         torch.testing.assert_close(stored, fresh, rtol=1e-3, atol=1e-3)  # half precision
     monkeypatch.setattr(encoder, "pyramid", None)
     assert torch.equal(features(rows).maps[0], first.maps[0])

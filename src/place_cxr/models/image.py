@@ -51,6 +51,14 @@ class PyramidSpec:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a head reads of B images: the pooled vector, and the maps of the pyramid where it asks for them."""
+
+    pooled: Float[Tensor, "B C"]
+    maps: tuple[Tensor, ...] = ()
+
+
 class ImageEncoder(nn.Module):
     """One grey channel in, pooled vector and patch tokens out."""
 
@@ -111,10 +119,10 @@ class ImageEncoder(nn.Module):
         )
         return _joined(maps)
 
-    def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> tuple[Float[Tensor, "B C"], tuple[Tensor, ...]]:
+    def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> Seen:
         """Pooled vector and one map [B, C, H / stride, W / stride] for each stride of ``pyramid_spec``."""
         final, maps = self.body.forward_intermediates(image, indices=self._levels, norm=True)
-        return self.body.forward_head(final, pre_logits=True), tuple(maps)
+        return Seen(self.body.forward_head(final, pre_logits=True), tuple(maps))
 
     def shallow(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H2 W2"]:
         """The first map of the backbone."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from place_cxr.tasks.classification import Classification
+from place_cxr.tasks.segmentation import Segmentation
 from place_cxr.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
+    "segmentation": Segmentation,
 }

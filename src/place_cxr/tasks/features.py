@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from place_cxr.models.image import ImageEncoder
+from place_cxr.models.image import ImageEncoder, Seen
 from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.task import Rows, Seen
+from place_cxr.tasks.task import Rows
 
 KEPT = 3_000_000_000  # bytes of features that are kept; beyond, they are computed each time
 _AT_ONCE = 64
@@ -62,8 +62,8 @@ class Features:
         image = pictures(self._data, rows).to(self._device)
         if not self._maps:
             return Seen(self._encoder(image).pooled.float().cpu())
-        pooled, maps = self._encoder.pyramid(image)
-        return Seen(pooled.float().cpu(), tuple(found.float().cpu() for found in maps))
+        seen = self._encoder.pyramid(image)
+        return Seen(seen.pooled.float().cpu(), tuple(found.float().cpu() for found in seen.maps))
 
 
 def pictures(data: Evaluation, rows: Rows) -> Tensor:
@@ -95,5 +95,5 @@ class Learner(nn.Module):
         if self.encoder is None:
             return self.head(inputs)
         if self._maps:
-            return self.head(Seen(*self.encoder.pyramid(inputs)))
+            return self.head(self.encoder.pyramid(inputs))
         return self.head(Seen(self.encoder(inputs).pooled))

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from place_cxr.models.image import PyramidSpec
+from place_cxr.models.image import PyramidSpec, Seen
 from place_cxr.records import Study
 from place_cxr.settings import Settings
 from place_cxr.tasks.data import Evaluation
@@ -31,14 +30,6 @@ PROFILES = {
     "prior": "prior: five-fold by patient over all splits (3/5 train, 1/5 val, 1/5 test), positives only for boxes and "
     "masks",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a head reads of B images: the pooled vector, and the maps of the pyramid where the task asks for them."""
-
-    pooled: Float[Tensor, "B C"]
-    maps: tuple[Tensor, ...] = ()
 
 
 class TaskSettings(Settings):

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from place_cxr.tasks.task import HeadSettings, HeadTask, Rows, Seen, Truth
+from place_cxr.models.image import Seen
+from place_cxr.tasks.task import HeadSettings, HeadTask, Rows, Truth
 from place_cxr.training.loop import TrainSettings, fit
 from place_cxr.training.optim import OptimSettings
 from place_cxr.training.run_folder import RunFolder

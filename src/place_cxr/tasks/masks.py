@@ -1,0 +1,81 @@
+"""Masks of studies: what is known of them, as the model sees them, and as run lengths in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from place_cxr.data.images import read_mask
+from place_cxr.records import ABSENT, Study
+from place_cxr.tasks.data import Evaluation
+
+Mask = NDArray[np.bool_]
+
+
+def known_mask(study: Study, name: str) -> bool:
+    """Whether it is known where ``name`` is: there is a mask, or the label says it is nowhere."""
+    return name in study.masks or study.labels.get(name) == ABSENT
+
+
+def mask_names(studies: Sequence[Study]) -> list[str]:
+    """All names that any study has a mask of, in order of appearance."""
+    return list(dict.fromkeys(name for study in studies for name in study.masks))
+
+
+def original_mask(data: Evaluation, row: int, name: str) -> Mask | None:
+    """A mask [H, W] in pixels of the original picture; empty where the label is absent, None where it is not known."""
+    study = data.studies[row]
+    if name in study.masks:
+        return read_mask(study.masks[name])
+    box = data.pack.letterbox(row)
+    return np.zeros((box.height, box.width), dtype=bool) if known_mask(study, name) else None
+
+
+def view_mask(data: Evaluation, row: int, mask: Mask) -> Mask:
+    """A mask of the original picture as the model sees it, [V, V]: pixels that it covers by half or more."""
+    box = data.pack.letterbox(row)
+    start = (box.size - data.view_size) // 2
+    inside = slice(start, start + data.view_size)
+    return box.to_square(mask)[inside, inside] >= 128
+
+
+class MaskCache:
+    """Masks [M, V, V] of rows on the model's view, one bit a pixel, each read once."""
+
+    def __init__(self, data: Evaluation, names: Sequence[str]) -> None:
+        self._data, self._names = data, tuple(names)
+        self._packed: dict[int, NDArray[np.uint8]] = {}
+
+    def __call__(self, rows: Sequence[int]) -> Mask:
+        """Masks [B, M, V, V]; what is not known is empty."""
+        size = self._data.view_size
+        bits = np.stack([self._row(int(row)) for row in rows])
+        flat = np.unpackbits(bits, axis=-1, count=size * size)
+        return flat.reshape(len(bits), len(self._names), size, size).astype(bool)
+
+    def _row(self, row: int) -> NDArray[np.uint8]:
+        if row not in self._packed:
+            size, study = self._data.view_size, self._data.studies[row]
+            masks = np.zeros((len(self._names), size * size), dtype=bool)
+            for place, name in enumerate(self._names):
+                if name in study.masks:
+                    masks[place] = view_mask(self._data, row, read_mask(study.masks[name])).ravel()
+            self._packed[row] = np.packbits(masks, axis=-1)
+        return self._packed[row]
+
+
+def run_lengths(mask: Mask) -> list[int]:
+    """Lengths of runs of equal pixels, row by row, the first one outside the mask (0 if it begins inside)."""
+    flat = mask.ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    edges = np.concatenate([[0], changes, [len(flat)]])
+    lengths = np.diff(edges).tolist()
+    return [0, *lengths] if flat[0] else lengths
+
+
+def from_run_lengths(lengths: Sequence[int], height: int, width: int) -> Mask:
+    """The mask of `run_lengths`."""
+    inside = np.arange(len(lengths)) % 2 == 1
+    return np.repeat(inside, lengths).reshape(height, width)
