@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from place_cxr.models.image import ImageEncoder, ImageSettings
@@ -25,6 +25,7 @@ def task(profile="strict", names=("A",)):
     return Segmentation(Segmentation.Settings(), names, profile)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.sampled_from([1, 2, 3]))
 def test_run_lengths_go_there_and_back(bits, height):
     mask = np.array(bits * height).reshape(height, -1)
@@ -49,9 +50,9 @@ def test_masks_are_what_the_model_sees(data):
 def test_a_head_learns_squares(data, tmp_path):
     """The encoder is random and frozen; the squares are the brightest thing there is."""
     torch.manual_seed(0)
-    settings = ImageSettings(name="resnet18", size=VIEW, local_strides=(8,), options={"channels": [16, 16, 16, 16]})
-    model = SimpleNamespace(image_encoder=ImageEncoder(settings).requires_grad_(False))
-    made = make_task("segmentation", data.studies, ["steps=60", "lr=1e-2", "checks=2"])
+    body = ImageSettings(name="resnet18", size=VIEW, local_strides=(8,), options={"channels": [16, 16, 16, 16]})
+    model = SimpleNamespace(image_encoder=ImageEncoder(body).requires_grad_(False))
+    made = make_task("segmentation", data.studies, ["steps=40", "lr=1e-2", "checks=2"])
     result = run_task(made, model, data, tmp_path, Asked((1.0,), (0,)), method="m")
     assert set(made.names) == set(FINDINGS)
     assert result.metrics["100%/dice/macro"].value > 0.6

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from place_cxr.tasks.classification import Classification
+from place_cxr.tasks.detection import Detection
 from place_cxr.tasks.segmentation import Segmentation
 from place_cxr.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
     "segmentation": Segmentation,
+    "detection": Detection,
 }

@@ -109,6 +109,11 @@ def common_columns(studies: Sequence[Study], rows: NDArray[np.int64]) -> dict[st
     }
 
 
+def ragged(values: Sequence[Sequence[float] | None], *, whole: bool = False) -> Any:
+    """A column of lists of numbers, of one type however empty they are; ``whole``: of integers."""
+    return pa.array(values, pa.list_(pa.int64() if whole else pa.float64()))
+
+
 def age_band(age: float | None) -> str:
     """The band of an age in years; empty where it is not known."""
     return "" if age is None else [name for start, name in _AGES if age >= start][-1]

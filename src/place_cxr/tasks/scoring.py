@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, undefined
+from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, bootstrap_columns, undefined
 from place_cxr.tasks.result import Metric
 
 Positions = NDArray[np.intp]  # of rows of one share's predictions
@@ -33,6 +33,7 @@ def by_name(
     why: Callable[[int], str],
     known: Callable[[int], int],
     left_out: Mapping[str, str] | None = None,
+    resamples: int = RESAMPLES,
 ) -> dict[str, Metric]:
     """A value with an interval for each name, and ``macro``, their mean, which says whom it leaves out.
 
@@ -52,7 +53,8 @@ def by_name(
         mean = np.where(defined, values, 0.0).sum(1) / np.maximum(defined.sum(1), 1)
         return np.column_stack([values, np.where(defined.any(1), mean, np.nan)])
 
-    *each, macro = bootstrap_columns(columns, patients, rows=[*(known(column) for column in kept), len(patients)])
+    rows = [*(known(column) for column in kept), len(patients)]
+    *each, macro = bootstrap_columns(columns, patients, n=resamples, rows=rows)
     found |= {names[column]: value for column, value in zip(kept, each, strict=True)}
     absent = [name for name in names if found[name].value is None]
     note = f"mean of {len(names) - len(absent)} of {len(names)}" + (f", without {', '.join(absent)}" if absent else "")

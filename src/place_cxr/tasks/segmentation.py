@@ -29,7 +29,7 @@ from place_cxr.tasks.masks import (
     run_lengths,
     view_mask,
 )
-from place_cxr.tasks.predictions import Predictions
+from place_cxr.tasks.predictions import Predictions, ragged
 from place_cxr.tasks.result import Metric
 from place_cxr.tasks.scoring import Positions, by_name, named, share
 from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth
@@ -134,6 +134,7 @@ class Segmentation(HeadTask):
                     mask = view_mask(data, row, mask)
                 found[f"mask.{name}"].append(run_lengths(one > 0.5))
                 found[f"truth.{name}"].append(None if mask is None else run_lengths(mask))
+        found = {name: ragged(column, whole=True) for name, column in found.items()}
         return found | {"height": [size[0] for size in sizes], "width": [size[1] for size in sizes]}
 
     def signature(self) -> str:

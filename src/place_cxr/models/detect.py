@@ -1,0 +1,246 @@
+"""Heads that answer with boxes: FCOS on a feature pyramid, and a YOLOv3-style head as MGCA has it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.fcos import FCOS, FCOSHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import FeaturePyramidNetwork, batched_nms
+
+from place_cxr.models.image import PyramidSpec, Seen
+
+LEVELS = 3  # of YOLOv3: strides 8, 16 and 32 of a CNN; half, same and double the patch of a ViT
+FINE = 4  # of FCOS: one finer level, for boxes of a few pixels
+WIDTH = 64  # channels of the pyramid: a multiple of FCOS's 32 groups [ours; 256 as published]
+CONVOLUTIONS = 2  # of each branch [ours; 4 as published]
+# COCO's anchors at 416 pixels, fine to coarse [YOLOv3]; scaled to the view [MGCA].
+ANCHORS = (((10, 13), (16, 30), (33, 23)), ((30, 61), (62, 45), (59, 119)), ((116, 90), (156, 198), (373, 326)))
+_IGNORED = 0.5  # overlap of an anchor with a true box above which it is no background [MGCA]
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Boxes of one image in pixels of the view, the surest first."""
+
+    boxes: Float[Tensor, "N 4"]
+    scores: Float[Tensor, "N"]
+    labels: Int[Tensor, "N"]
+
+
+@runtime_checkable
+class Proposed(Protocol):
+    """What a detection head says of a batch."""
+
+    def loss(self, boxes: Float[Tensor, "B M 4"], labels: Int[Tensor, "B M"]) -> Float[Tensor, ""]:
+        """Against true boxes; a label of -1 is padding."""
+
+    def boxes(self, threshold: float, overlap: float, most: int) -> list[Boxes]:
+        """One record an image: scores above ``threshold``, non-maximum suppression at ``overlap``, ``most`` at most."""
+
+
+class Levels(nn.Module):
+    """``count`` maps to look for boxes in, with their ``channels`` and ``strides``, fine to coarse.
+
+    The last maps of a CNN as they are. Of a ViT's one map: grown, as it is, and shrunk [ViTDet].
+    """
+
+    def __init__(self, spec: PyramidSpec, count: int) -> None:
+        super().__init__()
+        self._count, self._plain = count, len(spec.strides) >= count
+        self.strides, self.channels = spec.strides[-count:], spec.channels[-count:]
+        if not self._plain:
+            stride, width, doublings = spec.strides[-1], spec.channels[-1], count - 2
+            self.strides = tuple(2 * stride >> level for level in reversed(range(count)))
+            self.channels = (width,) * count
+            self.grow = nn.ModuleList(nn.ConvTranspose2d(width, width, 2, stride=2) for _ in range(doublings))
+
+    def forward(self, seen: Seen) -> list[Tensor]:
+        """Fine to coarse."""
+        if self._plain:
+            return list(seen.maps[-self._count :])
+        maps = [seen.maps[-1], functional.max_pool2d(seen.maps[-1], 2, ceil_mode=True)]
+        for grow in self.grow:
+            maps.insert(0, grow(maps[0]))
+        return maps
+
+
+class Fcos(nn.Module):
+    """torchvision's FCOS on a feature pyramid of the encoder's maps; places are the middles of cells."""
+
+    def __init__(self, spec: PyramidSpec, classes: int) -> None:
+        super().__init__()
+        self.levels = Levels(spec, FINE)
+        self.pyramid = FeaturePyramidNetwork(list(self.levels.channels), WIDTH)
+        body = nn.Identity()
+        body.out_channels = WIDTH  # type: ignore[assignment]  # FCOS asks its backbone, which is not called here
+        strides = self.levels.strides
+        grid = AnchorGenerator(tuple((stride,) for stride in strides), ((1.0,),) * FINE)
+        # The library's places are the corners of cells: a small box would hold none.
+        grid.cell_anchors = [cell + stride / 2 for cell, stride in zip(grid.cell_anchors, strides, strict=True)]
+        self.fcos = FCOS(body, classes, anchor_generator=grid, head=FCOSHead(WIDTH, 1, classes, CONVOLUTIONS))
+        self._size = spec.size
+
+    def forward(self, seen: Seen) -> Proposed:
+        """Class, box and centre of every place."""
+        named = OrderedDict((str(level), found) for level, found in enumerate(self.levels(seen)))
+        maps = list(self.pyramid(named).values())
+        sizes = [(self._size, self._size)] * len(maps[0])
+        anchors = self.fcos.anchor_generator(ImageList(maps[0].new_empty(len(maps[0]), 1, *sizes[0]), sizes), maps)
+        return _FcosSays(self.fcos, self.fcos.head(maps), anchors, [m.shape[-2] * m.shape[-1] for m in maps], sizes)
+
+
+@dataclass(frozen=True)
+class _FcosSays:
+    fcos: FCOS
+    heads: dict[str, Tensor]
+    anchors: list[Tensor]
+    places: list[int]  # of each level
+    sizes: list[tuple[int, int]]
+
+    def loss(self, boxes: Tensor, labels: Tensor) -> Tensor:
+        """Focal, generalised overlap and centre, in equal parts [FCOS]."""
+        truth = [
+            {"boxes": box[label >= 0], "labels": label[label >= 0]} for box, label in zip(boxes, labels, strict=True)
+        ]
+        parts = self.fcos.compute_loss(truth, self.heads, self.anchors, self.places)
+        return torch.stack(list(parts.values())).sum()
+
+    def boxes(self, threshold: float, overlap: float, most: int) -> list[Boxes]:
+        """Score = root of class times centre."""
+        self.fcos.score_thresh, self.fcos.nms_thresh, self.fcos.detections_per_img = threshold, overlap, most
+        heads = {name: list(value.split(self.places, dim=1)) for name, value in self.heads.items()}
+        anchors = [list(one.split(self.places)) for one in self.anchors]
+        found = self.fcos.postprocess_detections(heads, anchors, self.sizes)
+        return [Boxes(one["boxes"], one["scores"], one["labels"]) for one in found]
+
+
+class Yolo(nn.Module):
+    """YOLOv3-style: coarse to fine, each level joined with what the coarser one grew, three anchors a cell."""
+
+    def __init__(self, spec: PyramidSpec, classes: int) -> None:
+        super().__init__()
+        self.levels = Levels(spec, LEVELS)
+        widths = [max(16, min(256 << level, self.levels.channels[level]) // 2) for level in range(LEVELS)]
+        joined = [widths[level + 1] // 2 for level in range(LEVELS - 1)] + [0]
+        self.blocks = nn.ModuleList(
+            _block(channels + more, width)
+            for channels, more, width in zip(self.levels.channels, joined, widths, strict=True)
+        )
+        self.grown = nn.ModuleList(_convolution(widths[level + 1], joined[level], 1) for level in range(LEVELS - 1))
+        self.last = nn.ModuleList(nn.Conv2d(width, 3 * (5 + classes), 1) for width in widths)
+        self._size, self._classes = spec.size, classes
+
+    def forward(self, seen: Seen) -> Proposed:
+        """Raw answers of every level."""
+        maps, coarser = self.levels(seen), None
+        answers: list[Tensor] = []
+        for level in reversed(range(LEVELS)):
+            joined = maps[level]
+            if coarser is not None:
+                grown = functional.interpolate(self.grown[level](coarser), joined.shape[-2:])
+                joined = torch.cat([grown, joined], dim=1)
+            coarser = self.blocks[level](joined)
+            answers.insert(0, self.last[level](coarser))
+        return _YoloSays(answers, self._size, self._classes)
+
+
+@dataclass(frozen=True)
+class _YoloSays:
+    answers: list[Tensor]  # fine to coarse, [B, 3 * (5 + M), H, W]
+    size: int
+    classes: int
+
+    def loss(self, boxes: Tensor, labels: Tensor) -> Tensor:
+        """2.5 (place + extent) + objectness, half of it off objects, + class; means over all cells [MGCA]."""
+        return torch.stack([self._level_loss(level, boxes, labels) for level in range(LEVELS)]).sum()
+
+    def boxes(self, threshold: float, overlap: float, most: int) -> list[Boxes]:
+        """Score = objectness times class."""
+        decoded = [self._decoded(level) for level in range(LEVELS)]
+        places, chances = (torch.cat(parts, dim=1) for parts in zip(*decoded, strict=True))
+        found = []
+        for corners, chance in zip(places, chances, strict=True):
+            place, label = (chance > threshold).nonzero(as_tuple=True)
+            scores, candidates = chance[place, label], corners[place].clamp(0, self.size)
+            kept = batched_nms(candidates, scores, label, overlap)[:most]
+            found.append(Boxes(candidates[kept], scores[kept], label[kept]))
+        return found
+
+    def _raw(self, level: int) -> Tensor:
+        """[B, 3, H, W, 5 + M]."""
+        answer = self.answers[level]
+        return answer.view(len(answer), 3, 5 + self.classes, *answer.shape[-2:]).permute(0, 1, 3, 4, 2)
+
+    def _anchors(self, level: int, like: Tensor) -> Tensor:
+        """[3, 2] in pixels of the view."""
+        return torch.tensor(ANCHORS[level], dtype=like.dtype, device=like.device) * (self.size / 416)
+
+    def _decoded(self, level: int) -> tuple[Tensor, Tensor]:
+        """Corners [B, N, 4] in pixels and chances [B, N, M]."""
+        raw = self._raw(level)
+        rows, columns = raw.shape[2:4]
+        step = raw.new_tensor([self.size / columns, self.size / rows])
+        down, across = torch.meshgrid(
+            torch.arange(rows, device=raw.device), torch.arange(columns, device=raw.device), indexing="ij"
+        )
+        middle = (raw[..., :2].sigmoid() + torch.stack([across, down], dim=-1)) * step
+        extent = raw[..., 2:4].clamp(max=6).exp() * self._anchors(level, raw)[:, None, None]
+        corners = torch.cat([middle - extent / 2, middle + extent / 2], dim=-1)
+        chance = raw[..., 4:5].sigmoid() * raw[..., 5:].sigmoid()
+        return corners.flatten(1, 3), chance.flatten(1, 3)
+
+    def _level_loss(self, level: int, boxes: Tensor, labels: Tensor) -> Tensor:
+        raw = self._raw(level)
+        target, on, off = self._targets(level, raw, boxes, labels)
+        place = functional.binary_cross_entropy(raw[..., :2].sigmoid(), target[..., :2], reduction="none")
+        extent = (raw[..., 2:4] - target[..., 2:4]) ** 2
+        object_ = functional.binary_cross_entropy_with_logits(raw[..., 4], on, reduction="none")
+        kind = functional.binary_cross_entropy_with_logits(raw[..., 5:], target[..., 5:], reduction="none")
+        cells = on.numel()
+        located = ((place + extent).sum(-1) * on).sum() / cells
+        objectness = ((on + 0.5 * off) * object_).sum() / cells
+        named = (kind.mean(-1) * on).sum() / on.sum().clamp(min=1)
+        return 2.5 * located + objectness + named
+
+    @torch.no_grad()
+    def _targets(self, level: int, raw: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Targets [B, 3, H, W, 5 + M]; where an object is (1); where nothing is, for sure (1)."""
+        target, on, off = torch.zeros_like(raw), torch.zeros_like(raw[..., 0]), torch.ones_like(raw[..., 0])
+        rows, columns = raw.shape[2:4]
+        anchors = self._anchors(level, raw)
+        for image, slot in (labels >= 0).nonzero().tolist():
+            x0, y0, x1, y1 = boxes[image, slot].tolist()
+            across, down = (x0 + x1) / 2 * columns / self.size, (y0 + y1) / 2 * rows / self.size
+            i, j = min(int(across), columns - 1), min(int(down), rows - 1)
+            extent = raw.new_tensor([x1 - x0, y1 - y0])
+            both = torch.minimum(anchors, extent).prod(1)
+            overlap = both / (anchors.prod(1) + extent.prod() - both)
+            best = int(overlap.argmax())
+            off[image, overlap > _IGNORED, j, i] = 0
+            off[image, best, j, i] = 0
+            on[image, best, j, i] = 1
+            target[image, best, j, i, :2] = raw.new_tensor([across - i, down - j])
+            target[image, best, j, i, 2:4] = torch.log(extent / anchors[best])
+            target[image, best, j, i, 5 + int(labels[image, slot])] = 1
+        return target, on, off
+
+
+HEADS: dict[str, Any] = {"fcos": Fcos, "yolo": Yolo}
+
+
+def _block(channels: int, width: int) -> nn.Module:
+    return nn.Sequential(_convolution(channels, width, 1), _convolution(width, width, 3))
+
+
+def _convolution(channels: int, width: int, kernel: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(width), nn.LeakyReLU(0.1)
+    )

@@ -1,0 +1,238 @@
+"""Where findings are, as boxes: FCOS on the maps of the encoder, or a YOLOv3-style head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from place_cxr.data.letterbox import Letterbox
+from place_cxr.metrics.detection import COCO, RSNA, Image, average_precision, average_precision_statistic
+from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, mean_of, undefined
+from place_cxr.models.image import PyramidSpec
+from place_cxr.records import ABSENT, Study
+from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.predictions import Predictions, ragged
+from place_cxr.tasks.result import Metric
+from place_cxr.tasks.scoring import Positions, by_name, named, over_seeds, share
+from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth
+
+if TYPE_CHECKING:
+    from place_cxr.models.detect import Proposed
+
+RESAMPLES = 200  # of patients: each scores all boxes anew
+SURE = 0.5  # score from which a box is counted on an image without truth, and by the mgca profile at all [MGCA]
+_OVERLAPS = {"AP 40-75": RSNA, "AP 50-95": COCO, "AP 50": (0.5,)}
+
+
+class DetectionSettings(HeadSettings):
+    """Boxes in, boxes out."""
+
+    head: Literal["fcos", "yolo"] = "fcos"
+    batch_size: int = 16
+    threshold: float = 0.05  # scores below are not kept
+    overlap: float = 0.5  # of boxes of one name, above which only the surer one stays
+    most: int = 20  # boxes an image
+
+
+@dataclass(frozen=True)
+class Detection(HeadTask):
+    """Boxes for each name; a study of which some name's boxes are not known is not learned from."""
+
+    settings: DetectionSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"boxes"})
+    reads: ClassVar[Literal["pooled", "maps"]] = "maps"
+    Settings: ClassVar[type[TaskSettings]] = DetectionSettings
+
+    @classmethod
+    def defaults(cls, profile: Profile, mode: Mode) -> dict[str, Any]:
+        """[MGCA]: YOLOv3 head, AdamW 5e-4, decay 1e-6, 50 epochs, patience 10, scores above 0.5."""
+        given: dict[str, Any] = {"lr": 5e-4, "weight_decay": 0.05} if mode == "finetune" else {}
+        if profile == "mgca":
+            given |= {"lr": 5e-4, "min_lr": 5e-4, "warmup": 0.0, "weight_decay": 1e-6, "epochs": 50, "patience": 10}
+            given |= {"head": "yolo", "threshold": SURE}
+        return given
+
+    @classmethod
+    def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
+        """Every name with a box."""
+        return tuple(dict.fromkeys(box.finding for study in studies for box in study.boxes))
+
+    @property
+    def live_norm(self) -> bool:
+        """[MGCA] freezes weights only: batch statistics of the encoder go on moving."""
+        return self.profile == "mgca" and self.mode == "frozen"
+
+    def usable(self, study: Study) -> bool:
+        """All boxes are known; under the prior profile, there is one [PRIOR: positives only]."""
+        there = {box.finding for box in study.boxes}
+        if self.profile == "prior" and not there & set(self.names):
+            return False
+        return all(name in there or study.labels.get(name) == ABSENT for name in self.names)
+
+    def head(self, spec: PyramidSpec) -> nn.Module:
+        """FCOS, or YOLOv3-style."""
+        from place_cxr.models.detect import HEADS  # brings torchvision's detectors
+
+        head: nn.Module = HEADS[self.settings.head](spec, len(self.names))
+        return head
+
+    def truth(self, data: Evaluation) -> Truth:
+        """``boxes`` [B, M, 4] in pixels of the view, and ``labels`` [B, M]: place of the name, -1 where padded."""
+
+        def of(rows: Rows) -> dict[str, Tensor]:
+            each = [self._on_view(data, int(row)) for row in rows]
+            most = max(1, *(len(one) for one in each)) if each else 1
+            table = np.zeros((len(each), most, 5), dtype=np.float32)
+            table[..., 4] = -1
+            for place, found in enumerate(each):
+                table[place, : len(found)] = found
+            known = torch.from_numpy(table)
+            return {"boxes": known[..., :4], "labels": known[..., 4].long()}
+
+        return of
+
+    def _on_view(self, data: Evaluation, row: int) -> Floats:
+        """[M, 5]: corners cut at the edge of the view, and the name's place; boxes outside the view are dropped."""
+        box = data.pack.letterbox(row)
+        start, size = (box.size - data.view_size) // 2, data.view_size
+        found = []
+        for one in data.studies[row].boxes:
+            if one.finding in self.names:
+                square = box.box_to_square((one.x0, one.y0, one.x1, one.y1))
+                x0, y0, x1, y1 = (min(max(value - start, 0.0), size) for value in square)
+                if x1 - x0 > 0.5 and y1 - y0 > 0.5:
+                    found.append((x0, y0, x1, y1, float(self.names.index(one.finding))))
+        return np.array(found, dtype=np.float64).reshape(-1, 5)
+
+    def missing(self, truth: Mapping[str, Tensor]) -> dict[str, str]:
+        """Names without a box."""
+        there = set(truth["labels"].flatten().tolist())
+        count = len(truth["labels"])
+        return {
+            name: f"no box among {count} training images" for place, name in enumerate(self.names) if place not in there
+        }
+
+    def loss(self, prediction: Proposed, truth: Mapping[str, Tensor]) -> Tensor:
+        """That of the head."""
+        return prediction.loss(truth["boxes"], truth["labels"])
+
+    def answer(self, prediction: Proposed, data: Evaluation, rows: Rows) -> Columns:
+        """``boxes``, ``scores``, ``labels`` and ``true boxes``, ``true labels``, in pixels of the original picture."""
+        wanted = self.settings
+        found: Columns = {name: [] for name in ("boxes", "scores", "labels", "true boxes", "true labels")}
+        said = prediction.boxes(wanted.threshold, wanted.overlap, wanted.most)
+        for row, one in zip(rows.tolist(), said, strict=True):
+            letterbox, study = data.pack.letterbox(row), data.studies[row]
+            corners = [_to_original(letterbox, data.view_size, box) for box in one.boxes.cpu().double().tolist()]
+            found["boxes"].append([value for box in corners for value in box])
+            found["scores"].append(one.scores.cpu().double().tolist())
+            found["labels"].append(one.labels.cpu().tolist())
+            true = [box for box in study.boxes if box.finding in self.names]
+            found["true boxes"].append([value for box in true for value in (box.x0, box.y0, box.x1, box.y1)])
+            found["true labels"].append([self.names.index(box.finding) for box in true])
+        return {name: ragged(column, whole=name.endswith("labels")) for name, column in found.items()}
+
+    def signature(self) -> str:
+        """Everything that changes the numbers."""
+        counted = "all images count, also those without prediction or truth"
+        if self.profile == "mgca":
+            counted = "images without a box above 0.5, or without a true one, are skipped with all that is on them"
+        return (
+            f"{self.settings.head} head, encoder {self.mode}{', its batch statistics moving' if self.live_norm else ''}"
+            f"; {self.settings.model_dump(exclude={'findings', 'head'})}; average precision by faster-coco-eval: AP "
+            f"40-75 = mean over overlaps .40 to .75 (RSNA), AP 50-95 (COCO), AP 50; {counted}; 95 % intervals over "
+            f"{RESAMPLES} resamples of test patients"
+        )
+
+    def score(self, predictions: Predictions) -> dict[str, Metric]:
+        """Average precision over three sets of overlaps, and sure boxes on images where the finding is not."""
+        found: dict[str, Metric] = {}
+        for fraction in predictions.fractions:
+            test, variant, left_out = (
+                predictions.part("test", fraction),
+                share(fraction),
+                predictions.left_out(fraction),
+            )
+            images = [_images(test, column) for column in range(len(self.names))]
+            if self.profile == "mgca":
+                seen = np.array(
+                    [any(score >= SURE for score in scores) for scores in test.values("scores")], dtype=bool
+                )
+                true = np.array([len(labels) > 0 for labels in test.values("true labels")], dtype=bool)
+                counted = np.flatnonzero(seen & true)
+            else:
+                counted = np.arange(len(test.seeds))
+            for metric, overlaps in _OVERLAPS.items():
+                found |= named(variant, metric, self._precision(test, images, counted, overlaps, left_out))
+            if self.profile != "mgca":
+                found[f"{variant}/sure boxes where nothing is/all images"] = _false_boxes(test)
+        return found
+
+    def _precision(
+        self,
+        test: Predictions,
+        images: Sequence[Sequence[Image]],
+        counted: Positions,
+        overlaps: Sequence[float],
+        left_out: Mapping[str, str],
+    ) -> dict[str, Metric]:
+        """The library's value, mean over seeds, with an interval from our own resampling of the same number."""
+        seeds, patients = test.seeds[counted], [test.patients[place] for place in counted]
+        chosen = [[one[place] for place in counted] for one in images]
+        if not len(counted):
+            return {name: undefined("no image has both a box and a true one") for name in (*self.names, "macro")}
+        values = by_name(
+            self.names,
+            seeds,
+            patients,
+            _maker(chosen, overlaps),
+            why=lambda column: "" if any(len(one.truth) for one in chosen[column]) else "no image has a true box",
+            known=lambda column: len(counted),
+            left_out=left_out,
+            resamples=RESAMPLES,
+        )
+        for column, name in enumerate(self.names):
+            if values[name].value is not None:
+                runs = [[chosen[column][place] for place in np.flatnonzero(seeds == seed)] for seed in np.unique(seeds)]
+                each = [average_precision(run, overlaps) for run in runs]
+                values[name] = replace(values[name], value=float(np.mean([one for one in each if one is not None])))
+        known = [value for name in self.names if (value := values[name].value) is not None]
+        return values | ({"macro": replace(values["macro"], value=float(np.mean(known)))} if known else {})
+
+
+def _maker(images: Sequence[Sequence[Image]], overlaps: Sequence[float]) -> Callable[[int, Positions], Statistic]:
+    return lambda column, rows: average_precision_statistic([images[column][place] for place in rows], overlaps)
+
+
+def _images(test: Predictions, column: int) -> list[Image]:
+    """True and predicted boxes of one name, row by row."""
+    names = ("boxes", "scores", "labels", "true boxes", "true labels")
+    found = []
+    for boxes, scores, labels, true, true_labels in zip(*(test.values(name) for name in names), strict=True):
+        mine = np.array(labels, dtype=np.int64) == column
+        corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)[mine]
+        there = np.array(true, dtype=np.float64).reshape(-1, 4)[np.array(true_labels, dtype=np.int64) == column]
+        found.append(Image(there, corners, np.array(scores, dtype=np.float64)[mine]))
+    return found
+
+
+def _false_boxes(test: Predictions) -> Metric:
+    """Boxes with a score of 0.5 or more on an image without any true box: their mean number."""
+    empty = np.array([not labels for labels in test.values("true labels")], dtype=bool)
+    if not empty.any():
+        return undefined("every image has a true box", len(empty))
+    sure = np.array([sum(score >= SURE for score in scores) for scores in test.values("scores")], dtype=np.float64)
+    values = np.where(empty, sure, np.nan)
+    statistic = over_seeds(test.seeds, lambda rows: mean_of(values[rows]))
+    return bootstrap_columns(statistic, test.patients, rows=[int(empty.sum())])[0]
+
+
+def _to_original(box: Letterbox, view: int, corners: Sequence[float]) -> tuple[float, float, float, float]:
+    start = (box.size - view) // 2
+    x0, y0, x1, y1 = (value + start for value in corners)
+    return box.box_to_original((x0, y0, x1, y1))
