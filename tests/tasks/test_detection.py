@@ -52,8 +52,9 @@ def test_a_study_takes_part_when_its_boxes_are_known():
     assert [task("prior").usable(one) for one in cases] == [True, False, False, False]
 
 
-@pytest.mark.parametrize("head", ["fcos", "yolo"])
-def test_a_head_learns_squares(data, head, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize(("head", "steps"), [("fcos", 30), ("yolo", 70)])
+def test_a_head_learns_squares(data, head, steps, tmp_path):
     """The encoder is random and frozen; what is bright is a box."""
     studies = []
     for row, one in enumerate(data.studies):
@@ -67,7 +68,7 @@ def test_a_head_learns_squares(data, head, tmp_path):
     torch.manual_seed(0)
     settings = ImageSettings(name="resnet18", size=VIEW, local_strides=(8,), options={"channels": [16, 16, 16, 16]})
     model = SimpleNamespace(image_encoder=ImageEncoder(settings).requires_grad_(False))
-    made = make_task("detection", studies, [f"head={head}", "steps=40", "lr=5e-3", "batch_size=12", "checks=1"])
+    made = make_task("detection", studies, [f"head={head}", f"steps={steps}", "lr=5e-3", "checks=1"])
     squares = dataclasses.replace(data, studies=studies)
     metrics = run_task(made, model, squares, tmp_path, Asked((1.0,), (0,)), method="m").metrics
     assert metrics["100%/AP 50/bright"].value > 0.25

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.detection import Detection
+from place_cxr.tasks.retrieval import Retrieval
 from place_cxr.tasks.segmentation import Segmentation
 from place_cxr.tasks.task import Task
+from place_cxr.tasks.zero_shot import ZeroShot
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
     "segmentation": Segmentation,
     "detection": Detection,
+    "retrieval": Retrieval,
+    "zero-shot": ZeroShot,
 }

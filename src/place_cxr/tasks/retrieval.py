@@ -1,18 +1,32 @@
-"""Finding an image's report among the test reports, and a report's image."""
+"""Finding an image's report among the test reports, and a report's image; or any report of the image's class."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from place_cxr.metrics import retrieval as metric
-from place_cxr.metrics.intervals import bootstrap_columns, mean_of, undefined
+from place_cxr.metrics.intervals import RESAMPLES, bootstrap_columns, mean_of, undefined
+from place_cxr.records import PRESENT, UNCERTAIN, Study
 from place_cxr.tasks import scores
-from place_cxr.tasks.embed import Embedded
+from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.embed import Embedded, embed
+from place_cxr.tasks.labels import finding_names
+from place_cxr.tasks.predictions import Predictions, ragged
 from place_cxr.tasks.result import Metric
+from place_cxr.tasks.task import Columns, Rows, TaskSettings, TextTask
 
 KS = (1, 5, 10)
+CLASS_KS = (1, 5, 10, 100)  # of class-level precision [GLoRIA, and 1]
 POOL = 1000
+TOP = 100  # candidates that are ordered anew by observations
+Table = NDArray[np.float32]
+_DIRECTIONS = ("image to report", "report to image")
 
 
 def signature(embedded: Embedded) -> str:
@@ -32,31 +46,184 @@ def retrieval(embedded: Embedded, *, seed: int = 0) -> dict[str, Metric]:
     rows = np.flatnonzero(embedded.textual_mask.any(1))
     if len(rows) < 2:
         return {"mix/image to report/R@1": undefined(f"{len(rows)} reports with an observation", len(rows))}
-    found = _within(embedded, rows, "", seed)
-    if len(rows) > POOL:
-        drawn = np.sort(np.random.default_rng(seed).choice(rows, POOL, replace=False))
-        found |= _within(embedded, drawn, f", {POOL} candidates", seed)
-    return found
+    found = similarities(embedded, rows)
+    patients = [embedded.studies[row].patient for row in rows]
+    return own_reports(found["instance"], found["observation"], embedded.report_key[rows], patients, seed=seed)
 
 
-def similarities(embedded: Embedded, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+def similarities(embedded: Embedded, rows: NDArray[np.int64]) -> dict[str, Table]:
     """Image by report [N, N] among ``rows``, by variant."""
     instance = scores.instance(embedded.instance_image[rows], embedded.instance_text[rows])
     observation = scores.observation(embedded.visual[rows], embedded.textual[rows], embedded.textual_mask[rows])
     return dict(zip(scores.VARIANTS, (instance, observation, scores.mix(instance, observation)), strict=True))
 
 
-def _within(embedded: Embedded, rows: NDArray[np.int64], where: str, seed: int) -> dict[str, Metric]:
-    keys = embedded.report_key[rows]
+def own_reports(
+    instance: Table,
+    observation: Table,
+    keys: NDArray[np.int64],
+    patients: Sequence[str],
+    *,
+    seed: int = 0,
+    anew: bool = False,
+) -> dict[str, Metric]:
+    """Instance retrieval from two scores [N, N], image by report; ``keys`` [N] tell which reports are equal.
+
+    ``anew`` adds the variant that orders the instance score's first hundred again by observations.
+    """
+    found = _within(instance, observation, keys, patients, "", seed, anew)
+    if len(keys) > POOL:
+        drawn = np.sort(np.random.default_rng(seed).choice(len(keys), POOL, replace=False))
+        square = np.ix_(drawn, drawn)
+        chosen = [patients[row] for row in drawn]
+        where = f", {POOL} candidates"
+        found |= _within(instance[square], observation[square], keys[drawn], chosen, where, seed, anew)
+    return found
+
+
+def reranked(first: Table, second: Table, top: int = TOP) -> Table:
+    """Scores [Q, C] that keep the first ``top`` of ``first`` in front, in the order of ``second`` among themselves.
+
+    Ties at the border of the top belong to it.
+    """
+    limit = np.partition(first, -min(top, first.shape[1]), axis=1)[:, -min(top, first.shape[1])][:, None]
+    ahead = float(first.max() - second.min()) + 1.0
+    return np.where(first >= limit, second + ahead, first).astype(np.float32)
+
+
+def _tables(instance: Table, observation: Table, anew: bool) -> dict[str, tuple[Table, Table]]:
+    """Scores by variant, queries in rows, in both directions."""
+    mixed = scores.mix(instance, observation)
+    found = {
+        name: (table, table.T) for name, table in zip(scores.VARIANTS, (instance, observation, mixed), strict=True)
+    }
+    if anew:
+        found["rerank"] = (reranked(instance, observation), reranked(instance.T, observation.T))
+    return found
+
+
+def _within(
+    instance: Table,
+    observation: Table,
+    keys: NDArray[np.int64],
+    patients: Sequence[str],
+    where: str,
+    seed: int,
+    anew: bool,
+) -> dict[str, Metric]:
     relevant = metric.relevance(keys, keys)
-    patients = [embedded.studies[row].patient for row in rows]
     found: dict[str, Metric] = {}
-    for variant, table in similarities(embedded, rows).items():
-        for direction, matrix in (("image to report", table), ("report to image", table.T)):
+    for variant, both in _tables(instance, observation, anew).items():
+        for direction, matrix in zip(_DIRECTIONS, both, strict=True):
             hit = metric.first_hit(matrix, relevant)
-            recall = np.stack([hit.recall(min(k, len(rows))) for k in KS], axis=1)
+            recall = np.stack([hit.recall(min(k, len(keys))) for k in KS], axis=1)
             name = f"{variant}/{direction}{where}"
             values = bootstrap_columns(mean_of(recall), patients, seed=seed)
             found |= {f"{name}/R@{k}": value for k, value in zip(KS, values, strict=True)}
             found[f"{name}/median rank"] = bootstrap_columns(metric.median_statistic(hit.rank), patients, seed=seed)[0]
     return found
+
+
+def same_class(
+    instance: Table, observation: Table, classes: NDArray[np.int64], patients: Sequence[str]
+) -> dict[str, Metric]:
+    """Class-level precision: the share of the first k candidates that are of the query's class, in both directions."""
+    relevant = metric.relevance(classes, classes)
+    found: dict[str, Metric] = {}
+    for variant, both in _tables(instance, observation, True).items():
+        for direction, matrix in zip(_DIRECTIONS, both, strict=True):
+            for k in CLASS_KS:
+                name = f"{variant}/{direction}, class/P@{k}"
+                if k > len(classes):
+                    found[name] = undefined(f"{len(classes)} candidates", len(classes))
+                    continue
+                values = metric.precision(matrix, relevant, k)
+                found[name] = bootstrap_columns(mean_of(values), patients)[0]
+    return found
+
+
+def exclusive(study: Study, names: Sequence[str]) -> int:
+    """The place of the one name that is present, -1 if that is none or several, or if any is uncertain [5x200]."""
+    values = [study.labels.get(name) for name in names]
+    there = [place for place, value in enumerate(values) if value == PRESENT]
+    return there[0] if len(there) == 1 and UNCERTAIN not in values else -1
+
+
+class RetrievalSettings(TaskSettings):
+    """Which studies class-level precision is about."""
+
+    per_class: int = Field(200, ge=1, description="studies of a class, drawn by seed 0 [5x200]")
+
+
+@dataclass(frozen=True)
+class Retrieval(TextTask):
+    """Instance and class-level retrieval from the same two scores."""
+
+    settings: RetrievalSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"reports"})
+    Settings: ClassVar[type[TaskSettings]] = RetrievalSettings
+
+    @classmethod
+    def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
+        """Classes: every finding with a label."""
+        return tuple(finding_names(studies))
+
+    def describe(self, model: Any, data: Evaluation, rows: Rows) -> Columns:
+        """Scores of each image with every report, ``instance`` and ``observation``; ``report`` (equal ones share a
+        number, -1: says nothing) and ``class`` (-1: none or several)."""
+        device = next(model.parameters()).device
+        seen = embed(model, data.pack.pixels, data.reports, rows, data.studies, view=data.view, device=device)
+        _, number = np.unique(seen.report_key, return_inverse=True)
+        found = similarities(seen, np.arange(len(rows)))
+        return {
+            **{name: ragged(found[name].tolist()) for name in scores.VARIANTS[:2]},
+            "report": np.where(seen.textual_mask.any(1), number, -1),
+            "class": np.array([exclusive(study, self.names) for study in seen.studies], dtype=np.int64),
+        }
+
+    def signature(self) -> str:
+        """Everything that changes the numbers."""
+        return (
+            "candidates: all test studies whose report states an observation; equal reports (same set of statements) "
+            "are all relevant, and counted in all/reports; ties: expectation over their order; R@k = share of queries "
+            f"with a relevant candidate among the first k; rerank = the first {TOP} by instance, ordered by "
+            f"observation; class: studies with exactly one of {', '.join(self.names) or 'no classes'} and nothing "
+            f"uncertain, at most {self.settings.per_class} of a class; P@k = share of the first k of the query's "
+            f"class, its own report among them; 95 % intervals over {RESAMPLES} resamples of the queries' patients, "
+            "candidates fixed"
+        )
+
+    def score(self, predictions: Predictions) -> dict[str, Metric]:
+        """R@k, median rank, P@k of classes."""
+        test = predictions.part()
+        report, kind = np.array(test.values("report")), np.array(test.values("class"))
+        rows = np.flatnonzero(report >= 0)
+        if len(rows) < 2:
+            return {"mix/image to report/R@1": undefined(f"{len(rows)} reports with an observation", len(rows))}
+        instance, observation = (np.array(test.values(name), dtype=np.float32) for name in scores.VARIANTS[:2])
+        square, patients = np.ix_(rows, rows), [test.patients[row] for row in rows]
+        found = own_reports(instance[square], observation[square], report[rows], patients, anew=True)
+        distinct = len(np.unique(report[rows]))
+        note = f"{len(rows)} reports, {len(rows) - distinct} of them repeat another"
+        found["all/reports/distinct"] = Metric(float(distinct), None, None, len(rows), note)
+        return found | self._classes(instance, observation, rows, kind, test.patients)
+
+    def _classes(
+        self, instance: Table, observation: Table, rows: Rows, kind: NDArray[np.int64], patients: Sequence[str]
+    ) -> dict[str, Metric]:
+        rng = np.random.default_rng(0)
+        chosen: list[int] = []
+        counts: dict[str, int] = {}
+        for place, name in enumerate(self.names):
+            mine = rows[kind[rows] == place]
+            counts[name] = min(len(mine), self.settings.per_class)
+            chosen += sorted(rng.permutation(mine)[: self.settings.per_class].tolist())
+        found: Mapping[str, Metric] = {
+            f"all/studies of a class/{name}": Metric(float(count), None, None, count, "exactly this class")
+            for name, count in counts.items()
+        }
+        if sum(count > 0 for count in counts.values()) < 2:
+            return {**found, "mix/image to report, class/P@1": undefined("fewer than two classes have studies")}
+        square = np.ix_(chosen, chosen)
+        owners = [patients[row] for row in chosen]
+        return {**found, **same_class(instance[square], observation[square], kind[chosen], owners)}

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from place_cxr.errors import PlaceError
 from place_cxr.metrics.classification import auroc_statistic, average_precision_statistic, classification
+from place_cxr.metrics.decisions import f1_statistic
+from place_cxr.metrics.intervals import bootstrap_columns, mean_of, undefined
+from place_cxr.records import ABSENT, PRESENT, Study
 from place_cxr.tasks import scores
-from place_cxr.tasks.embed import Embedded, Phrases
-from place_cxr.tasks.labels import label_table
-from place_cxr.tasks.prompts import Prompt
+from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.embed import Embedded, Phrases, embed, embed_phrases
+from place_cxr.tasks.labels import finding_names, label_table
+from place_cxr.tasks.predictions import Predictions
+from place_cxr.tasks.prompts import Prompt, read_prompts
 from place_cxr.tasks.result import Metric
+from place_cxr.tasks.retrieval import exclusive
+from place_cxr.tasks.scoring import by_name
+from place_cxr.tasks.task import Columns, Rows, TaskSettings, TextTask
 
 SIGNATURE = (
     "score = mean similarity to stating sentences - mean similarity to denying ones; instance = cosine of pooled "
@@ -51,6 +65,132 @@ def zero_shot(
         for name, value in classification(
             labels, table, names, embedded.patients, statistic=statistic, seed=seed
         ).items()
+    }
+
+
+class ZeroShotSettings(TaskSettings):
+    """Which sentences, and how they decide."""
+
+    prompts: str = Field("phantom", description="a shipped set, a YAML file, or chexzero: '<finding>', 'no <finding>'")
+    kind: Literal["multi-label", "multi-class"] = Field(
+        "multi-label", description="multi-class: stating sentences alone, the best class wins [5x200]"
+    )
+    pool: Literal["mean", "max"] = Field("mean", description="over the stating sentences of a class, multi-class only")
+
+
+@dataclass(frozen=True)
+class ZeroShot(TextTask):
+    """Every finding for itself, stated against denied; or one class of several."""
+
+    settings: ZeroShotSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    Settings: ClassVar[type[TaskSettings]] = ZeroShotSettings
+
+    @classmethod
+    def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
+        """Every finding with a label."""
+        return tuple(finding_names(studies))
+
+    def usable(self, study: Study) -> bool:
+        """Some label is known; one class of several: exactly one, and nothing uncertain."""
+        if self.settings.kind == "multi-class":
+            return exclusive(study, self.names) >= 0
+        return any(study.labels.get(name) in (PRESENT, ABSENT) for name in self.names)
+
+    def prompts(self) -> dict[str, Prompt]:
+        """The set's prompts of our names. Raises PlaceError PL-C030 as `read_prompts`, or if it has none of them."""
+        if self.settings.prompts == "chexzero":
+            return {name: Prompt(positive=(name,), negative=(f"no {name}",)) for name in self.names}
+        shipped = Path(str(resources.files("place_cxr") / "recipes" / "prompts" / f"{self.settings.prompts}.yaml"))
+        known = read_prompts(shipped if shipped.is_file() else self.settings.prompts)
+        found = {name: known[name] for name in self.names if name in known}
+        if not found:
+            raise PlaceError("no prompt for any finding of the source", code="PL-C030", fix="name another prompt set")
+        return found
+
+    def describe(self, model: Any, data: Evaluation, rows: Rows) -> Columns:
+        """``<variant>.<name>`` for names with prompts, and ``truth.<name>``."""
+        prompts, device = self.prompts(), next(model.parameters()).device
+        seen = embed(model, data.pack.pixels, data.reports, rows, data.studies, view=data.view, device=device)
+        phrases = embed_phrases(model, data.tokenize, sentences(prompts), device=device)
+        if self.settings.kind == "multi-class":
+            tables = class_tables(seen, phrases, prompts, self.settings.pool)
+        else:
+            tables = finding_scores(seen, phrases, prompts)
+        truth = label_table(seen.studies, self.names)
+        if self.settings.kind == "multi-class":
+            truth = (truth == PRESENT).astype(np.float64)
+        found: Columns = {f"truth.{name}": truth[:, column] for column, name in enumerate(self.names)}
+        for variant, table in tables.items():
+            found |= {f"{variant}.{name}": table[:, column] for column, name in enumerate(prompts)}
+        return found
+
+    def signature(self) -> str:
+        """Everything that changes the numbers."""
+        prompts = self.prompts()
+        counted = f"{self.settings.prompts}: {sum(len(p.positive) for p in prompts.values())} stating sentences"
+        if self.settings.kind == "multi-class":
+            return (
+                f"prompts {counted}; studies with exactly one of {', '.join(self.names)} and nothing uncertain; score "
+                f"= {self.settings.pool} similarity to a class's stating sentences, each class standardised over the "
+                f"images, the largest wins; {SIGNATURE.partition('; ')[2]}"
+            )
+        return f"prompts {counted}; {SIGNATURE}"
+
+    def score(self, predictions: Predictions) -> dict[str, Metric]:
+        """AUROC and average precision for each variant; one class of several: also F1 and top-1 accuracy."""
+        test = predictions.part()
+        found: dict[str, Metric] = {}
+        names = [name for name in self.names if f"{scores.VARIANTS[0]}.{name}" in test.table.column_names]
+        labels, patients = test.numbers(*(f"truth.{name}" for name in names)), test.patients
+        for variant in scores.VARIANTS:
+            table = test.numbers(*(f"{variant}.{name}" for name in names))
+            for metric, statistic in _METRICS.items():
+                values = classification(labels, table, names, patients, statistic=statistic)
+                found |= {f"{variant}/{metric}/{name}": value for name, value in values.items()}
+            if self.settings.kind == "multi-class":
+                found |= _decided(variant, names, labels, table, test)
+        without = [name for name in self.names if name not in names]
+        return found | {f"mix/auroc/{name}": undefined("no prompt in the set", len(labels)) for name in without}
+
+
+def class_tables(
+    embedded: Embedded, phrases: Phrases, prompts: Mapping[str, Prompt], pool: str
+) -> dict[str, NDArray[np.float32]]:
+    """Scores [N, M] by variant: similarity to a class's stating sentences, each class standardised over the images."""
+    owner = np.array([column for column, p in enumerate(prompts.values()) for _ in (*p.positive, *p.negative)])
+    states = np.array([sentence in p.positive for p in prompts.values() for sentence in (*p.positive, *p.negative)])
+    mask = np.ones((len(phrases.vector), 1), dtype=bool)
+    by_phrase = (
+        scores.instance(embedded.instance_image, phrases.vector),
+        scores.observation(embedded.visual, phrases.observation[:, None], mask),
+    )
+    tables = []
+    for similarity in by_phrase:
+        columns = [similarity[:, (owner == column) & states] for column in range(len(prompts))]
+        table = np.stack([c.max(1) if pool == "max" else c.mean(1) for c in columns], axis=1)
+        spread = table.std(0)
+        tables.append(((table - table.mean(0)) / np.where(spread > 0, spread, 1)).astype(np.float32))
+    return dict(zip(scores.VARIANTS, (*tables, (tables[0] + tables[1]) / 2), strict=True))
+
+
+def _decided(
+    variant: str, names: Sequence[str], labels: NDArray[np.float64], table: NDArray[np.float64], test: Predictions
+) -> dict[str, Metric]:
+    """F1 of each class and the share of images whose likeliest class is theirs."""
+    yes = table.argmax(1)[:, None] == np.arange(len(names))
+    values = by_name(
+        names,
+        test.seeds,
+        test.patients,
+        lambda column, rows: f1_statistic(labels[rows, column], yes[rows, column]),
+        why=lambda column: "" if (labels[:, column] == PRESENT).any() else "no present rows",
+        known=lambda column: len(labels),
+    )
+    right = (yes & (labels == PRESENT)).any(1).astype(np.float64)
+    return {
+        **{f"{variant}/f1/{name}": value for name, value in values.items()},
+        f"{variant}/top-1 accuracy/all classes": bootstrap_columns(mean_of(right), test.patients)[0],
     }
 
 

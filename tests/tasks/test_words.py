@@ -1,0 +1,95 @@
+"""Retrieval and zero-shot as tasks: made-up scores, equal reports, classes, prompt sets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from place_cxr.errors import PlaceError
+from place_cxr.records import Study
+from place_cxr.tasks.embed import embed, embed_phrases
+from place_cxr.tasks.retrieval import exclusive, own_reports, reranked, same_class
+from place_cxr.tasks.zero_shot import ZeroShot, class_tables, sentences
+
+from .conftest import FINDINGS, PROMPTS, Seer, tokenize, view
+
+RNG = np.random.default_rng(0)
+
+
+def test_the_first_hundred_are_ordered_anew_and_the_rest_stays_behind():
+    first, second = RNG.random((4, 30)).astype(np.float32), RNG.random((4, 30)).astype(np.float32) - 2
+    found = reranked(first, second, top=5)
+    for row in range(4):
+        top = np.argsort(-first[row])[:5]
+        order = np.argsort(-found[row])
+        assert order[:5].tolist() == sorted(top, key=lambda place, row=row: -second[row, place])
+        assert order[5:].tolist() == np.argsort(-first[row])[5:].tolist()
+    np.testing.assert_array_equal(np.argsort(-reranked(first, second, top=100)), np.argsort(-second))
+
+
+def test_reranking_finds_what_the_instance_score_only_brings_near():
+    keys, patients = np.arange(40), [""] * 40
+    near = np.full((40, 40), 0.0, np.float32)
+    for row in range(40):
+        near[row, [(row + step) % 40 for step in range(8)]] = 1 + np.arange(8)[::-1] * -0.01  # own report last of eight
+    exact = np.eye(40, dtype=np.float32)
+    found = own_reports(near, exact, keys, patients, anew=True)
+    assert found["instance/image to report/R@1"].value == 0 and found["rerank/image to report/R@1"].value == 1
+    assert "rerank/image to report/R@1" not in own_reports(near, exact, keys, patients)
+
+
+@pytest.mark.fault("E5")
+def test_equal_reports_are_all_right_and_constants_score_by_chance():
+    keys, flat = np.repeat(np.arange(10), 2), np.zeros((20, 20), np.float32)
+    assert own_reports(flat, flat, keys, [""] * 20)["instance/image to report/R@1"].value == pytest.approx(0.1)
+    swapped = np.eye(20, dtype=np.float32)[np.arange(20) ^ 1]  # each image finds the other report that says the same
+    assert own_reports(swapped, flat, keys, [""] * 20)["instance/image to report/R@1"].value == 1
+
+
+def test_class_precision_in_closed_form():
+    classes, patients = np.repeat([0, 1, 2, 3, 4], 20), [""] * 100
+    perfect = (classes[:, None] == classes[None]).astype(np.float32)
+    found = same_class(perfect, perfect, classes, patients)
+    for variant in ("instance", "observation", "mix", "rerank"):
+        for direction in ("image to report", "report to image"):
+            name = f"{variant}/{direction}, class/P@"
+            assert [found[name + str(k)].value for k in (1, 5, 10, 100)] == pytest.approx([1, 1, 1, 0.2])
+    flat = np.zeros_like(perfect)
+    assert same_class(flat, flat, classes, patients)["mix/image to report, class/P@5"].value == pytest.approx(0.2)
+    few = same_class(perfect[:9, :9], perfect[:9, :9], classes[:9], patients[:9])["mix/image to report, class/P@10"]
+    assert few.value is None and few.reason == "9 candidates"
+
+
+def test_a_class_is_one_finding_and_nothing_uncertain():
+    def place(**labels):
+        return exclusive(Study("s", "x", "", labels=labels), ("A", "B"))
+
+    assert [place(A=1.0), place(B=1.0, A=0.0), place(C=1.0, B=1.0)] == [0, 1, 1]
+    assert [place(), place(A=1.0, B=1.0), place(A=1.0, B=-1.0)] == [-1, -1, -1]
+
+
+def zero(names=FINDINGS, **settings):
+    return ZeroShot(ZeroShot.Settings.model_validate(settings), tuple(names))
+
+
+def test_prompt_sets(tmp_path):
+    made = zero(["Edema"], prompts="chexzero").prompts()
+    assert made["Edema"].positive == ("Edema",) and made["Edema"].negative == ("no Edema",)
+    shipped = zero(["Edema", "Unheard of"]).prompts()
+    assert list(shipped) == ["Edema"] and len(shipped["Edema"].positive) > 1
+    with pytest.raises(PlaceError, match="PL-C030"):
+        zero(["Unheard of"]).prompts()
+    (tmp_path / "own.yaml").write_text("Mine: {positive: [it is there], negative: [it is not]}\n")
+    assert list(zero(["Mine"], prompts=str(tmp_path / "own.yaml")).prompts()) == ["Mine"]
+
+
+def test_one_class_of_several_from_words(data):
+    one = [row for row in data.rows["test"] if exclusive(data.studies[row], FINDINGS) >= 0]
+    seen = embed(Seer(), data.pack.pixels, data.reports, np.array(one), data.studies, view=view)
+    truth = np.array([exclusive(study, FINDINGS) for study in seen.studies])
+    phrases = embed_phrases(Seer(), tokenize, sentences(PROMPTS))
+    for pool in ("mean", "max"):
+        tables = class_tables(seen, phrases, PROMPTS, pool)
+        assert (tables["observation"].argmax(1) == truth).mean() > 0.95
+        np.testing.assert_allclose(tables["observation"].mean(0), 0, atol=1e-5)
+        np.testing.assert_allclose(tables["observation"].std(0), 1, atol=1e-4)
