@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from place_cxr.models.image import ImageEncoder, ImageSettings
-from place_cxr.records import Study
+from place_cxr.records import RunLengths, Study
 from place_cxr.tasks.engine import Asked, make_task, run_task
 from place_cxr.tasks.masks import MaskCache, from_run_lengths, original_mask, run_lengths
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.segmentation import Segmentation
 
-from .conftest import FINDINGS, VIEW
+from .conftest import FINDINGS, PACK, VIEW
 
 
 def task(profile="strict", names=("A",)):
@@ -45,6 +46,10 @@ def test_masks_are_what_the_model_sees(data):
     assert original_mask(known, 0, "B") is None  # present, but nobody drew it
     assert task(names=("A", "B")).usable(study) and not task(names=("B",)).usable(study)
     assert not task("prior", ("A",)).usable(study)  # positives only
+    empty = RunLengths((), 2 * PACK, 2 * PACK)  # as SIIM says that there is nothing
+    study = dataclasses.replace(study, masks={"A": empty})
+    assert not original_mask(SimpleNamespace(studies=[study], pack=data.pack), 0, "A").any()
+    assert task().usable(study) and not task("prior").usable(study)
 
 
 def test_a_head_learns_squares(data, tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from place_cxr.data.images import read_mask
+from place_cxr.data.rle import load_mask
 from place_cxr.records import ABSENT, Study
 from place_cxr.tasks.data import Evaluation
 
@@ -28,7 +28,7 @@ def original_mask(data: Evaluation, row: int, name: str) -> Mask | None:
     """A mask [H, W] in pixels of the original picture; empty where the label is absent, None where it is not known."""
     study = data.studies[row]
     if name in study.masks:
-        return read_mask(study.masks[name])
+        return load_mask(study.masks[name])
     box = data.pack.letterbox(row)
     return np.zeros((box.height, box.width), dtype=bool) if known_mask(study, name) else None
 
@@ -61,7 +61,7 @@ class MaskCache:
             masks = np.zeros((len(self._names), size * size), dtype=bool)
             for place, name in enumerate(self._names):
                 if name in study.masks:
-                    masks[place] = view_mask(self._data, row, read_mask(study.masks[name])).ravel()
+                    masks[place] = view_mask(self._data, row, load_mask(study.masks[name])).ravel()
             self._packed[row] = np.packbits(masks, axis=-1)
         return self._packed[row]
 

@@ -17,7 +17,7 @@ from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, mean_of
 from place_cxr.metrics.overlap import overlap
 from place_cxr.models.dense import dense_head, focal, soft_dice
 from place_cxr.models.image import PyramidSpec
-from place_cxr.records import Study
+from place_cxr.records import ABSENT, Study
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.grounding import to_original
 from place_cxr.tasks.masks import (
@@ -74,7 +74,7 @@ class Segmentation(HeadTask):
     def usable(self, study: Study) -> bool:
         """Some mask is known; under the prior profile, some mask is there [PRIOR: positives only]."""
         if self.profile == "prior":
-            return any(name in study.masks for name in self.names)
+            return any(name in study.masks and study.labels.get(name) != ABSENT for name in self.names)
         return any(known_mask(study, name) for name in self.names)
 
     def head(self, spec: PyramidSpec) -> nn.Module:
