@@ -20,6 +20,8 @@ from place_cxr.tasks.task import Mode, Profile
 from place_cxr.training import checkpoint as checkpoints
 from place_cxr.training.run_folder import environment
 
+_ANY = ("split_seed",)  # of the run's own data settings, what holds for another source too
+_SAME = (*_ANY, "columns", "split", "split_lists", "options")
 _log = logging.getLogger(__name__)
 
 
@@ -58,8 +60,7 @@ def ask(
         root,
         processor,
         reports="reports" in kind.needs,
-        columns=learned.get("columns") if same else None,
-        split_seed=int(learned.get("split_seed", 0)),
+        given={key: learned[key] for key in (_SAME if same else _ANY) if key in learned},
         progress=progress,
     )
     task = make_task(name, data.studies, overrides, profile=profile, mode=mode)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,23 +55,17 @@ def read_source(
     processor: Processor,
     *,
     reports: bool,
-    columns: Mapping[str, str] | None = None,
-    split_seed: int = 0,
+    given: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """A data set by its name in ``SOURCES`` and its place, packed as ``processor`` sees pictures and text.
 
-    Without ``reports`` studies that have none stay. A manifest goes by the name of its folder. Raises PlaceError as
-    `corpus.prepare` does.
+    ``given`` are other values of `DataSettings`: columns, a split. Without ``reports`` studies that have none stay. A
+    manifest goes by the name of its folder. Raises PlaceError as `corpus.prepare` does.
     """
-    settings = DataSettings(
-        source=name,
-        manifest=str(root),
-        columns=dict(columns or {}),
-        split_seed=split_seed,
-        pack_size=processor.pack_size,
-        max_sentences=processor.max_sentences,
-    )
+    own: dict[str, Any] = {"source": name, "manifest": str(root)}
+    own |= {"pack_size": processor.pack_size, "max_sentences": processor.max_sentences}
+    settings = DataSettings.model_validate({**(given or {}), **own})
     read = prepare if reports else prepare_silent
     corpus = read(settings, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer, progress=progress)
     place = Path(root)
