@@ -39,10 +39,10 @@ _proved: set[str] = set()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests get 120 s; a fault id that is not in the catalogue is a spelling mistake."""
+    """Slow tests get 300 s; a fault id that is not in the catalogue is a spelling mistake."""
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(120))
+            item.add_marker(pytest.mark.timeout(300))
         for mark in item.iter_markers("fault"):
             unknown = set(mark.args) - set(ROWS)
             if unknown or not mark.args:
