@@ -46,7 +46,7 @@ def two(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
     return folder
 
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize(("method", "overrides"), [("place", OVERRIDES), ("peers", PEERS)])
