@@ -22,7 +22,7 @@ Place = Callable[..., tuple[int, str, str]]
 COMMANDS = [
     "demo", "doctor", "pretrain", "zeroshot", "ground", "embed", "page",
     "data", "data phantom", "data ls", "data check", "data card", "data split", "data pack",
-    "config", "config show", "config schema",
+    "cache", "cache purge", "config", "config show", "config schema",
 ]  # fmt: skip
 
 

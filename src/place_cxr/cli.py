@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from place_cxr import __version__, cli_task
+from place_cxr.cli_cache import cache_app
 from place_cxr.cli_data import data_app
 from place_cxr.console import guarded, log_to_stderr, may_write, progress_bar, progress_bars, show
 from place_cxr.errors import PlaceError
@@ -46,6 +47,7 @@ config_app = group(
     "config", "Show recipes and their schema.", "place config show", "place config show phantom-tiny optim.lr=2e-4"
 )
 app.add_typer(data_app)
+app.add_typer(cache_app)
 app.add_typer(config_app)
 
 

@@ -161,6 +161,16 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Whether nobody held the lock; this process then holds it until the end of the block."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        yield _try_lock(handle)
+    finally:
+        os.close(handle)
+
+
 def _try_lock(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -175,13 +185,10 @@ def _try_lock(handle: int) -> bool:
 def _sweep(root: Path) -> None:
     """Remove unfinished folders whose builder is gone."""
     for unfinished in root.glob(".*.building"):
-        handle = os.open(unfinished.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            if _try_lock(handle):
+        with locked_if_free(unfinished.with_suffix(".lock")) as free:
+            if free:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 log.info("removed an unfinished pack: %s", unfinished.name)
-        finally:
-            os.close(handle)
 
 
 def _flush(path: Path) -> None:
