@@ -6,7 +6,9 @@ import csv
 import dataclasses
 import json
 import logging
+import multiprocessing
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +20,8 @@ import torch
 from PIL import Image
 
 from place_cxr import corpus as corpora
-from place_cxr import predict, pretrain
+from place_cxr import demo, predict, pretrain
+from place_cxr.data.phantom import write_phantom
 from place_cxr.data.sources import SOURCES, manifest
 from place_cxr.data.tokenizer import EncodedReports
 from place_cxr.errors import PlaceError
@@ -376,3 +379,20 @@ def test_a_peer_learns_is_saved_and_described(phantom: Path, tmp_path: Path) -> 
 def test_resume_auto_begins_where_nothing_was_saved(phantom: Path, trained: Path, tmp_path: Path) -> None:
     pretrain.run(small(phantom), tmp_path / "run", device="cpu", resume="auto")
     assert digest(checkpoint.load(tmp_path / "run").weights) == digest(checkpoint.load(trained).weights)
+
+
+@pytest.mark.parametrize("call", ["pretrain", "demo", "write_phantom"])
+def test_a_worker_that_runs_the_users_script_again_touches_nothing(
+    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)
+    out = tmp_path / "out"
+    with pytest.raises(PlaceError, match=r"PL-E013.*__main__"):
+        if call == "pretrain":
+            pretrain.run(small(phantom), out, overwrite=True, device="cpu")
+        elif call == "demo":
+            demo.run(out)
+        else:
+            write_phantom(out, 1, 64, 0)
+    assert list(tmp_path.iterdir()) == []

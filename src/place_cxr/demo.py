@@ -13,6 +13,7 @@ from place_cxr import predict
 from place_cxr.corpus import Progress, prepare
 from place_cxr.data.phantom import write_phantom
 from place_cxr.data.tokenizer import Tokenizer
+from place_cxr.data.workers import refuse_if_spawned
 from place_cxr.evaluate import evaluate_model, untrained
 from place_cxr.gallery import write_card, write_gallery
 from place_cxr.page import write_page
@@ -43,6 +44,7 @@ def run(
 
     The phantoms are drawn beside ``out``, once per number and seed. ``overrides`` change the recipe (tests).
     """
+    refuse_if_spawned()
     began = time.perf_counter()
     refuse_foreign(out)  # before minutes of drawing
     with _stage(1, f"drawing {studies} phantom studies"):

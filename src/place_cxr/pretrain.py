@@ -21,6 +21,7 @@ from place_cxr.corpus import Corpus, DataSettings, Progress, prepare, require_da
 from place_cxr.data.batches import Loader, PairDataset
 from place_cxr.data.tokenizer import Tokenizer
 from place_cxr.data.transforms import UNIFORMS, ViewSettings, train_views
+from place_cxr.data.workers import refuse_if_spawned
 from place_cxr.errors import PlaceError
 from place_cxr.losses import LOSSES, READS, Term, total_loss
 from place_cxr.losses.monitors import monitors
@@ -108,6 +109,7 @@ def run(
     scheduler can repeat one command) or a checkpoint's path; ``init_from`` starts a new run from another run's weights
     and tokenizer. Raises PlaceError as `fit`, `prepare` and `RunFolder.create` do.
     """
+    refuse_if_spawned()
     require_data(config.data)
     connect(device)  # before anything asks for its rank
     with RunFolder.create(out, resume=bool(resume), overwrite=overwrite) as folder:

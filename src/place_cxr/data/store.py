@@ -23,6 +23,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from place_cxr.data.workers import refuse_if_spawned
 from place_cxr.errors import PlaceError
 
 log = logging.getLogger(__name__)
@@ -150,6 +151,7 @@ def is_whole(folder: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    refuse_if_spawned()
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         if not _try_lock(handle):

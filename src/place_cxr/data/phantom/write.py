@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +19,11 @@ from place_cxr.data.phantom.history import patient_of, scene_of, split_of
 from place_cxr.data.phantom.render import expose
 from place_cxr.data.phantom.report import write_report
 from place_cxr.data.phantom.scene import FINDINGS, Scene
+from place_cxr.data.workers import CHUNK, cores, in_chunks, refuse_if_spawned
 from place_cxr.errors import PlaceError
 from place_cxr.records import Box
 
 _CARINA = 0.385  # height of the carina on the film, as a part of its edge
-_CHUNK = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,45 +87,30 @@ def write_phantom(
     """Write ``studies`` studies under ``out``: images/, masks/ and manifest.csv, whose path is returned.
 
     The bytes depend on ``studies``, ``size`` and ``seed`` alone. ``progress`` is called with studies done and studies
-    in all. Raises PL-C101 for a size below 32 or no studies.
+    in all. Raises PL-C101 for a size below 32 or no studies, and PL-D402 and PL-E013 as ``in_chunks``.
     """
+    refuse_if_spawned()  # before a file of the first process is touched
     if studies < 1 or size < 32:
         raise PlaceError("a phantom has at least 1 study of 32 pixels", code="PL-C101", fix="raise --studies or --size")
     out = Path(out)
     (out / "images").mkdir(parents=True, exist_ok=True)
     (out / "masks").mkdir(exist_ok=True)
-    workers = max(1, min(workers or len(os.sched_getaffinity(0)), -(-studies // _CHUNK)))
-    chunks = [(out, seed, size, start, min(start + _CHUNK, studies)) for start in range(0, studies, _CHUNK)]
+    workers = max(1, min(workers or cores(), -(-studies // (2 * CHUNK))))  # to start one takes longer than few studies
+    rows: list[dict[str, str]] = [{}] * studies
+    done = 0
+    for start, found in in_chunks(_write_chunk, range(studies), workers, (out, seed, size)):
+        rows[start : start + len(found)] = found
+        done += len(found)
+        if progress is not None:
+            progress(done, studies)
     manifest = out / "manifest.csv"
     partial = out / ".manifest.csv.part"
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _columns(), lineterminator="\n")
         writer.writeheader()
-        done = 0
-        if workers == 1:
-            results = map(_write_chunk, chunks)
-            for rows in results:
-                done = _add(writer, rows, done, studies, progress)
-        else:
-            quiet = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is this process's to answer
-            with multiprocessing.get_context("spawn").Pool(workers, signal.signal, quiet) as pool:
-                for rows in pool.imap(_write_chunk, chunks):
-                    done = _add(writer, rows, done, studies, progress)
+        writer.writerows(rows)
     partial.replace(manifest)
     return manifest
-
-
-def _add(
-    writer: csv.DictWriter[str],
-    rows: list[dict[str, str]],
-    done: int,
-    studies: int,
-    progress: Callable[[int, int], None] | None,
-) -> int:
-    writer.writerows(rows)
-    if progress is not None:
-        progress(done + len(rows), studies)
-    return done + len(rows)
 
 
 def _columns() -> list[str]:
@@ -136,9 +118,8 @@ def _columns() -> list[str]:
     return plain + [f"{kind}.{name}" for kind in ("labels", "said", "mask") for name in FINDINGS] + ["boxes"]
 
 
-def _write_chunk(job: tuple[Path, int, int, int, int]) -> list[dict[str, str]]:
-    out, seed, size, start, stop = job
-    return [_write_study(out, seed, index, size) for index in range(start, stop)]
+def _write_chunk(start: int, indices: Sequence[int], out: Path, seed: int, size: int) -> list[dict[str, str]]:
+    return [_write_study(out, seed, index, size) for index in indices]
 
 
 def _png(path: Path, image: Image.Image) -> None:
