@@ -50,8 +50,8 @@ class Precision(StrEnum):
 
 
 Run = Annotated[Path, typer.Argument(help="A run folder or one of its checkpoints.", show_default=False)]
-Image = Annotated[Path, typer.Argument(help="A radiograph: PNG, JPEG or TIFF.", show_default=False)]
-Images = Annotated[list[Path], typer.Argument(help="Radiographs: PNG, JPEG or TIFF.", show_default=False)]
+Image = Annotated[Path, typer.Argument(help="A radiograph: PNG, JPEG, TIFF or DICOM.", show_default=False)]
+Images = Annotated[list[Path], typer.Argument(help="Radiographs: PNG, JPEG, TIFF or DICOM.", show_default=False)]
 Recipe = Annotated[str, typer.Argument(help="A name from 'place config show', or a YAML file.", show_default=False)]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that replace the recipe's.")
