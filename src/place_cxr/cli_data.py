@@ -15,7 +15,7 @@ import typer
 
 from place_cxr.console import may_write, progress_bar, show
 from place_cxr.errors import PlaceError
-from place_cxr.options import AsJson, Overwrite, Seed, command, group
+from place_cxr.options import AsJson, Columns, Options, Overwrite, Seed, command, group, source_options
 
 if TYPE_CHECKING:
     from place_cxr.records import Study
@@ -30,9 +30,6 @@ data_app = group(
 
 Source = Annotated[str, typer.Option("--source", help="What it is, from 'place data ls'.")]
 Root = Annotated[Path, typer.Option("--root", help="The manifest, or the folder of the data set.", show_default=False)]
-Columns = Annotated[
-    list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="A column of another name; repeat it.")
-]
 Splits = Annotated[
     Path | None, typer.Option("--splits", help="Splits from this file, of 'place data split', not from the data.")
 ]
@@ -94,11 +91,13 @@ def data_ls(
     "Find what is wrong with a data set.",
     "place data check --root data/phantom",
     "place data check --root data/manifest.csv --column patient=subject_id --fix data/clean.csv",
+    "place data check --source rsna --root /data/rsna --option split=mgca",
 )
 def check(
     root: Root,
     source: Source = "manifest",
     column: Columns = None,
+    option: Options = None,
     splits: Splits = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="All findings, as CSV.")] = Path("faults.csv"),
     fix: Annotated[
@@ -124,7 +123,9 @@ def check(
     from place_cxr.data.sources.lenient import write_clean
 
     with progress_bar("looking at pictures") as progress:
-        examined = examine(source, root, _columns(column), split=_split(splits), workers=workers, progress=progress)
+        examined = examine(
+            source, root, source_options(column, option), split=_split(splits), workers=workers, progress=progress
+        )
     faults = examined.faults
     write_csv(faults, out, names=show_names)
     lines = [summary(faults, examined.total, names=show_names), f"All findings: {out}"]
@@ -158,6 +159,7 @@ def card(
     out: Annotated[Path, typer.Option("-o", "--out", help="A folder for card.html and card.json.")],
     source: Source = "manifest",
     column: Columns = None,
+    option: Options = None,
     splits: Splits = None,
     pictures: Annotated[int, typer.Option(min=0, max=64, help="Show so many pictures on the page.")] = 0,
     rights: Annotated[
@@ -181,7 +183,9 @@ def card(
     from place_cxr.page.card import write_card
 
     with progress_bar("looking at pictures") as progress:
-        examined = examine(source, root, _columns(column), split=_split(splits), workers=workers, progress=progress)
+        examined = examine(
+            source, root, source_options(column, option), split=_split(splits), workers=workers, progress=progress
+        )
     about = inspect.getdoc(sys.modules[SOURCES[source].__module__]) or ""
     page = write_card(data_card(examined, source, about), out, sample(examined, pictures))
     typer.echo(f"Card: {page.resolve()}")
@@ -199,6 +203,7 @@ def split(
     out: Annotated[Path, typer.Option("-o", "--out", help="The file of splits; a recipe names it as data.splits.")],
     source: Source = "manifest",
     column: Columns = None,
+    option: Options = None,
     fractions: Annotated[
         tuple[float, float, float], typer.Option(metavar="TRAIN VAL TEST", help="Shares of the patients.")
     ] = (0.8, 0.1, 0.1),
@@ -216,7 +221,7 @@ def split(
     from place_cxr.data.sources import read_source
     from place_cxr.data.stratified import split_stratified, write_splits
 
-    studies = split_stratified(read_source(source, root, _columns(column)), seed, fractions)
+    studies = split_stratified(read_source(source, root, source_options(column, option)), seed, fractions)
     digest = write_splits(studies, out)
     counts = dict(Counter(study.split for study in studies))
     text = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -236,6 +241,7 @@ def pack(
     out: Annotated[Path, typer.Option("-o", "--out", help="The pack's folder: data.source=pack data.manifest=OUT.")],
     source: Source = "manifest",
     column: Columns = None,
+    option: Options = None,
     splits: Splits = None,
     size: Annotated[int, typer.Option(min=16, help="Pixels of the square; a recipe's data.pack_size.")] = 256,
     shard: Annotated[
@@ -260,7 +266,7 @@ def pack(
     if overwrite and out.is_dir() and not shard:
         for name in ("data", "parts"):  # anything else in the folder stays
             shutil.rmtree(out / name, ignore_errors=True)
-    studies = with_report(_split(splits)(read_source(source, root, _columns(column))))
+    studies = with_report(_split(splits)(read_source(source, root, source_options(column, option))))
     base = root if root.is_dir() else root.parent
     with progress_bar("decoding images") as progress:
         packed = pack_all(studies, base, size, out, shard=_shard(shard), workers=workers, progress=progress)
@@ -273,13 +279,6 @@ def pack(
         with progress_bar("writing shards") as progress:
             files = export(studies, packed, tar, progress)
         typer.echo(f"{tar}: {len(files)} files")
-
-
-def _columns(given: list[str] | None) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given or []]
-    if not all(ours and theirs for ours, _, theirs in pairs):
-        raise PlaceError("a column is named OURS=THEIRS", code="PL-C002", fix="write e.g. --column patient=subject_id")
-    return {ours: theirs for ours, _, theirs in pairs}
 
 
 def _split(file: Path | None) -> Callable[[list[Study]], list[Study]]:

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from place_cxr.errors import PlaceError
+
 Command = Callable[..., None]
 NOTICE = "Research use only. Not a medical device."
 
@@ -60,6 +62,13 @@ On = Annotated[Device, typer.Option("--device", help="auto takes the GPU where t
 Seed = Annotated[int, typer.Option("--seed", min=0, help="All randomness comes from this number.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output folder holds.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Columns = Annotated[
+    list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="A column of another name; repeat it.")
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", help="What else the source can be told, as split=mgca; repeat it."),
+]
 
 
 def _switch(*names: str, help: str, level: int) -> Any:
@@ -76,6 +85,17 @@ SWITCHES = {
     "verbose": _switch("-v", "--verbose", help="Log more.", level=logging.DEBUG),
     "debug": _switch("--debug", help="Log more, and show the traceback of an error.", level=logging.DEBUG),
 }
+
+
+def source_options(columns: list[str] | None, options: list[str] | None) -> dict[str, Any]:
+    """What a source is told beside its root. Raises PL-C002 for a text of another form."""
+    from place_cxr.settings import parse_values
+
+    pairs = [text.partition("=") for text in columns or []]
+    if not all(ours and theirs for ours, _, theirs in pairs):
+        raise PlaceError("a column is named OURS=THEIRS", code="PL-C002", fix="write e.g. --column patient=subject_id")
+    named = {ours: theirs for ours, _, theirs in pairs}
+    return ({"columns": named} if named else {}) | parse_values(options or [])
 
 
 def command(parent: typer.Typer, name: str, summary: str, *examples: str) -> Callable[[Command], Command]:

@@ -173,6 +173,18 @@ def _read(source: str | Path) -> tuple[str, dict[str, Any], dict[Key, str]]:
     return name, data, {key: f"{name}:{line}" for key, line in lines.items()}
 
 
+def parse_values(overrides: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` texts as nested plain data: ``views=[PA, AP]``, ``split_lists.train=train.txt``.
+
+    Raises PL-C002 for what is no such text.
+    """
+    data: dict[str, Any] = {}
+    origin: dict[Key, str] = {}
+    for override in overrides:
+        _apply(override, data, origin)
+    return data
+
+
 def _apply(override: str, data: dict[str, Any], origin: dict[Key, str]) -> None:
     path, equals, text = override.partition("=")
     parts = path.strip().split(".")

@@ -17,6 +17,7 @@ from place_cxr.data.faults import ERRORS, WARNINGS, about, counts, summary, writ
 from place_cxr.data.phantom import make_study
 from place_cxr.data.sources import SOURCES
 from place_cxr.data.sources.lenient import write_clean
+from place_cxr.data.sources.source import Source
 from place_cxr.errors import PlaceError
 from place_cxr.records import Study
 from tests.data.dicoms import dicom
@@ -349,9 +350,10 @@ def test_a_fault_is_found_where_it_is(clean: Path, tmp_path: Path, code: str, sp
 def test_every_code_is_spoiled_once() -> None:
     """PL-D100 cannot come from a manifest, whose reader looks for the files: see the next test.
 
-    D110 and D112 are other refusals of the DICOM reader, told as D111 is (test_dicom.py).
+    D110 and D112 are other refusals of the DICOM reader, told as D111 is (test_dicom.py); D259 is of public sets alone
+    (e2e/test_data_commands.py).
     """
-    assert {*SPOILERS, "PL-D100", "PL-D110", "PL-D112"} == {*ERRORS, *WARNINGS}
+    assert {*SPOILERS, "PL-D100", "PL-D110", "PL-D112", "PL-D259"} == {*ERRORS, *WARNINGS}
     assert not set(ERRORS) & set(WARNINGS)
 
 
@@ -363,8 +365,8 @@ def test_other_sources_are_checked_by_number(clean: Path, monkeypatch: pytest.Mo
     def refuse(root: Path) -> list[Study]:
         raise PlaceError("nothing here", code="PL-D223", fix="copy it")
 
-    monkeypatch.setitem(SOURCES, "two", read)
-    monkeypatch.setitem(SOURCES, "none", refuse)
+    monkeypatch.setitem(SOURCES, "two", Source(read, ("labels",), (("*.png",),)))
+    monkeypatch.setitem(SOURCES, "none", Source(refuse, ("labels",), (("*.png",),)))
     assert [(f.code, f.row) for f in examine("two", clean, {}).faults] == [("PL-D100", 2)]
     assert [(f.code, f.row, f.problem) for f in examine("none", clean, {}).faults] == [("PL-D223", 0, "nothing here")]
     assert about("PL-D223")

@@ -8,9 +8,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from place_cxr.training import checkpoint
+from tests.data.dicoms import dicom
 from tests.small import digest, records, small
 
 Place = Callable[..., tuple[int, str, str]]
@@ -128,3 +130,39 @@ def test_card_shows_pictures_only_to_those_who_may(place: Place, data: Path, tmp
     assert place(*words)[0] == 2
     assert place(*words, "--pictures", 2, "--i-have-rights", "--overwrite")[0] == 0
     assert (tmp_path / "card" / "card.html").read_text().count("<img") == 2
+
+
+@pytest.mark.fault("S7")
+def test_a_public_split_that_leaks_is_told_and_can_be_put_aside(place: Place, tmp_path: Path) -> None:
+    """MGCA's split of SIIM divides rows, so that images with two masks lie in two parts; masks are no files there."""
+    root = tmp_path / "siim"
+    (root / "dicom-images-train").mkdir(parents=True)
+    y, x = np.mgrid[:1024, :1024]
+    for number in range(4):
+        grey = (127 + 60 * np.sin(x / (90 + 40 * number)) + 60 * np.cos(y / 200)).astype(np.uint8)
+        (root / "dicom-images-train" / f"{number}.dcm").write_bytes(dicom(grey))
+    rows = [f"{number}, {start} 9" for start in (100, 200) for number in range(4)]
+    (root / "train-rle.csv").write_text("\n".join(["ImageId, EncodedPixels", *rows]) + "\n")
+    words = (
+        "data",
+        "check",
+        "--source",
+        "siim",
+        "--root",
+        root,
+        "-o",
+        tmp_path / "faults.csv",
+        "--overwrite",
+        "--json",
+    )
+    code, stdout, stderr = place(*words, "--option", "split=mgca")
+    told = json.loads(stdout)["counts"]
+    assert code == 4 and told["PL-D207"] >= 1 and told["PL-D259"] == 3 and "PL-D258" not in told, stderr
+    code, stdout, _ = place(*words)
+    assert code == 0 and not {"PL-D207", "PL-D258", "PL-D259"} & set(json.loads(stdout)["counts"])
+    code, _, stderr = place(*words, "--option", "split=mcga")
+    assert code == 2 and "Did you mean 'mgca'?" in stderr
+    packing = ("data", "pack", "--source", "siim", "--root", root, "-o", tmp_path / "packed", "--size", 64)
+    (tmp_path / "list.txt").write_text("1\n3\n")
+    code, stdout, stderr = place(*packing, "--option", f"split_lists.train={tmp_path / 'list.txt'}")
+    assert code == 0 and "2 of 2 pictures" in stdout, stderr

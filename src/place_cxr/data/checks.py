@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 from place_cxr.data.check_tables import repeats, split_faults, text_faults
 from place_cxr.data.copies import near_copies
 from place_cxr.data.faults import Fault
-from place_cxr.data.images import dicom_facts, read_mask
+from place_cxr.data.images import dicom_facts
 from place_cxr.data.looking import CHEST, LETTERS, LEVELS, Look, chest_template, look
+from place_cxr.data.rle import load_mask
 from place_cxr.data.sources import SOURCES, read_source
+from place_cxr.data.sources.conventions import size_faults
 from place_cxr.data.sources.lenient import Table, read_all
 from place_cxr.data.store import sha256_of
 from place_cxr.data.workers import in_chunks
 from place_cxr.errors import PlaceError
-from place_cxr.records import Study
+from place_cxr.records import RunLengths, Study
 from place_cxr.registry import pick
 
 Progress = Callable[[int, int], None]
@@ -59,13 +61,15 @@ class Examined:
 def examine(
     source: str,
     root: Path,
-    columns: Mapping[str, str],
+    options: Mapping[str, Any],
     *,
     split: Callable[[list[Study]], list[Study]] = lambda studies: studies,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> Examined:
-    """Read and look at all of a data set; ``split`` puts splits from elsewhere on the studies.
+    """Read and look at all of a data set, ``options`` as its source takes them.
+
+    ``split`` puts splits from elsewhere on the studies.
 
     A table that cannot be read at all is one fault of row 0 or of its line. Raises PL-C001 to PL-C003 for settings that
     name nothing that can be looked at, PL-D402 when a process dies.
@@ -74,9 +78,10 @@ def examine(
     if source == "pack":
         fix = "name the data that it was made of"
         raise PlaceError("a pack has no original pictures to look at", code="PL-C003", file=root, fix=fix)
-    table = _read(source, Path(root), columns)
+    table = _read(source, Path(root), options)
     studies, rows = split(table.studies), table.lines
-    faults = [Fault(error.code, line, error.problem.removeprefix(f"line {line}: ")) for line, error in table.faults]
+    faults = _size_faults(source, options, table.studies)
+    faults += [Fault(error.code, line, error.problem.removeprefix(f"line {line}: ")) for line, error in table.faults]
     seen = _look_at(studies, workers, progress)
     licences = [name for name in table.licences if name]
     examined = Examined(studies, rows, seen, faults, licences, table.file if source == "manifest" else None)
@@ -101,12 +106,13 @@ def examine(
     return examined
 
 
-def _read(source: str, root: Path, columns: Mapping[str, str]) -> Table:
+def _read(source: str, root: Path, options: Mapping[str, Any]) -> Table:
     """All that can be read; a refusal of the whole is a fault of row 0."""
     try:
         if source == "manifest":
-            return read_all(root, columns=columns)
-        studies = read_source(source, root, columns)
+            SOURCES[source].refuse_unknown(options)
+            return read_all(root, **options)
+        studies = read_source(source, root, options)
         return Table(root, studies, list(range(1, len(studies) + 1)), [""] * len(studies), [], [])
     except PlaceError as error:
         if error.exit_code != 4:
@@ -114,8 +120,16 @@ def _read(source: str, root: Path, columns: Mapping[str, str]) -> Table:
         return Table(root, [], [], [], [], [(0, error)])
 
 
+def _size_faults(source: str, options: Mapping[str, Any], studies: Sequence[Study]) -> list[Fault]:
+    """PL-D259: the set has not the published size. Nothing is known of the size of a chosen part of it."""
+    if not studies or set(options) - {"split"}:
+        return []
+    split = options.get("split") or next(iter(SOURCES[source].splits), "")
+    return [Fault("PL-D259", 0, problem) for problem in size_faults(source, split, studies)]
+
+
 def _look_at(studies: Sequence[Study], workers: int, progress: Progress | None) -> list[Seen]:
-    jobs = [(str(study.image), tuple((name, str(mask)) for name, mask in study.masks.items())) for study in studies]
+    jobs = [(str(study.image), tuple(study.masks.items())) for study in studies]
     seen: list[Seen] = [Seen("", None)] * len(jobs)
     done = 0
     for start, found in in_chunks(_look_chunk, jobs, workers, (chest_template(),)):
@@ -130,7 +144,7 @@ def _look_chunk(start: int, jobs: Sequence[tuple[str, Any]], template: NDArray[n
     return [_see(Path(path), masks, template) for path, masks in jobs]
 
 
-def _see(path: Path, masks: Sequence[tuple[str, str]], template: NDArray[np.float32]) -> Seen:
+def _see(path: Path, masks: Sequence[tuple[str, Path | RunLengths]], template: NDArray[np.float32]) -> Seen:
     sha256 = sha256_of(path)
     try:
         found = look(path, template)
@@ -144,7 +158,7 @@ def _see(path: Path, masks: Sequence[tuple[str, str]], template: NDArray[np.floa
         faults.append(("PL-D154", facts.burnt_in_text))
     for name, mask in masks:
         try:
-            shape = read_mask(mask).shape
+            shape = load_mask(mask).shape
             if shape != (found.height, found.width):
                 size = f"{shape[1]} x {shape[0]} pixels, the picture {found.width} x {found.height}"
                 faults.append(("PL-D258", f"the mask of {name} has {size}"))

@@ -34,6 +34,7 @@ WARNINGS = {
     "PL-D253": "near-copies in two splits or of two patients",
     "PL-D254": "near-copies of one patient",
     "PL-D255": "data without patients: splits keep only studies together",
+    "PL-D259": "sets that are not as large as published, as a subset is",
     "PL-D301": "rows without a report, which pre-training leaves out",
     "PL-D351": "reports without findings and impression",
     "PL-D352": "reports with lost or control characters",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from place_cxr.data.sources import (
     chexpert,
@@ -53,6 +54,6 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def read_source(name: str, root: Path, columns: Mapping[str, str]) -> list[Study]:
-    """The studies of a data set at ``root``; PL-C002 for an unknown source, and what its reader raises."""
-    return pick(SOURCES, name, "source")(root, **({"columns": columns} if columns else {}))
+def read_source(name: str, root: Path, options: Mapping[str, Any]) -> list[Study]:
+    """The studies of a data set at ``root``; PL-C002 for an unknown source, and what ``Source`` raises."""
+    return pick(SOURCES, name, "source")(root, **options)

@@ -40,6 +40,12 @@ class Source:
         Raises PL-C001 for an option that ``read`` does not have, PL-C002 for a split without that name, PL-D2xx as
         ``read`` does.
         """
+        self.refuse_unknown(options)
+        studies = self.read(Path(root), **options)
+        return by_lists(studies, split_lists) if split_lists else studies
+
+    def refuse_unknown(self, options: Mapping[str, Any]) -> None:
+        """PL-C001 for an option that ``read`` does not have, PL-C002 for a split without that name."""
         known = [*self.options, *(["split"] if self.splits else [])]
         for name in options:
             if name not in known:
@@ -47,8 +53,6 @@ class Source:
                 raise PlaceError(problem, code="PL-C001", fix=f"options are {', '.join([*known, 'split_lists'])}")
         if "split" in options:
             pick(dict.fromkeys(self.splits), options["split"], "split of this source")
-        studies = self.read(Path(root), **options)
-        return by_lists(studies, split_lists) if split_lists else studies
 
     @property
     def card(self) -> str:
