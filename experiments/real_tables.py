@@ -39,6 +39,7 @@ def tables(result: Mapping[str, Any]) -> str:
         "heat in the lungs / in as large an area anywhere",
         "r of the maps of two sentences of a report",
         "maps",
+        "patients",
     ]
     lines += table(
         head,
