@@ -15,6 +15,7 @@ from place_cxr.tasks.task import PROFILES, HeadTask
 from tests import heads
 
 _BRIEF = ("steps=2", "batch_size=4", "checks=1")
+_SHORT = {"report-generation": ("decoder.max_tokens=12", "decoder.layers=1", "decoder.width=32")}
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def studies(phantom: Path):
 
 
 def brief(name: str, *more: str) -> tuple[str, ...]:
-    return (*(_BRIEF if issubclass(TASKS[name], HeadTask) else ()), *more)
+    return (*(_BRIEF if issubclass(TASKS[name], HeadTask) else ()), *_SHORT.get(name, ()), *more)
 
 
 @pytest.mark.parametrize("kind", heads.IMAGES)

@@ -134,6 +134,7 @@ def data(tmp_path_factory):
         pack=SimpleNamespace(pixels=pixels, letterbox=lambda row: Letterbox(2 * PACK, 2 * PACK, PACK)),
         reports=tokenize(texts),
         tokenize=tokenize,
+        decode=lambda ids: " ".join(WORDS[number] for number in ids),
         view=view,
         view_size=VIEW,
         rows={"train": np.arange(140), "val": np.arange(140, 170), "test": np.arange(170, 240)},

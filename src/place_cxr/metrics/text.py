@@ -48,34 +48,50 @@ def text_scores(
         PlaceError: PL-D222 if the lists have different lengths, PL-D228 if a reference has no token, PL-C002 for an
             unknown tokeniser.
     """
+    return scores_of(measured(generated, references, tokeniser=tokeniser), patients, n=n, seed=seed)
+
+
+def measured(generated: Sequence[str], references: Sequence[str], *, tokeniser: str = "words") -> Floats:
+    """What the scores need to know of each report, in numbers without words [N, 12].
+
+    For each n-gram order the matches, then the n-grams written; words written, words of the reference; ROUGE-L; CIDEr
+    (NaN of a single report). Raises PlaceError as `text_scores`.
+    """
     tokens = pick(TOKENISERS, tokeniser, "tokeniser")
-    if not len(generated) == len(references) == len(patients):
-        raise PlaceError(
-            f"{len(generated)} generated reports, {len(references)} references and {len(patients)} patients disagree",
-            code="PL-D222",
-        )
+    if len(generated) != len(references):
+        raise PlaceError(f"{len(generated)} generated reports, {len(references)} references", code="PL-D222")
     guesses, truths = [tokens(text) for text in generated], [tokens(text) for text in references]
     empty = [row for row, truth in enumerate(truths) if not truth]
     if empty:
         raise PlaceError(
             f"{len(empty)} references have no word, first row {empty[0]}", code="PL-D228", fix="leave these rows out"
         )
+    rare = cider(guesses, truths) if len(truths) > 1 else np.full(len(truths), np.nan)
+    return np.column_stack([_counted(guesses, truths), rouge_l(guesses, truths), rare])
+
+
+def scores_of(measures: Floats, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0) -> dict[str, Interval]:
+    """The scores of `text_scores` from what is `measured`. Raises PlaceError PL-D222 where the lengths disagree."""
+    if len(measures) != len(patients):
+        raise PlaceError(f"{len(measures)} reports and {len(patients)} patients disagree", code="PL-D222")
     names = [f"BLEU-{order}" for order in range(1, ORDERS + 1)]
-    found = dict(zip(names, bootstrap_columns(bleu_statistic(guesses, truths), patients, n=n, seed=seed), strict=True))
-    columns = np.stack([rouge_l(guesses, truths), cider(guesses, truths)], axis=1)
-    found |= zip(("ROUGE-L", "CIDEr"), bootstrap_columns(mean_of(columns), patients, n=n, seed=seed), strict=True)
-    if len(truths) < 2:
-        found["CIDEr"] = undefined("one report: each word stands in all references and weighs nothing", len(truths))
+    found = dict(zip(names, bootstrap_columns(_bleu(measures[:, :-2]), patients, n=n, seed=seed), strict=True))
+    rest = bootstrap_columns(mean_of(measures[:, -2:]), patients, n=n, seed=seed)
+    found |= zip(("ROUGE-L", "CIDEr"), rest, strict=True)
+    if np.isnan(measures[:, -1]).all():
+        found["CIDEr"] = undefined("one report: each word stands in all references and weighs nothing", len(measures))
     return found
 
 
 def bleu_statistic(generated: Sequence[Tokens], references: Sequence[Tokens]) -> Statistic:
     """BLEU-1 to BLEU-4 [R, 4] as a function of report counts: matches and lengths are summed before the quotient."""
-    rows = [_matches(guess, truth) for guess, truth in zip(generated, references, strict=True)]
-    matched, written, lengths = (np.array([row[part] for row in rows], dtype=np.float64) for part in range(3))
+    return _bleu(_counted(generated, references))
 
+
+def _bleu(counted: Floats) -> Statistic:
     def statistic(counts: Floats) -> Floats:
-        right, of, (guess, truth) = counts @ matched, counts @ written, (counts @ lengths).T
+        right, of, lengths = np.split(counts @ counted, [ORDERS, 2 * ORDERS], axis=1)
+        guess, truth = lengths.T
         precision = np.divide(right, of, out=np.zeros_like(right), where=of > 0)
         with np.errstate(divide="ignore"):
             mean = np.exp(np.cumsum(np.log(precision), axis=1) / np.arange(1, ORDERS + 1))
@@ -85,11 +101,17 @@ def bleu_statistic(generated: Sequence[Tokens], references: Sequence[Tokens]) ->
     return statistic
 
 
-def _matches(guess: Tokens, truth: Tokens) -> tuple[list[int], list[int], tuple[int, int]]:
+def _counted(generated: Sequence[Tokens], references: Sequence[Tokens]) -> Floats:
+    """Matches and n-grams by order, and the two lengths, of each report [N, 2 * ORDERS + 2]."""
+    rows = [_matches(guess, truth) for guess, truth in zip(generated, references, strict=True)]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), 2 * ORDERS + 2)
+
+
+def _matches(guess: Tokens, truth: Tokens) -> list[int]:
     """Clipped n-gram matches and n-grams of ``guess`` by order, and the two lengths."""
     ours, theirs = _ngrams(guess), _ngrams(truth)
     matched = [(a & b).total() for a, b in zip(ours, theirs, strict=True)]
-    return matched, [counter.total() for counter in ours], (len(guess), len(truth))
+    return [*matched, *(counter.total() for counter in ours), len(guess), len(truth)]
 
 
 def _ngrams(tokens: Tokens) -> list[Counter[tuple[str, ...]]]:

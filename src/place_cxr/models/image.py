@@ -50,10 +50,19 @@ class PyramidSpec:
     strides: tuple[int, ...]
     size: int
 
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of one image's maps."""
+        sides = [-(-self.size // stride) for stride in self.strides]
+        return tuple((c, side, side) for c, side in zip(self.channels, sides, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a head reads of B images: the pooled vector, and the maps of the pyramid where it asks for them."""
+    """What a head reads of B images: the pooled vector, and the maps of the pyramid where it asks for them.
+
+    From a `Reader`: the instance vector, patch tokens and V-PORs.
+    """
 
     pooled: Float[Tensor, "B C"]
     maps: tuple[Tensor, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.detection import Detection
+from place_cxr.tasks.report_generation import ReportGeneration
 from place_cxr.tasks.retrieval import Retrieval
 from place_cxr.tasks.segmentation import Segmentation
 from place_cxr.tasks.task import Task
@@ -13,6 +14,7 @@ TASKS: dict[str, type[Task]] = {
     "classification": Classification,
     "segmentation": Segmentation,
     "detection": Detection,
+    "report-generation": ReportGeneration,
     "retrieval": Retrieval,
     "zero-shot": ZeroShot,
 }

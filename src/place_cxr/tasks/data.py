@@ -30,6 +30,7 @@ class Evaluation:
     pack: PixelPack
     reports: EncodedReports
     tokenize: Callable[[Sequence[str]], EncodedReports]  # phrases -> reports of one observation each
+    decode: Callable[[Sequence[int]], str]  # token numbers -> text
     view: View
     view_size: int
     rows: Mapping[str, NDArray[np.int64]]  # usable rows by split
@@ -43,6 +44,7 @@ class Evaluation:
             pack=corpus.pixels,
             reports=corpus.text,
             tokenize=phrase_tokenizer(corpus.tokenizer, max_tokens),
+            decode=corpus.tokenizer.decode,
             view=partial(eval_view, settings=views),
             view_size=views.size,
             rows=corpus.rows,

@@ -17,10 +17,10 @@ from place_cxr.settings import load
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.features import Features, Learner, pictures
-from place_cxr.tasks.predictions import Predictions, common_columns, stack
+from place_cxr.tasks.predictions import Predictions, common_columns, extended, joined, stack
 from place_cxr.tasks.result import Metric, Origin, Result, hardware, split_digest
 from place_cxr.tasks.shares import folds, nested_rows
-from place_cxr.tasks.task import PROFILES, Columns, HeadTask, Mode, Profile, Rows, Task, TextTask
+from place_cxr.tasks.task import PROFILES, HeadTask, Mode, Profile, Rows, Task, TextTask
 from place_cxr.tasks.teach import Material, predictions, teach
 
 FRACTIONS = (0.01, 0.1, 1.0)
@@ -168,11 +168,12 @@ def _with_heads(
     target: Path,
     say: Callable[[str], None],
 ) -> tuple[Predictions, Rows]:
-    encoder = model.image_encoder.to(device)
+    encoder = task.encoder(model).to(device)
     frozen = task.mode == "frozen" and not task.live_norm
-    inputs = Features(encoder, data, task.reads, device) if frozen else lambda rows: pictures(data, rows)
+    known = Features(encoder, data, task.reads, device)
+    inputs = known if frozen else lambda rows: pictures(data, rows)
     truth = task.truth(data)
-    cells: list[tuple[dict[str, Any], Columns]] = []
+    tables = []
     left_out: dict[str, dict[str, str]] = {}
     tested: set[int] = set()
     for fraction in sorted(asked.fractions):
@@ -191,14 +192,14 @@ def _with_heads(
             if not solved and len(missing) < len(task.names):
                 teach(task, learner, train, val, seed=seed, device=device, folder=target)
             for split in ("val", "test"):
-                for rows, prediction in predictions(learner, inputs, splits[split], device):
-                    constants = {"fraction": fraction, "seed": seed, "split": split}
-                    cells.append((constants, {"row": rows} | task.answer(prediction, data, rows)))
-    table = stack(cells)
-    known = common_columns(data.studies, table["row"].to_numpy())
-    for name, column in known.items():
-        if name != "row":
-            table = table.append_column(name, [column])
+                constants = {"fraction": fraction, "seed": seed, "split": split}
+                answers = predictions(learner, inputs, splits[split], device)
+                told = stack([(constants, {"row": rows} | task.answer(said, data, rows)) for rows, said in answers])
+                more = task.judge(told, data, train.rows, known) if split == "test" else {}
+                tables.append(extended(told, more))
+    table = joined(tables)
+    common = common_columns(data.studies, table["row"].to_numpy())
+    table = extended(table, {name: column for name, column in common.items() if name != "row"})
     return Predictions(_about(task, left_out), table), np.array(sorted(tested), dtype=np.int64)
 
 

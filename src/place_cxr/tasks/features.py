@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from place_cxr.models.image import ImageEncoder, Seen
+from place_cxr.models.reader import Reader
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.task import Rows
 
@@ -27,14 +29,13 @@ class Features:
     """
 
     def __init__(
-        self, encoder: ImageEncoder, data: Evaluation, reads: Literal["pooled", "maps"], device: torch.device
+        self, encoder: ImageEncoder | Reader, data: Evaluation, reads: Literal["pooled", "maps"], device: torch.device
     ) -> None:
         self._encoder, self._data, self._device, self._maps = encoder.eval(), data, device, reads == "maps"
         spec = encoder.pyramid_spec
-        sides = [-(-spec.size // stride) for stride in spec.strides]
-        shapes = [(c, s, s) for c, s in zip(spec.channels, sides, strict=True)] if self._maps else []
+        shapes = spec.shapes if self._maps else ()
         count = len(data.studies)
-        self._keeps = count * (4 * spec.pooled + 2 * sum(c * s * s for c, s, _ in shapes)) <= KEPT
+        self._keeps = count * (4 * spec.pooled + 2 * sum(map(math.prod, shapes))) <= KEPT
         self._known = np.zeros(count, dtype=bool)
         if self._keeps:  # memory is taken when rows are filled
             self._pooled = np.empty((count, spec.pooled), dtype=np.float32)
@@ -82,7 +83,7 @@ class Learner(nn.Module):
         self,
         head: nn.Module,
         reads: Literal["pooled", "maps"],
-        encoder: ImageEncoder | None = None,
+        encoder: ImageEncoder | Reader | None = None,
         trains: bool = False,
     ) -> None:
         super().__init__()

@@ -125,4 +125,16 @@ def stack(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Any:
     for constants, columns in cells:
         count = len(columns["row"])
         tables.append(pa.table({name: [value] * count for name, value in constants.items()} | dict(columns)))
-    return pa.concat_tables(tables)
+    return joined(tables)
+
+
+def joined(tables: Sequence[Any]) -> Any:
+    """Tables one below the other; what one of them lacks is missing there."""
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def extended(table: Any, columns: Mapping[str, Any]) -> Any:
+    """A table with more columns."""
+    for name, column in columns.items():
+        table = table.append_column(name, [column])
+    return table

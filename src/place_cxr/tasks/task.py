@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from place_cxr.models.image import PyramidSpec, Seen
+from place_cxr.models.image import ImageEncoder, Seen
+from place_cxr.models.reader import Reader
 from place_cxr.records import Study
 from place_cxr.settings import Settings
 from place_cxr.tasks.data import Evaluation
@@ -102,8 +103,13 @@ class HeadTask(Task):
         """Whether a frozen encoder's batch statistics move all the same: a published quirk, only in its profile."""
         return False
 
-    def head(self, spec: PyramidSpec) -> nn.Module:
-        """A module from `Seen` to a prediction."""
+    def encoder(self, model: Any) -> ImageEncoder | Reader:
+        """The part of a model that the head reads."""
+        found: ImageEncoder = model.image_encoder
+        return found
+
+    def head(self, spec: Any) -> nn.Module:
+        """A module from `Seen` to a prediction; ``spec`` is the ``pyramid_spec`` of what it reads."""
         raise NotImplementedError
 
     def truth(self, data: Evaluation) -> Truth:
@@ -127,6 +133,11 @@ class HeadTask(Task):
     def answer(self, prediction: Any, data: Evaluation, rows: Rows) -> Columns:
         """Predictions and truth of ``rows`` for the table, row by row."""
         raise NotImplementedError
+
+    def judge(self, told: Any, data: Evaluation, train: Rows, known: Callable[[Rows], Seen]) -> Columns:
+        """More columns for ``told``, the table of all test rows of one share and seed: what takes all of them at once,
+        the training rows or the untouched model's features ``known``."""
+        return {}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,231 @@
+"""Writing the report of an image: a decoder over patch tokens and V-PORs, beside two answers that look at no patch.
+
+The two are the most frequent training report (equal sets of statements are equal; of equally frequent ones the first)
+and the report of the training image with the nearest instance vector.
+
+What is kept: tokens of what the decoder wrote, the rows whose reports the two others repeat, and for each of the three
+counts, scores and labels of each report (`metrics.text.measured`, the rule labeller). Neither the reference nor a
+training report is kept, as text or as tokens. So the scores can be computed again from the file alone, but another
+tokeniser or labeller needs the source and a new run. METEOR works on whole texts; its value is kept as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from place_cxr.data.labeller import CHEXPERT, label_report
+from place_cxr.data.reports import read_report
+from place_cxr.data.tokenizer import EncodedReports
+from place_cxr.metrics import clinical, text
+from place_cxr.metrics.intervals import RESAMPLES, undefined
+from place_cxr.metrics.meteor import meteor
+from place_cxr.models.decoder import DecoderSettings, ReportDecoder
+from place_cxr.models.image import Seen
+from place_cxr.models.reader import Reader, ReaderSpec
+from place_cxr.records import Study
+from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.predictions import Predictions, ragged
+from place_cxr.tasks.result import Metric
+from place_cxr.tasks.scoring import share
+from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth
+
+ANSWERS = ("decoder", "frequent", "nearest")
+_TOKENISER = "words"
+_UNCERTAIN: clinical.Uncertain = "absent"
+_AT_ONCE = 64
+_NO_METEOR = "not asked for (meteor=true), or METEOR found neither Java nor its jar (pip install 'place-cxr[meteor]')"
+
+
+class ReportSettings(HeadSettings):
+    """What is read, and how it is written."""
+
+    vpors: bool = Field(True, description="read V-PORs beside the patch tokens")
+    beams: int = Field(3, ge=1, description="hypotheses of the search; 1: greedy [R2Gen: 3]")
+    meteor: bool = Field(False, description="METEOR too, where Java and its jar are: it loads 2 GB for each answer")
+    decoder: DecoderSettings = DecoderSettings()
+    steps: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the decoder has before it writes: it is told the words in training, and searches for them afterwards."""
+
+    decoder: ReportDecoder
+    memory: tuple[Tensor, ...]
+
+
+class ReportHead(nn.Module):
+    """From what a `Reader` has seen to what the decoder reads."""
+
+    def __init__(self, spec: ReaderSpec, settings: ReportSettings) -> None:
+        super().__init__()
+        self.kinds = 2 if settings.vpors else 1
+        widths = [width for _, width in spec.shapes[: self.kinds]]
+        self.decoder = ReportDecoder(settings.decoder, widths, spec.vocabulary, spec.grid)
+
+    def forward(self, seen: Seen) -> Reading:
+        """The decoder and its memory."""
+        return Reading(self.decoder, seen.maps[: self.kinds])
+
+
+@dataclass(frozen=True)
+class ReportGeneration(HeadTask):
+    """Reports in the run's own tokens; findings are those that the rule labeller reads in them."""
+
+    settings: ReportSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"reports"})
+    reads: ClassVar[Literal["pooled", "maps"]] = "maps"
+    Settings: ClassVar[type[TaskSettings]] = ReportSettings
+
+    @classmethod
+    def defaults(cls, profile: Profile, mode: Mode) -> dict[str, Any]:
+        """The encoder moves more slowly than a new decoder."""
+        return {"lr": 5e-4, "weight_decay": 0.05} if mode == "finetune" else {}
+
+    @classmethod
+    def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
+        """The labeller's findings, whatever labels the source has."""
+        return CHEXPERT
+
+    def usable(self, study: Study) -> bool:
+        """It has a report."""
+        return bool(study.report.strip())
+
+    def encoder(self, model: Any) -> Reader:
+        """Patch tokens, V-PORs and instance vector."""
+        return Reader(model)
+
+    def head(self, spec: ReaderSpec) -> nn.Module:
+        """The decoder."""
+        return ReportHead(spec, self.settings)
+
+    def truth(self, data: Evaluation) -> Truth:
+        """``ids`` [B, L] of the report with its first and last token, and ``real`` [B, L]: no padding."""
+        most = self.settings.decoder.max_tokens + 1
+
+        def of(rows: Rows) -> dict[str, Tensor]:
+            ids = np.asarray(data.reports.ids[rows])[:, :most].astype(np.int64)
+            real = ids != data.reports.pad_id
+            length = int(real.sum(1).max(initial=1))
+            return {"ids": torch.from_numpy(ids[:, :length]), "real": torch.from_numpy(real[:, :length])}
+
+        return of
+
+    def missing(self, truth: Mapping[str, Tensor]) -> dict[str, str]:
+        """None: what a report does not say, it says so."""
+        return {}
+
+    def loss(self, prediction: Reading, truth: Mapping[str, Tensor]) -> Tensor:
+        """Cross-entropy of each next token, a mean over the tokens of the batch (teacher forcing)."""
+        ids, real = truth["ids"], truth["real"][:, 1:]
+        logits = prediction.decoder(prediction.memory, ids[:, :-1])
+        return functional.cross_entropy(logits[real], ids[:, 1:][real])
+
+    def answer(self, prediction: Reading, data: Evaluation, rows: Rows) -> Columns:
+        """``ids`` that the search found, without first and last token, and their ``score``, log-probability a token."""
+        start, stop, pad = frame(data.reports)
+        found = prediction.decoder.generate(
+            prediction.memory, start=start, stop=stop, pad=pad, beams=self.settings.beams
+        )
+        written = [[token for token in row if token not in (stop, pad)] for row in found.ids.tolist()]
+        return {"ids": ragged(written, whole=True), "score": found.scores.double().cpu().numpy()}
+
+    def judge(self, told: Any, data: Evaluation, train: Rows, known: Callable[[Rows], Seen]) -> Columns:
+        """Rows of the trivial answers; measures, labels and METEOR of all three; labels of the references."""
+        rows = told["row"].to_numpy()
+        others = {
+            "frequent": np.full(len(rows), most_frequent(data.reports, train)),
+            "nearest": nearest(rows, train, known),
+        }
+        said = {"decoder": [data.decode(ids) for ids in told["ids"].to_pylist()]}
+        said |= {who: [reference(data.studies[row]) for row in chosen] for who, chosen in others.items()}
+        truths = [reference(data.studies[row]) for row in rows]
+        columns: Columns = {f"{who}.row": chosen for who, chosen in others.items()}
+        columns["truth.labels"] = ragged(labels(truths, self.names))
+        for who, texts in said.items():
+            columns[f"{who}.measures"] = ragged(text.measured(texts, truths, tokeniser=_TOKENISER).tolist())
+            columns[f"{who}.labels"] = ragged(labels(texts, self.names))
+            value = meteor(texts, truths, tokeniser=_TOKENISER).value if self.settings.meteor else None
+            columns[f"{who}.meteor"] = pa.array([value] * len(rows), pa.float64())
+        return columns
+
+    def signature(self) -> str:
+        """Everything that changes the numbers."""
+        reads = "patch tokens and V-PORs" if self.settings.vpors else "patch tokens"
+        return (
+            f"transformer decoder over {reads}, encoder {self.mode}, teacher forcing, beam search; "
+            f"{self.settings.model_dump(exclude={'findings'})}; references: all sentences read, uncut; "
+            f"{text.signature(_TOKENISER)}; METEOR 1.5 over a seed's reports; "
+            f"labels of both sides by the rule labeller; {clinical.signature(_UNCERTAIN)}; "
+            "frequent: the most frequent training report; nearest: that of the training image nearest by instance "
+            "vector; reports of all seeds in one corpus; "
+            f"95 % intervals over {RESAMPLES} resamples of test patients"
+        )
+
+    def score(self, predictions: Predictions) -> dict[str, Metric]:
+        """``share/metric/answer``: text scores, clinical averages and F1 of each finding for each of ANSWERS."""
+        found: dict[str, Metric] = {}
+        for fraction in predictions.fractions:
+            test = predictions.part("test", fraction)
+            for who in ANSWERS:
+                for metric, value in self._scores(test, who).items():
+                    found[f"{share(fraction)}/{metric}/{who}"] = value
+        return found
+
+    def _scores(self, test: Predictions, who: str) -> dict[str, Metric]:
+        found = text.scores_of(np.array(test.values(f"{who}.measures")), test.patients)
+        values = test.numbers(f"{who}.meteor")[:, 0]
+        found["METEOR"] = undefined(_NO_METEOR, len(values))
+        if not np.isnan(values).any():
+            note = "no interval: it is computed once over all reports of a seed; mean over seeds"
+            found["METEOR"] = Metric(float(values.mean()), None, None, len(values), note)
+        guess, true = (np.array(test.values(f"{name}.labels"), dtype=np.float64) for name in (who, "truth"))
+        shape = (len(guess), len(self.names))
+        judged = clinical.clinical(
+            guess.reshape(shape), true.reshape(shape), self.names, test.patients, uncertain=_UNCERTAIN
+        )
+        detail = [f"{name} {score}" for name in self.names for score in ("precision", "recall")]
+        return found | {name: value for name, value in judged.items() if name not in detail}
+
+
+def reference(study: Study) -> str:
+    """A study's report as it is scored: every sentence that is read. Raises PlaceError PL-D301 where none is."""
+    return " ".join(read_report(study.report).sentences)
+
+
+def labels(texts: Sequence[str], names: Sequence[str]) -> list[list[float]]:
+    """What each text says of each name: 1, 0, -1 (uncertain) or NaN; equal texts are read once."""
+    read = {said: label_report(said).values for said in set(texts)}
+    return [[read[said][name] for name in names] for said in texts]
+
+
+def frame(reports: EncodedReports) -> tuple[int, int, int]:
+    """First, last and padding token of every report."""
+    row = np.asarray(reports.ids[0])
+    return int(row[0]), int(row[row != reports.pad_id][-1]), reports.pad_id
+
+
+def most_frequent(reports: EncodedReports, train: Rows) -> int:
+    """The first of the rows that say what most say."""
+    _, first, counts = np.unique(np.asarray(reports.report_key[train]), return_index=True, return_counts=True)
+    return int(train[first[counts == counts.max()].min()])
+
+
+def nearest(rows: Rows, train: Rows, known: Callable[[Rows], Seen]) -> Rows:
+    """For each of ``rows`` the training row whose instance vector has the highest cosine with its own."""
+
+    def vectors(chosen: Rows) -> NDArray[np.float32]:
+        parts = [known(chosen[start : start + _AT_ONCE]).pooled for start in range(0, len(chosen), _AT_ONCE)]
+        return np.asarray(torch.cat(parts).numpy())
+
+    return np.asarray(train[(vectors(rows) @ vectors(train).T).argmax(1)])
