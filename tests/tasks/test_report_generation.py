@@ -121,7 +121,7 @@ def test_a_decoder_learns_what_vpors_tell_where_it_reads_them(tmp_path):
 
     def right(reads):
         small = {"width": 16, "heads": 2, "layers": 1, "dropout": 0.0, "max_tokens": 8}
-        task = make(vpors=reads, steps=40, lr=1e-2, checks=1, batch_size=32, decoder=small)
+        task = make(vpors=reads, steps=120, lr=1e-2, checks=1, batch_size=32, decoder=small)
         torch.manual_seed(0)
         learner = Learner(task.head(ReaderSpec(4, ((4, 8), (3, 4)), (2, 2), 10)), "maps")
         train, val = (Material(rows, inputs, task.truth(data)) for rows in (np.arange(64), np.arange(64, 90)))

@@ -142,7 +142,7 @@ class ReportGeneration(HeadTask):
 
     def judge(self, told: Any, data: Evaluation, train: Rows, known: Callable[[Rows], Seen]) -> Columns:
         """Rows of the trivial answers; measures, labels and METEOR of all three; labels of the references."""
-        rows = told["row"].to_numpy()
+        rows = np.array(told["row"].to_numpy())
         others = {
             "frequent": np.full(len(rows), most_frequent(data.reports, train)),
             "nearest": nearest(rows, train, known),
