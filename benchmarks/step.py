@@ -29,7 +29,7 @@ class Padded(nn.Module):
         super().__init__()
         self.body, self.layers = encoder.body, layers
 
-    def forward(self, batch: Tokens) -> Features:
+    def forward(self, batch: Tokens, *_: bool) -> Features:
         """As `TextEncoder.forward`, padded."""
         whole = self.body.encoder.layer
         self.body.encoder.layer = whole[: self.layers]

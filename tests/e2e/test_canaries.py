@@ -129,6 +129,11 @@ def test_no_command_tells_who(
     said("pretrain", recipe, f"data.manifest={manifest}", "train.steps=2", "--device", "cpu", "-o", run)
     on_pack = (f"data.manifest={tmp_path / 'packed'}", "data.source=pack", f"data.splits={tmp_path / 'splits.csv'}")
     said("pretrain", recipe, *on_pack, "train.steps=2", "--device", "cpu", "-o", tmp_path / "run2")
+    said("task", "classification", "--checkpoint", run, "--fraction", "1", "--seeds", "0")
+    said("task", "retrieval", "--checkpoint", run)
+    decoder = "decoder={width: 16, heads: 2, layers: 1, max_tokens: 8}"
+    written = ("--fraction", "1", "--seeds", "0", "steps=2", "batch_size=8", decoder)
+    said("task", "report-generation", "--checkpoint", run, *written)
     said("page", run)
     said("zeroshot", run, plain, "--finding", "nodule")
     said("ground", run, plain, "left pleural effusion", "-o", tmp_path / "heat.png")
@@ -156,6 +161,7 @@ def test_no_command_tells_who(
         said(*words, *root, code=4)
     said("pretrain", recipe, f"data.manifest={manifest}", "-o", tmp_path / "x", "--device", "cpu", code=4)
     assert list(leaks(tmp_path, canaries)) == []
+    said("cache", "purge")
 
 
 @pytest.mark.fault("P1", "P2")

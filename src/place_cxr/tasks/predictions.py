@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from place_cxr.errors import PlaceError
 from place_cxr.records import Study
 
 FILE = "predictions.parquet"
+SHARED = 5  # patients that a value of free text must have in common to be told
 _KEY = b"place"
 # Shares of age, in years, that hospitals report by.
 _AGES = ((0, "under 18"), (18, "18-39"), (40, "40-59"), (60, "60-79"), (80, "80 and over"))
@@ -95,18 +97,27 @@ class Predictions:
 
 
 def common_columns(studies: Sequence[Study], rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Who is in ``rows``, as far as scores are told apart by it: patients as numbers, no id."""
+    """Who is in ``rows``, as far as scores are told apart by it: patients as numbers, no id.
+
+    Sex, view and site are free text in a table. One that fewer than ``SHARED`` patients have might name somebody, and
+    becomes "other".
+    """
     owners = [studies[row].patient or f"\0{studies[row].id}" for row in rows]
     numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
     chosen = [studies[row] for row in rows]
     return {
         "row": rows,
         "patient": [numbers[owner] for owner in owners],
-        "sex": [study.sex for study in chosen],
+        "sex": _shared([study.sex for study in chosen], owners),
         "age": [age_band(study.age) for study in chosen],
-        "view": [study.view for study in chosen],
-        "site": [study.site for study in chosen],
+        "view": _shared([study.view for study in chosen], owners),
+        "site": _shared([study.site for study in chosen], owners),
     }
+
+
+def _shared(values: Sequence[str], owners: Sequence[str]) -> list[str]:
+    patients = Counter(value for value, _ in set(zip(values, owners, strict=True)))
+    return [value if not value or patients[value] >= SHARED else "other" for value in values]
 
 
 def ragged(values: Sequence[Sequence[float] | None], *, whole: bool = False) -> Any:
