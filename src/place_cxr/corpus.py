@@ -38,6 +38,7 @@ class DataSettings(Settings):
     options: dict[str, Any] = {}  # what else the source can be told; `place data ls` names it
     splits: str = ""  # a file of 'place data split', instead of the source's own
     split_seed: int = 0  # for sources without a split column: by patient, 80/10/10
+    sites: tuple[str, ...] = ()  # training and validation studies are of these sites alone; empty = of all
     pack_size: int = 256  # pixels of the square store [MGCA]
     tokenizer: str = ""  # folder of a Hugging Face tokenizer; empty = WordPiece trained on the training reports
     vocab_size: int = 4000  # of the trained tokenizer [ours]
@@ -108,8 +109,7 @@ def prepare(
     dropped and counted. Raises PlaceError: PL-C005 no data named, PL-D2xx tables and splits, PL-D4xx packs.
     """
     require_data(settings)
-    studies, reports = _with_reports(_read(settings))
-    studies = _split(studies, settings.split_seed)
+    studies, reports = _with_reports(_split(_read(settings), settings))
     if tokenizer is None:
         tokenizer = _tokenizer(settings, studies, reports)
     pixels, rows = _pack(studies, settings, progress)
@@ -122,7 +122,7 @@ def prepare_silent(
 ) -> Corpus:
     """As `prepare`, for what reads no report: studies without one stay, and every report is empty."""
     require_data(settings)
-    studies = _split(_read(settings), settings.split_seed)
+    studies = _split(_read(settings), settings)
     pixels, rows = _pack(studies, settings, progress)
     silent = [ReportText((), (), "none")] * len(studies)
     return Corpus(studies, pixels, tokenizer.encode(silent, max_tokens, settings.max_sentences), tokenizer, rows)
@@ -133,11 +133,16 @@ def _read(settings: DataSettings) -> list[Study]:
     return with_splits(studies, Path(settings.splits)) if settings.splits else studies
 
 
-def _split(studies: list[Study], seed: int) -> list[Study]:
+def _split(studies: list[Study], settings: DataSettings) -> list[Study]:
     if not any(study.split for study in studies):
-        studies = split_by_patient(studies, seed)
+        studies = split_by_patient(studies, settings.split_seed)
     check_splits(studies)
-    return studies
+    if not settings.sites:
+        return studies
+    for site in settings.sites:
+        if not any(study.site == site for study in studies):
+            raise PlaceError(f"no study is of site '{site}'", code="PL-D226", fix="correct data.sites, or remove it")
+    return [study for study in studies if study.split == "test" or study.site in settings.sites]
 
 
 def _pack(studies: list[Study], settings: DataSettings, progress: Progress | None) -> tuple[PixelPack, Rows]:

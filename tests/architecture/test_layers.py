@@ -16,7 +16,7 @@ LEVELS = {
     "data": 1, "losses": 1, "metrics": 1, "models": 1, "training": 1,
     "console": 2, "corpus": 2, "predict": 2,
     "evaluate": 3, "gallery": 3, "page": 3, "pretrain": 3, "tasks": 3,
-    "ask": 4, "demo": 4, "recipes": 4,
+    "ask": 4, "benchmark": 4, "demo": 4, "recipes": 4,
     "__main__": 5, "cli": 5, "cli_cache": 5, "cli_data": 5, "cli_task": 5, "doctor": 5, "options": 5,
 }  # fmt: skip
 # (who, whom): the exceptions at one level.

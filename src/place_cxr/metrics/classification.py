@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -126,7 +127,7 @@ def classification(
     found |= {names[m]: value for m, value in zip(kept, each, strict=True)}
     absent = [name for m, name in enumerate(names) if m not in kept]
     note = f"mean of {len(kept)} of {len(names)} classes" + (f", without {', '.join(absent)}" if absent else "")
-    return found | {"macro": Interval(macro.value, macro.low, macro.high, macro.n, note)}
+    return found | {"macro": replace(macro, reason=note)}
 
 
 def _sorted(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.intp]]:

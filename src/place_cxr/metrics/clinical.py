@@ -8,6 +8,7 @@ better than it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -70,7 +71,7 @@ def clinical(
         rows = [int(some.sum()) if average == "example" else len(patients)] * len(SCORES)
         for score, value in zip(SCORES, bootstrap_columns(statistic, patients, n=n, seed=seed, rows=rows), strict=True):
             reason = note if average == "macro" and value.value is not None else value.reason
-            found[f"{average} {score}"] = Interval(value.value, value.low, value.high, value.n, reason)
+            found[f"{average} {score}"] = replace(value, reason=reason)
     for m, name in enumerate(names):
         column = slice(m, m + 1)
         if m not in kept:

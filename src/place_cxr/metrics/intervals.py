@@ -8,7 +8,7 @@ operations.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,13 +25,18 @@ _CELLS = 2_000_000  # counts held at once: 16 MB
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value with its 95 % interval. Undefined is None with a reason, never 0; ``n`` counts the scored rows."""
+    """A value with its 95 % interval. Undefined is None with a reason, never 0; ``n`` counts the scored rows.
+
+    ``draws`` [R] are the values of the resamples, NaN where undefined. The same patients give the same resamples, so
+    draws of two models on the same rows are paired. They are not written to files of results.
+    """
 
     value: float | None
     low: float | None = None
     high: float | None = None
     n: int = 0
     reason: str = ""
+    draws: Floats | None = field(default=None, compare=False, repr=False)
 
 
 def undefined(reason: str, n: int = 0) -> Interval:
@@ -105,6 +110,6 @@ def _interval(value: float, drawn: Floats, n: int) -> Interval:
         return undefined("undefined on these rows", n)
     defined = drawn[np.isfinite(drawn)]
     if 2 * len(defined) < len(drawn) or not len(defined):
-        return Interval(value, None, None, n, "undefined in most resamples: too few patients for an interval")
+        return Interval(value, None, None, n, "undefined in most resamples: too few patients for an interval", drawn)
     low, high = np.percentile(defined, [2.5, 97.5])
-    return Interval(value, float(low), float(high), n)
+    return Interval(value, float(low), float(high), n, draws=drawn)

@@ -92,15 +92,9 @@ def run_task(
     ``<task>`` is the registry's name, with ``-finetune`` and the profile where they are not the default. Raises
     PlaceError PL-D224 where a split is empty.
     """
-    asked, began, place = asked or Asked(), time.perf_counter(), torch.device(device)
-    title = title_of(task)
-    target = folder / title / data.source
-    target.mkdir(parents=True, exist_ok=True)
-    if isinstance(task, HeadTask):
-        found, tested = _with_heads(task, model, data, asked, place, target, say)
-    else:
-        assert isinstance(task, TextTask)
-        found, tested = _with_words(task, model, data, asked, say)
+    asked, began = asked or Asked(), time.perf_counter()
+    target = folder / title_of(task) / data.source
+    found, tested = predict(task, model, data, target, asked, device=device, say=say)
     found.write(target)
     metrics = task.score(found)
     origin = Origin(
@@ -112,12 +106,37 @@ def run_task(
         config_hash,
         hardware(),
     )
-    seconds = time.perf_counter() - began
-    words = "; ".join((PROFILES[task.profile], task.signature()))
-    seeds = asked.seeds if isinstance(task, HeadTask) else asked.seeds[:1]
-    result = Result.of(title, origin, metrics, signature=words, seeds=seeds, seconds=seconds)
+    result = result_of(task, asked, origin, metrics, seconds=time.perf_counter() - began)
     result.write(target)
     return result
+
+
+def predict(
+    task: Task,
+    model: Any,
+    data: Evaluation,
+    folder: Path,
+    asked: Asked,
+    *,
+    device: torch.device | str = "cpu",
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[Predictions, Rows]:
+    """What ``model`` says on validation and test rows, and the test rows; ``folder`` is where heads may work.
+
+    Raises PlaceError PL-D224 where a split is empty.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(task, HeadTask):
+        return _with_heads(task, model, data, asked, torch.device(device), folder, say)
+    assert isinstance(task, TextTask)
+    return _with_words(task, model, data, asked, say)
+
+
+def result_of(task: Task, asked: Asked, origin: Origin, metrics: Mapping[str, Metric], *, seconds: float) -> Result:
+    """The result of ``task``, whose signature names the profile."""
+    words = "; ".join((PROFILES[task.profile], task.signature()))
+    seeds = asked.seeds if isinstance(task, HeadTask) else asked.seeds[:1]
+    return Result.of(title_of(task), origin, metrics, signature=words, seeds=seeds, seconds=seconds)
 
 
 def recompute(path: str | Path) -> dict[str, Metric]:

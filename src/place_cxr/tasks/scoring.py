@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ def by_name(
     found |= {names[column]: value for column, value in zip(kept, each, strict=True)}
     absent = [name for name in names if found[name].value is None]
     note = f"mean of {len(names) - len(absent)} of {len(names)}" + (f", without {', '.join(absent)}" if absent else "")
-    return found | {"macro": Metric(macro.value, macro.low, macro.high, macro.n, note)}
+    return found | {"macro": replace(macro, reason=note)}
 
 
 def named(variant: str, metric: str, values: Mapping[str, Metric]) -> dict[str, Metric]:
