@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from place_cxr import __version__, cli_task
+from place_cxr import __version__, cli_benchmark, cli_task
 from place_cxr.cli_cache import cache_app
 from place_cxr.cli_data import data_app
 from place_cxr.console import guarded, log_to_stderr, may_write, progress_bar, progress_bars, show
@@ -216,6 +216,7 @@ def embed(
 
 
 cli_task.add(app)
+cli_benchmark.add(app)
 
 
 @command(app, "page", "Write a results page anew.", "place page runs/demo")

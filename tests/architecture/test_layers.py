@@ -17,13 +17,15 @@ LEVELS = {
     "console": 2, "corpus": 2, "predict": 2,
     "evaluate": 3, "gallery": 3, "page": 3, "pretrain": 3, "tasks": 3,
     "ask": 4, "benchmark": 4, "demo": 4, "recipes": 4,
-    "__main__": 5, "cli": 5, "cli_cache": 5, "cli_data": 5, "cli_task": 5, "doctor": 5, "options": 5,
+    "__main__": 5, "cli": 5, "cli_benchmark": 5, "cli_cache": 5,
+    "cli_data": 5, "cli_task": 5, "doctor": 5, "options": 5,
 }  # fmt: skip
 # (who, whom): the exceptions at one level.
 SAME_LEVEL = {
     ("evaluate", "pretrain"), ("evaluate", "tasks"),
     ("__main__", "cli"), ("cli", "cli_cache"), ("cli", "cli_data"), ("cli", "doctor"), ("cli", "options"),
     ("cli_cache", "options"), ("cli_data", "options"), ("cli", "cli_task"), ("cli_task", "options"),
+    ("cli", "cli_benchmark"), ("cli_benchmark", "options"),
 }  # fmt: skip
 NO_TORCH = (
     "records.py", "errors.py", "registry.py", "settings.py",
@@ -32,7 +34,8 @@ NO_TORCH = (
     "data/cards.py", "data/check", "data/copies.py", "data/faults.py", "data/looking.py", "data/pack",
     "data/purge.py",
     "data/stratified.py", "data/store.py", "data/tars.py", "data/workers.py",
-    "page/", "cli.py", "cli_cache.py", "cli_data.py", "cli_task.py", "console.py", "options.py", "__main__.py",
+    "page/", "cli.py", "cli_benchmark.py",
+    "cli_cache.py", "cli_data.py", "cli_task.py", "console.py", "options.py", "__main__.py",
 )  # fmt: skip
 
 

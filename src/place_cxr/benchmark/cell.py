@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from place_cxr.errors import PlaceError
-from place_cxr.tasks.predictions import ragged
 from place_cxr.tasks.result import FILE, Metric, Result
 from place_cxr.training.files import write_atomic
 
@@ -93,7 +92,12 @@ def write_cell(place: Place, out: Path, result: Result, columns: Sequence[str]) 
     names = [full_name(column, place.fraction) for column in columns]
     drawn = [(name, result.metrics[name].draws) for name in names if name in result.metrics]
     kept = [(name, values) for name, values in drawn if values is not None]
-    table = pa.table({"metric": [name for name, _ in kept], "draws": ragged([values for _, values in kept])})
+    table = pa.table(
+        {
+            "metric": [name for name, _ in kept],
+            "draws": pa.array([values for _, values in kept], pa.list_(pa.float64())),
+        }
+    )
     pq.write_table(table, folder / DRAWS)
     result.write(folder)
 

@@ -51,6 +51,11 @@ class Predictions:
             keep = pc.and_(keep, pc.equal(self.table["fraction"], fraction))
         return Predictions(self.about, self.table.filter(keep))
 
+    def of_site(self, site: str) -> Predictions:
+        """Test rows of one site; what chooses thresholds stays."""
+        keep = pc.or_(pc.not_equal(self.table["split"], "test"), pc.equal(self.table["site"], site))
+        return Predictions(self.about, self.table.filter(keep))
+
     def numbers(self, *names: str) -> NDArray[np.float64]:
         """Columns of numbers side by side, [L, M]; NaN where a value is missing."""
         columns = [self.table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in names]

@@ -1,0 +1,238 @@
+"""One row of a benchmark, in a process of its own: pre-train a method with a seed, then fill its cells one by one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from place_cxr import predict, pretrain
+from place_cxr.benchmark.cell import ALL, Cost, Place, full_name, write_cell
+from place_cxr.benchmark.plan import Asked, BenchmarkConfig, Method, Row, as_yaml, cells, pretraining
+from place_cxr.console import guarded, log_to_stderr
+from place_cxr.corpus import prepare
+from place_cxr.data.tokenizer import Tokenizer
+from place_cxr.errors import PlaceError
+from place_cxr.evaluate import untrained
+from place_cxr.models.place import PlaceModel
+from place_cxr.pretrain import PretrainConfig
+from place_cxr.settings import dump, load
+from place_cxr.tasks import engine
+from place_cxr.tasks.data import Evaluation, read_source
+from place_cxr.tasks.predictions import Predictions
+from place_cxr.tasks.result import FILE, Origin, Result, hardware, split_digest
+from place_cxr.tasks.task import HeadTask, Rows, Task
+from place_cxr.training import checkpoint
+from place_cxr.training.loop import connect
+from place_cxr.training.run_folder import RunFolder, environment
+
+CONFIG = "benchmark.yaml"
+RUN, SETTINGS = "run", "recipe.yaml"  # in a row's folder
+BUSY = 75  # exit code: another process holds the row
+PAIRS = "pairs"  # the data of pre-training
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The encoder of a row, and the data sets that it is asked about."""
+
+    model: Any
+    device: torch.device
+    data: Mapping[str, Evaluation]  # by name
+
+
+def do_row(config: BenchmarkConfig, out: Path, row: Row, device: str = "auto") -> None:
+    """Fill what is missing in a row. A row that another process works on is left to it: PL-R001."""
+    folder = out / row.name
+    with RunFolder.create(folder, resume=True) as held:
+        todo = [asked for asked in cells(config, row.slug) if missing(config, out, row, asked)]
+        if todo:
+            subject = _subject(config, out, row, device)
+            for asked in todo:
+                _log.info("%s: %s, %g %%", row.name, asked.question.task, 100 * asked.fraction)
+                _fill(config, out, row, asked, subject)
+        held.status("finished")
+
+
+def missing(config: BenchmarkConfig, out: Path, row: Row, asked: Asked) -> list[str]:
+    """The sites of which a cell lacks a result of these very settings."""
+    wanted = cell_hash(config, row, asked)
+    found = []
+    for site in config.sites or (ALL,):
+        try:
+            done = Result.read(place_of(config, row, asked, site).folder(out) / FILE).config_hash == wanted
+        except PlaceError:
+            done = False
+        if not done:
+            found.append(site)
+    return found
+
+
+def place_of(config: BenchmarkConfig, row: Row, asked: Asked, site: str) -> Place:
+    """Where a cell lies."""
+    question, mode = asked.question, config.methods[row.slug].mode
+    task = question.task + ("-finetune" if mode == "finetune" else "")
+    return Place(row.slug, row.seed, task, question.source or PAIRS, asked.fraction, site)
+
+
+def cell_hash(config: BenchmarkConfig, row: Row, asked: Asked) -> str:
+    """Of everything that a cell's numbers depend on, but for the code."""
+    method = config.methods[row.slug]
+    told = {
+        "encoder": pretraining(config, row, Path()).model_dump(mode="json"),
+        "phantom": config.phantom.model_dump() if config.phantom else None,
+        "trained": [method.trained, method.run, method.mode],
+        "settings": _values(method, asked),
+        "source": config.sources[asked.question.source].model_dump() if asked.question.source else None,
+        "fraction": asked.fraction,
+        "columns": asked.question.columns,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _values(method: Method, asked: Asked) -> dict[str, Any]:
+    question = asked.question
+    laid = question.finetune if method.mode == "finetune" else {}
+    return {**question.settings, **laid, **method.settings.get(question.task, {})}
+
+
+def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subject:
+    """The encoder, trained first where it has to be, and the data read as it reads them."""
+    method, recipe = config.methods[row.slug], pretraining(config, row, out)
+    folder = Path(method.run.format(seed=row.seed)) if method.run else out / row.name / RUN
+    if method.trained and not method.run:
+        _pretrain(recipe, out / row.name, device)
+    asked = list(cells(config, row.slug))
+    pairs = None
+    if not method.run and (not method.trained or any(not one.question.source for one in asked)):
+        tokenizer = Tokenizer.load(checkpoint.load(folder).path / "tokenizer") if method.trained else None
+        pairs = prepare(recipe.data, max_tokens=recipe.model.text.max_tokens, tokenizer=tokenizer)
+    if method.trained or method.run:
+        model, processor = predict.load(folder, device=device)
+        if not method.trained:
+            torch.manual_seed(row.seed)
+            model = PlaceModel(model.settings).to(next(model.parameters()).device).eval()
+    else:
+        assert pairs is not None
+        model = untrained(recipe, pairs, str(connect(device).device))
+        data, text = recipe.data, recipe.model.text
+        processor = predict.Processor(
+            pairs.tokenizer, recipe.views, data.pack_size, text.max_tokens, data.max_sentences
+        )
+    data_sets = {}
+    if pairs is not None:
+        data_sets[PAIRS] = Evaluation.of(pairs, processor.views, source=PAIRS, max_tokens=processor.max_tokens)
+    for name in sorted({one.question.source for one in asked if one.question.source}):
+        given = config.sources[name]
+        rest = given.model_dump(exclude_unset=True, exclude={"source", "manifest"})
+        data_sets[name] = read_source(given.source, given.manifest, processor, reports=False, given=rest)
+    return Subject(model, next(model.parameters()).device, data_sets)
+
+
+def _pretrain(recipe: PretrainConfig, folder: Path, device: str) -> None:
+    """A finished run in ``folder/run``, and what it took. Raises PL-R031 where a run of other settings lies there."""
+    run, about = folder / RUN, folder / SETTINGS
+    settings = dump(recipe)
+    if about.is_file() and about.read_text("utf-8") != settings:
+        raise PlaceError("holds a run of other settings", code="PL-R031", file=run, fix="choose another --out")
+    about.write_text(settings, "utf-8")
+    if not _finished(run):
+        pretrain.run(recipe, run, resume="auto", device=device)
+        place = connect(device).device
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of this process so far; Linux has KiB
+        if place.type == "cuda":
+            memory = torch.cuda.max_memory_allocated(place)
+        sizes = {name: value.numel() for name, value in checkpoint.load(run).weights.items()}
+        encoder = sum(size for name, size in sizes.items() if name.startswith("image_encoder."))
+        Cost(_seconds(run), round(memory / 1e9, 3), sum(sizes.values()), encoder, hardware()).write(folder)
+
+
+def _finished(run: Path) -> bool:
+    status = run / "STATUS"
+    return status.is_file() and status.read_text("utf-8").startswith("finished")
+
+
+def _seconds(run: Path) -> float:
+    """Of training, over all sittings: pictures between two records over their rate, summed."""
+    batch = checkpoint.load(run).config["train"]["batch_size"]
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    steps = [0, *(record["step"] for record in records)]
+    rates = [record.get("images_per_s") for record in records]
+    return round(sum(batch * (b - a) / rate for a, b, rate in zip(steps, steps[1:], rates, strict=False) if rate), 1)
+
+
+def _fill(config: BenchmarkConfig, out: Path, row: Row, asked: Asked, subject: Subject) -> None:
+    """Answer one question with one share, and keep a result for each site."""
+    method, question = config.methods[row.slug], asked.question
+    data = subject.data[question.source or PAIRS]
+    values = [f"{key}={as_yaml(value)}" for key, value in _values(method, asked).items()]
+    task = engine.make_task(question.task, data.studies, values, mode=method.mode)
+    share = engine.Asked((asked.fraction or 1.0,), (row.seed,))
+    columns = [column.format(score=method.score, heat=method.heat) for column in question.columns]
+    git, wanted = environment()["commit"] or "", cell_hash(config, row, asked)
+    sites = missing(config, out, row, asked)
+    began = time.perf_counter()
+    at_once = isinstance(task, HeadTask)
+    for site, found, rows in _answers(task, subject, data, out / row.name, share, sites):
+        place = place_of(config, row, asked, site)
+        metrics = task.score(found)
+        lost = [name for name in columns if full_name(name, asked.fraction) not in metrics]
+        if lost:
+            raise PlaceError(
+                f"{question.task} gives no {lost[0]!r}", code="PL-C002", fix="correct columns: of the benchmark"
+            )
+        origin = Origin(
+            data.source, "test", split_digest([data.studies[r] for r in rows]), method.title, git, wanted, hardware()
+        )
+        taken = (time.perf_counter() - began) / (len(sites) if at_once else 1)
+        result = engine.result_of(task, share, origin, metrics, seconds=taken)
+        found.write(place.folder(out))
+        write_cell(place, out, result, columns)
+
+
+def _answers(
+    task: Task, subject: Subject, data: Evaluation, folder: Path, share: engine.Asked, sites: Sequence[str]
+) -> Iterator[tuple[str, Predictions, Rows]]:
+    """(site, predictions, test rows). A head learns once; candidates of retrieval are of one site."""
+    if isinstance(task, HeadTask):
+        found, rows = engine.predict(task, subject.model, data, folder, share, device=subject.device)
+        for site in sites:
+            chosen = np.array([r for r in rows if site in (ALL, data.studies[r].site)], dtype=np.int64)
+            yield site, found if site == ALL else found.of_site(site), chosen
+        return
+    for site in sites:
+        test = data.rows["test"]
+        here = np.array([r for r in test if site in (ALL, data.studies[r].site)], dtype=np.int64)
+        part = replace(data, rows={**data.rows, "test": here})
+        yield site, *engine.predict(task, subject.model, part, folder, share, device=subject.device)
+
+
+def _unless_busy(out: Path, row: Row, device: str) -> None:
+    try:
+        do_row(load(BenchmarkConfig, out / CONFIG), out, row, device)
+    except PlaceError as error:
+        if error.code == "PL-R001":
+            raise SystemExit(BUSY) from None
+        raise
+
+
+def main() -> None:
+    """``python -m place_cxr.benchmark.row OUT SLUG SEED DEVICE``: what `run.benchmark` starts."""
+    out, slug, seed, device = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+    log_to_stderr()
+    guarded(lambda: _unless_busy(out, Row(slug, seed), device), debug=True)
+
+
+if __name__ == "__main__":
+    main()
