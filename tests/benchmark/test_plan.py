@@ -1,0 +1,82 @@
+"""What a benchmark compares, and in which order."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from place_cxr.benchmark.plan import Row, cells, load_benchmark, pretraining, rows
+from place_cxr.errors import PlaceError
+
+SHIPPED = sorted(path.stem for path in Path(str(resources.files("place_cxr"))).glob("recipes/benchmarks/*.yaml"))
+PLAN = """
+name: small
+seeds: [0, 1]
+methods:
+  place: {title: PLACE, score: mix}
+  late: {title: only some, trained: false, mode: finetune, fractions: [1.0]}
+questions:
+  - {task: classification, fractions: [0.1, 1.0], columns: [auroc/macro]}
+  - {task: retrieval, columns: ["{score}/image to report/R@10"]}
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> str:
+    """The file of the plan above."""
+    path = tmp_path / "plan.yaml"
+    path.write_text(PLAN)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_benchmarks_can_be_read(name: str) -> None:
+    config = load_benchmark(name)
+    assert config.name == name
+    assert all(list(cells(config, slug)) for slug in config.methods)
+
+
+def test_all_methods_have_the_first_seed_before_any_has_the_second(plan: str) -> None:
+    config = load_benchmark(plan)
+    assert [row.name for row in rows(config)] == ["place-s0", "late-s0", "place-s1", "late-s1"]
+
+
+def test_what_is_asked_of_a_method(plan: str) -> None:
+    config = load_benchmark(plan)
+    asked = [(one.question.task, one.fraction) for one in cells(config, "place")]
+    assert asked == [("classification", 0.1), ("classification", 1.0), ("retrieval", 0.0)]
+    # Where the encoder trains along there is nothing to ask without a head, and its shares are its own.
+    assert [(one.question.task, one.fraction) for one in cells(config, "late")] == [("classification", 1.0)]
+
+
+def test_a_row_has_its_seed_and_the_values_of_benchmark_and_method(plan: str, tmp_path: Path) -> None:
+    config = load_benchmark(plan, ("values={train.steps: 5, optim.lr: 0.5}", "methods.place.values={optim.lr: 0.25}"))
+    recipe = pretraining(config, Row("place", 1), tmp_path)
+    assert (recipe.train.steps, recipe.train.seed, recipe.optim.lr) == (5, 1, 0.25)
+
+
+def test_drawn_phantoms_are_the_pairs(plan: str, tmp_path: Path) -> None:
+    config = load_benchmark(plan, ("phantom={studies: 20}",))
+    assert pretraining(config, Row("place", 0), tmp_path).data.manifest == str(tmp_path / "phantom" / "manifest.csv")
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "says"),
+    [
+        ("reference=plaice", "PL-C002", "Did you mean 'place'"),
+        ("questions=[{task: clasification, columns: [a]}]", "PL-C002", "Did you mean 'classification'"),
+        ("questions=[{task: classification, source: x, columns: [a]}]", "PL-C002", "unknown source 'x'"),
+        ("questions=[{task: classification, columns: []}]", "PL-C003", "questions.0.columns"),
+        ("methods={place: {title: a, recipe: phantom-tinny}}", "PL-C002", "Did you mean 'phantom-tiny'"),
+        ("methods={place: {title: a, values: {optim.lrr: 1}}}", "PL-C001", "Did you mean 'optim.lr'"),
+        ("methods={place: {title: a}, 'a/b': {title: b}}", "PL-C002", "method name 'a/b'"),
+        ("sead=[0]", "PL-C001", "Did you mean 'seeds'"),
+    ],
+)
+def test_mistakes_are_named_before_any_work(plan: str, override: str, code: str, says: str) -> None:
+    with pytest.raises(PlaceError) as caught:
+        load_benchmark(plan, (override,))
+    assert caught.value.code == code
+    assert says in str(caught.value)

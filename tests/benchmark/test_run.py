@@ -1,0 +1,185 @@
+"""From a plan to its cells: each once, on home and away, by workers that may be stopped."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from place_cxr.benchmark import run as benchmarks
+from place_cxr.benchmark.cell import Cost, read_cells
+from place_cxr.benchmark.plan import BenchmarkConfig, Row, load_benchmark
+from place_cxr.benchmark.row import BUSY, do_row, main, missing
+from place_cxr.errors import PlaceError
+from place_cxr.tasks.engine import recompute
+from place_cxr.tasks.result import FILE
+from place_cxr.training.run_folder import RunFolder
+from tests.small import RECIPE
+
+PLAN = """
+name: small
+phantom: {studies: 60, size: 64}
+values: {data.sites: [A], train.steps: 2}
+seeds: [0]
+sites: [A, B]
+methods:
+  place: {title: PLACE, recipe: RECIPE, score: mix}
+  random: {title: random weights, recipe: RECIPE, trained: false}
+questions:
+  - {task: classification, fractions: [0.5, 1.0], columns: [auroc/macro]}
+  - {task: retrieval, columns: ["{score}/image to report/R@10"]}
+"""
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The file of the plan above."""
+    folder = tmp_path_factory.mktemp("plan")
+    (folder / "small.yaml").write_text(RECIPE)
+    (folder / "plan.yaml").write_text(PLAN.replace("RECIPE", str(folder / "small.yaml")))
+    return str(folder / "plan.yaml")
+
+
+@pytest.fixture(scope="module")
+def config(plan: str) -> BenchmarkConfig:
+    return load_benchmark(plan)
+
+
+@pytest.fixture(scope="module")
+def out(config: BenchmarkConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both rows, filled in this process."""
+    out = tmp_path_factory.mktemp("out") / "bench"
+    benchmarks._take(config, out)
+    benchmarks._draw(config, out)
+    for slug in config.methods:
+        do_row(config, out, Row(slug, 0), "cpu")
+    return out
+
+
+def test_every_cell_is_there_on_both_sites(config: BenchmarkConfig, out: Path) -> None:
+    found = {(c.place.slug, c.place.task, c.place.fraction, c.place.site): c for c in read_cells(out)}
+    asked = [("classification", 0.5), ("classification", 1.0), ("retrieval", 0.0)]
+    assert set(found) == {(m, t, f, s) for m in config.methods for t, f in asked for s in "AB"}
+    assert benchmarks.count(config, out) == (6, 6)
+    assert benchmarks.seconds_left(config, out, 1) == 0
+
+
+def test_draws_are_paired_and_no_training_patient_is_of_the_other_site(config: BenchmarkConfig, out: Path) -> None:
+    cells = {(c.place.slug, c.place.task, c.place.site): c for c in read_cells(out) if c.place.fraction in (0, 1)}
+    for task in ("classification", "retrieval"):
+        for site in "AB":
+            ours, theirs = cells["place", task, site], cells["random", task, site]
+            assert ours.result.split_digest == theirs.result.split_digest
+        assert cells["place", task, "A"].result.split_digest != cells["place", task, "B"].result.split_digest
+    lock = json.loads((out / "place-s0" / "run" / "data.lock.json").read_text())
+    both = sum(json.loads(line)["site"] == "B" for line in _rows(out) if json.loads(line)["split"] != "test")
+    assert both > 0  # there were such patients to leave out
+    train = [json.loads(line) for line in _rows(out)]
+    assert lock["images"]["train"] == sum(row["split"] == "train" and row["site"] == "A" for row in train)
+    assert lock["images"]["test"] == sum(row["split"] == "test" for row in train)
+
+
+def _rows(out: Path) -> list[str]:
+    import csv
+
+    with (out / "phantom" / "manifest.csv").open(newline="") as file:
+        return [json.dumps(row) for row in csv.DictReader(file)]
+
+
+def test_a_cell_is_a_result_that_can_be_computed_again(out: Path) -> None:
+    for cell in read_cells(out):
+        column = cell.result.metrics
+        again = recompute(cell.place.folder(out))
+        assert {name: metric.value for name, metric in again.items()} == {n: m.value for n, m in column.items()}
+        for name, drawn in cell.draws.items():
+            low, high = np.percentile(drawn[np.isfinite(drawn)], [2.5, 97.5])
+            if column[name].low is not None:
+                assert (low, high) == pytest.approx((column[name].low, column[name].high))
+
+
+def test_costs_are_of_what_was_trained(out: Path) -> None:
+    cost = Cost.read(out / "place-s0")
+    assert cost is not None and cost.seconds and cost.memory_gb
+    assert 0 < cost.encoder < cost.parameters
+    assert Cost.read(out / "random-s0") is None
+
+
+def test_what_is_done_stays_and_what_is_missing_is_filled(config: BenchmarkConfig, out: Path) -> None:
+    files = sorted(out.glob(f"place-s0/cells/*/*/*/*/{FILE}"))
+    gone = next(file for file in files if "classification" in str(file) and file.parts[-3:-1] == ("50", "B"))
+    before = {file: file.stat().st_mtime_ns for file in files if file != gone}
+    gone.unlink()
+    assert benchmarks.count(config, out) == (5, 6)
+    do_row(config, out, Row("place", 0), "cpu")
+    assert gone.is_file()
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+def test_a_changed_question_is_asked_again_and_no_other(plan: str, config: BenchmarkConfig, out: Path) -> None:
+    other = load_benchmark(plan, ("questions=[{task: classification, columns: [auroc/macro], settings: {lr: 0.1}}]",))
+    (asked,) = benchmarks.cells(other, "place")
+    assert missing(other, out, Row("place", 0), asked) == ["A", "B"]
+    assert benchmarks.count(config, out) == (6, 6)
+
+
+def test_another_recipe_does_not_go_on_with_a_run(plan: str, out: Path) -> None:
+    other = load_benchmark(plan, ("values={data.sites: [A], train.steps: 3}",))
+    with pytest.raises(PlaceError) as caught:
+        do_row(other, out, Row("place", 0), "cpu")
+    assert caught.value.code == "PL-R031"
+
+
+def test_a_column_that_a_task_does_not_give(plan: str, out: Path) -> None:
+    other = load_benchmark(plan, ("questions=[{task: classification, columns: [auroc/micro]}]",))
+    with pytest.raises(PlaceError) as caught:
+        do_row(other, out, Row("random", 0), "cpu")
+    assert "gives no 'auroc/micro'" in str(caught.value)
+
+
+def test_folders_of_others_are_left_alone(config: BenchmarkConfig, plan: str, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(PlaceError) as caught:
+        benchmarks._take(config, tmp_path)
+    assert caught.value.code == "PL-R004"
+    with pytest.raises(PlaceError) as caught:
+        benchmarks._take(load_benchmark(plan, ("name=other",)), out)
+    assert caught.value.code == "PL-R032"
+    with pytest.raises(PlaceError) as caught:
+        benchmarks.report(tmp_path)
+    assert caught.value.code == "PL-R032"
+    with pytest.raises(PlaceError) as caught:
+        benchmarks._draw(load_benchmark(plan, ("phantom={studies: 61, size: 64}",)), out)
+    assert caught.value.code == "PL-R032"
+
+
+def test_a_row_that_is_held_elsewhere(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["row", str(out), "random", "0", "cpu"])
+    with RunFolder.create(out / "random-s0", resume=True), pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == BUSY
+
+
+@pytest.mark.slow
+def test_the_command_goes_on_and_names_what_failed(plan: str, tmp_path: Path) -> None:
+    def place(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "place_cxr", "benchmark", plan, "-o", str(tmp_path / "b"), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    planned = place("--dry-run")
+    assert planned.returncode == 0
+    assert planned.stdout == "6 cells after 1 pre-training runs; 0 are there\n"
+    assert not (tmp_path / "b").exists()
+    broken = "methods.random.run=nowhere"
+    first = place("--device", "cpu", "--workers", "2", broken)
+    assert first.returncode == 6, first.stderr
+    assert first.stdout.startswith("3 of 6 cells. Results: ")
+    assert "random-s0 failed" in first.stderr
+    assert "PL-R" in (tmp_path / "b" / "logs" / "random-s0.log").read_text()
+    second = place("--device", "cpu")
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.startswith("6 of 6 cells. Results: ")
+    assert "PLACE" in (tmp_path / "b" / "results.md").read_text()
