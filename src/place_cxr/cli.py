@@ -219,9 +219,14 @@ cli_task.add(app)
 cli_benchmark.add(app)
 
 
-@command(app, "page", "Write a results page anew.", "place page runs/demo")
+@command(app, "page", "Write a results page anew.", "place page runs/demo", "place page runs/benchmark-phantom")
 def page(run: Run) -> None:
-    """Write RUN's results page anew from its result files: one HTML file that needs no network."""
+    """Write the results page of a run or a benchmark anew from its files: one HTML file that needs no network."""
+    if (run / "benchmark.yaml").is_file():
+        from place_cxr.benchmark.run import report
+
+        typer.echo(f"Results: {report(run).page.resolve()}")
+        return
     from place_cxr.page import write_page
 
     typer.echo(f"Results: {Path(write_page(run)).resolve()}")

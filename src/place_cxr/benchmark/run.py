@@ -28,7 +28,7 @@ from place_cxr.training.files import write_atomic
 from place_cxr.training.log import duration
 
 LOGS = "logs"  # what workers say, a file a row
-_LOOK = 2.0  # seconds between two looks at the workers
+_LOOK, _COUNT = 1.0, 15.0  # seconds between two looks at the workers, and between two at the cells
 _log = logging.getLogger(__name__)
 
 
@@ -144,7 +144,7 @@ def _work(config: BenchmarkConfig, out: Path, workers: int, gpus: int, device: s
     ]
     running: dict[int, tuple[Row, subprocess.Popen[bytes]]] = {}
     failed: list[str] = []
-    told = -1
+    told, counted = -1, -_COUNT
     try:
         while waiting or running:
             for slot in range(workers):
@@ -161,6 +161,9 @@ def _work(config: BenchmarkConfig, out: Path, workers: int, gpus: int, device: s
                 elif code:
                     _log.warning("%s failed, see %s", row.name, log_of(out, row))
                     failed.append(row.name)
+            if time.monotonic() - counted < _COUNT and (waiting or running):
+                continue
+            counted = time.monotonic()
             done, of = count(config, out)
             if done != told:
                 told, left = done, seconds_left(config, out, workers)
