@@ -60,6 +60,24 @@ def test_frozen_features_are_those_of_evaluation_and_computed_once(studies, kind
     assert torch.equal(features(rows).maps[0], first.maps[0])
 
 
+def test_tasks_of_one_model_share_its_maps(studies, tmp_path, monkeypatch):
+    """No picture goes through the encoder twice, and nothing is computed whole where there is nothing to solve."""
+    model, known, seen = heads.model("CNN"), {}, []
+    pyramid = model.image_encoder.pyramid
+    monkeypatch.setattr(model.image_encoder, "pyramid", lambda image: (seen.append(len(image)), pyramid(image))[1])
+    monkeypatch.setattr(Material, "whole", lambda self: pytest.fail("not asked for"))
+
+    def run(name, fraction, **more):
+        task = make_task(name, studies.studies, ["steps=2", "batch_size=4", "checks=1"])
+        return run_task(task, model, studies, tmp_path, Asked((fraction,), (0,)), method="m", **more).metrics
+
+    shared = [run(name, fraction, known=known) for name in ("segmentation", "detection") for fraction in (0.5, 1.0)]
+    assert list(known) == ["ImageEncoder maps"] and sum(seen) <= len(studies.studies)
+    seen.clear()
+    assert run("segmentation", 0.5, known=known) == shared[0] and not seen
+    assert run("segmentation", 0.5) == shared[0] and seen
+
+
 def test_features_that_are_not_kept_are_the_same(studies, monkeypatch):
     encoder = heads.model("CNN").image_encoder
     kept = Features(encoder, studies, "pooled", torch.device("cpu"))

@@ -42,15 +42,17 @@ class UNet(nn.Module):
         self.last = nn.Conv2d(widths[-1], outputs, 3, padding=1)
         nn.init.constant_(_bias(self.last), _RARE)
         self._size = spec.size
+        self.to(memory_format=torch.channels_last)  # a step in 3/4 of the time, with maps that lie so too
 
     def forward(self, seen: Seen) -> Float[Tensor, "B M V V"]:
         """Logits at the size of the view."""
-        first = seen.maps[0]
+        maps = [found.contiguous(memory_format=torch.channels_last) for found in seen.maps]
+        first = maps[0]
         levels = [first.new_zeros(len(first), 0, self._size, self._size)]
         for stride in self._strides:
             side = -(-self._size // stride)
             empty = first.new_zeros(len(first), 0, side, side)
-            levels.append(seen.maps[self._from[stride]] if stride in self._from else empty)
+            levels.append(maps[self._from[stride]] if stride in self._from else empty)
         return self.last(self.decoder(levels))
 
 

@@ -23,7 +23,7 @@ from place_cxr.tasks.labels import finding_names
 from place_cxr.tasks.linear_probe import PENALTIES, best_probe
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.result import Metric
-from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth
+from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth, Whole
 
 # CheXpert's five competition findings and what its followers make of "uncertain" [GLoRIA, MGCA].
 CHEXPERT: dict[str, UncertainPolicy] = {
@@ -124,14 +124,12 @@ class Classification(HeadTask):
         each = nn.functional.binary_cross_entropy_with_logits(prediction, labels.nan_to_num(), reduction="none")
         return (each * known).sum() / known.sum().clamp(min=1)
 
-    def solve(
-        self, head: nn.Module, train: tuple[Seen, dict[str, Tensor]], val: tuple[Seen, dict[str, Tensor]]
-    ) -> bool:
+    def solve(self, head: nn.Module, train: Whole, val: Whole) -> bool:
         """The penalised optimum, in closed steps: what the loop would come to, in a hundredth of the time."""
         if not (self.settings.exact and self.settings.kind == "multi-label"):
             return False
         assert isinstance(head, PooledHead)
-        (seen, truth), (val_seen, val_truth) = train, val
+        (seen, truth), (val_seen, val_truth) = train(), val()
         left = self.missing(truth)
         kept = [column for column, name in enumerate(self.names) if name not in left]
         if kept:

@@ -46,6 +46,7 @@ class Detection(HeadTask):
     settings: DetectionSettings
     needs: ClassVar[frozenset[str]] = frozenset({"boxes"})
     reads: ClassVar[Literal["pooled", "maps"]] = "maps"
+    predicts: ClassVar[tuple[str, ...]] = ("test",)
     Settings: ClassVar[type[TaskSettings]] = DetectionSettings
 
     @classmethod
@@ -158,7 +159,7 @@ class Detection(HeadTask):
                 share(fraction),
                 predictions.left_out(fraction),
             )
-            images = [_images(test, column) for column in range(len(self.names))]
+            images = _images(test, len(self.names))
             if self.profile == "mgca":
                 seen = np.array(
                     [any(score >= SURE for score in scores) for scores in test.values("scores")], dtype=bool
@@ -209,15 +210,17 @@ def _maker(images: Sequence[Sequence[Image]], overlaps: Sequence[float]) -> Call
     return lambda column, rows: average_precision_statistic([images[column][place] for place in rows], overlaps)
 
 
-def _images(test: Predictions, column: int) -> list[Image]:
-    """True and predicted boxes of one name, row by row."""
-    names = ("boxes", "scores", "labels", "true boxes", "true labels")
-    found = []
-    for boxes, scores, labels, true, true_labels in zip(*(test.values(name) for name in names), strict=True):
-        mine = np.array(labels, dtype=np.int64) == column
-        corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)[mine]
-        there = np.array(true, dtype=np.float64).reshape(-1, 4)[np.array(true_labels, dtype=np.int64) == column]
-        found.append(Image(there, corners, np.array(scores, dtype=np.float64)[mine]))
+def _images(test: Predictions, names: int) -> list[list[Image]]:
+    """True and predicted boxes of each name, row by row."""
+    columns = [test.values(name) for name in ("boxes", "scores", "labels", "true boxes", "true labels")]
+    found: list[list[Image]] = [[] for _ in range(names)]
+    for boxes, scores, labels, true, true_labels in zip(*columns, strict=True):
+        said, there = np.array(labels, dtype=np.int64), np.array(true_labels, dtype=np.int64)
+        corners, sure = np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(scores, dtype=np.float64)
+        true_corners = np.array(true, dtype=np.float64).reshape(-1, 4)
+        for column, images in enumerate(found):
+            mine = said == column
+            images.append(Image(true_corners[there == column], corners[mine], sure[mine]))
     return found
 
 

@@ -85,16 +85,17 @@ def run_task(
     git: str = "",
     config_hash: str = "",
     device: torch.device | str = "cpu",
+    known: dict[str, Features] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Result:
     """Run ``task`` and write ``folder/<task>/<source>/``: ``predictions.parquet``, and ``result.json`` scored from it.
 
-    ``<task>`` is the registry's name, with ``-finetune`` and the profile where they are not the default. Raises
-    PlaceError PL-D224 where a split is empty.
+    ``<task>`` is the registry's name, with ``-finetune`` and the profile where they are not the default. ``known`` as
+    in `predict`. Raises PlaceError PL-D224 where a split is empty.
     """
     asked, began = asked or Asked(), time.perf_counter()
     target = folder / title_of(task) / data.source
-    found, tested = predict(task, model, data, target, asked, device=device, say=say)
+    found, tested = predict(task, model, data, target, asked, device=device, known=known, say=say)
     found.write(target)
     metrics = task.score(found)
     origin = Origin(
@@ -119,15 +120,18 @@ def predict(
     asked: Asked,
     *,
     device: torch.device | str = "cpu",
+    known: dict[str, Features] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Predictions, Rows]:
-    """What ``model`` says on validation and test rows, and the test rows; ``folder`` is where heads may work.
+    """What ``model`` says on test rows and, where the task needs them, validation rows; and the test rows.
 
-    Raises PlaceError PL-D224 where a split is empty.
+    ``folder`` is where heads may work. ``known`` keeps features from one call to the next, by what reads what: give
+    every task of one model on one source the same dict, empty at first. Raises PlaceError PL-D224 where a split is
+    empty.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(task, HeadTask):
-        return _with_heads(task, model, data, asked, torch.device(device), folder, say)
+        return _with_heads(task, model, data, asked, torch.device(device), folder, {} if known is None else known, say)
     assert isinstance(task, TextTask)
     return _with_words(task, model, data, asked, say)
 
@@ -185,12 +189,14 @@ def _with_heads(
     asked: Asked,
     device: torch.device,
     target: Path,
+    known: dict[str, Features],
     say: Callable[[str], None],
 ) -> tuple[Predictions, Rows]:
     encoder = task.encoder(model).to(device)
     frozen = task.mode == "frozen" and not task.live_norm
-    known = Features(encoder, data, task.reads, device)
-    inputs = known if frozen else lambda rows: pictures(data, rows)
+    what = f"{type(encoder).__name__} {task.reads}"
+    features = known[what] if what in known else known.setdefault(what, Features(encoder, data, task.reads, device))
+    inputs = features if frozen else lambda rows: pictures(data, rows)
     truth = task.truth(data)
     tables = []
     left_out: dict[str, dict[str, str]] = {}
@@ -207,14 +213,14 @@ def _with_heads(
             torch.manual_seed(seed)
             head = task.head(encoder.pyramid_spec)
             learner = Learner(head, task.reads, None if frozen else encoder, task.mode == "finetune")
-            solved = frozen and task.solve(head, _whole(train), _whole(val))
+            solved = frozen and task.solve(head, train.whole, val.whole)
             if not solved and len(missing) < len(task.names):
                 teach(task, learner, train, val, seed=seed, device=device, folder=target)
-            for split in ("val", "test"):
+            for split in task.predicts:
                 constants = {"fraction": fraction, "seed": seed, "split": split}
                 answers = predictions(learner, inputs, splits[split], device)
                 told = stack([(constants, {"row": rows} | task.answer(said, data, rows)) for rows, said in answers])
-                more = task.judge(told, data, train.rows, known) if split == "test" else {}
+                more = task.judge(told, data, train.rows, features) if split == "test" else {}
                 tables.append(extended(told, more))
     table = joined(tables)
     common = common_columns(data.studies, table["row"].to_numpy())
@@ -233,10 +239,6 @@ def _with_words(
     columns = common_columns(data.studies, rows) | task.describe(model, data, rows)
     constants = {"fraction": 0.0, "seed": asked.seeds[0], "split": "test"}
     return Predictions(_about(task, {}), stack([(constants, columns)])), rows
-
-
-def _whole(material: Material) -> Any:
-    return material.inputs(material.rows), material.truth(material.rows)
 
 
 def _yaml(value: Any) -> str:

@@ -85,6 +85,7 @@ class ReportGeneration(HeadTask):
     settings: ReportSettings
     needs: ClassVar[frozenset[str]] = frozenset({"reports"})
     reads: ClassVar[Literal["pooled", "maps"]] = "maps"
+    predicts: ClassVar[tuple[str, ...]] = ("test",)
     Settings: ClassVar[type[TaskSettings]] = ReportSettings
 
     @classmethod

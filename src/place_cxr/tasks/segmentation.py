@@ -51,6 +51,7 @@ class Segmentation(HeadTask):
     settings: SegmentationSettings
     needs: ClassVar[frozenset[str]] = frozenset({"masks"})
     reads: ClassVar[Literal["pooled", "maps"]] = "maps"
+    predicts: ClassVar[tuple[str, ...]] = ("test",)
     Settings: ClassVar[type[TaskSettings]] = SegmentationSettings
 
     @classmethod

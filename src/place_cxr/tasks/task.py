@@ -23,6 +23,7 @@ Profile = Literal["strict", "mgca", "prior"]
 Mode = Literal["frozen", "finetune"]
 Rows = NDArray[np.int64]  # rows of the source
 Truth = Callable[[Rows], dict[str, Tensor]]  # what the loss holds predictions against, row by row
+Whole = Callable[[], tuple[Seen, dict[str, Tensor]]]  # features and truth of all rows, computed when called
 Columns = dict[str, Any]  # of the predictions' table; one list or array a column
 
 PROFILES = {
@@ -96,6 +97,7 @@ class HeadTask(Task):
     """A task with a head that learns from labelled studies."""
 
     reads: ClassVar[Literal["pooled", "maps"]] = "pooled"
+    predicts: ClassVar[tuple[str, ...]] = ("val", "test")  # splits; val where the score reads it
     Settings: ClassVar[type[TaskSettings]] = HeadSettings
 
     @property
@@ -124,9 +126,7 @@ class HeadTask(Task):
         """What is minimised, a mean over a batch."""
         raise NotImplementedError
 
-    def solve(
-        self, head: nn.Module, train: tuple[Seen, dict[str, Tensor]], val: tuple[Seen, dict[str, Tensor]]
-    ) -> bool:
+    def solve(self, head: nn.Module, train: Whole, val: Whole) -> bool:
         """Fill ``head`` with the optimum where it can be had without steps; False where it cannot."""
         return False
 

@@ -45,6 +45,10 @@ class Material:
         """A batch of these rows of the source."""
         return Lesson(torch.from_numpy(rows), self.inputs(rows), self.truth(rows))
 
+    def whole(self) -> tuple[Any, dict[str, Tensor]]:
+        """All of it at once: what is seen, and what is true."""
+        return self.inputs(self.rows), self.truth(self.rows)
+
     def batches(self, size: int, seed: int) -> Callable[[int], Iterator[Lesson]]:
         """Batches without end from the n-th on: shuffled passes, one after the other, functions of the seed alone."""
 
