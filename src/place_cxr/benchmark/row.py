@@ -29,6 +29,7 @@ from place_cxr.pretrain import PretrainConfig
 from place_cxr.settings import dump, load
 from place_cxr.tasks import engine
 from place_cxr.tasks.data import Evaluation, read_source
+from place_cxr.tasks.features import Features
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.result import FILE, Origin, Result, hardware, split_digest
 from place_cxr.tasks.task import HeadTask, Rows, Task
@@ -50,6 +51,7 @@ class Subject:
     model: Any
     device: torch.device
     data: Mapping[str, Evaluation]  # by name
+    known: Mapping[str, dict[str, Features]]  # by data set: features that its questions share
 
 
 def do_row(config: BenchmarkConfig, out: Path, row: Row, device: str = "auto") -> None:
@@ -137,7 +139,7 @@ def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subje
         given = config.sources[name]
         rest = given.model_dump(exclude_unset=True, exclude={"source", "manifest"})
         data_sets[name] = read_source(given.source, given.manifest, processor, reports=False, given=rest)
-    return Subject(model, next(model.parameters()).device, data_sets)
+    return Subject(model, next(model.parameters()).device, data_sets, {name: {} for name in data_sets})
 
 
 def _pretrain(recipe: PretrainConfig, folder: Path, device: str) -> None:
@@ -184,7 +186,8 @@ def _fill(config: BenchmarkConfig, out: Path, row: Row, asked: Asked, subject: S
     sites = missing(config, out, row, asked)
     began = time.perf_counter()
     at_once = isinstance(task, HeadTask)
-    for site, found, rows in _answers(task, subject, data, out / row.name, share, sites):
+    known = subject.known[question.source or PAIRS]
+    for site, found, rows in _answers(task, subject, data, known, out / row.name, share, sites):
         place = place_of(config, row, asked, site)
         metrics = task.score(found)
         lost = [name for name in columns if full_name(name, asked.fraction) not in metrics]
@@ -202,11 +205,17 @@ def _fill(config: BenchmarkConfig, out: Path, row: Row, asked: Asked, subject: S
 
 
 def _answers(
-    task: Task, subject: Subject, data: Evaluation, folder: Path, share: engine.Asked, sites: Sequence[str]
+    task: Task,
+    subject: Subject,
+    data: Evaluation,
+    known: dict[str, Features],
+    folder: Path,
+    share: engine.Asked,
+    sites: Sequence[str],
 ) -> Iterator[tuple[str, Predictions, Rows]]:
     """(site, predictions, test rows). A head learns once; candidates of retrieval are of one site."""
     if isinstance(task, HeadTask):
-        found, rows = engine.predict(task, subject.model, data, folder, share, device=subject.device)
+        found, rows = engine.predict(task, subject.model, data, folder, share, known=known, device=subject.device)
         for site in sites:
             chosen = np.array([r for r in rows if site in (ALL, data.studies[r].site)], dtype=np.int64)
             yield site, found if site == ALL else found.of_site(site), chosen
