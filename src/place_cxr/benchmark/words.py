@@ -67,10 +67,10 @@ HOW = (
     "that was not run, or that is undefined; nothing is filled in. A mean over fewer seeds than planned says so.",
     "▼ means clearly below {reference}, ▲ clearly above: the 95 % interval of the difference leaves out 0. The "
     "difference is taken seed by seed and on the same resamples of patients, so it can be clear where two intervals "
-    "overlap. Bold is the highest mean of the ranked methods in a column, clear or not.",
-    "Patients are resampled (a bootstrap), and methods are not swapped patient by patient (a randomisation test), "
-    "because AUROC, AP, micro F1 and recall within a pool belong to all patients together: no patient has a share of "
-    "its own whose sign could be flipped.",
+    "overlap. These signs are not corrected for the number of comparisons; ** among the differences is. Bold is the "
+    "highest mean of the ranked methods in a column, clear or not.",
+    "Patients are resampled (a bootstrap); signs are not flipped patient by patient (a randomisation test), because "
+    "AUROC, AP and micro F1 belong to all patients together: no patient has a difference of its own.",
 )
 
 DIFFERENCES = (
