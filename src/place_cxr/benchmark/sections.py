@@ -247,7 +247,7 @@ def _ranked_lines(book: Book, found: Ranks, slugs: Sequence[str], tasks: Sequenc
         if slug in found.overall:
             first = f"{100 * found.best[slug]:.0f} %" if slug in found.best else "—"
             overall = Entry(f"{found.overall[slug]:.2f}", best=found.overall[slug] == best)
-            each = [Entry(f"{found.by_task[task][slug]:.2f}".replace(".00", "")) for task in tasks]
+            each = [Entry(f"{found.by_task[task][slug]:.2f}") for task in tasks]
             lines.append(_line(book.config, slug, [overall, Entry(first), *each]))
         else:
             lines.append(_line(book.config, slug, [Entry()] * (len(tasks) + 2)))
