@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from place_cxr.benchmark.book import planned
-from place_cxr.benchmark.cell import Cost, Place, full_name, write_cell
-from place_cxr.benchmark.plan import BenchmarkConfig
+from place_cxr.benchmark.cell import ALL, Cost, Place, full_name, write_cell
+from place_cxr.benchmark.plan import BenchmarkConfig, cells, rows
+from place_cxr.benchmark.row import cell_hash, place_of
 from place_cxr.metrics.intervals import undefined
 from place_cxr.tasks.result import Metric, Result
 
@@ -90,7 +90,11 @@ def write(
     config: BenchmarkConfig, out: Path, score: Score = realistic, *, skip: Callable[[Place], bool] = bool
 ) -> None:
     """All cells of the plan for which ``skip`` is false, by ``score``; a value that is NaN is undefined."""
-    for place in planned(config):
+    asked = [
+        (row, one, site) for row in rows(config) for one in cells(config, row.slug) for site in config.sites or (ALL,)
+    ]
+    for row, one, site in asked:
+        place = place_of(config, row, one, site)
         if skip is not bool and skip(place):
             continue
         method = config.methods[place.slug]
@@ -100,7 +104,8 @@ def write(
         for name in names:
             value, draws = score(place, name)
             metrics[full_name(name, place.fraction)] = _metric(value, draws)
-        write_cell(place, out, result(place, method.title, metrics), names)
+        wanted = cell_hash(config, row, one)
+        write_cell(place, out, result(place, method.title, metrics, config_hash=wanted), names)
 
 
 def result(place: Place, method: str, metrics: Mapping[str, Metric], **changes: Any) -> Result:
@@ -115,7 +120,6 @@ def result(place: Place, method: str, metrics: Mapping[str, Metric], **changes: 
         signature=f"rules of {place.task}; {{'lr': 0.001}} | <whole>",
         seeds=(place.seed,),
         git="0123456789abcdef",
-        config_hash="feedbeef",
         seconds=20.5,
         hardware="x86_64, 2 cores, no GPU, torch 2.11",
     )

@@ -10,6 +10,7 @@ import pytest
 
 from place_cxr.benchmark.book import Book, Column, columns, home, planned
 from place_cxr.benchmark.cell import Cost, Place, read_cells
+from place_cxr.benchmark.origin import missing_section
 from place_cxr.benchmark.summary import difference, differences, mean, shift, spent, summarise
 from tests.benchmark import made
 
@@ -138,3 +139,13 @@ def test_costs(tmp_path: Path) -> None:
     assert spent(book, "other", tmp_path).seconds == 610.0
     nothing = spent(Book(config, {}), "place", tmp_path / "nothing")
     assert (nothing.seconds, nothing.memory_gb, nothing.parameters, nothing.heads) == (None, None, None, None)
+
+
+def test_cells_of_other_settings_are_left_out(tmp_path: Path) -> None:
+    """A plan whose question has changed: what was measured before is not what is asked now."""
+    made.write(made.small(), tmp_path, shifted(0.0))
+    changed = {"task": "classification", "columns": ["auroc/macro"], "settings": {"batch_size": 16}}
+    book = Book.read(made.small(questions=[changed]), tmp_path)
+    assert (len(book.cells), len(book.stale)) == (0, 6)
+    item = missing_section(book, tmp_path).items[0]
+    assert item == "Place, seed 0 (not started): all cells; 1 of them measured with other settings and left out"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from place_cxr.benchmark.cell import ALL, Cell, Place, read_cells
 from place_cxr.benchmark.estimate import Floats
-from place_cxr.benchmark.plan import BenchmarkConfig, Method, cells, rows
+from place_cxr.benchmark.plan import BenchmarkConfig, cells, rows
+from place_cxr.benchmark.row import PAIRS, cell_hash, place_of
 
 Key = tuple[str, int, str, str, str, str]
-PAIRS = "pairs"  # the source of a question that names none
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,28 @@ class Book:
 
     config: BenchmarkConfig
     cells: Mapping[Key, Cell]
+    stale: frozenset[Key] = frozenset()  # measured with settings that are not the plan's any more: left out
 
     @classmethod
     def read(cls, config: BenchmarkConfig, out: Path) -> Book:
         """Those that ``config`` asks for; others that lie in ``out`` are of no concern."""
-        asked = {key(place) for place in planned(config)}
-        found = ((key(cell.place), cell) for cell in read_cells(out))
-        return cls(config, {where: cell for where, cell in found if where in asked})
+        sites = config.sites or (ALL,)
+        asked = {
+            key(place_of(config, row, one, site)): wanted
+            for row in rows(config)
+            for one in cells(config, row.slug)
+            for wanted in [cell_hash(config, row, one)]
+            for site in sites
+        }
+        found = {key(cell.place): cell for cell in read_cells(out) if key(cell.place) in asked}
+        stale = frozenset(where for where, cell in found.items() if cell.result.config_hash != asked[where])
+        return cls(config, {where: cell for where, cell in found.items() if where not in stale}, stale)
 
     def cell(self, slug: str, seed: int, column: Column) -> Cell | None:
         """The cell that holds a column."""
-        task = task_folder(column.task, self.config.methods[slug])
-        place = Place(slug, seed, task, column.source, column.fraction, column.site)
-        return self.cells.get(key(place))
+        mode = self.config.methods[slug].mode
+        task = column.task + ("-finetune" if mode == "finetune" else "")
+        return self.cells.get(key(Place(slug, seed, task, column.source, column.fraction, column.site)))
 
     def values(self, slug: str, column: Column) -> dict[int, Value]:
         """By seed; a number that is missing or undefined is not there."""
@@ -74,18 +83,12 @@ def key(place: Place) -> Key:
     return (place.slug, place.seed, place.task, place.source, f"{100 * place.fraction:g}", place.site)
 
 
-def task_folder(task: str, method: Method) -> str:
-    """The name under which a method's results of a task are kept."""
-    return task + ("-finetune" if method.mode == "finetune" else "")
-
-
 def planned(config: BenchmarkConfig) -> Iterator[Place]:
     """All cells that the plan asks for, in the order of its rows."""
     for row in rows(config):
         for asked in cells(config, row.slug):
-            task = task_folder(asked.question.task, config.methods[row.slug])
             for site in config.sites or (ALL,):
-                yield Place(row.slug, row.seed, task, asked.question.source or PAIRS, asked.fraction, site)
+                yield place_of(config, row, asked, site)
 
 
 def home(config: BenchmarkConfig) -> str:

@@ -69,7 +69,9 @@ def missing_section(book: Book, out: Path) -> Section:
         if places:
             named = f"{book.config.methods[row.slug].title}, seed {row.seed}"
             what = "all cells" if len(places) == every[row] else ", ".join(dict.fromkeys(map(_named, places)))
-            items.append(f"{named} ({_state(out / row.name)}): {what}")
+            old = sum(key(place) in book.stale for place in places)
+            said = f"; {old} of them measured with other settings and left out" if old else ""
+            items.append(f"{named} ({_state(out / row.name)}): {what}{said}")
     items += _undefined(book)
     return Section("missing", "What is missing", [] if items else ["Nothing: every cell is there."], items=items)
 
