@@ -233,3 +233,10 @@ def test_names_of_curves_do_not_lie_on_each_other() -> None:
     assert [tick.label for tick in drawn.x] == ["1 %", "100 %"]
     assert chart("t", "y", {"a": (0, {1.0: 0.5}), "b": (1, {})}) is None
     assert chart("t", "y", {}) is None
+
+
+@pytest.mark.parametrize("apart", [0.0, 1e-16, 1e-13, 1e-3])
+def test_curves_that_are_all_but_flat(apart: float) -> None:
+    drawn = chart("t", "y", {"a": (0, {0.5: 0.9, 1.0: 0.9 + apart})})
+    assert len({tick.label for tick in drawn.y}) == len(drawn.y) >= 3
+    assert abs(drawn.curves[0].points[0][1] - drawn.curves[0].points[1][1]) < 40

@@ -11,6 +11,7 @@ from place_cxr.page.charts import Tick, nice_ticks
 WIDTH, HEIGHT = 720, 340  # units; one is one CSS pixel on a laptop
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 230, 12, 40  # the right holds the names of the lines
 _APART = 17  # between two names
+_FLATTEST = 0.01  # what an axis spans at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,10 @@ def chart(title: str, y_says: str, values: Mapping[str, tuple[int, Mapping[float
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:
-    return min(values), max(values)
+    """Of the axis: those of the values, or a little apart where the values are all but equal."""
+    low, high = min(values), max(values)
+    apart = max(0.0, _FLATTEST - (high - low)) / 2
+    return low - apart, high + apart
 
 
 def _spread(wanted: Sequence[float]) -> list[float]:
