@@ -1,0 +1,99 @@
+"""A report before it is Markdown or HTML: sections of paragraphs, tables, lists and charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from place_cxr.benchmark.curves import Chart
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One cell of a table."""
+
+    text: str = "—"
+    interval: str = ""
+    sign: str = ""
+    note: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of a table."""
+
+    name: str
+    entries: Sequence[Entry]
+    reference: bool = False
+    ranked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under one title; ``notes`` stand below."""
+
+    title: str
+    head: Sequence[str]
+    lines: Sequence[Line]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the report. ``exact`` holds texts word by word, under a name each."""
+
+    key: str
+    title: str
+    says: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    tables: Sequence[Table] = ()
+    charts: Sequence[Chart] = ()
+    items: Sequence[str] = ()
+    exact: Sequence[tuple[str, str]] = ()
+
+
+def markdown(sections: Sequence[Section]) -> str:
+    """All sections; charts are left out, their numbers stand in tables."""
+    blocks: list[str] = []
+    for section in sections:
+        blocks.append(f"## {section.title}")
+        blocks += section.says
+        if section.facts:
+            blocks.append("\n".join(f"- **{name}**: {_plain(value)}" for name, value in section.facts))
+        for table in section.tables:
+            blocks += [f"**{table.title}**"] if table.title else []
+            blocks.append(_markdown_table(table))
+            blocks += table.notes
+        if section.charts:
+            blocks.append("The charts are in `results.html`.")
+        if section.items:
+            blocks.append("\n".join(f"- {_plain(item)}" for item in section.items))
+        for name, text in section.exact:
+            blocks.append(f"{name}:\n\n```text\n{text}\n```")
+    return "\n\n".join(blocks)
+
+
+def _markdown_table(table: Table) -> str:
+    head = ["", *map(_plain, table.head)]
+    rows = [[_name(line), *map(_markdown_entry, line.entries)] for line in table.lines]
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _name(line: Line) -> str:
+    name = _plain(line.name)
+    return f"**{name}**" if line.reference else name if line.ranked else f"*{name}*"
+
+
+def _markdown_entry(entry: Entry) -> str:
+    text = f"**{entry.text}**" if entry.best else entry.text
+    note = f"<sup>{entry.note}</sup>" if entry.note else ""
+    return " ".join(filter(None, [text, entry.interval, _plain(entry.sign), note]))
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown takes for text."""
+    for mark in "\\|<*_":
+        text = text.replace(mark, f"\\{mark}")
+    return text
