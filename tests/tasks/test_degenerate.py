@@ -145,7 +145,7 @@ TABLE = [
                               ("micro recall", 0), ("micro precision", None), ("example F1", 0))
     ),
     ("report-generation", "most frequent", "100%/BLEU-4/decoder", (0.3, 0.9), (0.3, 0.9)),
-    ("report-generation", "most frequent", "100%/F1 Pleural Effusion/decoder", 0, 0),
+    ("report-generation", "most frequent", "100%/Pleural Effusion F1/decoder", 0, 0),
     ("report-generation", "truth", "100%/BLEU-4/decoder", 1, 1),
     ("report-generation", "truth", "100%/micro F1/decoder", 1, 1),
 ]  # fmt: skip
