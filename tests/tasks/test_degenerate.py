@@ -16,7 +16,7 @@ from place_cxr.tasks import TASKS
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.detection import Detection
 from place_cxr.tasks.masks import run_lengths
-from place_cxr.tasks.predictions import Predictions, ragged
+from place_cxr.tasks.predictions import Predictions, ragged, rows_of
 from place_cxr.tasks.report_generation import ANSWERS, ReportGeneration, labels
 from place_cxr.tasks.retrieval import Retrieval
 from place_cxr.tasks.segmentation import Segmentation
@@ -51,7 +51,7 @@ def retrieval(answer, profile):
     scores = {"constant": np.zeros((N, N)), "random": np.random.default_rng(1).random((N, N)), "truth": np.eye(N)}[
         answer
     ]
-    table = ragged(scores.tolist())
+    table = rows_of(scores.astype(np.float32))
     columns = {"instance": table, "observation": table, "report": np.arange(N), "class": THERE.astype(int)}
     return scored(Retrieval, profile, ("A", "B"), **columns)
 
