@@ -24,7 +24,8 @@ from place_cxr.training.run_folder import environment
 
 _ANY = ("split_seed",)  # of the run's own data settings, what holds for another source too
 _SPLITS = ("split", "split_lists", "splits")  # three ways to name one; the last word decides
-_SAME = (*_ANY, "columns", *_SPLITS, "options")  # `data.KEY=VALUE` can set these; the rest is the run's
+_SAME = (*_ANY, "columns", *_SPLITS, "options")
+_TOLD = (*_SAME, "sites")  # `data.KEY=VALUE` can set these; the rest is the run's
 _PREFIX = "data."
 _log = logging.getLogger(__name__)
 
@@ -104,11 +105,11 @@ def _told(overrides: Sequence[str]) -> dict[str, Any]:
     """Values of `DataSettings` from ``data.KEY=VALUE``. Raises PlaceError PL-C001 to PL-C003 as `settings.load`."""
     given = load(DataSettings, "", [word.removeprefix(_PREFIX) for word in overrides])
     found = {key: getattr(given, key) for key in given.model_fields_set}
-    fixed = [key for key in found if key not in _SAME]
+    fixed = [key for key in found if key not in _TOLD]
     if fixed:
         raise PlaceError(
             f"'data.{fixed[0]}' is not for a task to say",
             code="PL-C001",
-            fix=f"set {', '.join(_PREFIX + key for key in _SAME)}, or use --source and --root",
+            fix=f"set {', '.join(_PREFIX + key for key in _TOLD)}, or use --source and --root",
         )
     return found
