@@ -42,6 +42,8 @@ def add(app: typer.Typer) -> None:
         "place task classification --checkpoint runs/demo --source manifest --root data/phantom",
         "place task segmentation --checkpoint runs/demo --fraction .1 1 --seeds 0,1    on the run's own data",
         "place task classification --checkpoint runs/demo --mode finetune steps=200    with a setting changed",
+        "place task segmentation --checkpoint runs/demo --source siim --root /data/siim data.split=patient",
+        "place task classification --checkpoint runs/demo --random-weights    the control",
     )(task)
 
 
@@ -60,13 +62,17 @@ def task(
     mode: Annotated[Mode, typer.Option("--mode", help="Freeze the encoder, or train it along.")] = Mode.frozen,
     profile: Annotated[Profile, typer.Option("--profile", help="Whose protocol.")] = Profile.strict,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Default: tasks/ in the run.")] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="The control: the same network before it learned anything.")
+    ] = False,
     method: Annotated[str, typer.Option("--method", help="The name in tables; default: the recipe's.")] = "",
     device: On = Device.auto,
     as_json: AsJson = False,
 ) -> None:
     """Ask NAME of a trained run on labelled data; writes result.json and predictions.parquet.
 
-    Heads learn from nested shares of the training patients, with each seed; KEY=VALUE changes a setting of the task.
+    Heads learn from nested shares of the training patients, with each seed. KEY=VALUE changes a setting of the task,
+    data.KEY=VALUE one of the source, as data.split=mgca.
     """
     given = overrides or []
     loose = [word for word in given if _NUMBER.fullmatch(word)]  # the rest of --fraction .01 .1 1
@@ -84,6 +90,7 @@ def task(
             mode=mode.value,
             profile=profile.value,
             out=out,
+            random_weights=random_weights,
             method=method,
             device=device.value,
             progress=progress,

@@ -118,11 +118,19 @@ def prepare(
 
 
 def prepare_silent(
-    settings: DataSettings, *, max_tokens: int, tokenizer: Tokenizer, progress: Progress | None = None
+    settings: DataSettings,
+    *,
+    max_tokens: int,
+    tokenizer: Tokenizer,
+    progress: Progress | None = None,
+    shared: bool = False,
 ) -> Corpus:
-    """As `prepare`, for what reads no report: studies without one stay, and every report is empty."""
+    """As `prepare`, for what reads no report: studies without one stay, and every report is empty.
+
+    ``shared``: a named split of the source may have studies and patients in two parts, as it was published.
+    """
     require_data(settings)
-    studies = _split(_read(settings), settings)
+    studies = _split(_read(settings), settings, shared=shared and bool(settings.split))
     pixels, rows = _pack(studies, settings, progress)
     silent = [ReportText((), (), "none")] * len(studies)
     return Corpus(studies, pixels, tokenizer.encode(silent, max_tokens, settings.max_sentences), tokenizer, rows)
@@ -133,10 +141,10 @@ def _read(settings: DataSettings) -> list[Study]:
     return with_splits(studies, Path(settings.splits)) if settings.splits else studies
 
 
-def _split(studies: list[Study], settings: DataSettings) -> list[Study]:
+def _split(studies: list[Study], settings: DataSettings, *, shared: bool = False) -> list[Study]:
     if not any(study.split for study in studies):
         studies = split_by_patient(studies, settings.split_seed)
-    check_splits(studies)
+    check_splits(studies, shared=shared)
     if not settings.sites:
         return studies
     for site in settings.sites:

@@ -134,12 +134,17 @@ class _Packed(Settings, extra="ignore"):
     max_sentences: int
 
 
+class _Trained(Settings, extra="ignore"):
+    seed: int
+
+
 class _Saved(Settings, extra="ignore"):
     """What of a run's configuration decides how a model is used."""
 
     model: ModelSettings
     views: ViewSettings
     data: _Packed
+    train: _Trained
 
 
 def load(path: str | Path, *, device: str = "auto", verify: bool = True) -> tuple[PlaceModel, Processor]:
@@ -150,6 +155,27 @@ def load(path: str | Path, *, device: str = "auto", verify: bool = True) -> tupl
     """
     place = _device(device)
     saved = checkpoint.load(Path(path), verify=verify)
+    config = _settings(saved)
+    with without_memory():  # random weights take seconds to draw
+        model = PlaceModel(config.model)
+    checkpoint.match_state(model, saved.weights, assign=True)
+    model.image_encoder.arrange()
+    return model.to(place).eval().requires_grad_(False), _processor(saved, config)
+
+
+def untrained(path: str | Path, *, device: str = "auto") -> tuple[PlaceModel, Processor]:
+    """The control for a run: its network with the random weights that a run of its seed starts from.
+
+    Where a run starts from given weights (ImageNet, a BERT), they are random here all the same. Raises as `load`.
+    """
+    place = _device(device)
+    saved = checkpoint.load(Path(path))
+    config = _settings(saved)
+    torch.manual_seed(config.train.seed)
+    return PlaceModel(config.model).to(place).eval().requires_grad_(False), _processor(saved, config)
+
+
+def _settings(saved: checkpoint.Checkpoint) -> _Saved:
     try:
         config = _Saved.model_validate(saved.config)
     except ValidationError as error:
@@ -159,18 +185,18 @@ def load(path: str | Path, *, device: str = "auto", verify: bool = True) -> tupl
     # Weights come from the checkpoint: nothing is fetched or read from where they once came.
     image = config.model.image.model_copy(update={"weights": "", "pretrained": False})
     text = config.model.text.model_copy(update={"weights": ""})
-    with without_memory():  # random weights take seconds to draw
-        model = PlaceModel(config.model.model_copy(update={"image": image, "text": text}))
-    checkpoint.match_state(model, saved.weights, assign=True)
-    model.image_encoder.arrange()
-    processor = Processor(
+    model = config.model.model_copy(update={"image": image, "text": text})
+    return config.model_copy(update={"model": model})
+
+
+def _processor(saved: checkpoint.Checkpoint, config: _Saved) -> Processor:
+    return Processor(
         tokenizer=Tokenizer.load(saved.path / "tokenizer"),
         views=config.views,
         pack_size=config.data.pack_size,
         max_tokens=config.model.text.max_tokens,
         max_sentences=config.data.max_sentences,
     )
-    return model.to(place).eval().requires_grad_(False), processor
 
 
 def _device(name: str) -> torch.device:

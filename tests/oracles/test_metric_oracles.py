@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
 from place_cxr.metrics.classification import UncertainPolicy, binary_labels
 from place_cxr.metrics.overlap import overlap
 from place_cxr.metrics.retrieval import first_hit
+from place_cxr.tasks import scores
+from place_cxr.tasks.zero_shot import standardised
 from tests.oracles.oracle import Oracle
 
 SINGLE = 1e-6  # the originals compute these in single precision
@@ -24,6 +28,17 @@ def test_dice_of_a_batch(test_data: Path) -> None:
         for probability, truth in zip(oracle.arrays["probability"], oracle.arrays["truth"], strict=True)
     ]
     oracle.check("dice", np.array(found), SINGLE)
+
+
+@pytest.mark.parametrize(("images", "name"), [(6, "class_scores"), (1, "class_scores_first_image_alone")])
+def test_zero_shot_of_several_classes(test_data: Path, images: int, name: str) -> None:
+    """From GLoRIA's similarities with each prompt to its scores of classes; similarities of whole images are ours."""
+    oracle = Oracle(test_data, "gloria_zero_shot", torch.float32)
+    similarity = oracle.arrays["similarity_both"][:, :images]
+    oracle.check(name, standardised(list(similarity), "max"), 2e-5)  # theirs in single precision
+    image, prompts = (F.normalize(oracle.raw(f"{kind}_global"), dim=-1).numpy() for kind in ("image", "prompt"))
+    found = np.stack([scores.instance(image, one) for one in prompts])
+    oracle.check("similarity_global", found)
 
 
 @pytest.mark.parametrize("k", [1, 5])

@@ -8,7 +8,9 @@ import pytest
 from place_cxr.errors import PlaceError
 from place_cxr.records import Study
 from place_cxr.tasks.embed import embed, embed_phrases
+from place_cxr.tasks.predictions import Predictions, rows_of, stack
 from place_cxr.tasks.retrieval import exclusive, own_reports, reranked, same_class
+from place_cxr.tasks.scores import mix
 from place_cxr.tasks.zero_shot import ZeroShot, class_tables, sentences
 
 from .conftest import FINDINGS, PROMPTS, Seer, tokenize, view
@@ -25,6 +27,8 @@ def test_the_first_hundred_are_ordered_anew_and_the_rest_stays_behind():
         assert order[:5].tolist() == sorted(top, key=lambda place, row=row: -second[row, place])
         assert order[5:].tolist() == np.argsort(-first[row])[5:].tolist()
     np.testing.assert_array_equal(np.argsort(-reranked(first, second, top=100)), np.argsort(-second))
+    lift = float(first.max() - second.min()) + 1  # of all rows, for some of them
+    np.testing.assert_array_equal(reranked(first[1:3], second[1:3], top=5, ahead=lift), found[1:3])
 
 
 def test_reranking_finds_what_the_instance_score_only_brings_near():
@@ -44,6 +48,32 @@ def test_equal_reports_are_all_right_and_constants_score_by_chance():
     assert own_reports(flat, flat, keys, [""] * 20)["instance/image to report/R@1"].value == pytest.approx(0.1)
     swapped = np.eye(20, dtype=np.float32)[np.arange(20) ^ 1]  # each image finds the other report that says the same
     assert own_reports(swapped, flat, keys, [""] * 20)["instance/image to report/R@1"].value == 1
+
+
+@pytest.mark.parametrize("queries", [1, 7])
+def test_a_few_queries_at_a_time_rank_as_all_at_once(queries, monkeypatch):
+    instance, observation = (RNG.random((30, 30)).astype(np.float32).round(1) for _ in range(2))  # with ties
+    keys, patients = np.arange(30) // 2, [str(row % 11) for row in range(30)]
+    whole = [
+        own_reports(instance, observation, keys, patients, anew=True),
+        same_class(instance, observation, keys % 3, patients),
+    ]
+    monkeypatch.setattr("place_cxr.tasks.retrieval.QUERIES", queries)
+    assert whole == [
+        own_reports(instance, observation, keys, patients, anew=True),
+        same_class(instance, observation, keys % 3, patients),
+    ]
+    mixed = own_reports(mix(instance, observation), instance, keys, patients)  # all at once, as elsewhere
+    assert [mixed[f"instance/{d}/median rank"] for d in ("image to report", "report to image")] == [
+        whole[0][f"mix/{d}/median rank"] for d in ("image to report", "report to image")
+    ]
+
+
+def test_a_matrix_is_kept_as_it_is():
+    table = RNG.random((5, 3)).astype(np.float32)
+    kept = Predictions({}, stack([({"split": "test"}, {"row": range(5), "score": rows_of(table)})]))
+    np.testing.assert_array_equal(kept.matrix("score"), table)
+    np.testing.assert_array_equal(Predictions({}, kept.table.slice(2, 2)).matrix("score"), table[2:4])
 
 
 def test_class_precision_in_closed_form():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -12,6 +13,7 @@ from place_cxr.errors import PlaceError
 from place_cxr.records import SPLITS, Study
 
 _SHOWN = 3
+_log = logging.getLogger(__name__)
 _FIX = "place data split --by patient"
 
 
@@ -45,10 +47,11 @@ def split_by_patient(
     return split
 
 
-def check_splits(studies: Sequence[Study]) -> None:
+def check_splits(studies: Sequence[Study], *, shared: bool = False) -> None:
     """PL-D207, with example rows (from 1, in the order given), where splits cannot be trusted.
 
-    That is: a split of another name, splits for some studies only, or a patient, a study or an image file in two.
+    That is: a split of another name, splits for some studies only, or a patient, a study or an image file in two. The
+    last three are only warned of where ``shared``: a published split that has this fault is wanted as it is.
     """
     unknown = [row for row, study in enumerate(studies, start=1) if study.split not in ("", *SPLITS)]
     if unknown:
@@ -58,9 +61,14 @@ def check_splits(studies: Sequence[Study]) -> None:
     unset = [row for row, study in enumerate(studies, start=1) if not study.split]
     if 0 < len(unset) < len(studies):
         raise PlaceError(_rows("have no split", unset, studies), code="PL-D207", fix=_FIX)
-    _check_apart("patient", [study.patient for study in studies], studies)
-    _check_apart("study", [study.id for study in studies], studies)
-    _check_apart("image", [str(study.image) for study in studies], studies)
+    try:
+        _check_apart("patient", [study.patient for study in studies], studies)
+        _check_apart("study", [study.id for study in studies], studies)
+        _check_apart("image", [str(study.image) for study in studies], studies)
+    except PlaceError as fault:
+        if not shared:
+            raise
+        _log.warning("as published: %s", fault.problem)
 
 
 def digest(studies: Iterable[Study]) -> str:

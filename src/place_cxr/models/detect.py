@@ -1,4 +1,4 @@
-"""Heads that answer with boxes: FCOS on a feature pyramid, and a YOLOv3-style head as MGCA has it."""
+"""Heads that answer with boxes: FCOS on a feature pyramid, and a YOLOv3-style head that is MGCA's to the number."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ CONVOLUTIONS = 2  # of each branch [ours; 4 as published]
 # COCO's anchors at 416 pixels, fine to coarse [YOLOv3]; scaled to the view [MGCA].
 ANCHORS = (((10, 13), (16, 30), (33, 23)), ((30, 61), (62, 45), (59, 119)), ((116, 90), (156, 198), (373, 326)))
 _IGNORED = 0.5  # overlap of an anchor with a true box above which it is no background [MGCA]
+_PLUS = 1.0  # MGCA counts widths and heights of overlaps in whole pixels, and so adds 1, also to cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,10 @@ class _FcosSays:
 
 
 class Yolo(nn.Module):
-    """YOLOv3-style: coarse to fine, each level joined with what the coarser one grew, three anchors a cell."""
+    """YOLOv3-style: coarse to fine, each level joined with what the coarser one grew, three anchors a cell.
+
+    Loss and decoding are those of MGCA, for comparison with papers; FCOS is for everything else.
+    """
 
     def __init__(self, spec: PyramidSpec, classes: int) -> None:
         super().__init__()
@@ -159,19 +163,23 @@ class _YoloSays:
     classes: int
 
     def loss(self, boxes: Tensor, labels: Tensor) -> Tensor:
-        """2.5 (place + extent) + objectness, half of it off objects, + class; means over all cells [MGCA]."""
+        """2.5 (place + extent) + objectness, half of it off objects, + class; all of them means over all cells [MGCA].
+
+        An anchor with an object is background too unless it overlaps by more than a half [MGCA].
+        """
         return torch.stack([self._level_loss(level, boxes, labels) for level in range(LEVELS)]).sum()
 
     def boxes(self, threshold: float, overlap: float, most: int) -> list[Boxes]:
-        """Score = objectness times class."""
+        """Score = objectness alone, of ``threshold`` or more; the likeliest name [MGCA]; boxes are cut at the view."""
         decoded = [self._decoded(level) for level in range(LEVELS)]
-        places, chances = (torch.cat(parts, dim=1) for parts in zip(*decoded, strict=True))
+        places, sure, kinds = (torch.cat(parts, dim=1) for parts in zip(*decoded, strict=True))
         found = []
-        for corners, chance in zip(places, chances, strict=True):
-            place, label = (chance > threshold).nonzero(as_tuple=True)
-            scores, candidates = chance[place, label], corners[place].clamp(0, self.size)
-            kept = batched_nms(candidates, scores, label, overlap)[:most]
-            found.append(Boxes(candidates[kept], scores[kept], label[kept]))
+        for corners, score, kind in zip(places, sure, kinds, strict=True):
+            chosen = (score >= threshold).nonzero()[:, 0]
+            corners, score, label = corners[chosen], score[chosen], kind[chosen].argmax(1)
+            grown = corners + corners.new_tensor([0, 0, _PLUS, _PLUS])
+            kept = batched_nms(grown, score, label, overlap)[:most]
+            found.append(Boxes(corners[kept].clamp(0, self.size), score[kept], label[kept]))
         return found
 
     def _raw(self, level: int) -> Tensor:
@@ -183,8 +191,8 @@ class _YoloSays:
         """[3, 2] in pixels of the view."""
         return torch.tensor(ANCHORS[level], dtype=like.dtype, device=like.device) * (self.size / 416)
 
-    def _decoded(self, level: int) -> tuple[Tensor, Tensor]:
-        """Corners [B, N, 4] in pixels and chances [B, N, M]."""
+    def _decoded(self, level: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Corners [B, N, 4] in pixels, objectness [B, N] and chances of the names [B, N, M]."""
         raw = self._raw(level)
         rows, columns = raw.shape[2:4]
         step = raw.new_tensor([self.size / columns, self.size / rows])
@@ -192,45 +200,47 @@ class _YoloSays:
             torch.arange(rows, device=raw.device), torch.arange(columns, device=raw.device), indexing="ij"
         )
         middle = (raw[..., :2].sigmoid() + torch.stack([across, down], dim=-1)) * step
-        extent = raw[..., 2:4].clamp(max=6).exp() * self._anchors(level, raw)[:, None, None]
+        extent = raw[..., 2:4].clamp(max=6).exp() * self._anchors(level, raw)[:, None, None]  # no infinite box
         corners = torch.cat([middle - extent / 2, middle + extent / 2], dim=-1)
-        chance = raw[..., 4:5].sigmoid() * raw[..., 5:].sigmoid()
-        return corners.flatten(1, 3), chance.flatten(1, 3)
+        return corners.flatten(1, 3), raw[..., 4].sigmoid().flatten(1), raw[..., 5:].sigmoid().flatten(1, 3)
 
     def _level_loss(self, level: int, boxes: Tensor, labels: Tensor) -> Tensor:
         raw = self._raw(level)
         target, on, off = self._targets(level, raw, boxes, labels)
-        place = functional.binary_cross_entropy(raw[..., :2].sigmoid(), target[..., :2], reduction="none")
-        extent = (raw[..., 2:4] - target[..., 2:4]) ** 2
-        object_ = functional.binary_cross_entropy_with_logits(raw[..., 4], on, reduction="none")
-        kind = functional.binary_cross_entropy_with_logits(raw[..., 5:], target[..., 5:], reduction="none")
-        cells = on.numel()
-        located = ((place + extent).sum(-1) * on).sum() / cells
-        objectness = ((on + 0.5 * off) * object_).sum() / cells
-        named = (kind.mean(-1) * on).sum() / on.sum().clamp(min=1)
-        return 2.5 * located + objectness + named
+        cross = functional.binary_cross_entropy_with_logits
+        place = cross(raw[..., :2], target[..., :2], reduction="none").sum(-1)
+        extent = ((raw[..., 2:4] - target[..., 2:4]) ** 2).sum(-1)
+        object_ = cross(raw[..., 4], on, reduction="none")
+        empty = cross(raw[..., 4], torch.zeros_like(on), reduction="none")
+        kind = cross(raw[..., 5:], target[..., 5:], reduction="none").mean(-1)
+        return (on * (2.5 * (place + extent) + object_ + kind) + 0.5 * off * empty).mean()
 
     @torch.no_grad()
     def _targets(self, level: int, raw: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Targets [B, 3, H, W, 5 + M]; where an object is (1); where nothing is, for sure (1)."""
+        """Targets [B, 3, H, W, 5 + M]; where an object is (1); what counts as background (1)."""
         target, on, off = torch.zeros_like(raw), torch.zeros_like(raw[..., 0]), torch.ones_like(raw[..., 0])
         rows, columns = raw.shape[2:4]
         anchors = self._anchors(level, raw)
+        step = raw.new_tensor([self.size / columns, self.size / rows])
         for image, slot in (labels >= 0).nonzero().tolist():
             x0, y0, x1, y1 = boxes[image, slot].tolist()
             across, down = (x0 + x1) / 2 * columns / self.size, (y0 + y1) / 2 * rows / self.size
             i, j = min(int(across), columns - 1), min(int(down), rows - 1)
             extent = raw.new_tensor([x1 - x0, y1 - y0])
-            both = torch.minimum(anchors, extent).prod(1)
-            overlap = both / (anchors.prod(1) + extent.prod() - both)
+            overlap = _overlap(anchors / step, extent / step)
             best = int(overlap.argmax())
             off[image, overlap > _IGNORED, j, i] = 0
-            off[image, best, j, i] = 0
             on[image, best, j, i] = 1
             target[image, best, j, i, :2] = raw.new_tensor([across - i, down - j])
             target[image, best, j, i, 2:4] = torch.log(extent / anchors[best])
             target[image, best, j, i, 5 + int(labels[image, slot])] = 1
         return target, on, off
+
+
+def _overlap(anchors: Float[Tensor, "A 2"], extent: Float[Tensor, "2"]) -> Float[Tensor, "A"]:
+    """Of boxes with one corner in common, in cells [MGCA]."""
+    both = (torch.minimum(anchors, extent) + _PLUS).prod(1)
+    return both / ((anchors + _PLUS).prod(1) + (extent + _PLUS).prod() - both)
 
 
 HEADS: dict[str, Any] = {"fcos": Fcos, "yolo": Yolo}

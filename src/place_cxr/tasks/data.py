@@ -58,17 +58,19 @@ def read_source(
     *,
     reports: bool,
     given: Mapping[str, Any] | None = None,
+    shared: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """A data set by its name in ``SOURCES`` and its place, packed as ``processor`` sees pictures and text.
 
-    ``given`` are other values of `DataSettings`: columns, a split. Without ``reports`` studies that have none stay. A
-    manifest goes by the name of its folder. Raises PlaceError as `corpus.prepare` does.
+    ``given`` are other values of `DataSettings`: columns, a split. Without ``reports`` studies that have none stay, and
+    with ``shared`` a named split is taken with its faults (`corpus.prepare_silent`). A manifest goes by the name of its
+    folder. Raises PlaceError as `corpus.prepare` does.
     """
     own: dict[str, Any] = {"source": name, "manifest": str(root)}
     own |= {"pack_size": processor.pack_size, "max_sentences": processor.max_sentences}
     settings = DataSettings.model_validate({**(given or {}), **own})
-    read = prepare if reports else prepare_silent
+    read = prepare if reports else partial(prepare_silent, shared=shared)
     corpus = read(settings, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer, progress=progress)
     place = Path(root)
     title = (place if place.is_dir() else place.parent).resolve().name if name == "manifest" else name

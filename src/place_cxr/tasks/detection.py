@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from place_cxr.data.letterbox import Letterbox
+from place_cxr.errors import PlaceError
 from place_cxr.metrics.detection import COCO, RSNA, Image, average_precision, average_precision_statistic
 from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, mean_of, undefined
 from place_cxr.models.image import PyramidSpec
@@ -83,11 +84,17 @@ class Detection(HeadTask):
         return head
 
     def truth(self, data: Evaluation) -> Truth:
-        """``boxes`` [B, M, 4] in pixels of the view, and ``labels`` [B, M]: place of the name, -1 where padded."""
+        """``boxes`` [B, M, 4] in pixels of the view, and ``labels`` [B, M]: place of the name, -1 where padded.
+
+        Raises PlaceError PL-D229 under the mgca profile where an image has more boxes than its data set holds [MGCA].
+        """
 
         def of(rows: Rows) -> dict[str, Tensor]:
             each = [self._on_view(data, int(row)) for row in rows]
             most = max(1, *(len(one) for one in each)) if each else 1
+            if self.profile == "mgca" and most > self.settings.most:
+                problem = f"an image has {most} true boxes, and as published there is room for {self.settings.most}"
+                raise PlaceError(problem, code="PL-D229", file=data.source, fix="set most=N, or use the strict profile")
             table = np.zeros((len(each), most, 5), dtype=np.float32)
             table[..., 4] = -1
             for place, found in enumerate(each):

@@ -61,6 +61,11 @@ class Predictions:
         columns = [self.table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in names]
         return np.stack(columns, axis=1) if columns else np.zeros((self.table.num_rows, 0))
 
+    def matrix(self, name: str) -> NDArray[np.float32]:
+        """A column of `rows_of`, [L, C]."""
+        flat = self.table[name].combine_chunks().flatten().to_numpy()
+        return np.asarray(flat, dtype=np.float32).reshape(self.table.num_rows, -1)
+
     def values(self, name: str) -> list[Any]:
         """A column as plain values."""
         return list(self.table[name].to_pylist())
@@ -128,6 +133,12 @@ def _shared(values: Sequence[str], owners: Sequence[str]) -> list[str]:
 def ragged(values: Sequence[Sequence[float] | None], *, whole: bool = False) -> Any:
     """A column of lists of numbers, of one type however empty they are; ``whole``: of integers."""
     return pa.array(values, pa.list_(pa.int64() if whole else pa.float64()))
+
+
+def rows_of(table: NDArray[np.float32]) -> Any:
+    """A column of the rows of a matrix [L, C]; no number of it becomes an object on the way."""
+    starts = np.arange(len(table) + 1, dtype=np.int64) * table.shape[1]
+    return pa.LargeListArray.from_arrays(pa.array(starts), pa.array(table.ravel()))
 
 
 def age_band(age: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from place_cxr.metrics import retrieval as metric
-from place_cxr.metrics.intervals import RESAMPLES, bootstrap_columns, mean_of, undefined
+from place_cxr.metrics.intervals import RESAMPLES, Floats, bootstrap_columns, mean_of, undefined
 from place_cxr.records import PRESENT, UNCERTAIN, Study
 from place_cxr.tasks import scores
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.embed import Embedded, embed
 from place_cxr.tasks.labels import finding_names
-from place_cxr.tasks.predictions import Predictions, ragged
+from place_cxr.tasks.predictions import Predictions, rows_of
 from place_cxr.tasks.result import Metric
 from place_cxr.tasks.task import Columns, Rows, TaskSettings, TextTask
 
 KS = (1, 5, 10)
 CLASS_KS = (1, 5, 10, 100)  # of class-level precision [GLoRIA, and 1]
 POOL = 1000
+QUERIES = 4096  # ranked at once
 TOP = 100  # candidates that are ordered anew by observations
 Table = NDArray[np.float32]
 _DIRECTIONS = ("image to report", "report to image")
@@ -81,25 +82,42 @@ def own_reports(
     return found
 
 
-def reranked(first: Table, second: Table, top: int = TOP) -> Table:
+def reranked(first: Table, second: Table, top: int = TOP, ahead: float | None = None) -> Table:
     """Scores [Q, C] that keep the first ``top`` of ``first`` in front, in the order of ``second`` among themselves.
 
-    Ties at the border of the top belong to it.
+    Ties at the border of the top belong to it. ``ahead`` is what the top is lifted by, known where these are some rows
+    of a matrix.
     """
     limit = np.partition(first, -min(top, first.shape[1]), axis=1)[:, -min(top, first.shape[1])][:, None]
-    ahead = float(first.max() - second.min()) + 1.0
-    return np.where(first >= limit, second + ahead, first).astype(np.float32)
+    lift = _lift(first, second) if ahead is None else ahead
+    return np.where(first >= limit, second + lift, first).astype(np.float32)
 
 
-def _tables(instance: Table, observation: Table, anew: bool) -> dict[str, tuple[Table, Table]]:
-    """Scores by variant, queries in rows, in both directions."""
-    mixed = scores.mix(instance, observation)
-    found = {
-        name: (table, table.T) for name, table in zip(scores.VARIANTS, (instance, observation, mixed), strict=True)
-    }
-    if anew:
-        found["rerank"] = (reranked(instance, observation), reranked(instance.T, observation.T))
-    return found
+def _lift(first: Table, second: Table) -> float:
+    return float(first.max() - second.min()) + 1.0
+
+
+def _blocks(instance: Table, observation: Table, anew: bool) -> Iterator[tuple[str, str, slice, Table]]:
+    """(variant, direction, places of queries, their scores with all candidates), QUERIES rows at a time.
+
+    What is held beside the two scores grows with the number of candidates, not with its square.
+    """
+    spreads, lift = (scores.spread(instance), scores.spread(observation)), _lift(instance, observation)
+    for direction, first, second in zip(_DIRECTIONS, (instance, instance.T), (observation, observation.T), strict=True):
+        for start in range(0, len(first), QUERIES):
+            rows = slice(start, start + QUERIES)
+            one, other = first[rows], second[rows]
+            both = (one, other, scores.mix(one, other, spreads=spreads))
+            for variant, table in zip(scores.VARIANTS, both, strict=True):
+                yield variant, direction, rows, table
+            if anew:
+                yield "rerank", direction, rows, reranked(one, other, ahead=lift)
+
+
+def _names(anew: bool) -> list[tuple[str, str]]:
+    """Variants in both directions, in the order of results."""
+    variants = (*scores.VARIANTS, *(["rerank"] if anew else []))
+    return [(variant, direction) for variant in variants for direction in _DIRECTIONS]
 
 
 def _within(
@@ -111,16 +129,17 @@ def _within(
     seed: int,
     anew: bool,
 ) -> dict[str, Metric]:
-    relevant = metric.relevance(keys, keys)
+    hits: dict[tuple[str, str], list[metric.FirstHit]] = {name: [] for name in _names(anew)}
+    for variant, direction, rows, table in _blocks(instance, observation, anew):
+        hits[variant, direction].append(metric.first_hit(table, metric.relevance(keys[rows], keys)))
     found: dict[str, Metric] = {}
-    for variant, both in _tables(instance, observation, anew).items():
-        for direction, matrix in zip(_DIRECTIONS, both, strict=True):
-            hit = metric.first_hit(matrix, relevant)
-            recall = np.stack([hit.recall(min(k, len(keys))) for k in KS], axis=1)
-            name = f"{variant}/{direction}{where}"
-            values = bootstrap_columns(mean_of(recall), patients, seed=seed)
-            found |= {f"{name}/R@{k}": value for k, value in zip(KS, values, strict=True)}
-            found[f"{name}/median rank"] = bootstrap_columns(metric.median_statistic(hit.rank), patients, seed=seed)[0]
+    for (variant, direction), parts in hits.items():
+        recall = np.stack([np.concatenate([hit.recall(min(k, len(keys))) for hit in parts]) for k in KS], axis=1)
+        name = f"{variant}/{direction}{where}"
+        values = bootstrap_columns(mean_of(recall), patients, seed=seed)
+        found |= {f"{name}/R@{k}": value for k, value in zip(KS, values, strict=True)}
+        rank = metric.median_statistic(np.concatenate([hit.rank for hit in parts]))
+        found[f"{name}/median rank"] = bootstrap_columns(rank, patients, seed=seed)[0]
     return found
 
 
@@ -128,17 +147,21 @@ def same_class(
     instance: Table, observation: Table, classes: NDArray[np.int64], patients: Sequence[str]
 ) -> dict[str, Metric]:
     """Class-level precision: the share of the first k candidates that are of the query's class, in both directions."""
-    relevant = metric.relevance(classes, classes)
+    enough = [k for k in CLASS_KS if k <= len(classes)]
+    shares: dict[tuple[str, str, int], list[Floats]] = {(*name, k): [] for name in _names(True) for k in enough}
+    for variant, direction, rows, table in _blocks(instance, observation, True):
+        relevant = metric.relevance(classes[rows], classes)
+        for k in enough:
+            shares[variant, direction, k].append(metric.precision(table, relevant, k))
     found: dict[str, Metric] = {}
-    for variant, both in _tables(instance, observation, True).items():
-        for direction, matrix in zip(_DIRECTIONS, both, strict=True):
-            for k in CLASS_KS:
-                name = f"{variant}/{direction}, class/P@{k}"
-                if k > len(classes):
-                    found[name] = undefined(f"{len(classes)} candidates", len(classes))
-                    continue
-                values = metric.precision(matrix, relevant, k)
+    for variant, direction in _names(True):
+        for k in CLASS_KS:
+            name = f"{variant}/{direction}, class/P@{k}"
+            if k in enough:
+                values = np.concatenate(shares[variant, direction, k])
                 found[name] = bootstrap_columns(mean_of(values), patients)[0]
+            else:
+                found[name] = undefined(f"{len(classes)} candidates", len(classes))
     return found
 
 
@@ -176,7 +199,7 @@ class Retrieval(TextTask):
         _, number = np.unique(seen.report_key, return_inverse=True)
         found = similarities(seen, np.arange(len(rows)))
         return {
-            **{name: ragged(found[name].tolist()) for name in scores.VARIANTS[:2]},
+            **{name: rows_of(found[name]) for name in scores.VARIANTS[:2]},
             "report": np.where(seen.textual_mask.any(1), number, -1),
             "class": np.array([exclusive(study, self.names) for study in seen.studies], dtype=np.int64),
         }
@@ -200,7 +223,7 @@ class Retrieval(TextTask):
         rows = np.flatnonzero(report >= 0)
         if len(rows) < 2:
             return {"mix/image to report/R@1": undefined(f"{len(rows)} reports with an observation", len(rows))}
-        instance, observation = (np.array(test.values(name), dtype=np.float32) for name in scores.VARIANTS[:2])
+        instance, observation = (test.matrix(name) for name in scores.VARIANTS[:2])
         square, patients = np.ix_(rows, rows), [test.patients[row] for row in rows]
         found = own_reports(instance[square], observation[square], report[rows], patients, anew=True)
         distinct = len(np.unique(report[rows]))

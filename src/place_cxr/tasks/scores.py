@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -40,15 +42,24 @@ def observation(
     return np.concatenate(parts, axis=1)
 
 
-def mix(first: Floats, second: Floats, *, axis: int | None = None) -> Floats:
+def spread(score: Floats) -> float:
+    """Standard deviation over a whole matrix [Q, C], in double precision and row by row: no copy of the matrix."""
+    count = max(1, score.size)
+    mean = sum(float(row.sum(dtype=np.float64)) for row in score) / count
+    return float(np.sqrt(sum(float(np.square(row - mean, dtype=np.float64).sum()) for row in score) / count))
+
+
+def mix(
+    first: Floats, second: Floats, *, axis: int | None = None, spreads: tuple[float, float] | None = None
+) -> Floats:
     """Mean of two scores, each divided by its standard deviation over the rows at hand (no labels, no free parameter).
 
     ``axis=None`` takes one deviation for the whole matrix (retrieval), ``axis=0`` one for each column (findings). A
-    constant score stays out.
+    constant score stays out. ``spreads`` are known deviations: those of the matrix of which these are some rows.
     """
 
-    def scaled(score: Floats) -> Floats:
-        spread = score.std(axis=axis, keepdims=True)
-        return np.where(spread > 0, score / np.where(spread > 0, spread, 1), 0)
+    def scaled(score: Floats, width: Any) -> Floats:
+        return np.where(width > 0, score / np.where(width > 0, width, 1), 0)
 
-    return ((scaled(first) + scaled(second)) / 2).astype(np.float32)
+    widths = spreads or [score.std(axis=axis, keepdims=True) for score in (first, second)]
+    return ((scaled(first, widths[0]) + scaled(second, widths[1])) / 2).astype(np.float32)

@@ -165,13 +165,19 @@ def class_tables(
         scores.instance(embedded.instance_image, phrases.vector),
         scores.observation(embedded.visual, phrases.observation[:, None], mask),
     )
-    tables = []
-    for similarity in by_phrase:
-        columns = [similarity[:, (owner == column) & states] for column in range(len(prompts))]
-        table = np.stack([c.max(1) if pool == "max" else c.mean(1) for c in columns], axis=1)
-        spread = table.std(0)
-        tables.append(((table - table.mean(0)) / np.where(spread > 0, spread, 1)).astype(np.float32))
-    return dict(zip(scores.VARIANTS, (*tables, (tables[0] + tables[1]) / 2), strict=True))
+    columns = [np.flatnonzero((owner == column) & states) for column in range(len(prompts))]
+    first, second = (standardised([similarity[:, rows] for rows in columns], pool) for similarity in by_phrase)
+    return dict(zip(scores.VARIANTS, (first, second, (first + second) / np.float32(2)), strict=True))
+
+
+def standardised(similarities: Sequence[NDArray[np.float32]], pool: str) -> NDArray[np.float32]:
+    """Scores [N, M] from one table [N, sentences] a class: the mean or the most similar of its sentences (``max``
+    [GLoRIA]), each class standardised over the images. One image alone has nothing to be standardised over."""
+    table = np.stack([one.max(1) if pool == "max" else one.mean(1) for one in similarities], axis=1)
+    spread = table.std(0)
+    if len(table) > 1:
+        table = (table - table.mean(0)) / np.where(spread > 0, spread, 1)
+    return table.astype(np.float32)
 
 
 def _decided(
