@@ -14,7 +14,6 @@ from pathlib import Path
 from place_cxr import predict
 from place_cxr.corpus import Corpus, Progress, prepare
 from place_cxr.data.phantom import write_phantom
-from place_cxr.data.tokenizer import Tokenizer
 from place_cxr.data.workers import refuse_if_spawned
 from place_cxr.errors import PlaceError
 from place_cxr.gallery import write_card, write_gallery
@@ -32,12 +31,9 @@ STUDIES = 6000
 SIZE = 128  # pixels
 RECIPE = "phantom-tiny"
 SOURCE = "phantom"
-# PLACE without its own two parts: whole pictures are matched with whole reports, and nothing else.
-ITA = (
-    *(f"losses.pathology_{part}.weight=0" for part in ("pair", "image", "sentence")),
-    "losses.correlation.weight=0",
-    "model.correlation=null",
-)
+NO_PCMA = tuple(f"losses.pathology_{part}.weight=0" for part in ("pair", "image", "sentence"))
+NO_CCE = ("losses.correlation.weight=0", "model.correlation=null")
+ITA = (*NO_PCMA, *NO_CCE)  # what is left matches whole pictures with whole reports
 _COMPARED = {"views", "losses", "optim", "train"}  # parts of a recipe that nothing completes later
 _log = logging.getLogger(__name__)
 
@@ -93,12 +89,13 @@ def run(
     with _stage(4, f"asking {len(QUESTIONS)} tasks on patients that were held out"):
         model, processor = predict.load(out, device=device)
         corpus = prepare(config.data, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer)
-        _ask(model, config, corpus, out, "PLACE")
+        answer(QUESTIONS, model, config, corpus, out / "tasks", method="PLACE", seeds=(seed,))
         ita, reader = predict.load(baselines / "ita", device=device)
         its = prepare(alone.data, max_tokens=reader.max_tokens, tokenizer=reader.tokenizer)
-        _ask(ita, alone, its, baselines / "ita", "ITA alone")
+        answer(QUESTIONS, ita, alone, its, baselines / "ita" / "tasks", method="ITA alone", seeds=(seed,))
         random = untrained(config, corpus, str(next(model.parameters()).device))
-        _ask(random, config, corpus, baselines / "random", "random weights")
+        folder = baselines / "random" / "tasks"
+        answer(QUESTIONS, random, config, corpus, folder, method="random weights", seeds=(seed,))
     with _stage(5, "writing the page"):
         write_card(corpus, out)
         write_gallery(model, config, corpus, out, seed=seed)
@@ -107,28 +104,22 @@ def run(
     return page
 
 
-def _train(config: PretrainConfig, run: Path, device: str, overwrite: bool, progress: Progress) -> None:
-    """Pre-train into ``run``, from the start or from where it was; nothing where it is finished."""
-    if overwrite or not _finished(run):
-        pretrain(
-            config, run, resume="" if overwrite else "auto", overwrite=overwrite, device=device, progress=progress
-        )
-        return
-    made = checkpoint.load(run).config
-    if any(made.get(part) != value for part, value in config.model_dump(mode="json", include=_COMPARED).items()):
-        problem, fix = "holds a finished demo of other settings", "use --overwrite, or another --out"
-        raise PlaceError(problem, code="PL-R003", file=run, fix=fix)
-
-
-def _ask(model: PlaceModel, config: PretrainConfig, corpus: Corpus, run: Path, method: str) -> None:
-    """Every question that has no answer yet; answers go to ``run/tasks``."""
+def answer(
+    questions: Mapping[str, Question],
+    model: PlaceModel,
+    config: PretrainConfig,
+    corpus: Corpus,
+    folder: Path,
+    *,
+    method: str,
+    seeds: tuple[int, ...],
+) -> None:
+    """Every question to a model that was made as ``config`` says; those with an answer in ``folder`` are left out."""
     data = Evaluation.of(corpus, config.views, source=SOURCE, max_tokens=config.model.text.max_tokens)
-    seed = config.train.seed
-    for name, question in QUESTIONS.items():
+    for name, question in questions.items():
         task = make_task(name, data.studies, question.settings)
-        digest = _digest(config, question)
-        folder = run / "tasks"
-        if _answered(folder / title_of(task) / SOURCE, digest):
+        asked, made = Asked(question.fractions, seeds), digest(config, question, seeds)
+        if _answered(folder / title_of(task) / SOURCE, made):
             continue
         _log.info("        %s: %s", method, name)
         run_task(
@@ -136,18 +127,29 @@ def _ask(model: PlaceModel, config: PretrainConfig, corpus: Corpus, run: Path, m
             model,
             data,
             folder,
-            Asked(question.fractions, (seed,)),
+            asked,
             method=method,
             git=environment()["commit"] or "",
-            config_hash=digest,
+            config_hash=made,
             device=next(model.parameters()).device,
         )
 
 
-def _digest(config: PretrainConfig, question: Question) -> str:
+def digest(config: PretrainConfig, question: Question, seeds: tuple[int, ...]) -> str:
     """Of all that decides an answer: how the model was trained, and how it is asked."""
-    said = {"config": config.model_dump(mode="json"), "question": asdict(question)}
+    said = {"config": config.model_dump(mode="json"), "question": asdict(question), "seeds": seeds}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _train(config: PretrainConfig, run: Path, device: str, overwrite: bool, progress: Progress) -> None:
+    """Pre-train into ``run``, from the start or from where it was; nothing where it is finished."""
+    if overwrite or not _finished(run):
+        pretrain(config, run, resume="" if overwrite else "auto", overwrite=overwrite, device=device, progress=progress)
+        return
+    made = checkpoint.load(run).config
+    if any(made.get(part) != value for part, value in config.model_dump(mode="json", include=_COMPARED).items()):
+        problem, fix = "holds a finished demo of other settings", "use --overwrite, or another --out"
+        raise PlaceError(problem, code="PL-R003", file=run, fix=fix)
 
 
 def _answered(folder: Path, digest: str) -> bool:

@@ -60,9 +60,10 @@ def test_from_nothing_to_a_page_and_again(tmp_path: Path, monkeypatch: pytest.Mo
         assert {result.task for result in found.values()} == set(TASKS)
         assert all(result.seeds == (0,) and result.split_digest for result in found.values())
         assert len({result.method for result in found.values()}) == 1
-        assert recompute(folder / "tasks" / "grounding" / "phantom") == Result.read(
-            folder / "tasks" / "grounding" / "phantom"
-        ).metrics
+        assert (
+            recompute(folder / "tasks" / "grounding" / "phantom")
+            == Result.read(folder / "tasks" / "grounding" / "phantom").metrics
+        )
         answers |= {file: file.stat().st_mtime_ns for file in found}
     for task in TASKS:
         [first, *others] = [file for file in answers if file.parents[1].name == task]
@@ -87,12 +88,13 @@ def test_another_question_is_another_answer() -> None:
     config, other = load_recipe(demo.RECIPE), load_recipe(demo.RECIPE, demo.ITA)
     asked = demo.Question(("steps=1",))
     digests = {
-        demo._digest(config, asked),
-        demo._digest(other, asked),
-        demo._digest(config, demo.Question(("steps=2",))),
-        demo._digest(config, demo.Question(("steps=1",), (0.1,))),
+        demo.digest(config, asked, (0,)),
+        demo.digest(other, asked, (0,)),
+        demo.digest(config, asked, (1,)),
+        demo.digest(config, demo.Question(("steps=2",)), (0,)),
+        demo.digest(config, demo.Question(("steps=1",), (0.1,)), (0,)),
     }
-    assert len(digests) == 4 and demo._digest(config, asked) in digests
+    assert len(digests) == 5 and demo.digest(config, asked, (0,)) in digests
 
 
 def test_the_demo_asks_every_task() -> None:
