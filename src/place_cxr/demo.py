@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from place_cxr import predict
@@ -54,8 +54,10 @@ QUESTIONS: Mapping[str, Question] = {
     "grounding": Question(),
     "segmentation": Question(("steps=150",)),
     "detection": Question(("steps=200",)),
-    "report-generation": Question(("steps=300",)),
+    "report-generation": Question(("steps=300", "beams=1")),
 }
+# Controls never trained observations (V-PORs): their reports are written from patches alone.
+UNOBSERVED = {"report-generation": ("vpors=false",)}
 
 
 def run(
@@ -80,6 +82,7 @@ def run(
         manifest = _phantoms(out.parent / f"phantom-{studies}-{seed}", studies, seed, progress)
     given = (f"data.manifest={manifest}", f"train.seed={seed}", *overrides)
     config, alone = load_recipe(RECIPE, given), load_recipe(RECIPE, (*given, *ITA))
+    controls = {name: replace(q, settings=q.settings + UNOBSERVED.get(name, ())) for name, q in QUESTIONS.items()}
     baselines = out / "baselines"
     steps = config.train.steps
     with _stage(2, f"pre-training PLACE for {steps} steps on pairs of image and report, without any label"):
@@ -92,10 +95,10 @@ def run(
         answer(QUESTIONS, model, config, corpus, out / "tasks", method="PLACE", seeds=(seed,))
         ita, reader = predict.load(baselines / "ita", device=device)
         its = prepare(alone.data, max_tokens=reader.max_tokens, tokenizer=reader.tokenizer)
-        answer(QUESTIONS, ita, alone, its, baselines / "ita" / "tasks", method="ITA alone", seeds=(seed,))
+        answer(controls, ita, alone, its, baselines / "ita" / "tasks", method="ITA alone", seeds=(seed,))
         random = untrained(config, corpus, str(next(model.parameters()).device))
         folder = baselines / "random" / "tasks"
-        answer(QUESTIONS, random, config, corpus, folder, method="random weights", seeds=(seed,))
+        answer(controls, random, config, corpus, folder, method="random weights", seeds=(seed,))
     with _stage(5, "writing the page"):
         write_card(corpus, out)
         write_gallery(model, config, corpus, out, seed=seed)
@@ -152,8 +155,11 @@ def _train(config: PretrainConfig, run: Path, device: str, overwrite: bool, prog
         raise PlaceError(problem, code="PL-R003", file=run, fix=fix)
 
 
-def _answered(folder: Path, digest: str) -> bool:
-    return (folder / FILE).is_file() and Result.read(folder).config_hash == digest
+def _answered(folder: Path, made: str) -> bool:
+    try:
+        return Result.read(folder / FILE).config_hash == made
+    except PlaceError:  # none, or none that can be read
+        return False
 
 
 def _phantoms(folder: Path, studies: int, seed: int, progress: Progress) -> Path:

@@ -14,6 +14,7 @@ from place_cxr.pretrain import load_recipe
 from place_cxr.settings import load
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.engine import recompute
+from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.result import Result
 from place_cxr.tasks.task import HeadTask
 
@@ -69,6 +70,8 @@ def test_from_nothing_to_a_page_and_again(tmp_path: Path, monkeypatch: pytest.Mo
         [first, *others] = [file for file in answers if file.parents[1].name == task]
         digests = {Result.read(file).split_digest for file in (first, *others)}
         assert len(digests) == 1, task  # the same studies for all methods
+    written = [Predictions.read(file.parent).about for file in answers if file.parents[1].name == "report-generation"]
+    assert [about["settings"]["vpors"] for about in written] == [True, False, False]
     for run in (out, out / "baselines" / "ita"):
         assert read_run(run).results and (run / "STATUS").read_text().startswith("finished")
     losses = yaml.safe_load((out / "baselines" / "ita" / "config.yaml").read_text())["losses"]

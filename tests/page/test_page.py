@@ -322,6 +322,15 @@ def test_the_trivial_answers_stand_beside_the_written_report(make_run: Make) -> 
     assert "Edema F1" not in shown and "Edema F1" in part
 
 
+def test_other_rules_of_a_control_are_said(make_run: Make) -> None:
+    run = make_run()
+    assert "Rules of" not in page(run).text
+    change(run, "report-generation", lambda t: t.update(signature="patches alone"), "baselines/ITA alone/tasks")
+    assert (
+        "rules of report-generation. Rules of ITA alone: patches alone." in Page(section(run, "Writing a report")).text
+    )
+
+
 def test_the_largest_share_there_is_is_shown(make_run: Make) -> None:
     run = make_run()
 

@@ -60,6 +60,7 @@ class TaskView:
     tables: Sequence[Table]  # the ones worth a look
     everything: Sequence[Table]  # every metric there is
     apart: Sequence[str]  # methods left out, and why
+    rules: Sequence[tuple[str, str]]  # methods scored by other words than the run itself, and these
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,11 @@ def _view(main: Result, controls: Sequence[Result], methods: Sequence[Method], f
         [table for table in tables if table.rows],
         _everything(results, findings),
         [f"{c.method}: scored on other studies, not comparable" for c in same_task if not _comparable(c, main)],
+        [
+            (method.name, other.signature)
+            for method, other in zip(columns, results, strict=True)
+            if other.signature != main.signature
+        ],
     )
 
 
