@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-RECIPE = "phantom-tiny"
-NO_PCMA = tuple(f"losses.pathology_{part}.weight=0" for part in ("pair", "image", "sentence"))
-NO_CCE = ("losses.correlation.weight=0", "model.correlation=null")
+from place_cxr.demo import NO_CCE, NO_PCMA
 
 
 @dataclass(frozen=True, slots=True)

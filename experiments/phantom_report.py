@@ -71,9 +71,9 @@ def by_method(runs: Runs, slugs: Iterable[str], columns: Sequence[Column], **how
 MEASURES: Sequence[Column] = (
     ("zero-shot AUROC", "zero-shot", "{score}/auroc/macro"),
     ("zero-shot AUROC, instance score of both", "zero-shot", "instance/auroc/macro"),
-    ("linear probe AUROC, 1 % of labels", "linear-probe", "1%/auroc/macro"),
-    ("linear probe AUROC, 10 % of labels", "linear-probe", "10%/auroc/macro"),
-    ("linear probe AUROC, all labels", "linear-probe", "100%/auroc/macro"),
+    ("linear probe AUROC, 1 % of labels", "classification", "1%/auroc/macro"),
+    ("linear probe AUROC, 10 % of labels", "classification", "10%/auroc/macro"),
+    ("linear probe AUROC, all labels", "classification", "100%/auroc/macro"),
     ("R@10, image to report", "retrieval", "{score}/image to report/R@10"),
     ("R@10, report to image", "retrieval", "{score}/report to image/R@10"),
     ("pointing game", "grounding", "{heat}/pointing game/macro"),
@@ -143,8 +143,8 @@ def by_finding(runs: Runs) -> str:
     columns = [
         ("place", "zero-shot", prefix),
         ("ita", "zero-shot", prefix),
-        ("place", "linear-probe", "100%/auroc/"),
-        ("ita", "linear-probe", "100%/auroc/"),
+        ("place", "classification", "100%/auroc/"),
+        ("ita", "classification", "100%/auroc/"),
         ("place", "grounding", pointing),
         ("place", "grounding", "centre/pointing game/"),
     ]
@@ -222,7 +222,7 @@ def results_page(runs: Runs, reading: str, apart: Runs | None = None) -> str:
         "budget": "" if apart is None else f" {_budget(apart)}",
         "zero_shot": scored("zero-shot", "auroc/macro"),
         "thin": _thin(runs),
-        "probe": by_method(runs, MAIN, [(f"{s} of the labels", "linear-probe", f"{s}/auroc/macro") for s in SHARES]),
+        "probe": by_method(runs, MAIN, [(f"{s} of the labels", "classification", f"{s}/auroc/macro") for s in SHARES]),
         "to_report": scored("retrieval", "image to report/R@10"),
         "to_image": scored("retrieval", "report to image/R@10"),
         "ranks": scored("retrieval", "image to report/median rank", digits=0),
@@ -264,7 +264,7 @@ def _thin(runs: Runs) -> str:
         f"{share}, {metric.reason}"
         for run in runs.get("place", {}).values()
         for share in SHARES
-        if (metric := run.metric("linear-probe", f"{share}/auroc/macro")) and "without" in metric.reason
+        if (metric := run.metric("classification", f"{share}/auroc/macro")) and "without" in metric.reason
     )
     return found and f"Some findings have too few labels, and which ones depends on the seed: {found}."
 

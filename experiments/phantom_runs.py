@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 from phantom_methods import METHODS, Method
 
+from place_cxr.demo import SOURCE
 from place_cxr.errors import PlaceError
 from place_cxr.tasks.result import FILE, Metric, Result
 
-SOURCE = "phantom"
-TASKS = ("zero-shot", "linear-probe", "retrieval", "grounding")
+TASKS = ("zero-shot", "classification", "retrieval", "grounding")
 
 
 @dataclass(frozen=True, slots=True)

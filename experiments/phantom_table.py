@@ -17,18 +17,19 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
 
-from phantom_methods import METHODS, RECIPE, Method
+from phantom_methods import METHODS, Method
 from phantom_report import render
-from phantom_runs import SOURCE, TASKS
+from phantom_runs import TASKS
 
 from place_cxr.console import log_to_stderr
-from place_cxr.demo import SIZE, STUDIES
+from place_cxr.demo import RECIPE, SIZE, SOURCE, STUDIES, Question, answer
 
 ROOT = Path(__file__).resolve().parents[1]
+QUESTIONS = {name: Question(fractions=(0.01, 0.1, 1.0)) for name in TASKS}
+DRAWS = 3  # of the shares of labelled patients
 _log = logging.getLogger("place_cxr.phantom_table")
 
 
@@ -57,10 +58,8 @@ def run_one(slug: str, seed: int, manifest: Path, run: Path, threads: int, extra
     from place_cxr import predict
     from place_cxr.corpus import prepare
     from place_cxr.data.tokenizer import Tokenizer
-    from place_cxr.evaluate import evaluate_model, untrained
-    from place_cxr.pretrain import load_recipe
+    from place_cxr.pretrain import load_recipe, untrained
     from place_cxr.pretrain import run as pretrain
-    from place_cxr.tasks.prompts import read_prompts
     from place_cxr.training import checkpoint
     from place_cxr.training.run_folder import environment
 
@@ -77,11 +76,8 @@ def run_one(slug: str, seed: int, manifest: Path, run: Path, threads: int, extra
         (run / "env.json").write_text(json.dumps(environment(), indent=1), "utf-8")
     corpus = prepare(config.data, max_tokens=config.model.text.max_tokens, tokenizer=tokenizer)
     model = predict.load(run)[0] if method.trained else untrained(config, corpus)
-    prompts = read_prompts(Path(str(resources.files("place_cxr") / "recipes" / "prompts" / "phantom.yaml")))
-    place = str(next(model.parameters()).device)
-    evaluate_model(
-        model, config, corpus, prompts, run / "tasks", method=method.title, source=SOURCE, device=place, say=_log.info
-    )
+    seeds = tuple(range(seed, seed + DRAWS))
+    answer(QUESTIONS, model, config, corpus, run / "tasks", method=method.title, seeds=seeds)
     return run.name
 
 

@@ -35,11 +35,11 @@ from place_cxr.data.packs import pack_pixels
 from place_cxr.data.reports import read_report
 from place_cxr.data.splits import split_by_patient
 from place_cxr.data.transforms import eval_view
-from place_cxr.evaluate import untrained
 from place_cxr.metrics.classification import auroc_statistic
 from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, mean_of, paired_difference
 from place_cxr.metrics.retrieval import first_hit, relevance
 from place_cxr.models.place import PlaceModel
+from place_cxr.pretrain import untrained
 from place_cxr.records import SPLITS, Study
 from place_cxr.tasks.embed import Embedded, embed, embed_pooled
 from place_cxr.tasks.labels import label_table

@@ -252,6 +252,12 @@ def complete(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:
     return config.model_copy(update={"model": config.model.model_copy(update={"text": text})})
 
 
+def untrained(config: PretrainConfig, corpus: Corpus, device: str = "cpu") -> PlaceModel:
+    """The control: the same network with the random weights that a run of this seed starts from."""
+    torch.manual_seed(config.train.seed)
+    return PlaceModel(complete(config, corpus).model).to(device).eval()
+
+
 def _shuffled(rows: np.ndarray[Any, Any], corpus: Corpus, seed: int) -> np.ndarray[Any, Any]:
     """Another patient's report for every row, each report used once: patients in random order, shifted by the largest.
 

@@ -14,6 +14,15 @@ import pytest
 from PIL import Image
 
 FINDINGS = ("Pleural Effusion", "Pneumothorax", "Consolidation", "Cardiomegaly", "Nodule", "Rib Fracture")
+TASKS = (
+    "zero-shot",
+    "classification",
+    "retrieval",
+    "grounding",
+    "segmentation",
+    "detection",
+    "report-generation",
+)
 LOSSES = ("instance", "pathology_pair", "pathology_sentence", "correlation")
 NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
 
@@ -29,7 +38,7 @@ def result(task: str, method: str, metrics: dict[str, Any], **changes: Any) -> d
         "method": method,
         "metrics": metrics,
         "signature": f"rules of {task}",
-        "seeds": [0, 1, 2] if task == "linear-probe" else [0],
+        "seeds": [0, 1, 2] if task == "classification" else [0],
         "git": "0123456789abcdef",
         "config_hash": "feedbeefcafe",
         "seconds": 12.345,
@@ -59,8 +68,15 @@ def metrics_of(task: str, level: float, rng: random.Random) -> dict[str, Any]:
             for m in ("auroc", "average precision")
             for f in names
         ]
-    elif task == "linear-probe":
+    elif task == "classification":
         keys = [f"{v}/auroc/{f}" for v in ("1%", "10%", "100%") for f in names]
+    elif task == "segmentation":
+        keys = [f"100%/{m}/{f}" for m in ("IoU", "dice", "empty kept empty") for f in names]
+    elif task == "detection":
+        keys = [f"100%/{m}/{f}" for m in ("AP 40-75", "AP 50-95", "AP 50") for f in names]
+    elif task == "report-generation":
+        scores = ("BLEU-4", "ROUGE-L", "micro F1", "macro F1", "Edema F1")
+        keys = [f"100%/{m}/{who}" for m in scores for who in ("decoder", "frequent", "nearest")]
     elif task == "retrieval":
         keys = [
             f"{v}/{d}/R@{k}"
@@ -77,13 +93,7 @@ def metrics_of(task: str, level: float, rng: random.Random) -> dict[str, Any]:
         ]
     found = {key: metric(level + rng.uniform(-0.12, 0.12)) for key in keys}
     if task == "zero-shot":
-        found["mix/auroc/Rib Fracture"] = undefined("no study with the finding")
-    if task == "linear-probe":
-        found |= {
-            f"100%/present in training/{f}": metric(1, n=900)
-            | {"value": 40.0 + i, "ci95": None, "reason": "smallest count"}
-            for i, f in enumerate(FINDINGS)
-        }
+        found |= {f"{v}/auroc/Rib Fracture": undefined("no study with the finding") for v in ("instance", "mix")}
     if task == "retrieval":
         found |= {
             f"mix/{d}/median rank": metric(0) | {"value": 41.5, "ci95": [30.0, 55.25]}
@@ -135,9 +145,9 @@ def write_run(run: Path, *, controls: bool = True, gallery: bool = True, text: s
         {"random weights": 0.5, "ITA alone": 0.7, "reports shuffled": 0.51} if controls else {}
     )
     for method, level in methods.items():
-        for task in ("zero-shot", "linear-probe", "retrieval", "grounding"):
+        for task in TASKS:
             shift = {"retrieval": -0.4, "grounding": -0.2}.get(task, 0.0)
-            folder = run / ("tasks" if method == "place" else f"baselines/{method}") / task / "phantom-tiny"
+            folder = run / ("tasks" if method == "place" else f"baselines/{method}/tasks") / task / "phantom-tiny"
             folder.mkdir(parents=True)
             (folder / "result.json").write_text(json.dumps(result(task, method, metrics_of(task, level + shift, rng))))
     if gallery:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from place_cxr.errors import PlaceError
-from place_cxr.page import write_page
+from place_cxr.page import task_words, words, write_page
 from place_cxr.page.words import NOTICE
-from tests.page.conftest import metric, result, undefined
+from tests.page.conftest import TASKS, metric, result, undefined
 
 Make = Callable[..., Path]
 MEANS_SOMETHING = '<script>alert("x")</script><img src=x onerror=alert(1)> & [link](http://x.example) \x1b[31m'
@@ -122,7 +122,7 @@ def test_every_interval_is_shown(make_run: Make) -> None:
 def test_where_numbers_come_from(make_run: Make) -> None:
     text = page(make_run()).text
     assert "Data phantom-tiny, split test (ab12ab12ab12); seeds 0, 1, 2; commit 0123456789ab" in text
-    assert "rules of linear-probe" in text
+    assert "rules of classification" in text
     assert "/home/someone" not in text
     for method in ("PLACE", "Random weights", "ITA alone", "Reports shuffled"):
         assert method in text
@@ -151,13 +151,21 @@ def test_undefined_headline(make_run: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "said"), [(0.5, "Above random weights."), (0.75, "No clear difference"), (0.95, "Below random weights.")]
+    ("other", "said"),
+    [
+        (0.5, "Above random weights."),
+        (0.75, "No clear difference from random weights."),
+        (0.95, "Below random weights."),
+    ],
 )
 def test_verdict_follows_from_the_intervals(make_run: Make, other: float, said: str) -> None:
     run = make_run()
     change(run, "zero-shot", lambda t: t["metrics"].update({"mix/auroc/macro": metric(0.78)}))
     change(
-        run, "zero-shot", lambda t: t["metrics"].update({"mix/auroc/macro": metric(other)}), "baselines/random weights"
+        run,
+        "zero-shot",
+        lambda t: t["metrics"].update({"mix/auroc/macro": metric(other)}),
+        "baselines/random weights/tasks",
     )
     html = write_page(run).read_text(encoding="utf-8")
     assert said in html[html.index('<div class="card">') :].split('<div class="card">')[1]
@@ -248,7 +256,7 @@ def test_other_studies_are_not_compared(make_run: Make) -> None:
         table["split_digest"] = "cd" * 32
         table["metrics"]["mix/auroc/macro"] = odd
 
-    change(run, "zero-shot", elsewhere, "baselines/ITA alone")
+    change(run, "zero-shot", elsewhere, "baselines/ITA alone/tasks")
     found = page(run)
     assert "ITA alone: scored on other studies, not comparable" in found.text
     assert odd["value"] not in [value for value, _ in found.numbers]
@@ -256,13 +264,96 @@ def test_other_studies_are_not_compared(make_run: Make) -> None:
 
 def test_a_control_under_the_runs_own_name_goes_by_its_folder(make_run: Make) -> None:
     run = make_run()
-    change(run, "zero-shot", lambda t: t.update(method="place"), "baselines/ITA alone")
+    change(run, "zero-shot", lambda t: t.update(method="place"), "baselines/ITA alone/tasks")
     change(
-        run, "zero-shot", lambda t: t["metrics"].update({"mix/auroc/macro": metric(0.654321)}), "baselines/ITA alone"
+        run,
+        "zero-shot",
+        lambda t: t["metrics"].update({"mix/auroc/macro": metric(0.654321)}),
+        "baselines/ITA alone/tasks",
     )
     html = write_page(run).read_text(encoding="utf-8")
     section = html[html.index('id="task1"') : html.index('id="task2"')]
     assert "ITA alone" in section and "0.654321" in section
+
+
+def section(run: Path, title: str) -> str:
+    """The page's section of one task, as text."""
+    html = write_page(run).read_text(encoding="utf-8")
+    parts = re.findall(r'<section class="task".*?</section>', html, re.S)
+    [found] = [part for part in parts if f">{title}</h2>" in part]
+    return str(found)
+
+
+def test_every_task_has_a_section_in_the_order_of_the_words(make_run: Make) -> None:
+    html = write_page(make_run()).read_text(encoding="utf-8")
+    titles = re.findall(r'<h2 id="task\d+">(.+?)</h2>', html)
+    assert titles == [task_words.TASKS[task].title for task in TASKS] and set(TASKS) == set(task_words.TASKS)
+    assert html.count('<div class="card">') == len(TASKS) == len(words.HEADLINES)
+
+
+def test_a_mode_or_profile_has_a_section_of_its_own(make_run: Make) -> None:
+    run = make_run()
+    odd = metric(0.314159)
+    for name in ("segmentation-mgca", "segmentation-finetune", "detection-finetune-prior"):
+        folder = run / "tasks" / name / "phantom-tiny"
+        folder.mkdir(parents=True)
+        task = name.partition("-")[0]
+        number = "100%/dice/macro" if task == "segmentation" else "100%/AP 40-75/macro"
+        (folder / "result.json").write_text(json.dumps(result(name, "place", {number: odd})))
+    frozen, own = section(run, "Outlining findings"), section(run, "Outlining findings: rules of MGCA")
+    assert "0.314159" not in frozen and "0.314159" in own
+    assert "Overlap where the finding is (Dice)" in own and "published with MGCA" in own and "MGCA" not in frozen
+    assert task_words.FROZEN in frozen and task_words.FROZEN not in own
+    tuned = section(run, "Outlining findings: the network learns too")
+    assert "itself went on learning" in tuned and task_words.FROZEN not in tuned
+    both = section(run, "Drawing boxes around findings: the network learns too, rules of PRIOR")
+    assert "itself went on learning" in both and "published with PRIOR" in both
+    html = write_page(run).read_text(encoding="utf-8")
+    assert html.count('<div class="card">') == len(TASKS)
+    assert "0.314159" not in html[: html.index('<section class="task"')]
+
+
+def test_the_trivial_answers_stand_beside_the_written_report(make_run: Make) -> None:
+    run = make_run()
+    part = Page(section(run, "Writing a report")).text
+    shown, _, _ = part.partition("All numbers of this task")
+    for name in ("The written report", "Report of the most similar training picture", "Always the most frequent"):
+        assert shown.count(name) == 3
+    assert "Edema F1" not in shown and "Edema F1" in part
+
+
+def test_other_rules_of_a_control_are_said(make_run: Make) -> None:
+    run = make_run()
+    assert "Rules of" not in page(run).text
+    change(run, "report-generation", lambda t: t.update(signature="patches alone"), "baselines/ITA alone/tasks")
+    assert (
+        "rules of report-generation. Rules of ITA alone: patches alone." in Page(section(run, "Writing a report")).text
+    )
+
+
+def test_the_largest_share_there_is_is_shown(make_run: Make) -> None:
+    run = make_run()
+
+    def few(table: dict[str, Any]) -> None:
+        table["metrics"] = {k.replace("100%", "12.5%"): v for k, v in table["metrics"].items() if k[:3] != "10%"}
+
+    change(run, "classification", few)
+    part = Page(section(run, "Learning from few labels")).text
+    assert "Every finding, learning from 12.5%" in part and "not measured" in part  # by the controls
+
+
+def test_ita_alone_is_read_by_what_it_trains(make_run: Make) -> None:
+    run = make_run()
+    told = {"mix/auroc/macro": metric(0.111111), "instance/auroc/macro": metric(0.222222)}
+    change(run, "zero-shot", lambda t: t["metrics"].update(told), "baselines/ITA alone/tasks")
+    change(run, "zero-shot", lambda t: t["metrics"].update(told), "baselines/random weights/tasks")
+    table, _, ways = section(run, "Finding conditions from words alone").partition("Two ways to compare")
+    numbers = [value for value, _ in Page(table[table.index("<table") : table.index("</table>")] + "</table>").numbers]
+    assert 0.222222 in numbers and 0.111111 in numbers  # ITA by its own match, random weights by the mean of both
+    assert table.count("0.222222") == 1 and "all that it trains" in table
+    assert ways.partition("<details>")[0].count("0.111111") == 2  # both ways are told of everybody
+    card = write_page(run).read_text(encoding="utf-8").split('<div class="card">')[1]
+    assert "0.222222" in card and "Above ITA alone." in card
 
 
 def test_a_task_nobody_described_is_shown(make_run: Make) -> None:
@@ -280,7 +371,7 @@ def test_a_task_nobody_described_is_shown(make_run: Make) -> None:
 
 def test_capitals_of_a_method_do_not_matter(make_run: Make) -> None:
     run = make_run()
-    for task in ("zero-shot", "linear-probe", "retrieval", "grounding"):
+    for task in TASKS:
         change(run, task, lambda t: t.update(method="PLACE"))
     assert "PLACE : the method of this run" in page(run).text
 
@@ -308,7 +399,7 @@ def test_a_gallery_cannot_reach_outside_its_folder(make_run: Make, tmp_path: Pat
 def test_phantoms_are_called_phantoms(make_run: Make) -> None:
     run = make_run()
     assert "drawn by a program" in page(run).text
-    for task in ("zero-shot", "linear-probe", "retrieval", "grounding"):
+    for task in TASKS:
         change(run, task, lambda t: t.update(source="hospital"))
     text = page(run).text
     assert "drawn by a program" not in text
@@ -335,7 +426,7 @@ def test_gallery_shows_sentences_with_heat_and_without(make_run: Make) -> None:
 
 def test_how_common_findings_are(make_run: Make) -> None:
     run = make_run()
-    assert "40 of 900 (4 %)" in page(run).text  # from the linear probe
+    assert "How common" not in page(run).text
     card = {
         "findings": {
             "Edema": {
@@ -347,7 +438,6 @@ def test_how_common_findings_are(make_run: Make) -> None:
     (run / "data_card.json").write_text(json.dumps(card))
     text = page(run).text
     assert "30 of 120 (25 %)" in text
-    assert "40 of 900" not in text
 
 
 def test_findings_are_explained_and_in_one_order(make_run: Make) -> None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from place_cxr.data.letterbox import Letterbox
@@ -44,23 +45,33 @@ def tokenize(texts):
     return Reports(ids, sentence, keys, np.sort(keys, 1) @ np.array([1, 7, 49, 343]))
 
 
-class Seer:
-    """One query per cell: the axis of its row and side where it is bright.
+class Cells(torch.nn.Module):
+    """The brightness of each cell, or noise that has nothing to do with the image."""
 
-    ``blind`` replaces what it sees by noise that has nothing to do with the image.
-    """
+    pyramid_spec = SimpleNamespace(pooled=GRID * GRID, shapes=())
 
-    def __init__(self, blind=False):
+    def __init__(self, blind):
+        super().__init__()
         self.blind = blind
 
-    def eval(self):
-        return self
-
-    def image_encoder(self, image):
+    def forward(self, image):
         cells = torch.nn.functional.avg_pool2d(image, CELL)[:, 0]
         if self.blind:
             cells = torch.rand(cells.shape, generator=torch.Generator().manual_seed(int(cells.numel())))
         return SimpleNamespace(pooled=cells.flatten(1))
+
+
+class Seer:
+    """One query per cell: the axis of its row and side where it is bright; ``blind``: of noise."""
+
+    def __init__(self, blind=False):
+        self.image_encoder = Cells(blind)
+
+    def eval(self):
+        return self
+
+    def parameters(self):
+        yield torch.zeros(1)
 
     def describe_image(self, image):
         cells = self.image_encoder(image).pooled
@@ -102,6 +113,14 @@ class Seer:
 def view(pixels):
     start = (PACK - VIEW) // 2
     return pixels[:, None, start : start + VIEW, start : start + VIEW].float() / 255
+
+
+@pytest.fixture(scope="session")
+def prompt_file(tmp_path_factory):
+    """PROMPTS as a file that tasks can be told of."""
+    file = tmp_path_factory.mktemp("prompts") / "squares.yaml"
+    file.write_text(yaml.safe_dump({name: prompt.model_dump(mode="json") for name, prompt in PROMPTS.items()}))
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -23,9 +23,8 @@ from place_cxr.console import guarded, log_to_stderr
 from place_cxr.corpus import prepare
 from place_cxr.data.tokenizer import Tokenizer
 from place_cxr.errors import PlaceError
-from place_cxr.evaluate import untrained
 from place_cxr.models.place import PlaceModel
-from place_cxr.pretrain import PretrainConfig
+from place_cxr.pretrain import PretrainConfig, untrained
 from place_cxr.settings import dump, load
 from place_cxr.tasks import engine
 from place_cxr.tasks.data import Evaluation, read_source

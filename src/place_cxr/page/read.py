@@ -74,7 +74,7 @@ def read_run(run: Path) -> RunFiles:
     lock = _mapping(run / "data.lock.json", missing, "how many images there were (data.lock.json)")
     records = _records(run / "metrics.jsonl", missing)
     results = [result for _, result in _results(sorted(run.glob("tasks/*/*/result.json")), run, missing)]
-    controls = _named_apart(_results(sorted(run.glob("baselines/*/*/*/result.json")), run, missing), results)
+    controls = _named_apart(_results(sorted(run.glob("baselines/*/tasks/*/*/result.json")), run, missing), results)
     if not (config or records or results):
         raise PlaceError("no run here", code="PL-R007", file=run, fix="give the folder of a run")
     if not results:
@@ -122,7 +122,7 @@ def _named_apart(controls: Sequence[tuple[Path, Result]], results: Sequence[Resu
     """A control that calls itself by the run's own name goes by its folder's."""
     own = {result.method for result in results}
     return [
-        replace(result, method=file.parents[2].name) if result.method in own else result for file, result in controls
+        replace(result, method=file.parents[3].name) if result.method in own else result for file, result in controls
     ]
 
 

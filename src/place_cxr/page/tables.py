@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from place_cxr.page import words
+from place_cxr.page import task_words, words
 from place_cxr.page.read import Number, Result
 
 _TOPS = (0.05, 0.1, 0.2, 0.5, 1.0)
+_CONTROLS = 2  # beside a number at the top
+_TRIVIAL = 4  # style of an answer without a network
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class TaskView:
     tables: Sequence[Table]  # the ones worth a look
     everything: Sequence[Table]  # every metric there is
     apart: Sequence[str]  # methods left out, and why
+    rules: Sequence[tuple[str, str]]  # methods scored by other words than the run itself, and these
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,12 @@ class Rival:
 
     name: str
     number: Number
+    style: int
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A number at the top of the page, beside random weights (or another control) and an answer without a network."""
+    """A number at the top of the page, beside two controls and an answer without a network."""
 
     title: str
     says: str
@@ -100,12 +105,11 @@ def task_views(
     results: Sequence[Result], controls: Sequence[Result], methods: Sequence[Method], findings: Sequence[str] = ()
 ) -> list[TaskView]:
     """One view for each result of the run: tasks in the order of the page's words, rows in that of ``findings``."""
-    order = list(words.TASKS)
-    ranked = sorted(results, key=lambda r: (order.index(r.task) if r.task in order else len(order), r.task, r.source))
+    ranked = sorted(results, key=lambda r: (task_words.place(r.task), r.source))
     return [_view(main, controls, methods, findings) for main in ranked]
 
 
-def cards(results: Sequence[Result], controls: Sequence[Result]) -> list[Card]:
+def cards(results: Sequence[Result], controls: Sequence[Result], methods: Sequence[Method]) -> list[Card]:
     """The numbers at the top, from the first source that has most of the tasks."""
     sources = [result.source for result in results]
     source = max(sorted(set(sources)), key=sources.count, default="")
@@ -114,10 +118,11 @@ def cards(results: Sequence[Result], controls: Sequence[Result]) -> list[Card]:
         main = next((r for r in results if (r.task, r.source) == (headline.task, source)), None)
         if main is None:
             continue
-        number = main.metrics.get(headline.metric)
-        rivals = _rivals(headline, main, controls)
+        metric = headline.metric.replace(task_words.SHARE, _share(main))
+        number = main.metrics.get(metric)
+        rivals = _rivals(headline, metric, main, controls, methods)
         verdicts = [verdict(number, rival.number, rival.name) for rival in rivals]
-        what = headline.metric.split("@")[-1]
+        what = metric.split("@")[-1]
         found.append(
             Card(
                 headline.title,
@@ -132,20 +137,29 @@ def cards(results: Sequence[Result], controls: Sequence[Result]) -> list[Card]:
     return found
 
 
-def _rivals(headline: words.Headline, main: Result, controls: Sequence[Result]) -> list[Rival]:
-    others = sorted(
-        (r for r in controls if _comparable(r, main) and headline.metric in r.metrics),
-        key=lambda r: (r.method != "random weights", r.method),
-    )
-    found = [Rival(words.method(r.method)[0], r.metrics[headline.metric]) for r in others[:1]]
-    if headline.trivial in main.metrics:
-        found.append(Rival(headline.trivial_name, main.metrics[headline.trivial]))
-    return found
+def _rivals(
+    headline: words.Headline, metric: str, main: Result, controls: Sequence[Result], methods: Sequence[Method]
+) -> list[Rival]:
+    by_method = {control.method: control for control in controls if _comparable(control, main)}
+    found = [
+        Rival(method.name, number, method.style)
+        for method in methods
+        if method.key in by_method
+        and (number := by_method[method.key].metrics.get(words.read_as(method.key, metric))) is not None
+    ][:_CONTROLS]
+    trivial = main.metrics.get(headline.trivial.replace(task_words.SHARE, _share(main)))
+    return [*found, Rival(headline.trivial_name, trivial, _TRIVIAL)] if trivial is not None else found
+
+
+def _share(main: Result) -> str:
+    """The largest share of the training patients that a result has numbers for, such as ``100%``; "" for none."""
+    shares = {part for name in main.metrics if re.fullmatch(r"[0-9.]+%", part := name.partition("/")[0])}
+    return max(shares, key=lambda share: float(share[:-1]), default="")
 
 
 def verdict(number: Number | None, other: Number, name: str) -> str:
     """What two intervals allow to say, in words; nothing where one of them is missing."""
-    name = name[:1].lower() + name[1:]
+    name = name if name[1:2].isupper() else name[:1].lower() + name[1:]  # ITA stays ITA
     if number is None or number.low is None or number.high is None or other.low is None or other.high is None:
         return ""
     if number.low > other.high:
@@ -164,34 +178,51 @@ def _view(main: Result, controls: Sequence[Result], methods: Sequence[Method], f
     by_method = {c.method: c for c in same_task if _comparable(c, main)} | {main.method: main}
     columns = [method for method in methods if method.key in by_method]
     results = [by_method[method.key] for method in columns]
-    known = words.TASKS.get(main.task)
-    tables = [_block(block, results, findings) for block in known.blocks] if known else []
+    title, says, blocks = task_words.task(main.task)
+    tables = [_block(block, results, findings, _share(main)) for block in blocks]
     return TaskView(
-        known.title if known else main.task,
-        known.says if known else "",
+        title,
+        says,
         main,
         columns,
         [table for table in tables if table.rows],
         _everything(results, findings),
         [f"{c.method}: scored on other studies, not comparable" for c in same_task if not _comparable(c, main)],
+        [
+            (method.name, other.signature)
+            for method, other in zip(columns, results, strict=True)
+            if other.signature != main.signature
+        ],
     )
 
 
-def _block(block: words.Block, results: Sequence[Result], findings: Sequence[str]) -> Table:
+def _block(block: task_words.Block, results: Sequence[Result], findings: Sequence[str], share: str) -> Table:
+    pattern = block.pattern.replace(task_words.SHARE, share)
     names = list(dict.fromkeys(name for result in results for name in result.metrics))
-    found = [(label, name) for name in names if (label := _match(block.pattern, name)) is not None]
-    found.sort(key=lambda pair: _place(pair[0], findings))
-    star = block.pattern.split("/")[2]
-    rows = [
-        Row(
-            block.rows.get(label) or words.ROWS.get(label) or star.replace("*", label),
-            [result.metrics.get(name) for result in results],
-            label == "macro",
-            _guess(block.guess, label, results[0].metrics.get(name)),
+    found = [(label, name) for name in names if (label := _match(pattern, name)) is not None]
+    if block.only:
+        order = list(block.rows)
+        found = sorted((pair for pair in found if pair[0] in order), key=lambda pair: order.index(pair[0]))
+    else:
+        found.sort(key=lambda pair: _place(pair[0], findings))
+    variant, _, star = pattern.split("/")
+    rows, otherwise = [], False
+    for label, name in found:
+        read = [name if "*" in variant else words.read_as(result.method, name) for result in results]
+        otherwise = otherwise or any(one != name for one in read)
+        rows.append(
+            Row(
+                block.rows.get(label) or words.ROWS.get(label) or star.replace("*", label),
+                [result.metrics.get(one) for result, one in zip(results, read, strict=True)],
+                label == "macro",
+                _guess(block.guess, label, results[0].metrics.get(name)),
+            )
         )
-        for label, name in found
-    ]
-    return Table(block.title, block.says, rows, _top(rows))
+    learning = (
+        f", learning from {words.ROWS.get(share, share).lower()}" if task_words.SHARE in block.pattern and share else ""
+    )
+    says = f"{block.says} {words.READ_SO}" if otherwise else block.says
+    return Table(block.title + learning, says, rows, _top(rows))
 
 
 def _guess(guess: float | str | None, label: str, number: Number | None) -> float | None:

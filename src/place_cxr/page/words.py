@@ -1,31 +1,12 @@
-"""What the page says in plain words about tasks, metrics, losses and controls."""
+"""Plain words about headlines, methods, losses, monitors and findings; those about tasks are in task_words.py."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from place_cxr.page.task_words import SHARE
 
 NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Metrics shown together with a plot: those that match ``pattern`` (``*`` in one of three parts names the rows)."""
-
-    title: str
-    says: str
-    pattern: str
-    guess: float | str | None = None  # what guessing scores: one number, or "k of n" for R@k among n candidates
-    rows: Mapping[str, str] = field(default_factory=dict)  # names of rows, where ROWS says something else
-
-
-@dataclass(frozen=True, slots=True)
-class TaskWords:
-    """A task for people who never heard of it."""
-
-    title: str
-    says: str
-    blocks: tuple[Block, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,88 +22,6 @@ class Headline:
     trivial_name: str = ""
 
 
-_AUROC = (
-    "The score (AUROC) is the chance that a picture with the finding is ranked above one without it: "
-    "0.5 is guessing, 1 is perfect."
-)
-
-_RANKS = {"1": "First (R@1)", "5": "Among the first 5 (R@5)", "10": "Among the first 10 (R@10)"}
-
-_MAPS = {
-    "observation": "Observations (V-PORs) that the sentence picks",
-    "instance": "Places that are like the sentence",
-    "centre": "Middle of the named side (no network)",
-    "uniform": "Same everywhere (no network)",
-}
-
-TASKS = {
-    "zero-shot": TaskWords(
-        "Finding conditions from words alone",
-        "No label was ever shown to the network. A picture is held against sentences such as “There is a pleural "
-        f"effusion.” and “No pleural effusion.”, and the better fit wins. {_AUROC}",
-        (
-            Block("Every finding", "One row per finding, the mean over findings first.", "mix/auroc/*", 0.5),
-            Block(
-                "Two ways to compare picture and words",
-                "The whole picture with the whole sentence, the picture’s separate observations with the sentence, "
-                "or the mean of both, which the other numbers use.",
-                "*/auroc/macro",
-                0.5,
-            ),
-        ),
-    ),
-    "linear-probe": TaskWords(
-        "Learning from few labels",
-        "The network is frozen, and a simple classifier (a weighted sum) is taught on top of it with labels of few or "
-        f"all training patients. This shows how much the network’s description of a picture holds. {_AUROC}",
-        (
-            Block(
-                "By share of labelled patients",
-                "Mean over findings. Good descriptions need few labels.",
-                "*/auroc/macro",
-                0.5,
-            ),
-            Block("Every finding, all labels", "One row per finding, the mean first.", "100%/auroc/*", 0.5),
-        ),
-    ),
-    "retrieval": TaskWords(
-        "Matching pictures and reports",
-        "Given a picture, rank all test reports by how well they fit, and the other way round. R@5 is the share of "
-        "pictures whose own report, or one that says the same, is among the first five: 0 is never, 1 is always.",
-        (
-            Block("From picture to report", "Larger is better.", "mix/image to report/R@*", "k of n", _RANKS),
-            Block("From report to picture", "Larger is better.", "mix/report to image/R@*", "k of n", _RANKS),
-        ),
-    ),
-    "grounding": TaskWords(
-        "Pointing at what a sentence names",
-        "Given “left pleural effusion.”, where does the network look? In the pointing game a try counts when the "
-        "hottest spot of the heat map lies inside the true outline: 0 is never, 1 is always. No outline was ever shown "
-        "in training.",
-        (
-            Block(
-                "Ways to point",
-                "Two maps of the network, and two answers that never look at the picture: a spot in the middle of the "
-                "named side, and a map that is the same everywhere. A network that learned to point beats both.",
-                "*/pointing game/macro",
-                rows=_MAPS,
-            ),
-            Block(
-                "Every finding",
-                "Heat maps of the network’s observations; one row per finding, the mean first.",
-                "observation/pointing game/*",
-            ),
-            Block(
-                "Overlap with the true outline",
-                "Shared area over joint area (IoU) of the outline and the map’s hotter half: 0 is none, 1 is a "
-                "perfect fit. Mean over findings.",
-                "*/IoU/macro",
-                rows=_MAPS,
-            ),
-        ),
-    ),
-}
-
 HEADLINES = (
     Headline(
         "zero-shot",
@@ -132,10 +31,10 @@ HEADLINES = (
         guess=0.5,
     ),
     Headline(
-        "linear-probe",
-        "100%/auroc/macro",
+        "classification",
+        f"{SHARE}/auroc/macro",
         "Finding conditions with labels",
-        "The same score after a simple classifier was taught with labels of all training patients.",
+        "The same score after a simple classifier was taught with labels.",
         guess=0.5,
     ),
     Headline(
@@ -153,6 +52,26 @@ HEADLINES = (
         trivial="centre/pointing game/macro",
         trivial_name="A fixed spot on the named side",
     ),
+    Headline(
+        "segmentation",
+        f"{SHARE}/dice/macro",
+        "Outlining findings",
+        "Overlap with the true outline (Dice) after teaching with outlines: 0 is none, 1 perfect.",
+    ),
+    Headline(
+        "detection",
+        f"{SHARE}/AP 40-75/macro",
+        "Drawing boxes around findings",
+        "Average precision after teaching with boxes: random boxes score about 0, 1 is perfect.",
+    ),
+    Headline(
+        "report-generation",
+        f"{SHARE}/micro F1/decoder",
+        "Writing a report",
+        "Agreement of the findings that the written and the true report state (F1): 1 is the same.",
+        trivial=f"{SHARE}/micro F1/frequent",
+        trivial_name="The most frequent report",
+    ),
 )
 
 ROWS = {
@@ -167,18 +86,33 @@ ROWS = {
 
 METHODS = {
     "place": ("PLACE", "the method of this run"),
+    "ITA alone": (
+        "ITA alone",
+        "trained only to match whole pictures with whole reports, without PLACE’s own parts",
+    ),
     "random weights": ("Random weights", "the same network before any training: what shape alone gives"),
-    "ITA alone": ("ITA alone", "trained only to match whole pictures with whole reports, without PLACE’s own parts"),
     "reports shuffled": (
         "Reports shuffled",
         "trained with every picture given another patient’s report: must end near guessing",
     ),
 }
 
+# A method that never trained its observations is read by whole pictures: what it trains is what it is read by.
+READ_AS = {"ita alone": {"mix": "instance", "observation": "instance"}}
+READ_SO = (
+    "ITA alone is read by its match of whole pictures (or places in them) with whole sentences, all that it trains."
+)
+
 
 def method(key: str) -> tuple[str, str]:
     """Name and explanation of what pre-trained a network; capitals do not matter."""
     return next((words for name, words in METHODS.items() if name.casefold() == key.casefold()), (key, ""))
+
+
+def read_as(key: str, metric: str) -> str:
+    """The metric by which a method answers where PLACE is read by ``metric``."""
+    variant, slash, rest = metric.partition("/")
+    return READ_AS.get(key.casefold(), {}).get(variant, variant) + slash + rest
 
 
 LOSSES = {

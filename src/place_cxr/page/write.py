@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from place_cxr.errors import PlaceError
 from place_cxr.page import pictures, words
 from place_cxr.page.charts import LineChart, line_chart
-from place_cxr.page.read import Result, RunFiles, read_run
+from place_cxr.page.read import RunFiles, read_run
 from place_cxr.page.tables import cards, methods_of, task_views
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def render(files: RunFiles, folder: Path) -> str:
         studies = []
         missing.append(f"the gallery: {error.problem if isinstance(error, PlaceError) else 'not as it should be'}")
     try:
-        common = prevalence(files.card, files.results)
+        common = prevalence(files.card)
     except (KeyError, TypeError, ValueError, AttributeError):
         common = {}
         missing.append("how common findings are: the data card is not as it should be")
@@ -60,7 +60,7 @@ def render(files: RunFiles, folder: Path) -> str:
             run=files,
             missing=missing,
             methods=methods,
-            cards=cards(files.results, files.controls),
+            cards=cards(files.results, files.controls, methods),
             charts=charts(files.records, files.config),
             machinery=[c for c in (_curves(shown, files.records) for shown in words.MACHINERY) if c],
             tasks=task_views(files.results, files.controls, methods, list(common)),
@@ -115,20 +115,15 @@ def _curves(shown: words.Curves, records: Sequence[Mapping[str, Any]]) -> LineCh
     return line_chart(title, says, records, columns, holds=holds)
 
 
-def prevalence(card: Mapping[str, Any], results: Sequence[Result]) -> dict[str, dict[str, tuple[int, int]]]:
-    """By finding and split: (present, known). From the data card, else the linear probe's training counts."""
+def prevalence(card: Mapping[str, Any]) -> dict[str, dict[str, tuple[int, int]]]:
+    """By finding and split: (present, known), from the data card."""
     findings = card.get("findings")
-    if isinstance(findings, Mapping):
-        return {
-            str(finding): {split: (int(n["present"]), int(n["present"]) + int(n["absent"])) for split, n in by.items()}
-            for finding, by in findings.items()
-        }
-    probe = next((r for r in results if r.task == "linear-probe"), None)
-    start = "100%/present in training/"
-    counts = (
-        {name.removeprefix(start): n for name, n in probe.metrics.items() if name.startswith(start)} if probe else {}
-    )
-    return {name: {"train": (round(n.value), n.n)} for name, n in counts.items() if n.value is not None}
+    if not isinstance(findings, Mapping):
+        return {}
+    return {
+        str(finding): {split: (int(n["present"]), int(n["present"]) + int(n["absent"])) for split, n in by.items()}
+        for finding, by in findings.items()
+    }
 
 
 def _is_phantom(files: RunFiles) -> bool:

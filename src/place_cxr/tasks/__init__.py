@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.detection import Detection
+from place_cxr.tasks.grounding import Grounding
 from place_cxr.tasks.report_generation import ReportGeneration
 from place_cxr.tasks.retrieval import Retrieval
 from place_cxr.tasks.segmentation import Segmentation
@@ -17,4 +18,5 @@ TASKS: dict[str, type[Task]] = {
     "report-generation": ReportGeneration,
     "retrieval": Retrieval,
     "zero-shot": ZeroShot,
+    "grounding": Grounding,
 }

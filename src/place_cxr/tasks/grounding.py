@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
 from place_cxr.data.letterbox import Letterbox
 from place_cxr.data.rle import load_mask
-from place_cxr.metrics.intervals import bootstrap_columns, mean_of, undefined
+from place_cxr.errors import PlaceError
+from place_cxr.metrics.intervals import RESAMPLES, Statistic, mean_of, undefined
 from place_cxr.metrics.overlap import heat_overlap, pointing_game
 from place_cxr.predict import phrase_map
-from place_cxr.records import PRESENT
-from place_cxr.tasks.embed import Embedded, Phrases
-from place_cxr.tasks.prompts import Prompt
+from place_cxr.records import ABSENT, UNCERTAIN, Study
+from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.embed import Embedded, Phrases, embed, embed_phrases
+from place_cxr.tasks.masks import mask_names
+from place_cxr.tasks.predictions import Predictions
+from place_cxr.tasks.prompts import Prompt, prompt_set
 from place_cxr.tasks.result import Metric
+from place_cxr.tasks.scoring import Positions, by_name, named
+from place_cxr.tasks.task import Columns, Rows, TaskSettings, TextTask
 from place_cxr.tensors import Observations
 
 Floats = NDArray[np.float32]
@@ -30,8 +38,9 @@ SIGNATURE = (
     "with the phrase; maps bilinear to the original image; pointing game: maximum inside the mask (ties: mean); IoU: "
     "map above half of "
     "its maximum, fixed in advance; baselines: centre = a bump at the middle of the told side, uniform = everywhere "
-    "alike; macro = mean over findings; 95 % percentile intervals over 1000 resamples of patients"
+    f"alike; macro = mean over findings; 95 % percentile intervals over {RESAMPLES} resamples of patients"
 )
+_METRICS = {"pointing game": "hit", "IoU": "IoU"}  # metric -> column
 _ONE_SIDED = 0.9  # share of a mask on one half of the image that makes it one-sided
 _CHUNK = 256  # targets held at once
 _BUMP = 0.15  # standard deviation of the centre baseline, as a share of the view
@@ -53,12 +62,17 @@ def targets(embedded: Embedded, prompts: Mapping[str, Prompt]) -> list[Target]:
     found = []
     for index, study in enumerate(embedded.studies):
         for finding, prompt in prompts.items():
-            if prompt.grounding and finding in study.masks and study.labels.get(finding) == PRESENT:
+            if prompt.grounding and outlined(study, finding):
                 mask = load_mask(study.masks[finding])
                 if mask.any():
                     side = side_of(mask)
                     found.append(Target(index, finding, side, prompt.phrase(side), mask))
     return found
+
+
+def outlined(study: Study, finding: str) -> bool:
+    """Whether a mask says where it is, and no label says that it is not there or may not be."""
+    return finding in study.masks and study.labels.get(finding) not in (ABSENT, UNCERTAIN)
 
 
 def side_of(mask: NDArray[np.bool_]) -> str:
@@ -117,65 +131,96 @@ def trivial_maps(size: int) -> dict[str, tuple[Floats, Floats]]:
     return {side: (centre[side], uniform) for side in SIDES}
 
 
-def grounding(
-    embedded: Embedded,
-    prompts: Mapping[str, Prompt],
-    letterbox: Callable[[int], Letterbox],
-    describe: Callable[[Sequence[str]], Phrases],
-    *,
-    view_size: int,
-    seed: int = 0,
-) -> dict[str, Metric]:
-    """Pointing game and IoU per finding and in the mean, for two ways to look and two trivial answers.
+class GroundingSettings(TaskSettings):
+    """Which phrases point."""
 
-    ``letterbox`` is that of a row of the source, ``view_size`` the side of what the model saw, in pixels of the pack.
-    """
-    wanted = targets(embedded, prompts)
-    if not wanted:
-        return {"observation/pointing game/macro": undefined("no finding has a mask and a pointing phrase")}
-    names = list(dict.fromkeys(target.finding for target in wanted))
-    texts = list(dict.fromkeys(target.phrase for target in wanted))
-    known = describe(texts)
-    at = np.array([texts.index(target.phrase) for target in wanted])
-    index = np.array([target.index for target in wanted], dtype=np.int64)
-    trivial = trivial_maps(view_size)
-    hits = np.full((len(VARIANTS), len(wanted)), np.nan)
-    ious = np.full_like(hits, np.nan)
-    for start in range(0, len(wanted), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        own = heat_maps(embedded, index[part], Phrases(known.vector[at[part]], known.observation[at[part]]))
-        views = [to_view(own[variant], view_size) for variant in VARIANTS if variant in own]
-        for number, target in enumerate(wanted[part]):
-            box = letterbox(int(embedded.rows[target.index]))
-            seen = [*(view[number] for view in views), *trivial[target.side]]
-            maps = np.stack([to_original(view, box) for view in seen])
-            masks = np.broadcast_to(target.mask, maps.shape)
-            hits[:, start + number] = pointing_game(maps, masks)
-            ious[:, start + number] = heat_overlap(maps, masks).iou
-    patients = [embedded.studies[target.index].patient or f"\0{target.index}" for target in wanted]
-    column = np.array([names.index(target.finding) for target in wanted])
-    found: dict[str, Metric] = {}
-    for variant, hit, iou in zip(VARIANTS, hits, ious, strict=True):
-        for metric, values in (("pointing game", hit), ("IoU", iou)):
-            each = _by_finding(values, column, names, patients, seed)
-            found |= {f"{variant}/{metric}/{name}": value for name, value in each.items()}
-    return found
+    prompts: str = Field("phantom", description="a shipped set, or a YAML file, with grounding phrases")
 
 
-def _by_finding(
-    values: NDArray[np.float64], column: NDArray[np.int64], names: Sequence[str], patients: Sequence[str], seed: int
-) -> dict[str, Metric]:
-    """Mean of ``values`` [T] for each finding, and over findings."""
-    table = np.full((len(values), len(names)), np.nan)
-    table[np.arange(len(values)), column] = values
-    each = mean_of(table)
+@dataclass(frozen=True)
+class Grounding(TextTask):
+    """Two ways to look and two trivial answers, for every finding that has an outline and a phrase."""
 
-    def columns(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        means = each(counts)
-        defined = np.isfinite(means)
-        total = np.where(defined, means, 0).sum(1) / np.maximum(defined.sum(1), 1)
-        return np.column_stack([means, np.where(defined.any(1), total, np.nan)])
+    settings: GroundingSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"masks"})
+    Settings: ClassVar[type[TaskSettings]] = GroundingSettings
 
-    rows = [*np.isfinite(table).sum(0).tolist(), len(values)]
-    *found, macro = bootstrap_columns(columns, patients, seed=seed, rows=rows)
-    return dict(zip(names, found, strict=True)) | {"macro": macro}
+    @classmethod
+    def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
+        """Every name with a mask."""
+        return tuple(mask_names(studies))
+
+    def usable(self, study: Study) -> bool:
+        """Something is there and outlined."""
+        return any(outlined(study, name) for name in self.names)
+
+    def prompts(self) -> dict[str, Prompt]:
+        """The set's pointing phrases of our names. Raises PlaceError PL-C030 as `prompt_set`, or if it has none."""
+        known = prompt_set(self.settings.prompts)
+        found = {name: known[name] for name in self.names if name in known and known[name].grounding}
+        if not found:
+            raise PlaceError("no phrase points at a finding of the source", code="PL-C030", fix="name another set")
+        return found
+
+    def describe(self, model: Any, data: Evaluation, rows: Rows) -> Columns:
+        """``hit.<variant>.<name>`` and ``IoU.<variant>.<name>`` for names with phrases; NaN where nothing is outlined.
+
+        A hit is 1 where the hottest spot lies inside, 0 outside, and a share where several are hottest.
+        """
+        prompts, device = self.prompts(), next(model.parameters()).device
+        seen = embed(model, data.pack.pixels, data.reports, rows, data.studies, view=data.view, device=device)
+        wanted = targets(seen, prompts)
+        texts = list(dict.fromkeys(target.phrase for target in wanted))
+        told = embed_phrases(model, data.tokenize, texts, device=device) if texts else None
+        found = {
+            f"{metric}.{variant}.{name}": np.full(len(rows), np.nan)
+            for name in prompts
+            for variant in VARIANTS
+            for metric in _METRICS.values()
+        }
+        trivial = trivial_maps(data.view_size)
+        for start in range(0, len(wanted), _CHUNK):
+            part = wanted[start : start + _CHUNK]
+            assert told is not None
+            at = np.array([texts.index(target.phrase) for target in part])
+            index = np.array([target.index for target in part])
+            own = heat_maps(seen, index, Phrases(told.vector[at], told.observation[at]))
+            views = [to_view(own[variant], data.view_size) for variant in VARIANTS if variant in own]
+            for number, target in enumerate(part):
+                box = data.pack.letterbox(int(rows[target.index]))
+                maps = np.stack([to_original(one, box) for one in (*(v[number] for v in views), *trivial[target.side])])
+                masks = np.broadcast_to(target.mask, maps.shape)
+                for metric, values in (("hit", pointing_game(maps, masks)), ("IoU", heat_overlap(maps, masks).iou)):
+                    for variant, value in zip(VARIANTS, values, strict=True):
+                        found[f"{metric}.{variant}.{target.finding}"][target.index] = value
+        return found
+
+    def signature(self) -> str:
+        """Everything that changes the numbers."""
+        return f"phrases: {self.settings.prompts}; {SIGNATURE}"
+
+    def score(self, predictions: Predictions) -> dict[str, Metric]:
+        """Pointing game and IoU per finding and in the mean, for each variant."""
+        test = predictions.part()
+        names = [name for name in self.names if f"hit.{VARIANTS[0]}.{name}" in test.table.column_names]
+        found: dict[str, Metric] = {}
+        for variant in VARIANTS:
+            for metric, column in _METRICS.items():
+                table = test.numbers(*(f"{column}.{variant}.{name}" for name in names))
+                values = by_name(names, test.seeds, test.patients, _maker(table), why=_why(table), known=_known(table))
+                found |= named(variant, metric, values)
+        without = [name for name in self.names if name not in names]
+        lacking = undefined("no phrase in the set", len(test.patients))
+        return found | {f"{VARIANTS[0]}/pointing game/{name}": lacking for name in without}
+
+
+def _maker(table: NDArray[np.float64]) -> Callable[[int, Positions], Statistic]:
+    return lambda column, rows: mean_of(table[rows, column])
+
+
+def _why(table: NDArray[np.float64]) -> Callable[[int], str]:
+    return lambda column: "" if np.isfinite(table[:, column]).any() else "no image where it is outlined"
+
+
+def _known(table: NDArray[np.float64]) -> Callable[[int], int]:
+    return lambda column: int(np.isfinite(table[:, column]).sum())

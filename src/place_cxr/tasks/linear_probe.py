@@ -1,42 +1,19 @@
-"""How much a straight line reads from frozen image features, with all labels and with few."""
+"""A linear layer on frozen features at its optimum: logistic regression whose penalty is chosen on validation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from place_cxr.errors import PlaceError
-from place_cxr.metrics.classification import auroc, classification, why_undefined
-from place_cxr.metrics.intervals import undefined
-from place_cxr.records import PRESENT, Study
-from place_cxr.tasks.labels import label_table
-from place_cxr.tasks.result import Metric
-from place_cxr.tasks.shares import nested_rows
+from place_cxr.metrics.classification import auroc, why_undefined
 
 Floats = NDArray[np.float64]
 
-FRACTIONS = (0.01, 0.1, 1.0)
-SEEDS = 3  # draws of the few-label shares
 PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3)  # strong to weak, so that each fit starts near the next
-SIGNATURE = (
-    "logistic regression per finding on frozen pooled features, standardised on the training rows; L2 penalty from "
-    f"{PENALTIES} by mean AUROC on the whole validation split; nested shares of training patients by seed, values "
-    "averaged over seeds; uncertain and missing labels left out; 95 % percentile intervals over 1000 resamples of test "
-    "patients"
-)
 _STEPS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Frozen features [N, C] of a split and its studies, row by row."""
-
-    features: NDArray[np.float32]
-    studies: Sequence[Study]
 
 
 def fit_logistic(features: Floats, labels: Floats, penalties: Sequence[float]) -> list[tuple[Floats, Floats]]:
@@ -84,57 +61,6 @@ def fit_logistic(features: Floats, labels: Floats, penalties: Sequence[float]) -
     return found
 
 
-def linear_probe(
-    train: Part, val: Part, test: Part, findings: Sequence[str], *, seeds: Sequence[int] = range(SEEDS), seed: int = 0
-) -> dict[str, Metric]:
-    """AUROC per finding and in the mean for 1 %, 10 % and all training patients, and how many rows were present.
-
-    A finding without present or without absent rows in any seed's share is left out there and named. The penalty is
-    chosen on ``val``, never on ``test``.
-
-    Raises:
-        PlaceError: PL-D224 if train, val or test is empty.
-    """
-    for name, part in (("train", train), ("val", val), ("test", test)):
-        if not len(part.studies):
-            raise PlaceError(f"a linear probe needs a {name} split, and it is empty", code="PL-D224", fix="split again")
-    truth = {part: label_table(p.studies, findings) for part, p in (("train", train), ("val", val), ("test", test))}
-    found: dict[str, Metric] = {}
-    for fraction in FRACTIONS:
-        runs = seeds if fraction < 1 else seeds[:1]  # all patients are the same patients for every seed
-        subsets = [nested_rows(train.studies, fraction, run) for run in runs]
-        present = np.min([(truth["train"][rows] == PRESENT).sum(0) for rows in subsets], axis=0)
-        reasons = [_missing(truth["train"], subsets, column) for column in range(len(findings))]
-        kept = [column for column, reason in enumerate(reasons) if not reason]
-        names = [findings[column] for column in kept]
-        variant = f"{fraction:.0%}"
-        for column, finding in enumerate(findings):
-            found[f"{variant}/present in training/{finding}"] = Metric(
-                float(present[column]), None, None, len(subsets[0]), "smallest count over seeds"
-            )
-            if reasons[column]:
-                found[f"{variant}/auroc/{finding}"] = undefined(reasons[column], len(test.studies))
-        if not kept:
-            found[f"{variant}/auroc/macro"] = undefined("no finding can be trained", len(test.studies))
-            continue
-        scores = [
-            probe_scores(
-                train.features[rows], truth["train"][rows][:, kept], val.features, truth["val"][:, kept], test.features
-            )
-            for rows in subsets
-        ]
-        patients = [study.patient for study in test.studies]
-        values = classification(truth["test"][:, kept], scores, names, patients, seed=seed)
-        found |= {f"{variant}/auroc/{name}": value for name, value in values.items()}
-        if len(kept) < len(findings):
-            macro = values["macro"]
-            scored = sum(values[name].value is not None for name in names)
-            absent = [name for name in findings if name not in names or values[name].value is None]
-            reason = f"mean of {scored} of {len(findings)} classes, without {', '.join(absent)}"
-            found[f"{variant}/auroc/macro"] = Metric(macro.value, macro.low, macro.high, macro.n, reason)
-    return found
-
-
 def probe_scores(
     features: NDArray[np.float32],
     labels: Floats,
@@ -169,10 +95,3 @@ def best_probe(
     weight, bias = max(fits, key=quality)
     weight = weight / spread[:, None]
     return weight, bias - mean @ weight
-
-
-def _missing(labels: Floats, subsets: Sequence[NDArray[np.int64]], column: int) -> str:
-    for rows in subsets:
-        if reason := why_undefined(labels[rows, column]):
-            return f"{reason} among {len(rows)} training rows"
-    return ""

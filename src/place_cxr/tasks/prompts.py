@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +56,12 @@ def phrase_tokenizer(tokenizer: Tokenizer, max_tokens: int) -> Callable[[Sequenc
         return encoded
 
     return tokenize
+
+
+def prompt_set(name: str) -> dict[str, Prompt]:
+    """Prompts of a shipped set, by its name, or of a YAML file. Raises PlaceError PL-C030 as `read_prompts`."""
+    shipped = Path(str(resources.files("place_cxr") / "recipes" / "prompts" / f"{name}.yaml"))
+    return read_prompts(shipped if shipped.is_file() else name)
 
 
 def read_prompts(path: str | Path) -> dict[str, Prompt]:

@@ -30,28 +30,6 @@ Table = NDArray[np.float32]
 _DIRECTIONS = ("image to report", "report to image")
 
 
-def signature(embedded: Embedded) -> str:
-    """What the numbers are about, with the counts that belong to them."""
-    scored = int(embedded.textual_mask.any(1).sum())
-    pool = f"; also within a pool of {POOL} drawn by the seed" if scored > POOL else ""
-    return (
-        f"candidates: all {scored} of {len(embedded.rows)} test studies whose report states an observation{pool}; "
-        "equal reports (same set of statements) are all relevant; ties: expectation over their order; "
-        "R@k = share of queries with a relevant candidate among the first k; intervals over patients of the queries, "
-        "candidates fixed"
-    )
-
-
-def retrieval(embedded: Embedded, *, seed: int = 0) -> dict[str, Metric]:
-    """R@1, R@5, R@10 and median rank in both directions for instance, observation and mixed scores."""
-    rows = np.flatnonzero(embedded.textual_mask.any(1))
-    if len(rows) < 2:
-        return {"mix/image to report/R@1": undefined(f"{len(rows)} reports with an observation", len(rows))}
-    found = similarities(embedded, rows)
-    patients = [embedded.studies[row].patient for row in rows]
-    return own_reports(found["instance"], found["observation"], embedded.report_key[rows], patients, seed=seed)
-
-
 def similarities(embedded: Embedded, rows: NDArray[np.int64]) -> dict[str, Table]:
     """Image by report [N, N] among ``rows``, by variant."""
     instance = scores.instance(embedded.instance_image[rows], embedded.instance_text[rows])

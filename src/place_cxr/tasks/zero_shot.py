@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,7 +20,7 @@ from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.embed import Embedded, Phrases, embed, embed_phrases
 from place_cxr.tasks.labels import finding_names, label_table
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.prompts import Prompt, read_prompts
+from place_cxr.tasks.prompts import Prompt, prompt_set
 from place_cxr.tasks.result import Metric
 from place_cxr.tasks.retrieval import exclusive
 from place_cxr.tasks.scoring import by_name
@@ -50,22 +48,6 @@ def finding_scores(
     instance = scores.instance(embedded.instance_image, phrases.vector) @ contrast
     observation = scores.observation(embedded.visual, phrases.observation[:, None], mask) @ contrast
     return dict(zip(scores.VARIANTS, (instance, observation, scores.mix(instance, observation, axis=0)), strict=True))
-
-
-def zero_shot(
-    embedded: Embedded, phrases: Phrases, prompts: Mapping[str, Prompt], *, seed: int = 0
-) -> dict[str, Metric]:
-    """AUROC and average precision per finding and in the mean, for each variant, with intervals."""
-    names = list(prompts)
-    labels = label_table(embedded.studies, names)
-    return {
-        f"{variant}/{metric}/{name}": value
-        for variant, table in finding_scores(embedded, phrases, prompts).items()
-        for metric, statistic in _METRICS.items()
-        for name, value in classification(
-            labels, table, names, embedded.patients, statistic=statistic, seed=seed
-        ).items()
-    }
 
 
 class ZeroShotSettings(TaskSettings):
@@ -98,11 +80,10 @@ class ZeroShot(TextTask):
         return any(study.labels.get(name) in (PRESENT, ABSENT) for name in self.names)
 
     def prompts(self) -> dict[str, Prompt]:
-        """The set's prompts of our names. Raises PlaceError PL-C030 as `read_prompts`, or if it has none of them."""
+        """The set's prompts of our names. Raises PlaceError PL-C030 as `prompt_set`, or if it has none of them."""
         if self.settings.prompts == "chexzero":
             return {name: Prompt(positive=(name,), negative=(f"no {name}",)) for name in self.names}
-        shipped = Path(str(resources.files("place_cxr") / "recipes" / "prompts" / f"{self.settings.prompts}.yaml"))
-        known = read_prompts(shipped if shipped.is_file() else self.settings.prompts)
+        known = prompt_set(self.settings.prompts)
         found = {name: known[name] for name in self.names if name in known}
         if not found:
             raise PlaceError("no prompt for any finding of the source", code="PL-C030", fix="name another prompt set")
