@@ -19,8 +19,8 @@ from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.features import Features, Learner, pictures
 from place_cxr.tasks.predictions import Predictions, common_columns, extended, joined, stack
 from place_cxr.tasks.result import Metric, Origin, Result, hardware, split_digest
-from place_cxr.tasks.shares import folds, nested_rows
-from place_cxr.tasks.task import PROFILES, HeadTask, Mode, Profile, Rows, Task, TextTask
+from place_cxr.tasks.shares import FOLDS, folds, nested_rows
+from place_cxr.tasks.task import FOLDED, PROFILES, HeadTask, Mode, Profile, Rows, Task, TextTask
 from place_cxr.tasks.teach import Material, predictions, teach
 
 FRACTIONS = (0.01, 0.1, 1.0)
@@ -48,6 +48,11 @@ class Asked:
             raise PlaceError("a fraction lies above 0 and at most at 1", code="PL-C040", fix="use --fraction .01,.1,1")
         if not self.seeds or min(self.seeds) < 0:
             raise PlaceError("seeds are numbers from 0", code="PL-C040", fix="use --seeds 0,1,2")
+
+
+def seeds_of(profile: Profile) -> tuple[int, ...]:
+    """The seeds that are asked where none is named: where the seed is the fold, all of them."""
+    return tuple(range(FOLDS)) if profile in FOLDED else SEEDS
 
 
 def make_task(
@@ -170,9 +175,10 @@ def _about(task: Task, left_out: Mapping[str, Mapping[str, str]]) -> dict[str, A
 def _splits(task: Task, data: Evaluation, seed: int) -> dict[str, Rows]:
     """Usable rows by split. Raises PlaceError PL-D224 where one is empty."""
     rows = dict(data.rows)
-    if task.profile == "prior":
-        every = np.sort(np.concatenate(list(rows.values())))
-        rows = {name: every[place] for name, place in folds([data.studies[row] for row in every], seed).items()}
+    if task.profile in FOLDED:
+        every = [row for row in np.sort(np.concatenate(list(rows.values()))) if task.usable(data.studies[row])]
+        parts = folds([data.studies[row] for row in every], seed)
+        rows = {name: np.array(every, dtype=np.int64)[places] for name, places in parts.items()}
     found = {}
     for split in ("train", "val", "test"):
         found[split] = np.array([row for row in rows.get(split, []) if task.usable(data.studies[row])], dtype=np.int64)
