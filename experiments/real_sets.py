@@ -1,11 +1,13 @@
 """Small real sets as manifests: NIH labels, masks of lungs and of twelve structures, boxes of lungs and of opacities.
 
-    python experiments/real_sets.py --data $PLACE_TEST_DATA --out runs/real-sets
+    python experiments/real_sets.py --data $PLACE_TEST_DATA --out data/real
+    place benchmark benchmark-real
 
 Needs the layout of the sample data (docs/data.md). Writes ``<out>/<set>/manifest.csv`` with paths relative to
-``--data``: no picture is copied. Read one with the option ``folder``:
+``--data``, and a link ``<out>/files`` to that folder: no picture is copied. ``files/classes`` is read as it stands. To
+look at one:
 
-    place data check --root runs/real-sets/rsna/manifest.csv --option folder=$PLACE_TEST_DATA
+    place data check --root data/real/rsna/manifest.csv --option folder=data/real/files
 
 What is known in each set, where not known is not absent:
 - nih-findings: names that text mining found are 1, the others of its fourteen 0, as the source nih14 reads them.
@@ -138,13 +140,16 @@ def make(data: Path, out: Path) -> dict[str, int]:
     }
     for name, rows in sets.items():
         write(out / name / "manifest.csv", rows)
+    link = out / "files"
+    link.unlink(missing_ok=True)
+    link.symlink_to(data.resolve(), target_is_directory=True)
     return {name: len(rows) for name, rows in sets.items()}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder with pairs/, masks/, boxes/ and classes/")
-    parser.add_argument("--out", type=Path, required=True, help="a folder outside the repository")
+    parser.add_argument("--out", type=Path, required=True, help="a folder that git ignores")
     given = parser.parse_args()
     log_to_stderr()
     for name, count in make(given.data, given.out).items():

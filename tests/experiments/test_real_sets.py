@@ -52,7 +52,7 @@ def sets(tmp_path: Path) -> dict[str, list[Study]]:
     write(data, "boxes/rsna.csv", RSNA)
     write(data, "classes/nih/manifest.csv", NIH)
     counts = make(data, tmp_path / "out")
-    found = {name: read(tmp_path / "out" / name, folder=str(data)) for name in counts}
+    found = {name: read(tmp_path / "out" / name, folder=str(tmp_path / "out" / "files")) for name in counts}
     assert {name: len(studies) for name, studies in found.items()} == counts
     return found
 
@@ -94,7 +94,7 @@ def test_all_mined_labels(sets: dict[str, list[Study]]) -> None:
 def test_the_sample_data(test_data: Path, tmp_path: Path) -> None:
     counts = make(test_data, tmp_path)
     assert counts == {"nih-findings": 200, "lungs": 133, "structures": 26, "lung-boxes": 223, "rsna": 148}
-    found = {name: read(tmp_path / name, folder=str(test_data)) for name in counts}
+    found = {name: read(tmp_path / name, folder=str(tmp_path / "files")) for name in counts}
     assert all(study.patient for studies in found.values() for study in studies)
     assert sum(len(study.boxes) for study in found["rsna"]) == 123
     assert all(len(study.boxes) == 2 for study in found["lung-boxes"])

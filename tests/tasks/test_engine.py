@@ -173,6 +173,11 @@ def test_folds_test_every_patient_once_and_only_what_others_taught(studies, tmp_
             for part in (tested, chosen)
         ]
         assert all(owners) and not owners[0] & owners[1]
+    numbers = dict(zip(predicted.values("row"), predicted.patients, strict=True))
+    owners = {
+        patient: number for number, patient in enumerate(dict.fromkeys(studies.studies[r].patient for r in sorted(few)))
+    }
+    assert numbers == {row: str(owners[studies.studies[row].patient]) for row in few}  # those of any other division
     wrong = (tested.numbers("score.Cardiomegaly") - tested.numbers("truth.Cardiomegaly"))[:, 0] ** 2
     each = [wrong[tested.seeds == seed].mean() for seed in range(FOLDS)]
     brier = result.metrics["100%/brier/Cardiomegaly"]

@@ -52,7 +52,12 @@ class Asked:
 
 def seeds_of(profile: Profile) -> tuple[int, ...]:
     """The seeds that are asked where none is named: where the seed is the fold, all of them."""
-    return tuple(range(FOLDS)) if profile in FOLDED else SEEDS
+    return fold_seeds(profile, 0) if profile in FOLDED else SEEDS
+
+
+def fold_seeds(profile: Profile, seed: int) -> tuple[int, ...]:
+    """What one repetition asks: its seed, or the seeds of all folds of a division of its own."""
+    return tuple(range(FOLDS * seed, FOLDS * (seed + 1))) if profile in FOLDED else (seed,)
 
 
 def make_task(
@@ -160,10 +165,12 @@ def recompute(path: str | Path) -> dict[str, Metric]:
 
 def title_of(task: Task) -> str:
     """The name under which results are kept: profiles and modes never share a table."""
-    name = next(name for name, kind in TASKS.items() if kind is type(task))
-    mode = "finetune" if task.mode == "finetune" else ""
-    profile = task.profile if task.profile != "strict" else ""
-    return "-".join(filter(None, (name, mode, profile)))
+    return title(next(name for name, kind in TASKS.items() if kind is type(task)), task.mode, task.profile)
+
+
+def title(name: str, mode: Mode, profile: Profile) -> str:
+    """As `title_of`, from words alone."""
+    return "-".join((name, *(word for word in (mode, profile) if word not in ("frozen", "strict"))))
 
 
 def _about(task: Task, left_out: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -230,6 +237,8 @@ def _with_heads(
                 more = task.judge(told, data, train.rows, features) if split == "test" else {}
                 tables.append(extended(told, more))
     table = joined(tables)
+    if task.profile in FOLDED:  # in the source's order, so that patients have the same numbers in every division
+        table = table.sort_by([(name, "ascending") for name in ("row", "fraction", "seed", "split")])
     common = common_columns(data.studies, table["row"].to_numpy())
     table = extended(table, {name: column for name, column in common.items() if name != "row"})
     return Predictions(_about(task, left_out), table), np.array(sorted(tested), dtype=np.int64)
