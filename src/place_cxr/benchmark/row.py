@@ -91,7 +91,7 @@ def place_of(config: BenchmarkConfig, row: Row, asked: Asked, site: str) -> Plac
 def cell_hash(config: BenchmarkConfig, row: Row, asked: Asked) -> str:
     """Of everything that a cell's numbers depend on, but for the code."""
     method = config.methods[row.slug]
-    told = {
+    told: dict[str, Any] = {
         "encoder": pretraining(config, row, Path()).model_dump(mode="json"),
         "phantom": config.phantom.model_dump() if config.phantom else None,
         "trained": [method.trained, method.run, method.mode],
