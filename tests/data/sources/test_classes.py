@@ -66,6 +66,12 @@ def test_labels_stand_beside_classes(root: Path) -> None:
     assert third.labels["Mass"] == -1.0 and math.isnan(third.labels["a"])
 
 
+def test_a_class_of_1_and_0_is_mapped_to_its_finding(root: Path) -> None:
+    write(root, "manifest.csv", "image,class\n0.png,1\n1.png,0\n")
+    found = manifest.read(root, columns={"labels.Mass": "class"})
+    assert [study.labels for study in found] == [{"Mass": 1.0}, {"Mass": 0.0}]
+
+
 def test_a_column_label_is_read_only_when_it_is_named(root: Path) -> None:
     """It may hold lists ("COVID-19, ARDS"), of which nobody said that one rules out the other."""
     [study] = manifest.read(write(root, "manifest.csv", 'image,report,label\n0.png,x,"COVID-19, ARDS"\n'))

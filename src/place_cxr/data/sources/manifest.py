@@ -102,6 +102,8 @@ class Reader:
     def choose(self, header: Sequence[str]) -> Mapping[str, str]:
         """Our name -> theirs for each column that is read."""
         known = {name: name for name in header if name in COLUMNS or name.startswith(PREFIXES)}
+        if "class" in self.columns.values():  # a column of 1 and 0 that is mapped to a finding names no classes
+            known.pop("class", None)
         self.used = used = known | dict(self.columns)
         missing = [theirs for theirs in used.values() if theirs not in header]
         if "image" not in used:
