@@ -16,7 +16,7 @@ from place_cxr.registry import pick
 from place_cxr.settings import load
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.data import read_source
-from place_cxr.tasks.engine import Asked, make_task, run_task, title_of
+from place_cxr.tasks.engine import Asked, make_task, run_task, seeds_of, title_of
 from place_cxr.tasks.result import Result
 from place_cxr.tasks.task import Mode, Profile
 from place_cxr.training import checkpoint as checkpoints
@@ -38,7 +38,7 @@ def ask(
     root: str = "",
     overrides: Sequence[str] = (),
     fractions: Sequence[float] = (0.01, 0.1, 1.0),
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[int] = (),
     mode: Mode = "frozen",
     profile: Profile = "strict",
     out: Path | None = None,
@@ -49,14 +49,14 @@ def ask(
 ) -> tuple[Result, Path]:
     """The result of task ``name``, and the folder that holds it: ``<out>/<task>/<source>``, by default in the run.
 
-    ``root`` is by default the data that the run learned from. ``overrides`` are settings of the task, and of the source
-    where they begin with ``data.``. With ``random_weights`` the run's network is asked before it learned anything; the
-    result goes below ``baselines/random``. The mgca profile takes a named split with its faults. Raises PlaceError as
-    `make_task`, `run_task`, `predict.load` and `read_source` do, PL-C005 where no data are named, PL-C001 for a
-    setting of the data that is the run's.
+    ``root`` is by default the data that the run learned from, ``seeds`` those of the profile. ``overrides`` are
+    settings of the task, and of the source where they begin with ``data.``. With ``random_weights`` the run's network
+    is asked before it learned anything; the result goes below ``baselines/random``. The mgca profile takes a named
+    split with its faults. Raises PlaceError as `make_task`, `run_task`, `predict.load` and `read_source` do, PL-C005
+    where no data are named, PL-C001 for a setting of the data that is the run's.
     """
     kind = pick(TASKS, name, "task")
-    asked = Asked(tuple(dict.fromkeys(fractions)), tuple(dict.fromkeys(seeds)))
+    asked = Asked(tuple(dict.fromkeys(fractions)), tuple(dict.fromkeys(seeds)) or seeds_of(profile))
     saved = checkpoints.load(checkpoint)
     learned = saved.config.get("data", {})
     same = source == learned.get("source")

@@ -31,6 +31,7 @@ class Profile(StrEnum):
     strict = "strict"
     mgca = "mgca"
     prior = "prior"
+    folds = "folds"
 
 
 def add(app: typer.Typer) -> None:
@@ -58,7 +59,15 @@ def task(
     fraction: Annotated[
         str, typer.Option("--fraction", metavar="SHARE...", help="Shares of the training patients: .01 .1 1")
     ] = ".01,.1,1",
-    seeds: Annotated[str, typer.Option("--seeds", metavar="N,N,...", help="Draws of shares and heads.")] = "0,1,2",
+    seeds: Annotated[
+        str,
+        typer.Option(
+            "--seeds",
+            metavar="N,N,...",
+            help="Draws of shares and heads, or folds; default: 0,1,2, or all five folds.",
+            show_default=False,
+        ),
+    ] = "",
     mode: Annotated[Mode, typer.Option("--mode", help="Freeze the encoder, or train it along.")] = Mode.frozen,
     profile: Annotated[Profile, typer.Option("--profile", help="Whose protocol.")] = Profile.strict,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Default: tasks/ in the run.")] = None,

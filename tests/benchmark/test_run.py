@@ -16,6 +16,7 @@ from place_cxr.benchmark.plan import BenchmarkConfig, Row, load_benchmark
 from place_cxr.benchmark.row import BUSY, do_row, main, missing
 from place_cxr.errors import PlaceError
 from place_cxr.tasks.engine import recompute
+from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.result import FILE
 from place_cxr.training.run_folder import RunFolder
 from tests.small import RECIPE
@@ -33,6 +34,19 @@ questions:
   - {task: classification, fractions: [0.5, 1.0], columns: [auroc/macro]}
   - {task: retrieval, columns: ["{score}/image to report/R@10"]}
 """
+FOLDS = """
+name: folds
+phantom: {studies: 60, size: 64}
+values: {train.steps: 2}
+seeds: [0, 1]
+methods:
+  place: {title: PLACE, recipe: RECIPE, trained: false}
+questions:
+  - task: classification
+    profile: folds
+    settings: {findings: [Cardiomegaly]}
+    columns: [brier/Cardiomegaly]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +56,23 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "small.yaml").write_text(RECIPE)
     (folder / "plan.yaml").write_text(PLAN.replace("RECIPE", str(folder / "small.yaml")))
     return str(folder / "plan.yaml")
+
+
+def test_each_row_tests_every_patient_once_in_folds_of_its_own(plan: str, tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(FOLDS.replace("RECIPE", str(Path(plan).parent / "small.yaml")))
+    config, out = load_benchmark(str(tmp_path / "plan.yaml")), tmp_path / "out"
+    benchmarks._take(config, out)
+    benchmarks._draw(config, out)
+    for seed in config.seeds:
+        do_row(config, out, Row("place", seed), "cpu")
+    cells = list(read_cells(out))
+    assert [cell.place.task for cell in cells] == ["classification-folds"] * 2
+    assert [cell.result.seeds for cell in cells] == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9)]
+    assert len({cell.result.split_digest for cell in cells}) == 1  # the same patients, so draws are paired
+    tested = [Predictions.read(cell.place.folder(out)).part("test") for cell in cells]
+    owners = [dict(zip(one.values("row"), one.patients, strict=True)) for one in tested]
+    assert owners[0] == owners[1] and all(len(one.values("row")) == len(owners[0]) == 60 for one in tested)
+    assert benchmarks.count(config, out) == (2, 2)
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
+from place_cxr.models.image import Seen
 from place_cxr.records import Study
 from place_cxr.tasks.class_scores import class_scores
 from place_cxr.tasks.classification import CHEXPERT, Classification
@@ -123,3 +126,18 @@ def test_ages_fall_into_bands():
     assert [age_band(age) for age in (None, 0.5, 18, 39.9, 60, 95)] == [
         "", "under 18", "18-39", "18-39", "60-79", "80 and over",
     ]  # fmt: skip
+
+
+def test_a_class_that_nothing_taught_is_never_said():
+    """Frozen and multi-class: the optimum over the classes that are there."""
+    rng = np.random.default_rng(1)
+    own = rng.integers(2, size=40)
+    pooled = torch.from_numpy(np.eye(2)[own] + 0.1 * rng.normal(size=(40, 2))).float()
+    labels = torch.from_numpy(np.eye(3)[2 * own]).float()  # A or C, never B
+    one = task(kind="multi-class", names=("A", "B", "C"))
+    head = one.head(SimpleNamespace(pooled=2))
+    part = (Seen(pooled), {"labels": labels})
+    assert one.solve(head, lambda: part, lambda: part) and set(one.missing(part[1])) == {"B"}
+    chance = head(part[0]).softmax(1)
+    assert (chance[:, 1] < 1e-6).all() and (chance.argmax(1) == 2 * torch.from_numpy(own)).all()
+    assert not task(kind="multi-class", exact=False).solve(head, lambda: part, lambda: part)

@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from place_cxr.errors import PlaceError
+from place_cxr.metrics.intervals import mean_of
 from place_cxr.models.image import Seen
 from place_cxr.records import Study
 from place_cxr.tasks.classification import Classification
-from place_cxr.tasks.engine import Asked, make_task, recompute, run_task
+from place_cxr.tasks.engine import Asked, _splits, make_task, recompute, run_task, seeds_of
 from place_cxr.tasks.features import Features, Learner, pictures
 from place_cxr.tasks.predictions import Predictions
+from place_cxr.tasks.scoring import over_seeds
 from place_cxr.tasks.shares import FOLDS, folds
 from place_cxr.tasks.teach import Material, predictions, teach
 from tests import heads
@@ -150,6 +152,61 @@ def test_every_patient_is_tested_once_in_five_folds():
         owners = [{people[i].patient for i in found[split]} for split in found]
         assert not (owners[0] & owners[1] or owners[0] & owners[2] or owners[1] & owners[2])
         assert len(found["test"]) == 12
+
+
+@pytest.mark.fault("S8")
+def test_folds_test_every_patient_once_and_only_what_others_taught(studies, tmp_path):
+    few = [row for split in ("train", "val", "test") for row in studies.rows[split].tolist()][:25]
+    data = heads.with_rows(studies, train=few, val=[], test=[])  # whose splits folds do not need
+    task = make_task("classification", data.studies, ["findings=[Cardiomegaly]"], profile="folds")
+    assert seeds_of("folds") == seeds_of("prior") == (0, 1, 2, 3, 4) and seeds_of("strict") == (0, 1, 2)
+    result = run_task(task, heads.model("CNN"), data, tmp_path, Asked((1.0,), seeds_of("folds")), method="m")
+    folder = tmp_path / "classification-folds" / "phantom"
+    assert result.task == "classification-folds" and "interval over all tested patients" in result.signature
+    assert recompute(folder) == dict(result.metrics)
+    predicted = Predictions.read(folder)
+    tested, chosen = predicted.part("test"), predicted.part("val")
+    assert sorted(tested.values("row")) == sorted(chosen.values("row")) == sorted(few)
+    for seed in range(FOLDS):
+        owners = [
+            {studies.studies[row].patient for row, s in zip(part.values("row"), part.seeds, strict=True) if s == seed}
+            for part in (tested, chosen)
+        ]
+        assert all(owners) and not owners[0] & owners[1]
+    numbers = dict(zip(predicted.values("row"), predicted.patients, strict=True))
+    owners = {
+        patient: number for number, patient in enumerate(dict.fromkeys(studies.studies[r].patient for r in sorted(few)))
+    }
+    assert numbers == {row: str(owners[studies.studies[row].patient]) for row in few}  # those of any other division
+    wrong = (tested.numbers("score.Cardiomegaly") - tested.numbers("truth.Cardiomegaly"))[:, 0] ** 2
+    each = [wrong[tested.seeds == seed].mean() for seed in range(FOLDS)]
+    brier = result.metrics["100%/brier/Cardiomegaly"]
+    assert brier.value == pytest.approx(np.mean(each)) and brier.n == len(few)
+
+
+def test_a_second_round_of_folds_is_drawn_anew():
+    people = [row(i) for i in range(50)]
+    again = [folds(people, seed) for seed in range(FOLDS, 2 * FOLDS)]
+    assert sorted(np.concatenate([r["test"] for r in again]).tolist()) == list(range(50))
+    assert again[0]["test"].tolist() != folds(people, 0)["test"].tolist()
+
+
+def test_folds_are_shared_out_among_those_who_take_part():
+    """Seven of a hundred patients have a mask: every fold still tests one of them."""
+    people = [dataclasses.replace(row(i), masks={"Mass": "m"} if i % 15 == 0 else {}) for i in range(100)]
+    task = make_task("segmentation", people, profile="folds")
+    data = SimpleNamespace(studies=people, rows={"train": np.arange(100)}, source="s")
+    parts = [_splits(task, data, seed) for seed in range(FOLDS)]
+    assert sorted(np.concatenate([p["test"] for p in parts]).tolist()) == list(range(0, 100, 15))
+    assert all(not set(p["test"]) & set(p["train"]) for p in parts)
+
+
+def test_a_fold_without_a_value_stays_out_of_the_mean():
+    seeds = np.array([0, 0, 1, 1])
+    values = np.array([0.2, 0.4, np.nan, np.nan])
+    statistic = over_seeds(seeds, lambda rows: mean_of(values[rows]))
+    found = statistic(np.array([[1.0, 1, 1, 1], [2, 0, 1, 1], [0, 0, 1, 1]]))
+    np.testing.assert_allclose(found, [0.3, 0.2, np.nan])
 
 
 def test_scores_come_from_the_file_alone(seen):

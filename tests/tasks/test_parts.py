@@ -122,6 +122,22 @@ def test_logistic_fit_is_that_of_scikit_learn():
             assert bias[column] == pytest.approx(oracle.intercept_[0], abs=2e-3)
 
 
+def test_one_class_of_several_is_at_the_optimum_of_the_softmax() -> None:
+    """Where the gradient is zero, a shift of all logits changes nothing, and penalties from strong to weak are kept."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(90, 4))
+    x = (x - x.mean(0)) / x.std(0)
+    own = (x[:, :3] + rng.gumbel(size=(90, 3))).argmax(1)
+    y = np.eye(3)[own]
+    for penalty, (weight, bias) in zip((1.0, 1e-2), fit_logistic(x, y, (1.0, 1e-2), one_of=True), strict=True):
+        logits = x @ weight + bias
+        chance = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        np.testing.assert_allclose(x.T @ (chance - y) / 90 + penalty * weight, 0, atol=1e-5)
+        np.testing.assert_allclose((chance - y).mean(0), 0, atol=1e-5)
+    weight, bias = best_probe(x.astype(np.float32) * 5 + 2, y, x.astype(np.float32) * 5 + 2, y, one_of=True)
+    assert (((x * 5 + 2) @ weight + bias).argmax(1) == own).mean() > 0.6
+
+
 def test_penalty_is_chosen_on_validation_and_the_strongest_wins_a_tie():
     rng = np.random.default_rng(1)
     features = rng.normal(size=(120, 30)).astype(np.float32)

@@ -17,7 +17,7 @@ from place_cxr.pretrain import PretrainConfig, load_recipe
 from place_cxr.registry import pick
 from place_cxr.settings import Settings
 from place_cxr.tasks import TASKS
-from place_cxr.tasks.task import HeadTask, Mode
+from place_cxr.tasks.task import HeadTask, Mode, Profile
 
 PHANTOM = "phantom"  # folder of drawn studies, in the benchmark's own
 
@@ -50,6 +50,7 @@ class Question(Settings):
     """A task on a data set."""
 
     task: str
+    profile: Profile = Field("strict", description="folds: every patient of a small source is tested once")
     source: str = Field("", description="one of `sources`; empty: the pairs of pre-training")
     fractions: tuple[float, ...] = Field((1.0,), min_length=1, description="shares of the training patients")
     settings: dict[str, Any] = Field({}, description="key -> value of the task")

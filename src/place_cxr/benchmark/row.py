@@ -83,14 +83,14 @@ def missing(config: BenchmarkConfig, out: Path, row: Row, asked: Asked) -> list[
 def place_of(config: BenchmarkConfig, row: Row, asked: Asked, site: str) -> Place:
     """Where a cell lies."""
     question, mode = asked.question, config.methods[row.slug].mode
-    task = question.task + ("-finetune" if mode == "finetune" else "")
+    task = engine.title(question.task, mode, question.profile)
     return Place(row.slug, row.seed, task, question.source or PAIRS, asked.fraction, site)
 
 
 def cell_hash(config: BenchmarkConfig, row: Row, asked: Asked) -> str:
     """Of everything that a cell's numbers depend on, but for the code."""
     method = config.methods[row.slug]
-    told = {
+    told: dict[str, Any] = {
         "encoder": pretraining(config, row, Path()).model_dump(mode="json"),
         "phantom": config.phantom.model_dump() if config.phantom else None,
         "trained": [method.trained, method.run, method.mode],
@@ -99,6 +99,8 @@ def cell_hash(config: BenchmarkConfig, row: Row, asked: Asked) -> str:
         "fraction": asked.fraction,
         "columns": asked.question.columns,
     }
+    if asked.question.profile != "strict":
+        told["profile"] = asked.question.profile
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -178,8 +180,8 @@ def _fill(config: BenchmarkConfig, out: Path, row: Row, asked: Asked, subject: S
     method, question = config.methods[row.slug], asked.question
     data = subject.data[question.source or PAIRS]
     values = [f"{key}={as_yaml(value)}" for key, value in _values(method, asked).items()]
-    task = engine.make_task(question.task, data.studies, values, mode=method.mode)
-    share = engine.Asked((asked.fraction or 1.0,), (row.seed,))
+    task = engine.make_task(question.task, data.studies, values, profile=question.profile, mode=method.mode)
+    share = engine.Asked((asked.fraction or 1.0,), engine.fold_seeds(question.profile, row.seed))
     columns = [column.format(score=method.score, heat=method.heat) for column in question.columns]
     git, wanted = environment()["commit"] or "", cell_hash(config, row, asked)
     sites = missing(config, out, row, asked)

@@ -33,6 +33,7 @@ CHEXPERT: dict[str, UncertainPolicy] = {
     "Edema": "present",
     "Pleural Effusion": "present",
 }
+_NEVER = -30.0  # logit of a class of several that no training row has
 
 
 class ClassificationSettings(HeadSettings):
@@ -41,7 +42,7 @@ class ClassificationSettings(HeadSettings):
     kind: Literal["multi-label", "multi-class"] = "multi-label"
     uncertain: UncertainPolicy | dict[str, UncertainPolicy] = Field("ignore", description="for all, or by finding")
     unmentioned: Literal["ignore", "absent"] = Field("ignore", description="what an empty label means")
-    exact: bool = Field(True, description="frozen multi-label: the optimum itself, not steps towards it")
+    exact: bool = Field(True, description="frozen: the optimum itself, not steps towards it")
 
 
 class PooledHead(nn.Module):
@@ -126,7 +127,7 @@ class Classification(HeadTask):
 
     def solve(self, head: nn.Module, train: Whole, val: Whole) -> bool:
         """The penalised optimum, in closed steps: what the loop would come to, in a hundredth of the time."""
-        if not (self.settings.exact and self.settings.kind == "multi-label"):
+        if not self.settings.exact:
             return False
         assert isinstance(head, PooledHead)
         (seen, truth), (val_seen, val_truth) = train(), val()
@@ -138,8 +139,11 @@ class Classification(HeadTask):
                 truth["labels"].double().numpy()[:, kept],
                 val_seen.pooled.numpy(),
                 val_truth["labels"].double().numpy()[:, kept],
+                one_of=self.settings.kind == "multi-class",
             )
             with torch.no_grad():
+                if self.settings.kind == "multi-class":
+                    head.linear.bias.fill_(_NEVER)
                 head.linear.weight[kept] = torch.from_numpy(weight.T).float()
                 head.linear.bias[kept] = torch.from_numpy(bias).float()
         return True
@@ -155,8 +159,9 @@ class Classification(HeadTask):
     def signature(self) -> str:
         """Everything that changes the numbers."""
         how = f"AdamW, {self.settings.model_dump(exclude={'findings', 'kind', 'uncertain', 'unmentioned', 'exact'})}"
-        if self.settings.exact and self.settings.kind == "multi-label" and self.mode == "frozen":
-            how = f"penalised optimum on standardised features, L2 from {PENALTIES} by mean AUROC on validation"
+        if self.settings.exact and self.mode == "frozen":
+            by = "log loss" if self.settings.kind == "multi-class" else "mean AUROC"
+            how = f"penalised optimum on standardised features, L2 from {PENALTIES} by {by} on validation"
         return (
             f"{self.settings.kind}; linear layer on pooled features, encoder {self.mode}: {how}; uncertain: "
             f"{self.settings.uncertain}; not mentioned: {self.settings.unmentioned}; nested shares of training "

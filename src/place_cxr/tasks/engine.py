@@ -19,8 +19,8 @@ from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.features import Features, Learner, pictures
 from place_cxr.tasks.predictions import Predictions, common_columns, extended, joined, stack
 from place_cxr.tasks.result import Metric, Origin, Result, hardware, split_digest
-from place_cxr.tasks.shares import folds, nested_rows
-from place_cxr.tasks.task import PROFILES, HeadTask, Mode, Profile, Rows, Task, TextTask
+from place_cxr.tasks.shares import FOLDS, folds, nested_rows
+from place_cxr.tasks.task import FOLDED, PROFILES, HeadTask, Mode, Profile, Rows, Task, TextTask
 from place_cxr.tasks.teach import Material, predictions, teach
 
 FRACTIONS = (0.01, 0.1, 1.0)
@@ -48,6 +48,16 @@ class Asked:
             raise PlaceError("a fraction lies above 0 and at most at 1", code="PL-C040", fix="use --fraction .01,.1,1")
         if not self.seeds or min(self.seeds) < 0:
             raise PlaceError("seeds are numbers from 0", code="PL-C040", fix="use --seeds 0,1,2")
+
+
+def seeds_of(profile: Profile) -> tuple[int, ...]:
+    """The seeds that are asked where none is named: where the seed is the fold, all of them."""
+    return fold_seeds(profile, 0) if profile in FOLDED else SEEDS
+
+
+def fold_seeds(profile: Profile, seed: int) -> tuple[int, ...]:
+    """What one repetition asks: its seed, or the seeds of all folds of a division of its own."""
+    return tuple(range(FOLDS * seed, FOLDS * (seed + 1))) if profile in FOLDED else (seed,)
 
 
 def make_task(
@@ -155,10 +165,12 @@ def recompute(path: str | Path) -> dict[str, Metric]:
 
 def title_of(task: Task) -> str:
     """The name under which results are kept: profiles and modes never share a table."""
-    name = next(name for name, kind in TASKS.items() if kind is type(task))
-    mode = "finetune" if task.mode == "finetune" else ""
-    profile = task.profile if task.profile != "strict" else ""
-    return "-".join(filter(None, (name, mode, profile)))
+    return title(next(name for name, kind in TASKS.items() if kind is type(task)), task.mode, task.profile)
+
+
+def title(name: str, mode: Mode, profile: Profile) -> str:
+    """As `title_of`, from words alone."""
+    return "-".join((name, *(word for word in (mode, profile) if word not in ("frozen", "strict"))))
 
 
 def _about(task: Task, left_out: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -170,9 +182,10 @@ def _about(task: Task, left_out: Mapping[str, Mapping[str, str]]) -> dict[str, A
 def _splits(task: Task, data: Evaluation, seed: int) -> dict[str, Rows]:
     """Usable rows by split. Raises PlaceError PL-D224 where one is empty."""
     rows = dict(data.rows)
-    if task.profile == "prior":
-        every = np.sort(np.concatenate(list(rows.values())))
-        rows = {name: every[place] for name, place in folds([data.studies[row] for row in every], seed).items()}
+    if task.profile in FOLDED:
+        every = [row for row in np.sort(np.concatenate(list(rows.values()))) if task.usable(data.studies[row])]
+        parts = folds([data.studies[row] for row in every], seed)
+        rows = {name: np.array(every, dtype=np.int64)[places] for name, places in parts.items()}
     found = {}
     for split in ("train", "val", "test"):
         found[split] = np.array([row for row in rows.get(split, []) if task.usable(data.studies[row])], dtype=np.int64)
@@ -224,6 +237,8 @@ def _with_heads(
                 more = task.judge(told, data, train.rows, features) if split == "test" else {}
                 tables.append(extended(told, more))
     table = joined(tables)
+    if task.profile in FOLDED:  # in the source's order, so that patients have the same numbers in every division
+        table = table.sort_by([(name, "ascending") for name in ("row", "fraction", "seed", "split")])
     common = common_columns(data.studies, table["row"].to_numpy())
     table = extended(table, {name: column for name, column in common.items() if name != "row"})
     return Predictions(_about(task, left_out), table), np.array(sorted(tested), dtype=np.int64)

@@ -16,12 +16,14 @@ PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3)  # strong to weak, so that each fit st
 _STEPS = 200
 
 
-def fit_logistic(features: Floats, labels: Floats, penalties: Sequence[float]) -> list[tuple[Floats, Floats]]:
+def fit_logistic(
+    features: Floats, labels: Floats, penalties: Sequence[float], *, one_of: bool = False
+) -> list[tuple[Floats, Floats]]:
     """Weights [C, M] and intercepts [M] for each penalty: mean log loss over known labels + penalty / 2 * |w|^2.
 
-    Features [N, C] are standardised, labels [N, M] are 1, 0 or NaN. All M fits run as one, on axes along which the
-    curvature is even (those of the features' covariance), so that few steps suffice; the optimum is that of separate
-    fits.
+    Features [N, C] are standardised, labels [N, M] are 1, 0 or NaN; with ``one_of`` a row has one 1, and its loss is
+    that of a softmax. All M fits run as one, on axes along which the curvature is even (those of the features'
+    covariance), so that few steps suffice; the optimum is that of separate fits.
     """
     x = torch.from_numpy(features)
     target, known = torch.from_numpy(np.nan_to_num(labels)), torch.from_numpy(~np.isnan(labels))
@@ -50,8 +52,12 @@ def fit_logistic(features: Floats, labels: Floats, penalties: Sequence[float]) -
         def loss() -> torch.Tensor:
             solver.zero_grad()  # noqa: B023
             logits = inputs @ free + free_bias  # noqa: B023
-            each = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-            value = (each * share).sum() + penalty / 2 * (scale * free).square().sum()  # noqa: B023
+            if one_of:
+                value = torch.nn.functional.cross_entropy(logits, target)
+            else:
+                each = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+                value = (each * share).sum()
+            value = value + penalty / 2 * (scale * free).square().sum()  # noqa: B023
             value.backward()
             return value
 
@@ -74,22 +80,30 @@ def probe_scores(
 
 
 def best_probe(
-    features: NDArray[np.float32], labels: Floats, val: NDArray[np.float32], val_labels: Floats
+    features: NDArray[np.float32],
+    labels: Floats,
+    val: NDArray[np.float32],
+    val_labels: Floats,
+    *,
+    one_of: bool = False,
 ) -> tuple[Floats, Floats]:
     """Weights [C, M] and intercepts [M] on raw features, of the penalty that ranks the validation split best.
 
-    The strongest one wins a tie. Labels [*, M] are 1, 0 or NaN, and each of the M columns of ``labels`` has both 1 and
+    One class of several is not ranked but said, so with ``one_of`` the likelihood decides. The strongest penalty wins a
+    tie. Labels [*, M] are 1, 0 or NaN, and each of the M columns of ``labels`` has both 1 and
     0.
     """
     x = features.astype(np.float64)
     mean, spread = x.mean(0), x.std(0)
     spread = np.where(spread > 1e-8, spread, 1.0)
-    fits = fit_logistic((x - mean) / spread, labels, PENALTIES)
+    fits = fit_logistic((x - mean) / spread, labels, PENALTIES, one_of=one_of)
     near = (val - mean) / spread
     usable = [column for column in range(labels.shape[1]) if not why_undefined(val_labels[:, column])]
 
     def quality(fit: tuple[Floats, Floats]) -> float:
         logits = near @ fit[0] + fit[1]
+        if one_of:
+            return float((val_labels * torch.from_numpy(logits).log_softmax(1).numpy()).sum())
         return float(np.mean([auroc(val_labels[:, column], logits[:, column]) for column in usable] or [0.0]))
 
     weight, bias = max(fits, key=quality)

@@ -15,12 +15,18 @@ Positions = NDArray[np.intp]  # of rows of one share's predictions
 
 
 def over_seeds(seeds: NDArray[np.int64], make: Callable[[Positions], Statistic]) -> Statistic:
-    """The mean over seeds of each seed's own statistic; ``make`` gets the positions of a seed's rows."""
+    """The mean over seeds (or folds) of each one's own statistic, where it is defined.
+
+    ``make`` gets the positions of a seed's rows. Scores of two heads are never ranked against each other.
+    """
     runs = [np.flatnonzero(seeds == seed) for seed in np.unique(seeds)]
     parts = [(rows, make(rows)) for rows in runs]
 
     def statistic(counts: Floats) -> Floats:
-        return np.asarray(np.mean([run(counts[:, rows]) for rows, run in parts], axis=0))
+        each = np.stack([run(counts[:, rows]) for rows, run in parts])
+        defined = np.isfinite(each)
+        total = np.where(defined, each, 0.0).sum(0)
+        return np.divide(total, defined.sum(0), out=np.full_like(total, np.nan), where=defined.any(0))
 
     return statistic
 

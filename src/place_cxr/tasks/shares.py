@@ -28,10 +28,11 @@ def nested_rows(studies: Sequence[Study], fraction: float, seed: int) -> Rows:
 def folds(studies: Sequence[Study], seed: int) -> dict[str, Rows]:
     """Rows by split for the ``seed``-th of five rounds: each patient is tested once in seeds 0 to 4.
 
-    One fold tests, the next one chooses, three teach [PRIOR: 60/20/20].
+    One fold tests, the next one chooses, three teach [PRIOR: 60/20/20]. Seeds 5 to 9 test each once more, in folds
+    that are drawn anew.
     """
     owners, patients = _owners(studies)
-    order = np.random.default_rng(0).permutation(len(patients))
+    order = np.random.default_rng(seed // FOLDS).permutation(len(patients))
     fold = {patients[patient]: place % FOLDS for place, patient in enumerate(order)}
     turn = np.array([(fold[owner] - seed) % FOLDS for owner in owners])
     test, val = turn == 0, turn == 1

@@ -313,6 +313,22 @@ def test_paths_stay_in_the_folder(tmp_path: Path) -> None:
     assert read(tmp_path / "way")[0].image == root.resolve() / "a.png"
 
 
+@pytest.mark.fault("S6")
+def test_a_table_may_lie_elsewhere_if_its_folder_is_named(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"x")
+    path = table(tmp_path / "tables", "image,report,mask.Mass\nin/a.png,x,in/a.png\n")
+    assert "PL-D205" in refusal(path)
+    [study] = read(path, folder=str(tmp_path))
+    assert study.image == study.masks["Mass"] == (tmp_path / "in" / "a.png").resolve()
+    for name in ("../a.png", str(tmp_path / "a.png"), "../tables/manifest.csv"):
+        with pytest.raises(PlaceError, match="PL-D206"):
+            read(table(tmp_path / "tables", f"image,report\n{name},x\n"), folder=str(tmp_path / "in"))
+    with pytest.raises(PlaceError, match="PL-D205"):
+        read(table(tmp_path / "tables", "image,report\na.png,x\n"), folder=str(tmp_path / "nowhere"))
+
+
 @pytest.mark.fault("E1")
 def test_label_values(root: Path) -> None:
     rows = "a.png,x,1\nb.png,x,0\nc.png,x,-1\nd.png,x,\ne.png,x, 1.0 \n"

@@ -133,7 +133,7 @@ def _with_table(root: Path, table: Path, pictures: list[str], columns: Mapping[s
         raise PlaceError(
             problem, code="PL-D205", file=table, fix="name the picture's column: data.columns.image=COLUMN"
         )
-    kept = once(table, studies, lines, numbered=False)
+    kept = once(table, reader.classed(studies), lines, numbered=False)
     if lost or len(kept) < len(pictures):
         log.warning(
             "%s: %d rows have no picture, %d of %d pictures no row: left out",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -28,14 +28,18 @@ class Table:
 
 
 def read_all(
-    root_or_file: Path, *, columns: Mapping[str, str] = MappingProxyType({}), encoding: str = "utf-8-sig"
+    root_or_file: Path,
+    *,
+    columns: Mapping[str, str] = MappingProxyType({}),
+    folder: str = "",
+    encoding: str = "utf-8-sig",
 ) -> Table:
     """As ``manifest.read``, but a line at fault is listed and passed over, and rows that repeat others stay.
 
     Raises what that does where nothing can be read at all: header, encoding, a quote that is not closed.
     """
     file = find(Path(root_or_file))
-    reader = Reader(file, columns)
+    reader = Reader(file, columns, folder)
     table = Table(file, [], [], [], [], [])
     for number, (line, cells) in enumerate(rows(file, encoding, reader.choose, table.faults), start=1):
         try:
@@ -53,7 +57,7 @@ def read_all(
         table.licences.append(cells.get("license", "").strip())
     if not table.studies and not table.faults:
         raise PlaceError("a header and no rows", code="PL-D201", file=file, fix="write a row for each image")
-    return table
+    return replace(table, studies=reader.classed(table.studies))
 
 
 def write_clean(file: Path, out: Path, leave_out: Collection[int]) -> int:

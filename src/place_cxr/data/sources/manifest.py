@@ -1,7 +1,8 @@
 """A user's own data: one table with a row for each image (CSV, JSONL or Parquet).
 
-``image`` and ``report`` are enough (or ``findings`` and ``impression`` instead of a report, or labels, masks or boxes
-without text). Paths are relative to the table's folder and stay inside it.
+``image`` and ``report`` are enough (or ``findings`` and ``impression`` instead of a report, or a class, labels, masks
+or boxes without text). Paths are relative to the table's folder, or to the one that the option ``folder`` names, and
+stay inside it.
 Licence, how to get it, counts: yours.
 Layout: ``manifest.csv``, ``manifest.jsonl`` or ``manifest.parquet`` in ``root``, or the table itself; columns in
 docs/data.md.
@@ -22,6 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
+from place_cxr.data.sources import classes
 from place_cxr.data.sources.files import report_of
 from place_cxr.data.sources.tables import rows
 from place_cxr.errors import PlaceError
@@ -32,22 +34,10 @@ log = logging.getLogger(__name__)
 
 NAMES = ("manifest.csv", "manifest.jsonl", "manifest.parquet")
 COLUMNS = (
-    "image",
-    "report",
-    "findings",
-    "impression",
-    "split",
-    "study",
-    "patient",
-    "view",
-    "sex",
-    "age",
-    "site",
-    "boxes",
-    "sha256",
-    "license",
-)
-CONTENT = ("report", "findings", "impression", "boxes")
+    "image", "report", "findings", "impression", "split", "study", "patient", "view", "sex",
+    "age", "site", "class", "boxes", "sha256", "license",
+)  # fmt: skip
+CONTENT = ("report", "findings", "impression", "class", "boxes")
 PREFIXES = ("labels.", "said.", "mask.")
 _LABELS = {PRESENT, ABSENT, UNCERTAIN}
 _SHOWN = 20
@@ -55,18 +45,22 @@ _OLDEST = 150
 
 
 def read(
-    root_or_file: Path, *, columns: Mapping[str, str] = MappingProxyType({}), encoding: str = "utf-8-sig"
+    root_or_file: Path,
+    *,
+    columns: Mapping[str, str] = MappingProxyType({}),
+    folder: str = "",
+    encoding: str = "utf-8-sig",
 ) -> list[Study]:
     """Studies of a manifest, or of the one manifest in a folder, in file order.
 
-    ``columns`` maps our column name to theirs. Columns without a meaning here are ignored. Without a ``study`` column
-    the id is the row's number, from 1. Identical rows are kept once; rows of one study with several images stay and
-    share the id. Raises ``PlaceError``: PL-D201 columns, PL-D202 form, PL-D203 ids, PL-D204 rows that contradict each
-    other, PL-D205 files that are missing or no regular files, PL-D206 paths that leave the folder, PL-D209 encoding,
-    PL-D210 values.
+    ``columns`` maps our column name to theirs; ``folder`` is what paths are relative to where it is not the table's.
+    Columns without a meaning here are ignored. Without a ``study`` column the id is the row's number, from 1. Identical
+    rows are kept once; rows of one study with several images stay and share the id. Raises ``PlaceError``: PL-D201
+    columns, PL-D202 form, PL-D203 ids, PL-D204 rows that contradict each other, PL-D205 files that are missing or no
+    regular files, PL-D206 paths that leave the folder, PL-D209 encoding, PL-D210 values.
     """
     file = find(Path(root_or_file))
-    reader = Reader(file, columns)
+    reader = Reader(file, columns, folder)
     studies: list[Study] = []
     lines: list[int] = []
     for line, cells in rows(file, encoding, reader.choose):
@@ -75,7 +69,7 @@ def read(
     if not studies:
         raise PlaceError("a header and no rows", code="PL-D201", file=file, fix="write a row for each image")
     reader.check_files()
-    return once(file, studies, lines, numbered="study" not in reader.used)
+    return once(file, reader.classed(studies), lines, numbered="study" not in reader.used)
 
 
 def find(path: Path) -> Path:
@@ -92,7 +86,7 @@ def find(path: Path) -> Path:
 class Reader:
     """Rows to studies, also of ``folder``; remembers folders it has resolved and files that are not there."""
 
-    def __init__(self, file: Path, columns: Mapping[str, str]) -> None:
+    def __init__(self, file: Path, columns: Mapping[str, str], folder: str = "") -> None:
         for ours in columns:
             if ours not in COLUMNS and not ours.startswith(PREFIXES):
                 problem = f"no column '{ours}' to map{did_you_mean(ours, COLUMNS)}"
@@ -100,13 +94,16 @@ class Reader:
         self.file = file
         self.columns = columns
         self.used: dict[str, str] = {}
-        self._root = os.path.realpath(file.parent)
+        self._root = os.path.realpath(folder or file.parent)
         self._folders: dict[str, str] = {}
+        self._classes: set[str] = set()
         self.lost: list[tuple[int, str]] = []  # (line, what is wrong); names of files may name people
 
     def choose(self, header: Sequence[str]) -> Mapping[str, str]:
         """Our name -> theirs for each column that is read."""
         known = {name: name for name in header if name in COLUMNS or name.startswith(PREFIXES)}
+        if "class" in self.columns.values():  # a column of 1 and 0 that is mapped to a finding names no classes
+            known.pop("class", None)
         self.used = used = known | dict(self.columns)
         missing = [theirs for theirs in used.values() if theirs not in header]
         if "image" not in used:
@@ -145,11 +142,16 @@ class Reader:
             sex=cells.get("sex", ""),
             age=self._age(line, cells.get("age", "")),
             site=cells.get("site", ""),
-            labels={name: self._label(line, text) for name, text in _named(cells, "labels.").items()},
+            labels={name: self._label(line, text) for name, text in _named(cells, "labels.").items()}
+            | self._class(line, cells.get("class", "").strip()),
             said={name: self._label(line, text) for name, text in _named(cells, "said.").items()},
             masks={name: self._path(line, text) for name, text in masks.items()},
             boxes=self._boxes(line, cells.get("boxes", "")),
         )
+
+    def classed(self, studies: Sequence[Study]) -> list[Study]:
+        """All studies of the table, with 0 for every class of it that is not theirs."""
+        return classes.completed(studies, self._classes)
 
     def check_files(self) -> None:
         """PL-D205 with the first files that are missing or no regular files; none of them is opened."""
@@ -189,7 +191,7 @@ class Reader:
     def _inside(self, line: int, path: str) -> str:
         real = os.path.realpath(path)
         if real != self._root and not real.startswith(os.path.join(self._root, "")):
-            fix = "put the manifest in a folder above the files"
+            fix = "put the manifest in a folder above the files, or name that folder: --option folder=PATH"
             self._refuse(line, "a path that leaves the manifest's folder", "PL-D206", fix)
         return real
 
@@ -201,6 +203,20 @@ class Reader:
             kind = "text" if value is None else "another number"
             self._refuse(line, f"a label is {kind}", "PL-D210", "write 1, 0, -1 (uncertain) or nothing (not mentioned)")
         return value
+
+    def _class(self, line: int, name: str) -> dict[str, float]:
+        if not name:
+            return {}
+        if name not in self._classes:
+            wrong = classes.fault(name)
+            if f"labels.{name}" in self.used:
+                wrong = "a class has a column of labels, too", "leave one of them out"
+            if len(self._classes) == classes.MOST:
+                wrong = f"more than {classes.MOST} classes", "name a column of classes"
+            if wrong:
+                self._refuse(line, wrong[0], "PL-D210", wrong[1])
+            self._classes.add(name)
+        return {name: PRESENT}
 
     def _age(self, line: int, text: str) -> float | None:
         if not text.strip():

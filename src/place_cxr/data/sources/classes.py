@@ -1,0 +1,37 @@
+"""A column that names one class of several, as the labels that everything else reads.
+
+A study is PRESENT in its own class and ABSENT in all others of the column. Where the cell is empty, nothing is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from place_cxr.records import ABSENT, NOT_MENTIONED, PRESENT, Study
+
+MOST = 100  # classes; a column with more holds something else, such as patients
+_LISTS = ("|", ";")
+
+
+def fault(name: str) -> tuple[str, str] | None:
+    """What is wrong with a cell that should name a class, and the fix; None where nothing is."""
+    try:
+        float(name)
+    except ValueError:
+        if any(mark in name for mark in _LISTS):
+            return "a class is a list of names", "write a column labels.NAME for each name, with 1, 0, -1 or nothing"
+        return None
+    return "a class is a number", "write names, or map a column of 1 and 0 to a finding: labels.NAME=COLUMN"
+
+
+def completed(studies: Sequence[Study], classes: Collection[str]) -> list[Study]:
+    """Studies that hold their own class as PRESENT, with the other ``classes``; in alphabetical order."""
+    names = sorted(classes)
+    return [replace(study, labels=_labels(study, names)) for study in studies] if names else list(studies)
+
+
+def _labels(study: Study, names: Sequence[str]) -> dict[str, float]:
+    own = next((name for name in names if name in study.labels), "")
+    others = {name: value for name, value in study.labels.items() if name != own}
+    return others | {name: (PRESENT if name == own else ABSENT) if own else NOT_MENTIONED for name in names}
