@@ -12,9 +12,11 @@ import pyarrow as pa
 import pytest
 
 from place_cxr.metrics import text
+from place_cxr.metrics.overlap import heat_overlap, pointing_game
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.detection import Detection
+from place_cxr.tasks.grounding import VARIANTS, Grounding
 from place_cxr.tasks.masks import run_lengths
 from place_cxr.tasks.predictions import Predictions, ragged, rows_of
 from place_cxr.tasks.report_generation import ANSWERS, ReportGeneration, labels
@@ -66,6 +68,16 @@ def segmentation(answer, profile, truth=THERE):
     return scored(Segmentation, profile, ("A",), **columns, height=[8] * N, width=[8] * N)
 
 
+def grounding(answer, profile):
+    square = np.zeros((8, 8), bool)
+    square[:4, :4] = True
+    heat = {"uniform": np.ones((1, 8, 8)), "nothing": np.zeros((1, 8, 8)), "truth": square[None].astype(float)}[answer]
+    hit, overlap = pointing_game(heat, square[None])[0], heat_overlap(heat, square[None]).iou[0]
+    columns = {f"hit.{variant}.A": np.where(THERE, hit, np.nan) for variant in VARIANTS}
+    columns |= {f"IoU.{variant}.A": np.where(THERE, overlap, np.nan) for variant in VARIANTS}
+    return scored(Grounding, profile, ("A",), **columns)
+
+
 def detection(answer, profile, truth=THERE):
     one = [[10.0, 10, 30, 30]]
     every = [[float(x), float(y), x + 20.0, y + 20.0] for x in range(0, 80, 10) for y in range(0, 80, 10)]
@@ -103,6 +115,7 @@ ASKED = {
     "classification": classification,
     "zero-shot": zero_shot,
     "retrieval": retrieval,
+    "grounding": grounding,
     "segmentation": segmentation,
     "detection": detection,
     "report-generation": report_generation,
@@ -130,6 +143,13 @@ TABLE = [
     ("retrieval", "random", "mix/image to report/R@10", (0.05, 0.5), (0.05, 0.5)),
     ("retrieval", "random", "mix/image to report/median rank", (10, 30), (10, 30)),
     ("retrieval", "truth", "mix/image to report/R@1", 1, 1),
+    # A map that is the same everywhere earns what the square has of the picture, and one of nothing overlaps with nothing.
+    ("grounding", "uniform", f"{VARIANTS[0]}/pointing game/A", SHARE, SHARE),
+    ("grounding", "uniform", f"{VARIANTS[0]}/IoU/A", SHARE, SHARE),
+    ("grounding", "nothing", f"{VARIANTS[0]}/pointing game/A", SHARE, SHARE),
+    ("grounding", "nothing", f"{VARIANTS[0]}/IoU/A", 0, 0),
+    ("grounding", "truth", f"{VARIANTS[0]}/pointing game/A", 1, 1),
+    ("grounding", "truth", f"{VARIANTS[0]}/IoU/A", 1, 1),
     ("segmentation", "empty masks", "100%/dice/A", 0, 0.75),
     ("segmentation", "empty masks", "100%/IoU/A", 0, 0.75),
     ("segmentation", "full masks", "100%/dice/A", FULL, SHARE * FULL),

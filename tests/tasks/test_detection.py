@@ -53,7 +53,7 @@ def test_a_study_takes_part_when_its_boxes_are_known():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("head", "steps"), [("fcos", 30), ("yolo", 70)])
+@pytest.mark.parametrize(("head", "steps"), [("fcos", 30), ("yolo", 150)])
 def test_a_head_learns_squares(data, head, steps, tmp_path):
     """The encoder is random and frozen; what is bright is a box."""
     studies = []
