@@ -143,7 +143,7 @@ TABLE = [
     ("retrieval", "random", "mix/image to report/R@10", (0.05, 0.5), (0.05, 0.5)),
     ("retrieval", "random", "mix/image to report/median rank", (10, 30), (10, 30)),
     ("retrieval", "truth", "mix/image to report/R@1", 1, 1),
-    # A map that is the same everywhere earns what the square has of the picture, and one of nothing overlaps with nothing.
+    # The same everywhere: what the square has of the picture.
     ("grounding", "uniform", f"{VARIANTS[0]}/pointing game/A", SHARE, SHARE),
     ("grounding", "uniform", f"{VARIANTS[0]}/IoU/A", SHARE, SHARE),
     ("grounding", "nothing", f"{VARIANTS[0]}/pointing game/A", SHARE, SHARE),
