@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from place_cxr.data.labeller import CHEXPERT, label_report
 from place_cxr.data.reports import read_report
@@ -128,9 +127,7 @@ class ReportGeneration(HeadTask):
 
     def loss(self, prediction: Reading, truth: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of each next token, a mean over the tokens of the batch (teacher forcing)."""
-        ids, real = truth["ids"], truth["real"][:, 1:]
-        logits = prediction.decoder(prediction.memory, ids[:, :-1])
-        return functional.cross_entropy(logits[real], ids[:, 1:][real])
+        return prediction.decoder.loss(prediction.memory, truth["ids"], truth["real"])
 
     def answer(self, prediction: Reading, data: Evaluation, rows: Rows) -> Columns:
         """``ids`` that the search found, without first and last token, and their ``score``, log-probability a token."""
