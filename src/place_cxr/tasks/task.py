@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -142,6 +143,12 @@ class HeadTask(Task):
         """More columns for ``told``, the table of all test rows of one share and seed: what takes all of them at once,
         the training rows or the untouched model's features ``known``."""
         return {}
+
+    def show(
+        self, learner: nn.Module, inputs: Callable[[Rows], Any], data: Evaluation, rows: Rows, folder: Path
+    ) -> None:
+        """Pictures of some test ``rows`` in ``folder``, where the settings ask for them: of the largest share's first
+        seed, with the inputs that its ``learner`` was taught on."""
 
 
 @dataclass(frozen=True)
