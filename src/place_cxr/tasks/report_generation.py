@@ -64,6 +64,10 @@ class ReportSettings(HeadSettings):
     )
     decoder: DecoderSettings = DecoderSettings()
     steps: int = 1000
+    batch_size: int = 16
+    linear: Literal["adamw", "muon"] = "muon"  # [ours] in few steps AdamW names no more than the most frequent report
+    lr: float = 1e-2
+    weight_decay: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class ReportGeneration(HeadTask):
     @classmethod
     def defaults(cls, profile: Profile, mode: Mode) -> dict[str, Any]:
         """The encoder moves more slowly than a new decoder."""
-        return {"lr": 5e-4, "weight_decay": 0.05} if mode == "finetune" else {}
+        return {"linear": "adamw", "lr": 5e-4, "weight_decay": 0.05} if mode == "finetune" else {}
 
     @classmethod
     def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ class HeadSettings(TaskSettings):
     steps: int = Field(300, ge=1, description="updates")
     epochs: int = Field(0, ge=0, description="passes over the training rows in place of steps; 0: steps counts")
     batch_size: int = Field(32, ge=2, description="images of one update")
+    linear: Literal["adamw", "muon"] = Field("adamw", description="what steps the weights of linear layers")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     min_lr: float = Field(1e-6, ge=0, description="learning rate of the last step")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps that rise to the peak")
