@@ -10,6 +10,7 @@ from place_cxr.errors import PlaceError
 from place_cxr.models.decoder import DecoderSettings, Generated, ReportDecoder, sentence_maps, sentence_numbers
 
 START, STOP, PAD, VOCAB = 1, 2, 0, 12
+ENDS = {"start": START, "pad": PAD}
 SMALL = DecoderSettings(width=16, heads=2, layers=2, max_tokens=9)
 
 
@@ -96,6 +97,15 @@ def test_cached_steps_equal_one_whole_run() -> None:
     torch.testing.assert_close(torch.cat(steps, 1), net(seen, ids))
 
 
+def test_the_loss_is_that_of_all_logits_without_padding() -> None:
+    net, seen = decoder(), memory()
+    ids = torch.tensor([[START, 5, 6, 7, STOP], [START, 8, STOP, PAD, PAD], [START, 4, 5, STOP, PAD]])
+    slow = torch.nn.functional.cross_entropy(
+        net(seen, ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD
+    )
+    torch.testing.assert_close(net.loss(seen, ids, ids != PAD), slow)
+
+
 @torch.no_grad()
 def test_padded_memory_equals_unpadded() -> None:
     net, (patches, observations) = decoder(grid=None), memory(1)
@@ -105,8 +115,9 @@ def test_padded_memory_equals_unpadded() -> None:
     torch.testing.assert_close(net(wide, ids, mask), net((patches, observations), ids))
     bare, padded = generate(net, (patches, observations)), generate(net, wide, mask)
     assert torch.equal(bare.ids, padded.ids)
-    torch.testing.assert_close(padded.attention[:, :, mask[0]], bare.attention)
-    assert not padded.attention[:, :, ~mask[0]].any()
+    looked = net.attention(wide, bare.ids, mask, **ENDS)
+    torch.testing.assert_close(looked[:, :, mask[0]], net.attention((patches, observations), bare.ids, **ENDS))
+    assert not looked[:, :, ~mask[0]].any()
 
 
 @torch.no_grad()
@@ -137,9 +148,9 @@ def test_what_is_generated() -> None:
     net, seen = decoder(), memory()
     found = generate(net, seen, beams=3)
     assert found.ids.shape[0] == 3 and found.ids.shape[1] <= SMALL.max_tokens and found.scores.shape == (3,)
-    assert found.attention.shape == (*found.ids.shape, 10)
-    written = found.ids != PAD
-    torch.testing.assert_close(found.attention.sum(-1), written.float())
+    looked, written = net.attention(seen, found.ids, **ENDS), found.ids != PAD
+    assert looked.shape == (*found.ids.shape, 10)
+    torch.testing.assert_close(looked.sum(-1), written.float())
     assert START not in found.ids
     for row in found.ids.tolist():
         words = [token for token in row if token != PAD]
@@ -167,7 +178,9 @@ def test_more_beams_are_not_worse_on_the_whole_and_penalty_moves_length() -> Non
 def test_generation_leaves_the_mode_and_uses_no_dropout() -> None:
     net = decoder().train()
     first, second = generate(net, memory()), generate(net, memory())
-    assert net.training and torch.equal(first.ids, second.ids) and not first.attention.requires_grad
+    assert net.training and torch.equal(first.ids, second.ids)
+    looked = [net.attention(memory(), first.ids, **ENDS) for _ in range(2)]
+    assert net.training and torch.equal(*looked) and not looked[0].requires_grad
 
 
 def test_it_learns_a_report_by_heart_from_its_memory() -> None:

@@ -117,7 +117,7 @@ def test_a_decoder_learns_what_vpors_tell_where_it_reads_them(tmp_path):
     vpors[:, 0, 0] += torch.from_numpy(2.0 * kind - 1).float()
 
     def inputs(rows):
-        return Seen(torch.zeros(len(rows), 4), (patches[rows], vpors[rows]))
+        return Seen(torch.zeros(len(rows), 4), (patches[rows], vpors[rows], torch.full((len(rows), 3, 4), 0.25)))
 
     def right(reads):
         small = {"width": 16, "heads": 2, "layers": 1, "dropout": 0.0, "max_tokens": 8}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,14 +16,15 @@ from place_cxr.models.attention import Attention, grid_positions
 from place_cxr.settings import Settings
 
 Stored = tuple[Tensor, Tensor]  # keys and values, each [R, H, N, W / H]
+_WORTH = 0.8  # share of images still written below which the search goes on with these alone
 
 
 class DecoderSettings(Settings):
     """The decoder's shape and limits."""
 
-    width: int = 256  # [ours]; R2Gen has 512
-    heads: int = 8  # [R2Gen]
-    layers: int = 3  # [R2Gen]
+    width: int = 128  # [ours] for small data and one core; R2Gen has 512
+    heads: int = 4  # [ours]; R2Gen has 8 of 64
+    layers: int = 2  # [ours]; R2Gen has 3
     dropout: float = 0.1  # [R2Gen]
     max_tokens: int = 100  # [R2Gen] for MIMIC-CXR; 60 for the Indiana University set
 
@@ -31,13 +33,11 @@ class DecoderSettings(Settings):
 class Generated:
     """Reports of B images. ``ids`` end with the stop token where it came in time; the rest is padding.
 
-    ``scores`` are log-probabilities of the whole report over length ** length_penalty. ``attention`` says where the
-    decoder looked when it wrote each token, mean over heads and layers; rows sum to 1, and are 0 where padded.
+    ``scores`` are log-probabilities of the whole report over length ** length_penalty.
     """
 
     ids: Int[Tensor, "B T"]
     scores: Float[Tensor, "B"]
-    attention: Float[Tensor, "B T N"]
 
 
 class _Block(nn.Module):
@@ -132,6 +132,16 @@ class ReportDecoder(nn.Module):
         states, _, _ = self._run(self._embed(ids, 0), self._reads(memory), _visible(mask), None)
         return self._logits(states)
 
+    def loss(self, memory: Sequence[Tensor], ids: Int[Tensor, "B L"], real: Bool[Tensor, "B L"]) -> Float[Tensor, ""]:
+        """Mean cross-entropy of every token but the first of each row, given those before it (teacher forcing).
+
+        ``ids`` begin with the start token; False in ``real`` is padding at the end of a row. Logits, the widest thing
+        here, are made for real tokens alone.
+        """
+        states, _, _ = self._run(self._embed(ids[:, :-1], 0), self._reads(memory), None, None)
+        kept = real[:, 1:]
+        return F.cross_entropy(self._logits(states[kept]), ids[:, 1:][kept])
+
     @torch.no_grad()
     def generate(
         self,
@@ -152,19 +162,31 @@ class ReportDecoder(nn.Module):
         beams of all images are finished or have ``max_tokens`` tokens (at most, and by default, those of the settings).
         The start token and padding are never written. Dropout is off, whatever the mode.
         """
-        training = self.training
-        self.eval()
-        try:
+        limit = self.settings.max_tokens if max_tokens is None else max_tokens
+        self._check(limit)
+        with _evaluating(self):
             reads, visible = self._reads(memory), _visible(mask)
-            limit = self.settings.max_tokens if max_tokens is None else max_tokens
-            self._check(limit)
-            ids, scores = self._search(reads, visible, (start, stop, pad), beams, limit, length_penalty)
-            before = torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], dim=1)
-            _, _, attention = self._run(self._embed(before, 0), reads, visible, None, maps=True)
-            assert attention is not None
-            return Generated(ids, scores, attention * (ids != pad)[..., None])
-        finally:
-            self.train(training)
+            return Generated(*self._search(reads, visible, (start, stop, pad), beams, limit, length_penalty))
+
+    @torch.no_grad()
+    def attention(
+        self,
+        memory: Sequence[Tensor],
+        ids: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "B N"] | None = None,
+        *,
+        start: int,
+        pad: int,
+    ) -> Float[Tensor, "B T N"]:
+        """Where the decoder looks when it writes each of ``ids``: mean over heads and layers, dropout off.
+
+        Rows sum to 1, and are 0 where padded.
+        """
+        before = torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], dim=1)
+        with _evaluating(self):
+            _, _, found = self._run(self._embed(before, 0), self._reads(memory), _visible(mask), None, maps=True)
+        assert found is not None
+        return found * (ids != pad)[..., None]
 
     def _search(
         self,
@@ -177,22 +199,24 @@ class ReportDecoder(nn.Module):
     ) -> tuple[Int[Tensor, "B T"], Float[Tensor, "B"]]:
         start, stop, pad = special
         batch, device, vocab = len(reads[0][0]), self.word.weight.device, self.word.num_embeddings
+        ids = torch.full((batch, limit), pad, device=device)
+        scores = torch.empty(batch, device=device)
+        image = torch.arange(batch, device=device)  # those that are still written
         total = torch.full((batch, beams), -torch.inf, device=device)
         total[:, 0] = 0.0  # all beams begin alike, so only one counts
-        score = total
         length = torch.zeros_like(total)
         done = torch.zeros_like(total, dtype=torch.bool)
         written = torch.empty((batch, beams, 0), dtype=torch.long, device=device)
         only_pad = torch.full((vocab,), -torch.inf, device=device)
         only_pad[pad] = 0.0
         last = torch.full((batch * beams, 1), start, device=device)
-        first_row = torch.arange(batch, device=device)[:, None] * beams
         past: list[Stored] | None = None
+        longest = 0
         for step in range(limit):
             states, past, _ = self._run(self._embed(last, step), reads, visible, past)
             logits = self._logits(states[:, -1]).float()
             logits[:, [start, pad]] = -torch.inf
-            gain = torch.where(done[..., None], only_pad, logits.log_softmax(-1).view(batch, beams, vocab))
+            gain = torch.where(done[..., None], only_pad, logits.log_softmax(-1).view(len(image), beams, vocab))
             length = length + ~done
             sums = total[..., None] + gain
             score, chosen = (sums / length[..., None] ** length_penalty).flatten(1).topk(beams)
@@ -201,12 +225,20 @@ class ReportDecoder(nn.Module):
             done = done.gather(1, parent) | (token == stop)
             kept = written.gather(1, parent[..., None].expand_as(written))
             written = torch.cat([kept, token[..., None]], dim=-1)
-            rows = (first_row + parent).flatten()
-            past = [(key[rows], value[rows]) for key, value in past]
-            last = token.view(-1, 1)
-            if done.all():
+            ids[image, : step + 1], scores[image] = written[:, 0], score[:, 0]  # topk sorts: the first is the best
+            longest = step + 1
+            going = ~done.all(1)
+            if not going.any():
                 break
-        return written[:, 0], score[:, 0]  # topk sorts: the first beam is the best
+            rows = torch.arange(len(image), device=device)[:, None] * beams + parent
+            if going.sum() <= _WORTH * len(image):  # what is finished costs as much as what is not
+                image, total, length, done, written = (x[going] for x in (image, total, length, done, written))
+                reads = [(key[going], value[going]) for key, value in reads]
+                visible = visible if visible is None else visible[going]
+                rows, token = rows[going], token[going]
+            past = [(key[rows.flatten()], value[rows.flatten()]) for key, value in past]
+            last = token.reshape(-1, 1)
+        return ids[:, :longest], scores
 
     def _check(self, tokens: int) -> None:
         if not 1 <= tokens <= self.settings.max_tokens:
@@ -253,6 +285,17 @@ class ReportDecoder(nn.Module):
 
     def _logits(self, states: Tensor) -> Tensor:
         return F.linear(states, self.word.weight)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Dropout off for a while."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
 
 
 def _visible(mask: Bool[Tensor, "B N"] | None) -> Tensor | None:

@@ -61,7 +61,7 @@ class PyramidSpec:
 class Seen:
     """What a head reads of B images: the pooled vector, and the maps of the pyramid where it asks for them.
 
-    From a `Reader`: the instance vector, patch tokens and V-PORs.
+    From a `Reader`: the instance vector; patch tokens, V-PORs, and where the V-PORs looked.
     """
 
     pooled: Float[Tensor, "B C"]

@@ -1,4 +1,4 @@
-"""What a report decoder reads of an image: patch tokens and V-PORs; with them the instance vector."""
+"""What a report decoder reads of an image: patch tokens and V-PORs; with them the instance vector, and their places."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from place_cxr.tensors import Features, unit
 class ReaderSpec:
     """What a decoder is built for: P patch tokens on a grid, K V-PORs, and the vocabulary.
 
-    ``shapes`` are ((P, C), (K, D)).
+    ``shapes`` are ((P, C), (K, D), (K, P)).
     """
 
     pooled: int
-    shapes: tuple[tuple[int, int], tuple[int, int]]
+    shapes: tuple[tuple[int, int], ...]
     grid: tuple[int, int]
     vocabulary: int
 
@@ -34,16 +34,18 @@ class Reader(nn.Module):
         spec, settings = model.image_encoder.spec, model.settings
         patches = (spec.grid[0] * spec.grid[1], spec.local)
         vpors = (settings.observations.queries, settings.shared)
-        self.pyramid_spec = ReaderSpec(settings.shared, (patches, vpors), spec.grid, settings.text.vocab_size)
+        shapes = (patches, vpors, (vpors[0], patches[0]))
+        self.pyramid_spec = ReaderSpec(settings.shared, shapes, spec.grid, settings.text.vocab_size)
 
     def forward(self, image: Float[Tensor, "B 1 H W"]) -> Seen:
         """The instance vectors alone, of unit length."""
         return self._seen(self.image_encoder(image), ())
 
     def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> Seen:
-        """Instance vectors [B, D], patch tokens [B, P, C], V-PORs [B, K, D]."""
+        """Instance vectors [B, D]; patch tokens [B, P, C], V-PORs [B, K, D], where each V-POR looked [B, K, P]."""
         features = self.image_encoder(image)
-        return self._seen(features, (features.local, self.observer(features)[0].vectors))
+        visual, attention, _ = self.observer(features)
+        return self._seen(features, (features.local, visual.vectors, attention))
 
     def _seen(self, features: Features, maps: tuple[Tensor, ...]) -> Seen:
         return Seen(unit(self.projection(features.pooled).float()), maps)

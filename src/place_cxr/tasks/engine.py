@@ -236,6 +236,8 @@ def _with_heads(
                 told = stack([(constants, {"row": rows} | task.answer(said, data, rows)) for rows, said in answers])
                 more = task.judge(told, data, train.rows, features) if split == "test" else {}
                 tables.append(extended(told, more))
+            if (fraction, seed) == (max(asked.fractions), asked.seeds[0]):
+                task.show(learner, inputs, data, splits["test"], target)
     table = joined(tables)
     if task.profile in FOLDED:  # in the source's order, so that patients have the same numbers in every division
         table = table.sort_by([(name, "ascending") for name in ("row", "fraction", "seed", "split")])

@@ -11,8 +11,10 @@ tokeniser or labeller needs the source and a new run. METEOR works on whole text
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -21,7 +23,6 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from place_cxr.data.labeller import CHEXPERT, label_report
 from place_cxr.data.reports import read_report
@@ -29,15 +30,18 @@ from place_cxr.data.tokenizer import EncodedReports
 from place_cxr.metrics import clinical, text
 from place_cxr.metrics.intervals import RESAMPLES, undefined
 from place_cxr.metrics.meteor import meteor
-from place_cxr.models.decoder import DecoderSettings, ReportDecoder
+from place_cxr.models.decoder import DecoderSettings, Generated, ReportDecoder
 from place_cxr.models.image import Seen
 from place_cxr.models.reader import Reader, ReaderSpec
 from place_cxr.records import Study
+from place_cxr.tasks import report_examples
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.predictions import Predictions, ragged
+from place_cxr.tasks.report_examples import Example
 from place_cxr.tasks.result import Metric
 from place_cxr.tasks.scoring import share
 from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth
+from place_cxr.tasks.teach import predictions
 
 ANSWERS = ("decoder", "frequent", "nearest")
 _TOKENISER = "words"
@@ -52,8 +56,18 @@ class ReportSettings(HeadSettings):
     vpors: bool = Field(True, description="read V-PORs beside the patch tokens")
     beams: int = Field(3, ge=1, description="hypotheses of the search; 1: greedy [R2Gen: 3]")
     meteor: bool = Field(False, description="METEOR too, where Java and its jar are: it loads 2 GB for each answer")
+    examples: int = Field(
+        0,
+        ge=0,
+        description="test images that are drawn, into examples/ of the result, with the report written of each and a "
+        "heat map per sentence: these files hold pixels of patients; 0: none are written",
+    )
     decoder: DecoderSettings = DecoderSettings()
     steps: int = 1000
+    batch_size: int = 16
+    linear: Literal["adamw", "muon"] = "muon"  # [ours] in few steps AdamW names no more than the most frequent report
+    lr: float = 1e-2
+    weight_decay: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,8 @@ class Reading:
 
     decoder: ReportDecoder
     memory: tuple[Tensor, ...]
+    looked: Tensor | None  # where each V-POR looked [B, K, P]; None where none is read
+    grid: tuple[int, int]  # rows and columns of patches
 
 
 class ReportHead(nn.Module):
@@ -69,13 +85,14 @@ class ReportHead(nn.Module):
 
     def __init__(self, spec: ReaderSpec, settings: ReportSettings) -> None:
         super().__init__()
-        self.kinds = 2 if settings.vpors else 1
+        self.kinds, self.grid = 2 if settings.vpors else 1, spec.grid
         widths = [width for _, width in spec.shapes[: self.kinds]]
         self.decoder = ReportDecoder(settings.decoder, widths, spec.vocabulary, spec.grid)
 
     def forward(self, seen: Seen) -> Reading:
         """The decoder and its memory."""
-        return Reading(self.decoder, seen.maps[: self.kinds])
+        looked = seen.maps[2] if self.kinds > 1 else None
+        return Reading(self.decoder, seen.maps[: self.kinds], looked, self.grid)
 
 
 @dataclass(frozen=True)
@@ -91,7 +108,7 @@ class ReportGeneration(HeadTask):
     @classmethod
     def defaults(cls, profile: Profile, mode: Mode) -> dict[str, Any]:
         """The encoder moves more slowly than a new decoder."""
-        return {"lr": 5e-4, "weight_decay": 0.05} if mode == "finetune" else {}
+        return {"linear": "adamw", "lr": 5e-4, "weight_decay": 0.05} if mode == "finetune" else {}
 
     @classmethod
     def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
@@ -128,18 +145,51 @@ class ReportGeneration(HeadTask):
 
     def loss(self, prediction: Reading, truth: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of each next token, a mean over the tokens of the batch (teacher forcing)."""
-        ids, real = truth["ids"], truth["real"][:, 1:]
-        logits = prediction.decoder(prediction.memory, ids[:, :-1])
-        return functional.cross_entropy(logits[real], ids[:, 1:][real])
+        return prediction.decoder.loss(prediction.memory, truth["ids"], truth["real"])
 
     def answer(self, prediction: Reading, data: Evaluation, rows: Rows) -> Columns:
         """``ids`` that the search found, without first and last token, and their ``score``, log-probability a token."""
+        _, stop, pad = frame(data.reports)
+        found = self._search(prediction, data)
+        return {"ids": ragged(_written(found.ids, stop, pad), whole=True), "score": found.scores.double().cpu().numpy()}
+
+    def show(
+        self, learner: nn.Module, inputs: Callable[[Rows], Any], data: Evaluation, rows: Rows, folder: Path
+    ) -> None:
+        """``examples/<n>.png`` for as many test images as the settings say; those of an earlier run go first."""
+        place = folder / report_examples.FOLDER
+        shutil.rmtree(place, ignore_errors=True)
+        chosen = np.array(report_examples.choose(data.studies, rows, self.settings.examples), dtype=np.int64)
+        if not len(chosen):
+            return
+        place.mkdir(mode=0o700)
+        read = predictions(learner, inputs, chosen, next(learner.parameters()).device)
+        written = [example for part, reading in read for example in self.examples(reading, data, part)]
+        for number, example in enumerate(written, start=1):
+            report_examples.draw(example, place / f"{number}.png")
+
+    def examples(self, reading: Reading, data: Evaluation, rows: Rows) -> list[Example]:
+        """What the decoder writes of each of ``rows``, sentence by sentence, with where it looked."""
         start, stop, pad = frame(data.reports)
-        found = prediction.decoder.generate(
-            prediction.memory, start=start, stop=stop, pad=pad, beams=self.settings.beams
-        )
-        written = [[token for token in row if token not in (stop, pad)] for row in found.ids.tolist()]
-        return {"ids": ragged(written, whole=True), "score": found.scores.double().cpu().numpy()}
+        ids = self._search(reading, data).ids
+        attention = reading.decoder.attention(reading.memory, ids, start=start, pad=pad).cpu().numpy()
+        found = []
+        for place, (row, tokens) in enumerate(zip(rows.tolist(), _written(ids, stop, pad), strict=True)):
+            looked = None if reading.looked is None else reading.looked[place].cpu().numpy()
+            sentences = report_examples.cut(tokens, data.decode)
+            maps = report_examples.by_sentence(report_examples.on_patches(attention[place], looked), sentences)
+            found.append(
+                Example(
+                    report_examples.picture(data.studies[row]),
+                    tuple(data.decode(tokens[part]) for part in sentences),
+                    report_examples.on_picture(maps, reading.grid, data.pack.letterbox(row), data.view_size),
+                )
+            )
+        return found
+
+    def _search(self, reading: Reading, data: Evaluation) -> Generated:
+        start, stop, pad = frame(data.reports)
+        return reading.decoder.generate(reading.memory, start=start, stop=stop, pad=pad, beams=self.settings.beams)
 
     def judge(self, told: Any, data: Evaluation, train: Rows, known: Callable[[Rows], Seen]) -> Columns:
         """Rows of the trivial answers; measures, labels and METEOR of all three; labels of the references."""
@@ -165,7 +215,7 @@ class ReportGeneration(HeadTask):
         reads = "patch tokens and V-PORs" if self.settings.vpors else "patch tokens"
         return (
             f"transformer decoder over {reads}, encoder {self.mode}, teacher forcing, beam search; "
-            f"{self.settings.model_dump(exclude={'findings'})}; references: all sentences read, uncut; "
+            f"{self.settings.model_dump(exclude={'findings', 'examples'})}; references: all sentences read, uncut; "
             f"{text.signature(_TOKENISER)}; METEOR 1.5 over a seed's reports; "
             f"labels of both sides by the rule labeller; {clinical.signature(_UNCERTAIN)}; "
             "frequent: the most frequent training report; nearest: that of the training image nearest by instance "
@@ -197,6 +247,10 @@ class ReportGeneration(HeadTask):
         )
         detail = [f"{name} {score}" for name in self.names for score in ("precision", "recall")]
         return found | {name: value for name, value in judged.items() if name not in detail}
+
+
+def _written(ids: Tensor, stop: int, pad: int) -> list[list[int]]:
+    return [[token for token in row if token not in (stop, pad)] for row in ids.tolist()]
 
 
 def reference(study: Study) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -50,6 +51,7 @@ class HeadSettings(TaskSettings):
     steps: int = Field(300, ge=1, description="updates")
     epochs: int = Field(0, ge=0, description="passes over the training rows in place of steps; 0: steps counts")
     batch_size: int = Field(32, ge=2, description="images of one update")
+    linear: Literal["adamw", "muon"] = Field("adamw", description="what steps the weights of linear layers")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     min_lr: float = Field(1e-6, ge=0, description="learning rate of the last step")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps that rise to the peak")
@@ -142,6 +144,12 @@ class HeadTask(Task):
         """More columns for ``told``, the table of all test rows of one share and seed: what takes all of them at once,
         the training rows or the untouched model's features ``known``."""
         return {}
+
+    def show(
+        self, learner: nn.Module, inputs: Callable[[Rows], Any], data: Evaluation, rows: Rows, folder: Path
+    ) -> None:
+        """Pictures of some test ``rows`` in ``folder``, where the settings ask for them: of the largest share's first
+        seed, with the inputs that its ``learner`` was taught on."""
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ def teach(
                 steps=steps, batch_size=size, seed=seed, log_every=max(1, steps // 4), save_every=steps, keep=1
             ),
             optim=OptimSettings(
+                linear=wanted.linear,
                 lr=wanted.lr,
                 min_lr=min(wanted.min_lr, wanted.lr),
                 warmup=wanted.warmup,
