@@ -118,10 +118,11 @@ def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subje
         _pretrain(recipe, out / row.name, device)
     asked = list(cells(config, row.slug))
     pairs = None
-    if not method.run and (not method.trained or any(not one.question.source for one in asked)):
-        tokenizer = Tokenizer.load(checkpoint.load(folder).path / "tokenizer") if method.trained else None
+    begun = method.trained or bool(method.run)  # somewhere there is a run, with a tokenizer of its own
+    if not begun or any(not one.question.source for one in asked):
+        tokenizer = Tokenizer.load(checkpoint.load(folder).path / "tokenizer") if begun else None
         pairs = prepare(recipe.data, max_tokens=recipe.model.text.max_tokens, tokenizer=tokenizer)
-    if method.trained or method.run:
+    if begun:
         model, processor = predict.load(folder, device=device)
         if not method.trained:
             torch.manual_seed(row.seed)
