@@ -64,17 +64,25 @@ def test_more_boxes_than_there_is_room_for_fail_under_mgca_alone() -> None:
 
 
 @pytest.mark.fault("X5")
-@pytest.mark.parametrize("profile", ["strict", "mgca", "prior"])
-def test_boxes_are_the_same_at_every_read_in_every_profile(profile) -> None:
-    """What the published data set does with workers that live on is not repeated: published runs have new ones."""
+@pytest.mark.parametrize(
+    ("profile", "shrinking", "sizes"),
+    [("strict", False, [1, 1, 1]), ("strict", True, [1, 1, 1]), ("mgca", False, [1, 1, 1]),
+     ("mgca", True, [1, 1 / 64, 1 / 64**2])],
+)  # fmt: skip
+def test_boxes_shrink_at_every_read_where_mgca_is_told_so_and_never_elsewhere(profile, shrinking, sizes) -> None:
+    """The published data set divides its stored boxes in place (protocol 4.2, 5)."""
     data = SimpleNamespace(
         source="made up",
         studies=[Study("s", "x", "", boxes=(Box("A", 8.0, 8.0, 24.0, 40.0),))],
         pack=SimpleNamespace(letterbox=lambda row: Letterbox(64, 64, 64)),
         view_size=64,
     )
-    truth = Detection(Detection.Settings(), ("A",), profile).truth(data)
-    assert [truth(np.array([0]))["boxes"].tolist() for _ in range(3)] == [[[[8, 8, 24, 40]]]] * 3
+    task = Detection(Detection.Settings(shrinking=shrinking), ("A",), profile)
+    truth = task.truth(data)
+    for size in sizes:
+        expected = np.array([[[8, 8, 24, 40]]]) * size
+        np.testing.assert_allclose(truth(np.array([0]))["boxes"].numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(task.truth(data)(np.array([0]))["boxes"].numpy(), [[[8, 8, 24, 40]]])  # a new run
 
 
 @pytest.fixture(scope="module")

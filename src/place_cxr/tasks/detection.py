@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from place_cxr.data.letterbox import Letterbox
@@ -38,6 +40,9 @@ class DetectionSettings(HeadSettings):
     threshold: float = 0.05  # scores below are not kept
     overlap: float = 0.5  # of boxes of one name, above which only the surer one stays
     most: int = 20  # boxes an image
+    shrinking: bool = Field(
+        False, description="mgca alone: stored boxes are divided by the view's size at every read after the first"
+    )
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,17 @@ class Detection(HeadTask):
         """``boxes`` [B, M, 4] in pixels of the view, and ``labels`` [B, M]: place of the name, -1 where padded.
 
         Raises PlaceError PL-D229 under the mgca profile where an image has more boxes than its data set holds [MGCA].
+        With ``shrinking`` the function remembers what it was asked: so does the published data set, which writes what
+        it normalised over what it stores, where its workers live longer than an epoch.
         """
+        reads: Counter[int] = Counter()
 
         def of(rows: Rows) -> dict[str, Tensor]:
             each = [self._on_view(data, int(row)) for row in rows]
+            if self.profile == "mgca" and self.settings.shrinking:
+                for row, one in zip(rows.tolist(), each, strict=True):
+                    one[:, :4] /= float(data.view_size) ** reads[row]
+                    reads[row] += 1
             most = max(1, *(len(one) for one in each)) if each else 1
             if self.profile == "mgca" and most > self.settings.most:
                 problem = f"an image has {most} true boxes, and as published there is room for {self.settings.most}"
