@@ -53,12 +53,12 @@ QUESTIONS: Mapping[str, Question] = {
     "classification": Question(fractions=(0.01, 0.1, 1.0)),
     "retrieval": Question(),
     "grounding": Question(),
-    "segmentation": Question(("steps=150",)),
-    "detection": Question(("steps=200",)),
-    "report-generation": Question(("steps=300", "beams=1")),
+    "segmentation": Question(("steps=120", "batch_size=8", "lr=5e-3", "checks=2")),
+    "detection": Question(("steps=120", "batch_size=8", "lr=2e-3", "checks=2")),
+    "report-generation": Question(("steps=300", "beams=1", "examples=3")),
 }
 # Controls never trained observations (V-PORs): their reports are written from patches alone.
-UNOBSERVED = {"report-generation": ("vpors=false",)}
+UNOBSERVED = {"report-generation": ("vpors=false", "examples=0")}
 
 
 def run(

@@ -463,3 +463,14 @@ def test_what_only_the_machine_did_is_folded_away(make_run: Make) -> None:
     open_part, _, folded = training.partition("<details>")
     assert "Likeness of observations" in open_part and "Gradient norm" not in open_part
     assert folded.count('<figure class="chart">') == 4
+
+
+def test_drawn_reports_stand_in_the_section_of_their_task(make_run: Make) -> None:
+    run = make_run()
+    assert "Reports that the network wrote" not in section(run, "Writing a report")
+    (folder,) = (run / "tasks" / "report-generation").iterdir()
+    (folder / "examples").mkdir()
+    (folder / "examples" / "1.png").write_bytes(b"png")
+    part = section(run, "Writing a report")  # up to the end of the figures
+    assert "Reports that the network wrote" in part
+    assert 'src="data:image/png;base64,cG5n"' in part

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from place_cxr.errors import PlaceError
-from place_cxr.page import pictures, words
+from place_cxr.page import generated, pictures, words
 from place_cxr.page.charts import LineChart, line_chart
 from place_cxr.page.read import RunFiles, read_run
 from place_cxr.page.tables import cards, methods_of, task_views
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 FILE = "results.html"
 
@@ -66,6 +67,7 @@ def render(files: RunFiles, folder: Path) -> str:
             tasks=task_views(files.results, files.controls, methods, list(common)),
             studies=studies,
             gallery=files.gallery,
+            written=_written(files, folder),
             heat=pictures.legend(pictures.HEAT) if studies else [],
             likeness=pictures.legend(pictures.LIKENESS) if studies else [],
             prevalence=common,
@@ -108,6 +110,15 @@ def charts(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> l
     found.append(line_chart(*words.CORRELATION, records, columns, holds=(0.0,)))
     found += [_curves(shown, records) for shown in words.MONITORS]
     return [chart for chart in found if chart is not None]
+
+
+def _written(files: RunFiles, folder: Path) -> dict[tuple[str, str], Markup]:
+    """By task and source: drawn reports, where somebody asked for them."""
+    from markupsafe import Markup
+
+    results = [result for result in files.results if result.task.startswith("report-generation")]
+    found = {(r.task, r.source): generated.section(folder / "tasks" / r.task / r.source) for r in results}
+    return {key: Markup(html) for key, html in found.items() if html}  # noqa: S704  our own tags around base64
 
 
 def _curves(shown: words.Curves, records: Sequence[Mapping[str, Any]]) -> LineChart | None:
