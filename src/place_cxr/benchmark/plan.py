@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -144,7 +145,13 @@ def pretraining(config: BenchmarkConfig, row: Row, out: Path) -> PretrainConfig:
     laid = {**config.values, **method.values, "train.seed": row.seed}
     if config.phantom is not None:
         laid["data.manifest"] = str(out / PHANTOM / "manifest.csv")
-    return load_recipe(method.recipe, [f"{key}={as_yaml(value)}" for key, value in laid.items()])
+    return _loaded(method.recipe, tuple(f"{key}={as_yaml(value)}" for key, value in laid.items()))
+
+
+@cache
+def _loaded(recipe: str, overrides: tuple[str, ...]) -> PretrainConfig:
+    """Looking at all cells asks for each row's recipe many times."""
+    return load_recipe(recipe, overrides)
 
 
 def as_yaml(value: Any) -> str:
