@@ -1,4 +1,4 @@
-"""docs/results.md and the table of README.md, written from the files of runs ``RUNS/METHOD-sSEED`` and nothing else.
+"""docs/results.md, written from the files of runs ``RUNS/METHOD-sSEED`` and nothing else.
 
 Only the reading between its two marks is a person's; it is kept as it stands.
 """
@@ -21,7 +21,6 @@ from place_cxr.tasks.result import NOTICE
 READING = ("<!-- reading: kept when the tables are written anew -->", "<!-- /reading -->")
 TEMPLATE = Path(__file__).with_name("results_template.md")
 SHARES = ("1%", "10%", "100%")  # of training patients with labels
-README = ("<!-- results: written by experiments/phantom_table.py -->", "<!-- /results -->")
 COMMAND = "python experiments/phantom_table.py --out runs/table --seeds 0 1 2"
 MONITORS = {
     "query_similarity": "cosine between queries",
@@ -282,15 +281,8 @@ def _machines(runs: Iterable[Run]) -> str:
     return _unique(words)
 
 
-def readme_table(runs: Runs) -> str:
-    """The short table: the controls beside PLACE, and what looks at no picture."""
-    middle = cell(mean(runs, "place", "grounding", "centre/pointing game/macro"), 2)
-    body = by_method(runs, MAIN, SHORT, digits=2)
-    return f"{body}\n| the middle of the named side, whatever the picture shows |  |  |  |  | {middle} |"
-
-
-def render(folder: Path, results: Path, readme: Path, *, ablations: Path | None = None) -> None:
-    """Write ``results`` whole but for its reading, and the table of ``readme`` between its marks.
+def render(folder: Path, results: Path, *, ablations: Path | None = None) -> None:
+    """Write ``results`` whole but for its reading.
 
     Raises PlaceError PL-R020 when ``folder`` has no result.
     """
@@ -299,8 +291,3 @@ def render(folder: Path, results: Path, readme: Path, *, ablations: Path | None 
         raise PlaceError("no results", code="PL-R020", file=folder, fix="give the folder that holds METHOD-sSEED runs")
     apart = None if ablations is None else read_runs(ablations)
     results.write_text(results_page(runs, between(text_of(results), READING), apart), "utf-8")
-    text = text_of(readme)
-    if README[0] in text:
-        head, rest = text.split(README[0], 1)
-        tail = rest.partition(README[1])[2]
-        readme.write_text(f"{head}{README[0]}\n{readme_table(runs)}\n{README[1]}{tail}", "utf-8")

@@ -6,7 +6,7 @@
     python experiments/phantom_table.py --render-only runs/table [--ablations runs/smaller]
 
 Draws the phantoms once, trains and evaluates ``OUT/METHOD-sSEED`` (what is there already is not done again; what was
-stopped goes on), and writes docs/results.md and the table of README.md from the result files. No number is typed.
+stopped goes on), and writes docs/results.md from the result files. No number is typed.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def main() -> None:
         extra = [f"train.steps={given.steps}", f"train.save_every={given.steps}"] if given.steps else []
         run_all(given.out, given.seeds, given.only, given.jobs, extra)
     main_runs = given.render_only or given.out
-    render(main_runs, ROOT / "docs" / "results.md", ROOT / "README.md", ablations=given.ablations)
+    render(main_runs, ROOT / "docs" / "results.md", ablations=given.ablations)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def realistic(place: Place, column: str) -> tuple[float, np.ndarray]:
     patients = np.random.default_rng(_key(place.task.split("-f")[0], place.site, column.split("/", 1)[-1]))
     own = np.random.default_rng(_key(place.slug, place.task, column, place.site, f"{place.fraction}"))
     seed = np.random.default_rng(_key(place.slug, place.task, column, f"{place.seed}"))
-    level = BASE.get(place.task.removesuffix("-finetune"), 0.72) + 0.05 * np.log10(place.fraction or 1.0)
+    level = BASE.get(_plain(place.task), 0.72) + 0.05 * np.log10(place.fraction or 1.0)
     scale = 1.0 if level > 0.3 else 0.4
     value = level + scale * LEVELS[place.slug] - 0.03 * (place.site == "B") + scale * seed.normal(0, 0.006)
     value += scale * own.normal(0, 0.004)
@@ -98,7 +98,7 @@ def write(
         if skip is not bool and skip(place):
             continue
         method = config.methods[place.slug]
-        wanted = [c for q in config.questions if q.task == place.task.removesuffix("-finetune") for c in q.columns]
+        wanted = [c for q in config.questions if q.task == _plain(place.task) for c in q.columns]
         names = [column.format(score=method.score, heat=method.heat) for column in wanted]
         metrics = {}
         for name in names:
@@ -114,7 +114,7 @@ def result(place: Place, method: str, metrics: Mapping[str, Metric], **changes: 
         task=place.task,
         source=place.source,
         split="test",
-        split_digest=f"rows of {place.task.removesuffix('-finetune')} at {place.site}",
+        split_digest=f"rows of {_plain(place.task)} at {place.site}",
         method=method,
         metrics=metrics,
         signature=f"rules of {place.task}; {{'lr': 0.001}} | <whole>",
@@ -145,6 +145,11 @@ def _metric(value: float, draws: np.ndarray | None) -> Metric:
         return Metric(value, None, None, 592, "too few patients for an interval", draws)
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     return Metric(value, float(low), float(high), 592, draws=draws)
+
+
+def _plain(task: str) -> str:
+    """Without mode and profile."""
+    return task.removesuffix("-folds").removesuffix("-finetune")
 
 
 def _key(*words: str) -> list[int]:

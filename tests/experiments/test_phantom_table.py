@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from phantom_methods import MAIN, METHODS
-from phantom_report import READING, README, comparison, number, render, verdict
+from phantom_report import READING, comparison, number, render, verdict
 from phantom_runs import Mean, mean, read_runs
 from phantom_table import finished, overrides, wanted
 
@@ -43,12 +43,11 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def rendered(runs: Path, results: str = "", readme: str = "") -> tuple[str, str]:
+def rendered(runs: Path, results: str = "") -> str:
     folder = runs.parent
     (folder / "results.md").write_text(results)
-    (folder / "README.md").write_text(readme)
-    render(runs, folder / "results.md", folder / "README.md")
-    return (folder / "results.md").read_text(), (folder / "README.md").read_text()
+    render(runs, folder / "results.md")
+    return (folder / "results.md").read_text()
 
 
 def row(page: str, heading: str, title: str) -> list[str]:
@@ -57,7 +56,7 @@ def row(page: str, heading: str, title: str) -> list[str]:
 
 
 def test_cells_are_mean_interval_and_spread(runs: Path) -> None:
-    page, _ = rendered(runs)
+    page = rendered(runs)
     assert row(page, "## Zero-shot", "PLACE") == [
         ".850 [.800, .900] ±.071",
         ".750 [.700, .800] ±.071",
@@ -68,11 +67,11 @@ def test_cells_are_mean_interval_and_spread(runs: Path) -> None:
 
 
 def test_unknown_method_goes_by_its_slug_and_one_seed_has_no_spread(runs: Path) -> None:
-    assert row(rendered(runs)[0], "## Ablations", "mystery")[0] == ".510"
+    assert row(rendered(runs), "## Ablations", "mystery")[0] == ".510"
 
 
 def test_methods_are_compared_by_the_score_they_train(runs: Path) -> None:
-    page, _ = rendered(runs)
+    page = rendered(runs)
     assert row(page, "**ITA alone**", "zero-shot AUROC") == [
         ".860",
         ".650",
@@ -83,21 +82,14 @@ def test_methods_are_compared_by_the_score_they_train(runs: Path) -> None:
 
 
 def test_provenance_comes_from_the_files(runs: Path) -> None:
-    cells = row(rendered(runs)[0], "## Where", "PLACE")
+    cells = row(rendered(runs), "## Where", "PLACE")
     assert cells == ["`place`", "0 1", "50", "5.0", "`012345678`", ""]  # 50 steps of 12 pictures at 2 a second: 300 s
 
 
 def test_reading_stays_and_the_rest_is_written_anew(runs: Path) -> None:
-    page, _ = rendered(runs, results=f"stale\n{READING[0]}\nIt is so.\n{READING[1]}\nstale")
+    page = rendered(runs, results=f"stale\n{READING[0]}\nIt is so.\n{READING[1]}\nstale")
     assert f"{READING[0]}\nIt is so.\n{READING[1]}" in page and "stale" not in page
-    assert rendered(runs, results=page)[0] == page
-
-
-def test_readme_is_written_between_its_marks_only(runs: Path) -> None:
-    _, readme = rendered(runs, readme=f"before\n{README[0]}\nold\n{README[1]}\nafter\n")
-    assert readme.startswith(f"before\n{README[0]}\n| ") and readme.endswith(f"|\n{README[1]}\nafter\n")
-    assert "old" not in readme and "| PLACE | .86 [.81, .91] ±.07 |" in readme
-    assert rendered(runs, readme="no marks")[1] == "no marks"
+    assert rendered(runs, results=page) == page
 
 
 def test_results_on_other_studies_are_refused(runs: Path) -> None:
@@ -108,7 +100,7 @@ def test_results_on_other_studies_are_refused(runs: Path) -> None:
 
 def test_nothing_to_render_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PlaceError, match="no results"):
-        render(tmp_path, tmp_path / "results.md", tmp_path / "README.md")
+        render(tmp_path, tmp_path / "results.md")
 
 
 def test_undefined_numbers_are_not_averaged(runs: Path) -> None:
@@ -174,7 +166,7 @@ def test_ablations_made_apart_are_held_against_their_own_place(runs: Path) -> No
         run = runs.parent / "apart" / f"{slug}-s0"
         write(run, "zero-shot", {"mix/auroc/macro": Metric(value, 0.1, 0.5, 9)}, digest="of other studies")
         (run / "metrics.jsonl").write_text('{"step": 7}\n')
-    render(runs, runs.parent / "r.md", runs.parent / "README.md", ablations=runs.parent / "apart")
+    render(runs, runs.parent / "r.md", ablations=runs.parent / "apart")
     page = (runs.parent / "r.md").read_text()
     assert (
         row(page, "## Ablations", "PLACE")[0] == ".300"

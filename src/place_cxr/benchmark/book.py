@@ -10,6 +10,8 @@ from place_cxr.benchmark.cell import ALL, Cell, Place, read_cells
 from place_cxr.benchmark.estimate import Floats
 from place_cxr.benchmark.plan import BenchmarkConfig, cells, rows
 from place_cxr.benchmark.row import PAIRS, cell_hash, place_of
+from place_cxr.tasks.engine import title
+from place_cxr.tasks.task import Profile
 
 Key = tuple[str, int, str, str, str, str]
 
@@ -23,6 +25,7 @@ class Column:
     fraction: float  # of the training patients; 0: nothing is learned
     site: str
     metric: str  # {score} and {heat} stand for what the method is read by
+    profile: Profile = "strict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,7 @@ class Book:
 
     def cell(self, slug: str, seed: int, column: Column) -> Cell | None:
         """The cell that holds a column."""
-        mode = self.config.methods[slug].mode
-        task = column.task + ("-finetune" if mode == "finetune" else "")
+        task = title(column.task, self.config.methods[slug].mode, column.profile)
         return self.cells.get(key(Place(slug, seed, task, column.source, column.fraction, column.site)))
 
     def values(self, slug: str, column: Column) -> dict[int, Value]:
@@ -104,5 +106,6 @@ def columns(config: BenchmarkConfig, site: str) -> list[Column]:
         fractions = sorted({one.fraction for one in asked})
         for metric in question.columns:
             for fraction in fractions:
-                found[Column(question.task, question.source or PAIRS, fraction, site, metric)] = None
+                source = question.source or PAIRS
+                found[Column(question.task, source, fraction, site, metric, question.profile)] = None
     return list(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -196,7 +197,7 @@ def _difference(config: BenchmarkConfig, found: Difference | None) -> Entry:
 def _shifts(told: Summary, slug: str, column: Column) -> Iterator[Entry]:
     yield _estimate(told.book.config, told.means.get((slug, column)))
     for site in told.book.config.sites[1:]:
-        there = Column(column.task, column.source, column.fraction, site, column.metric)
+        there = replace(column, site=site)
         yield _estimate(told.book.config, told.means.get((slug, there)))
         apart = shift(told.book, slug, column, site)
         yield _estimate(told.book.config, apart, signed=True, sign="*" if apart and apart.clear else "")

@@ -46,6 +46,12 @@ TASKS = {
         "whose own match, or one that says the same, is among the first ten; P@k the share of the first k that are of "
         "the same class.",
     ),
+    "grounding": TaskWords(
+        "Grounding",
+        "grounding",
+        "Where in a picture is a phrase true? In the pointing game the hottest place of the map has to lie inside the "
+        "true outline; IoU is the overlap of the outline with what is hotter than half of that.",
+    ),
     "zero-shot": TaskWords(
         "Zero-shot classification",
         "zero-shot",
