@@ -38,6 +38,14 @@ def test_shipped_benchmarks_can_be_read(name: str) -> None:
     assert all(list(cells(config, slug)) for slug in config.methods)
 
 
+def test_the_plan_in_the_docs_is_a_plan(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "benchmark.md").read_text("utf-8")
+    (tmp_path / "mine.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    config = load_benchmark(str(tmp_path / "mine.yaml"))
+    assert len(rows(config)) == 4 * 3
+    assert [len(list(cells(config, slug))) for slug in config.methods] == [4] * 4
+
+
 def test_all_methods_have_the_first_seed_before_any_has_the_second(plan: str) -> None:
     config = load_benchmark(plan)
     assert [row.name for row in rows(config)] == ["place-s0", "late-s0", "place-s1", "late-s1"]
