@@ -18,7 +18,7 @@ import logging
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -36,7 +36,7 @@ from place_cxr.data.reports import read_report
 from place_cxr.data.splits import split_by_patient
 from place_cxr.data.transforms import eval_view
 from place_cxr.metrics.classification import auroc_statistic
-from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, mean_of, paired_difference
+from place_cxr.metrics.intervals import Floats, Interval, Statistic, bootstrap_columns, mean_of, paired_difference
 from place_cxr.metrics.retrieval import first_hit, relevance
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import untrained
@@ -121,7 +121,7 @@ def retrieval(models: Sequence[Sequence[Trained]], where: str) -> dict[str, Any]
     result: dict[str, Any] = {}
     for (method, direction), parts in pools.items():
         intervals = bootstrap_columns(mean_of(np.concatenate(parts)), patients)
-        named = {f"{direction}, R@{k}": asdict(value) for k, value in zip(KS, intervals, strict=True)}
+        named = {f"{direction}, R@{k}": plain(value) for k, value in zip(KS, intervals, strict=True)}
         result.setdefault(method, {"patients": len(set(patients))}).update(named)
     return result
 
@@ -171,9 +171,9 @@ def probe(models: Sequence[Sequence[Trained]], folder: Path, names: Sequence[str
     found: dict[str, Any] = {"rows": len(pack.rows), "patients": len(set(patients)), "auroc": {}, "against random": {}}
     for method, statistic in statistics.items():
         values = bootstrap_columns(statistic, patients)
-        found["auroc"][method] = {n: asdict(v) for n, v in zip(("mean", *names), values, strict=True)}
+        found["auroc"][method] = {n: plain(v) for n, v in zip(("mean", *names), values, strict=True)}
         if method != RANDOM:
-            found["against random"][method] = asdict(paired_difference(statistic, statistics[RANDOM], patients))
+            found["against random"][method] = plain(paired_difference(statistic, statistics[RANDOM], patients))
     return found
 
 
@@ -192,6 +192,11 @@ def mean_auroc(labels: Floats, parts: Sequence[tuple[NDArray[np.int64], Floats]]
         return np.column_stack([np.mean(each, axis=0), *each])
 
     return statistic
+
+
+def plain(found: Interval) -> dict[str, Any]:
+    """An interval for the file, without its resamples."""
+    return {"value": found.value, "low": found.low, "high": found.high, "n": found.n, "reason": found.reason}
 
 
 def lung_masks(data: Path) -> dict[str, Path]:
@@ -227,7 +232,7 @@ def heat_maps(models: Sequence[Trained], masks: Mapping[str, Path]) -> dict[str,
                 alike[1].append(study.patient)
     return {
         method: {
-            name: asdict(bootstrap_columns(mean_of(values), patients)[0]) | {"patients": len(set(patients))}
+            name: plain(bootstrap_columns(mean_of(values), patients)[0]) | {"patients": len(set(patients))}
             for name, (values, patients) in named.items()
             if values
         }
