@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -75,6 +76,14 @@ def no_network() -> Iterator[None]:
         for name in ("connect", "connect_ex"):
             patch.setattr(socket.socket, name, _guard(getattr(socket.socket, name)))
         yield
+
+
+@pytest.fixture(autouse=True)
+def fresh_log() -> None:
+    """The package's log as an import leaves it: an earlier command in this process may have sent it to the screen."""
+    log = logging.getLogger("place_cxr")
+    log.handlers, log.propagate = [], True
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session", autouse=True)

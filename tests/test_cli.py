@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,14 +25,6 @@ COMMANDS = [
     "data", "data phantom", "data ls", "data check", "data card", "data split", "data pack",
     "cache", "cache purge", "config", "config show", "config schema",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _own_log() -> Iterator[None]:
-    log = logging.getLogger("place_cxr")
-    before = log.handlers[:], log.level, log.propagate
-    yield
-    log.handlers, log.level, log.propagate = before
 
 
 @pytest.fixture
@@ -221,7 +213,6 @@ def test_a_log_hears_of_long_work_and_of_the_time_left(
 ) -> None:
     clock = iter(range(0, 1000, 6))
     monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # of this module alone
-    monkeypatch.setattr(logging.getLogger("place_cxr"), "propagate", True)
     caplog.set_level(logging.INFO, "place_cxr")
     with console.progress_bars() as progress:
         for done in range(0, 60, 10):  # one every six seconds
