@@ -17,7 +17,7 @@ from place_cxr.data.packs import pack_pixels
 from place_cxr.data.purge import Purged, purge
 from place_cxr.errors import PlaceError
 from place_cxr.records import Study
-from tests.test_cli import _own_log, place  # noqa: F401
+from tests.test_cli import place  # noqa: F401
 
 Place = Callable[..., tuple[int, str, str]]
 SIZE = 16
