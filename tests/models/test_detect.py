@@ -51,6 +51,15 @@ def test_no_true_boxes_is_no_fault(head: str) -> None:
     assert torch.isfinite(loss) and loss > 0
 
 
+def test_fcos_does_not_see_the_scale_of_the_maps() -> None:
+    torch.manual_seed(0)
+    spec = PyramidSpec(8, (8, 8, 8, 8), (4, 8, 16, 32), 64)
+    seen = Seen(torch.zeros(3, 8), tuple(torch.randn(3, 8, 64 // s, 64 // s) for s in spec.strides))
+    head = HEADS["fcos"](spec, 2)
+    scaled = [head(Seen(seen.pooled, tuple(k * m for m in seen.maps))).loss(BOXES, LABELS) for k in (1, 30)]
+    torch.testing.assert_close(scaled[1], scaled[0], rtol=1e-3, atol=0)
+
+
 def test_yolo_decodes_its_own_targets() -> None:
     """Answers made from the targets give the boxes back, on every level."""
     empty = [torch.zeros(3, 3 * 7, 64 // s, 64 // s) for s in (8, 16, 32)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -20,6 +21,7 @@ from place_cxr.models.image import PyramidSpec, Seen
 LEVELS = 3  # of YOLOv3: strides 8, 16 and 32 of a CNN; half, same and double the patch of a ViT
 FINE = 4  # of FCOS: one finer level, for boxes of a few pixels
 WIDTH = 64  # channels of the pyramid: a multiple of FCOS's 32 groups [ours; 256 as published]
+_GROUPS = 32  # as in torchvision's FCOS head
 CONVOLUTIONS = 2  # of each branch [ours; 4 as published]
 # COCO's anchors at 416 pixels, fine to coarse [YOLOv3]; scaled to the view [MGCA].
 ANCHORS = (((10, 13), (16, 30), (33, 23)), ((30, 61), (62, 45), (59, 119)), ((116, 90), (156, 198), (373, 326)))
@@ -79,7 +81,10 @@ class Fcos(nn.Module):
     def __init__(self, spec: PyramidSpec, classes: int) -> None:
         super().__init__()
         self.levels = Levels(spec, FINE)
-        self.pyramid = FeaturePyramidNetwork(list(self.levels.channels), WIDTH)
+        # Normalised, because a frozen encoder's maps have any scale, and the head's steps are few.
+        self.pyramid = FeaturePyramidNetwork(
+            list(self.levels.channels), WIDTH, norm_layer=partial(nn.GroupNorm, _GROUPS)
+        )
         body = nn.Identity()
         body.out_channels = WIDTH  # type: ignore[assignment]  # FCOS asks its backbone, which is not called here
         strides = self.levels.strides
