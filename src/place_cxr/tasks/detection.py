@@ -164,7 +164,7 @@ class Detection(HeadTask):
             counted = "images without a box above 0.5, or without a true one, are skipped with all that is on them"
         return (
             f"{self.settings.head} head, encoder {self.mode}{', its batch statistics moving' if self.live_norm else ''}"
-            f"; {self.settings.model_dump(exclude={'findings', 'head'})}; average precision by faster-coco-eval: AP "
+            f"; {self.settings.in_words('head')}; average precision by faster-coco-eval: AP "
             f"40-75 = mean over overlaps .40 to .75 (RSNA), AP 50-95 (COCO), AP 50; {counted}; 95 % intervals over "
             f"{RESAMPLES} resamples of test patients"
         )
