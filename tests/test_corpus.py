@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import shutil
@@ -15,6 +14,7 @@ from PIL import Image
 from place_cxr.corpus import Corpus, DataSettings, prepare, require_data
 from place_cxr.data.letterbox import Letterbox
 from place_cxr.errors import PlaceError
+from tests.tables import write_rows
 
 
 def write(folder: Path, rows: list[dict[str, str]], *, name: str = "manifest.csv") -> Path:
@@ -24,11 +24,7 @@ def write(folder: Path, rows: list[dict[str, str]], *, name: str = "manifest.csv
         if not (folder / row["image"]).exists():
             noise = np.random.default_rng(number).integers(0, 255, (40, 40)).astype(np.uint8)
             Image.fromarray(noise).save(folder / row["image"])
-    with (folder / name).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder / name
+    return write_rows(folder / name, rows)
 
 
 def rows(count: int = 12, **more: str) -> list[dict[str, str]]:

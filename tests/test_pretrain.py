@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import logging
@@ -28,6 +27,7 @@ from place_cxr.errors import PlaceError
 from place_cxr.records import Study
 from place_cxr.training import checkpoint
 from tests.small import digest, records, small
+from tests.tables import read_rows, write_rows
 
 SPEAKING = ("image", "report", "split", "study", "patient")  # the columns that pre-training may know
 
@@ -44,13 +44,8 @@ class Trap:
 
 def rewrite(source: Path, target: Path, change: Callable[[list[dict[str, str]]], list[dict[str, str]]]) -> Path:
     """A manifest with other rows."""
-    with source.open(newline="", encoding="utf-8") as file:
-        rows = change(list(csv.DictReader(file)))
-    with target.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return target
+    rows = change(read_rows(source))
+    return write_rows(target, rows)
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from place_cxr.console import progress_bars, show
 from place_cxr.errors import PlaceError
@@ -34,6 +35,20 @@ class Profile(StrEnum):
     folds = "folds"
 
 
+class _Numbers(TyperCommand):
+    """An option of numbers takes those that follow it: ``--seeds 0 1`` is ``--seeds 0,1``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As the library does, of words whose numbers are joined."""
+        joined: list[str] = []
+        for word in args:
+            if len(joined) > 1 and joined[-2] in ("--fraction", "--seeds") and _NUMBER.fullmatch(word):
+                joined[-1] += f",{word}"
+            else:
+                joined.append(word)
+        return super().parse_args(ctx, joined)
+
+
 def add(app: typer.Typer) -> None:
     """Put the verb into ``app``."""
     command(
@@ -45,6 +60,7 @@ def add(app: typer.Typer) -> None:
         "place task classification --checkpoint runs/demo --mode finetune steps=200    with a setting changed",
         "place task segmentation --checkpoint runs/demo --source siim --root /data/siim data.split=patient",
         "place task classification --checkpoint runs/demo --random-weights    the control",
+        kind=_Numbers,
     )(task)
 
 
@@ -83,8 +99,6 @@ def task(
     Heads learn from nested shares of the training patients, with each seed. KEY=VALUE changes a setting of the task,
     data.KEY=VALUE one of the source, as data.split=mgca.
     """
-    given = overrides or []
-    loose = [word for word in given if _NUMBER.fullmatch(word)]  # the rest of --fraction .01 .1 1
     from place_cxr.ask import ask
 
     with progress_bars() as progress:
@@ -93,8 +107,8 @@ def task(
             checkpoint,
             source=source,
             root=root,
-            overrides=[word for word in given if word not in loose],
-            fractions=_numbers(fraction, "--fraction", float) + _numbers(",".join(loose), "--fraction", float),
+            overrides=overrides or [],
+            fractions=_numbers(fraction, "--fraction", float),
             seeds=_numbers(seeds, "--seeds", int),
             mode=mode.value,
             profile=profile.value,

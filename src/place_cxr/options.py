@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from place_cxr.errors import PlaceError
 
@@ -98,8 +99,13 @@ def source_options(columns: list[str] | None, options: list[str] | None) -> dict
     return ({"columns": named} if named else {}) | parse_values(options or [])
 
 
-def command(parent: typer.Typer, name: str, summary: str, *examples: str) -> Callable[[Command], Command]:
-    """Register a command: its one-line ``summary`` for the list, the switches, the examples at the end of its help."""
+def command(
+    parent: typer.Typer, name: str, summary: str, *examples: str, kind: type[TyperCommand] = TyperCommand
+) -> Callable[[Command], Command]:
+    """Register a command: its one-line ``summary`` for the list, the switches, the examples at the end of its help.
+
+    ``kind`` reads its words.
+    """
 
     def register(function: Command) -> Command:
         @wraps(function)
@@ -113,7 +119,7 @@ def command(parent: typer.Typer, name: str, summary: str, *examples: str) -> Cal
         ]
         body.__signature__ = seen.replace(parameters=[*seen.parameters.values(), *more])  # type: ignore[attr-defined]
         body.__annotations__ = {**function.__annotations__, **SWITCHES}
-        parent.command(name, short_help=summary, epilog=_examples(*examples))(body)
+        parent.command(name, cls=kind, short_help=summary, epilog=_examples(*examples))(body)
         return function
 
     return register

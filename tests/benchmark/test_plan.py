@@ -81,6 +81,14 @@ def test_drawn_phantoms_are_the_pairs(plan: str, tmp_path: Path) -> None:
         ("methods={place: {title: a, values: {optim.lrr: 1}}}", "PL-C001", "Did you mean 'optim.lr'"),
         ("methods={place: {title: a}, 'a/b': {title: b}}", "PL-C002", "method name 'a/b'"),
         ("sead=[0]", "PL-C001", "Did you mean 'seeds'"),
+        ("questions=[{task: classification, fractions: [0], columns: [a]}]", "PL-C003", "greater than 0"),
+        ("questions=[{task: classification, fractions: [10], columns: [a]}]", "PL-C003", "less than or equal to 1"),
+        ("methods.late.fractions=[0]", "PL-C003", "methods.late.fractions.0"),
+        ("questions=[{task: retrieval, columns: ['{scor}/R@1']}]", "PL-C002", "'{scor}/R@1' has other braces than"),
+        ("methods.late.run=runs/{sead}", "PL-C002", "'runs/{sead}' has other braces than {seed}"),
+        ("methods.late.settings={clasification: {}}", "PL-C002", "Did you mean 'classification'"),
+        ("methods.late.settings={classification: {stepz: 2}}", "PL-C001", "Did you mean 'steps'"),
+        ("questions=[{task: retrieval, settings: {per_class: 0}, columns: [a]}]", "PL-C003", "'per_class'"),
     ],
 )
 def test_mistakes_are_named_before_any_work(plan: str, override: str, code: str, says: str) -> None:

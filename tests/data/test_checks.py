@@ -21,6 +21,7 @@ from place_cxr.data.sources.source import Source
 from place_cxr.errors import PlaceError
 from place_cxr.records import Study
 from tests.data.dicoms import dicom
+from tests.tables import write_rows
 
 Rows = list[dict[str, str]]
 Spoil = Callable[[Rows, Path], int]
@@ -57,12 +58,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def save(folder: Path, rows: Rows) -> Path:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder / "manifest.csv"
+    return write_rows(folder / "manifest.csv", rows)
 
 
 def load(folder: Path) -> Rows:

@@ -6,7 +6,6 @@ of splits, the studies beside packed pixels, the exported shards. All else must 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from PIL import Image, PngImagePlugin
 from place_cxr.data import checks, packs
 from tests.data.dicoms import dicom
 from tests.small import small
+from tests.tables import read_rows, write_rows
 
 Place = Callable[..., tuple[int, str, str]]
 EXTRA = ("mrn", "accession", "patient_name", "birth_date", "address", "phone", "referrer", "comment")
@@ -52,8 +52,7 @@ def planted(phantom: Path, tmp_path: Path) -> tuple[Path, Canaries]:
     canaries = Canaries()
     folder = tmp_path / "data"
     (folder / "images").mkdir(parents=True)
-    with phantom.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(phantom)
     patients: dict[str, str] = {}
     for number, row in enumerate(rows):
         image = Image.open(phantom.parent / row["image"])
@@ -83,15 +82,8 @@ def planted(phantom: Path, tmp_path: Path) -> tuple[Path, Canaries]:
             row["report"] += f" Discussed with {canaries.new('report')} by phone."
     rows[0]["view"], rows[1]["sex"], rows[2]["site"] = (canaries.new(name) for name in ("view", "sex", "site"))
     manifest = folder / "manifest.csv"
-    write(manifest, rows)
+    write_rows(manifest, rows)
     return manifest, canaries
-
-
-def write(manifest: Path, rows: list[dict[str, str]]) -> None:
-    with manifest.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def leaks(base: Path, canaries: Canaries) -> Iterator[str]:
@@ -140,8 +132,7 @@ def test_no_command_tells_who(
     said("embed", run, plain, "-o", tmp_path / "vectors.npy")
 
     # Every kind of fault in the rows that carry canaries: refused, listed, still silent about who.
-    with manifest.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(manifest)
     images = manifest.parent
     (images / rows[0]["image"]).write_bytes(b"<html>")
     (images / rows[1]["image"]).unlink()
@@ -153,7 +144,7 @@ def test_no_command_tells_who(
     rows[7]["report"] = ""
     rows.append({**rows[8], "report": rows[9]["report"]})
     rows.append({**rows[10], "study": rows[11]["study"], "image": rows[12]["image"], "split": "test"})
-    write(manifest, rows)
+    write_rows(manifest, rows)
     said("data", "check", *root, "-o", tmp_path / "broken.csv", code=4)
     assert len((tmp_path / "broken.csv").read_text().splitlines()) > 9
     said("data", "card", *root, "-o", tmp_path / "card2")

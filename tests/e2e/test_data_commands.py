@@ -14,6 +14,7 @@ import pytest
 from place_cxr.training import checkpoint
 from tests.data.dicoms import dicom
 from tests.small import digest, records, small
+from tests.tables import read_rows, write_rows
 
 Place = Callable[..., tuple[int, str, str]]
 
@@ -25,15 +26,11 @@ def data(phantom: Path, tmp_path: Path) -> Path:
 
 
 def spoil(manifest: Path) -> None:
-    with manifest.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(manifest)
     (manifest.parent / rows[0]["image"]).write_bytes(b"no")
     rows[1]["report"] = ""
     rows[2]["age"] = "old"
-    with manifest.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(manifest, rows)
 
 
 @pytest.mark.fault("S5", "T1")

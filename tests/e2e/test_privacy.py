@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.small import small
+from tests.tables import read_rows, write_rows
 
 Place = Callable[..., tuple[int, str, str]]
 REPORT, PATIENT, STUDY, SITE = "zqxkcanary7731", "wvyjcanary5512", "qjzwcanary9043", "xqvhcanary2268"
@@ -20,21 +20,13 @@ REPORT, PATIENT, STUDY, SITE = "zqxkcanary7731", "wvyjcanary5512", "qjzwcanary90
 def marked(phantom: Path, tmp_path: Path) -> tuple[Path, list[dict[str, str]]]:
     """A manifest whose every patient, study and site, and one training report, carry a canary; and its rows."""
     manifest = Path(shutil.copytree(phantom.parent, tmp_path / "data")) / phantom.name
-    with manifest.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(manifest)
     for number, row in enumerate(rows):
         row |= {"patient": f"{PATIENT}-{row['patient']}", "study": f"{STUDY}-{number}", "site": SITE}
     train = next(row for row in rows if row["split"] == "train")
     train["report"] += f" Discussed with {REPORT.upper()} at the workstation. Nodule {REPORT} in the left lung."
-    write(manifest, rows)
+    write_rows(manifest, rows)
     return manifest, rows
-
-
-def write(manifest: Path, rows: list[dict[str, str]]) -> None:
-    with manifest.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def found(text: bytes) -> list[str]:
@@ -127,7 +119,7 @@ def test_a_refusal_quotes_nobody(
 ) -> None:
     manifest, rows = marked
     spoil(rows, manifest.parent)
-    write(manifest, rows)
+    write_rows(manifest, rows)
     monkeypatch.setenv("PLACE_CACHE", str(tmp_path / "cache"))
     small(manifest)
     words = ["pretrain", manifest.parent / "small.yaml", f"data.manifest={manifest}", "-o", tmp_path / "run"]

@@ -39,7 +39,7 @@ def test_from_a_run_to_a_result(place: Place, trained: Path, phantom: Path, tmp_
         "--device",
         "cpu",
     ]
-    code, stdout, stderr = place(*words, "--fraction", ".5", "1", "--seeds", "0,1")  # data: the run's own
+    code, stdout, stderr = place(*words, "--fraction", ".5", "1", "--seeds", "0", "1")  # data: the run's own
     assert code == 0, stderr
     folder = tmp_path / "classification" / phantom.parent.name
     assert stdout.splitlines()[-1] == f"Results: {folder}" and "100%/auroc/macro\t" in stdout
@@ -62,6 +62,7 @@ def test_from_a_run_to_a_result(place: Place, trained: Path, phantom: Path, tmp_
         (["classification", "--source", "chexpertt"], ("PL-C00", "--root")),
         (["classification", "--seeds", "x"], ("PL-C040", "--seeds")),
         (["classification", "--fraction", "2"], ("PL-C040", "fraction")),
+        (["classification", "1"], ("PL-C002", "key=value")),
         (["classification", "stepps=1"], ("PL-C001", "Did you mean 'steps'?")),
         (["classification", "data.splitt=mgca"], ("PL-C001", "Did you mean 'split'?")),
         (["classification", "data.pack_size=32"], ("PL-C001", "data.pack_size", "data.split")),

@@ -324,11 +324,19 @@ def test_the_trivial_answers_stand_beside_the_written_report(make_run: Make) -> 
 
 def test_other_rules_of_a_control_are_said(make_run: Make) -> None:
     run = make_run()
-    assert "Rules of" not in page(run).text
-    change(run, "report-generation", lambda t: t.update(signature="patches alone"), "baselines/ITA alone/tasks")
-    assert (
-        "rules of report-generation. Rules of ITA alone: patches alone." in Page(section(run, "Writing a report")).text
-    )
+    assert "Otherwise for" not in page(run).text
+    shared = "strict; {}tokens: words; beams 3"
+    for where, read in (
+        ("tasks", "reads V-PORs; "),
+        ("baselines/ITA alone/tasks", "reads patches; "),
+        ("baselines/random weights/tasks", "reads patches; "),
+        ("baselines/reports shuffled/tasks", ""),
+    ):
+        change(run, "report-generation", lambda t, read=read: t.update(signature=shared.format(read)), where)
+    text = Page(section(run, "Writing a report")).text
+    assert text.count("tokens: words") == 1
+    assert "Otherwise for ITA alone, Random weights: reads patches, in place of: reads V-PORs." in text
+    assert "Otherwise for Reports shuffled: without: reads V-PORs." in text
 
 
 def test_the_largest_share_there_is_is_shown(make_run: Make) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from place_cxr.data.letterbox import Letterbox
+from place_cxr.errors import PlaceError
 from place_cxr.models.detect import Boxes
 from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.records import Box, Study
@@ -44,6 +45,16 @@ def test_boxes_go_to_the_view_and_back():
     said = Boxes(truth["boxes"][0], torch.ones(1), torch.zeros(1, dtype=torch.int64))
     answer = task().answer(SimpleNamespace(boxes=lambda *given: [said]), data, np.array([0]))
     assert answer["boxes"].to_pylist() == answer["true boxes"].to_pylist() == [[20, 40, 60, 120]]
+
+
+@pytest.mark.parametrize("corners", [(100, 40, 130, 120), (20, 200, 60, 230), (-9, 5, 0, 9)])
+def test_boxes_in_pixels_of_another_picture_are_refused(corners):
+    data = source([study(corners)])
+    data.source = "mine"
+    said = SimpleNamespace(boxes=lambda *given: [None])
+    for look in (lambda: task().truth(data)(np.array([0])), lambda: task().answer(said, data, np.array([0]))):
+        with pytest.raises(PlaceError, match="PL-D257.*mine: a box lies beside its picture of 100 x 200"):
+            look()
 
 
 def test_a_study_takes_part_when_its_boxes_are_known():

@@ -252,6 +252,8 @@ def test_what_a_source_lacks_is_said_before_anything_runs(studies, tmp_path):
     bare = [row(1), row(2)]
     with pytest.raises(PlaceError, match="PL-D225"):
         make_task("classification", bare)
+    with pytest.raises(PlaceError, match="PL-D225"):  # a column of labels in which nothing stands
+        make_task("classification", [row(1, Nodule=float("nan"))])
     with pytest.raises(PlaceError, match="PL-C002"):
         make_task("classificatoin", studies.studies)
     with pytest.raises(PlaceError, match="PL-C001"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,13 +10,16 @@ import pytest
 from place_cxr.data.tokenizer import Tokenizer
 from place_cxr.errors import PlaceError
 from place_cxr.metrics.classification import auroc
-from place_cxr.records import Study
-from place_cxr.tasks import scores
+from place_cxr.records import Box, Study
+from place_cxr.tasks import TASKS, scores
+from place_cxr.tasks.engine import make_task
 from place_cxr.tasks.labels import label_table
 from place_cxr.tasks.linear_probe import best_probe, fit_logistic, probe_scores
 from place_cxr.tasks.prompts import phrase_tokenizer, read_prompts
+from place_cxr.tasks.report_generation import ReportSettings
 from place_cxr.tasks.result import Metric, Origin, Result, split_digest
 from place_cxr.tasks.shares import nested_rows
+from place_cxr.tasks.task import HeadSettings
 from place_cxr.tasks.zero_shot import sentences
 
 
@@ -189,3 +193,23 @@ def test_files_that_are_no_result_are_refused(tmp_path, text):
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(PlaceError, match="PL-R020"):
         Result.read(tmp_path)
+
+
+def test_settings_of_a_head_are_told_in_words():
+    taught = "batch size 32, AdamW 0.001 to 1e-06, warmup 0.05, weight decay 0.0001"
+    assert HeadSettings().in_words() == f"steps 300, {taught}, checks 5"
+    assert HeadSettings(epochs=2, patience=3).in_words() == f"epochs 2, {taught}, patience 3"  # steps do not count
+    assert "AdamW 1e-07 to 1e-07, warmup 0, " in HeadSettings(lr=1e-7, warmup=0).in_words()  # 0 where it is not so
+    told = ReportSettings(vpors=False, meteor=True, lr=0.5).in_words("beams")
+    assert "Muon 0.5 to 1e-06" in told and "no vpors, meteor, decoder (width 128, heads 4, layers 2, " in told
+    assert "findings" not in told and "examples" not in told and "beams" not in told
+
+
+@pytest.mark.parametrize("mode", ["frozen", "finetune"])
+@pytest.mark.parametrize("profile", ["strict", "mgca"])
+def test_rules_are_words(profile, mode):
+    box, mask = Box("Edema", 0, 0, 9, 9), Path("m.png")
+    study = Study("i", Path("x.png"), "edema.", labels={"Edema": 1.0}, masks={"Edema": mask}, boxes=(box,), view="PA")
+    for name in TASKS:
+        said = make_task(name, [study], profile=profile, mode=mode).signature()
+        assert said and not set(said) & set("{}[]") and "':" not in said and "False" not in said

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from place_cxr.errors import PlaceError
 from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.records import RunLengths, Study
 from place_cxr.tasks.engine import Asked, make_task, run_task
@@ -50,6 +51,15 @@ def test_masks_are_what_the_model_sees(data):
     study = dataclasses.replace(study, masks={"A": empty})
     assert not original_mask(SimpleNamespace(studies=[study], pack=data.pack), 0, "A").any()
     assert task().usable(study) and not task("prior").usable(study)
+
+
+@pytest.mark.parametrize("size", [(PACK, PACK), (2 * PACK, 2 * PACK + 1)])
+def test_a_mask_of_another_size_is_refused(data, size):
+    study = Study("s", "x", "", masks={"A": RunLengths((), *size)})
+    known = SimpleNamespace(studies=[study], pack=data.pack, view_size=VIEW, source="mine")
+    for look in (lambda: original_mask(known, 0, "A"), lambda: MaskCache(known, ("A",))([0])):
+        with pytest.raises(PlaceError, match="PL-D258.*mine: a mask of A has"):
+            look()
 
 
 def test_a_head_learns_squares(data, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from place_cxr.errors import PlaceError
 from place_cxr.records import Study
+from place_cxr.tasks import scores
 from place_cxr.tasks.embed import embed, embed_phrases
 from place_cxr.tasks.predictions import Predictions, rows_of, stack
 from place_cxr.tasks.retrieval import exclusive, own_reports, reranked, same_class
@@ -123,3 +124,17 @@ def test_one_class_of_several_from_words(data):
         assert (tables["observation"].argmax(1) == truth).mean() > 0.95
         np.testing.assert_allclose(tables["observation"].mean(0), 0, atol=1e-5)
         np.testing.assert_allclose(tables["observation"].std(0), 1, atol=1e-4)
+
+
+def test_a_picture_whose_class_has_no_prompt_has_no_right_answer():
+    """Two findings with prompts, one without: what is asked of the third cannot be answered, and is not counted."""
+    said = {"fraction": 0.0, "seed": 0, "split": "test", "patient": [0, 1, 2]}
+    true = {"A": [1.0, 0.0, 0.0], "B": [0.0, 1.0, 0.0], "C": [0.0, 0.0, 1.0]}
+    columns = {f"truth.{name}": values for name, values in true.items()}
+    columns |= {f"{variant}.{name}": true[name] for variant in scores.VARIANTS for name in "AB"}
+    constants = {name: said[name] for name in ("fraction", "seed", "split")}
+    table = stack([(constants, {"row": [0, 1, 2], "patient": said["patient"], **columns})])
+    found = zero("ABC", kind="multi-class").score(Predictions({}, table))
+    accuracy = found["mix/top-1 accuracy/all classes"]
+    assert (accuracy.value, accuracy.n) == (1.0, 2)
+    assert found["mix/auroc/C"].value is None and found["mix/f1/A"].value == 1.0

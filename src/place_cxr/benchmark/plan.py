@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,7 @@ from place_cxr.tasks import TASKS
 from place_cxr.tasks.task import HeadTask, Mode, Profile
 
 PHANTOM = "phantom"  # folder of drawn studies, in the benchmark's own
+Shares = tuple[Annotated[float, Field(gt=0, le=1)], ...]
 
 
 class PhantomSettings(Settings):
@@ -40,7 +41,7 @@ class Method(Settings):
     run: str = Field("", description="a finished run in place of training; {seed} stands for the seed")
     trained: bool = Field(True, description="false: random weights")
     mode: Mode = Field("frozen", description="finetune: heads train the encoder along")
-    fractions: tuple[float, ...] = Field((), description="only these shares; empty: all that are asked")
+    fractions: Shares = Field((), description="only these shares; empty: all that are asked")
     score: Literal["instance", "observation", "mix"] = Field("instance", description="what retrieval is read by")
     heat: Literal["instance", "observation"] = Field("instance", description="what maps are read by")
     settings: dict[str, dict[str, Any]] = Field({}, description="task -> key -> value, for what the method lacks")
@@ -53,7 +54,7 @@ class Question(Settings):
     task: str
     profile: Profile = Field("strict", description="folds: every patient of a small source is tested once")
     source: str = Field("", description="one of `sources`; empty: the pairs of pre-training")
-    fractions: tuple[float, ...] = Field((1.0,), min_length=1, description="shares of the training patients")
+    fractions: Shares = Field((1.0,), min_length=1, description="shares of the training patients")
     settings: dict[str, Any] = Field({}, description="key -> value of the task")
     finetune: dict[str, Any] = Field({}, description="key -> value of the task where the encoder trains along")
     columns: tuple[str, ...] = Field(
@@ -107,11 +108,30 @@ def load_benchmark(recipe: str, overrides: tuple[str, ...] = ()) -> BenchmarkCon
         pick(TASKS, question.task, "task")
         if question.source:
             pick(config.sources, question.source, "source")
-    for slug in config.methods:
+        for column in question.columns:
+            _filled(column, score="", heat="")
+    for slug, method in config.methods.items():
         if not slug.replace("-", "").isalnum():
             raise PlaceError(f"method name '{slug}'", code="PL-C002", fix="use letters, digits and hyphens")
         pretraining(config, Row(slug, config.seeds[0]), Path())
+        _filled(method.run, seed=0)
+        for task in method.settings:
+            pick(TASKS, task, "task")
+        for asked in cells(config, slug):
+            values = task_values(method, asked)
+            settings_file.load(
+                TASKS[asked.question.task].Settings, "", [f"{k}={as_yaml(v)}" for k, v in values.items()]
+            )
     return config
+
+
+def _filled(text: str, **known: Any) -> None:
+    """Raises PlaceError PL-C002 where a name in braces is not ``known``."""
+    try:
+        text.format(**known)
+    except (KeyError, IndexError, ValueError, AttributeError):
+        said = " and ".join(f"{{{name}}}" for name in known)
+        raise PlaceError(f"{text!r} has other braces than {said}", code="PL-C002", fix=f"write {said}") from None
 
 
 def benchmark_path(name: str) -> Path:
@@ -137,6 +157,13 @@ def cells(config: BenchmarkConfig, slug: str) -> Iterator[Asked]:
         for fraction in question.fractions if headed else ():
             if not method.fractions or fraction in method.fractions:
                 yield Asked(question, fraction)
+
+
+def task_values(method: Method, asked: Asked) -> dict[str, Any]:
+    """Settings of the task where it is asked of this method."""
+    question = asked.question
+    laid = question.finetune if method.mode == "finetune" else {}
+    return {**question.settings, **laid, **method.settings.get(question.task, {})}
 
 
 def pretraining(config: BenchmarkConfig, row: Row, out: Path) -> PretrainConfig:

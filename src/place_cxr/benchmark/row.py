@@ -18,7 +18,7 @@ import torch
 
 from place_cxr import predict, pretrain
 from place_cxr.benchmark.cell import ALL, Cost, Place, full_name, write_cell
-from place_cxr.benchmark.plan import Asked, BenchmarkConfig, Method, Row, as_yaml, cells, pretraining
+from place_cxr.benchmark.plan import Asked, BenchmarkConfig, Row, as_yaml, cells, pretraining, task_values
 from place_cxr.console import guarded, log_to_stderr
 from place_cxr.corpus import prepare
 from place_cxr.data.tokenizer import Tokenizer
@@ -94,7 +94,7 @@ def cell_hash(config: BenchmarkConfig, row: Row, asked: Asked) -> str:
         "encoder": pretraining(config, row, Path()).model_dump(mode="json"),
         "phantom": config.phantom.model_dump() if config.phantom else None,
         "trained": [method.trained, method.run, method.mode],
-        "settings": _values(method, asked),
+        "settings": task_values(method, asked),
         "source": config.sources[asked.question.source].model_dump() if asked.question.source else None,
         "fraction": asked.fraction,
         "columns": asked.question.columns,
@@ -102,12 +102,6 @@ def cell_hash(config: BenchmarkConfig, row: Row, asked: Asked) -> str:
     if asked.question.profile != "strict":
         told["profile"] = asked.question.profile
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _values(method: Method, asked: Asked) -> dict[str, Any]:
-    question = asked.question
-    laid = question.finetune if method.mode == "finetune" else {}
-    return {**question.settings, **laid, **method.settings.get(question.task, {})}
 
 
 def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subject:
@@ -180,7 +174,7 @@ def _fill(config: BenchmarkConfig, out: Path, row: Row, asked: Asked, subject: S
     """Answer one question with one share, and keep a result for each site."""
     method, question = config.methods[row.slug], asked.question
     data = subject.data[question.source or PAIRS]
-    values = [f"{key}={as_yaml(value)}" for key, value in _values(method, asked).items()]
+    values = [f"{key}={as_yaml(value)}" for key, value in task_values(method, asked).items()]
     task = engine.make_task(question.task, data.studies, values, profile=question.profile, mode=method.mode)
     share = engine.Asked((asked.fraction or 1.0,), engine.fold_seeds(question.profile, row.seed))
     columns = [column.format(score=method.score, heat=method.heat) for column in question.columns]

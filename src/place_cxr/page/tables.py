@@ -60,7 +60,7 @@ class TaskView:
     tables: Sequence[Table]  # the ones worth a look
     everything: Sequence[Table]  # every metric there is
     apart: Sequence[str]  # methods left out, and why
-    rules: Sequence[tuple[str, str]]  # methods scored by other words than the run itself, and these
+    rules: Sequence[tuple[str, str]]  # methods scored by other rules than the run itself, and what differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +188,22 @@ def _view(main: Result, controls: Sequence[Result], methods: Sequence[Method], f
         [table for table in tables if table.rows],
         _everything(results, findings),
         [f"{c.method}: scored on other studies, not comparable" for c in same_task if not _comparable(c, main)],
-        [
-            (method.name, other.signature)
-            for method, other in zip(columns, results, strict=True)
-            if other.signature != main.signature
-        ],
+        _other_rules(main.signature, [(m.name, r.signature) for m, r in zip(columns, results, strict=True)]),
     )
+
+
+def _other_rules(main: str, others: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(names, what differs) of those whose rules, parts between semicolons, are not those of the run itself."""
+    found: dict[str, list[str]] = {}
+    ours = main.split("; ")
+    for name, rules in others:
+        theirs = rules.split("; ")
+        added = "; ".join(part for part in theirs if part not in ours)
+        left = "; ".join(part for part in ours if part not in theirs)
+        if added or left:
+            said = f"{added}, in place of: {left}" if added and left else added or f"without: {left}"
+            found.setdefault(said, []).append(name)
+    return [(", ".join(names), said) for said, names in found.items()]
 
 
 def _block(block: task_words.Block, results: Sequence[Result], findings: Sequence[str], share: str) -> Table:

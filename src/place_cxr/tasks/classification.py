@@ -158,13 +158,20 @@ class Classification(HeadTask):
 
     def signature(self) -> str:
         """Everything that changes the numbers."""
-        how = f"AdamW, {self.settings.model_dump(exclude={'findings', 'kind', 'uncertain', 'unmentioned', 'exact'})}"
+        how = self.settings.in_words("kind", "uncertain", "unmentioned", "exact")
+        given = self.settings.uncertain
+        uncertain = (
+            given
+            if isinstance(given, str)
+            else ", ".join([*(f"{name} {what}" for name, what in given.items()), "others ignore"])
+        )
         if self.settings.exact and self.mode == "frozen":
+            penalties = ", ".join(f"{one:g}" for one in PENALTIES)
             by = "log loss" if self.settings.kind == "multi-class" else "mean AUROC"
-            how = f"penalised optimum on standardised features, L2 from {PENALTIES} by {by} on validation"
+            how = f"penalised optimum on standardised features, L2 from {penalties} by {by} on validation"
         return (
             f"{self.settings.kind}; linear layer on pooled features, encoder {self.mode}: {how}; uncertain: "
-            f"{self.settings.uncertain}; not mentioned: {self.settings.unmentioned}; nested shares of training "
+            f"{uncertain}; not mentioned: {self.settings.unmentioned}; nested shares of training "
             "patients by seed, values averaged over seeds; decisions at the threshold of the best F1 on validation; "
             f"ECE: {BINS} equal bins; subgroups below {SMALLEST} studies suppressed; 95 % intervals over {RESAMPLES} "
             "resamples of test patients"

@@ -17,7 +17,7 @@ from place_cxr.errors import PlaceError
 from place_cxr.metrics.detection import COCO, RSNA, Image, average_precision, average_precision_statistic
 from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, mean_of, undefined
 from place_cxr.models.image import PyramidSpec
-from place_cxr.records import ABSENT, Study
+from place_cxr.records import ABSENT, Box, Study
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.predictions import Predictions, ragged
 from place_cxr.tasks.result import Metric
@@ -121,13 +121,25 @@ class Detection(HeadTask):
         box = data.pack.letterbox(row)
         start, size = (box.size - data.view_size) // 2, data.view_size
         found = []
-        for one in data.studies[row].boxes:
-            if one.finding in self.names:
-                square = box.box_to_square((one.x0, one.y0, one.x1, one.y1))
-                x0, y0, x1, y1 = (min(max(value - start, 0.0), size) for value in square)
-                if x1 - x0 > 0.5 and y1 - y0 > 0.5:
-                    found.append((x0, y0, x1, y1, float(self.names.index(one.finding))))
+        for one in self._true(data, row):
+            square = box.box_to_square((one.x0, one.y0, one.x1, one.y1))
+            x0, y0, x1, y1 = (min(max(value - start, 0.0), size) for value in square)
+            if x1 - x0 > 0.5 and y1 - y0 > 0.5:
+                found.append((x0, y0, x1, y1, float(self.names.index(one.finding))))
         return np.array(found, dtype=np.float64).reshape(-1, 5)
+
+    def _true(self, data: Evaluation, row: int) -> list[Box]:
+        """Boxes of our names. Raises PlaceError PL-D257 where one lies beside its picture: its pixels are others."""
+        picture = data.pack.letterbox(row)
+        found = [box for box in data.studies[row].boxes if box.finding in self.names]
+        if any(box.x0 >= picture.width or box.y0 >= picture.height or min(box.x1, box.y1) <= 0 for box in found):
+            raise PlaceError(
+                f"a box lies beside its picture of {picture.width} x {picture.height} pixels",
+                code="PL-D257",
+                file=data.source,
+                fix="give boxes in pixels of the picture; place data check names the rows",
+            )
+        return found
 
     def missing(self, truth: Mapping[str, Tensor]) -> dict[str, str]:
         """Names without a box."""
@@ -147,12 +159,11 @@ class Detection(HeadTask):
         found: Columns = {name: [] for name in ("boxes", "scores", "labels", "true boxes", "true labels")}
         said = prediction.boxes(wanted.threshold, wanted.overlap, wanted.most)
         for row, one in zip(rows.tolist(), said, strict=True):
-            letterbox, study = data.pack.letterbox(row), data.studies[row]
+            letterbox, true = data.pack.letterbox(row), self._true(data, row)
             corners = [_to_original(letterbox, data.view_size, box) for box in one.boxes.cpu().double().tolist()]
             found["boxes"].append([value for box in corners for value in box])
             found["scores"].append(one.scores.cpu().double().tolist())
             found["labels"].append(one.labels.cpu().tolist())
-            true = [box for box in study.boxes if box.finding in self.names]
             found["true boxes"].append([value for box in true for value in (box.x0, box.y0, box.x1, box.y1)])
             found["true labels"].append([self.names.index(box.finding) for box in true])
         return {name: ragged(column, whole=name.endswith("labels")) for name, column in found.items()}
@@ -164,7 +175,7 @@ class Detection(HeadTask):
             counted = "images without a box above 0.5, or without a true one, are skipped with all that is on them"
         return (
             f"{self.settings.head} head, encoder {self.mode}{', its batch statistics moving' if self.live_norm else ''}"
-            f"; {self.settings.model_dump(exclude={'findings', 'head'})}; average precision by faster-coco-eval: AP "
+            f"; {self.settings.in_words('head')}; average precision by faster-coco-eval: AP "
             f"40-75 = mean over overlaps .40 to .75 (RSNA), AP 50-95 (COCO), AP 50; {counted}; 95 % intervals over "
             f"{RESAMPLES} resamples of test patients"
         )

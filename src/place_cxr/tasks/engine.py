@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +28,7 @@ FRACTIONS = (0.01, 0.1, 1.0)
 SEEDS = (0, 1, 2)
 _FIRST = 256  # training rows; where they teach every name, the rest need not be read to know it
 _HAS: Mapping[str, Callable[[Any], object]] = {
-    "labels": lambda study: study.labels,
+    "labels": lambda study: not all(map(math.isnan, study.labels.values())),
     "masks": lambda study: study.masks,
     "boxes": lambda study: study.boxes,
     "reports": lambda study: study.report.strip(),
@@ -190,10 +191,13 @@ def _splits(task: Task, data: Evaluation, seed: int) -> dict[str, Rows]:
     for split in ("train", "val", "test"):
         found[split] = np.array([row for row in rows.get(split, []) if task.usable(data.studies[row])], dtype=np.int64)
         if not len(found[split]):
-            raise PlaceError(
-                f"the {split} split has no study for it", code="PL-D224", file=data.source, fix="split again"
-            )
+            raise _none(task, data, split)
     return found
+
+
+def _none(task: Task, data: Evaluation, split: str) -> PlaceError:
+    problem = f"the {split} split has no study that {title_of(task)} can use"
+    return PlaceError(problem, code="PL-D224", file=data.source, fix="split again, or name another source")
 
 
 def _with_heads(
@@ -252,7 +256,7 @@ def _with_words(
     rows = data.rows.get("test", np.zeros(0, dtype=np.int64))
     rows = np.array([row for row in rows if task.usable(data.studies[row])], dtype=np.int64)
     if not len(rows):
-        raise PlaceError("the test split has no study for it", code="PL-D224", file=data.source, fix="split again")
+        raise _none(task, data, "test")
     say(f"{title_of(task)}: {len(rows)} images")
     columns = common_columns(data.studies, rows) | task.describe(model, data, rows)
     constants = {"fraction": 0.0, "seed": asked.seeds[0], "split": "test"}

@@ -20,7 +20,7 @@ from place_cxr.predict import phrase_map
 from place_cxr.records import ABSENT, UNCERTAIN, Study
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.embed import Embedded, Phrases, embed, embed_phrases
-from place_cxr.tasks.masks import mask_names
+from place_cxr.tasks.masks import fitting, mask_names
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.prompts import Prompt, prompt_set
 from place_cxr.tasks.result import Metric
@@ -187,9 +187,10 @@ class Grounding(TextTask):
             own = heat_maps(seen, index, Phrases(told.vector[at], told.observation[at]))
             views = [to_view(own[variant], data.view_size) for variant in VARIANTS if variant in own]
             for number, target in enumerate(part):
-                box = data.pack.letterbox(int(rows[target.index]))
+                row = int(rows[target.index])
+                box, mask = data.pack.letterbox(row), fitting(target.mask, data, row, target.finding)
                 maps = np.stack([to_original(one, box) for one in (*(v[number] for v in views), *trivial[target.side])])
-                masks = np.broadcast_to(target.mask, maps.shape)
+                masks = np.broadcast_to(mask, maps.shape)
                 for metric, values in (("hit", pointing_game(maps, masks)), ("IoU", heat_overlap(maps, masks).iou)):
                     for variant, value in zip(VARIANTS, values, strict=True):
                         found[f"{metric}.{variant}.{target.finding}"][target.index] = value

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.data.rle import load_mask
+from place_cxr.errors import PlaceError
 from place_cxr.records import ABSENT, Study
 from place_cxr.tasks.data import Evaluation
 
@@ -24,11 +25,23 @@ def mask_names(studies: Sequence[Study]) -> list[str]:
     return list(dict.fromkeys(name for study in studies for name in study.masks))
 
 
+def fitting(mask: Mask, data: Evaluation, row: int, name: str) -> Mask:
+    """The mask of ``row`` itself. Raises PlaceError PL-D258 where it is not of its picture's size."""
+    box = data.pack.letterbox(row)
+    if mask.shape != (box.height, box.width):
+        height, width = mask.shape
+        problem = f"a mask of {name} has {width} x {height} pixels, and its picture {box.width} x {box.height}"
+        raise PlaceError(
+            problem, code="PL-D258", file=data.source, fix="draw it on the picture; place data check names the rows"
+        )
+    return mask
+
+
 def original_mask(data: Evaluation, row: int, name: str) -> Mask | None:
     """A mask [H, W] in pixels of the original picture; empty where the label is absent, None where it is not known."""
     study = data.studies[row]
     if name in study.masks:
-        return load_mask(study.masks[name])
+        return fitting(load_mask(study.masks[name]), data, row, name)
     box = data.pack.letterbox(row)
     return np.zeros((box.height, box.width), dtype=bool) if known_mask(study, name) else None
 
@@ -61,7 +74,8 @@ class MaskCache:
             masks = np.zeros((len(self._names), size * size), dtype=bool)
             for place, name in enumerate(self._names):
                 if name in study.masks:
-                    masks[place] = view_mask(self._data, row, load_mask(study.masks[name])).ravel()
+                    mask = fitting(load_mask(study.masks[name]), self._data, row, name)
+                    masks[place] = view_mask(self._data, row, mask).ravel()
             self._packed[row] = np.packbits(masks, axis=-1)
         return self._packed[row]
 

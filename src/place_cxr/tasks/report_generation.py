@@ -212,11 +212,14 @@ class ReportGeneration(HeadTask):
 
     def signature(self) -> str:
         """Everything that changes the numbers."""
-        reads = "patch tokens and V-PORs" if self.settings.vpors else "patch tokens"
+        wanted = self.settings
+        reads = "patch tokens and V-PORs" if wanted.vpors else "patch tokens"
+        search = f"beam search, {wanted.beams} beams" if wanted.beams > 1 else "the likeliest token each time"
+        meteor = "METEOR 1.5 over a seed's reports; " if wanted.meteor else ""
         return (
-            f"transformer decoder over {reads}, encoder {self.mode}, teacher forcing, beam search; "
-            f"{self.settings.model_dump(exclude={'findings', 'examples'})}; references: all sentences read, uncut; "
-            f"{text.signature(_TOKENISER)}; METEOR 1.5 over a seed's reports; "
+            f"transformer decoder, encoder {self.mode}, teacher forcing, {search}; it reads {reads}; "
+            f"{wanted.in_words('vpors', 'beams', 'meteor', 'examples')}; references: all sentences read, uncut; "
+            f"{text.signature(_TOKENISER)}; {meteor}"
             f"labels of both sides by the rule labeller; {clinical.signature(_UNCERTAIN)}; "
             "frequent: the most frequent training report; nearest: that of the training image nearest by instance "
             "vector; reports of all seeds in one corpus; "

@@ -140,7 +140,7 @@ class Segmentation(HeadTask):
 
     def signature(self) -> str:
         """Everything that changes the numbers."""
-        settings = self.settings.model_dump(exclude={"findings"})
+        settings = self.settings.in_words()
         head = f"U-Net (CNN) or SETR-PUP (ViT), encoder {self.mode}"
         if self.profile == "mgca":
             return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -58,6 +58,34 @@ class HeadSettings(TaskSettings):
     weight_decay: float = Field(1e-4, ge=0)
     checks: int = Field(5, ge=1, description="looks at the loss on validation images; the best weights are kept")
     patience: int = Field(0, ge=0, description="looks without a better loss after which none is kept; 0: never")
+
+    def in_words(self, *elsewhere: str) -> str:
+        """What counts, as ``steps 300, batch size 32, AdamW 0.001 to 1e-06, ...``.
+
+        Left out are ``elsewhere``, the names of settings that are told in other words, and switches that are off as
+        they were: 0, false or nothing, here and by default.
+        """
+        ignored = {"findings", "linear", "min_lr", *elsewhere, *(("steps", "checks") if self.epochs else ())}
+        return ", ".join(_pairs(self, ignored))
+
+
+_STEPPED = {"adamw": "AdamW", "muon": "Muon"}
+
+
+def _pairs(settings: Settings, ignored: Collection[str] = ()) -> Iterator[str]:
+    """``name value`` of each setting that counts; settings within settings in brackets."""
+    for name, value in settings:
+        if name in ignored or not (value or type(settings).model_fields[name].default):
+            continue
+        said = name.replace("_", " ")
+        if isinstance(value, Settings):
+            yield f"{said} ({', '.join(_pairs(value))})"
+        elif isinstance(value, bool):
+            yield said if value else f"no {said}"
+        elif name == "lr" and isinstance(settings, HeadSettings):
+            yield f"{_STEPPED[settings.linear]} {value:g} to {min(value, settings.min_lr):g}"
+        else:
+            yield f"{said} {value:g}" if isinstance(value, float) else f"{said} {value}"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pydantic import Field
 from place_cxr.errors import PlaceError
 from place_cxr.metrics.classification import auroc_statistic, average_precision_statistic, classification
 from place_cxr.metrics.decisions import f1_statistic
-from place_cxr.metrics.intervals import bootstrap_columns, mean_of, undefined
+from place_cxr.metrics.intervals import RESAMPLES, bootstrap_columns, mean_of, undefined
 from place_cxr.records import ABSENT, PRESENT, Study
 from place_cxr.tasks import scores
 from place_cxr.tasks.data import Evaluation
@@ -29,7 +29,8 @@ from place_cxr.tasks.task import Columns, Rows, TaskSettings, TextTask
 SIGNATURE = (
     "score = mean similarity to stating sentences - mean similarity to denying ones; instance = cosine of pooled "
     "vectors; observation = PCMA soft selection; mix = mean of both, each over its standard deviation across the "
-    "scored images; uncertain and missing labels left out; 95 % percentile intervals over 1000 resamples of patients"
+    f"scored images; uncertain and missing labels left out; 95 % percentile intervals over {RESAMPLES} resamples of "
+    "patients"
 )
 _METRICS = {"auroc": auroc_statistic, "average precision": average_precision_statistic}
 
@@ -112,9 +113,9 @@ class ZeroShot(TextTask):
         counted = f"{self.settings.prompts}: {sum(len(p.positive) for p in prompts.values())} stating sentences"
         if self.settings.kind == "multi-class":
             return (
-                f"prompts {counted}; studies with exactly one of {', '.join(self.names)} and nothing uncertain; score "
-                f"= {self.settings.pool} similarity to a class's stating sentences, each class standardised over the "
-                f"images, the largest wins; {SIGNATURE.partition('; ')[2]}"
+                f"prompts {counted}; studies with exactly one of {', '.join(self.names)} and nothing uncertain, that "
+                f"one with a prompt; score = {self.settings.pool} similarity to a class's stating sentences, each "
+                f"class standardised over the images, the largest wins; {SIGNATURE.partition('; ')[2]}"
             )
         return f"prompts {counted}; {SIGNATURE}"
 
@@ -123,7 +124,11 @@ class ZeroShot(TextTask):
         test = predictions.part()
         found: dict[str, Metric] = {}
         names = [name for name in self.names if f"{scores.VARIANTS[0]}.{name}" in test.table.column_names]
-        labels, patients = test.numbers(*(f"truth.{name}" for name in names)), test.patients
+        labels = test.numbers(*(f"truth.{name}" for name in names))
+        if self.settings.kind == "multi-class":  # a picture whose class has no prompt has no right answer
+            said = (labels == PRESENT).any(1)
+            test, labels = Predictions(test.about, test.table.filter(said)), labels[said]
+        patients = test.patients
         for variant in scores.VARIANTS:
             table = test.numbers(*(f"{variant}.{name}" for name in names))
             for metric, statistic in _METRICS.items():
