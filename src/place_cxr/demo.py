@@ -53,7 +53,7 @@ QUESTIONS: Mapping[str, Question] = {
     "classification": Question(fractions=(0.01, 0.1, 1.0)),
     "retrieval": Question(),
     "grounding": Question(),
-    "segmentation": Question(("steps=120", "batch_size=8", "lr=5e-3", "checks=2")),
+    "segmentation": Question(("steps=160", "batch_size=8", "lr=1e-2", "checks=2")),
     "detection": Question(("steps=120", "batch_size=8", "lr=2e-3", "checks=2")),
     "report-generation": Question(("steps=300", "beams=1", "examples=3")),
 }

@@ -31,12 +31,12 @@ def data(phantom):
     return dataclasses.replace(found, decode=lambda ids: " ".join(said[row] for row in ids))
 
 
-def judged(data, written, known=None):
+def judged(data, written, pooled=None):
     rows = data.rows["test"]
     columns = {"row": rows, "patient": list(range(len(rows))), "ids": ragged(written, whole=True)}
     told = stack([({"fraction": 1.0, "seed": 0, "split": "test"}, columns)])
-    known = known or (lambda rows: Seen(torch.ones(len(rows), 2)))
-    more = make().judge(told, data, data.rows["train"], known)
+    pooled = pooled or (lambda rows: torch.ones(len(rows), 2))
+    more = make().judge(told, data, data.rows["train"], pooled)
     return Predictions({"left_out": {}}, extended(told, more))
 
 
@@ -76,11 +76,11 @@ def test_the_nearest_is_of_the_training_rows_and_its_report_is_what_is_scored(da
     likes = train[(5 * np.arange(len(test))) % len(train)]
     vectors[test] = 0.8 * vectors[likes] + 0.6 * vectors[test[::-1].copy()]  # other test rows are no answer
 
-    def known(rows):
-        return Seen(vectors[torch.from_numpy(rows)])
+    def pooled(rows):
+        return vectors[torch.from_numpy(rows)]
 
-    assert nearest(test, train, known).tolist() == likes.tolist()
-    found = judged(data, [[row] for row in likes.tolist()], known)
+    assert nearest(test, train, pooled).tolist() == likes.tolist()
+    found = judged(data, [[row] for row in likes.tolist()], pooled)
     assert scores(found) == scores(found, "nearest") != scores(found, "frequent")
 
 

@@ -139,6 +139,20 @@ def test_what_is_not_known_teaches_nothing(profile):
     assert (logits.grad[0, 1] == 0).all() and (logits.grad[0, 0] != 0).all()
 
 
+def test_dice_of_a_name_that_the_batch_lacks_teaches_nothing():
+    """Cross-entropy alone does; of the name that is there, both, as the formula says."""
+    masks, known = torch.zeros(2, 2, 8, 8), torch.ones(2, 2, dtype=torch.bool)
+    masks[0, 0, :4] = 1
+    logits = torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    chance = logits.sigmoid()
+    dice = (2 * (chance * masks)[:, 0].sum() + 1) / (chance[:, 0].sum() + masks[:, 0].sum() + 1)
+    entropy = -(masks * chance.log() + (1 - masks) * (1 - chance).log()).mean()
+    found = task("strict", ("A", "B")).loss(logits, {"masks": masks, "known": known})
+    torch.testing.assert_close(found, entropy + 1 - dice)
+    empty = task("strict", ("A", "B")).loss(logits, {"masks": 0 * masks, "known": known})
+    torch.testing.assert_close(empty, -(1 - chance).log().mean())
+
+
 def test_only_the_frozen_mgca_profile_lets_batch_statistics_move():
     cases = {
         (p, m): Segmentation(None, (), p, m).live_norm

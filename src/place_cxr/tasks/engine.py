@@ -238,7 +238,7 @@ def _with_heads(
                 constants = {"fraction": fraction, "seed": seed, "split": split}
                 answers = predictions(learner, inputs, splits[split], device)
                 told = stack([(constants, {"row": rows} | task.answer(said, data, rows)) for rows, said in answers])
-                more = task.judge(told, data, train.rows, features) if split == "test" else {}
+                more = task.judge(told, data, train.rows, features.pooled) if split == "test" else {}
                 tables.append(extended(told, more))
             if (fraction, seed) == (max(asked.fractions), asked.seeds[0]):
                 task.show(learner, inputs, data, splits["test"], target)

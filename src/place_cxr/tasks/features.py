@@ -47,6 +47,19 @@ class Features:
         """Features of ``rows``, on the processor."""
         if not self._keeps:
             return self._compute(rows)
+        self._fill(rows)
+        maps = tuple(torch.from_numpy(level[rows]).float() for level in self._levels)
+        return Seen(torch.from_numpy(self._pooled[rows]), maps)
+
+    def pooled(self, rows: Rows) -> Tensor:
+        """Pooled vectors [N, C] alone: of many rows, maps would not fit."""
+        if not self._keeps:
+            parts = [self._compute(rows[start : start + _AT_ONCE]).pooled for start in range(0, len(rows), _AT_ONCE)]
+            return torch.cat(parts)
+        self._fill(rows)
+        return torch.from_numpy(self._pooled[rows])
+
+    def _fill(self, rows: Rows) -> None:
         missing = np.unique(rows[~self._known[rows]])
         for start in range(0, len(missing), _AT_ONCE):
             part = missing[start : start + _AT_ONCE]
@@ -55,8 +68,6 @@ class Features:
             for level, found in zip(self._levels, seen.maps, strict=True):
                 level[part] = found.clamp(-_HALF, _HALF).half().numpy()
             self._known[part] = True
-        maps = tuple(torch.from_numpy(level[rows]).float() for level in self._levels)
-        return Seen(torch.from_numpy(self._pooled[rows]), maps)
 
     @torch.no_grad()
     def _compute(self, rows: Rows) -> Seen:

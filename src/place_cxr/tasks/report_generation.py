@@ -20,7 +20,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -46,7 +45,6 @@ from place_cxr.tasks.teach import predictions
 ANSWERS = ("decoder", "frequent", "nearest")
 _TOKENISER = "words"
 _UNCERTAIN: clinical.Uncertain = "absent"
-_AT_ONCE = 64
 _NO_METEOR = "not asked for (meteor=true), or METEOR found neither Java nor its jar (pip install 'place-cxr[meteor]')"
 
 
@@ -66,7 +64,7 @@ class ReportSettings(HeadSettings):
     steps: int = 1000
     batch_size: int = 16
     linear: Literal["adamw", "muon"] = "muon"  # [ours] in few steps AdamW names no more than the most frequent report
-    lr: float = 1e-2
+    lr: float = 2e-2
     weight_decay: float = 0.05
 
 
@@ -191,12 +189,12 @@ class ReportGeneration(HeadTask):
         start, stop, pad = frame(data.reports)
         return reading.decoder.generate(reading.memory, start=start, stop=stop, pad=pad, beams=self.settings.beams)
 
-    def judge(self, told: Any, data: Evaluation, train: Rows, known: Callable[[Rows], Seen]) -> Columns:
+    def judge(self, told: Any, data: Evaluation, train: Rows, pooled: Callable[[Rows], Tensor]) -> Columns:
         """Rows of the trivial answers; measures, labels and METEOR of all three; labels of the references."""
         rows = np.array(told["row"].to_numpy())
         others = {
             "frequent": np.full(len(rows), most_frequent(data.reports, train)),
-            "nearest": nearest(rows, train, known),
+            "nearest": nearest(rows, train, pooled),
         }
         said = {"decoder": [data.decode(ids) for ids in told["ids"].to_pylist()]}
         said |= {who: [reference(data.studies[row]) for row in chosen] for who, chosen in others.items()}
@@ -279,11 +277,7 @@ def most_frequent(reports: EncodedReports, train: Rows) -> int:
     return int(train[first[counts == counts.max()].min()])
 
 
-def nearest(rows: Rows, train: Rows, known: Callable[[Rows], Seen]) -> Rows:
+def nearest(rows: Rows, train: Rows, pooled: Callable[[Rows], Tensor]) -> Rows:
     """For each of ``rows`` the training row whose instance vector has the highest cosine with its own."""
 
-    def vectors(chosen: Rows) -> NDArray[np.float32]:
-        parts = [known(chosen[start : start + _AT_ONCE]).pooled for start in range(0, len(chosen), _AT_ONCE)]
-        return np.asarray(torch.cat(parts).numpy())
-
-    return np.asarray(train[(vectors(rows) @ vectors(train).T).argmax(1)])
+    return np.asarray(train[(pooled(rows) @ pooled(train).T).argmax(1)])

@@ -103,7 +103,10 @@ class Segmentation(HeadTask):
         }
 
     def loss(self, prediction: Tensor, truth: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy and one minus Dice over the batch, for each name; as published under ``mgca``."""
+        """Cross-entropy, and one minus Dice over the batch, a mean over the names in it; as published under ``mgca``.
+
+        Of a name that the batch lacks, Dice would only say: less. Most batches lack a rare one, which then never comes.
+        """
         known = truth["known"][:, :, None, None].to(prediction.dtype)
         masks = truth["masks"].to(prediction.dtype)
         pixels = known.sum().clamp(min=1) * prediction.shape[-1] * prediction.shape[-2]
@@ -112,7 +115,9 @@ class Segmentation(HeadTask):
             both, total = (chance * masks).sum(), chance.sum() + masks.sum()
             return 10 * (focal(prediction, masks) * known).sum() / pixels - torch.log((2 * both + 1) / (total + 1))
         each = functional.binary_cross_entropy_with_logits(prediction, masks, reduction="none")
-        return (each * known).sum() / pixels + (1 - soft_dice(prediction.sigmoid() * known, masks, 1.0)).mean()
+        there = masks.amax((0, 2, 3)) > 0
+        missed = (1 - soft_dice(prediction.sigmoid() * known, masks, 1.0)) * there
+        return (each * known).sum() / pixels + missed.sum() / there.sum().clamp(min=1)
 
     def answer(self, prediction: Tensor, data: Evaluation, rows: Rows) -> Columns:
         """``mask.<name>`` and ``truth.<name>`` as run lengths (null: not known), with ``height`` and ``width``.
@@ -148,7 +153,8 @@ class Segmentation(HeadTask):
                 f"IoU of an empty truth: 1 if nothing is predicted, else 0; mean of means of {_BATCH} images"
             )
         return (
-            f"{head}; cross-entropy + 1 - Dice; {settings}; probability above 0.5, bilinear to the original picture; "
+            f"{head}; cross-entropy + 1 - Dice of names in the batch; {settings}; "
+            "probability above 0.5, bilinear to the original picture; "
             "Dice and IoU over images where the finding is; boundary distance = average symmetric surface distance in "
             "original pixels where truth and prediction are not empty; empty kept empty = share of images without the "
             f"finding where nothing is predicted; 95 % intervals over {RESAMPLES} resamples of test patients"

@@ -168,9 +168,9 @@ class HeadTask(Task):
         """Predictions and truth of ``rows`` for the table, row by row."""
         raise NotImplementedError
 
-    def judge(self, told: Any, data: Evaluation, train: Rows, known: Callable[[Rows], Seen]) -> Columns:
+    def judge(self, told: Any, data: Evaluation, train: Rows, pooled: Callable[[Rows], Tensor]) -> Columns:
         """More columns for ``told``, the table of all test rows of one share and seed: what takes all of them at once,
-        the training rows or the untouched model's features ``known``."""
+        the training rows or the untouched model's ``pooled`` features [N, C]."""
         return {}
 
     def show(
