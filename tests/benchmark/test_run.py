@@ -208,9 +208,18 @@ def test_the_command_goes_on_and_names_what_failed(plan: str, tmp_path: Path) ->
     first = place("--device", "cpu", "--workers", "2", broken)
     assert first.returncode == 6, first.stderr
     assert first.stdout.startswith("3 of 6 cells. Results: ")
-    assert "random-s0 failed" in first.stderr
+    assert "random-s0 failed: error[PL-R" in first.stderr
     assert "PL-R" in (tmp_path / "b" / "logs" / "random-s0.log").read_text()
     second = place("--device", "cpu")
     assert second.returncode == 0, second.stderr
     assert second.stdout.startswith("6 of 6 cells. Results: ")
     assert "PLACE" in (tmp_path / "b" / "results.md").read_text()
+
+
+def test_why_a_worker_failed_is_the_end_of_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    refusal = "error[PL-C002] classification gives no 'aurok/macro'. Fix: correct columns: of the benchmark"
+    log.write_text(f"Traceback\nplace_cxr.errors.PlaceError: {refusal}\n")
+    assert benchmarks._why(log) == refusal
+    log.write_text(f"{refusal}\nand another day:\nMemoryError\n")
+    assert benchmarks._why(log) == "a crash"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -159,7 +160,7 @@ def _work(config: BenchmarkConfig, out: Path, workers: int, gpus: int, device: s
                 if code == BUSY:
                     waiting.append(row)
                 elif code:
-                    _log.warning("%s failed, see %s", row.name, log_of(out, row))
+                    _log.warning("%s failed: %s; see %s", row.name, _why(log_of(out, row)), log_of(out, row))
                     failed.append(row.name)
             if time.monotonic() - counted < _COUNT and (waiting or running):
                 continue
@@ -185,6 +186,13 @@ def _start(out: Path, row: Row, slot: int, workers: int, gpus: int, device: str)
     words = [sys.executable, "-m", row_module.__name__, str(out), row.slug, str(row.seed), device]
     with log_of(out, row).open("ab") as log:
         return subprocess.Popen(words, env=environ, stdout=log, stderr=log)  # noqa: S603
+
+
+def _why(log: Path) -> str:
+    """The refusal that a worker's log ends with."""
+    lines = log.read_text("utf-8", errors="replace").splitlines()
+    found = re.search(r"error\[PL-.*", lines[-1]) if lines else None
+    return found[0] if found else "a crash"
 
 
 def log_of(out: Path, row: Row) -> Path:
