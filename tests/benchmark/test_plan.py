@@ -80,6 +80,7 @@ def test_drawn_phantoms_are_the_pairs(plan: str, tmp_path: Path) -> None:
         ("methods={place: {title: a, recipe: phantom-tinny}}", "PL-C002", "Did you mean 'phantom-tiny'"),
         ("methods={place: {title: a, values: {optim.lrr: 1}}}", "PL-C001", "Did you mean 'optim.lr'"),
         ("methods={place: {title: a}, 'a/b': {title: b}}", "PL-C002", "method name 'a/b'"),
+        ("seeds=[0, 1, 0]", "PL-C002", "a seed stands twice"),
         ("sead=[0]", "PL-C001", "Did you mean 'seeds'"),
         ("questions=[{task: classification, fractions: [0], columns: [a]}]", "PL-C003", "greater than 0"),
         ("questions=[{task: classification, fractions: [10], columns: [a]}]", "PL-C003", "less than or equal to 1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,13 @@ def test_a_changed_question_is_asked_again_and_no_other(plan: str, config: Bench
     (asked,) = benchmarks.cells(other, "place")
     assert missing(other, out, Row("place", 0), asked) == ["A", "B"]
     assert benchmarks.count(config, out) == (6, 6)
+
+
+def test_a_moved_benchmark_goes_on(config: BenchmarkConfig, out: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(out, tmp_path / "elsewhere")
+    next(place.glob(f"place-s0/cells/classification/*/*/*/{FILE}")).unlink()
+    do_row(config, place, Row("place", 0), "cpu")
+    assert benchmarks.count(config, place) == (6, 6)
 
 
 def test_another_recipe_does_not_go_on_with_a_run(plan: str, out: Path) -> None:

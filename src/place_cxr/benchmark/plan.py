@@ -104,6 +104,8 @@ def load_benchmark(recipe: str, overrides: tuple[str, ...] = ()) -> BenchmarkCon
     """
     config = settings_file.load(BenchmarkConfig, benchmark_path(recipe), overrides)
     pick(config.methods, config.reference, "method")
+    if len(set(config.seeds)) < len(config.seeds):
+        raise PlaceError("a seed stands twice in seeds:", code="PL-C002", fix="name each seed once")
     for question in config.questions:
         pick(TASKS, question.task, "task")
         if question.source:

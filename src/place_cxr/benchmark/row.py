@@ -109,7 +109,7 @@ def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subje
     method, recipe = config.methods[row.slug], pretraining(config, row, out)
     folder = Path(method.run.format(seed=row.seed)) if method.run else out / row.name / RUN
     if method.trained and not method.run:
-        _pretrain(recipe, out / row.name, device)
+        _pretrain(recipe, dump(pretraining(config, row, Path())), out / row.name, device)
     asked = list(cells(config, row.slug))
     pairs = None
     begun = method.trained or bool(method.run)  # somewhere there is a run, with a tokenizer of its own
@@ -138,10 +138,12 @@ def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subje
     return Subject(model, next(model.parameters()).device, data_sets, {name: {} for name in data_sets})
 
 
-def _pretrain(recipe: PretrainConfig, folder: Path, device: str) -> None:
-    """A finished run in ``folder/run``, and what it took. Raises PL-R031 where a run of other settings lies there."""
+def _pretrain(recipe: PretrainConfig, settings: str, folder: Path, device: str) -> None:
+    """A finished run in ``folder/run``, and what it took. Raises PL-R031 where a run of other settings lies there.
+
+    ``settings`` are those of ``recipe`` as they are wherever the benchmark's folder lies, so that it can be moved.
+    """
     run, about = folder / RUN, folder / SETTINGS
-    settings = dump(recipe)
     if about.is_file() and about.read_text("utf-8") != settings:
         raise PlaceError("holds a run of other settings", code="PL-R031", file=run, fix="choose another --out")
     about.write_text(settings, "utf-8")
