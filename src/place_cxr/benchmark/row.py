@@ -49,6 +49,7 @@ class Subject:
 
     model: Any
     device: torch.device
+    commit: str  # of the code, as it was when this process began
     data: Mapping[str, Evaluation]  # by name
     known: Mapping[str, dict[str, Features]]  # by data set: features that its questions share
 
@@ -107,6 +108,7 @@ def cell_hash(config: BenchmarkConfig, row: Row, asked: Asked) -> str:
 def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subject:
     """The encoder, trained first where it has to be, and the data read as it reads them."""
     method, recipe = config.methods[row.slug], pretraining(config, row, out)
+    commit = environment()["commit"] or ""
     folder = Path(method.run.format(seed=row.seed)) if method.run else out / row.name / RUN
     if method.trained and not method.run:
         _pretrain(recipe, dump(pretraining(config, row, Path())), out / row.name, device)
@@ -135,7 +137,7 @@ def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subje
         given = config.sources[name]
         rest = given.model_dump(exclude_unset=True, exclude={"source", "manifest"})
         data_sets[name] = read_source(given.source, given.manifest, processor, reports=False, given=rest)
-    return Subject(model, next(model.parameters()).device, data_sets, {name: {} for name in data_sets})
+    return Subject(model, next(model.parameters()).device, commit, data_sets, {name: {} for name in data_sets})
 
 
 def _pretrain(recipe: PretrainConfig, settings: str, folder: Path, device: str) -> None:
@@ -180,7 +182,7 @@ def _fill(config: BenchmarkConfig, out: Path, row: Row, asked: Asked, subject: S
     task = engine.make_task(question.task, data.studies, values, profile=question.profile, mode=method.mode)
     share = engine.Asked((asked.fraction or 1.0,), engine.fold_seeds(question.profile, row.seed))
     columns = [column.format(score=method.score, heat=method.heat) for column in question.columns]
-    git, wanted = environment()["commit"] or "", cell_hash(config, row, asked)
+    wanted = cell_hash(config, row, asked)
     sites = missing(config, out, row, asked)
     began = time.perf_counter()
     at_once = isinstance(task, HeadTask)
@@ -194,7 +196,13 @@ def _fill(config: BenchmarkConfig, out: Path, row: Row, asked: Asked, subject: S
                 f"{question.task} gives no {lost[0]!r}", code="PL-C002", fix="correct columns: of the benchmark"
             )
         origin = Origin(
-            data.source, "test", split_digest([data.studies[r] for r in rows]), method.title, git, wanted, hardware()
+            data.source,
+            "test",
+            split_digest([data.studies[r] for r in rows]),
+            method.title,
+            subject.commit,
+            wanted,
+            hardware(),
         )
         taken = (time.perf_counter() - began) / (len(sites) if at_once else 1)
         result = engine.result_of(task, share, origin, metrics, seconds=taken)
