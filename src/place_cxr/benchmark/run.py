@@ -179,7 +179,7 @@ def _work(config: BenchmarkConfig, out: Path, workers: int, gpus: int, device: s
 
 def _start(out: Path, row: Row, slot: int, workers: int, gpus: int, device: str) -> subprocess.Popen[bytes]:
     log_of(out, row).parent.mkdir(exist_ok=True)
-    environ = dict(os.environ, OMP_NUM_THREADS=str(max(1, cores() // workers)))
+    environ = {"OMP_NUM_THREADS": str(max(1, cores() // workers)), **os.environ}  # what the user says comes first
     if gpus > 1:
         shown = environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         environ["CUDA_VISIBLE_DEVICES"] = shown[slot % gpus]
