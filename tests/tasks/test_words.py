@@ -51,6 +51,14 @@ def test_equal_reports_are_all_right_and_constants_score_by_chance():
     assert own_reports(swapped, flat, keys, [""] * 20)["instance/image to report/R@1"].value == 1
 
 
+def test_a_hit_among_all_candidates_is_no_score():
+    flat = np.zeros((8, 8))
+    found = own_reports(flat, flat, np.arange(8), [""] * 8)
+    assert found["instance/image to report/R@5"].value == pytest.approx(5 / 8)
+    assert found["instance/image to report/R@10"].value is None
+    assert found["instance/image to report/R@10"].reason == "8 candidates"
+
+
 @pytest.mark.parametrize("queries", [1, 7])
 def test_a_few_queries_at_a_time_rank_as_all_at_once(queries, monkeypatch):
     instance, observation = (RNG.random((30, 30)).astype(np.float32).round(1) for _ in range(2))  # with ties

@@ -107,15 +107,17 @@ def _within(
     seed: int,
     anew: bool,
 ) -> dict[str, Metric]:
+    enough = [k for k in KS if k < len(keys)]  # more than all of them would be a hit whatever the scores
     hits: dict[tuple[str, str], list[metric.FirstHit]] = {name: [] for name in _names(anew)}
     for variant, direction, rows, table in _blocks(instance, observation, anew):
         hits[variant, direction].append(metric.first_hit(table, metric.relevance(keys[rows], keys)))
     found: dict[str, Metric] = {}
     for (variant, direction), parts in hits.items():
-        recall = np.stack([np.concatenate([hit.recall(min(k, len(keys))) for hit in parts]) for k in KS], axis=1)
+        recall = np.stack([np.concatenate([hit.recall(k) for hit in parts]) for k in enough], axis=1)
         name = f"{variant}/{direction}{where}"
-        values = bootstrap_columns(mean_of(recall), patients, seed=seed)
-        found |= {f"{name}/R@{k}": value for k, value in zip(KS, values, strict=True)}
+        values = dict(zip(enough, bootstrap_columns(mean_of(recall), patients, seed=seed), strict=True))
+        few = undefined(f"{len(keys)} candidates", len(keys))
+        found |= {f"{name}/R@{k}": values.get(k, few) for k in KS}
         rank = metric.median_statistic(np.concatenate([hit.rank for hit in parts]))
         found[f"{name}/median rank"] = bootstrap_columns(rank, patients, seed=seed)[0]
     return found
