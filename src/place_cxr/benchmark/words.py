@@ -113,7 +113,7 @@ COSTS = (
 def heading(metric: str) -> str:
     """A column's metric as a table says it: ``{score}/auroc/macro`` is ``AUROC``."""
     parts = [part for part in metric.split("/") if part not in ("{score}", "{heat}", "macro", "decoder")]
-    known = {"auroc": "AUROC", "dice": "Dice", "bleu": "BLEU"}
+    known = {"auroc": "AUROC", "dice": "Dice", "nearest": "nearest training report", "frequent": "most frequent report"}
     return ", ".join(known.get(part, part) for part in parts)
 
 
