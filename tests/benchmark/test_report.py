@@ -200,6 +200,15 @@ def test_tables_are_not_too_wide(config: BenchmarkConfig, out: Path) -> None:
     assert max(len(re.split(r"(?<!\\)\|", row)) for row in rows) <= 7  # a name and four columns between outer marks
 
 
+def test_trivial_answers_stand_below_their_table(tmp_path: Path) -> None:
+    told = {"BLEU-4/decoder": 0.2, "micro F1/decoder": 0.5, "micro F1/frequent": 0.26}
+    config = made.small(questions=[{"task": "report-generation", "columns": list(told)}], seeds=(0, 1))
+    made.write(config, tmp_path, lambda place, column: (told[column] + 0.02 * place.seed, np.zeros(made.R)))
+    text = write_report(config, tmp_path).read_text("utf-8")
+    assert text.count("To beat, ") == 1
+    assert "To beat, micro F1: the most frequent training report .270." in text
+
+
 def test_one_task_on_two_sources(tmp_path: Path) -> None:
     config = made.small(questions=[
         {"task": "classification", "source": name, "columns": ["auroc/macro"]} for name in ("kermany", "nih")

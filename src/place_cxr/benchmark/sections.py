@@ -53,7 +53,8 @@ def task_sections(told: Summary) -> list[Section]:
                 )
                 for slug in told.book.config.methods
             ]
-            tables.append(Table(name, heads, _bold(told, lines, part), _notes(told.book, part)))
+            notes = [*_trivial(told.book, part), *_notes(told.book, part)]
+            tables.append(Table(name, heads, _bold(told, lines, part), notes))
         task = words.TASKS.get(group[0].task)
         found.append(Section(key, title, [task.says] if task else [], tables=tables))
     return found
@@ -224,6 +225,21 @@ def _bold(told: Summary, lines: Sequence[Line], part: Sequence[Column]) -> list[
         )
         for slug, line in zip(told.book.config.methods, lines, strict=True)
     ]
+
+
+def _trivial(book: Book, part: Sequence[Column]) -> list[str]:
+    """What answers score that any method has to beat: means over the seeds of the reference."""
+    reference, said = book.config.reference, []
+    for column in part:
+        scores = []
+        for name, (own, other) in words.TRIVIAL.get(column.task, {}).items():
+            values = book.values(reference, replace(column, metric=column.metric.replace(own, other))).values()
+            if own in column.metric and values:
+                mean = sum(value.value for value in values) / len(values)
+                scores.append(f"{name.format(reference=book.config.methods[reference].title)} {words.number(mean)}")
+        if scores:
+            said.append(f"To beat, {words.heading(column.metric)}: {'; '.join(scores)}.")
+    return said
 
 
 def _notes(book: Book, part: Sequence[Column]) -> list[str]:

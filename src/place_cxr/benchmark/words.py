@@ -60,6 +60,18 @@ TASKS = {
     ),
 }
 
+# Answers that learn nothing from the picture: what to call them, and which part of a metric's name becomes which.
+TRIVIAL = {
+    "grounding": {
+        "a bump at the middle of the named side": ("{heat}", "centre"),
+        "the same everywhere": ("{heat}", "uniform"),
+    },
+    "report-generation": {
+        "the most frequent training report": ("/decoder", "/frequent"),
+        "that of the training picture nearest by {reference}'s vectors": ("/decoder", "/nearest"),
+    },
+}
+
 PHANTOM = (
     "Pictures and reports are drawn by a program: no patient is in here. The numbers compare methods at small size; "
     "they say nothing about patients and are not to be set beside those of papers."
