@@ -38,13 +38,14 @@ def benchmark(
     What is done stays done: the same command goes on after a stop, and may run on several machines that share the
     folder. Exit code 6 if a worker failed; the tables then have empty cells.
     """
-    from place_cxr.benchmark.plan import load_benchmark
+    from place_cxr.benchmark.plan import check_places, load_benchmark
     from place_cxr.benchmark.run import benchmark as run
     from place_cxr.benchmark.run import count
 
     folder = out or Path("runs") / Path(recipe).stem
     if dry_run:
         config = load_benchmark(recipe, tuple(overrides or []))
+        check_places(config)
         done, of = count(config, folder)
         runs = sum(method.trained and not method.run for method in config.methods.values()) * len(config.seeds)
         show(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from place_cxr.benchmark.plan import Row, cells, load_benchmark, pretraining, rows
+from place_cxr.benchmark.plan import Row, cells, check_places, load_benchmark, pretraining, rows
 from place_cxr.errors import PlaceError
 
 SHIPPED = sorted(path.stem for path in Path(str(resources.files("place_cxr"))).glob("recipes/benchmarks/*.yaml"))
@@ -43,7 +43,7 @@ def test_the_plan_in_the_docs_is_a_plan(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
     config = load_benchmark(str(tmp_path / "mine.yaml"))
     assert len(rows(config)) == 4 * 3
-    assert [len(list(cells(config, slug))) for slug in config.methods] == [4] * 4
+    assert [len(list(cells(config, slug))) for slug in config.methods] == [5] * 4
 
 
 def test_all_methods_have_the_first_seed_before_any_has_the_second(plan: str) -> None:
@@ -97,3 +97,33 @@ def test_mistakes_are_named_before_any_work(plan: str, override: str, code: str,
         load_benchmark(plan, (override,))
     assert caught.value.code == code
     assert says in str(caught.value)
+
+
+def test_lacking_files_are_named_before_any_work(plan: str, tmp_path: Path) -> None:
+    there, lacking = tmp_path / "pairs.csv", tmp_path / "lacking.csv"
+    there.touch()
+    ready = (f"values.data.manifest={there}",)
+    check_places(load_benchmark(plan, ready))
+    check_places(load_benchmark(plan, ("phantom={studies: 10}",)))
+    asked = "questions=[{task: classification, source: mine, columns: [a]}]"
+    for overrides, code, says in (
+        ((f"values.data.manifest={lacking}",), "PL-D205", "correct values.data.manifest"),
+        (("values.data.manifest=''",), "PL-D205", "values.data.manifest is empty"),
+        ((*ready, asked, f"sources={{mine: {{manifest: {lacking}}}}}"), "PL-D205", "correct sources.mine.manifest"),
+        ((*ready, f"methods.late.run={tmp_path}/{{seed}}"), "PL-R101", "correct methods.late.run"),
+    ):
+        with pytest.raises(PlaceError) as caught:
+            check_places(load_benchmark(plan, overrides))
+        assert caught.value.code == code
+        assert says in str(caught.value)
+    # A source that no question asks need not be there.
+    check_places(load_benchmark(plan, (*ready, f"sources={{mine: {{manifest: {lacking}}}}}")))
+
+
+def test_a_run_asked_of_pairs_needs_them_too(plan: str, tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    given = (f"methods={{place: {{title: a, run: '{tmp_path}/{{seed}}'}}}}", "seeds=[0]")
+    with pytest.raises(PlaceError, match="correct values.data.manifest|values.data.manifest is empty"):
+        check_places(load_benchmark(plan, (*given, f"values.data.manifest={tmp_path}/lacking.csv")))
+    asked = "questions=[{task: classification, source: mine, columns: [a]}]"
+    check_places(load_benchmark(plan, (*given, asked, f"sources={{mine: {{manifest: {tmp_path}}}}}")))

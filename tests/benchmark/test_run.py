@@ -15,6 +15,7 @@ from place_cxr.benchmark import run as benchmarks
 from place_cxr.benchmark.cell import Cost, read_cells
 from place_cxr.benchmark.plan import BenchmarkConfig, Row, load_benchmark
 from place_cxr.benchmark.row import BUSY, do_row, main, missing
+from place_cxr.cli_benchmark import benchmark as command
 from place_cxr.errors import PlaceError
 from place_cxr.tasks.engine import recompute
 from place_cxr.tasks.predictions import Predictions
@@ -195,6 +196,13 @@ def test_folders_of_others_are_left_alone(config: BenchmarkConfig, plan: str, ou
     assert caught.value.code == "PL-R032"
 
 
+@pytest.mark.parametrize("dry", [False, True])
+def test_nothing_begins_where_a_run_is_lacking(plan: str, tmp_path: Path, dry: bool) -> None:
+    with pytest.raises(PlaceError, match="correct methods.random.run"):
+        command(plan, [f"methods.random.run={tmp_path}/nowhere"], out=tmp_path / "b", dry_run=dry)
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_row_that_is_held_elsewhere(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["row", str(out), "random", "0", "cpu"])
     with RunFolder.create(out / "random-s0", resume=True), pytest.raises(SystemExit) as caught:
@@ -212,7 +220,8 @@ def test_the_command_goes_on_and_names_what_failed(plan: str, tmp_path: Path) ->
     assert planned.returncode == 0
     assert planned.stdout == "6 cells after 1 pre-training runs; 0 are there\n"
     assert not (tmp_path / "b").exists()
-    broken = "methods.random.run=nowhere"
+    (tmp_path / "nowhere").mkdir()  # there, but no run
+    broken = f"methods.random.run={tmp_path / 'nowhere'}"
     first = place("--device", "cpu", "--workers", "2", broken)
     assert first.returncode == 6, first.stderr
     assert first.stdout.startswith("3 of 6 cells. Results: ")

@@ -127,6 +127,26 @@ def load_benchmark(recipe: str, overrides: tuple[str, ...] = ()) -> BenchmarkCon
     return config
 
 
+def check_places(config: BenchmarkConfig) -> None:
+    """Whether all files are there that the plan names, without a look into them: pre-training may take hours.
+
+    Raises PlaceError PL-D205 for data, PL-R101 for a run.
+    """
+    asked = {question.source for question in config.questions if question.source}
+    places = [(f"sources.{name}.manifest", config.sources[name].manifest, "PL-D205") for name in sorted(asked)]
+    for slug, method in config.methods.items():
+        if method.run:
+            runs = dict.fromkeys(method.run.format(seed=seed) for seed in config.seeds)
+            places += [(f"methods.{slug}.run", run, "PL-R101") for run in runs]
+        if config.phantom is None and (not method.run or any(not one.question.source for one in cells(config, slug))):
+            manifest = pretraining(config, Row(slug, config.seeds[0]), Path()).data.manifest
+            places.append(("values.data.manifest", manifest, "PL-D205"))
+    for key, place, code in places:
+        if not place or not Path(place).exists():
+            fix = f"correct {key}; a relative path begins where the command is given"
+            raise PlaceError("no such file or folder" if place else f"{key} is empty", code=code, file=place, fix=fix)
+
+
 def _filled(text: str, **known: Any) -> None:
     """Raises PlaceError PL-C002 where a name in braces is not ``known``."""
     try:

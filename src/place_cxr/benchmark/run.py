@@ -18,7 +18,7 @@ from statistics import fmean
 
 from place_cxr.benchmark import row as row_module
 from place_cxr.benchmark.cell import ALL, Cost, read_cells
-from place_cxr.benchmark.plan import PHANTOM, BenchmarkConfig, Row, cells, load_benchmark, rows
+from place_cxr.benchmark.plan import PHANTOM, BenchmarkConfig, Row, cells, check_places, load_benchmark, rows
 from place_cxr.benchmark.report import write_report
 from place_cxr.benchmark.row import BUSY, CONFIG, missing, place_of
 from place_cxr.data.phantom.write import write_phantom
@@ -49,10 +49,11 @@ def benchmark(recipe: str, overrides: Sequence[str] = (), *, out: Path, workers:
     ``workers`` processes on this machine (0: one a GPU, else one a core, at most eight) take rows, a method with a
     seed, one after the other; the same command may run on other machines that share the folder. What is there is kept,
     so a stopped benchmark goes on. Raises PlaceError PL-R032 where ``out`` holds another benchmark, PL-R004 where it
-    holds something else, and as `load_benchmark`.
+    holds something else, and as `load_benchmark` and `check_places`.
     """
     refuse_if_spawned()
     config = load_benchmark(recipe, tuple(overrides))
+    check_places(config)
     _take(config, out)
     _draw(config, out)
     gpus = _gpus() if device != "cpu" else 0
