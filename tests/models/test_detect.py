@@ -60,6 +60,15 @@ def test_fcos_does_not_see_the_scale_of_the_maps() -> None:
     torch.testing.assert_close(scaled[1], scaled[0], rtol=1e-3, atol=0)
 
 
+def test_every_place_of_fcos_can_learn_its_box() -> None:
+    """What is cut at 0 has no gradient: at the start no extent is."""
+    torch.manual_seed(0)
+    spec = PyramidSpec(8, (8, 8, 8, 8), (4, 8, 16, 32), 64)
+    head = HEADS["fcos"](spec, 2)
+    says = head(Seen(torch.zeros(3, 8), tuple(torch.randn(3, 8, 64 // s, 64 // s) for s in spec.strides)))
+    assert (says.heads["bbox_regression"] > 0).all()
+
+
 def test_yolo_decodes_its_own_targets() -> None:
     """Answers made from the targets give the boxes back, on every level."""
     empty = [torch.zeros(3, 3 * 7, 64 // s, 64 // s) for s in (8, 16, 32)]

@@ -92,6 +92,8 @@ class Fcos(nn.Module):
         # The library's places are the corners of cells: a small box would hold none.
         grid.cell_anchors = [cell + stride / 2 for cell, stride in zip(grid.cell_anchors, strides, strict=True)]
         self.fcos = FCOS(body, classes, anchor_generator=grid, head=FCOSHead(WIDTH, 1, classes, CONVOLUTIONS))
+        # The library cuts extents at 0, and starts there: a first step the wrong way, and no place ever learns again.
+        nn.init.constant_(self.fcos.head.regression_head.bbox_reg.bias, 1.0)
         self._size = spec.size
 
     def forward(self, seen: Seen) -> Proposed:
