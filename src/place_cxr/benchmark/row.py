@@ -208,6 +208,7 @@ def _fill(config: BenchmarkConfig, out: Path, row: Row, asked: Asked, subject: S
         result = engine.result_of(task, share, origin, metrics, seconds=taken)
         found.write(place.folder(out))
         write_cell(place, out, result, columns)
+        began = began if at_once else time.perf_counter()
 
 
 def _answers(
