@@ -15,8 +15,6 @@ from place_cxr.losses.peers import SMALLEST, directions
 from place_cxr.parallel import gather, gather_with_gradient
 from place_cxr.tensors import PlaceOutputs, TokenOutputs
 
-_AT_ONCE = 8  # reports: what they make stays in a processor's cache
-
 
 def gloria_local(
     out: PlaceOutputs,
@@ -36,7 +34,7 @@ def gloria_local(
     tokens = _tokens(out)
     words, mask = gather_with_gradient(tokens.words), gather(tokens.mask)
     mask = mask & F.pad(mask[:, 1:], (0, 1))  # without the last one
-    step = chunk or _AT_ONCE
+    step = chunk or len(words)
     parts = []
     for start in range(0, len(words), step):  # over chunks of reports, not over the batch
         cut = slice(start, start + step)
