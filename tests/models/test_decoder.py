@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from place_cxr.errors import PlaceError
-from place_cxr.models.decoder import DecoderSettings, Generated, ReportDecoder, sentence_maps, sentence_numbers
+from place_cxr.models.decoder import DecoderSettings, Generated, ReportDecoder
 
 START, STOP, PAD, VOCAB = 1, 2, 0, 12
 ENDS = {"start": START, "pad": PAD}
@@ -218,16 +218,3 @@ def test_too_many_tokens_are_refused(tokens: int) -> None:
         generate(net, seen, max_tokens=tokens)
     with pytest.raises(PlaceError, match="PL-C003"):
         net(seen, torch.full((3, 11), 5))
-
-
-def test_maps_of_sentences_are_means_over_their_tokens() -> None:
-    ids = torch.tensor([[5, 6, 9, 7, 9, STOP], [5, 9, STOP, PAD, PAD, PAD]])
-    numbers = sentence_numbers(ids, ends=[9], special=[STOP, PAD])
-    assert numbers.tolist() == [[0, 0, 0, 1, 1, -1], [0, 0, -1, -1, -1, -1]]
-    attention = torch.rand(2, 6, 4).softmax(-1)
-    maps, there = sentence_maps(attention, numbers)
-    assert there.tolist() == [[True, True], [True, False]]
-    torch.testing.assert_close(maps[0, 1], attention[0, 3:5].mean(0))
-    torch.testing.assert_close(maps[1, 0], attention[1, :2].mean(0))
-    assert not maps[1, 1].any()
-    torch.testing.assert_close(maps.sum(-1), there.float())

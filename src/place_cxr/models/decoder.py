@@ -300,20 +300,3 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 def _visible(mask: Bool[Tensor, "B N"] | None) -> Tensor | None:
     return None if mask is None else mask[:, None, None, :]
-
-
-def sentence_numbers(ids: Int[Tensor, "B T"], ends: Sequence[int], special: Sequence[int]) -> Int[Tensor, "B T"]:
-    """Which sentence a token belongs to, 0 first: one of ``ends`` closes a sentence; -1 for ``special`` tokens."""
-    closes = torch.isin(ids, torch.tensor(list(ends), device=ids.device))
-    number = closes.cumsum(1) - closes.long()
-    return number.masked_fill(torch.isin(ids, torch.tensor(list(special), device=ids.device)), -1)
-
-
-def sentence_maps(
-    attention: Float[Tensor, "B T N"], sentence: Int[Tensor, "B T"]
-) -> tuple[Float[Tensor, "B S N"], Bool[Tensor, "B S"]]:
-    """Where the decoder looked for each sentence: the mean over its tokens, 0 where a report has no s-th sentence."""
-    count = int(sentence.max()) + 1 if sentence.numel() else 0
-    belongs = sentence[:, None, :] == torch.arange(count, device=sentence.device)[None, :, None]
-    weight = belongs / belongs.sum(-1, keepdim=True).clamp(min=1)
-    return weight.to(attention.dtype) @ attention, belongs.any(-1)
