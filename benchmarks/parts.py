@@ -14,7 +14,7 @@ from place_cxr.models.observations import ObservationSettings
 from place_cxr.models.place import ModelSettings, PlaceModel
 from place_cxr.pretrain import PretrainConfig, recipe_path
 from place_cxr.settings import load
-from place_cxr.tensors import Features, Tokens, Views
+from place_cxr.tensors import Features, Tokens, Views, move
 
 LENGTH, SENTENCES, VOCABULARY = 112, 12, 28_996
 PATCHES, WIDTH, GRID = 196, 768, (14, 14)
@@ -114,7 +114,8 @@ def heads(full: bool) -> Callable[[int], Callable[[], None]]:
 
 def encoders(model: PlaceModel, batch: int) -> Callable[[], None]:
     """A call that runs both encoders forward and backward, from a gradient on all that heads read."""
-    text, pictures = tokens(batch), views(batch)
+    device = next(model.parameters()).device
+    text, pictures = move(tokens(batch), device), move(views(batch), device)
 
     def run() -> None:
         model.zero_grad(set_to_none=True)

@@ -20,13 +20,13 @@ QUERIES, SENTENCES, WIDTH, TEMPERATURE, ROUNDS = 16, 12, 256, 0.1, 5
 Similarity = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def vectors(batch: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+def vectors(batch: int, dtype: torch.dtype = torch.float32, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
     """V-PORs and T-PORs before they are normalised, and which sentences exist: 3 to 12 a report."""
     generator = torch.Generator().manual_seed(0)
     visual = torch.randn(batch, QUERIES, WIDTH, generator=generator, dtype=torch.float64)
     text = torch.randn(batch, SENTENCES, WIDTH, generator=generator, dtype=torch.float64)
     mask = torch.arange(SENTENCES)[None] < (torch.arange(batch) % 10 + 3)[:, None]
-    return visual.to(dtype).requires_grad_(), text.to(dtype).requires_grad_(), mask
+    return visual.to(device, dtype).requires_grad_(), text.to(device, dtype).requires_grad_(), mask.to(device)
 
 
 def loop(visual: Tensor, text: Tensor, mask: Tensor) -> Tensor:
@@ -60,22 +60,22 @@ def both_passes(form: Similarity, batch: int, dtype: torch.dtype = torch.float32
     return run
 
 
-def chunked(batch: int, chunk: int) -> Callable[[], object]:
+def chunked(batch: int, chunk: int, device: str = "cpu") -> Callable[[], object]:
     """A call of the loss itself, ``chunk`` reports at a time, forward and backward."""
-    visual, text, mask = vectors(batch)
+    visual, text, mask = vectors(batch, device=device)
 
     def run() -> object:
         seen, stated = F.normalize(visual, dim=-1), F.normalize(text, dim=-1)
         out = PlaceOutputs(
             image=seen[:, 0],
             text=stated[:, 0],
-            scale=torch.ones(()),
-            visual=Observations(seen, torch.ones(seen.shape[:2], dtype=torch.bool)),
-            attention=torch.ones(batch, QUERIES, 1),
+            scale=torch.ones((), device=device),
+            visual=Observations(seen, torch.ones(seen.shape[:2], dtype=torch.bool, device=device)),
+            attention=torch.ones(batch, QUERIES, 1, device=device),
             patches=seen[:, :1],
             textual=Observations(stated, mask),
             sentence_key=mask.long(),
-            report_key=torch.arange(batch),
+            report_key=torch.arange(batch, device=device),
             correlation=None,
         )
         return torch.autograd.grad(pathology_pair(out, chunk=chunk), (visual, text))

@@ -49,7 +49,7 @@ def first_step(config: PretrainConfig) -> tuple[dict[str, float], dict[str, Tens
     torch.manual_seed(0)
     model = pretrain.PlaceModel(config.model)
     batch = next(pretrain.loader(config, corpus).batches())
-    pretrain._freeze_unread(model, config.losses)
+    pretrain.freeze_unread(model, config.losses)
     wrapped = accelerator.prepare_model(model)  # kept: its hooks live as long as it does
     value, parts = pretrain._loss(config)(wrapped, move(batch, "cpu"), 0)
     value.backward()

@@ -23,7 +23,7 @@ from place_cxr.pretrain import PretrainConfig, load_recipe, untrained
 from place_cxr.pretrain import run as pretrain
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.engine import Asked, make_task, run_task, title_of
-from place_cxr.tasks.features import Features
+from place_cxr.tasks.known import Known
 from place_cxr.tasks.result import FILE, Result
 from place_cxr.training import checkpoint
 from place_cxr.training.run_folder import environment, refuse_foreign
@@ -120,7 +120,7 @@ def answer(
 ) -> None:
     """Every question to a model that was made as ``config`` says; those with an answer in ``folder`` are left out."""
     data = Evaluation.of(corpus, config.views, source=SOURCE, max_tokens=config.model.text.max_tokens)
-    known: dict[str, Features] = {}
+    known = Known()
     for name, question in questions.items():
         task = make_task(name, data.studies, question.settings)
         asked, made = Asked(question.fractions, seeds), digest(config, question, seeds)

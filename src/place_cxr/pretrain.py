@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def run(
         model = PlaceModel(config.model)
         if donor is not None:
             checkpoint.match_state(model, donor.weights)
-        _freeze_unread(model, config.losses)
+        freeze_unread(model, config.losses)
         folder.describe(settings_file.dump(config))
         folder.write("data.lock.json", json.dumps(corpus.lock(), indent=2))
         return fit(
@@ -139,7 +140,7 @@ def run(
             run=folder,
             config={**config.model_dump(mode="json"), "data_lock": corpus.lock()},
             extra_files=corpus.tokenizer.files("tokenizer"),
-            move=move,
+            move=partial(move, non_blocking=True),  # out of pinned memory, so that the host runs ahead
             after_step=model.update_teacher,
             resume=saved,
             stop_at=stop_at,
@@ -161,7 +162,7 @@ def dry_run(config: PretrainConfig, *, device: str = "auto", progress: Progress 
     config = complete(config, corpus)
     torch.manual_seed(config.train.seed)
     model = PlaceModel(config.model).to(place).train()
-    _freeze_unread(model, config.losses)
+    freeze_unread(model, config.losses)
     optimizers, compute, data = build_optimizers(model, config.optim), _loss(config), loader(config, corpus)
     losses, start = [], time.perf_counter()
     for step, batch in zip(range(2), data.batches(0), strict=False):
@@ -229,7 +230,7 @@ def _read(terms: Mapping[str, Term]) -> set[str]:
     return {field for name, term in terms.items() if term.weight for field in READS[name]}
 
 
-def _freeze_unread(model: PlaceModel, terms: Mapping[str, Term]) -> None:
+def freeze_unread(model: PlaceModel, terms: Mapping[str, Term]) -> None:
     """Parts that no active loss reads take no gradient: nothing to synchronise between ranks, nothing to decay."""
     read = _read(terms)
     unread: list[nn.Module | nn.Parameter | None] = []

@@ -18,6 +18,7 @@ from place_cxr.records import Study
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.engine import Asked, _splits, make_task, recompute, run_task, seeds_of
 from place_cxr.tasks.features import Features, Learner, pictures
+from place_cxr.tasks.known import Known
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.scoring import over_seeds
 from place_cxr.tasks.shares import FOLDS, folds
@@ -64,7 +65,7 @@ def test_frozen_features_are_those_of_evaluation_and_computed_once(studies, kind
 
 def test_tasks_of_one_model_share_its_maps(studies, tmp_path, monkeypatch):
     """No picture goes through the encoder twice, and nothing is computed whole where there is nothing to solve."""
-    model, known, seen = heads.model("CNN"), {}, []
+    model, known, seen = heads.model("CNN"), Known(), []
     pyramid = model.image_encoder.pyramid
     monkeypatch.setattr(model.image_encoder, "pyramid", lambda image: (seen.append(len(image)), pyramid(image))[1])
     monkeypatch.setattr(Material, "whole", lambda self: pytest.fail("not asked for"))
@@ -74,10 +75,37 @@ def test_tasks_of_one_model_share_its_maps(studies, tmp_path, monkeypatch):
         return run_task(task, model, studies, tmp_path, Asked((fraction,), (0,)), method="m", **more).metrics
 
     shared = [run(name, fraction, known=known) for name in ("segmentation", "detection") for fraction in (0.5, 1.0)]
-    assert list(known) == ["ImageEncoder maps"] and sum(seen) <= len(studies.studies)
+    assert list(known.features) == ["ImageEncoder maps"] and sum(seen) <= len(studies.studies)
     seen.clear()
     assert run("segmentation", 0.5, known=known) == shared[0] and not seen
     assert run("segmentation", 0.5) == shared[0] and seen
+
+
+def test_tasks_of_words_share_what_the_model_says(studies, tmp_path, monkeypatch):
+    """Pictures and reports are described once; a task of fewer rows takes its part, and numbers stay as they were."""
+    model, known, calls = heads.model("CNN"), Known(), []
+    look = model.describe_image
+    monkeypatch.setattr(model, "describe_image", lambda image: (calls.append(len(image)), look(image))[1])
+
+    def run(name, **more):
+        task = make_task(name, studies.studies)
+        return run_task(task, model, studies, tmp_path, Asked((1.0,), (0,)), method="m", **more).metrics
+
+    names = ("zero-shot", "grounding", "retrieval")
+    shared = [run(name, known=known) for name in names]
+    assert sum(calls) == len(studies.rows["test"]) and len(known.embedded) == 1
+    assert [run(name) for name in names] == shared
+
+
+def test_a_part_of_what_was_described_is_as_described_alone(studies):
+    model, rows = heads.model("CNN"), studies.rows["test"][[4, 0, 2]]
+    known = Known()
+    known.embed(model, studies, studies.rows["test"])
+    part, alone = known.embed(model, studies, rows), Known().embed(model, studies, rows)
+    assert part.studies == alone.studies and part.rows.tolist() == rows.tolist()
+    for name in ("pooled", "instance_text", "visual", "patches", "textual", "report_key"):
+        np.testing.assert_allclose(getattr(part, name), getattr(alone, name), rtol=1e-3, atol=1e-5, err_msg=name)
+    assert (part.grid, part.places_grid) == (alone.grid, alone.places_grid)
 
 
 def test_features_that_are_not_kept_are_the_same(studies, monkeypatch):

@@ -28,7 +28,7 @@ from place_cxr.pretrain import PretrainConfig, untrained
 from place_cxr.settings import dump, load
 from place_cxr.tasks import engine
 from place_cxr.tasks.data import Evaluation, read_source
-from place_cxr.tasks.features import Features
+from place_cxr.tasks.known import Known
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.result import FILE, Origin, Result, hardware, split_digest
 from place_cxr.tasks.task import HeadTask, Rows, Task
@@ -51,7 +51,7 @@ class Subject:
     device: torch.device
     commit: str  # of the code, as it was when this process began
     data: Mapping[str, Evaluation]  # by name
-    known: Mapping[str, dict[str, Features]]  # by data set: features that its questions share
+    known: Mapping[str, Known]  # by data set: what its questions share
 
 
 def do_row(config: BenchmarkConfig, out: Path, row: Row, device: str = "auto") -> None:
@@ -137,7 +137,7 @@ def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subje
         given = config.sources[name]
         rest = given.model_dump(exclude_unset=True, exclude={"source", "manifest"})
         data_sets[name] = read_source(given.source, given.manifest, processor, reports=False, given=rest)
-    return Subject(model, next(model.parameters()).device, commit, data_sets, {name: {} for name in data_sets})
+    return Subject(model, next(model.parameters()).device, commit, data_sets, {name: Known() for name in data_sets})
 
 
 def _pretrain(recipe: PretrainConfig, settings: str, folder: Path, device: str) -> None:
@@ -215,7 +215,7 @@ def _answers(
     task: Task,
     subject: Subject,
     data: Evaluation,
-    known: dict[str, Features],
+    known: Known,
     folder: Path,
     share: engine.Asked,
     sites: Sequence[str],
@@ -231,7 +231,7 @@ def _answers(
         test = data.rows["test"]
         here = np.array([r for r in test if site in (ALL, data.studies[r].site)], dtype=np.int64)
         part = replace(data, rows={**data.rows, "test": here})
-        yield site, *engine.predict(task, subject.model, part, folder, share, device=subject.device)
+        yield site, *engine.predict(task, subject.model, part, folder, share, known=known, device=subject.device)
 
 
 def _unless_busy(out: Path, row: Row, device: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,19 @@ class Embedded:
     textual: Floats  # [N, S, D] T-PORs
     textual_mask: NDArray[np.bool_]  # [N, S]
     report_key: NDArray[np.int64]  # [N]
+
+    def part(self, rows: NDArray[np.int64]) -> Embedded:
+        """These ``rows`` of the source alone, in this order; each is one of ours."""
+        if np.array_equal(rows, self.rows):
+            return self
+        order = np.argsort(self.rows)
+        place = order[np.searchsorted(self.rows, rows, sorter=order)]
+
+        def of(value: Any) -> Any:
+            return value[place] if isinstance(value, np.ndarray) else value
+
+        taken = {field.name: of(getattr(self, field.name)) for field in fields(self)}
+        return Embedded(**{**taken, "studies": tuple(self.studies[at] for at in place)})
 
     @property
     def patients(self) -> list[str]:

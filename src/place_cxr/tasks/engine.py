@@ -17,7 +17,8 @@ from place_cxr.registry import pick
 from place_cxr.settings import load
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.features import Features, Learner, pictures
+from place_cxr.tasks.features import Learner, pictures
+from place_cxr.tasks.known import Known
 from place_cxr.tasks.predictions import Predictions, common_columns, extended, joined, stack
 from place_cxr.tasks.result import Metric, Origin, Result, hardware, split_digest
 from place_cxr.tasks.shares import FOLDS, folds, nested_rows
@@ -97,7 +98,7 @@ def run_task(
     git: str = "",
     config_hash: str = "",
     device: torch.device | str = "cpu",
-    known: dict[str, Features] | None = None,
+    known: Known | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Result:
     """Run ``task`` and write ``folder/<task>/<source>/``: ``predictions.parquet``, and ``result.json`` scored from it.
@@ -132,20 +133,20 @@ def predict(
     asked: Asked,
     *,
     device: torch.device | str = "cpu",
-    known: dict[str, Features] | None = None,
+    known: Known | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Predictions, Rows]:
     """What ``model`` says on test rows and, where the task needs them, validation rows; and the test rows.
 
-    ``folder`` is where heads may work. ``known`` keeps features from one call to the next, by what reads what: give
-    every task of one model on one source the same dict, empty at first. Raises PlaceError PL-D224 where a split is
-    empty.
+    ``folder`` is where heads may work. ``known`` keeps what was seen from one call to the next: give every task of one
+    model on one source the same. Raises PlaceError PL-D224 where a split is empty.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    known = known or Known()
     if isinstance(task, HeadTask):
-        return _with_heads(task, model, data, asked, torch.device(device), folder, {} if known is None else known, say)
+        return _with_heads(task, model, data, asked, torch.device(device), folder, known, say)
     assert isinstance(task, TextTask)
-    return _with_words(task, model, data, asked, say)
+    return _with_words(task, model, data, asked, known, say)
 
 
 def result_of(task: Task, asked: Asked, origin: Origin, metrics: Mapping[str, Metric], *, seconds: float) -> Result:
@@ -207,13 +208,12 @@ def _with_heads(
     asked: Asked,
     device: torch.device,
     target: Path,
-    known: dict[str, Features],
+    known: Known,
     say: Callable[[str], None],
 ) -> tuple[Predictions, Rows]:
     encoder = task.encoder(model).to(device)
     frozen = task.mode == "frozen" and not task.live_norm
-    what = f"{type(encoder).__name__} {task.reads}"
-    features = known[what] if what in known else known.setdefault(what, Features(encoder, data, task.reads, device))
+    features = known.features_for(task, encoder, data, device)
     inputs = features if frozen else lambda rows: pictures(data, rows)
     truth = task.truth(data)
     tables = []
@@ -251,14 +251,14 @@ def _with_heads(
 
 
 def _with_words(
-    task: TextTask, model: Any, data: Evaluation, asked: Asked, say: Callable[[str], None]
+    task: TextTask, model: Any, data: Evaluation, asked: Asked, known: Known, say: Callable[[str], None]
 ) -> tuple[Predictions, Rows]:
     rows = data.rows.get("test", np.zeros(0, dtype=np.int64))
     rows = np.array([row for row in rows if task.usable(data.studies[row])], dtype=np.int64)
     if not len(rows):
         raise _none(task, data, "test")
     say(f"{title_of(task)}: {len(rows)} images")
-    columns = common_columns(data.studies, rows) | task.describe(model, data, rows)
+    columns = common_columns(data.studies, rows) | task.describe(model, data, known.embed(model, data, rows))
     constants = {"fraction": 0.0, "seed": asked.seeds[0], "split": "test"}
     return Predictions(_about(task, {}), stack([(constants, columns)])), rows
 

@@ -19,13 +19,13 @@ from place_cxr.metrics.overlap import heat_overlap, pointing_game
 from place_cxr.predict import phrase_map
 from place_cxr.records import ABSENT, UNCERTAIN, Study
 from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.embed import Embedded, Phrases, embed, embed_phrases
+from place_cxr.tasks.embed import Embedded, Phrases, embed_phrases
 from place_cxr.tasks.masks import fitting, mask_names
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.prompts import Prompt, prompt_set
 from place_cxr.tasks.result import Metric
 from place_cxr.tasks.scoring import Positions, by_name, named
-from place_cxr.tasks.task import Columns, Rows, TaskSettings, TextTask
+from place_cxr.tasks.task import Columns, TaskSettings, TextTask
 from place_cxr.tensors import Observations
 
 Floats = NDArray[np.float32]
@@ -162,18 +162,17 @@ class Grounding(TextTask):
             raise PlaceError("no phrase points at a finding of the source", code="PL-C030", fix="name another set")
         return found
 
-    def describe(self, model: Any, data: Evaluation, rows: Rows) -> Columns:
+    def describe(self, model: Any, data: Evaluation, seen: Embedded) -> Columns:
         """``hit.<variant>.<name>`` and ``IoU.<variant>.<name>`` for names with phrases; NaN where nothing is outlined.
 
         A hit is 1 where the hottest spot lies inside, 0 outside, and a share where several are hottest.
         """
         prompts, device = self.prompts(), next(model.parameters()).device
-        seen = embed(model, data.pack.pixels, data.reports, rows, data.studies, view=data.view, device=device)
         wanted = targets(seen, prompts)
         texts = list(dict.fromkeys(target.phrase for target in wanted))
         told = embed_phrases(model, data.tokenize, texts, device=device) if texts else None
         found = {
-            f"{metric}.{variant}.{name}": np.full(len(rows), np.nan)
+            f"{metric}.{variant}.{name}": np.full(len(seen.rows), np.nan)
             for name in prompts
             for variant in VARIANTS
             for metric in _METRICS.values()
@@ -187,7 +186,7 @@ class Grounding(TextTask):
             own = heat_maps(seen, index, Phrases(told.vector[at], told.observation[at]))
             views = [to_view(own[variant], data.view_size) for variant in VARIANTS if variant in own]
             for number, target in enumerate(part):
-                row = int(rows[target.index])
+                row = int(seen.rows[target.index])
                 box, mask = data.pack.letterbox(row), fitting(target.mask, data, row, target.finding)
                 maps = np.stack([to_original(one, box) for one in (*(v[number] for v in views), *trivial[target.side])])
                 masks = np.broadcast_to(mask, maps.shape)

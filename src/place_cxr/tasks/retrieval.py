@@ -15,7 +15,7 @@ from place_cxr.metrics.intervals import RESAMPLES, Floats, bootstrap_columns, me
 from place_cxr.records import PRESENT, UNCERTAIN, Study
 from place_cxr.tasks import scores
 from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.embed import Embedded, embed
+from place_cxr.tasks.embed import Embedded
 from place_cxr.tasks.labels import finding_names
 from place_cxr.tasks.predictions import Predictions, rows_of
 from place_cxr.tasks.result import Metric
@@ -171,13 +171,11 @@ class Retrieval(TextTask):
         """Classes: every finding with a label."""
         return tuple(finding_names(studies))
 
-    def describe(self, model: Any, data: Evaluation, rows: Rows) -> Columns:
+    def describe(self, model: Any, data: Evaluation, seen: Embedded) -> Columns:
         """Scores of each image with every report, ``instance`` and ``observation``; ``report`` (equal ones share a
         number, -1: says nothing) and ``class`` (-1: none or several)."""
-        device = next(model.parameters()).device
-        seen = embed(model, data.pack.pixels, data.reports, rows, data.studies, view=data.view, device=device)
         _, number = np.unique(seen.report_key, return_inverse=True)
-        found = similarities(seen, np.arange(len(rows)))
+        found = similarities(seen, np.arange(len(seen.rows)))
         return {
             **{name: rows_of(found[name]) for name in scores.VARIANTS[:2]},
             "report": np.where(seen.textual_mask.any(1), number, -1),

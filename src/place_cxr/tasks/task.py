@@ -17,6 +17,7 @@ from place_cxr.models.reader import Reader
 from place_cxr.records import Study
 from place_cxr.settings import Settings
 from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.embed import Embedded
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.result import Metric
 
@@ -184,6 +185,6 @@ class HeadTask(Task):
 class TextTask(Task):
     """A task that needs no head: pictures are held against words."""
 
-    def describe(self, model: Any, data: Evaluation, rows: Rows) -> Columns:
-        """Predictions and truth of ``rows`` for the table, row by row."""
+    def describe(self, model: Any, data: Evaluation, seen: Embedded) -> Columns:
+        """Predictions and truth for the table, row by row of ``seen``, the test rows as the model describes them."""
         raise NotImplementedError

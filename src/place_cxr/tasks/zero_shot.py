@@ -17,14 +17,14 @@ from place_cxr.metrics.intervals import RESAMPLES, bootstrap_columns, mean_of, u
 from place_cxr.records import ABSENT, PRESENT, Study
 from place_cxr.tasks import scores
 from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.embed import Embedded, Phrases, embed, embed_phrases
+from place_cxr.tasks.embed import Embedded, Phrases, embed_phrases
 from place_cxr.tasks.labels import finding_names, label_table
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.prompts import Prompt, prompt_set
 from place_cxr.tasks.result import Metric
 from place_cxr.tasks.retrieval import exclusive
 from place_cxr.tasks.scoring import by_name
-from place_cxr.tasks.task import Columns, Rows, TaskSettings, TextTask
+from place_cxr.tasks.task import Columns, TaskSettings, TextTask
 
 SIGNATURE = (
     "score = mean similarity to stating sentences - mean similarity to denying ones; instance = cosine of pooled "
@@ -90,10 +90,9 @@ class ZeroShot(TextTask):
             raise PlaceError("no prompt for any finding of the source", code="PL-C030", fix="name another prompt set")
         return found
 
-    def describe(self, model: Any, data: Evaluation, rows: Rows) -> Columns:
+    def describe(self, model: Any, data: Evaluation, seen: Embedded) -> Columns:
         """``<variant>.<name>`` for names with prompts, and ``truth.<name>``."""
         prompts, device = self.prompts(), next(model.parameters()).device
-        seen = embed(model, data.pack.pixels, data.reports, rows, data.studies, view=data.view, device=device)
         phrases = embed_phrases(model, data.tokenize, sentences(prompts), device=device)
         if self.settings.kind == "multi-class":
             tables = class_tables(seen, phrases, prompts, self.settings.pool)
