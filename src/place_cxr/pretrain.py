@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -140,7 +139,7 @@ def run(
             run=folder,
             config={**config.model_dump(mode="json"), "data_lock": corpus.lock()},
             extra_files=corpus.tokenizer.files("tokenizer"),
-            move=partial(move, non_blocking=True),  # out of pinned memory, so that the host runs ahead
+            move=move,
             after_step=model.update_teacher,
             resume=saved,
             stop_at=stop_at,

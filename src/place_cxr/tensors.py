@@ -142,12 +142,13 @@ def unit(vectors: Float[Tensor, "*rows D"], eps: float = 1e-12) -> Float[Tensor,
     return _Unit.apply(vectors, eps)
 
 
-def move(record: R, device: torch.device | str, *, non_blocking: bool = False) -> R:
-    """The same record with every tensor on ``device``."""
+def move(record: R, device: torch.device | str) -> R:
+    """The same record with every tensor on ``device``. Out of pinned memory the host does not wait for the copy."""
+    ahead = torch.device(device).type != "cpu"
 
     def moved(value: Any) -> Any:
         if isinstance(value, Tensor):
-            return value.to(device, non_blocking=non_blocking)
-        return move(value, device, non_blocking=non_blocking) if is_dataclass(value) else value
+            return value.to(device, non_blocking=ahead)
+        return move(value, device) if is_dataclass(value) else value
 
     return type(record)(**{f.name: moved(getattr(record, f.name)) for f in fields(record)})  # type: ignore[arg-type]
