@@ -51,7 +51,7 @@ def first_step(config: PretrainConfig) -> tuple[dict[str, float], dict[str, Tens
     batch = next(pretrain.loader(config, corpus).batches())
     pretrain.freeze_unread(model, config.losses)
     wrapped = accelerator.prepare_model(model)  # kept: its hooks live as long as it does
-    value, parts = pretrain._loss(config)(wrapped, move(batch, "cpu"), 0)
+    value, parts = pretrain.loss_of(config)(wrapped, move(batch, "cpu"), 0)
     value.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return {"total": float(value.detach()), **{name: float(parts[name].detach()) for name in config.losses}}, gradients

@@ -132,7 +132,7 @@ def run(
         folder.write("data.lock.json", json.dumps(corpus.lock(), indent=2))
         return fit(
             model,
-            _loss(config),
+            loss_of(config),
             loader(config, corpus).batches,
             settings=config.train,
             optim=config.optim,
@@ -162,7 +162,7 @@ def dry_run(config: PretrainConfig, *, device: str = "auto", progress: Progress 
     torch.manual_seed(config.train.seed)
     model = PlaceModel(config.model).to(place).train()
     freeze_unread(model, config.losses)
-    optimizers, compute, data = build_optimizers(model, config.optim), _loss(config), loader(config, corpus)
+    optimizers, compute, data = build_optimizers(model, config.optim), loss_of(config), loader(config, corpus)
     losses, start = [], time.perf_counter()
     for step, batch in zip(range(2), data.batches(0), strict=False):
         with torch.autocast(place.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
@@ -214,7 +214,9 @@ def loader(config: PretrainConfig, corpus: Corpus) -> Loader:
     )
 
 
-def _loss(config: PretrainConfig) -> Any:
+def loss_of(config: PretrainConfig) -> Any:
+    """What `fit` minimises: ``(model, batch, step)`` -> total loss and its parts, with monitors where it is logged."""
+
     def compute(model: nn.Module, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         watch = (step + 1) % config.train.log_every == 0
         out = model(train_views(batch.pixels, batch.uniform, config.views), batch.tokens, watch)

@@ -1,0 +1,121 @@
+"""What only a GPU can show: its numbers are the processor's, the host never waits in a step, and every task runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from place_cxr import corpus as corpora
+from place_cxr import pretrain
+from place_cxr.models.place import PlaceModel
+from place_cxr.pretrain import PretrainConfig, load_recipe
+from place_cxr.tasks import TASKS
+from place_cxr.tasks.engine import Asked, make_task, run_task
+from place_cxr.tasks.task import HeadTask
+from place_cxr.tensors import Batch, move
+from place_cxr.training import checkpoint
+from place_cxr.training.optim import build_optimizers
+from tests import heads
+from tests.contract.test_tasks import brief
+from tests.small import digest, small
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+PEERS = ("", "phantom-convirt", "phantom-gloria", "phantom-mgca")
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    """Convolutions in full single precision, as on a processor."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+def made(phantom: Path, peer: str, *overrides: str) -> tuple[PretrainConfig, PlaceModel, Batch]:
+    """A small method of a name, its network, and its first batch; no chance but that of the batch."""
+    config = small(phantom, "model.text.dropout=0.0", *overrides)
+    if peer:
+        theirs = load_recipe(peer)
+        parts = {part: getattr(theirs.model, part) for part in ("correlation", "tokens", "prototypes")}
+        model = config.model.model_copy(update=parts)
+        config = config.model_copy(update={"losses": theirs.losses, "model": model})
+    data = corpora.prepare(config.data, max_tokens=64)
+    config = pretrain.complete(config, data)
+    torch.manual_seed(0)
+    model = PlaceModel(config.model).train()
+    pretrain.freeze_unread(model, config.losses)
+    return config, model, next(pretrain.loader(config, data).batches())
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_losses_and_gradients_are_those_of_the_processor(phantom: Path, peer: str) -> None:
+    config, model, batch = made(phantom, peer)
+    found: list[tuple[float, dict[str, torch.Tensor]]] = []
+    for device in ("cpu", "cuda"):
+        model.to(device).eval().zero_grad()  # no dropout: its chance is another on each
+        value, _ = pretrain.loss_of(config)(model, move(batch, device), 0)
+        value.backward()
+        grads = {name: p.grad.cpu().clone() for name, p in model.named_parameters() if p.grad is not None}
+        found.append((value.item(), grads))
+    (here, mine), (there, theirs) = found
+    assert there == pytest.approx(here, rel=1e-4)
+    assert set(mine) == set(theirs) and mine
+    for name, grad in mine.items():
+        assert torch.linalg.norm(theirs[name] - grad) <= 2e-3 * torch.linalg.norm(grad) + 1e-5, name
+
+
+@pytest.mark.parametrize("linear", ["adamw", "muon"])
+@pytest.mark.parametrize("peer", PEERS)
+def test_the_host_waits_nowhere_in_a_step(phantom: Path, peer: str, linear: str) -> None:
+    config, model, batch = made(phantom, peer, f"optim.linear={linear}")
+    model.cuda()
+    optimizers, trained = build_optimizers(model, config.optim), [p for p in model.parameters() if p.requires_grad]
+    loss = pretrain.loss_of(config)
+
+    def step(number: int) -> None:
+        with torch.autocast("cuda", torch.bfloat16):
+            value, _ = loss(model, move(batch, "cuda"), number)
+        value.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        model.update_teacher()
+
+    step(0)  # what is made at first use may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step(0)
+        step(config.train.log_every - 1)  # with the monitors
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_stopped_run_ends_as_if_never_stopped(phantom: Path, tmp_path: Path) -> None:
+    config = small(phantom, "train.precision=bf16")
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    pretrain.run(config, whole, device="cuda")
+    pretrain.run(config, parted, device="cuda", stop_at=3)
+    pretrain.run(config, parted, device="cuda", resume="auto")
+    assert digest(checkpoint.load(parted).weights) == digest(checkpoint.load(whole).weights)
+
+
+CASES = [
+    (name, mode) for name, kind in TASKS.items() for mode in ("frozen", "finetune")[: 1 + issubclass(kind, HeadTask)]
+]
+
+
+@pytest.mark.parametrize("kind", heads.IMAGES)
+@pytest.mark.parametrize(("name", "mode"), CASES)
+def test_a_task_runs(name: str, mode: Any, kind: str, phantom: Path, tmp_path: Path) -> None:
+    studies = heads.dozen(phantom)
+    task = make_task(name, studies.studies, brief(name), mode=mode)
+    model = heads.model(kind).cuda()
+    found = run_task(task, model, studies, tmp_path, Asked((1.0,), (0,)), method="m", device="cuda").metrics
+    assert found and all(metric.value is not None or metric.reason for metric in found.values())
