@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-NAMES = ("ops", "heads", "pcma", "data", "text", "startup", "step")
-GOALS = ("1", "2", "4", "5", "6", "7", "8", "9", "10", "12")
+NAMES = ("ops", "heads", "pcma", "data", "text", "startup", "step", "gpu")
+GOALS = ("1", "2", "4", "5", "6", "7", "8", "9", "10", "12", "16")
 _HEAD = """# Measured
 
-Written by `python benchmarks/run.py`. Ratios are of CPU seconds on one thread, sides in turn: median over the rounds
-and the spread. What is compared, and how, stands at the top of each script.
+Written by `python benchmarks/run.py`. Ratios are of CPU seconds on one thread, those of `gpu` of the clock, sides
+in turn: median over the rounds and the spread. What is compared, and how, stands at the top of each script.
 
 | benchmark | measured | baseline | median | spread | number | goal | holds | notes | date, commit, torch |
 |---|---|---|---|---|---|---|---|---|---|
@@ -48,8 +48,12 @@ def table(results: list[dict[str, Any]]) -> str:
                 f"{machine['date']}, {machine['commit']}, {machine['torch']}",
             ]
             lines.append("| " + " | ".join(cells) + " |")
-    machines = sorted({f"{r['machine']['cpu']}, {r['machine']['cores']} cores" for r in results})
+    machines = sorted({_machine(result["machine"]) for result in results})
     return _HEAD + "\n".join(lines) + "\n\nMachine: " + "; ".join(machines) + ".\n"
+
+
+def _machine(machine: dict[str, str]) -> str:
+    return ", ".join(filter(None, (machine["cpu"], f"{machine['cores']} cores", machine.get("gpu"))))
 
 
 def main(names: list[str]) -> int:
