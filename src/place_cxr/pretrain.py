@@ -102,12 +102,14 @@ def run(
     device: str = "auto",
     progress: Progress | None = None,
     stop_at: int | None = None,
+    corpus: Corpus | None = None,
 ) -> FitResult:
     """Pre-train into the run folder ``out``. Labels, masks and boxes are never read.
 
     ``resume`` is ``auto`` (the newest good checkpoint of ``out``, the start where nothing was saved yet, so that a
     scheduler can repeat one command) or a checkpoint's path; ``init_from`` starts a new run from another run's weights
-    and tokenizer. Raises PlaceError as `fit`, `prepare` and `RunFolder.create` do.
+    and tokenizer. ``corpus`` is the data of ``config``, where they are ready, with the tokenizer of what is resumed.
+    Raises PlaceError as `fit`, `prepare` and `RunFolder.create` do.
     """
     refuse_if_spawned()
     require_data(config.data)
@@ -116,7 +118,7 @@ def run(
         saved = _saved(out, resume)
         donor = checkpoint.load(Path(init_from)) if init_from else None
         origin = saved or donor
-        corpus = prepare(
+        corpus = corpus or prepare(
             config.data,
             max_tokens=config.model.text.max_tokens,
             tokenizer=None if origin is None else Tokenizer.load(origin.path / "tokenizer"),

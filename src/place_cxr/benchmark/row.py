@@ -20,7 +20,7 @@ from place_cxr import predict, pretrain
 from place_cxr.benchmark.cell import ALL, Cost, Place, full_name, write_cell
 from place_cxr.benchmark.plan import Asked, BenchmarkConfig, Row, as_yaml, cells, pretraining, task_values
 from place_cxr.console import guarded, log_to_stderr
-from place_cxr.corpus import prepare
+from place_cxr.corpus import Corpus, prepare
 from place_cxr.data.tokenizer import Tokenizer
 from place_cxr.errors import PlaceError
 from place_cxr.models.place import PlaceModel
@@ -110,15 +110,17 @@ def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subje
     method, recipe = config.methods[row.slug], pretraining(config, row, out)
     commit = environment()["commit"] or ""
     folder = Path(method.run.format(seed=row.seed)) if method.run else out / row.name / RUN
-    if method.trained and not method.run:
-        _pretrain(recipe, dump(pretraining(config, row, Path())), out / row.name, device)
+    ours = method.trained and not method.run
+    has_run = ours or bool(method.run)
     asked = list(cells(config, row.slug))
     pairs = None
-    begun = method.trained or bool(method.run)  # somewhere there is a run, with a tokenizer of its own
-    if not begun or any(not one.question.source for one in asked):
+    if not has_run or (ours and not _finished(folder)) or any(not one.question.source for one in asked):
+        begun = bool(method.run) or checkpoint.begun(folder)  # then there is a tokenizer
         tokenizer = Tokenizer.load(checkpoint.load(folder).path / "tokenizer") if begun else None
         pairs = prepare(recipe.data, max_tokens=recipe.model.text.max_tokens, tokenizer=tokenizer)
-    if begun:
+    if ours:
+        _pretrain(recipe, dump(pretraining(config, row, Path())), out / row.name, pairs, device)
+    if has_run:
         model, processor = predict.load(folder, device=device)
         if not method.trained:
             torch.manual_seed(row.seed)
@@ -140,7 +142,7 @@ def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subje
     return Subject(model, next(model.parameters()).device, commit, data_sets, {name: Known() for name in data_sets})
 
 
-def _pretrain(recipe: PretrainConfig, settings: str, folder: Path, device: str) -> None:
+def _pretrain(recipe: PretrainConfig, settings: str, folder: Path, corpus: Corpus | None, device: str) -> None:
     """A finished run in ``folder/run``, and what it took. Raises PL-R031 where a run of other settings lies there.
 
     ``settings`` are those of ``recipe`` as they are wherever the benchmark's folder lies, so that it can be moved.
@@ -150,7 +152,7 @@ def _pretrain(recipe: PretrainConfig, settings: str, folder: Path, device: str) 
         raise PlaceError("holds a run of other settings", code="PL-R031", file=run, fix="choose another --out")
     about.write_text(settings, "utf-8")
     if not _finished(run):
-        pretrain.run(recipe, run, resume="auto", device=device)
+        pretrain.run(recipe, run, resume="auto", device=device, corpus=corpus)
         place = connect(device).device
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of this process so far; Linux has KiB
         if place.type == "cuda":
