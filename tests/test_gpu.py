@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,18 @@ def exact() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32 = False
     yield
     torch.backends.cudnn.allow_tf32 = before
+
+
+@contextmanager
+def waiting_is_an_error() -> Iterator[None]:
+    """What makes the host wait for the device is refused, as far as PyTorch knows of it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def made(phantom: Path, peer: str, *overrides: str) -> tuple[PretrainConfig, PlaceModel, Batch]:
@@ -89,12 +103,9 @@ def test_the_host_waits_nowhere_in_a_step(phantom: Path, peer: str, linear: str)
         model.update_teacher()
 
     step(0)  # what is made at first use may wait
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_is_an_error():
         step(0)
         step(config.train.log_every - 1)  # with the monitors
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_stopped_run_ends_as_if_never_stopped(phantom: Path, tmp_path: Path) -> None:
