@@ -7,10 +7,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 
+from place_cxr import pretrain
+from place_cxr.benchmark import row as row_module
 from place_cxr.benchmark import run as benchmarks
 from place_cxr.benchmark.cell import Cost, read_cells
 from place_cxr.benchmark.plan import BenchmarkConfig, Row, load_benchmark
@@ -20,8 +23,9 @@ from place_cxr.errors import PlaceError
 from place_cxr.tasks.engine import recompute
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.result import FILE
+from place_cxr.training import checkpoint
 from place_cxr.training.run_folder import RunFolder
-from tests.small import RECIPE
+from tests.small import RECIPE, digest
 
 PLAN = """
 name: small
@@ -166,8 +170,27 @@ def test_a_moved_benchmark_goes_on(config: BenchmarkConfig, out: Path, tmp_path:
     assert benchmarks.count(config, place) == (6, 6)
 
 
-def test_another_recipe_does_not_go_on_with_a_run(plan: str, out: Path) -> None:
+def test_a_stopped_pre_training_goes_on_to_the_same_weights(config: BenchmarkConfig, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "phantom").symlink_to(out / "phantom")
+    whole_run = pretrain.run
+
+    def stopped(*args: Any, **options: Any) -> NoReturn:
+        whole_run(*args, **options, stop_at=1)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pretrain, "run", stopped)
+        do_row(config, tmp_path, Row("place", 0), "cpu")
+    begun = checkpoint.load(tmp_path / "place-s0" / "run")
+    do_row(config, tmp_path, Row("place", 0), "cpu")
+    ended, whole = (checkpoint.load(place / "place-s0" / "run") for place in (tmp_path, out))
+    assert (begun.step, ended.step) == (1, 2)
+    assert digest(begun.weights) != digest(ended.weights) == digest(whole.weights)
+
+
+def test_another_recipe_does_not_go_on_with_a_run(plan: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = load_benchmark(plan, ("values={data.sites: [A], train.steps: 3}",))
+    monkeypatch.setattr(row_module, "prepare", lambda *_, **__: pytest.fail("nothing is read before"))
     with pytest.raises(PlaceError) as caught:
         do_row(other, out, Row("place", 0), "cpu")
     assert caught.value.code == "PL-R031"

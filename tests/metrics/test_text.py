@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from place_cxr.errors import PlaceError
 from place_cxr.metrics import meteor as meteor_module
 from place_cxr.metrics.meteor import meteor
-from place_cxr.metrics.text import _common, bleu_statistic, cider, rouge_l, signature, text_scores
+from place_cxr.metrics.text import _bleu, _common, _counted, cider, rouge_l, signature, text_scores
 from place_cxr.metrics.words import TOKENISERS
 from tests.metrics import text_oracle
 
@@ -24,7 +24,7 @@ LISTS = st.lists(st.sampled_from("abcd"), max_size=12)
 
 
 def bleu(generated, references):
-    return bleu_statistic(generated, references)(np.ones((1, len(references))))[0]
+    return _bleu(_counted(generated, references))(np.ones((1, len(references))))[0]
 
 
 def split(texts):
@@ -90,7 +90,7 @@ def test_a_resample_is_the_same_as_the_repeated_corpus():
     counts = np.array([[2.0, 0, 1, 3] + [0] * 8])
     rows = [0, 0, 2, 3, 3, 3]
     repeated = bleu([generated[row] for row in rows], [references[row] for row in rows])
-    np.testing.assert_allclose(bleu_statistic(generated, references)(counts)[0], repeated)
+    np.testing.assert_allclose(_bleu(_counted(generated, references))(counts)[0], repeated)
 
 
 REFERENCES = [

@@ -111,6 +111,8 @@ def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subje
     commit = environment()["commit"] or ""
     folder = Path(method.run.format(seed=row.seed)) if method.run else out / row.name / RUN
     ours = method.trained and not method.run
+    if ours:
+        _claim(out / row.name, dump(pretraining(config, row, Path())))
     has_run = ours or bool(method.run)
     asked = list(cells(config, row.slug))
     pairs = None
@@ -119,7 +121,7 @@ def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subje
         tokenizer = Tokenizer.load(checkpoint.load(folder).path / "tokenizer") if begun else None
         pairs = prepare(recipe.data, max_tokens=recipe.model.text.max_tokens, tokenizer=tokenizer)
     if ours:
-        _pretrain(recipe, dump(pretraining(config, row, Path())), out / row.name, pairs, device)
+        _pretrain(recipe, out / row.name, pairs, device)
     if has_run:
         model, processor = predict.load(folder, device=device)
         if not method.trained:
@@ -142,15 +144,20 @@ def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subje
     return Subject(model, next(model.parameters()).device, commit, data_sets, {name: Known() for name in data_sets})
 
 
-def _pretrain(recipe: PretrainConfig, settings: str, folder: Path, corpus: Corpus | None, device: str) -> None:
-    """A finished run in ``folder/run``, and what it took. Raises PL-R031 where a run of other settings lies there.
+def _claim(folder: Path, settings: str) -> None:
+    """Say what is trained in ``folder``. Raises PL-R031 where a run of other settings lies there.
 
-    ``settings`` are those of ``recipe`` as they are wherever the benchmark's folder lies, so that it can be moved.
+    ``settings`` are as they are wherever the benchmark's folder lies, so that it can be moved.
     """
-    run, about = folder / RUN, folder / SETTINGS
+    about = folder / SETTINGS
     if about.is_file() and about.read_text("utf-8") != settings:
-        raise PlaceError("holds a run of other settings", code="PL-R031", file=run, fix="choose another --out")
+        raise PlaceError("holds a run of other settings", code="PL-R031", file=folder / RUN, fix="choose another --out")
     about.write_text(settings, "utf-8")
+
+
+def _pretrain(recipe: PretrainConfig, folder: Path, corpus: Corpus | None, device: str) -> None:
+    """A finished run in ``folder/run``, and what it took; ``corpus`` is needed where it is not finished."""
+    run = folder / RUN
     if not _finished(run):
         pretrain.run(recipe, run, resume="auto", device=device, corpus=corpus)
         place = connect(device).device

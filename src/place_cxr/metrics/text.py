@@ -83,12 +83,9 @@ def scores_of(measures: Floats, patients: Sequence[str], *, n: int = RESAMPLES, 
     return found
 
 
-def bleu_statistic(generated: Sequence[Tokens], references: Sequence[Tokens]) -> Statistic:
-    """BLEU-1 to BLEU-4 [R, 4] as a function of report counts: matches and lengths are summed before the quotient."""
-    return _bleu(_counted(generated, references))
-
-
 def _bleu(counted: Floats) -> Statistic:
+    """BLEU-1 to BLEU-4 [R, 4] as a function of report counts: matches and lengths are summed before the quotient."""
+
     def statistic(counts: Floats) -> Floats:
         right, of, lengths = np.split(counts @ counted, [ORDERS, 2 * ORDERS], axis=1)
         guess, truth = lengths.T
