@@ -132,24 +132,13 @@ def test_any_change_makes_another_pack(tmp_path: Path, root: Path, monkeypatch: 
     assert is_new(studies)
 
 
-def test_the_rule_is_the_code_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = {
-        "packs": "",
-        "a": "import os\nfrom place_cxr.data.b import y\n",
-        "b": "    from place_cxr.data.a import x\n",
-        "c": "",
-    }
-    for name, text in texts.items():
-        (tmp_path / f"{name}.py").write_text(text)
-    monkeypatch.setattr(packs, "__file__", str(tmp_path / "packs.py"))
-    old = packs._rule(("a",), ("numpy",))
-    assert packs._rule(("a",), ("numpy",)) == old != packs._rule(("a",), ("pillow",))
-    (tmp_path / "c.py").write_text("x = 2")
-    assert packs._rule(("a",), ("numpy",)) == old
-    for name in ("packs", "a", "b"):  # b only because a imports it
-        (tmp_path / f"{name}.py").write_text(texts[name] + "x = 2")
-        assert packs._rule(("a",), ("numpy",)) != old, name
-        (tmp_path / f"{name}.py").write_text(texts[name])
+def test_a_rule_is_its_number_and_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert packs._rule(1, ("numpy",)) == packs._rule(1, ("numpy",))
+    assert packs._rule(1, ("numpy",)) not in (packs._rule(2, ("numpy",)), packs._rule(1, ("pillow",)))
+    before = packs.pixel_rule(SIZE)
+    assert before != packs.pixel_rule(SIZE + 1)
+    monkeypatch.setattr(packs, "PIXEL_RULE", packs.PIXEL_RULE + 1)
+    assert packs.pixel_rule(SIZE) != before
 
 
 @pytest.mark.fault("I5", "P3", "S5")

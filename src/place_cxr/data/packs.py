@@ -1,8 +1,8 @@
 """Packs: every image decoded once into a square of uint8, every report tokenised once, both memory-mapped.
 
-A pack is named by a salted hash of all that decides its bytes: the code that makes them and the libraries under it,
-the size, and each file's path, length and time of change (or each report's text and the tokenizer). Contents of image
-files are not read for the name: that would take as long as decoding them.
+A pack is named by a salted hash of all that decides its bytes: the numbers of the rules that make them, the libraries
+under them, the size, and each file's path, length and time of change (or each report's text and the tokenizer).
+Contents of image files are not read for the name: that would take as long as decoding them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,6 +44,11 @@ from place_cxr.records import Study
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 Outcome = tuple[int, int, str, str]  # height, width, code of the refusal or "", start of the file's SHA-256 if refused
+
+# Raise one when the same files give other bytes, so that packs of before are not taken for new ones. The digests of
+# known files in tests/golden/packs.json fail until that is done.
+PIXEL_RULE = 1
+TEXT_RULE = 1
 
 MAX_REJECTED = 10  # ... or MAX_SHARE of all, whichever is more: beyond, the data and not single files are wrong
 MAX_SHARE = 0.001
@@ -160,9 +164,9 @@ def open_pack(folder: Path) -> tuple[PixelPack, dict[str, Any]]:
 
 
 def pixel_rule(size: int) -> bytes:
-    """A digest of the code and libraries that make pixels, and of the size of the square."""
+    """The rule that makes pixels, the libraries under it, and the size of the square."""
     libraries = ("pillow", "simplejpeg", "numpy", "pydicom", "imagecodecs")
-    return _rule(("images", "letterbox", "codec_child"), libraries) + str(size).encode()
+    return _rule(PIXEL_RULE, libraries) + f" {size}".encode()
 
 
 def pack_text(
@@ -179,7 +183,7 @@ def pack_text(
     if not studies:
         raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
     root = private_folder(cache_root() if root is None else root)
-    rule = _rule(("reports", "tokenizer"), ("tokenizers",))
+    rule = _rule(TEXT_RULE, ("tokenizers",))
     limits = f"{tokenizer.hash} {max_tokens} {max_sentences}"
     texts = (study.report.encode("utf-8", "surrogatepass") for study in studies)
     name = "text-" + salted(root, (rule, limits.encode(), *texts))
@@ -207,21 +211,9 @@ def _pixel_parts(paths: Sequence[str], size: int) -> Iterator[bytes]:
             yield path.encode("utf-8", "surrogatepass")
 
 
-def _rule(modules: Sequence[str], libraries: Sequence[str]) -> bytes:
-    """A digest of the code itself: a version number would be forgotten, and then old rows be used for a new rule.
-
-    Of this file, and of ``modules`` of this folder with whatever of this folder they import.
-    """
-    here = Path(__file__)
-    texts = {"": here.read_bytes()}
-    found = list(modules)
-    for module in found:
-        if module not in texts:
-            texts[module] = (here.parent / f"{module}.py").read_bytes()
-            found += re.findall(r"^\s*from place_cxr\.data\.(\w+) import", texts[module].decode(), re.MULTILINE)
-    digest = hashlib.sha256(b"\0".join(texts[module] for module in sorted(texts)))
-    digest.update(" ".join(_version(library) for library in libraries).encode())
-    return digest.digest()
+def _rule(number: int, libraries: Sequence[str]) -> bytes:
+    """A rule's number and the versions of the libraries that its bytes come from."""
+    return " ".join([str(number), *map(_version, libraries)]).encode()
 
 
 def _version(library: str) -> str:
