@@ -46,7 +46,7 @@ format: $(READY)
 	$(PY) -m ruff check --fix .
 
 bench: $(READY)
-	@$(PY) benchmarks/run.py $(ARGS)
+	@$(PY) perf/run.py $(ARGS)
 
 # Every link, command, option and file that the documents name exists.
 docs: $(READY)

@@ -11,15 +11,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from place_cxr.benchmark import words
-from place_cxr.benchmark.book import Book, Column, columns, home
+from place_cxr.benchmark import descriptions
 from place_cxr.benchmark.plan import BenchmarkConfig
 from place_cxr.benchmark.ranks import rank
 from place_cxr.benchmark.report import as_markdown, read_reading, sections_of
-from place_cxr.benchmark.row import CONFIG
+from place_cxr.benchmark.result_table import Book, Column, columns, home
 from place_cxr.benchmark.summary import Summary, summarise
-from place_cxr.errors import PlaceError
-from place_cxr.settings import load
+from place_cxr.benchmark.worker import CONFIG
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.settings import load
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKS = ("<!-- benchmark: written by experiments/benchmark_docs.py -->", "<!-- /benchmark -->")
@@ -30,7 +30,7 @@ def page(book: Book, out: Path, docs: Path) -> Path:
     config = book.config
     name = config.name if config.name.startswith("benchmark") else f"benchmark-{config.name}"
     target = docs / f"{name}.md"
-    lead = words.PHANTOM if config.phantom and not config.sources else ""
+    lead = descriptions.PHANTOM if config.phantom and not config.sources else ""
     target.write_text(as_markdown(config, lead, read_reading(target), sections_of(book, out)), "utf-8")
     return target
 
@@ -60,8 +60,8 @@ def leading_columns(config: BenchmarkConfig) -> list[Column]:
 
 def head(column: Column) -> str:
     """What a column holds, in few words."""
-    task = words.TASKS[column.task].short if column.task in words.TASKS else column.task
-    return f"{task}: {words.heading(column.metric)}"
+    task = descriptions.TASKS[column.task].short if column.task in descriptions.TASKS else column.task
+    return f"{task}: {descriptions.heading(column.metric)}"
 
 
 def number(told: Summary, slug: str, column: Column) -> str:
@@ -71,7 +71,7 @@ def number(told: Summary, slug: str, column: Column) -> str:
         return ""
     apart = told.differences[column].get(slug)
     sign = "" if apart is None or not apart.estimate.clear else " ▼" if apart.estimate.value > 0 else " ▲"
-    return f"{words.number(found.value)}{sign}"
+    return f"{descriptions.number(found.value)}{sign}"
 
 
 def put(text: str, table: str) -> str:

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from place_cxr.data.copies import near_copies
-from place_cxr.data.images import decode_with_size
-from place_cxr.data.looking import CHEST, LETTERS, SIDE, Look, chest_template, see
-from place_cxr.data.phantom import make_study
+from place_cxr.data.checks.image_quality import CHEST, LETTERS, SIDE, Look, chest_template, see
+from place_cxr.data.checks.near_duplicates import near_copies
+from place_cxr.images.read import decode_with_size
+from place_cxr.phantom import make_study
 
 SETS = ("pairs", "classes/nih", "classes/nih_rotation", "classes/kermany", "classes/hannover_view")
 TEMPLATE = chest_template()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from place_cxr.demo import NO_CCE, NO_PCMA
+from place_cxr.cli.demo import NO_CCE, NO_PCMA
 
 
 @dataclass(frozen=True, slots=True)

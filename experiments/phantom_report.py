@@ -15,8 +15,8 @@ from typing import Any
 from phantom_methods import ABLATIONS, MAIN
 from phantom_runs import TASKS, Mean, Run, Runs, mean, method, read_runs, seconds, text_of
 
-from place_cxr.errors import PlaceError
-from place_cxr.tasks.result import NOTICE
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.results import NOTICE
 
 READING = ("<!-- reading: kept when the tables are written anew -->", "<!-- /reading -->")
 TEMPLATE = Path(__file__).with_name("results_template.md")

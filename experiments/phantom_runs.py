@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 from phantom_methods import METHODS, Method
 
-from place_cxr.demo import SOURCE
-from place_cxr.errors import PlaceError
-from place_cxr.tasks.result import FILE, Metric, Result
+from place_cxr.cli.demo import SOURCE
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.results import FILE, Metric, Result
 
 TASKS = ("zero-shot", "classification", "retrieval", "grounding")
 

@@ -24,8 +24,8 @@ from phantom_methods import METHODS, Method
 from phantom_report import render
 from phantom_runs import TASKS
 
-from place_cxr.console import log_to_stderr
-from place_cxr.demo import RECIPE, SIZE, SOURCE, STUDIES, Question, answer
+from place_cxr.cli.console import log_to_stderr
+from place_cxr.cli.demo import RECIPE, SIZE, SOURCE, STUDIES, Question, answer
 
 ROOT = Path(__file__).resolve().parents[1]
 QUESTIONS = {name: Question(fractions=(0.01, 0.1, 1.0)) for name in TASKS}
@@ -35,7 +35,7 @@ _log = logging.getLogger("place_cxr.phantom_table")
 
 def draw(folder: Path) -> Path:
     """The phantoms' manifest, drawn where it is not there."""
-    from place_cxr.data.phantom import write_phantom
+    from place_cxr.phantom import write_phantom
 
     manifest = folder / "manifest.csv"
     return manifest if manifest.is_file() else write_phantom(folder, STUDIES, SIZE, 0)
@@ -56,10 +56,10 @@ def run_one(slug: str, seed: int, manifest: Path, run: Path, threads: int, extra
     import torch
 
     from place_cxr import predict
-    from place_cxr.corpus import prepare
-    from place_cxr.data.tokenizer import Tokenizer
+    from place_cxr.data.corpus import prepare
     from place_cxr.pretrain import load_recipe, untrained
     from place_cxr.pretrain import run as pretrain
+    from place_cxr.text.tokenizer import Tokenizer
     from place_cxr.training import checkpoint
     from place_cxr.training.run_folder import environment
 

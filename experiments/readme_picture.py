@@ -18,8 +18,8 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
-from place_cxr.data.images import read_image
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.images.read import read_image
 
 # How a report states a finding; a sentence with a word of DENIED states something else.
 STATED = {

@@ -28,23 +28,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr import predict, pretrain
-from place_cxr.console import log_to_stderr
-from place_cxr.corpus import Corpus, prepare
-from place_cxr.data.images import read_mask
-from place_cxr.data.packs import pack_pixels
-from place_cxr.data.reports import read_report
-from place_cxr.data.splits import split_by_patient
-from place_cxr.data.transforms import eval_view
+from place_cxr.cli.console import log_to_stderr
+from place_cxr.core.records import SPLITS, Study
+from place_cxr.core.results import Metric
+from place_cxr.data.corpus import Corpus, prepare
+from place_cxr.data.packs.cached import pack_pixels
+from place_cxr.data.splits.by_patient import split_by_patient
+from place_cxr.images.read import read_mask
+from place_cxr.images.views import eval_view
 from place_cxr.metrics.classification import auroc_statistic
-from place_cxr.metrics.intervals import Floats, Interval, Statistic, bootstrap_columns, mean_of, paired_difference
+from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, mean_of, paired_difference
 from place_cxr.metrics.retrieval import first_hit, relevance
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import untrained
-from place_cxr.records import SPLITS, Study
-from place_cxr.tasks.embed import Embedded, embed, embed_pooled
+from place_cxr.tasks.descriptions import Embedded, embed, embed_pooled
 from place_cxr.tasks.labels import label_table
 from place_cxr.tasks.linear_probe import probe_scores
 from place_cxr.tasks.retrieval import similarities
+from place_cxr.text.reports import read_report
 from place_cxr.training import checkpoint
 from place_cxr.training.run_folder import environment
 
@@ -194,7 +195,7 @@ def mean_auroc(labels: Floats, parts: Sequence[tuple[NDArray[np.int64], Floats]]
     return statistic
 
 
-def plain(found: Interval) -> dict[str, Any]:
+def plain(found: Metric) -> dict[str, Any]:
     """An interval for the file, without its resamples."""
     return {"value": found.value, "low": found.low, "high": found.high, "n": found.n, "reason": found.reason}
 

@@ -30,7 +30,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from place_cxr.console import log_to_stderr
+from place_cxr.cli.console import log_to_stderr
 from place_cxr.data.sources.coco import read_boxes
 from place_cxr.data.sources.nih14 import LABELS
 

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # Where tensors and arrays carry their shapes; everywhere else the types are mypy's business.
-SHAPED = ("tensors", "models", "losses", "metrics", "data.transforms", "data.batches")
+SHAPED = ("core.tensors", "models", "losses", "metrics", "images.views", "data.loader")
 install_import_hook([f"place_cxr.{name}" for name in SHAPED], "beartype.beartype")
 
 settings.register_profile(
@@ -98,7 +98,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The manifest of 40 made-up studies; 24 of them train, and tests only read them."""
-    from place_cxr.data.phantom import write_phantom
+    from place_cxr.phantom import write_phantom
 
     return write_phantom(tmp_path_factory.mktemp("phantom"), 40, 64, 0, workers=1)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from place_cxr.corpus import DataSettings, prepare
-from place_cxr.data.transforms import ViewSettings
+from place_cxr.data.corpus import DataSettings, prepare
+from place_cxr.images.views import ViewSettings
 from place_cxr.models.place import ModelSettings, PlaceModel
 from place_cxr.tasks.data import Evaluation
 

@@ -11,7 +11,8 @@ import place_cxr as place
 
 
 def test_every_public_name_is_there() -> None:
-    from place_cxr import predict, records
+    from place_cxr import predict
+    from place_cxr.core import records
 
     assert set(place.__all__) <= set(dir(place))
     assert all(getattr(place, name) is not None for name in place.__all__)

@@ -24,7 +24,7 @@ def test_shapes_are_checked() -> None:
     import torch
     from jaxtyping import TypeCheckError
 
-    from place_cxr.tensors import Observations
+    from place_cxr.core.tensors import Observations
 
     Observations(vectors=torch.zeros(2, 3, 4), mask=torch.ones(2, 3, dtype=torch.bool))
     with pytest.raises(TypeCheckError):

@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import nn
 
-from place_cxr import corpus as corpora
 from place_cxr import pretrain
+from place_cxr.core.tensors import Batch, move
+from place_cxr.data import corpus as corpora
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import PretrainConfig, load_recipe
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.engine import Asked, make_task, run_task
 from place_cxr.tasks.task import HeadTask
-from place_cxr.tensors import Batch, move
 from place_cxr.training import checkpoint
 from place_cxr.training.optim import build_optimizers
 from tests import heads

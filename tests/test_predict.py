@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from place_cxr import predict
-from place_cxr.data.images import read_image
-from place_cxr.data.transforms import ViewSettings
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.tensors import Observations
+from place_cxr.images.read import read_image
+from place_cxr.images.views import ViewSettings
 from place_cxr.models.place import ImageDescription, PlaceModel, TextDescription
 from place_cxr.predict import Heat, Processor
-from place_cxr.tensors import Observations
 from place_cxr.training import checkpoint
 from tests.small import digest
 

@@ -18,13 +18,14 @@ import pytest
 import torch
 from PIL import Image
 
-from place_cxr import corpus as corpora
-from place_cxr import demo, predict, pretrain
-from place_cxr.data.phantom import write_phantom
+from place_cxr import predict, pretrain
+from place_cxr.cli import demo
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
+from place_cxr.data import corpus as corpora
 from place_cxr.data.sources import SOURCES, manifest
-from place_cxr.data.tokenizer import EncodedReports
-from place_cxr.errors import PlaceError
-from place_cxr.records import Study
+from place_cxr.phantom import write_phantom
+from place_cxr.text.tokenizer import EncodedReports
 from place_cxr.training import checkpoint
 from tests.small import digest, records, small
 from tests.tables import read_rows, write_rows

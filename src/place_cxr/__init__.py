@@ -6,13 +6,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from place_cxr.core.version import __version__
+
 if TYPE_CHECKING:
-    from place_cxr.errors import PlaceError
+    from place_cxr.core.errors import PlaceError
+    from place_cxr.core.records import Box, Study
     from place_cxr.models.place import PlaceModel
     from place_cxr.predict import Heat, Processor, ZeroShot, embed, ground, load, zero_shot
-    from place_cxr.records import Box, Study
 
-__version__ = "0.1.0"
 __all__ = [
     "Box",
     "Heat",
@@ -21,12 +22,18 @@ __all__ = [
     "Processor",
     "Study",
     "ZeroShot",
+    "__version__",
     "embed",
     "ground",
     "load",
     "zero_shot",
 ]
-_HOMES = {"PlaceError": "errors", "PlaceModel": "models.place", "Box": "records", "Study": "records"}
+_HOMES = {
+    "Box": "core.records",
+    "PlaceError": "core.errors",
+    "PlaceModel": "models.place",
+    "Study": "core.records",
+}
 
 
 def __getattr__(name: str) -> Any:

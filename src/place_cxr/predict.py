@@ -17,19 +17,19 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
-from place_cxr.data.batches import tokens_of
-from place_cxr.data.images import from_memory, read_image
-from place_cxr.data.letterbox import Letterbox
-from place_cxr.data.reports import read_report
-from place_cxr.data.tokenizer import Tokenizer
-from place_cxr.data.transforms import ViewSettings, eval_view, view_box
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Box
+from place_cxr.core.settings import Settings
+from place_cxr.core.tensors import Observations, Tokens, move
+from place_cxr.data.loader import tokens_of
+from place_cxr.images.letterbox import Letterbox
+from place_cxr.images.read import from_memory, read_image
+from place_cxr.images.views import ViewSettings, eval_view, view_box
 from place_cxr.losses.pathology import observation_similarity, selection_weight
-from place_cxr.models.empty import without_memory
 from place_cxr.models.place import ImageDescription, ModelSettings, PlaceModel, TextDescription
-from place_cxr.records import Box
-from place_cxr.settings import Settings
-from place_cxr.tensors import Observations, Tokens, move
+from place_cxr.models.skeleton import without_memory
+from place_cxr.text.reports import read_report
+from place_cxr.text.tokenizer import Tokenizer
 from place_cxr.training import checkpoint
 
 SELECTION_TEMPERATURE = 0.1  # that of pathology_pair

@@ -15,21 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from place_cxr import parallel
-from place_cxr import settings as settings_file
-from place_cxr.corpus import Corpus, DataSettings, Progress, prepare, require_data
-from place_cxr.data.batches import Loader, PairDataset
-from place_cxr.data.tokenizer import Tokenizer
-from place_cxr.data.transforms import UNIFORMS, ViewSettings, train_views
-from place_cxr.data.workers import refuse_if_spawned
-from place_cxr.errors import PlaceError
+from place_cxr.core import distributed
+from place_cxr.core import settings as settings_file
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.registry import pick
+from place_cxr.core.settings import Settings
+from place_cxr.core.tensors import Batch, move
+from place_cxr.core.workers import refuse_if_spawned
+from place_cxr.data.corpus import Corpus, DataSettings, Progress, prepare, require_data
+from place_cxr.data.loader import Loader, PairDataset
+from place_cxr.images.views import UNIFORMS, ViewSettings, train_views
 from place_cxr.losses import LOSSES, READS, Term, total_loss
 from place_cxr.losses.monitors import monitors
 from place_cxr.models.place import ModelSettings, PlaceModel
 from place_cxr.models.text import completed
-from place_cxr.registry import pick
-from place_cxr.settings import Settings
-from place_cxr.tensors import Batch, move
+from place_cxr.text.tokenizer import Tokenizer
 from place_cxr.training import checkpoint
 from place_cxr.training.loop import FitResult, TrainSettings, connect, fit
 from place_cxr.training.optim import OptimSettings, build_optimizers
@@ -211,8 +211,8 @@ def loader(config: PretrainConfig, corpus: Corpus) -> Loader:
         batch_size=at_once,
         seed=config.train.seed,
         uniforms=UNIFORMS,
-        rank=parallel.rank(),
-        world=parallel.world_size(),
+        rank=distributed.rank(),
+        world=distributed.world_size(),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from place_cxr.cli import app
+from place_cxr.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "place_cxr"

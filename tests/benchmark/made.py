@@ -12,9 +12,9 @@ import numpy as np
 
 from place_cxr.benchmark.cell import ALL, Cost, Place, full_name, write_cell
 from place_cxr.benchmark.plan import BenchmarkConfig, cells, rows
-from place_cxr.benchmark.row import cell_hash, place_of
+from place_cxr.benchmark.worker import cell_hash, place_of
+from place_cxr.core.results import Metric, Result
 from place_cxr.metrics.intervals import undefined
-from place_cxr.tasks.result import Metric, Result
 
 R = 200
 SHARES = (0.01, 0.1, 1.0)

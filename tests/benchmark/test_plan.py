@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from place_cxr.benchmark.plan import Row, cells, check_places, load_benchmark, pretraining, rows
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 
 SHIPPED = sorted(path.stem for path in Path(str(resources.files("place_cxr"))).glob("recipes/benchmarks/*.yaml"))
 PLAN = """

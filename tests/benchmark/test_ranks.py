@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from place_cxr.benchmark.book import Book
 from place_cxr.benchmark.cell import Place
 from place_cxr.benchmark.ranks import rank
+from place_cxr.benchmark.result_table import Book
 from tests.benchmark import made
 
 FOUR: dict[str, dict[str, object]] = {"place": {}, "a": {}, "b": {}, "bound": {"ranked": False}}

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from place_cxr.benchmark import words
-from place_cxr.benchmark.book import Book
+from place_cxr.benchmark import descriptions
 from place_cxr.benchmark.cell import Place
 from place_cxr.benchmark.curves import chart
 from place_cxr.benchmark.plan import BenchmarkConfig
 from place_cxr.benchmark.report import READING, write_report
+from place_cxr.benchmark.result_table import Book
 from place_cxr.benchmark.sections import groups
 from tests.benchmark import made
 
@@ -225,12 +225,17 @@ def test_one_task_on_two_sources(tmp_path: Path) -> None:
      (-0.0001, True, ".000"), (None, False, "—"), (1.0, True, "+1.000")],
 )  # fmt: skip
 def test_numbers(value: float | None, signed: bool, text: str) -> None:
-    assert words.number(value, signed=signed) == text
+    assert descriptions.number(value, signed=signed) == text
 
 
 def test_headings() -> None:
     names = ["{score}/auroc/macro", "instance/auroc/macro", "micro F1/decoder", "{score}/image to report/R@10"]
-    assert [words.heading(name) for name in names] == ["AUROC", "instance, AUROC", "micro F1", "image to report, R@10"]
+    assert [descriptions.heading(name) for name in names] == [
+        "AUROC",
+        "instance, AUROC",
+        "micro F1",
+        "image to report, R@10",
+    ]
 
 
 def test_names_of_curves_do_not_lie_on_each_other() -> None:

@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 
 from place_cxr import pretrain
-from place_cxr.benchmark import row as row_module
-from place_cxr.benchmark import run as benchmarks
+from place_cxr.benchmark import run as benchmark_run
+from place_cxr.benchmark import worker as row_module
 from place_cxr.benchmark.cell import Cost, read_cells
 from place_cxr.benchmark.plan import BenchmarkConfig, Row, load_benchmark
-from place_cxr.benchmark.row import BUSY, do_row, main, missing
-from place_cxr.cli_benchmark import benchmark as command
-from place_cxr.errors import PlaceError
+from place_cxr.benchmark.worker import BUSY, do_row, missing
+from place_cxr.cli.benchmark import benchmark as command
+from place_cxr.cli.worker import main
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.results import FILE
 from place_cxr.tasks.engine import recompute
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.result import FILE
 from place_cxr.training import checkpoint
 from place_cxr.training.run_folder import RunFolder
 from tests.small import RECIPE, digest
@@ -67,8 +68,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_each_row_tests_every_patient_once_in_folds_of_its_own(plan: str, tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(FOLDS.replace("RECIPE", str(Path(plan).parent / "small.yaml")))
     config, out = load_benchmark(str(tmp_path / "plan.yaml")), tmp_path / "out"
-    benchmarks._take(config, out)
-    benchmarks._draw(config, out)
+    benchmark_run._take(config, out)
+    benchmark_run._draw(config, out)
     for seed in config.seeds:
         do_row(config, out, Row("place", seed), "cpu")
     cells = list(read_cells(out))
@@ -78,7 +79,7 @@ def test_each_row_tests_every_patient_once_in_folds_of_its_own(plan: str, tmp_pa
     tested = [Predictions.read(cell.place.folder(out)).part("test") for cell in cells]
     owners = [dict(zip(one.values("row"), one.patients, strict=True)) for one in tested]
     assert owners[0] == owners[1] and all(len(one.values("row")) == len(owners[0]) == 60 for one in tested)
-    assert benchmarks.count(config, out) == (2, 2)
+    assert benchmark_run.count(config, out) == (2, 2)
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +91,8 @@ def config(plan: str) -> BenchmarkConfig:
 def out(config: BenchmarkConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both rows, filled in this process."""
     out = tmp_path_factory.mktemp("out") / "bench"
-    benchmarks._take(config, out)
-    benchmarks._draw(config, out)
+    benchmark_run._take(config, out)
+    benchmark_run._draw(config, out)
     for slug in config.methods:
         do_row(config, out, Row(slug, 0), "cpu")
     return out
@@ -101,8 +102,8 @@ def test_every_cell_is_there_on_both_sites(config: BenchmarkConfig, out: Path) -
     found = {(c.place.slug, c.place.task, c.place.fraction, c.place.site): c for c in read_cells(out)}
     asked = [("classification", 0.5), ("classification", 1.0), ("retrieval", 0.0)]
     assert set(found) == {(m, t, f, s) for m in config.methods for t, f in asked for s in "AB"}
-    assert benchmarks.count(config, out) == (6, 6)
-    assert benchmarks.seconds_left(config, out, 1) == 0
+    assert benchmark_run.count(config, out) == (6, 6)
+    assert benchmark_run.seconds_left(config, out, 1) == 0
 
 
 def test_draws_are_paired_and_no_training_patient_is_of_the_other_site(config: BenchmarkConfig, out: Path) -> None:
@@ -150,7 +151,7 @@ def test_what_is_done_stays_and_what_is_missing_is_filled(config: BenchmarkConfi
     gone = next(file for file in files if "classification" in str(file) and file.parts[-3:-1] == ("50", "B"))
     before = {file: file.stat().st_mtime_ns for file in files if file != gone}
     gone.unlink()
-    assert benchmarks.count(config, out) == (5, 6)
+    assert benchmark_run.count(config, out) == (5, 6)
     do_row(config, out, Row("place", 0), "cpu")
     assert gone.is_file()
     assert {file: file.stat().st_mtime_ns for file in before} == before
@@ -158,16 +159,16 @@ def test_what_is_done_stays_and_what_is_missing_is_filled(config: BenchmarkConfi
 
 def test_a_changed_question_is_asked_again_and_no_other(plan: str, config: BenchmarkConfig, out: Path) -> None:
     other = load_benchmark(plan, ("questions=[{task: classification, columns: [auroc/macro], settings: {lr: 0.1}}]",))
-    (asked,) = benchmarks.cells(other, "place")
+    (asked,) = benchmark_run.cells(other, "place")
     assert missing(other, out, Row("place", 0), asked) == ["A", "B"]
-    assert benchmarks.count(config, out) == (6, 6)
+    assert benchmark_run.count(config, out) == (6, 6)
 
 
 def test_a_moved_benchmark_goes_on(config: BenchmarkConfig, out: Path, tmp_path: Path) -> None:
     place = shutil.copytree(out, tmp_path / "elsewhere")
     next(place.glob(f"place-s0/cells/classification/*/*/*/{FILE}")).unlink()
     do_row(config, place, Row("place", 0), "cpu")
-    assert benchmarks.count(config, place) == (6, 6)
+    assert benchmark_run.count(config, place) == (6, 6)
 
 
 def test_a_stopped_pre_training_goes_on_to_the_same_weights(config: BenchmarkConfig, out: Path, tmp_path: Path) -> None:
@@ -206,16 +207,16 @@ def test_a_column_that_a_task_does_not_give(plan: str, out: Path) -> None:
 def test_folders_of_others_are_left_alone(config: BenchmarkConfig, plan: str, out: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(PlaceError) as caught:
-        benchmarks._take(config, tmp_path)
+        benchmark_run._take(config, tmp_path)
     assert caught.value.code == "PL-R004"
     with pytest.raises(PlaceError) as caught:
-        benchmarks._take(load_benchmark(plan, ("name=other",)), out)
+        benchmark_run._take(load_benchmark(plan, ("name=other",)), out)
     assert caught.value.code == "PL-R032"
     with pytest.raises(PlaceError) as caught:
-        benchmarks.report(tmp_path)
+        benchmark_run.report(tmp_path)
     assert caught.value.code == "PL-R032"
     with pytest.raises(PlaceError) as caught:
-        benchmarks._draw(load_benchmark(plan, ("phantom={studies: 61, size: 64}",)), out)
+        benchmark_run._draw(load_benchmark(plan, ("phantom={studies: 61, size: 64}",)), out)
     assert caught.value.code == "PL-R032"
 
 
@@ -259,7 +260,7 @@ def test_the_command_goes_on_and_names_what_failed(plan: str, tmp_path: Path) ->
 def test_why_a_worker_failed_is_the_end_of_its_log(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     refusal = "error[PL-C002] classification gives no 'aurok/macro'. Fix: correct columns: of the benchmark"
-    log.write_text(f"Traceback\nplace_cxr.errors.PlaceError: {refusal}\n")
-    assert benchmarks._why(log) == refusal
+    log.write_text(f"Traceback\nplace_cxr.core.errors.PlaceError: {refusal}\n")
+    assert benchmark_run._why(log) == refusal
     log.write_text(f"{refusal}\nand another day:\nMemoryError\n")
-    assert benchmarks._why(log) == "a crash"
+    assert benchmark_run._why(log) == "a crash"

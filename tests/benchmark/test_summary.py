@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from place_cxr.benchmark.book import Book, Column, columns, home, planned
 from place_cxr.benchmark.cell import Cost, Place, read_cells
-from place_cxr.benchmark.origin import missing_section
+from place_cxr.benchmark.provenance import missing_section
+from place_cxr.benchmark.result_table import Book, Column, columns, home, planned
 from place_cxr.benchmark.summary import difference, differences, mean, shift, spent, summarise
 from tests.benchmark import made
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from place_cxr.core.tensors import Observations, PlaceOutputs, TokenOutputs
 from place_cxr.losses import LOSSES, READS, Term, total_loss
-from place_cxr.tensors import Observations, PlaceOutputs, TokenOutputs
 from tests.losses.outputs import normal, outputs, unit
 
 QUIRKS = {"mgca_token"}  # padded words are negatives in MGCA's code; tests/losses/test_token.py holds it to that

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from place_cxr import settings
+from place_cxr.core import settings
 from place_cxr.losses import LOSSES
 from place_cxr.pretrain import PretrainConfig, load_recipe, recipe_path
 

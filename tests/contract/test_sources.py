@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from place_cxr.core.errors import PlaceError
 from place_cxr.data.sources import SOURCES
 from place_cxr.data.sources.source import PROVIDES
-from place_cxr.errors import PlaceError
 
 TESTS = Path(__file__).parents[1] / "data" / "sources"
 

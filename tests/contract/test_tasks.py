@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from place_cxr.core.results import Result
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.engine import Asked, make_task, recompute, run_task
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.result import Result
 from place_cxr.tasks.task import PROFILES, HeadTask
 from tests import heads
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from place_cxr.data.checks import examine
-from place_cxr.data.faults import ERRORS, WARNINGS, about, counts, summary, write_csv
-from place_cxr.data.phantom import make_study
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
+from place_cxr.data.checks.check import examine
+from place_cxr.data.checks.faults import ERRORS, WARNINGS, about, counts, summary, write_csv
 from place_cxr.data.sources import SOURCES
 from place_cxr.data.sources.lenient import write_clean
 from place_cxr.data.sources.source import Source
-from place_cxr.errors import PlaceError
-from place_cxr.records import Study
-from tests.data.dicoms import dicom
+from place_cxr.phantom import make_study
+from tests.images.dicoms import dicom
 from tests.tables import write_rows
 
 Rows = list[dict[str, str]]

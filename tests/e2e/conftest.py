@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from place_cxr import cli, console
+from place_cxr.cli import console, main
 
 Place = Callable[..., tuple[int, str, str]]
 
@@ -25,7 +25,7 @@ def place(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
         monkeypatch.setattr(sys, "argv", ["place", *map(str, words)])
         logging.getLogger("place_cxr").handlers = []
         with pytest.raises(SystemExit) as stop:
-            cli.main()
+            main.main()
         out, err = capfd.readouterr()
         return int(stop.value.code or 0), out, err
 

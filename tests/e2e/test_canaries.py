@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from place_cxr.data import checks, packs
-from tests.data.dicoms import dicom
+from place_cxr.data.checks import check
+from place_cxr.data.packs import cached
+from tests.images.dicoms import dicom
 from tests.small import small
 from tests.tables import read_rows, write_rows
 
@@ -166,8 +167,8 @@ def test_no_crash_tells_who(
     def crash(*_: object) -> None:
         raise ZeroDivisionError("unforeseen")
 
-    monkeypatch.setattr(checks, "look", crash)
-    monkeypatch.setattr(packs, "is_constant", crash)
+    monkeypatch.setattr(check, "look", crash)
+    monkeypatch.setattr(cached, "is_constant", crash)
     small(manifest)
     for words in (
         ("data", "check", "--root", manifest, "-o", tmp_path / "faults.csv"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from place_cxr.training import checkpoint
-from tests.data.dicoms import dicom
+from tests.images.dicoms import dicom
 from tests.small import digest, records, small
 from tests.tables import read_rows, write_rows
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from place_cxr import demo
-from place_cxr.errors import PlaceError
+from place_cxr.cli import demo
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.results import Result
+from place_cxr.core.settings import load
 from place_cxr.page.read import read_run
 from place_cxr.pretrain import load_recipe
-from place_cxr.settings import load
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.engine import recompute
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.result import Result
 from place_cxr.tasks.task import HeadTask
 
 SMALL = (

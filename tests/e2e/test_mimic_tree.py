@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from place_cxr import pretrain
-from place_cxr.corpus import prepare
+from place_cxr.core.errors import PlaceError
+from place_cxr.data.corpus import prepare
 from place_cxr.data.sources import SOURCES
 from place_cxr.data.sources.mimic_cxr import read
-from place_cxr.errors import PlaceError
 from place_cxr.pretrain import load_recipe
 from tests.data.sources.trees import mimic_tree
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.dicoms import dicom
+from tests.images.dicoms import dicom
 
 PAGE = Path(__file__).parents[2] / "docs" / "bring_your_own_data.md"
 NOT_RUN = (

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from transformers import BertConfig, BertModel
 
 from place_cxr import predict, pretrain
-from place_cxr.corpus import prepare
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.data.corpus import prepare
 from place_cxr.training import checkpoint
 from tests.small import digest, small
 

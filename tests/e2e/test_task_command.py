@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from place_cxr import predict
-from place_cxr.ask import ask
-from place_cxr.corpus import prepare
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.results import Result
+from place_cxr.data.corpus import prepare
 from place_cxr.data.sources.chexpert import LABELS
-from place_cxr.errors import PlaceError
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import complete
 from place_cxr.tasks.engine import recompute
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.result import Result
+from place_cxr.tasks.run import ask
 from tests.data.sources.trees import picture, write
 from tests.small import digest, small
 

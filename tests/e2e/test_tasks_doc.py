@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from place_cxr import tasks
+from place_cxr.core.results import Result
 from place_cxr.tasks.engine import recompute
-from place_cxr.tasks.result import Result
 from place_cxr.tasks.task import HeadTask
 from tests.e2e.test_demo import SMALL
 

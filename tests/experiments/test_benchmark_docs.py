@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from benchmark_docs import MARKS, page, put, short_table
 
-from place_cxr.benchmark.book import Book
 from place_cxr.benchmark.report import READING
+from place_cxr.benchmark.result_table import Book
 from place_cxr.benchmark.summary import summarise
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 from tests.benchmark import made
 
 

@@ -11,10 +11,10 @@ from phantom_report import READING, comparison, number, render, verdict
 from phantom_runs import Mean, mean, read_runs
 from phantom_table import finished, overrides, wanted
 
-from place_cxr.demo import RECIPE
-from place_cxr.errors import PlaceError
+from place_cxr.cli.demo import RECIPE
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.results import Metric, Origin, Result
 from place_cxr.pretrain import load_recipe
-from place_cxr.tasks.result import Metric, Origin, Result
 
 VALUES = {"place": (0.8, 0.9), "ita": (0.7, 0.6), "mystery": (0.5,)}
 

@@ -11,7 +11,7 @@ import pytest
 import readme_picture
 from PIL import Image
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 
 
 def study(number: int, finding: str, *sentences: str) -> dict[str, Any]:

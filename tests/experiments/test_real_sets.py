@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from real_sets import make
 
+from place_cxr.core.records import Box, Study
 from place_cxr.data.sources.manifest import read
-from place_cxr.records import Box, Study
 from place_cxr.tasks.detection import Detection
 from place_cxr.tasks.engine import make_task
 from tests.data.sources.trees import picture, write

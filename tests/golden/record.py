@@ -81,7 +81,7 @@ def machine() -> dict[str, str]:
 
 def place(*words: object) -> tuple[int, str, str]:
     """Run ``place`` in this process: exit code, stdout, stderr."""
-    from place_cxr.cli import main
+    from place_cxr.cli.main import main
 
     out, err, before = io.StringIO(), io.StringIO(), sys.argv
     sys.argv = ["place", *map(str, words)]
@@ -160,7 +160,7 @@ def exit_codes(work: Path) -> dict[str, list[Any]]:
 
 def help_pages() -> str:
     """The help of every command, 100 columns wide."""
-    from place_cxr.cli import app
+    from place_cxr.cli.main import app
 
     pages: list[str] = []
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from place_cxr.data.packs import PIXEL_RULE, TEXT_RULE, pack_pixels, pack_text
-from place_cxr.data.reports import read_report
-from place_cxr.data.tokenizer import Tokenizer
-from place_cxr.records import Study
-from tests.data import dicoms
+from place_cxr.core.records import Study
+from place_cxr.data.packs.cached import PIXEL_RULE, TEXT_RULE, pack_pixels, pack_text
+from place_cxr.text.reports import read_report
+from place_cxr.text.tokenizer import Tokenizer
+from tests.images import dicoms
 
 FILE = Path(__file__).with_name("packs.json")
 REPORTS = (

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from place_cxr.tensors import Correlation, Observations, PlaceOutputs, TokenOutputs
+from place_cxr.core.tensors import Correlation, Observations, PlaceOutputs, TokenOutputs
 
 
 def unit(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from place_cxr.core.tensors import Correlation
 from place_cxr.losses.correlation import correlation_exploration, gram, gram_distance
 from place_cxr.losses.monitors import monitors
 from place_cxr.models.correlation import correlation_vectors
-from place_cxr.tensors import Correlation
 from tests.losses.outputs import outputs
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from place_cxr.core.tensors import Observations
 from place_cxr.losses.pathology import (
     observation_similarity,
     pathology_image,
@@ -18,7 +19,6 @@ from place_cxr.losses.pathology import (
     selected_similarity,
     selection_weight,
 )
-from place_cxr.tensors import Observations
 from tests.losses.outputs import outputs, unit
 
 

@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
+from place_cxr.core.tensors import PlaceOutputs
 from place_cxr.losses.peers import convirt, directions, gloria_global, mgca_instance
-from place_cxr.tensors import PlaceOutputs
 from tests.losses.outputs import outputs, unit
 
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from place_cxr.core.tensors import PlaceOutputs, TokenOutputs
 from place_cxr.losses.token import clipped, gloria_local, mgca_token, word_attention, word_similarity
-from place_cxr.tensors import PlaceOutputs, TokenOutputs
 from tests.losses.outputs import normal, outputs
 
 

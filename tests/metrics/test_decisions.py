@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, brier_score_loss, f1_score
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 from place_cxr.metrics.decisions import (
     accuracy_statistic,
     best_threshold,

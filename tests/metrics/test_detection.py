@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pytest
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 from place_cxr.metrics.detection import COCO, RSNA, Image, average_precision, average_precision_statistic
 
 

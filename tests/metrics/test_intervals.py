@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 from place_cxr.metrics.intervals import bootstrap, bootstrap_columns, mean_of, paired_difference, resamples
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 from place_cxr.metrics import meteor as meteor_module
 from place_cxr.metrics.meteor import meteor
 from place_cxr.metrics.text import _bleu, _common, _counted, cider, rouge_l, signature, text_scores

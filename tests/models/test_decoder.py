@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 from place_cxr.models.decoder import DecoderSettings, Generated, ReportDecoder
 
 START, STOP, PAD, VOCAB = 1, 2, 0, 12

@@ -7,16 +7,16 @@ import dataclasses
 import pytest
 import torch
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.tensors import Tokens, Views
 from place_cxr.losses import Term, total_loss
 from place_cxr.models.attention import Attention, grid_positions
 from place_cxr.models.correlation import CorrelationSettings, pixel_patches
-from place_cxr.models.empty import without_memory
 from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.models.observations import ObservationSettings, RunningMean
 from place_cxr.models.place import ModelSettings, PlaceModel
+from place_cxr.models.skeleton import without_memory
 from place_cxr.models.text import TextEncoder, TextSettings
-from place_cxr.tensors import Tokens, Views
 
 CNN = ImageSettings(
     name="resnet18", size=64, local_strides=(8, 16), options={"channels": (8, 16, 16, 32), "zero_init_last": False}

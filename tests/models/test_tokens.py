@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 import torch
 
+from place_cxr.core.tensors import Tokens, Views
 from place_cxr.losses import LOSSES, Term, total_loss
 from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.models.observations import ObservationSettings
 from place_cxr.models.place import ModelSettings, PlaceModel
 from place_cxr.models.text import TextEncoder, TextSettings
 from place_cxr.models.tokens import TokenSettings, whole_words, whole_words_mask
-from place_cxr.tensors import Tokens, Views
 from tests.models.test_place import CNN, TEXT, VIT, tokens, views
 
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from place_cxr.data.letterbox import Letterbox
+from place_cxr.core.records import Box, Study
+from place_cxr.images.letterbox import Letterbox
 from place_cxr.metrics import detection as metric
 from place_cxr.models import detect
-from place_cxr.records import Box, Study
 from place_cxr.tasks.detection import SURE, Detection
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.segmentation import Segmentation

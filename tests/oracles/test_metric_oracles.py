@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from place_cxr.metrics.classification import UncertainPolicy, binary_labels
 from place_cxr.metrics.overlap import overlap
 from place_cxr.metrics.retrieval import first_hit
-from place_cxr.tasks import scores
+from place_cxr.tasks import similarity
 from place_cxr.tasks.zero_shot import standardised
 from tests.oracles.oracle import Oracle
 
@@ -37,7 +37,7 @@ def test_zero_shot_of_several_classes(test_data: Path, images: int, name: str) -
     similarity = oracle.arrays["similarity_both"][:, :images]
     oracle.check(name, standardised(list(similarity), "max"), 2e-5)  # theirs in single precision
     image, prompts = (F.normalize(oracle.raw(f"{kind}_global"), dim=-1).numpy() for kind in ("image", "prompt"))
-    found = np.stack([scores.instance(image, one) for one in prompts])
+    found = np.stack([similarity.instance(image, one) for one in prompts])
     oracle.check("similarity_global", found)
 
 
@@ -46,7 +46,7 @@ def test_retrieval_within_a_batch(test_data: Path, k: int) -> None:
     oracle = Oracle(test_data, "mgca_ita")
     scores = oracle.arrays["scores__float64"]
     own = np.eye(len(scores), dtype=bool)
-    both = [first_hit(table, own).recall(k).mean() for table in (scores, scores.T)]
+    both = [first_hit(table, own).recall(k).mean() for table in (scores, similarity.T)]
     oracle.check(f"acc{k}_percent", np.array([100 * np.mean(both)]), SINGLE)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from place_cxr.core.tensors import TokenOutputs
 from place_cxr.losses.token import (
     clipped,
     gloria_local,
@@ -19,7 +20,6 @@ from place_cxr.losses.token import (
     words_to_patches,
 )
 from place_cxr.models.tokens import whole_words, whole_words_mask
-from place_cxr.tensors import TokenOutputs
 from tests.losses.outputs import outputs
 from tests.oracles.oracle import Oracle
 

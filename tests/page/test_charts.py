@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from place_cxr.page.charts import HEIGHT, WIDTH, line_chart, nice_ticks, short
-from place_cxr.page.pictures import heat_image, legend, likeness_image
+from place_cxr.page.images import heat_image, legend, likeness_image
 from place_cxr.page.read import Number
 from place_cxr.page.tables import Row, _match, _top
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from place_cxr.page.generated import section
+from place_cxr.page.report_examples import section
 from place_cxr.tasks import report_examples
 
 

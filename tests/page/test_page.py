@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from place_cxr.errors import PlaceError
-from place_cxr.page import task_words, words, write_page
-from place_cxr.page.words import NOTICE
+from place_cxr.core.errors import PlaceError
+from place_cxr.page import descriptions, task_words, write_page
+from place_cxr.page.descriptions import NOTICE
 from tests.page.conftest import TASKS, metric, result, undefined
 
 Make = Callable[..., Path]
@@ -288,7 +288,7 @@ def test_every_task_has_a_section_in_the_order_of_the_words(make_run: Make) -> N
     html = write_page(make_run()).read_text(encoding="utf-8")
     titles = re.findall(r'<h2 id="task\d+">(.+?)</h2>', html)
     assert titles == [task_words.TASKS[task].title for task in TASKS] and set(TASKS) == set(task_words.TASKS)
-    assert html.count('<div class="card">') == len(TASKS) == len(words.HEADLINES)
+    assert html.count('<div class="card">') == len(TASKS) == len(descriptions.HEADLINES)
 
 
 def test_a_mode_or_profile_has_a_section_of_its_own(make_run: Make) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from place_cxr.data.phantom.scene import FINDINGS
+from place_cxr.phantom.scene import FINDINGS
 from place_cxr.tasks.prompts import read_prompts
 
 PROMPTS = Path(str(files("place_cxr.recipes"))) / "prompts" / "phantom.yaml"

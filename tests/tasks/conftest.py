@@ -9,11 +9,11 @@ import torch
 import yaml
 from PIL import Image
 
-from place_cxr.data.letterbox import Letterbox
-from place_cxr.records import Study
+from place_cxr.core.records import Study
+from place_cxr.core.tensors import Observations
+from place_cxr.images.letterbox import Letterbox
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.prompts import Prompt
-from place_cxr.tensors import Observations
 
 FINDINGS = ("upper", "middle", "lower")
 WORDS = ["<pad>", "none", *FINDINGS, "left", "right", "bilateral"]

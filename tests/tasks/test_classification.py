@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 import torch
 
+from place_cxr.core.records import Study
 from place_cxr.models.image import Seen
-from place_cxr.records import Study
 from place_cxr.tasks.class_scores import class_scores
 from place_cxr.tasks.classification import CHEXPERT, Classification
 from place_cxr.tasks.predictions import Predictions, age_band

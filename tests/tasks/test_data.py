@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 from place_cxr.predict import load
 from place_cxr.tasks.data import read_source
-from place_cxr.tasks.embed import embed
+from place_cxr.tasks.descriptions import embed
 from place_cxr.tasks.engine import Asked, make_task, run_task
 from place_cxr.tasks.masks import MaskCache
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 import torch
 
-from place_cxr.data.letterbox import Letterbox
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Box, Study
+from place_cxr.images.letterbox import Letterbox
 from place_cxr.models.detect import Boxes
 from place_cxr.models.image import ImageEncoder, ImageSettings
-from place_cxr.records import Box, Study
 from place_cxr.tasks.detection import Detection
 from place_cxr.tasks.engine import Asked, make_task, run_task
 from place_cxr.tasks.predictions import Predictions, ragged

@@ -11,18 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
 from place_cxr.metrics.intervals import mean_of
 from place_cxr.models.image import Seen
-from place_cxr.records import Study
+from place_cxr.tasks.aggregate import over_seeds
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.engine import Asked, _splits, make_task, recompute, run_task, seeds_of
+from place_cxr.tasks.feature_cache import Known
 from place_cxr.tasks.features import Features, Learner, pictures
-from place_cxr.tasks.known import Known
+from place_cxr.tasks.fractions import FOLDS, folds
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.scoring import over_seeds
-from place_cxr.tasks.shares import FOLDS, folds
-from place_cxr.tasks.teach import Material, predictions, teach
+from place_cxr.tasks.train_head import Material, predictions, teach
 from tests import heads
 
 

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from place_cxr.data.tokenizer import Tokenizer
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Box, Study
+from place_cxr.core.results import Metric, Origin, Result, split_digest
 from place_cxr.metrics.classification import auroc
-from place_cxr.records import Box, Study
-from place_cxr.tasks import TASKS, scores
+from place_cxr.tasks import TASKS, similarity
 from place_cxr.tasks.engine import make_task
+from place_cxr.tasks.fractions import nested_rows
 from place_cxr.tasks.labels import label_table
 from place_cxr.tasks.linear_probe import best_probe, fit_logistic, probe_scores
 from place_cxr.tasks.prompts import phrase_tokenizer, read_prompts
 from place_cxr.tasks.report_generation import ReportSettings
-from place_cxr.tasks.result import Metric, Origin, Result, split_digest
-from place_cxr.tasks.shares import nested_rows
 from place_cxr.tasks.task import HeadSettings
 from place_cxr.tasks.zero_shot import sentences
+from place_cxr.text.tokenizer import Tokenizer
 
 
 def unit(*shape, seed):
@@ -41,17 +41,17 @@ def test_observation_score_equals_a_loop(monkeypatch):
                 context = a @ visual[i]
                 found.append(context @ textual[j, s] / np.linalg.norm(context))
             expected[i, j] = np.mean(found)
-    np.testing.assert_allclose(scores.observation(visual, textual, mask), expected, atol=1e-5)
-    monkeypatch.setattr(scores, "_CELLS", 1)
-    np.testing.assert_allclose(scores.observation(visual, textual, mask), expected, atol=1e-5)
+    np.testing.assert_allclose(similarity.observation(visual, textual, mask), expected, atol=1e-5)
+    monkeypatch.setattr(similarity, "_CELLS", 1)
+    np.testing.assert_allclose(similarity.observation(visual, textual, mask), expected, atol=1e-5)
 
 
 def test_mix_does_not_depend_on_scale_and_leaves_a_constant_out():
     first, second = unit(6, 4, seed=2), unit(6, 4, seed=3)
     for axis in (None, 0):
-        mixed = scores.mix(first, second, axis=axis)
-        np.testing.assert_allclose(scores.mix(100 * first, second / 7, axis=axis), mixed, rtol=1e-4)
-    np.testing.assert_allclose(scores.mix(first, np.ones_like(first)), first / first.std() / 2, rtol=1e-5)
+        mixed = similarity.mix(first, second, axis=axis)
+        np.testing.assert_allclose(similarity.mix(100 * first, second / 7, axis=axis), mixed, rtol=1e-4)
+    np.testing.assert_allclose(similarity.mix(first, np.ones_like(first)), first / first.std() / 2, rtol=1e-5)
 
 
 def test_prompts_are_read_and_ordered(tmp_path):

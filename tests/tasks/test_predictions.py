@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from place_cxr.records import Study
+from place_cxr.core.records import Study
 from place_cxr.tasks.predictions import common_columns
 
 

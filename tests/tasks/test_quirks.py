@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from place_cxr.data.letterbox import Letterbox
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Box, Study
+from place_cxr.images.letterbox import Letterbox
 from place_cxr.predict import load
-from place_cxr.records import Box, Study
 from place_cxr.tasks import engine
 from place_cxr.tasks.data import read_source
 from place_cxr.tasks.detection import Detection
 from place_cxr.tasks.engine import Asked, make_task, run_task
 from tests import heads
-from tests.data.dicoms import dicom
 from tests.data.sources.trees import write
+from tests.images.dicoms import dicom
 
 
 @pytest.mark.fault("X6")

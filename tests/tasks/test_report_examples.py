@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from place_cxr.data.letterbox import Letterbox
-from place_cxr.records import Study
+from place_cxr.core.records import Study
+from place_cxr.images.letterbox import Letterbox
 from place_cxr.tasks import report_examples
 from place_cxr.tasks.engine import Asked, make_task, run_task
 from place_cxr.tasks.report_examples import by_sentence, choose, cut, draw, on_patches, on_picture

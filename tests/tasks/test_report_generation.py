@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from place_cxr.models.decoder_inputs import Reader, ReaderSpec
 from place_cxr.models.image import Seen
-from place_cxr.models.reader import Reader, ReaderSpec
 from place_cxr.tasks.features import Learner, pictures
 from place_cxr.tasks.predictions import Predictions, extended, ragged, stack
 from place_cxr.tasks.report_generation import ReportGeneration, most_frequent, nearest, reference
-from place_cxr.tasks.teach import Material, predictions, teach
+from place_cxr.tasks.train_head import Material, predictions, teach
 from tests import heads
 
 

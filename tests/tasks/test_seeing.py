@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.results import NOTICE, Result
 from place_cxr.tasks import grounding
-from place_cxr.tasks.embed import embed, embed_phrases, tokens_of
+from place_cxr.tasks.descriptions import embed, embed_phrases, tokens_of
 from place_cxr.tasks.engine import Asked, make_task, recompute, run_task
-from place_cxr.tasks.result import NOTICE, Result
 
 from .conftest import FINDINGS, PROMPTS, VIEW, Seer, tokenize, view
 

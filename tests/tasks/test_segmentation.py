@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import RunLengths, Study
 from place_cxr.models.image import ImageEncoder, ImageSettings
-from place_cxr.records import RunLengths, Study
 from place_cxr.tasks.engine import Asked, make_task, run_task
 from place_cxr.tasks.masks import MaskCache, from_run_lengths, original_mask, run_lengths
 from place_cxr.tasks.predictions import Predictions

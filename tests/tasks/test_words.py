@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from place_cxr.errors import PlaceError
-from place_cxr.records import Study
-from place_cxr.tasks import scores
-from place_cxr.tasks.embed import embed, embed_phrases
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
+from place_cxr.tasks import similarity
+from place_cxr.tasks.descriptions import embed, embed_phrases
 from place_cxr.tasks.predictions import Predictions, rows_of, stack
 from place_cxr.tasks.retrieval import exclusive, own_reports, reranked, same_class
-from place_cxr.tasks.scores import mix
+from place_cxr.tasks.similarity import mix
 from place_cxr.tasks.zero_shot import ZeroShot, class_tables, sentences
 
 from .conftest import FINDINGS, PROMPTS, Seer, tokenize, view
@@ -139,7 +139,7 @@ def test_a_picture_whose_class_has_no_prompt_has_no_right_answer():
     said = {"fraction": 0.0, "seed": 0, "split": "test", "patient": [0, 1, 2]}
     true = {"A": [1.0, 0.0, 0.0], "B": [0.0, 1.0, 0.0], "C": [0.0, 0.0, 1.0]}
     columns = {f"truth.{name}": values for name, values in true.items()}
-    columns |= {f"{variant}.{name}": true[name] for variant in scores.VARIANTS for name in "AB"}
+    columns |= {f"{variant}.{name}": true[name] for variant in similarity.VARIANTS for name in "AB"}
     constants = {name: said[name] for name in ("fraction", "seed", "split")}
     table = stack([(constants, {"row": [0, 1, 2], "patient": said["patient"], **columns})])
     found = zero("ABC", kind="multi-class").score(Predictions({}, table))

@@ -24,8 +24,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from place_cxr.errors import PlaceError
-from place_cxr.training import checkpoint, files, manifest, safe
+from place_cxr.core import files
+from place_cxr.core.errors import PlaceError
+from place_cxr.training import checkpoint, manifest, tensor_files
 
 Put = Callable[..., Path]
 Child = Callable[[Callable[[], None]], int]
@@ -414,7 +415,9 @@ def test_pickles_are_refused_and_never_run(tmp_path: Path, put: Put, protocol: i
             checkpoint.load(source)
         assert caught.value.code in ("PL-R106", "PL-R107", "PL-R102")
         assert "weights_only" not in str(caught.value)
-    assert code(lambda: safe.read_tensors(alone)) == ("PL-R107" if protocol == 1 else "PL-R106")  # 1 has no magic
+    assert code(lambda: tensor_files.read_tensors(alone)) == (
+        "PL-R107" if protocol == 1 else "PL-R106"
+    )  # 1 has no magic
     assert not marker.exists()
 
 
@@ -443,7 +446,7 @@ def test_headers_that_lie(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(content)
     started = time.monotonic()
-    assert code(lambda: safe.read_tensors(file)) == "PL-R107"
+    assert code(lambda: tensor_files.read_tensors(file)) == "PL-R107"
     assert time.monotonic() - started < 1
 
 
@@ -457,11 +460,11 @@ def test_deep_json(tmp_path: Path, put: Put) -> None:
 @settings(max_examples=60)
 @given(data=st.binary(max_size=200), at=st.integers(0, 400))
 def test_no_bytes_make_the_reader_raise_anything_else(tmp_path_factory: Any, data: bytes, at: int) -> None:
-    good = safe.tensor_bytes({"w": torch.arange(8.0), "b": torch.ones(2)})
+    good = tensor_files.tensor_bytes({"w": torch.arange(8.0), "b": torch.ones(2)})
     file = tmp_path_factory.mktemp("fuzz") / "model.safetensors"
     file.write_bytes(good[:at] + data + good[at + len(data) :])
     try:
-        safe.read_tensors(file)
+        tensor_files.read_tensors(file)
     except PlaceError as error:
         assert error.code in ("PL-R106", "PL-R107")
 

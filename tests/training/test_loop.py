@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from place_cxr.errors import PlaceError
-from place_cxr.settings import load
-from place_cxr.training import checkpoint, course, files, loop
+from place_cxr.core import files
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.settings import load
+from place_cxr.training import checkpoint, loop, state
 from place_cxr.training.loop import TrainSettings, fit
 from place_cxr.training.optim import OptimSettings
 from place_cxr.training.run_folder import RunFolder
@@ -108,7 +109,7 @@ def test_the_proof_of_exactness_has_teeth(
     if forget == "seeding":
         monkeypatch.setattr(loop, "seed_step", lambda *numbers: None)
     elif forget == "moments":
-        monkeypatch.setattr(course, "restore_optimizers", lambda optimizers, tensors: None)
+        monkeypatch.setattr(state, "restore_optimizers", lambda optimizers, tensors: None)
     elif forget == "statistics":
         real = checkpoint.match_state
 

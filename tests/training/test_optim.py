@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from place_cxr.errors import PlaceError
-from place_cxr.settings import load
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.settings import load
 from place_cxr.training.optim import (
     OptimSettings,
     build_optimizers,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 from place_cxr.training.run_folder import RunFolder, environment
 
 Child = Callable[[Callable[[], None]], int]

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from place_cxr import parallel
-from place_cxr.errors import PlaceError
+from place_cxr.core import distributed
+from place_cxr.core.errors import PlaceError
 from place_cxr.training.checkpoint import Checkpoint
 from place_cxr.training.loop import FitResult, Stopped, TrainSettings, connect, fit
 from place_cxr.training.optim import OptimSettings
@@ -98,7 +98,7 @@ def contrast(model: nn.Module, batch: Rows, step: int) -> tuple[Tensor, dict[str
     """Each row of the joint batch finds its own disturbed copy among all."""
     one = nn.functional.normalize(model(batch.x), dim=-1)
     two = nn.functional.normalize(model(batch.x + 0.1 * batch.x.sin()), dim=-1)
-    scores = parallel.gather_with_gradient(one) @ parallel.gather_with_gradient(two).T / 0.2
+    scores = distributed.gather_with_gradient(one) @ distributed.gather_with_gradient(two).T / 0.2
     error = nn.functional.cross_entropy(scores, torch.arange(len(scores)))
     return error, {"error": error}
 
@@ -114,14 +114,14 @@ Act = Callable[[int, Rows], None]
 def contrast_run(folder: Path, act: Act = lambda step, batch: None, **changes: Any) -> dict[str, Any]:
     """Six steps of eight rows over all ranks, in rank order; ``act`` may do something to a batch before its step."""
     connect("cpu")
-    size = 8 // parallel.world_size()
+    size = 8 // distributed.world_size()
     settings = TrainSettings(**{"steps": 6, "batch_size": 8, "log_every": 2, "save_every": 3} | changes)
     model = contrast_model()
     out: dict[str, Any] = {}
 
     def mine(start: int) -> Iterator[Rows]:
         for step, batch in enumerate(batches(start, 8), start):
-            part = slice(parallel.rank() * size, (parallel.rank() + 1) * size)
+            part = slice(distributed.rank() * size, (distributed.rank() + 1) * size)
             own = Rows(batch.row[part], batch.x[part].clone())
             act(step, own)
             yield own
@@ -138,7 +138,7 @@ def contrast_run(folder: Path, act: Act = lambda step, batch: None, **changes: A
 def ranks(folder: Path) -> None:
     """All that two ranks are asked to show, in one pair of processes."""
     connect("cpu")
-    me = parallel.rank()
+    me = distributed.rank()
 
     def poison(step: int, batch: Rows) -> None:
         if (me, step) == (1, 2):

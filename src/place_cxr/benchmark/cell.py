@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from place_cxr.errors import PlaceError
-from place_cxr.tasks.result import FILE, Metric, Result
-from place_cxr.training.files import write_atomic
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import write_atomic
+from place_cxr.core.results import FILE, Metric, Result
 
 ALL = "all"  # the name of a part of the test patients that is all of them
 DRAWS = "draws.parquet"

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from place_cxr import settings as settings_file
-from place_cxr.corpus import DataSettings
-from place_cxr.errors import PlaceError
+from place_cxr.core import settings as settings_file
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.registry import pick
+from place_cxr.core.settings import Settings
+from place_cxr.data.corpus import DataSettings
 from place_cxr.pretrain import PretrainConfig, load_recipe
-from place_cxr.registry import pick
-from place_cxr.settings import Settings
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.task import HeadTask, Mode, Profile
 

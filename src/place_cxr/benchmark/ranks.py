@@ -9,8 +9,8 @@ from functools import reduce
 import numpy as np
 from scipy.stats import rankdata
 
-from place_cxr.benchmark.book import Book, Column, Value, columns, home
 from place_cxr.benchmark.estimate import Floats
+from place_cxr.benchmark.result_table import Book, Column, Value, columns, home
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from place_cxr.benchmark import words
-from place_cxr.benchmark.book import Book
+from place_cxr.benchmark import descriptions
 from place_cxr.benchmark.document import Section, markdown
-from place_cxr.benchmark.origin import missing_section, ran_section, rule_section
 from place_cxr.benchmark.plan import BenchmarkConfig
+from place_cxr.benchmark.provenance import missing_section, ran_section, rule_section
+from place_cxr.benchmark.result_table import Book
 from place_cxr.benchmark.sections import (
     cost_section,
     curve_sections,
@@ -25,8 +25,8 @@ from place_cxr.benchmark.sections import (
     task_sections,
 )
 from place_cxr.benchmark.summary import summarise
-from place_cxr.page.words import NOTICE
-from place_cxr.training.files import write_atomic
+from place_cxr.core.files import write_atomic
+from place_cxr.page.descriptions import NOTICE
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -44,7 +44,7 @@ def write_report(config: BenchmarkConfig, out: Path) -> Path:
     book = Book.read(config, out)
     sections = sections_of(book, out)
     reading = read_reading(out / MARKDOWN)
-    lead = words.PHANTOM if config.phantom and not config.sources else ""
+    lead = descriptions.PHANTOM if config.phantom and not config.sources else ""
     write_atomic(out / MARKDOWN, as_markdown(config, lead, reading, sections).encode())
     write_atomic(out / PAGE, as_html(config, lead, reading, sections).encode())
     return out / PAGE
@@ -55,7 +55,7 @@ def sections_of(book: Book, out: Path) -> list[Section]:
     reference, told = book.config.methods[book.config.reference].title, summarise(book)
     return [
         ran_section(book, out),
-        Section("how", "How to read a number", [text.format(reference=reference) for text in words.HOW]),
+        Section("how", "How to read a number", [text.format(reference=reference) for text in descriptions.HOW]),
         overview(book),
         *task_sections(told),
         difference_section(told),

@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from place_cxr.benchmark import row as row_module
 from place_cxr.benchmark.cell import ALL, Cost, read_cells
 from place_cxr.benchmark.plan import PHANTOM, BenchmarkConfig, Row, cells, check_places, load_benchmark, rows
 from place_cxr.benchmark.report import write_report
-from place_cxr.benchmark.row import BUSY, CONFIG, missing, place_of
-from place_cxr.data.phantom.write import write_phantom
-from place_cxr.data.workers import cores, refuse_if_spawned
-from place_cxr.errors import PlaceError
-from place_cxr.settings import dump, load
-from place_cxr.training.files import write_atomic
+from place_cxr.benchmark.worker import BUSY, CONFIG, missing, place_of
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import write_atomic
+from place_cxr.core.settings import dump, load
+from place_cxr.core.workers import cores, refuse_if_spawned
+from place_cxr.phantom.write import write_phantom
 from place_cxr.training.log import duration
 
 LOGS = "logs"  # what workers say, a file a row
+WORKER = "place_cxr.cli.worker"  # the module that a row\'s process runs
 _LOOK, _COUNT = 1.0, 15.0  # seconds between two looks at the workers, and between two at the cells
 _log = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ def _start(out: Path, row: Row, slot: int, workers: int, gpus: int, device: str)
     if gpus > 1:
         shown = environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         environ["CUDA_VISIBLE_DEVICES"] = shown[slot % gpus]
-    words = [sys.executable, "-m", row_module.__name__, str(out), row.slug, str(row.seed), device]
+    words = [sys.executable, "-m", WORKER, str(out), row.slug, str(row.seed), device]
     with log_of(out, row).open("ab") as log:
         return subprocess.Popen(words, env=environ, stdout=log, stderr=log)  # noqa: S603
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from place_cxr.benchmark import words
-from place_cxr.benchmark.book import Book, Column, columns, home
+from place_cxr.benchmark import descriptions
 from place_cxr.benchmark.curves import chart
 from place_cxr.benchmark.document import Entry, Line, Section, Table
 from place_cxr.benchmark.estimate import Estimate
 from place_cxr.benchmark.plan import BenchmarkConfig
 from place_cxr.benchmark.ranks import Ranks, rank
+from place_cxr.benchmark.result_table import Book, Column, columns, home
 from place_cxr.benchmark.summary import Difference, Summary, shift, spent
 
 _WIDEST = 4  # columns with intervals that fit a laptop
@@ -31,7 +31,7 @@ def overview(book: Book) -> Section:
     lacking = f" Not all ranked methods have: {_listed(found.left_out)}." if found.left_out else ""
     heads = ["mean rank", "first in", *map(_short, tasks)]
     table = Table("", heads, _ranked_lines(book, found, slugs, tasks), [count + lacking])
-    return Section("overview", "Overview", [words.RANKS], tables=[table])
+    return Section("overview", "Overview", [descriptions.RANKS], tables=[table])
 
 
 def task_sections(told: Summary) -> list[Section]:
@@ -55,7 +55,7 @@ def task_sections(told: Summary) -> list[Section]:
             ]
             notes = [*_trivial(told.book, part), *_notes(told.book, part)]
             tables.append(Table(name, heads, _bold(told, lines, part), notes))
-        task = words.TASKS.get(group[0].task)
+        task = descriptions.TASKS.get(group[0].task)
         found.append(Section(key, title, [task.says] if task else [], tables=tables))
     return found
 
@@ -74,7 +74,10 @@ def difference_section(told: Summary) -> Section:
             ]
             tables.append(Table(f"{title}, {name}" if name else title, heads, lines))
     return Section(
-        "differences", f"Differences to {reference}", [words.DIFFERENCES.format(reference=reference)], tables=tables
+        "differences",
+        f"Differences to {reference}",
+        [descriptions.DIFFERENCES.format(reference=reference)],
+        tables=tables,
     )
 
 
@@ -88,9 +91,13 @@ def shift_sections(told: Summary) -> list[Section]:
         column = _leading(group)[-1]
         heads = [f"site {sites[0]}", *(head for site in sites[1:] for head in (f"site {site}", f"{sites[0]} − {site}"))]
         lines = [_line(told.book.config, slug, list(_shifts(told, slug, column))) for slug in told.book.config.methods]
-        said = ", ".join(filter(None, [title, words.heading(column.metric), words.share(column.fraction)]))
+        said = ", ".join(
+            filter(None, [title, descriptions.heading(column.metric), descriptions.share(column.fraction)])
+        )
         tables.append(Table(said, heads, lines))
-    return [Section("shift", f"Site shift: from {sites[0]} to {', '.join(sites[1:])}", [words.SHIFT], tables=tables)]
+    return [
+        Section("shift", f"Site shift: from {sites[0]} to {', '.join(sites[1:])}", [descriptions.SHIFT], tables=tables)
+    ]
 
 
 def curve_sections(told: Summary) -> list[Section]:
@@ -106,9 +113,9 @@ def curve_sections(told: Summary) -> list[Section]:
         for style, slug in enumerate(order):
             points = {c.fraction: found.value for c in leading if c.fraction and (found := told.means.get((slug, c)))}
             values[told.book.config.methods[slug].title] = (style, points)
-        shown = chart(title, words.heading(leading[0].metric), values)
+        shown = chart(title, descriptions.heading(leading[0].metric), values)
         drawn += [shown] if shown else []
-    return [Section("curves", "Sample-size curves", [words.CURVES], charts=drawn)] if drawn else []
+    return [Section("curves", "Sample-size curves", [descriptions.CURVES], charts=drawn)] if drawn else []
 
 
 def cost_section(book: Book, out: Path) -> Section:
@@ -118,14 +125,14 @@ def cost_section(book: Book, out: Path) -> Section:
         took = spent(book, slug, out)
         shown = [
             _whole(took.seconds),
-            words.number(took.memory_gb, 2),
+            descriptions.number(took.memory_gb, 2),
             _millions(took.parameters),
             _millions(took.encoder),
             _whole(took.heads),
         ]
         lines.append(_line(book.config, slug, [Entry(text) for text in shown]))
     heads = ["pre-training, s", "peak memory, GB", "trained parameters, M", "of these image encoder, M", "heads, s"]
-    return Section("costs", "Costs", [words.COSTS], tables=[Table("", heads, lines)])
+    return Section("costs", "Costs", [descriptions.COSTS], tables=[Table("", heads, lines)])
 
 
 def groups(config: BenchmarkConfig) -> list[Grouped]:
@@ -148,9 +155,13 @@ def _tables(group: Sequence[Column]) -> Iterator[tuple[str, list[Column], list[s
     """Tables that are not too wide: (title, columns, heads); a table a metric where there are shares."""
     if len({column.fraction for column in group}) > 1:
         for metric, part in groupby(group, lambda column: column.metric):
-            yield from _chunks(words.heading(metric), list(part), lambda column: words.share(column.fraction))
+            yield from _chunks(
+                descriptions.heading(metric), list(part), lambda column: descriptions.share(column.fraction)
+            )
     else:
-        yield from _chunks(words.share(group[0].fraction), list(group), lambda column: words.heading(column.metric))
+        yield from _chunks(
+            descriptions.share(group[0].fraction), list(group), lambda column: descriptions.heading(column.metric)
+        )
 
 
 def _chunks(
@@ -183,7 +194,10 @@ def _estimate(config: BenchmarkConfig, found: Estimate | None, *, signed: bool =
         return Entry()
     few = "" if found.seeds == len(config.seeds) else f"{found.seeds} of {len(config.seeds)} seeds"
     return Entry(
-        words.number(found.value, signed=signed), words.interval(found.low, found.high, signed=signed), sign, few
+        descriptions.number(found.value, signed=signed),
+        descriptions.interval(found.low, found.high, signed=signed),
+        sign,
+        few,
     )
 
 
@@ -232,13 +246,15 @@ def _trivial(book: Book, part: Sequence[Column]) -> list[str]:
     reference, said = book.config.reference, []
     for column in part:
         scores = []
-        for name, (own, other) in words.TRIVIAL.get(column.task, {}).items():
+        for name, (own, other) in descriptions.TRIVIAL.get(column.task, {}).items():
             values = book.values(reference, replace(column, metric=column.metric.replace(own, other))).values()
             if own in column.metric and values:
                 mean = sum(value.value for value in values) / len(values)
-                scores.append(f"{name.format(reference=book.config.methods[reference].title)} {words.number(mean)}")
+                scores.append(
+                    f"{name.format(reference=book.config.methods[reference].title)} {descriptions.number(mean)}"
+                )
         if scores:
-            said.append(f"To beat, {words.heading(column.metric)}: {'; '.join(scores)}.")
+            said.append(f"To beat, {descriptions.heading(column.metric)}: {'; '.join(scores)}.")
     return said
 
 
@@ -251,7 +267,9 @@ def _notes(book: Book, part: Sequence[Column]) -> list[str]:
             for value in book.values(slug, column).values():
                 counts[value.n] = None
                 if value.note:
-                    said[f"{words.share(column.fraction) or words.heading(column.metric)}: {value.note}"] = None
+                    said[
+                        f"{descriptions.share(column.fraction) or descriptions.heading(column.metric)}: {value.note}"
+                    ] = None
     more = [f"and {len(said) - _NOTES} notes more, in the results"] if len(said) > _NOTES else []
     scored = [f"Scored: {', '.join(map(str, counts))} rows of test patients."] if counts else []
     return [*scored, *(["; ".join([*list(said)[:_NOTES], *more]) + "."] if said else [])]
@@ -272,16 +290,19 @@ def _ranked_lines(book: Book, found: Ranks, slugs: Sequence[str], tasks: Sequenc
 
 
 def _listed(left: Sequence[Column]) -> str:
-    said = (", ".join(filter(None, [_short(c.task), words.heading(c.metric), words.share(c.fraction)])) for c in left)
+    said = (
+        ", ".join(filter(None, [_short(c.task), descriptions.heading(c.metric), descriptions.share(c.fraction)]))
+        for c in left
+    )
     return "; ".join(said)
 
 
 def _title(task: str) -> str:
-    return words.TASKS[task].title if task in words.TASKS else task.capitalize()
+    return descriptions.TASKS[task].title if task in descriptions.TASKS else task.capitalize()
 
 
 def _short(task: str) -> str:
-    return words.TASKS[task].short if task in words.TASKS else task
+    return descriptions.TASKS[task].short if task in descriptions.TASKS else task
 
 
 def _whole(value: float | None) -> str:

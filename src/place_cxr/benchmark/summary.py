@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from place_cxr.benchmark.book import Book, Column, columns
 from place_cxr.benchmark.cell import ALL, Cost
 from place_cxr.benchmark.estimate import Estimate, Floats, estimate, estimate_apart, holm, p_value
 from place_cxr.benchmark.plan import Row
+from place_cxr.benchmark.result_table import Book, Column, columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from place_cxr.core.registry import pick
+from place_cxr.core.settings import Settings
+from place_cxr.core.tensors import PlaceOutputs
 from place_cxr.losses.correlation import correlation_exploration
 from place_cxr.losses.instance import instance_alignment
 from place_cxr.losses.pathology import pathology_image, pathology_pair, pathology_sentence
 from place_cxr.losses.peers import convirt, gloria_global, mgca_instance
 from place_cxr.losses.prototype import mgca_prototype
 from place_cxr.losses.token import gloria_local, mgca_token
-from place_cxr.registry import pick
-from place_cxr.settings import Settings
-from place_cxr.tensors import PlaceOutputs
 
 LOSSES: dict[str, Callable[..., Float[Tensor, ""]]] = {
     "instance": instance_alignment,

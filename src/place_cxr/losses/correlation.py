@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from place_cxr.tensors import PlaceOutputs
+from place_cxr.core.tensors import PlaceOutputs
 
 
 def correlation_exploration(out: PlaceOutputs) -> Float[Tensor, ""]:

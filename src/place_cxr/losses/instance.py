@@ -5,9 +5,9 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from place_cxr.core.distributed import gather, gather_with_gradient
+from place_cxr.core.tensors import PlaceOutputs
 from place_cxr.losses.contrast import same, symmetric_contrast
-from place_cxr.parallel import gather, gather_with_gradient
-from place_cxr.tensors import PlaceOutputs
 
 
 def instance_alignment(out: PlaceOutputs) -> Float[Tensor, ""]:

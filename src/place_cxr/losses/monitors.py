@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from place_cxr.core.tensors import PlaceOutputs
 from place_cxr.losses.contrast import same
 from place_cxr.losses.correlation import gram, gram_distance
 from place_cxr.losses.pathology import selection_weight
-from place_cxr.tensors import PlaceOutputs
 
 
 @torch.no_grad()

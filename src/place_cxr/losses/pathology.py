@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from place_cxr.core.distributed import gather, gather_with_gradient
+from place_cxr.core.tensors import PlaceOutputs, unit
 from place_cxr.losses.contrast import contrast, same, symmetric_contrast
-from place_cxr.parallel import gather, gather_with_gradient
-from place_cxr.tensors import PlaceOutputs, unit
 
 Selection = Literal["soft", "max", "transport"]
 _TRANSPORT_STEPS = 3  # Sinkhorn steps [MGCA uses 3 for its prototypes]

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from place_cxr.parallel import gather_with_gradient
-from place_cxr.tensors import PlaceOutputs
+from place_cxr.core.distributed import gather_with_gradient
+from place_cxr.core.tensors import PlaceOutputs
 
 SMALLEST = 1e-8  # what GLoRIA holds products of two lengths above
 

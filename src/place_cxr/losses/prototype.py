@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from place_cxr.parallel import gather_with_gradient
-from place_cxr.tensors import PlaceOutputs
+from place_cxr.core.distributed import gather_with_gradient
+from place_cxr.core.tensors import PlaceOutputs
 
 
 def mgca_prototype(

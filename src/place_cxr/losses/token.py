@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from place_cxr.core.distributed import gather, gather_with_gradient
+from place_cxr.core.tensors import PlaceOutputs, TokenOutputs
 from place_cxr.losses.peers import SMALLEST, directions
-from place_cxr.parallel import gather, gather_with_gradient
-from place_cxr.tensors import PlaceOutputs, TokenOutputs
 
 
 def gloria_local(

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 
 
 def boundary_distance(predicted: ArrayLike, truth: ArrayLike) -> float:

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from place_cxr.errors import PlaceError
-from place_cxr.metrics.intervals import RESAMPLES, Floats, Interval, Statistic, bootstrap_columns, undefined
-from place_cxr.records import ABSENT, PRESENT, UNCERTAIN
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import ABSENT, PRESENT, UNCERTAIN
+from place_cxr.core.results import Metric
+from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, bootstrap_columns, undefined
 
 UncertainPolicy = Literal["ignore", "absent", "present"]
 _POLICIES = {"ignore": np.nan, "absent": ABSENT, "present": PRESENT}
@@ -90,7 +91,7 @@ def classification(
     statistic: Callable[[ArrayLike, ArrayLike], Statistic] = auroc_statistic,
     n: int = RESAMPLES,
     seed: int = 0,
-) -> dict[str, Interval]:
+) -> dict[str, Metric]:
     """A value with an interval for each class, and ``macro`` over the classes that have one.
 
     Labels [N, M] in {1, 0, NaN}; scores [N, M], or several such tables (one per training seed) whose values are

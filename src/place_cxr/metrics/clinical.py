@@ -14,9 +14,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from place_cxr.errors import PlaceError
-from place_cxr.metrics.intervals import RESAMPLES, Floats, Interval, Statistic, bootstrap_columns, mean_of, undefined
-from place_cxr.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
+from place_cxr.core.results import Metric
+from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, bootstrap_columns, mean_of, undefined
 
 Uncertain = Literal["absent", "present"]
 SCORES = ("precision", "recall", "F1")
@@ -40,7 +41,7 @@ def clinical(
     uncertain: Uncertain = "absent",
     n: int = RESAMPLES,
     seed: int = 0,
-) -> dict[str, Interval]:
+) -> dict[str, Metric]:
     """``micro F1``, ``macro recall``, ``example precision`` ... and ``<finding> F1`` ..., with intervals over patients.
 
     Labels [N, M] in {1, 0, -1, NaN}. A finding that no true report has is undefined and left out of ``macro``, which
@@ -66,7 +67,7 @@ def clinical(
         "macro": _macro(both[:, kept], guess[:, kept], true[:, kept]),
         "example": mean_of(example),
     }
-    found: dict[str, Interval] = {}
+    found: dict[str, Metric] = {}
     for average, statistic in averages.items():
         rows = [int(some.sum()) if average == "example" else len(patients)] * len(SCORES)
         for score, value in zip(SCORES, bootstrap_columns(statistic, patients, n=n, seed=seed, rows=rows), strict=True):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import PRESENT
 from place_cxr.metrics.intervals import Floats, Statistic, mean_of
-from place_cxr.records import PRESENT
 
 BINS = 10
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 from place_cxr.metrics.intervals import Floats, Statistic
 
 RSNA = tuple(np.round(np.arange(0.4, 0.76, 0.05), 2).tolist())  # thresholds of the RSNA pneumonia challenge

@@ -8,12 +8,12 @@ operations.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.results import Metric
 
 Floats = NDArray[np.float64]
 # counts [R, N] of R resamples of N rows -> values [R] or [R, M]; NaN where a resample leaves the value undefined
@@ -23,25 +23,9 @@ RESAMPLES = 1000
 _CELLS = 2_000_000  # counts held at once: 16 MB
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A value with its 95 % interval. Undefined is None with a reason, never 0; ``n`` counts the scored rows.
-
-    ``draws`` [R] are the values of the resamples, NaN where undefined. The same patients give the same resamples, so
-    draws of two models on the same rows are paired. They are not written to files of results.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n: int = 0
-    reason: str = ""
-    draws: Floats | None = field(default=None, compare=False, repr=False)
-
-
-def undefined(reason: str, n: int = 0) -> Interval:
+def undefined(reason: str, n: int = 0) -> Metric:
     """No number, and why."""
-    return Interval(None, None, None, n, reason)
+    return Metric(None, None, None, n, reason)
 
 
 def resamples(patients: Sequence[str], n: int = RESAMPLES, seed: int = 0) -> Iterator[Floats]:
@@ -63,7 +47,7 @@ def resamples(patients: Sequence[str], n: int = RESAMPLES, seed: int = 0) -> Ite
 
 def bootstrap_columns(
     statistic: Statistic, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0, rows: Sequence[int] = ()
-) -> list[Interval]:
+) -> list[Metric]:
     """One interval for each of the M columns of ``statistic``, all from the same resamples.
 
     ``rows`` holds how many rows each column scored (default: all). The 2.5 and 97.5 percentiles are taken over the
@@ -80,14 +64,14 @@ def bootstrap_columns(
     return [_interval(float(v), column, s) for v, column, s in zip(point, drawn.T, scored, strict=True)]
 
 
-def bootstrap(statistic: Statistic, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0) -> Interval:
+def bootstrap(statistic: Statistic, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0) -> Metric:
     """The value of ``statistic`` on the data as they are, with its 95 % interval over resampled patients."""
     return bootstrap_columns(statistic, patients, n=n, seed=seed)[0]
 
 
 def paired_difference(
     first: Statistic, second: Statistic, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0
-) -> Interval:
+) -> Metric:
     """``first - second``, on the same resamples: an interval that leaves out 0 is a difference at the 5 % level."""
     return bootstrap(lambda counts: first(counts) - second(counts), patients, n=n, seed=seed)
 
@@ -105,11 +89,11 @@ def mean_of(values: ArrayLike) -> Statistic:
     return statistic
 
 
-def _interval(value: float, drawn: Floats, n: int) -> Interval:
+def _interval(value: float, drawn: Floats, n: int) -> Metric:
     if not np.isfinite(value):
         return undefined("undefined on these rows", n)
     defined = drawn[np.isfinite(drawn)]
     if 2 * len(defined) < len(drawn) or not len(defined):
-        return Interval(value, None, None, n, "undefined in most resamples: too few patients for an interval", drawn)
+        return Metric(value, None, None, n, "undefined in most resamples: too few patients for an interval", drawn)
     low, high = np.percentile(defined, [2.5, 97.5])
-    return Interval(value, float(low), float(high), n, draws=drawn)
+    return Metric(value, float(low), float(high), n, draws=drawn)

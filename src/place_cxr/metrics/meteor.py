@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from place_cxr.metrics.intervals import Interval, undefined
+from place_cxr.core.registry import pick
+from place_cxr.core.results import Metric
+from place_cxr.metrics.intervals import undefined
 from place_cxr.metrics.words import TOKENISERS
-from place_cxr.registry import pick
 
 _SCORE = re.compile(r"^Final score:\s+([0-9.]+)", re.MULTILINE)
 TIMEOUT = 1800  # seconds
 
 
-def meteor(generated: Sequence[str], references: Sequence[str], *, tokeniser: str = "words") -> Interval:
+def meteor(generated: Sequence[str], references: Sequence[str], *, tokeniser: str = "words") -> Metric:
     """METEOR over all reports (English, its own normalisation), without an interval; undefined with a reason otherwise.
 
     The jar is the one that the package pycocoevalcap carries (extra ``meteor``). Texts pass through a folder that only
@@ -43,7 +44,7 @@ def meteor(generated: Sequence[str], references: Sequence[str], *, tokeniser: st
     score = _SCORE.search(ran.stdout)
     if score is None:
         return undefined("METEOR gave no score", n)
-    return Interval(float(score[1]), None, None, n, "no interval: it is computed once over all reports")
+    return Metric(float(score[1]), None, None, n, "no interval: it is computed once over all reports")
 
 
 def _jar() -> Path | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 from place_cxr.metrics.intervals import Floats
 
 HALF_OF_MAXIMUM = 0.5  # fixed in advance: a threshold searched on the test images would flatter the map

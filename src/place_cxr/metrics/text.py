@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from place_cxr.errors import PlaceError
-from place_cxr.metrics.intervals import RESAMPLES, Floats, Interval, Statistic, bootstrap_columns, mean_of, undefined
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.registry import pick
+from place_cxr.core.results import Metric
+from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, bootstrap_columns, mean_of, undefined
 from place_cxr.metrics.words import TOKENISERS
-from place_cxr.registry import pick
 
 ORDERS = 4
 BETA = 1.2  # [COCO] ROUGE-L: recall weighs BETA squared times as much as precision
@@ -39,7 +40,7 @@ def text_scores(
     tokeniser: str = "words",
     n: int = RESAMPLES,
     seed: int = 0,
-) -> dict[str, Interval]:
+) -> dict[str, Metric]:
     """BLEU-1 to BLEU-4, ROUGE-L and CIDEr of N generated reports, with intervals over patients.
 
     CIDEr's document frequencies stay those of all references in every resample; of a single report it is undefined.
@@ -70,7 +71,7 @@ def measured(generated: Sequence[str], references: Sequence[str], *, tokeniser: 
     return np.column_stack([_counted(guesses, truths), rouge_l(guesses, truths), rare])
 
 
-def scores_of(measures: Floats, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0) -> dict[str, Interval]:
+def scores_of(measures: Floats, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0) -> dict[str, Metric]:
     """The scores of `text_scores` from what is `measured`. Raises PlaceError PL-D222 where the lengths disagree."""
     if len(measures) != len(patients):
         raise PlaceError(f"{len(measures)} reports and {len(patients)} patients disagree", code="PL-D222")

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from place_cxr.core.settings import Settings
+from place_cxr.core.tensors import unit
 from place_cxr.models.attention import Attention, grid_positions
 from place_cxr.models.image import FeatureSpec
-from place_cxr.settings import Settings
-from place_cxr.tensors import unit
 
 
 class CorrelationSettings(Settings):

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.settings import Settings
 from place_cxr.models.attention import Attention, grid_positions
-from place_cxr.settings import Settings
 
 Stored = tuple[Tensor, Tensor]  # keys and values, each [R, H, N, W / H]
 _WORTH = 0.8  # share of images still written below which the search goes on with these alone

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from place_cxr.errors import PlaceError
-from place_cxr.registry import did_you_mean
-from place_cxr.settings import Settings
-from place_cxr.tensors import Features
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.registry import did_you_mean
+from place_cxr.core.settings import Settings
+from place_cxr.core.tensors import Features
 
 
 class ImageSettings(Settings):

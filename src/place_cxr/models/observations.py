@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from place_cxr.core.distributed import average
+from place_cxr.core.settings import Settings
+from place_cxr.core.tensors import Features, Observations, Tokens, unit
 from place_cxr.models.attention import DecoderBlock, grid_positions
 from place_cxr.models.image import FeatureSpec
-from place_cxr.parallel import average
-from place_cxr.settings import Settings
-from place_cxr.tensors import Features, Observations, Tokens, unit
 
 
 class ObservationSettings(Settings):

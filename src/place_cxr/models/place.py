@@ -11,6 +11,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from place_cxr.core.settings import Settings
+from place_cxr.core.tensors import Correlation, Features, Observations, PlaceOutputs, Tokens, Views, unit
 from place_cxr.models.correlation import (
     CorrelationSettings,
     PatchCorrelation,
@@ -22,8 +24,6 @@ from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.models.observations import ObservationSettings, SentencePool, VisualObserver
 from place_cxr.models.text import TextEncoder, TextSettings
 from place_cxr.models.tokens import TokenProjection, TokenSettings
-from place_cxr.settings import Settings
-from place_cxr.tensors import Correlation, Features, Observations, PlaceOutputs, Tokens, Views, unit
 
 
 class ModelSettings(Settings):

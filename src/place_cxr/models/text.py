@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from place_cxr.errors import PlaceError
-from place_cxr.settings import Settings
-from place_cxr.tensors import Features, Tokens
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.settings import Settings
+from place_cxr.core.tensors import Features, Tokens
 
 _SHAPING = (  # what of a BERT's configuration decides its shape and arithmetic
     "vocab_size",

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from place_cxr.core.settings import Settings
+from place_cxr.core.tensors import Features, TokenOutputs, Tokens
 from place_cxr.models.image import FeatureSpec
-from place_cxr.settings import Settings
-from place_cxr.tensors import Features, TokenOutputs, Tokens
 
 
 class TokenSettings(Settings):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from place_cxr.data.store import private_folder, private_text
+from place_cxr.core.store import private_folder, private_text
 from place_cxr.page.write import templates
 
 HTML, JSON = "card.html", "card.json"

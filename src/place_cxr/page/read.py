@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 
 SCHEMA = 1  # of result.json
 

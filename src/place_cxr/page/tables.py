@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from place_cxr.page import task_words, words
+from place_cxr.page import descriptions, task_words
 from place_cxr.page.read import Number, Result
 
 _TOPS = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -87,7 +87,7 @@ class Card:
 
 def methods_of(results: Sequence[Result]) -> list[Method]:
     """The methods in the order of first appearance; known controls first among the others, in their own order."""
-    known = [name.casefold() for name in words.METHODS]
+    known = [name.casefold() for name in descriptions.METHODS]
 
     def place(key: str) -> tuple[int, str]:
         return known.index(key.casefold()) if key.casefold() in known else len(known), key
@@ -96,7 +96,7 @@ def methods_of(results: Sequence[Result]) -> list[Method]:
     first, others = keys[:1], sorted(keys[1:], key=place)
     found = []
     for style, key in enumerate(first + others):
-        name, says = words.method(key)
+        name, says = descriptions.method(key)
         found.append(Method(key, name, says, style))
     return found
 
@@ -114,7 +114,7 @@ def cards(results: Sequence[Result], controls: Sequence[Result], methods: Sequen
     sources = [result.source for result in results]
     source = max(sorted(set(sources)), key=sources.count, default="")
     found = []
-    for headline in words.HEADLINES:
+    for headline in descriptions.HEADLINES:
         main = next((r for r in results if (r.task, r.source) == (headline.task, source)), None)
         if main is None:
             continue
@@ -138,14 +138,14 @@ def cards(results: Sequence[Result], controls: Sequence[Result], methods: Sequen
 
 
 def _rivals(
-    headline: words.Headline, metric: str, main: Result, controls: Sequence[Result], methods: Sequence[Method]
+    headline: descriptions.Headline, metric: str, main: Result, controls: Sequence[Result], methods: Sequence[Method]
 ) -> list[Rival]:
     by_method = {control.method: control for control in controls if _comparable(control, main)}
     found = [
         Rival(method.name, number, method.style)
         for method in methods
         if method.key in by_method
-        and (number := by_method[method.key].metrics.get(words.read_as(method.key, metric))) is not None
+        and (number := by_method[method.key].metrics.get(descriptions.read_as(method.key, metric))) is not None
     ][:_CONTROLS]
     trivial = main.metrics.get(headline.trivial.replace(task_words.SHARE, _share(main)))
     return [*found, Rival(headline.trivial_name, trivial, _TRIVIAL)] if trivial is not None else found
@@ -218,20 +218,22 @@ def _block(block: task_words.Block, results: Sequence[Result], findings: Sequenc
     variant, _, star = pattern.split("/")
     rows, otherwise = [], False
     for label, name in found:
-        read = [name if "*" in variant else words.read_as(result.method, name) for result in results]
+        read = [name if "*" in variant else descriptions.read_as(result.method, name) for result in results]
         otherwise = otherwise or any(one != name for one in read)
         rows.append(
             Row(
-                block.rows.get(label) or words.ROWS.get(label) or star.replace("*", label),
+                block.rows.get(label) or descriptions.ROWS.get(label) or star.replace("*", label),
                 [result.metrics.get(one) for result, one in zip(results, read, strict=True)],
                 label == "macro",
                 _guess(block.guess, label, results[0].metrics.get(name)),
             )
         )
     learning = (
-        f", learning from {words.ROWS.get(share, share).lower()}" if task_words.SHARE in block.pattern and share else ""
+        f", learning from {descriptions.ROWS.get(share, share).lower()}"
+        if task_words.SHARE in block.pattern and share
+        else ""
     )
-    says = f"{block.says} {words.READ_SO}" if otherwise else block.says
+    says = f"{block.says} {descriptions.READ_SO}" if otherwise else block.says
     return Table(block.title + learning, says, rows, _top(rows))
 
 

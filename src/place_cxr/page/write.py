@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from place_cxr.errors import PlaceError
-from place_cxr.page import generated, pictures, words
+from place_cxr.core.errors import PlaceError
+from place_cxr.page import descriptions, images, report_examples
 from place_cxr.page.charts import LineChart, line_chart
 from place_cxr.page.read import RunFiles, read_run
 from place_cxr.page.tables import cards, methods_of, task_views
@@ -44,7 +44,7 @@ def render(files: RunFiles, folder: Path) -> str:
     missing = list(files.missing)
     methods = methods_of([*files.results, *files.controls])
     try:
-        studies = pictures.studies(files.gallery, folder / "gallery") if files.gallery else []
+        studies = images.studies(files.gallery, folder / "gallery") if files.gallery else []
     except (PlaceError, KeyError, TypeError, ValueError) as error:
         studies = []
         missing.append(f"the gallery: {error.problem if isinstance(error, PlaceError) else 'not as it should be'}")
@@ -57,22 +57,22 @@ def render(files: RunFiles, folder: Path) -> str:
         templates()
         .get_template("page.html.j2")
         .render(
-            notice=words.NOTICE,
+            notice=descriptions.NOTICE,
             run=files,
             missing=missing,
             methods=methods,
             cards=cards(files.results, files.controls, methods),
             charts=charts(files.records, files.config),
-            machinery=[c for c in (_curves(shown, files.records) for shown in words.MACHINERY) if c],
+            machinery=[c for c in (_curves(shown, files.records) for shown in descriptions.MACHINERY) if c],
             tasks=task_views(files.results, files.controls, methods, list(common)),
             studies=studies,
             gallery=files.gallery,
             written=_written(files, folder),
-            heat=pictures.legend(pictures.HEAT) if studies else [],
-            likeness=pictures.legend(pictures.LIKENESS) if studies else [],
+            heat=images.legend(images.HEAT) if studies else [],
+            likeness=images.legend(images.LIKENESS) if studies else [],
             prevalence=common,
-            meanings={name: words.FINDINGS[name] for name in common if name in words.FINDINGS},
-            splits=words.SPLITS,
+            meanings={name: descriptions.FINDINGS[name] for name in common if name in descriptions.FINDINGS},
+            splits=descriptions.SPLITS,
             phantom=_is_phantom(files),
             settings=_flat(files.config),
         )
@@ -96,10 +96,10 @@ def templates() -> Environment:
 def charts(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> list[LineChart]:
     """How training went: the total, its parts, and what tells whether it learned anything."""
     losses = config.get("losses")
-    parts = list(losses) if isinstance(losses, Mapping) else list(words.LOSSES)
+    parts = list(losses) if isinstance(losses, Mapping) else list(descriptions.LOSSES)
     found = []
     for name in ["loss", *(p for p in parts if p not in ("loss", "correlation"))]:
-        title, says = words.LOSSES.get(name, (name, "A part of the loss."))
+        title, says = descriptions.LOSSES.get(name, (name, "A part of the loss."))
         holds = () if name == "loss" else (0.0,)
         found.append(line_chart(title, says, records, {name: title.split(" (")[0]}, holds=holds))
     columns = {
@@ -107,8 +107,8 @@ def charts(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> l
         "correlation_constant": "same answer for all",
         "correlation_permuted": "another’s report",
     }
-    found.append(line_chart(*words.CORRELATION, records, columns, holds=(0.0,)))
-    found += [_curves(shown, records) for shown in words.MONITORS]
+    found.append(line_chart(*descriptions.CORRELATION, records, columns, holds=(0.0,)))
+    found += [_curves(shown, records) for shown in descriptions.MONITORS]
     return [chart for chart in found if chart is not None]
 
 
@@ -117,11 +117,11 @@ def _written(files: RunFiles, folder: Path) -> dict[tuple[str, str], Markup]:
     from markupsafe import Markup
 
     results = [result for result in files.results if result.task.startswith("report-generation")]
-    found = {(r.task, r.source): generated.section(folder / "tasks" / r.task / r.source) for r in results}
+    found = {(r.task, r.source): report_examples.section(folder / "tasks" / r.task / r.source) for r in results}
     return {key: Markup(html) for key, html in found.items() if html}  # noqa: S704  our own tags around base64
 
 
-def _curves(shown: words.Curves, records: Sequence[Mapping[str, Any]]) -> LineChart | None:
+def _curves(shown: descriptions.Curves, records: Sequence[Mapping[str, Any]]) -> LineChart | None:
     title, says, columns, holds = shown
     return line_chart(title, says, records, columns, holds=holds)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from place_cxr.core.results import Metric
 from place_cxr.metrics.classification import auroc_statistic, average_precision_statistic, why_undefined
 from place_cxr.metrics.decisions import (
     accuracy_statistic,
@@ -17,9 +18,8 @@ from place_cxr.metrics.decisions import (
     reliability,
 )
 from place_cxr.metrics.intervals import Floats, bootstrap_columns, mean_of, undefined
+from place_cxr.tasks.aggregate import Positions, by_name, named, over_seeds, share
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.result import Metric
-from place_cxr.tasks.scoring import Positions, by_name, named, over_seeds, share
 
 GROUPS = ("sex", "age", "view", "site")
 SMALLEST = 30  # studies of a group that may be shown

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from place_cxr.core.records import NOT_MENTIONED, PRESENT, Study
+from place_cxr.core.results import Metric
 from place_cxr.metrics.classification import UncertainPolicy, binary_labels, why_undefined
 from place_cxr.metrics.decisions import BINS
 from place_cxr.metrics.intervals import RESAMPLES
 from place_cxr.models.image import PyramidSpec, Seen
-from place_cxr.records import NOT_MENTIONED, PRESENT, Study
 from place_cxr.tasks.class_scores import SMALLEST, class_scores
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.labels import finding_names
 from place_cxr.tasks.linear_probe import PENALTIES, best_probe
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.result import Metric
 from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth, Whole
 
 # CheXpert's five competition findings and what its followers make of "uncertain" [GLoRIA, MGCA].

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from place_cxr.corpus import Corpus, DataSettings, Progress, prepare, prepare_silent
-from place_cxr.data.packs import PixelPack
-from place_cxr.data.tokenizer import EncodedReports
-from place_cxr.data.transforms import ViewSettings, eval_view
+from place_cxr.core.records import Study
+from place_cxr.data.corpus import Corpus, DataSettings, Progress, prepare, prepare_silent
+from place_cxr.data.packs.cached import PixelPack
+from place_cxr.images.views import ViewSettings, eval_view
 from place_cxr.predict import Processor
-from place_cxr.records import Study
-from place_cxr.tasks.embed import View
+from place_cxr.tasks.descriptions import View
 from place_cxr.tasks.prompts import phrase_tokenizer
+from place_cxr.text.tokenizer import EncodedReports
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from place_cxr.data.letterbox import Letterbox
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import ABSENT, Box, Study
+from place_cxr.core.results import Metric
+from place_cxr.images.letterbox import Letterbox
 from place_cxr.metrics.detection import COCO, RSNA, Image, average_precision, average_precision_statistic
 from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, mean_of, undefined
 from place_cxr.models.image import PyramidSpec
-from place_cxr.records import ABSENT, Box, Study
+from place_cxr.tasks.aggregate import Positions, by_name, named, over_seeds, share
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.predictions import Predictions, ragged
-from place_cxr.tasks.result import Metric
-from place_cxr.tasks.scoring import Positions, by_name, named, over_seeds, share
 from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth
 
 if TYPE_CHECKING:

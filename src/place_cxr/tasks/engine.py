@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from place_cxr.errors import PlaceError
-from place_cxr.registry import pick
-from place_cxr.settings import load
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.registry import pick
+from place_cxr.core.results import Metric, Origin, Result, hardware, split_digest
+from place_cxr.core.settings import load
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.feature_cache import Known
 from place_cxr.tasks.features import Learner, pictures
-from place_cxr.tasks.known import Known
+from place_cxr.tasks.fractions import FOLDS, folds, nested_rows
 from place_cxr.tasks.predictions import Predictions, common_columns, extended, joined, stack
-from place_cxr.tasks.result import Metric, Origin, Result, hardware, split_digest
-from place_cxr.tasks.shares import FOLDS, folds, nested_rows
 from place_cxr.tasks.task import FOLDED, PROFILES, HeadTask, Mode, Profile, Rows, Task, TextTask
-from place_cxr.tasks.teach import Material, predictions, teach
+from place_cxr.tasks.train_head import Material, predictions, teach
 
 FRACTIONS = (0.01, 0.1, 1.0)
 SEEDS = (0, 1, 2)

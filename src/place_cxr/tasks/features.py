@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from place_cxr.models.decoder_inputs import Reader
 from place_cxr.models.image import ImageEncoder, Seen
-from place_cxr.models.reader import Reader
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.task import Rows
 

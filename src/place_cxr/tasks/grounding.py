@@ -11,22 +11,22 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from place_cxr.data.letterbox import Letterbox
-from place_cxr.data.rle import load_mask
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import ABSENT, UNCERTAIN, Study
+from place_cxr.core.results import Metric
+from place_cxr.core.tensors import Observations
+from place_cxr.images.letterbox import Letterbox
+from place_cxr.images.masks import load_mask
 from place_cxr.metrics.intervals import RESAMPLES, Statistic, mean_of, undefined
 from place_cxr.metrics.overlap import heat_overlap, pointing_game
 from place_cxr.predict import phrase_map
-from place_cxr.records import ABSENT, UNCERTAIN, Study
+from place_cxr.tasks.aggregate import Positions, by_name, named
 from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.embed import Embedded, Phrases, embed_phrases
+from place_cxr.tasks.descriptions import Embedded, Phrases, embed_phrases
 from place_cxr.tasks.masks import fitting, mask_names
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.prompts import Prompt, prompt_set
-from place_cxr.tasks.result import Metric
-from place_cxr.tasks.scoring import Positions, by_name, named
 from place_cxr.tasks.task import Columns, TaskSettings, TextTask
-from place_cxr.tensors import Observations
 
 Floats = NDArray[np.float32]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from place_cxr.core.records import NOT_MENTIONED, Study
 from place_cxr.metrics.classification import UncertainPolicy, binary_labels
-from place_cxr.records import NOT_MENTIONED, Study
 
 UNCERTAIN: UncertainPolicy = "ignore"  # an uncertain label is no truth to score against
 

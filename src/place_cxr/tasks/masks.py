@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from place_cxr.data.rle import load_mask
-from place_cxr.errors import PlaceError
-from place_cxr.records import ABSENT, Study
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import ABSENT, Study
+from place_cxr.images.masks import load_mask
 from place_cxr.tasks.data import Evaluation
 
 Mask = NDArray[np.bool_]

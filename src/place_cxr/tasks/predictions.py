@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from place_cxr.errors import PlaceError
-from place_cxr.records import Study
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
 
 FILE = "predictions.parquet"
 SHARED = 5  # patients that a value of free text must have in common to be told

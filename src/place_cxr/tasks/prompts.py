@@ -11,10 +11,10 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from place_cxr.data.reports import ReportText
-from place_cxr.data.tokenizer import EncodedReports, Tokenizer
-from place_cxr.errors import PlaceError
-from place_cxr.settings import Settings
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.settings import Settings
+from place_cxr.text.reports import ReportText
+from place_cxr.text.tokenizer import EncodedReports, Tokenizer
 
 Sentences = Annotated[tuple[str, ...], Field(min_length=1)]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from place_cxr.data.images import read_image
-from place_cxr.data.letterbox import Letterbox
-from place_cxr.records import PRESENT, Study
+from place_cxr.core.records import PRESENT, Study
+from place_cxr.core.results import NOTICE
+from place_cxr.images.letterbox import Letterbox
+from place_cxr.images.read import read_image
 from place_cxr.tasks.grounding import to_original, to_view
-from place_cxr.tasks.result import NOTICE
 from place_cxr.tasks.task import Rows
 
 FOLDER = "examples"

@@ -23,24 +23,24 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from place_cxr.data.labeller import CHEXPERT, label_report
-from place_cxr.data.reports import read_report
-from place_cxr.data.tokenizer import EncodedReports
+from place_cxr.core.records import Study
+from place_cxr.core.results import Metric
 from place_cxr.metrics import clinical, text
 from place_cxr.metrics.intervals import RESAMPLES, undefined
 from place_cxr.metrics.meteor import meteor
 from place_cxr.models.decoder import DecoderSettings, Generated, ReportDecoder
+from place_cxr.models.decoder_inputs import Reader, ReaderSpec
 from place_cxr.models.image import Seen
-from place_cxr.models.reader import Reader, ReaderSpec
-from place_cxr.records import Study
 from place_cxr.tasks import report_examples
+from place_cxr.tasks.aggregate import share
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.predictions import Predictions, ragged
 from place_cxr.tasks.report_examples import Example
-from place_cxr.tasks.result import Metric
-from place_cxr.tasks.scoring import share
 from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth
-from place_cxr.tasks.teach import predictions
+from place_cxr.tasks.train_head import predictions
+from place_cxr.text.labeler import CHEXPERT, label_report
+from place_cxr.text.reports import read_report
+from place_cxr.text.tokenizer import EncodedReports
 
 ANSWERS = ("decoder", "frequent", "nearest")
 _TOKENISER = "words"

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from place_cxr.core.records import PRESENT, UNCERTAIN, Study
+from place_cxr.core.results import Metric
 from place_cxr.metrics import retrieval as metric
 from place_cxr.metrics.intervals import RESAMPLES, Floats, bootstrap_columns, mean_of, undefined
-from place_cxr.records import PRESENT, UNCERTAIN, Study
-from place_cxr.tasks import scores
+from place_cxr.tasks import similarity
 from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.embed import Embedded
+from place_cxr.tasks.descriptions import Embedded
 from place_cxr.tasks.labels import finding_names
 from place_cxr.tasks.predictions import Predictions, rows_of
-from place_cxr.tasks.result import Metric
 from place_cxr.tasks.task import Columns, Rows, TaskSettings, TextTask
 
 KS = (1, 5, 10)
@@ -32,9 +32,9 @@ _DIRECTIONS = ("image to report", "report to image")
 
 def similarities(embedded: Embedded, rows: NDArray[np.int64]) -> dict[str, Table]:
     """Image by report [N, N] among ``rows``, by variant."""
-    instance = scores.instance(embedded.instance_image[rows], embedded.instance_text[rows])
-    observation = scores.observation(embedded.visual[rows], embedded.textual[rows], embedded.textual_mask[rows])
-    return dict(zip(scores.VARIANTS, (instance, observation, scores.mix(instance, observation)), strict=True))
+    instance = similarity.instance(embedded.instance_image[rows], embedded.instance_text[rows])
+    observation = similarity.observation(embedded.visual[rows], embedded.textual[rows], embedded.textual_mask[rows])
+    return dict(zip(similarity.VARIANTS, (instance, observation, similarity.mix(instance, observation)), strict=True))
 
 
 def own_reports(
@@ -80,13 +80,13 @@ def _blocks(instance: Table, observation: Table, anew: bool) -> Iterator[tuple[s
 
     What is held beside the two scores grows with the number of candidates, not with its square.
     """
-    spreads, lift = (scores.spread(instance), scores.spread(observation)), _lift(instance, observation)
+    spreads, lift = (similarity.spread(instance), similarity.spread(observation)), _lift(instance, observation)
     for direction, first, second in zip(_DIRECTIONS, (instance, instance.T), (observation, observation.T), strict=True):
         for start in range(0, len(first), QUERIES):
             rows = slice(start, start + QUERIES)
             one, other = first[rows], second[rows]
-            both = (one, other, scores.mix(one, other, spreads=spreads))
-            for variant, table in zip(scores.VARIANTS, both, strict=True):
+            both = (one, other, similarity.mix(one, other, spreads=spreads))
+            for variant, table in zip(similarity.VARIANTS, both, strict=True):
                 yield variant, direction, rows, table
             if anew:
                 yield "rerank", direction, rows, reranked(one, other, ahead=lift)
@@ -94,7 +94,7 @@ def _blocks(instance: Table, observation: Table, anew: bool) -> Iterator[tuple[s
 
 def _names(anew: bool) -> list[tuple[str, str]]:
     """Variants in both directions, in the order of results."""
-    variants = (*scores.VARIANTS, *(["rerank"] if anew else []))
+    variants = (*similarity.VARIANTS, *(["rerank"] if anew else []))
     return [(variant, direction) for variant in variants for direction in _DIRECTIONS]
 
 
@@ -177,7 +177,7 @@ class Retrieval(TextTask):
         _, number = np.unique(seen.report_key, return_inverse=True)
         found = similarities(seen, np.arange(len(seen.rows)))
         return {
-            **{name: rows_of(found[name]) for name in scores.VARIANTS[:2]},
+            **{name: rows_of(found[name]) for name in similarity.VARIANTS[:2]},
             "report": np.where(seen.textual_mask.any(1), number, -1),
             "class": np.array([exclusive(study, self.names) for study in seen.studies], dtype=np.int64),
         }
@@ -201,7 +201,7 @@ class Retrieval(TextTask):
         rows = np.flatnonzero(report >= 0)
         if len(rows) < 2:
             return {"mix/image to report/R@1": undefined(f"{len(rows)} reports with an observation", len(rows))}
-        instance, observation = (test.matrix(name) for name in scores.VARIANTS[:2])
+        instance, observation = (test.matrix(name) for name in similarity.VARIANTS[:2])
         square, patients = np.ix_(rows, rows), [test.patients[row] for row in rows]
         found = own_reports(instance[square], observation[square], report[rows], patients, anew=True)
         distinct = len(np.unique(report[rows]))

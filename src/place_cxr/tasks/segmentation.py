@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from place_cxr.core.records import ABSENT, Study
+from place_cxr.core.results import Metric
 from place_cxr.metrics.boundary import boundary_distance
 from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, mean_of
 from place_cxr.metrics.overlap import overlap
 from place_cxr.models.dense import dense_head, focal, soft_dice
 from place_cxr.models.image import PyramidSpec
-from place_cxr.records import ABSENT, Study
+from place_cxr.tasks.aggregate import Positions, by_name, named, share
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.grounding import to_original
 from place_cxr.tasks.masks import (
@@ -30,8 +32,6 @@ from place_cxr.tasks.masks import (
     view_mask,
 )
 from place_cxr.tasks.predictions import Predictions, ragged
-from place_cxr.tasks.result import Metric
-from place_cxr.tasks.scoring import Positions, by_name, named, share
 from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth
 
 _BATCH = 16  # images whose mean MGCA averages again [MGCA: batch of RSNA]

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from place_cxr.core.records import Study
+from place_cxr.core.results import Metric
+from place_cxr.core.settings import Settings
+from place_cxr.models.decoder_inputs import Reader
 from place_cxr.models.image import ImageEncoder, Seen
-from place_cxr.models.reader import Reader
-from place_cxr.records import Study
-from place_cxr.settings import Settings
 from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.embed import Embedded
+from place_cxr.tasks.descriptions import Embedded
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.result import Metric
 
 Profile = Literal["strict", "mgca", "prior", "folds"]
 Mode = Literal["frozen", "finetune"]

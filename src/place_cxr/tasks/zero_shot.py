@@ -10,20 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import ABSENT, PRESENT, Study
+from place_cxr.core.results import Metric
 from place_cxr.metrics.classification import auroc_statistic, average_precision_statistic, classification
 from place_cxr.metrics.decisions import f1_statistic
 from place_cxr.metrics.intervals import RESAMPLES, bootstrap_columns, mean_of, undefined
-from place_cxr.records import ABSENT, PRESENT, Study
-from place_cxr.tasks import scores
+from place_cxr.tasks import similarity
+from place_cxr.tasks.aggregate import by_name
 from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.embed import Embedded, Phrases, embed_phrases
+from place_cxr.tasks.descriptions import Embedded, Phrases, embed_phrases
 from place_cxr.tasks.labels import finding_names, label_table
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.prompts import Prompt, prompt_set
-from place_cxr.tasks.result import Metric
 from place_cxr.tasks.retrieval import exclusive
-from place_cxr.tasks.scoring import by_name
 from place_cxr.tasks.task import Columns, TaskSettings, TextTask
 
 SIGNATURE = (
@@ -46,9 +46,11 @@ def finding_scores(
     """Scores [N, M] by variant (instance, observation, mix); larger means present. No threshold is implied."""
     contrast = _contrast(list(prompts.values()))
     mask = np.ones((len(phrases.vector), 1), dtype=bool)
-    instance = scores.instance(embedded.instance_image, phrases.vector) @ contrast
-    observation = scores.observation(embedded.visual, phrases.observation[:, None], mask) @ contrast
-    return dict(zip(scores.VARIANTS, (instance, observation, scores.mix(instance, observation, axis=0)), strict=True))
+    instance = similarity.instance(embedded.instance_image, phrases.vector) @ contrast
+    observation = similarity.observation(embedded.visual, phrases.observation[:, None], mask) @ contrast
+    return dict(
+        zip(similarity.VARIANTS, (instance, observation, similarity.mix(instance, observation, axis=0)), strict=True)
+    )
 
 
 class ZeroShotSettings(TaskSettings):
@@ -122,13 +124,13 @@ class ZeroShot(TextTask):
         """AUROC and average precision for each variant; one class of several: also F1 and top-1 accuracy."""
         test = predictions.part()
         found: dict[str, Metric] = {}
-        names = [name for name in self.names if f"{scores.VARIANTS[0]}.{name}" in test.table.column_names]
+        names = [name for name in self.names if f"{similarity.VARIANTS[0]}.{name}" in test.table.column_names]
         labels = test.numbers(*(f"truth.{name}" for name in names))
         if self.settings.kind == "multi-class":  # a picture whose class has no prompt has no right answer
             said = (labels == PRESENT).any(1)
             test, labels = Predictions(test.about, test.table.filter(said)), labels[said]
         patients = test.patients
-        for variant in scores.VARIANTS:
+        for variant in similarity.VARIANTS:
             table = test.numbers(*(f"{variant}.{name}" for name in names))
             for metric, statistic in _METRICS.items():
                 values = classification(labels, table, names, patients, statistic=statistic)
@@ -147,12 +149,12 @@ def class_tables(
     states = np.array([sentence in p.positive for p in prompts.values() for sentence in (*p.positive, *p.negative)])
     mask = np.ones((len(phrases.vector), 1), dtype=bool)
     by_phrase = (
-        scores.instance(embedded.instance_image, phrases.vector),
-        scores.observation(embedded.visual, phrases.observation[:, None], mask),
+        similarity.instance(embedded.instance_image, phrases.vector),
+        similarity.observation(embedded.visual, phrases.observation[:, None], mask),
     )
     columns = [np.flatnonzero((owner == column) & states) for column in range(len(prompts))]
     first, second = (standardised([similarity[:, rows] for rows in columns], pool) for similarity in by_phrase)
-    return dict(zip(scores.VARIANTS, (first, second, (first + second) / np.float32(2)), strict=True))
+    return dict(zip(similarity.VARIANTS, (first, second, (first + second) / np.float32(2)), strict=True))
 
 
 def standardised(similarities: Sequence[NDArray[np.float32]], pool: str) -> NDArray[np.float32]:

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from place_cxr.errors import PlaceError
-from place_cxr.training.files import GONE, OLD, crashpoint, sync_folder, temporary, write, write_atomic
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import GONE, OLD, crashpoint, sync_folder, temporary, write, write_atomic
 from place_cxr.training.manifest import (
     CONFIG,
     MANIFEST,
@@ -35,7 +35,7 @@ from place_cxr.training.manifest import (
     safe_name,
     verify,
 )
-from place_cxr.training.safe import read_tensors, refuse_foreign, tensor_bytes
+from place_cxr.training.tensor_files import read_tensors, refuse_foreign, tensor_bytes
 
 POINTERS = ("last", "best", "pre-spike")
 _STEP = re.compile(r"^step_(\d{6,})$")

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from place_cxr.training.files import write_atomic
+from place_cxr.core.files import write_atomic
 
 _log = logging.getLogger(__name__)
 _WARN_EVERY = 600.0  # seconds between two warnings about the same failing file

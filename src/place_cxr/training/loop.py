@@ -18,14 +18,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from place_cxr import parallel
-from place_cxr.errors import PlaceError
-from place_cxr.settings import Settings
+from place_cxr.core import distributed
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.settings import Settings
 from place_cxr.training.checkpoint import Checkpoint
-from place_cxr.training.course import Course
 from place_cxr.training.log import MetricsLog, Progress
 from place_cxr.training.optim import OptimSettings, learning_rate, unguarded
 from place_cxr.training.run_folder import RunFolder
+from place_cxr.training.state import Course
 from place_cxr.training.watch import Clock, Echo, Guard, StepNumbers, agree, listen, seed_step
 
 _log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ def _train(
     after_step: Callable[[], None] | None,
     stop_at: int | None,
 ) -> FitResult:
-    run, device, alone = course.run, course.device, parallel.world_size() == 1
+    run, device, alone = course.run, course.device, distributed.world_size() == 1
     wrapped = accelerator.prepare_model(course.model)
     end = min(settings.steps, stop_at or settings.steps)
     metrics = MetricsLog(run.path, step=course.step) if run.main else None
@@ -187,7 +187,7 @@ def _train(
                 if isinstance(row := getattr(batch, "row", None), Tensor):
                     rows.append(row)
                 batch = move(batch, device)
-                seed_step(settings.seed, step, micro, parallel.rank())
+                seed_step(settings.seed, step, micro, distributed.rank())
                 last = micro == settings.accumulate - 1
                 with contextlib.nullcontext() if last else accelerator.no_sync(wrapped):
                     with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
@@ -260,7 +260,7 @@ def _is_memory(error: BaseException) -> bool:
 
 
 def _out_of_memory(course: Course, settings: TrainSettings) -> PlaceError:
-    rows = settings.batch_size // settings.accumulate // parallel.world_size()
+    rows = settings.batch_size // settings.accumulate // distributed.world_size()
     peak = ""
     if course.device.type == "cuda":
         peak = f", peak {torch.cuda.max_memory_allocated(course.device) / 1e6:.0f} MB"

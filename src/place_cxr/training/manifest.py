@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-import place_cxr
-from place_cxr import parallel
-from place_cxr.errors import PlaceError
+from place_cxr.core import distributed
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.version import __version__
 
 SCHEMA = 1
 WEIGHTS, CONFIG, OPTIMIZER, STATE, MANIFEST = (
@@ -35,9 +35,9 @@ def manifest(step: int, files: Mapping[str, bytes]) -> bytes:
     about = {
         "schema": SCHEMA,
         "step": step,
-        "code": place_cxr.__version__,
+        "code": __version__,
         "torch": torch.__version__,
-        "world_size": parallel.world_size(),
+        "world_size": distributed.world_size(),
         "threads": torch.get_num_threads(),
         "files": {
             name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -78,7 +78,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if hashlib.sha256(json_bytes(about)).hexdigest() != claimed:
         raise PlaceError("the manifest is damaged", code="PL-R104", file=f"{path.name}/{MANIFEST}")
     if isinstance(schema := about.get("schema"), int) and schema > SCHEMA:
-        mine = f"{place_cxr.__version__} reads formats up to {SCHEMA}"
+        mine = f"{__version__} reads formats up to {SCHEMA}"
         raise PlaceError(
             f"written in format {schema} by place-cxr {about.get('code')}, but {mine}",
             code="PL-R105",

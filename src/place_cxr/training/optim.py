@@ -10,8 +10,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from place_cxr.errors import PlaceError
-from place_cxr.settings import Settings
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.settings import Settings
 
 
 class OptimSettings(Settings):

@@ -21,9 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from place_cxr import parallel
-from place_cxr.errors import PlaceError
-from place_cxr.training import checkpoint, files
+from place_cxr.core import distributed, files
+from place_cxr.core.errors import PlaceError
+from place_cxr.training import checkpoint
 
 _LIBRARIES = (
     "accelerate",
@@ -62,7 +62,7 @@ class RunFolder:
         holds an unfinished run, PL-R003 a finished one, PL-R004 files that are no run, PL-E006 it cannot be written.
         """
         path = Path(path)
-        if parallel.rank() != 0:
+        if distributed.rank() != 0:
             return cls(path, None)
         refuse_foreign(path)
         lock = _locked(path)
@@ -245,7 +245,7 @@ def environment() -> dict[str, Any]:
         "cpu": {"model": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "gpus": devices,
-        "world_size": parallel.world_size(),
+        "world_size": distributed.world_size(),
     }
 
 

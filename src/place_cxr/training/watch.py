@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from place_cxr import parallel
+from place_cxr.core import distributed
 
 _EXIT = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}  # USR1: a scheduler's warning before the end
 
@@ -37,7 +37,7 @@ def seed_step(seed: int, step: int, micro: int, rank: int) -> None:
 def agree(total: Tensor, code: int) -> Tensor:
     """[2] on the device: 1 if ``total`` is not finite on any rank, and the largest ``code`` of any rank."""
     flags = torch.stack([(~torch.isfinite(total)).float(), torch.full_like(total, code, dtype=torch.float32)])
-    if parallel.world_size() > 1:
+    if distributed.world_size() > 1:
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
     return flags
 
@@ -63,7 +63,7 @@ class Tally:
         """The means over all ranks, and start anew. Waits for the device."""
         totals: dict[str, list[float]] = {}
         for names, sums in self._sums.items():
-            if parallel.world_size() > 1:
+            if distributed.world_size() > 1:
                 dist.all_reduce(sums)
             count, *values = sums.tolist()
             for name, value in zip(names, values, strict=True):

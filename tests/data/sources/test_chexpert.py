@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
 from place_cxr.data.sources.chexpert import COMPETITION, LABELS, five_by_200, mgca_places, read
-from place_cxr.data.splits import check_splits
-from place_cxr.errors import PlaceError
-from place_cxr.records import Study
+from place_cxr.data.splits.by_patient import check_splits
 from tests.data.sources.test_conventions import as_told
 from tests.data.sources.trees import write
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from place_cxr.data.checks import examine
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
+from place_cxr.data.checks.check import examine
 from place_cxr.data.sources import folder, manifest
 from place_cxr.data.sources.classes import MOST
-from place_cxr.errors import PlaceError
-from place_cxr.records import Study
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.engine import make_task
 from tests.data.sources.trees import picture, write

@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
 from place_cxr.data.sources import SOURCES
 from place_cxr.data.sources.conventions import (
     SIZES,
@@ -25,8 +27,6 @@ from place_cxr.data.sources.conventions import (
     stratified_parts,
     three_parts,
 )
-from place_cxr.errors import PlaceError
-from place_cxr.records import Study
 
 
 def sizes(parts: Mapping[str, Sequence[int]]) -> tuple[int, ...]:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from place_cxr.data.rle import load_mask
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Box
 from place_cxr.data.sources.coco import read_boxes
 from place_cxr.data.sources.covid_collection import read
-from place_cxr.errors import PlaceError
-from place_cxr.records import Box
+from place_cxr.images.masks import load_mask
 from tests.data.sources.trees import picture, write
 
 LATE = """patientid,offset,sex,age,finding,RT_PCR_positive,view,modality,date,location,folder,filename,doi,url,license,\

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from place_cxr.core.errors import PlaceError
 from place_cxr.data.sources.covidx import read
-from place_cxr.errors import PlaceError
 from tests.data.sources.trees import write
 
 TRAIN_A = """379 1e64990d1b40c1758a2aaa9c7f7a85_jumbo.jpeg COVID-19 cohen

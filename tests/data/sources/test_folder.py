@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from place_cxr.corpus import DataSettings
+from place_cxr.core.errors import PlaceError
+from place_cxr.data.corpus import DataSettings
 from place_cxr.data.sources.folder import read
-from place_cxr.errors import PlaceError
 from tests.data.sources.trees import picture, write
 
 DICOM = b"\0" * 128 + b"DICM" + b"\0" * 64

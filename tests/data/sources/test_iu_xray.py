@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from place_cxr.data.reports import read_report
+from place_cxr.core.errors import PlaceError
 from place_cxr.data.sources.iu_xray import read
-from place_cxr.data.splits import check_splits
-from place_cxr.errors import PlaceError
+from place_cxr.data.splits.by_patient import check_splits
+from place_cxr.text.reports import read_report
 from tests.data.sources.trees import picture, write
 
 XML = """<?xml version="1.0" encoding="utf-8"?>

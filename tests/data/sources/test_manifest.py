@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Box
 from place_cxr.data.sources import SOURCES
 from place_cxr.data.sources.manifest import read
-from place_cxr.errors import PlaceError
-from place_cxr.records import Box
 
 REAL = os.environ.get("PLACE_TEST_DATA", "")
 

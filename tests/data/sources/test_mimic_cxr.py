@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from place_cxr.data.reports import read_report
+from place_cxr.core.errors import PlaceError
 from place_cxr.data.sources import SOURCES
 from place_cxr.data.sources.mimic_cxr import LABELS, read
-from place_cxr.data.splits import check_splits
-from place_cxr.errors import PlaceError
+from place_cxr.data.splits.by_patient import check_splits
+from place_cxr.text.reports import read_report
 from tests.data.sources.trees import write
 
 SPLIT = """dicom_id,study_id,subject_id,split

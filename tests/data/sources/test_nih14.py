@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Box
 from place_cxr.data.sources.nih14 import LABELS, read
-from place_cxr.data.splits import check_splits
-from place_cxr.errors import PlaceError
-from place_cxr.records import Box
+from place_cxr.data.splits.by_patient import check_splits
 from tests.data.sources.trees import picture, write
 
 HEADER_2020 = (

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Box
 from place_cxr.data.sources.object_cxr import objects, read
-from place_cxr.data.splits import check_splits
-from place_cxr.errors import PlaceError
-from place_cxr.records import Box
+from place_cxr.data.splits.by_patient import check_splits
 from tests.data.sources.trees import write
 
 TRAIN = """image_name,annotation

@@ -1,4 +1,4 @@
-"""The source ``pack``: what it reads was written by ``place data pack`` (tests/data/test_packed.py has the rest)."""
+"""The source ``pack``: what it reads was written by ``place data pack`` (test_packs_export.py has the rest)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from place_cxr.data.packed import pack
+from place_cxr.core.errors import PlaceError
+from place_cxr.data.packs.export import pack
 from place_cxr.data.sources import SOURCES
-from place_cxr.errors import PlaceError
 
 
 def test_a_pack_is_read_and_half_of_one_is_not(phantom: Path, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from place_cxr.core.errors import PlaceError
 from place_cxr.data.sources import SOURCES
 from place_cxr.data.sources.padchest import read
-from place_cxr.errors import PlaceError
 from tests.data.sources.trees import picture, write
 
 HEADER = (

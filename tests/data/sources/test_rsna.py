@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Box
 from place_cxr.data.sources import SOURCES
 from place_cxr.data.sources.conventions import SIZES
 from place_cxr.data.sources.rsna import read
-from place_cxr.data.splits import check_splits
-from place_cxr.errors import PlaceError
-from place_cxr.records import Box
+from place_cxr.data.splits.by_patient import check_splits
 from tests.data.sources.trees import write
 
 LABELS = """patientId,x,y,width,height,Target

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from place_cxr.data.rle import load_mask
+from place_cxr.core.errors import PlaceError
 from place_cxr.data.sources.conventions import SIZES
 from place_cxr.data.sources.siim import read
-from place_cxr.data.splits import check_splits
-from place_cxr.errors import PlaceError
+from place_cxr.data.splits.by_patient import check_splits
+from place_cxr.images.masks import load_mask
 from tests.data.sources.trees import write
 
 STAGE_1 = """ImageId, EncodedPixels

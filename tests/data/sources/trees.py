@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from place_cxr.records import Study
+from place_cxr.core.records import Study
 
 
 def write(root: Path, name: str, text: str | bytes) -> Path:

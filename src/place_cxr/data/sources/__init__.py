@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from place_cxr.core.records import Study
+from place_cxr.core.registry import pick
 from place_cxr.data.sources import (
     chexpert,
     covid_collection,
@@ -22,8 +24,6 @@ from place_cxr.data.sources import (
     vindr,
 )
 from place_cxr.data.sources.source import PROVIDES, Source
-from place_cxr.records import Study
-from place_cxr.registry import pick
 
 SOURCES: dict[str, Source] = {
     "manifest": Source(manifest.read, PROVIDES, (manifest.NAMES,)),

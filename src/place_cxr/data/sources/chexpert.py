@@ -29,10 +29,10 @@ from pathlib import Path
 
 import numpy as np
 
+from place_cxr.core.records import PRESENT, UNCERTAIN, Study
+from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import Places, assigned, sample
 from place_cxr.data.sources.files import LabelSets, below, cells, find, look, report_of, sex, years
-from place_cxr.records import PRESENT, UNCERTAIN, Study
-from place_cxr.registry import pick
 
 LABELS = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from place_cxr.records import ABSENT, NOT_MENTIONED, PRESENT, Study
+from place_cxr.core.records import ABSENT, NOT_MENTIONED, PRESENT, Study
 
 MOST = 100  # classes; a column with more holds something else, such as patients
 _LISTS = ("|", ";")

@@ -6,8 +6,8 @@ import json
 import math
 from pathlib import Path
 
-from place_cxr.errors import PlaceError
-from place_cxr.records import Box
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Box
 
 
 def read_boxes(file: Path) -> dict[str, tuple[Box, ...]]:

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from place_cxr.errors import PlaceError
-from place_cxr.records import SPLITS, Study
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import SPLITS, Study
 
 log = logging.getLogger(__name__)
 Places = NDArray[np.int64]

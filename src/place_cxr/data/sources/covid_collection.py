@@ -21,11 +21,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import PRESENT, Study
 from place_cxr.data.sources.coco import read_boxes
 from place_cxr.data.sources.files import below, cells, find, images, look, sex, years
 from place_cxr.data.sources.tables import header_of
-from place_cxr.errors import PlaceError
-from place_cxr.records import PRESENT, Study
 
 NEEDS = (("metadata.csv",),)
 MAY_USE = (

@@ -22,11 +22,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import ABSENT, PRESENT, Study
+from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import shuffle_split
 from place_cxr.data.sources.files import below, find
-from place_cxr.errors import PlaceError
-from place_cxr.records import ABSENT, PRESENT, Study
-from place_cxr.registry import pick
 
 NEEDS = (
     ("train_COVIDx*.txt", "labels/train_COVIDx*.txt", "train.txt"),

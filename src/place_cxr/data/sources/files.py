@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
+from place_cxr.core.registry import did_you_mean
 from place_cxr.data.sources.tables import rows
-from place_cxr.errors import PlaceError
-from place_cxr.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
-from place_cxr.registry import did_you_mean
 
 _OLDEST = 120  # years; NIH ChestX-ray14 has ages over 400
 _VALUES = {"": NOT_MENTIONED}

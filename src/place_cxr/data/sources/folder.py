@@ -22,10 +22,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
 from place_cxr.data.sources.manifest import Reader, once
 from place_cxr.data.sources.tables import header_of, rows
-from place_cxr.errors import PlaceError
-from place_cxr.records import Study
 
 log = logging.getLogger(__name__)
 NEEDS = (("**/*.*",),)

@@ -25,10 +25,10 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import PRESENT, Study
+from place_cxr.core.registry import pick
 from place_cxr.data.sources.files import below, images, look, report_of
-from place_cxr.errors import PlaceError
-from place_cxr.records import PRESENT, Study
-from place_cxr.registry import pick
 
 NEEDS = (("annotation.json", "ecgen-radiology/*.xml", "*.xml"),)
 MAY_USE = (("images", "NLMCXR_png", "*.png"),)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
+from place_cxr.core.store import private_text
 from place_cxr.data.sources.manifest import Reader, find
 from place_cxr.data.sources.tables import Faults, rows
-from place_cxr.data.store import private_text
-from place_cxr.errors import PlaceError
-from place_cxr.records import Study
 
 
 @dataclass(frozen=True, slots=True)

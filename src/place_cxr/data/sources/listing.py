@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from place_cxr.core.errors import PlaceError
 from place_cxr.data.sources.source import Source
-from place_cxr.errors import PlaceError
 
 
 @dataclass(frozen=True, slots=True)

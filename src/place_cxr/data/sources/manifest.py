@@ -23,12 +23,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import ABSENT, NOT_MENTIONED, PRESENT, SPLITS, UNCERTAIN, Box, Study
+from place_cxr.core.registry import did_you_mean
 from place_cxr.data.sources import classes
 from place_cxr.data.sources.files import report_of
 from place_cxr.data.sources.tables import rows
-from place_cxr.errors import PlaceError
-from place_cxr.records import ABSENT, NOT_MENTIONED, PRESENT, SPLITS, UNCERTAIN, Box, Study
-from place_cxr.registry import did_you_mean
 
 log = logging.getLogger(__name__)
 

@@ -27,11 +27,11 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from place_cxr.data.mimic_text import kept_sections, mgca_sentences
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
+from place_cxr.core.registry import pick
 from place_cxr.data.sources.files import LabelSets, below, cells, find, look, report_of
-from place_cxr.errors import PlaceError
-from place_cxr.records import Study
-from place_cxr.registry import pick
+from place_cxr.text.mimic_sections import kept_sections, mgca_sentences
 
 LABELS = (
     "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture", "Lung Lesion",

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import PRESENT, Box, Study
+from place_cxr.core.registry import pick
 from place_cxr.data.sources.files import below, cells, find, number, refuse
-from place_cxr.errors import PlaceError
-from place_cxr.records import PRESENT, Box, Study
-from place_cxr.registry import pick
 
 NEEDS = (("MS_CXR_Local_Alignment_v*.csv",),)
 MAY_USE = (("files",),)

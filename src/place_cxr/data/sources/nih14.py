@@ -20,11 +20,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import ABSENT, PRESENT, Box, Study
+from place_cxr.core.registry import pick
 from place_cxr.data.sources.files import below, cells, find, images, look, number, sex, years
-from place_cxr.data.splits import split_by_patient
-from place_cxr.errors import PlaceError
-from place_cxr.records import ABSENT, PRESENT, Box, Study
-from place_cxr.registry import pick
+from place_cxr.data.splits.by_patient import split_by_patient
 
 LABELS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",

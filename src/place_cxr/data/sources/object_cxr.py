@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from place_cxr.core.records import ABSENT, PRESENT, Box, Study
+from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import shuffle_split
 from place_cxr.data.sources.files import below, cells, find, number, refuse
-from place_cxr.records import ABSENT, PRESENT, Box, Study
-from place_cxr.registry import pick
 
 NEEDS = (("train.csv",), ("dev.csv",))
 MAY_USE = (("train",), ("dev",))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from place_cxr.records import Study
+from place_cxr.core.records import Study
 
 NEEDS = (("data/meta.json",), ("data/studies.jsonl",))
 
@@ -23,6 +23,6 @@ def read(root: Path, *, columns: Mapping[str, str] = MappingProxyType({})) -> li
 
     ``columns`` has no meaning here. The original pictures need not be there. Raises PL-D410 where no whole pack is.
     """
-    from place_cxr.data.packed import read_packed  # needs all that packs need, the listing of sources does not
+    from place_cxr.data.packs.export import read_packed  # needs all that packs need, the listing of sources does not
 
     return read_packed(Path(root))

@@ -22,8 +22,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from place_cxr.core.records import PRESENT, Study
 from place_cxr.data.sources.files import below, cells, find, sex
-from place_cxr.records import PRESENT, Study
 
 NEEDS = (("PADCHEST_chest_x_ray_images_labels*.csv*",),)
 SPLITS = ("patient",)

@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from place_cxr.core.records import ABSENT, PRESENT, Box, Study
+from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import assigned, stratified_parts, three_parts
 from place_cxr.data.sources.files import below, cells, find, look, number, refuse
-from place_cxr.records import ABSENT, PRESENT, Box, Study
-from place_cxr.registry import pick
 
 NEEDS = (("stage_2_train_labels.csv",),)
 MAY_USE = (("stage_2_detailed_class_info.csv",), ("stage_2_train_images",))

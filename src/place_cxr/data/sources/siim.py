@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from place_cxr.core.records import ABSENT, PRESENT, RunLengths, Study
+from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import three_parts
 from place_cxr.data.sources.files import below, cells, find, images, refuse
-from place_cxr.records import ABSENT, PRESENT, RunLengths, Study
-from place_cxr.registry import pick
 
 NEEDS = (("train-rle.csv", "stage_2_train.csv"),)
 MAY_USE = (("dicom-images-train", "stage_2_images"),)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
+from place_cxr.core.registry import did_you_mean, pick
 from place_cxr.data.sources.conventions import by_lists
-from place_cxr.errors import PlaceError
-from place_cxr.records import Study
-from place_cxr.registry import did_you_mean, pick
 
 # pairs: an image and a text about it. reports: the text is a radiologist's report. The others as in Study.
 PROVIDES = ("pairs", "reports", "labels", "masks", "boxes")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from place_cxr.errors import PlaceError
+from place_cxr.core.errors import PlaceError
 
 Row = tuple[int, dict[str, str]]
 Choose = Callable[[Sequence[str]], Mapping[str, str]]

@@ -21,11 +21,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from place_cxr.core.records import ABSENT, PRESENT, Box, Study
+from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import shuffle_split
 from place_cxr.data.sources.files import below, cells, find, look, number, refuse
 from place_cxr.data.sources.tables import header_of
-from place_cxr.records import ABSENT, PRESENT, Box, Study
-from place_cxr.registry import pick
 
 NEEDS = (
     ("annotations/image_labels_train.csv", "image_labels_train.csv"),

@@ -1,0 +1,37 @@
+"""The command ``place cache``: what runs keep of the data beside their results."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from place_cxr.cli.console import show
+from place_cxr.cli.options import AsJson, command, group
+
+cache_app = group(
+    "cache",
+    "Decoded pictures and texts that runs keep.",
+    "place cache purge --dry-run               how much it would free",
+    "place cache purge",
+)
+
+
+@command(cache_app, "purge", "Remove them all.", "place cache purge --dry-run", "place cache purge")
+def purge(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the packs in $PLACE_CACHE, else ~/.cache/place-cxr, but none that is being built, and no other file.
+
+    The next run decodes its data again. Packs of 'place data pack' are yours and stay.
+    """
+    from place_cxr.data.packs.cached import cache_root
+    from place_cxr.data.packs.purge import purge as remove
+
+    root = cache_root()
+    gone = remove(root, dry=dry_run)
+    lines = [f"{'Would remove' if dry_run else 'Removed'} {gone.packs} packs, {gone.freed:,} bytes, from {root}"]
+    lines += [f"{gone.busy} are being built and stay"] if gone.busy else []
+    show({"cache": str(root), **asdict(gone), "dry_run": dry_run}, "\n".join(lines), as_json)

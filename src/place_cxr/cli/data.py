@@ -1,0 +1,298 @@
+"""The commands ``place data``: check, describe, split and pack a data set; make phantoms; list what can be read."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from place_cxr.cli.console import may_write, progress_bar, show
+from place_cxr.cli.options import AsJson, Columns, Options, Overwrite, Seed, command, group, source_options
+from place_cxr.core.errors import PlaceError
+
+if TYPE_CHECKING:
+    from place_cxr.core.records import Study
+
+data_app = group(
+    "data",
+    "Check, describe, split and pack a data set; make made-up studies.",
+    "place data phantom -o data/phantom",
+    "place data check --root data/phantom",
+    "place data pack --root data/phantom -o packs/phantom",
+)
+
+Source = Annotated[str, typer.Option("--source", help="What it is, from 'place data ls'.")]
+Root = Annotated[Path, typer.Option("--root", help="The manifest, or the folder of the data set.", show_default=False)]
+Splits = Annotated[
+    Path | None, typer.Option("--splits", help="Splits from this file, of 'place data split', not from the data.")
+]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one for each core.")]
+
+
+@command(
+    data_app,
+    "phantom",
+    "Draw made-up studies.",
+    "place data phantom -o data/phantom --studies 2000 --size 256 --seed 0",
+)
+def phantom(
+    out: Annotated[Path, typer.Option("-o", "--out", help="A new folder; its manifest.csv is what recipes read.")],
+    studies: Annotated[int, typer.Option(min=1, help="How many.")] = 2000,
+    size: Annotated[int, typer.Option(min=64, help="Pixels of a side.")] = 256,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = os.cpu_count() or 1,
+) -> None:
+    """Draw made-up radiographs with reports, labels, masks and boxes."""
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise PlaceError("is not a new or empty folder", code="PL-C004", file=out, fix="take another --out")
+    from place_cxr.phantom import write_phantom
+
+    with progress_bar("studies") as progress:
+        manifest = write_phantom(out, studies, size, seed, workers, progress)
+    typer.echo(manifest)
+
+
+@command(
+    data_app,
+    "ls",
+    "Which data sets can be read.",
+    "place data ls",
+    "place data ls /data/rsna                  what of each is there",
+    "place data ls --card rsna                 licence, layout, counts, traps",
+)
+def data_ls(
+    root: Annotated[Path | None, typer.Argument(help="Say which files are missing there.", show_default=False)] = None,
+    card: Annotated[str, typer.Option("--card", metavar="NAME", help="Print one set's data card.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the data sets that can be read, what each is good for and its splits; a recipe names one as data.source."""
+    from place_cxr.core.registry import pick
+    from place_cxr.data.sources import SOURCES
+    from place_cxr.data.sources.listing import listing
+
+    if card:
+        text = pick(SOURCES, card, "source").card
+        show({"name": card, "card": text}, text, as_json)
+        return
+    found = listing(SOURCES, root)
+    show({one.name: one.to_dict() for one in found}, "\n".join(one.text() for one in found), as_json)
+
+
+@command(
+    data_app,
+    "check",
+    "Find what is wrong with a data set.",
+    "place data check --root data/phantom",
+    "place data check --root data/manifest.csv --column patient=subject_id --fix data/clean.csv",
+    "place data check --source rsna --root /data/rsna --option split=mgca",
+)
+def check(
+    root: Root,
+    source: Source = "manifest",
+    column: Columns = None,
+    option: Options = None,
+    splits: Splits = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="All findings, as CSV.")] = Path("faults.csv"),
+    fix: Annotated[
+        Path | None, typer.Option("--fix", help="Write a manifest without the rows at fault, beside the first one.")
+    ] = None,
+    show_names: Annotated[
+        bool, typer.Option("--show-names", help="Name files, too: their names may name patients.")
+    ] = False,
+    workers: Workers = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read every row, look at every picture, and list what is wrong by code and row. Exit code 4 if there are errors.
+
+    Nothing of the data is changed. Rows are lines of the manifest, or the numbers of studies where there is none.
+    """
+    for file in filter(None, (out, fix)):
+        may_write(file, overwrite)
+    if fix and source != "manifest":
+        raise PlaceError("only a manifest can be written anew", code="PL-C003", fix="leave --fix out")
+    from place_cxr.data.checks.check import examine
+    from place_cxr.data.checks.faults import SHOWN, counts, summary, write_csv
+    from place_cxr.data.sources.lenient import write_clean
+
+    with progress_bar("looking at pictures") as progress:
+        examined = examine(
+            source, root, source_options(column, option), split=_split(splits), workers=workers, progress=progress
+        )
+    faults = examined.faults
+    write_csv(faults, out, names=show_names)
+    lines = [summary(faults, examined.total, names=show_names), f"All findings: {out}"]
+    if fix:
+        if examined.file is None or any(fault.level == "error" and not fault.row for fault in faults):
+            raise PlaceError("the manifest cannot be read at all", code="PL-D202", file=root, fix="mend it by hand")
+        bad = {fault.row for fault in faults if fault.level == "error" or fault.code == "PL-D250"}
+        lines.append(f"{fix}: {write_clean(examined.file, fix, bad)} rows without errors")
+    errors = sum(fault.level == "error" for fault in faults)
+    about = {
+        "rows": examined.total,
+        "errors": errors,
+        "warnings": len(faults) - errors,
+        "counts": counts(faults),
+        "first": [[fault.code, fault.row, fault.problem] for fault in faults[:SHOWN]],
+        "csv": str(out),
+    }
+    show(about, "\n".join(lines), as_json)
+    if errors:
+        raise typer.Exit(4)
+
+
+@command(
+    data_app,
+    "card",
+    "Describe a data set on one page.",
+    "place data card --root data/phantom -o cards/phantom",
+)
+def card(
+    root: Root,
+    out: Annotated[Path, typer.Option("-o", "--out", help="A folder for card.html and card.json.")],
+    source: Source = "manifest",
+    column: Columns = None,
+    option: Options = None,
+    splits: Splits = None,
+    pictures: Annotated[int, typer.Option(min=0, max=64, help="Show so many pictures on the page.")] = 0,
+    rights: Annotated[
+        bool, typer.Option("--i-have-rights", help="The pictures may be shown to whoever gets the page.")
+    ] = False,
+    workers: Workers = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write counts by split, view, sex, age and finding, report statistics, hashes, and what the check found.
+
+    No patient, file or rare sentence is named. Pictures with burnt-in text are never shown.
+    """
+    if pictures and not rights:
+        fix = "add --i-have-rights, or leave --pictures out"
+        raise PlaceError("pictures of patients on a page", code="PL-C003", fix=fix)
+    if (out / "card.json").exists():
+        may_write(out / "card.json", overwrite)
+    from place_cxr.data.checks.card import data_card, sample
+    from place_cxr.data.checks.check import examine
+    from place_cxr.data.sources import SOURCES
+    from place_cxr.page.card import write_card
+
+    with progress_bar("looking at pictures") as progress:
+        examined = examine(
+            source, root, source_options(column, option), split=_split(splits), workers=workers, progress=progress
+        )
+    about = inspect.getdoc(sys.modules[SOURCES[source].__module__]) or ""
+    page = write_card(data_card(examined, source, about), out, sample(examined, pictures))
+    typer.echo(f"Card: {page.resolve()}")
+
+
+@command(
+    data_app,
+    "split",
+    "Divide patients into train, val and test.",
+    "place data split --root data/manifest.csv -o data/splits.csv",
+    "place data split --root data/manifest.csv -o data/splits.csv --fractions 0.7 0.1 0.2 --seed 3",
+)
+def split(
+    root: Root,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The file of splits; a recipe names it as data.splits.")],
+    source: Source = "manifest",
+    column: Columns = None,
+    option: Options = None,
+    fractions: Annotated[
+        tuple[float, float, float], typer.Option(metavar="TRAIN VAL TEST", help="Shares of the patients.")
+    ] = (0.8, 0.1, 0.1),
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Split by patient, so that each part gets its share of the rare findings. Splits in the data are put aside.
+
+    The digest that is printed names the split: a run keeps it in its checkpoints.
+    """
+    may_write(out, overwrite)
+    from collections import Counter
+
+    from place_cxr.data.sources import read_source
+    from place_cxr.data.splits.stratified import split_stratified, write_splits
+
+    studies = split_stratified(read_source(source, root, source_options(column, option)), seed, fractions)
+    digest = write_splits(studies, out)
+    counts = dict(Counter(study.split for study in studies))
+    text = ", ".join(f"{name} {count}" for name, count in counts.items())
+    show({"splits": str(out), "images": counts, "digest": digest}, f"{out}: {text}\ndigest {digest}", as_json)
+
+
+@command(
+    data_app,
+    "pack",
+    "Decode once into a folder that travels.",
+    "place data pack --root data/manifest.csv -o packs/mine",
+    "place data pack --root data/manifest.csv -o packs/mine --shard 2/8",
+    "place data pack --root data/manifest.csv -o packs/mine --tar shards/mine",
+)
+def pack(
+    root: Root,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The pack's folder: data.source=pack data.manifest=OUT.")],
+    source: Source = "manifest",
+    column: Columns = None,
+    option: Options = None,
+    splits: Splits = None,
+    size: Annotated[int, typer.Option(min=16, help="Pixels of the square; a recipe's data.pack_size.")] = 256,
+    shard: Annotated[
+        str, typer.Option("--shard", metavar="I/N", help="Only this share of the work, I from 1; then run without.")
+    ] = "",
+    tar: Annotated[
+        Path | None, typer.Option("--tar", help="Also write WebDataset shards (png and json) into this folder.")
+    ] = None,
+    workers: Workers = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Decode every picture once, into a folder that needs neither the originals nor this machine.
+
+    A run that was stopped goes on where it was. Several processes or machines may each do a share of the work
+    (--shard); a last run without --shard puts all together, and does what is missing.
+    """
+    from place_cxr.data.packs.export import pack as pack_all
+    from place_cxr.data.packs.tars import export
+    from place_cxr.data.sources import read_source
+    from place_cxr.text.reports import with_report
+
+    if overwrite and out.is_dir() and not shard:
+        for name in ("data", "parts"):  # anything else in the folder stays
+            shutil.rmtree(out / name, ignore_errors=True)
+    studies = with_report(_split(splits)(read_source(source, root, source_options(column, option))))
+    base = root if root.is_dir() else root.parent
+    with progress_bar("decoding images") as progress:
+        packed = pack_all(studies, base, size, out, shard=_shard(shard), workers=workers, progress=progress)
+    if packed is None:
+        typer.echo(f"{out}: shard {shard} is done; when all are, run it once more without --shard")
+        return
+    typer.echo(f"{out}: {len(packed.rows)} of {len(studies)} pictures, {packed.pixels.shape[1]} pixels a side")
+    typer.echo(f"digest {packed.digest}")
+    if tar:
+        with progress_bar("writing shards") as progress:
+            files = export(studies, packed, tar, progress)
+        typer.echo(f"{tar}: {len(files)} files")
+
+
+def _split(file: Path | None) -> Callable[[list[Study]], list[Study]]:
+    if file is None:
+        return lambda studies: studies
+    from place_cxr.data.splits.stratified import with_splits
+
+    return partial(with_splits, file=file)
+
+
+def _shard(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal()):
+        raise PlaceError(f"'{text}' is no shard", code="PL-C009", fix="write e.g. --shard 1/4")
+    return int(number), int(of)

@@ -1,0 +1,198 @@
+"""What this machine has, what is missing, and what would add it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+# Distribution -> the lowest version whose known holes are closed, where there is such a floor.
+REQUIRED = {
+    "accelerate": "",
+    "defusedxml": "",
+    "numpy": "",
+    "pillow": "12.3",
+    "pyarrow": "",
+    "pydantic": "",
+    "safetensors": "",
+    "scikit-learn": "",
+    "scipy": "",
+    "simplejpeg": "",
+    "timm": "",
+    "tokenizers": "",
+    "torch": "2.11",
+    "torchvision": "",
+    "transformers": "5.3",
+}
+OPTIONAL = {
+    "pydicom": "dicom",
+    "imagecodecs": "dicom",
+    "beartype": "dev",
+    "hypothesis": "dev",
+    "mypy": "dev",
+    "pytest": "dev",
+    "ruff": "dev",
+}
+_BYTES_NEEDED = 2_000_000_000  # a demo run with its packs and checkpoints, with room
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line: ``state`` is ok, note (worth knowing), or missing (something needed is not there); ``fix`` adds it."""
+
+    name: str
+    state: Literal["ok", "note", "missing"]
+    value: str
+    fix: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain text fields."""
+        return asdict(self)
+
+
+def examine() -> list[Check]:
+    """Look at Python, libraries, processor, memory, GPU and disk. Nothing is written and no network is used."""
+    return [*_machine(), *_libraries(), *_dicom(), *_device(), *_folders()]
+
+
+def render(checks: Sequence[Check]) -> str:
+    """One line a check, what is missing last and with its fix."""
+    width = max(len(check.name) for check in checks)
+    sign = {"ok": " ok ", "note": "note", "missing": "MISS"}
+    lines = [
+        f"[{sign[check.state]}] {check.name:<{width}}  {check.value}" + (f"  ->  {check.fix}" if check.fix else "")
+        for check in checks
+    ]
+    missing = sum(check.state == "missing" for check in checks)
+    return "\n".join([*lines, "", f"{missing} needed things are missing." if missing else "Ready: place demo"])
+
+
+def _machine() -> Iterator[Check]:
+    version = platform.python_version()
+    good = sys.version_info >= (3, 11)
+    yield Check(
+        "python", "ok" if good else "missing", f"{version} ({sys.executable})", "" if good else "use 3.11 or newer"
+    )
+    yield Check("system", "ok", f"{platform.system()} {platform.release()} {platform.machine()}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    yield Check("cores", "ok", str(cores))
+    memory = _memory()
+    if memory:
+        yield Check(
+            "memory", "ok" if memory >= 4e9 else "note", f"{memory / 1e9:.1f} GB", "" if memory >= 4e9 else "4 GB help"
+        )
+    flags = _processor_flags()
+    fast = [name for name, flag in {"AMX-BF16": "amx_bf16", "AVX512-BF16": "avx512_bf16"}.items() if flag in flags]
+    yield Check("bf16 on the processor", "ok" if fast else "note", ", ".join(fast) or "none: fp32 is used")
+
+
+def _libraries() -> Iterator[Check]:
+    for name, floor in REQUIRED.items():
+        version = _version(name)
+        if not version:
+            yield Check(name, "missing", "not installed", f"pip install '{name}{f'>={floor}' if floor else ''}'")
+        elif floor and _numbers(version) < _numbers(floor):
+            yield Check(name, "missing", f"{version} is older than {floor}", f"pip install -U '{name}>={floor}'")
+        else:
+            yield Check(name, "ok", version)
+    absent: dict[str, list[str]] = {}
+    for name, extra in OPTIONAL.items():
+        if not _version(name):
+            absent.setdefault(extra, []).append(name)
+    for extra, names in absent.items():
+        yield Check(f"extra [{extra}]", "note", f"without {', '.join(names)}", f"pip install 'place-cxr[{extra}]'")
+
+
+def _dicom() -> Iterator[Check]:
+    """Which transfer syntaxes of DICOM can be read here."""
+    from place_cxr.images.dicom.codecs import EXTRA, is_installed
+    from place_cxr.images.dicom.syntaxes import SYNTAXES
+
+    can_parse = bool(_version("pydicom"))
+    read = [syntax.name for syntax in SYNTAXES.values() if can_parse and is_installed(syntax.codec)]
+    absent = [syntax.name for syntax in SYNTAXES.values() if syntax.name not in read]
+    if read:
+        yield Check("DICOM", "ok", ", ".join(read))
+    if absent:
+        yield Check("DICOM, not read", "note", ", ".join(absent), EXTRA)
+
+
+def _device() -> Iterator[Check]:
+    if importlib.util.find_spec("torch") is None:
+        return
+    try:
+        import torch
+        import torchvision  # noqa: F401  a torchvision built for another torch fails here
+    except (ImportError, OSError, RuntimeError) as error:
+        yield Check(
+            "torch and torchvision",
+            "missing",
+            f"do not load together: {type(error).__name__}",
+            "pip install --force-reinstall torch torchvision, both from one place",
+        )
+        return
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            found = torch.cuda.get_device_properties(index)
+            yield Check(
+                f"GPU {index}", "ok", f"{found.name}, {found.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}"
+            )
+    else:
+        yield Check("GPU", "note", "none: everything runs on the processor")
+
+
+def _folders() -> Iterator[Check]:
+    from place_cxr.data.packs.cached import cache_root
+
+    for name, folder in {"disk here": Path.cwd(), "cache": Path(cache_root())}.items():
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        free = shutil.disk_usage(there).free
+        value = f"{folder}, {free / 1e9:.1f} GB free"
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            fix = (
+                "set PLACE_CACHE to a folder you may write to"
+                if name == "cache"
+                else "change to a folder you may write to"
+            )
+            yield Check(name, "missing", f"{folder}: not writable", fix)
+        elif free < _BYTES_NEEDED:
+            yield Check(name, "missing", value, f"free {_BYTES_NEEDED / 1e9:.0f} GB")
+        else:
+            yield Check(name, "ok", value)
+    offline = os.environ.get("HF_HUB_OFFLINE", "") == "1"
+    yield Check(
+        "network", "ok" if offline else "note", "not used" if offline else "HF_HUB_OFFLINE=0: recipes may download"
+    )
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split("+")[0].split(".")[:3] if part.isdigit()]
+
+
+def _memory() -> int:
+    """Bytes of main memory; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def _processor_flags() -> set[str]:
+    path = Path("/proc/cpuinfo")
+    text = path.read_text("utf-8", "replace") if path.is_file() else ""
+    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return set(line.split())

@@ -1,0 +1,268 @@
+"""The command line ``place``. Results go to stdout, logs to stderr; a command body imports what it needs and calls it.
+
+Nothing heavy is imported at the top: ``place --help`` answers before torch could be loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from place_cxr.cli import benchmark, task
+from place_cxr.cli.cache import cache_app
+from place_cxr.cli.console import guarded, log_to_stderr, may_write, progress_bar, progress_bars, show
+from place_cxr.cli.data import data_app
+from place_cxr.cli.options import (
+    AsJson,
+    Device,
+    Image,
+    Images,
+    On,
+    Overrides,
+    Overwrite,
+    Precision,
+    Recipe,
+    Run,
+    Seed,
+    command,
+    group,
+)
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.version import __version__
+
+app = group(
+    "place",
+    "PLACE: chest X-ray representations from image-report pairs.",
+    "place demo                                see everything work on made-up studies",
+    "place doctor                              is this machine ready?",
+    "place pretrain phantom-tiny optim.lr=2e-4 a recipe with one value changed",
+    "place ground runs/demo x.png 'left pleural effusion' -o heat.png",
+)
+config_app = group(
+    "config", "Show recipes and their schema.", "place config show", "place config show phantom-tiny optim.lr=2e-4"
+)
+app.add_typer(data_app)
+app.add_typer(cache_app)
+app.add_typer(config_app)
+
+
+@app.callback(invoke_without_command=True)
+def _place(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"place-cxr {__version__}")
+        raise typer.Exit
+
+
+@command(app, "demo", "See everything work on made-up studies.", "place demo", "place demo -o runs/demo2 --seed 1")
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where the run and its results page go.")] = Path(
+        "runs/demo"
+    ),
+    device: On = Device.auto,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Pre-train and evaluate on made-up studies, and write a results page, in minutes and without a GPU."""
+    from place_cxr.cli.demo import run
+
+    with progress_bars() as progress:
+        page = run(out, seed=seed, device=device.value, overwrite=overwrite, progress=progress).resolve()
+    show({"run": str(out), "page": str(page)}, f"Results: {page}", as_json)
+
+
+@command(app, "doctor", "Is this machine ready?", "place doctor", "place doctor --json")
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine has, what is missing, and what would add it. Exit code 3 if something needed is missing."""
+    from place_cxr.cli.doctor import examine, render
+
+    checks = examine()
+    show([check.to_dict() for check in checks], render(checks), as_json)
+    if any(check.state == "missing" for check in checks):
+        raise typer.Exit(3)
+
+
+@command(
+    app,
+    "pretrain",
+    "Pre-train as a recipe says.",
+    "place pretrain phantom-tiny data.manifest=data/phantom/manifest.csv",
+    "place pretrain mimic-vitb16 data.manifest=/data/mimic-cxr-jpg -o runs/mimic",
+    "place pretrain phantom-tiny -o runs/a --resume auto",
+    "place pretrain phantom-tiny train.steps=20 --dry-run",
+)
+def pretrain(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The run folder; default runs/NAME.")] = None,
+    resume: Annotated[
+        str, typer.Option("--resume", metavar="auto|PATH", help="Go on with the same run; auto: or begin it.")
+    ] = "",
+    init_from: Annotated[str, typer.Option("--init-from", metavar="PATH", help="A new run from these weights.")] = "",
+    overwrite: Overwrite = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Take two steps, keep nothing but the packs.")] = False,
+    device: On = Device.auto,
+    precision: Annotated[Precision | None, typer.Option("--precision", help="Short for train.precision=.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Short for train.seed=.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pre-train on image-report pairs as RECIPE says. Nothing is downloaded unless HF_HUB_OFFLINE=0 is set."""
+    if bool(resume) + bool(init_from) + overwrite > 1:
+        raise PlaceError(
+            "--resume, --init-from and --overwrite are three different things", code="PL-C003", fix="give one of them"
+        )
+    from place_cxr.pretrain import run_recipe
+
+    short = {"train.precision": precision, "train.seed": seed}
+    values = [*(overrides or []), *(f"{key}={value}" for key, value in short.items() if value is not None)]
+    with progress_bars() as progress:
+        summary = run_recipe(
+            recipe,
+            values,
+            out=out or Path("runs") / Path(recipe).stem,
+            resume=resume,
+            init_from=init_from,
+            overwrite=overwrite,
+            dry=dry_run,
+            device=device.value,
+            progress=progress,
+        )
+    show(summary, "\n".join(f"{name}: {value}" for name, value in summary.items()), as_json)
+
+
+@command(
+    app,
+    "zeroshot",
+    "Findings from words alone.",
+    "place zeroshot runs/demo a.png b.png --finding effusion='pleural effusion' --finding nodule",
+)
+def zeroshot(
+    run: Run,
+    images: Images,
+    finding: Annotated[list[str], typer.Option(metavar="NAME[=PHRASE]", help="Repeat it for more names or phrases.")],
+    device: On = Device.auto,
+    as_json: AsJson = False,
+) -> None:
+    """Print how likely each finding is in each image: one line an image. Scores rank; they are not calibrated."""
+    from place_cxr import predict
+
+    phrases: dict[str, list[str]] = {}
+    for text in finding:
+        name, _, phrase = text.partition("=")
+        phrases.setdefault(name, []).append(phrase or name)
+    model, processor = predict.load(run, device=device.value)
+    found = predict.zero_shot(model, processor, images, phrases)
+    lines = ["\t".join(["image", *found.findings])]
+    for image, row in zip(images, found.probability, strict=True):
+        lines.append("\t".join([str(image), *(f"{chance:.4f}" for chance in row)]))
+    show({"images": [str(image) for image in images], **found.to_dict()}, "\n".join(lines), as_json)
+
+
+@command(
+    app,
+    "ground",
+    "Where in an image a text is true.",
+    "place ground runs/demo x.png 'left pleural effusion' -o heat.png",
+)
+def ground(
+    run: Run,
+    image: Image,
+    text: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Draw the map over the image, into this PNG.")] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="A box is where the map is above this.")] = 0.5,
+    device: On = Device.auto,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print where in an image a text is true: boxes in the image's own pixels, x0 y0 x1 y1, the hottest first."""
+    if out:
+        may_write(out, overwrite)
+    from place_cxr import predict
+
+    model, processor = predict.load(run, device=device.value)
+    heat = predict.ground(model, processor, image, text)
+    boxes = [[box.x0, box.y0, box.x1, box.y1] for box in heat.boxes(threshold)]
+    if out:
+        heat.save(out)
+    text_lines = "\n".join(" ".join(map(str, box)) for box in boxes)
+    show({**heat.to_dict(), "threshold": threshold, "boxes": boxes}, text_lines, as_json)
+
+
+@command(app, "embed", "One vector an image.", "place embed runs/demo images/*.png -o vectors.npy")
+def embed(
+    run: Run,
+    images: Images,
+    out: Annotated[Path, typer.Option("-o", "--out", help="A .npy file: one unit-length row an image, in order.")],
+    device: On = Device.auto,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write one vector an image, for search or for a classifier of your own."""
+    may_write(out, overwrite)
+    import numpy as np
+
+    from place_cxr import predict
+
+    model, processor = predict.load(run, device=device.value)
+    with progress_bar("images") as progress:
+        vectors = predict.embed(model, processor, images, progress=progress)
+    with out.open("wb") as file:
+        np.save(file, vectors)
+    typer.echo(f"{out}: {vectors.shape[0]} x {vectors.shape[1]}")
+
+
+task.add(app)
+benchmark.add(app)
+
+
+@command(app, "page", "Write a results page anew.", "place page runs/demo", "place page runs/benchmark-phantom")
+def page(run: Run) -> None:
+    """Write the results page of a run or a benchmark anew from its files: one HTML file that needs no network."""
+    if (run / "benchmark.yaml").is_file():
+        from place_cxr.benchmark.run import report
+
+        typer.echo(f"Results: {report(run).page.resolve()}")
+        return
+    from place_cxr.page import write_page
+
+    typer.echo(f"Results: {Path(write_page(run)).resolve()}")
+
+
+@command(config_app, "show", "A recipe, whole.", "place config show", "place config show phantom-tiny optim.lr=2e-4")
+def config_show(
+    recipe: Annotated[
+        str, typer.Argument(help="A name or a YAML file; none lists the names.", show_default=False)
+    ] = "",
+    overrides: Overrides = None,
+) -> None:
+    """Print a recipe with every default filled in, or list the recipes."""
+    if not recipe:
+        files = resources.files("place_cxr.recipes").iterdir()
+        typer.echo("\n".join(sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))))
+        return
+    from place_cxr.core.settings import dump
+    from place_cxr.pretrain import load_recipe
+
+    typer.echo(dump(load_recipe(recipe, overrides or [])), nl=False)
+
+
+@command(config_app, "schema", "The JSON schema of recipes.", "place config schema > schema.json")
+def config_schema() -> None:
+    """Print the JSON schema of a recipe: every key, its type and default."""
+    from place_cxr.core.settings import schema
+    from place_cxr.pretrain import PretrainConfig
+
+    typer.echo(json.dumps(schema(PretrainConfig), indent=2))
+
+
+def main() -> None:
+    """What the installed command ``place`` runs."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    log_to_stderr()
+    guarded(lambda: app(prog_name="place"), debug="--debug" in sys.argv)

@@ -1,0 +1,125 @@
+"""What the commands of ``place`` share: groups, options, and the switches that every command has."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from place_cxr.core.errors import PlaceError
+
+Command = Callable[..., None]
+NOTICE = "Research use only. Not a medical device."
+
+
+def _examples(*lines: str) -> str:
+    return "\n".join(["Examples:", "", "\b", *(f"  {line}" for line in lines), "", NOTICE])
+
+
+def group(name: str, help: str, *examples: str) -> typer.Typer:
+    """A set of commands whose help ends with ``examples`` and the notice."""
+    return typer.Typer(
+        name=name,
+        help=help,
+        epilog=_examples(*examples),
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,  # plain help: importing rich would cost more than all the rest
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+
+
+class Device(StrEnum):
+    """Where tensors live."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Precision(StrEnum):
+    """What training computes in; weights stay fp32."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+Run = Annotated[Path, typer.Argument(help="A run folder or one of its checkpoints.", show_default=False)]
+Image = Annotated[Path, typer.Argument(help="A radiograph: PNG, JPEG, TIFF or DICOM.", show_default=False)]
+Images = Annotated[list[Path], typer.Argument(help="Radiographs: PNG, JPEG, TIFF or DICOM.", show_default=False)]
+Recipe = Annotated[str, typer.Argument(help="A name from 'place config show', or a YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that replace the recipe's.")
+]
+On = Annotated[Device, typer.Option("--device", help="auto takes the GPU where there is one.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="All randomness comes from this number.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output folder holds.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Columns = Annotated[
+    list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="A column of another name; repeat it.")
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", help="What else the source can be told, as split=mgca; repeat it."),
+]
+
+
+def _switch(*names: str, help: str, level: int) -> Any:
+    def set_level(on: bool) -> None:
+        if on:
+            logging.getLogger("place_cxr").setLevel(level)
+
+    return Annotated[bool, typer.Option(*names, help=help, callback=set_level)]
+
+
+# Every command has these; they act by their callbacks, so that no command body has to know them.
+SWITCHES = {
+    "quiet": _switch("-q", "--quiet", help="Log warnings only.", level=logging.WARNING),
+    "verbose": _switch("-v", "--verbose", help="Log more.", level=logging.DEBUG),
+    "debug": _switch("--debug", help="Log more, and show the traceback of an error.", level=logging.DEBUG),
+}
+
+
+def source_options(columns: list[str] | None, options: list[str] | None) -> dict[str, Any]:
+    """What a source is told beside its root. Raises PL-C002 for a text of another form."""
+    from place_cxr.core.settings import parse_values
+
+    pairs = [text.partition("=") for text in columns or []]
+    if not all(ours and theirs for ours, _, theirs in pairs):
+        raise PlaceError("a column is named OURS=THEIRS", code="PL-C002", fix="write e.g. --column patient=subject_id")
+    named = {ours: theirs for ours, _, theirs in pairs}
+    return ({"columns": named} if named else {}) | parse_values(options or [])
+
+
+def command(
+    parent: typer.Typer, name: str, summary: str, *examples: str, kind: type[TyperCommand] = TyperCommand
+) -> Callable[[Command], Command]:
+    """Register a command: its one-line ``summary`` for the list, the switches, the examples at the end of its help.
+
+    ``kind`` reads its words.
+    """
+
+    def register(function: Command) -> Command:
+        @wraps(function)
+        def body(**given: Any) -> None:
+            function(**{name: value for name, value in given.items() if name not in SWITCHES})
+
+        seen = inspect.signature(function, eval_str=True)
+        more = [
+            inspect.Parameter(switch, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+            for switch, kind in SWITCHES.items()
+        ]
+        body.__signature__ = seen.replace(parameters=[*seen.parameters.values(), *more])  # type: ignore[attr-defined]
+        body.__annotations__ = {**function.__annotations__, **SWITCHES}
+        parent.command(name, cls=kind, short_help=summary, epilog=_examples(*examples))(body)
+        return function
+
+    return register

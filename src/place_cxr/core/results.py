@@ -1,0 +1,171 @@
+"""``result.json``: the numbers of one task on one split, and all that is needed to know what they mean."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
+
+SCHEMA = 1
+FILE = "result.json"
+NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A value with its 95 % interval. Undefined is None with a reason, never 0; ``n`` counts the scored rows.
+
+    ``draws`` [R] are the values of the resamples, NaN where undefined. The same patients give the same resamples, so
+    draws of two models on the same rows are paired. They are not written to files of results.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    reason: str = ""
+    draws: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where numbers come from; the same for all tasks of one evaluation."""
+
+    source: str  # name of the data set
+    split: str  # train, val or test
+    split_digest: str  # of the studies and patients in it
+    method: str  # what pre-trained the model
+    git: str = ""
+    config_hash: str = ""
+    hardware: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Named metrics of one task. A name has three parts, ``variant/metric/of what``: ``mix/auroc/macro``."""
+
+    task: str
+    source: str
+    split: str
+    split_digest: str
+    method: str
+    metrics: Mapping[str, Metric]
+    signature: str  # everything that changes the numbers, in words
+    seeds: tuple[int, ...]
+    git: str = ""
+    config_hash: str = ""
+    seconds: float = 0.0
+    hardware: str = ""
+    schema: int = field(default=SCHEMA, kw_only=True)
+
+    @classmethod
+    def of(
+        cls,
+        task: str,
+        origin: Origin,
+        metrics: Mapping[str, Metric],
+        *,
+        signature: str,
+        seeds: Sequence[int],
+        seconds: float,
+    ) -> Result:
+        """A result of ``task`` with the origin's fields filled in."""
+        return cls(
+            task=task,
+            **asdict(origin),
+            metrics=dict(metrics),
+            signature=signature,
+            seeds=tuple(seeds),
+            seconds=round(seconds, 3),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; an undefined number is null and carries its reason."""
+        table = {f.name: getattr(self, f.name) for f in fields(self)}
+        metrics = {name: _metric(name, metric) for name, metric in self.metrics.items()}
+        return {"notice": NOTICE} | table | {"seeds": list(self.seeds), "metrics": metrics}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Result:
+        """The result that :meth:`to_dict` described.
+
+        Raises:
+            PlaceError: PL-R020 if the schema is another one or fields are missing.
+        """
+        if table.get("schema") != SCHEMA:
+            raise PlaceError(
+                f"schema {table.get('schema')!r}, this version reads {SCHEMA}",
+                code="PL-R020",
+                fix="evaluate again with this version",
+            )
+        try:
+            values = {f.name: table[f.name] for f in fields(cls)}
+            metrics = {name: _read_metric(metric) for name, metric in values["metrics"].items()}
+        except (KeyError, TypeError, ValueError) as error:
+            raise PlaceError(f"not a result: {error!r}", code="PL-R020", fix="evaluate again") from error
+        return cls(**(values | {"metrics": metrics, "seeds": tuple(values["seeds"])}))
+
+    def write(self, folder: str | Path) -> Path:
+        """Write ``folder/result.json`` whole or not at all, and return its path."""
+        target = Path(folder) / FILE
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        partial = target.with_name(f".{FILE}.{os.getpid()}")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(target)
+        return target
+
+    @classmethod
+    def read(cls, path: str | Path) -> Result:
+        """Read a ``result.json``, or the one in a folder.
+
+        Raises:
+            PlaceError: PL-R020 if it is missing, not JSON, or not a result.
+        """
+        file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+        try:
+            table = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise PlaceError("not a readable result", code="PL-R020", file=file, fix="evaluate again") from error
+        if not isinstance(table, dict):
+            raise PlaceError("not a result", code="PL-R020", file=file, fix="evaluate again")
+        return cls.from_dict(table)
+
+
+def split_digest(studies: Sequence[Study]) -> str:
+    """SHA-256 (hex) of which studies of which patients a split holds; their order does not matter."""
+    lines = sorted(f"{len(s.id)}:{s.id}{s.patient}" for s in studies)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def hardware() -> str:
+    """Processor, cores and accelerator of this machine, in words."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{platform.machine()}, {os.cpu_count()} cores, {device}, torch {torch.__version__}"
+
+
+def _read_metric(table: Mapping[str, Any]) -> Metric:
+    low, high = table["ci95"] or (None, None)
+    return Metric(table["value"], low, high, table["n"], table["reason"])
+
+
+def _metric(name: str, metric: Metric) -> dict[str, Any]:
+    numbers = [metric.value, metric.low, metric.high]
+    if any(x is not None and not math.isfinite(x) for x in numbers) or (metric.value is None and not metric.reason):
+        raise ValueError(f"metric {name}: a number must be finite, or None with a reason")
+    ci95 = None if metric.low is None else [metric.low, metric.high]
+    return {"value": metric.value, "ci95": ci95, "n": metric.n, "reason": metric.reason}

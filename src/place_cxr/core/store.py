@@ -1,0 +1,201 @@
+"""Folders of arrays that are either whole or not there: built once, by one process, whoever else waits or dies.
+
+A folder is built under a hidden name, flushed, and renamed. The builder holds a file lock, which the system drops with
+the process: whoever gets the lock of an unfinished folder knows that nobody works on it. All is private to the user
+(0700, 0600), and names are salted, so that they do not tell which data lies in them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.workers import refuse_if_spawned
+
+log = logging.getLogger(__name__)
+SCHEMA = 1
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+Arrays = dict[str, NDArray[Any]]
+
+
+def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
+    """The folder ``root/name``; where it is not whole, ``build`` fills a new one first, while others wait.
+
+    What ``build`` raises is passed on, and nothing is left behind. Raises PL-E002 when the disk is full, PL-E010 where
+    the file system has no locks.
+    """
+    final, unfinished = root / name, root / f".{name}.building"
+    if not is_whole(final):
+        with _locked(root / f".{name}.lock"):
+            _sweep(root)
+            if not is_whole(final):
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir(mode=0o700)
+                try:
+                    build(unfinished)
+                    for file in unfinished.iterdir():
+                        _flush(file)
+                    _flush(unfinished)
+                    shutil.rmtree(final, ignore_errors=True)  # there, but not whole
+                    os.rename(unfinished, final)
+                    _flush(root)
+                except BaseException as error:
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                    if isinstance(error, OSError) and error.errno in _FULL:
+                        problem = f"writing a pack failed ({error.strerror}); nothing of it is kept"
+                        raise PlaceError(
+                            problem, code="PL-E002", file=root, fix="free space, or set PLACE_CACHE"
+                        ) from None
+                    raise
+    return final
+
+
+def private_folder(path: Path) -> Path:
+    """``path``, made for this user alone where it did not exist. Raises PL-E011 when it cannot be made."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlaceError(
+            f"cannot make this folder ({error.strerror})", code="PL-E011", file=path, fix="set PLACE_CACHE"
+        ) from None
+    return path
+
+
+def salted(root: Path, parts: Iterable[bytes]) -> str:
+    """16 hex digits for the parts: the same in this ``root`` always, unrelated in another one."""
+    salt = root / ".salt"
+    with _locked(root / ".salt.lock"):
+        if not salt.exists():
+            with create(root / ".salt.new") as file:
+                file.write(os.urandom(32))
+            os.replace(root / ".salt.new", salt)
+    digest = hashlib.blake2b(key=salt.read_bytes(), digest_size=8)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
+
+
+@contextmanager
+def create(path: Path) -> Iterator[Any]:
+    """An empty private file, open for writing bytes."""
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        yield file
+
+
+def sha256_of(path: str | Path) -> str:
+    """A file's SHA-256 in hex, empty where it cannot be read. A FIFO or device is never opened."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return ""
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""
+
+
+def private_text(path: Path) -> TextIO:
+    """An empty file, open for writing text, that only this user may read."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline="")
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
+    """Arrays as raw bytes, then their shapes and ``numbers`` (JSON values) as ``meta.json``, which makes it whole.
+
+    A file that lies there already with the right size is taken as the array's bytes.
+    """
+    described = {}
+    for name, array in arrays.items():
+        described[name] = {"dtype": array.dtype.str, "shape": list(array.shape)}
+        if not (folder / name).exists():
+            with create(folder / name) as file:
+                file.write(np.ascontiguousarray(array).data)
+    with create(folder / "meta.json") as file:
+        file.write(json.dumps({"schema": SCHEMA, "arrays": described, "numbers": dict(numbers)}, default=int).encode())
+
+
+def open_arrays(folder: Path) -> tuple[Arrays, dict[str, Any]]:
+    """What ``write_arrays`` wrote: the arrays as read-only memory maps, and the numbers."""
+    meta = json.loads((folder / "meta.json").read_text("utf-8"))
+    arrays: Arrays = {
+        name: np.memmap(folder / name, dtype=np.dtype(item["dtype"]), mode="r", shape=tuple(item["shape"]))
+        for name, item in meta["arrays"].items()
+    }
+    return arrays, meta["numbers"]
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file of the folder is there with its size. Flipped bits are not looked for."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text("utf-8"))
+        return meta["schema"] == SCHEMA and all(
+            (folder / name).stat().st_size == np.dtype(item["dtype"]).itemsize * int(np.prod(item["shape"]))
+            for name, item in meta["arrays"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    refuse_if_spawned()
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if not _try_lock(handle):
+            log.info("waiting for another process that builds the same pack")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough where another thread has forked meanwhile
+        os.close(handle)
+
+
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Whether nobody held the lock; this process then holds it until the end of the block."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        yield _try_lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        problem = f"the file system of the cache has no file locks ({error.strerror})"
+        raise PlaceError(problem, code="PL-E010", fix="set PLACE_CACHE to a folder on a local disk") from None
+    return True
+
+
+def _sweep(root: Path) -> None:
+    """Remove unfinished folders whose builder is gone."""
+    for unfinished in root.glob(".*.building"):
+        with locked_if_free(unfinished.with_suffix(".lock")) as free:
+            if free:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                log.info("removed an unfinished pack: %s", unfinished.name)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,96 @@
+"""Work on many files in several processes, chunk by chunk, which end when their parent does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from multiprocessing.synchronize import Event
+from typing import Any, TypeVar
+
+from place_cxr.core.errors import PlaceError
+
+R = TypeVar("R")
+
+CHUNK = 16  # files a worker handles between two reports of progress
+SMALL = 128  # up to so many files are handled here: starting processes takes longer
+
+
+def in_chunks(
+    work: Callable[..., R], items: Sequence[Any], workers: int = 0, common: tuple[Any, ...] = ()
+) -> Iterator[tuple[int, R]]:
+    """(first position, ``work(first, items[first : first + CHUNK], *common)``) as chunks are done, in any order.
+
+    ``workers`` 0: one for each core that this process may use, and none beside it for up to SMALL items. ``work`` is a
+    function of a module. Raises PL-D402 when a process dies, PL-E013 when none could begin, and what ``work`` raises.
+    """
+    refuse_if_spawned()
+    starts = range(0, len(items), CHUNK)
+    workers = workers or (cores() if len(items) > SMALL else 1)
+    if workers == 1:
+        for start in starts:
+            yield start, work(start, items[start : start + CHUNK], *common)
+        return
+    # Spawned, not forked: this process may hold threads and a device.
+    spawn = multiprocessing.get_context("spawn")
+    begun = spawn.Event()
+    pool = ProcessPoolExecutor(min(workers, len(starts)), spawn, initializer=_begin, initargs=(begun,))
+    waiting: dict[Future[R], int] = {}
+    try:
+        for start in starts:
+            waiting[pool.submit(work, start, items[start : start + CHUNK], *common)] = start
+        for future in as_completed(list(waiting)):
+            result = future.result()
+            yield waiting.pop(future), result
+    except BrokenProcessPool:
+        if not begun.is_set():
+            raise _unguarded() from None
+        problem = f"a worker process died near rows {min(waiting.values(), default=0)} and following"
+        raise PlaceError(problem, code="PL-D402", fix="use fewer workers, or look for a damaged file there") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def refuse_if_spawned() -> None:
+    """PL-E013 in a process that is still being started.
+
+    A script whose calls do not stand under ``if __name__ == "__main__":`` is run again by every process that it starts;
+    there, a call would spoil the files of the first one, or wait for its locks, for ever.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.tracebacklimit = 0  # this process ends here, and the way to the call says nothing
+        raise _unguarded()
+
+
+def _unguarded() -> PlaceError:
+    problem = "worker processes end before they begin, because each runs the program's own file from its start"
+    return PlaceError(problem, code="PL-E013", fix='put the calls of that file under: if __name__ == "__main__":')
+
+
+def _begin(begun: Event) -> None:
+    begun.set()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    die_with_parent()
+
+
+def die_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def cores() -> int:
+    """Cores that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _exit_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

@@ -1,0 +1,129 @@
+"""What ``place data check`` finds: a code, a row, and a sentence that quotes nobody.
+
+Codes of errors are those of the reader that would refuse the row (D1 pictures, D2 tables and splits, D3 reports), and:
+
+======  ======================================================================
+code    meaning
+======  ======================================================================
+D155    the file is not the one that the manifest's SHA-256 names
+D251    the same file twice: in two splits, or for two patients
+D257    a box that lies outside its picture
+D258    a mask that cannot be read, or of another size than its picture
+======  ======================================================================
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from place_cxr.core.store import private_text
+
+# Worth a look, but no reason to refuse: these have no influence on the exit code.
+WARNINGS = {
+    "PL-D150": "pictures with few grey levels",
+    "PL-D151": "pictures that do not look like a frontal chest radiograph",
+    "PL-D152": "pictures that lie on their side or upside down",
+    "PL-D153": "pictures with black and white exchanged",
+    "PL-D154": "pictures with text burnt in",
+    "PL-D250": "rows that repeat an earlier one",
+    "PL-D252": "rows whose file is that of an earlier row",
+    "PL-D253": "near-copies in two splits or of two patients",
+    "PL-D254": "near-copies of one patient",
+    "PL-D255": "data without patients: splits keep only studies together",
+    "PL-D259": "sets that are not as large as published, as a subset is",
+    "PL-D301": "rows without a report, which pre-training leaves out",
+    "PL-D351": "reports without findings and impression",
+    "PL-D352": "reports with lost or control characters",
+    "PL-D353": "very long reports, of which training reads the start",
+    "PL-D354": "long reports that another patient has word for word",
+}
+ERRORS = {
+    "PL-D100": "pictures that cannot be opened",
+    "PL-D101": "files that are no pictures",
+    "PL-D102": "pictures that are cut off",
+    "PL-D103": "damaged pictures",
+    "PL-D104": "pictures over the limits of size",
+    "PL-D105": "pictures that show nothing",
+    "PL-D106": "pictures with values that are not finite",
+    "PL-D107": "pictures of an unknown colour model",
+    "PL-D109": "files with several frames",
+    "PL-D110": "DICOM files without a picture",
+    "PL-D111": "DICOM files of another modality",
+    "PL-D112": "DICOM files in a transfer syntax that is not read",
+    "PL-D155": "files that are not those of the manifest's SHA-256",
+    "PL-D201": "a header that cannot be used",
+    "PL-D202": "lines that cannot be read",
+    "PL-D203": "rows without a proper id",
+    "PL-D204": "rows that contradict an earlier one",
+    "PL-D205": "paths without a file to read",
+    "PL-D206": "paths that leave the data's folder",
+    "PL-D207": "rows whose split cannot be trusted",
+    "PL-D209": "text in another encoding",
+    "PL-D210": "values that cannot be understood",
+    "PL-D251": "files that are in two splits or belong to two patients",
+    "PL-D257": "boxes outside their picture",
+    "PL-D258": "masks that do not fit their picture",
+}
+SHOWN = 20
+_COLUMNS = ("code", "level", "row", "other_row", "sha256", "problem")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """``row`` is a line of the table, or the number of a study where there is none, from 1; 0 is the whole set.
+
+    ``other``: the earlier row that this one clashes with. ``sha256``: the first 12 hex digits of the picture's file.
+    ``file``: its path, for those who ask for names; it may name a patient.
+    """
+
+    code: str
+    row: int
+    problem: str
+    other: int = 0
+    sha256: str = ""
+    file: str = ""
+
+    @property
+    def level(self) -> str:
+        """``error`` or ``warning``."""
+        return "warning" if self.code in WARNINGS else "error"
+
+
+def counts(faults: Iterable[Fault]) -> dict[str, int]:
+    """How many of each code, errors first."""
+    found = Counter(fault.code for fault in sorted(faults, key=lambda fault: (fault.level, fault.code)))
+    return dict(found)
+
+
+def about(code: str) -> str:
+    """What the faults of a code are."""
+    return WARNINGS.get(code) or ERRORS.get(code) or "data that the source refuses"
+
+
+def summary(faults: Sequence[Fault], rows: int, *, names: bool) -> str:
+    """Counts by code, then the first SHOWN faults, errors first."""
+    errors = sum(fault.level == "error" for fault in faults)
+    lines = [f"{rows} rows: {errors} errors, {len(faults) - errors} warnings"]
+    lines += [f"{count:7d}  {code}  {about(code)}" for code, count in counts(faults).items()]
+    ordered = sorted(faults, key=lambda fault: (fault.level, fault.row, fault.code))
+    for fault in ordered[:SHOWN]:
+        where = f"row {fault.row}" if fault.row else "all rows"
+        name = f" {fault.file}" if names and fault.file else f" ({fault.sha256})" if fault.sha256 else ""
+        lines.append(f"{fault.level}[{fault.code}] {where}{name}: {fault.problem}")
+    if len(ordered) > SHOWN:
+        lines.append(f"and {len(ordered) - SHOWN} more")
+    return "\n".join(lines)
+
+
+def write_csv(faults: Sequence[Fault], path: Path, *, names: bool) -> None:
+    """All faults, one a line, in order of rows; private to the user, and with files only if ``names``."""
+    with private_text(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow((*_COLUMNS, "file") if names else _COLUMNS)
+        for one in sorted(faults, key=lambda fault: (fault.row, fault.code)):
+            cells = [one.code, one.level, one.row, one.other or "", one.sha256, one.problem]
+            writer.writerow([*cells, one.file] if names else cells)

@@ -1,0 +1,118 @@
+"""Faults of rows and reports: repeated rows, splits that leak, texts that cannot be what was written."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import SPLITS, Study
+from place_cxr.data.checks.faults import Fault
+from place_cxr.text.reports import normalise, read_report
+
+LONG = 10_000  # characters of a report; 112 tokens are about 700
+SAME_WORDS = 40  # a text as long as that is rarely written twice: 1 % of 2,697 real reports, many of them normal
+FALL_BACK = 0.05  # share of reports that may be read without findings or impression
+_BREAKS = "\n\r\t\f\v"
+
+
+def repeats(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
+    """PL-D250, rows equal in all that is read; PL-D204, one image or one study with two contents."""
+    faults: list[Fault] = []
+    images: dict[str, int] = {}
+    ids: dict[str, int] = {}
+    for place, study in enumerate(studies):
+        seen = images.setdefault(str(study.image), place)
+        first = ids.setdefault(study.id, place)
+        if seen != place and _content(studies[seen]) == _content(study):
+            faults.append(Fault("PL-D250", rows[place], f"repeats row {rows[seen]}", rows[seen]))
+        elif seen != place:
+            faults.append(Fault("PL-D204", rows[place], f"contradicts row {rows[seen]}: same image", rows[seen]))
+        elif first != place and _of_study(studies[first]) != _of_study(study):
+            faults.append(Fault("PL-D204", rows[place], f"contradicts row {rows[first]}: same study", rows[first]))
+    return faults
+
+
+def split_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
+    """PL-D207: no split among rows that have one, or a patient or a study in two. PL-D255: nobody says who is who."""
+    faults: list[Fault] = []
+    if studies and not any(study.patient for study in studies):
+        problem = "no patient is named: a patient with several studies can end in two splits"
+        faults.append(Fault("PL-D255", 0, problem))
+    if not any(study.split for study in studies):
+        return faults
+    patients: dict[str, int] = {}
+    ids: dict[str, int] = {}
+    for place, study in enumerate(studies):
+        if study.split not in SPLITS:
+            faults.append(Fault("PL-D207", rows[place], "has no split, others have one"))
+            continue
+        for what, key, first in (("patient", study.patient, patients), ("study", study.id, ids)):
+            other = first.setdefault(key, place) if key else place
+            if studies[other].split != study.split:
+                problem = f"its {what} is in {study.split}, and in {studies[other].split} in row {rows[other]}"
+                faults.append(Fault("PL-D207", rows[place], problem, rows[other]))
+                break
+    return faults
+
+
+def text_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
+    """Reports that are empty, damaged, too long, read by fallback, or another patient's; none where nobody has one."""
+    if not any(study.report.strip() for study in studies):
+        return []
+    faults: list[Fault] = []
+    owners: dict[str, int] = {}
+    origins: list[str] = []
+    for place, study in enumerate(studies):
+        row, text = rows[place], study.report
+        try:
+            origins.append(read_report(text).origin)
+        except PlaceError as error:
+            faults.append(Fault("PL-D301", row, error.problem))
+            continue
+        if lost := sum(map(_is_lost, text)):
+            faults.append(Fault("PL-D352", row, f"{lost} lost or control characters"))
+        if len(text) > LONG:
+            faults.append(Fault("PL-D353", row, f"{len(text)} characters"))
+        words = normalise(text)
+        if words.count(" ") + 1 >= SAME_WORDS:
+            other = owners.setdefault(words, place)
+            if _person(studies[other]) != _person(study):
+                split = ", in another split" if studies[other].split != study.split else ""
+                problem = f"word for word the report of row {rows[other]}, another patient's{split}"
+                faults.append(Fault("PL-D354", row, problem, rows[other]))
+    fallen = sum(origin in ("last_paragraph", "whole") for origin in origins)
+    if origins and fallen > FALL_BACK * len(origins):
+        problem = f"{fallen} of {len(origins)} reports have no findings and no impression and are read whole"
+        faults.append(Fault("PL-D351", 0, problem))
+    return faults
+
+
+def _is_lost(character: str) -> bool:
+    return character == "\ufffd" or (unicodedata.category(character) in ("Cc", "Cs") and character not in _BREAKS)
+
+
+def _person(study: Study) -> tuple[str, str]:
+    return ("patient", study.patient) if study.patient else ("study", study.id)
+
+
+def _content(study: Study) -> tuple[object, ...]:
+    same = (study.view, study.site, study.age, study.boxes, _values(study.masks.items()))
+    return (*_of_study(study), *same)
+
+
+def _of_study(study: Study) -> tuple[object, ...]:
+    """What the images of one study share."""
+    return (
+        study.report,
+        study.patient,
+        study.split,
+        study.sex,
+        _values(study.labels.items()),
+        _values(study.said.items()),
+    )
+
+
+def _values(pairs: Iterable[tuple[str, object]]) -> tuple[tuple[str, str], ...]:
+    """As text, so that NaN equals NaN."""
+    return tuple((name, str(value)) for name, value in pairs)

@@ -1,0 +1,192 @@
+"""A data set made ready: studies read, split by patient, decoded and tokenised once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import SPLITS, Study
+from place_cxr.core.registry import pick
+from place_cxr.core.settings import Settings
+from place_cxr.data.packs.cached import PixelPack, pack_pixels, pack_text
+from place_cxr.data.packs.export import open_packed
+from place_cxr.data.sources import SOURCES
+from place_cxr.data.splits.by_patient import check_splits, digest, split_by_patient
+from place_cxr.data.splits.stratified import with_splits
+from place_cxr.text.reports import ReportText, read_report
+from place_cxr.text.tokenizer import EncodedReports, Tokenizer
+
+Rows = dict[str, np.ndarray[Any, np.dtype[np.int64]]]
+_log = logging.getLogger(__name__)
+
+
+class DataSettings(Settings):
+    """Where image-report pairs come from and how they are packed."""
+
+    source: str = "manifest"
+    manifest: str = ""  # the source's root: a manifest file, or the folder of a data set
+    columns: dict[str, str] = {}  # our column name -> theirs, where the source is the user's own table
+    split: str | None = None  # the name of one of the source's splits; none = its first
+    split_lists: dict[str, str] = {}  # split -> file of a published list, instead of a named split
+    options: dict[str, Any] = {}  # what else the source can be told; `place data ls` names it
+    splits: str = ""  # a file of 'place data split', instead of the source's own
+    split_seed: int = 0  # for sources without a split column: by patient, 80/10/10
+    sites: tuple[str, ...] = ()  # training and validation studies are of these sites alone; empty = of all
+    pack_size: int = 256  # pixels of the square store [MGCA]
+    tokenizer: str = ""  # folder of a Hugging Face tokenizer; empty = WordPiece trained on the training reports
+    vocab_size: int = 4000  # of the trained tokenizer [ours]
+    max_sentences: int = 16  # observations a report keeps [ours]
+    shuffle_reports: bool = False  # control: every image gets another patient's report
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """N studies with their packs; ``rows`` are positions 0..N-1, by split."""
+
+    studies: list[Study]
+    pixels: PixelPack
+    text: EncodedReports
+    tokenizer: Tokenizer
+    rows: Rows
+
+    def lock(self) -> dict[str, Any]:
+        """What a run keeps of its data, and a resumed run must find again: counts, digests, no identifier."""
+        patients = {s: len({self.studies[i].patient or self.studies[i].id for i in r}) for s, r in self.rows.items()}
+        return {
+            "images": {split: len(rows) for split, rows in self.rows.items()},
+            "patients": patients,
+            "split_digest": digest(self.studies),
+            "content_digest": self._digest(),
+            "tokenizer": self.tokenizer.hash,
+            "truncated_reports": self.text.truncated,
+        }
+
+    def _digest(self) -> str:
+        """SHA-256 of the pixels and tokens, row by row."""
+        found = hashlib.sha256(self.pixels.digest.encode())
+        for array in (
+            self.pixels.rows,
+            self.text.ids,
+            self.text.sentence,
+            self.text.sentence_key,
+            self.text.report_key,
+        ):
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
+
+
+Progress = Callable[[str, int, int], None]  # (what, done, total)
+
+
+def require_data(settings: DataSettings) -> None:
+    """PL-C005 where no data is named, PL-C002 for an unknown source: to be known before anything is made."""
+    pick(SOURCES, settings.source, "source")
+    if not settings.manifest:
+        raise PlaceError("no data named", code="PL-C005", fix="set data.manifest=PATH (a manifest file or data folder)")
+
+
+def read_source(settings: DataSettings) -> list[Study]:
+    """The studies that the settings name, as the source gives them. Raises as ``Source`` does."""
+    given = {"columns": settings.columns, "split": settings.split, "split_lists": settings.split_lists}
+    options = {name: value for name, value in given.items() if value} | settings.options
+    return SOURCES[settings.source](Path(settings.manifest), **options)
+
+
+def prepare(
+    settings: DataSettings, *, max_tokens: int, tokenizer: Tokenizer | None = None, progress: Progress | None = None
+) -> Corpus:
+    """Read the source, split by patient, and pack pixels and text; packs are reused while files and rules are the same.
+
+    ``tokenizer`` is that of an earlier run (resume, init-from); without one, ``settings.tokenizer`` is loaded or a
+    WordPiece is trained on the training reports. A study whose report is empty or whose picture cannot be read is
+    dropped and counted. Raises PlaceError: PL-C005 no data named, PL-D2xx tables and splits, PL-D4xx packs.
+    """
+    require_data(settings)
+    studies, reports = _with_reports(_split(_read(settings), settings))
+    if tokenizer is None:
+        tokenizer = _tokenizer(settings, studies, reports)
+    pixels, rows = _pack(studies, settings, progress)
+    text = pack_text(studies, tokenizer, max_tokens=max_tokens, max_sentences=settings.max_sentences)
+    return Corpus(studies, pixels, text, tokenizer, rows)
+
+
+def prepare_silent(
+    settings: DataSettings,
+    *,
+    max_tokens: int,
+    tokenizer: Tokenizer,
+    progress: Progress | None = None,
+    shared: bool = False,
+) -> Corpus:
+    """As `prepare`, for what reads no report: studies without one stay, and every report is empty.
+
+    ``shared``: a named split of the source may have studies and patients in two parts, as it was published.
+    """
+    require_data(settings)
+    studies = _split(_read(settings), settings, shared=shared and bool(settings.split))
+    pixels, rows = _pack(studies, settings, progress)
+    silent = [ReportText((), (), "none")] * len(studies)
+    return Corpus(studies, pixels, tokenizer.encode(silent, max_tokens, settings.max_sentences), tokenizer, rows)
+
+
+def _read(settings: DataSettings) -> list[Study]:
+    studies = read_source(settings)
+    return with_splits(studies, Path(settings.splits)) if settings.splits else studies
+
+
+def _split(studies: list[Study], settings: DataSettings, *, shared: bool = False) -> list[Study]:
+    if not any(study.split for study in studies):
+        studies = split_by_patient(studies, settings.split_seed)
+    check_splits(studies, shared=shared)
+    if not settings.sites:
+        return studies
+    for site in settings.sites:
+        if not any(study.site == site for study in studies):
+            raise PlaceError(f"no study is of site '{site}'", code="PL-D226", fix="correct data.sites, or remove it")
+    return [study for study in studies if study.split == "test" or study.site in settings.sites]
+
+
+def _pack(studies: list[Study], settings: DataSettings, progress: Progress | None) -> tuple[PixelPack, Rows]:
+    if settings.source == "pack":
+        pixels = open_packed(Path(settings.manifest), settings.pack_size)
+    else:
+        pixels = pack_pixels(studies, settings.pack_size, progress=_named(progress, "decoding images"))
+    split = np.array([studies[row].split for row in pixels.rows])
+    return pixels, {name: pixels.rows[split == name] for name in SPLITS}
+
+
+def _with_reports(studies: list[Study]) -> tuple[list[Study], list[ReportText]]:
+    kept, reports = [], []
+    for study in studies:
+        try:
+            reports.append(read_report(study.report))
+        except PlaceError:
+            continue
+        kept.append(study)
+    if not kept:
+        raise PlaceError(
+            "no row has a report", code="PL-D301", fix="name the report column: data.columns.report=COLUMN"
+        )
+    if len(kept) < len(studies):
+        _log.warning("%d of %d studies have no report text and are left out", len(studies) - len(kept), len(studies))
+    return kept, reports
+
+
+def _tokenizer(settings: DataSettings, studies: list[Study], reports: list[ReportText]) -> Tokenizer:
+    if settings.tokenizer:
+        return Tokenizer.load(settings.tokenizer)
+    training = [
+        s for study, report in zip(studies, reports, strict=True) if study.split == "train" for s in report.sentences
+    ]
+    return Tokenizer.train(training, vocab_size=settings.vocab_size)
+
+
+def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(what, done, total)

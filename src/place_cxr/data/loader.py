@@ -1,0 +1,217 @@
+"""Batches out of packs. Which rows a step sees, and each row's random numbers, are counted, never drawn.
+
+Order and random numbers are functions of (seed, epoch, row) alone: no state to save, resuming at any step costs
+nothing, and neither the number of ranks nor the composition of a batch changes what a row looks like.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, UInt64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.tensors import Batch, Tokens
+from place_cxr.text.tokenizer import EncodedReports
+
+PREFETCH = 4  # batches that wait ready
+PATIENCE = 120.0  # seconds without a batch before the storage is called dead
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_ORDER, _UNIFORM = 1, 2  # streams that must not meet
+
+
+@dataclass(frozen=True, slots=True)
+class PairDataset:
+    """Which image goes with which report: pack row ``rows[i]`` with report row ``text_rows[i]``."""
+
+    pixels: NDArray[np.uint8]  # [N, S, S], a memory map
+    text: EncodedReports
+    rows: NDArray[np.int64]  # [n]
+    text_rows: NDArray[np.int64]  # [n]; equal to ``rows`` except in the shuffled control
+
+    def __post_init__(self) -> None:
+        if self.rows.shape != self.text_rows.shape or self.rows.ndim != 1:
+            raise ValueError(f"rows {self.rows.shape} and text_rows {self.text_rows.shape} must be equally long lists")
+        for name, rows, count in (
+            ("rows", self.rows, len(self.pixels)),
+            ("text_rows", self.text_rows, len(self.text.ids)),
+        ):
+            if len(rows) and not 0 <= rows.min() <= rows.max() < count:
+                raise ValueError(f"{name} must lie in 0..{count - 1}")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def counter_uniform(seed: int, epoch: int, rows: Int64[np.ndarray, "n"], count: int) -> Float32[np.ndarray, "n count"]:
+    """``count`` numbers in [0, 1) for each row, 24 bits each: splitmix64 at (seed, epoch, row, column)."""
+    keys = _keys(seed, epoch, _UNIFORM, rows)[:, None]
+    columns = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
+    return (_mix(keys + columns) >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
+
+
+def epoch_order(seed: int, epoch: int, rows: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
+    """Positions 0..n-1 in the order in which this epoch visits them: rows sorted by their hash."""
+    return np.argsort(_keys(seed, epoch, _ORDER, rows), kind="stable")
+
+
+def gather(
+    dataset: PairDataset, positions: Int64[np.ndarray, "b"], uniforms: NDArray[np.float32] | None = None
+) -> Batch:
+    """The pairs at ``positions`` (0..len(dataset)-1) as a batch, in page-locked memory where there is a GPU.
+
+    ``uniforms`` [b, U] go along as they are; without them the batch has none ([b, 0]).
+    """
+    rows, text_rows = dataset.rows[positions], dataset.text_rows[positions]
+    pin = torch.cuda.is_available()
+    pixels = torch.empty((len(rows), *dataset.pixels.shape[1:]), dtype=torch.uint8, pin_memory=pin)
+    # "clip" lets numpy write straight into the tensor; rows were checked when the dataset was made.
+    np.take(dataset.pixels, rows, axis=0, out=pixels.numpy(), mode="clip")
+    if uniforms is None:
+        uniforms = np.empty((len(rows), 0), dtype=np.float32)
+    return Batch(
+        row=_tensor(rows, pin),
+        pixels=pixels,
+        tokens=tokens_of(dataset.text, text_rows, pin),
+        uniform=_tensor(uniforms, pin),
+    )
+
+
+class Loader:
+    """An endless stream of training batches, prepared by one background thread.
+
+    ``batch_size`` counts the images of a step over all ranks; rank r gets the r-th equal slice of them, so that a step
+    sees the same images whatever the world size. Every epoch visits each row once, less what does not fill a batch.
+
+    Raises PL-C010 for a batch under 2, which has no negatives to contrast with; PL-C011 when the dataset does not fill
+    one batch; PL-C012 when ranks cannot share a batch equally.
+    """
+
+    def __init__(
+        self, dataset: PairDataset, batch_size: int, seed: int, *, uniforms: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        if batch_size < 2:
+            problem = f"a batch of {batch_size} has nothing to contrast: its loss and gradient are 0"
+            raise PlaceError(problem, code="PL-C010", fix="set batch_size to 32 or more")
+        if len(dataset) < batch_size:
+            problem = f"{len(dataset)} training pairs do not fill one batch of {batch_size}"
+            raise PlaceError(problem, code="PL-C011", fix=f"set batch_size to at most {max(2, len(dataset))}")
+        if batch_size % world:
+            problem = f"a batch of {batch_size} cannot be shared equally by {world} processes"
+            raise PlaceError(problem, code="PL-C012", fix=f"set batch_size to a multiple of {world}")
+        self.dataset, self.batch_size, self.seed, self.uniforms = dataset, batch_size, seed, uniforms
+        self.rank, self.world = rank, world
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
+        return len(self.dataset) // self.batch_size
+
+    def batches(self, start_step: int = 0) -> Generator[Batch, None, None]:
+        """Batches of this rank from global step ``start_step`` on, for ever; closing the generator ends its thread.
+
+        What goes wrong while reading is raised here. Raises PL-D403 when no batch arrives for ``PATIENCE`` seconds.
+        """
+        ready: queue.Queue[Batch | BaseException] = queue.Queue(PREFETCH)
+        closed = threading.Event()
+        reading = [start_step]
+        worker = threading.Thread(target=self._fill, args=(ready, closed, reading), daemon=True, name="place-loader")
+        worker.start()
+        try:
+            while True:
+                try:
+                    item = ready.get(timeout=PATIENCE)
+                except queue.Empty:
+                    raise self._stuck(reading[0]) from None
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            closed.set()
+            worker.join(timeout=1.0)
+
+    def positions(self, start_step: int = 0) -> Iterator[tuple[int, Int64[np.ndarray, "b"]]]:
+        """(epoch, dataset positions) of this rank's batches from ``start_step`` on, for ever."""
+        share = self.batch_size // self.world
+        step = start_step
+        while True:
+            epoch, within = divmod(step, self.steps_per_epoch)
+            if step == start_step or within == 0:
+                order = epoch_order(self.seed, epoch, self.dataset.rows)
+            first = within * self.batch_size + self.rank * share
+            yield epoch, order[first : first + share]
+            step += 1
+
+    def _fill(self, ready: queue.Queue[Batch | BaseException], closed: threading.Event, reading: list[int]) -> None:
+        try:
+            for epoch, positions in self.positions(reading[0]):
+                chance = counter_uniform(self.seed, epoch, self.dataset.rows[positions], self.uniforms)
+                batch = gather(self.dataset, positions, chance)
+                if not _put(ready, batch, closed):
+                    return
+                reading[0] += 1
+        except BaseException as error:  # whatever it is, the consumer must not wait for ever
+            _put(ready, error, closed)
+
+    def _stuck(self, step: int) -> PlaceError:
+        _, positions = next(self.positions(step))
+        shown = ", ".join(str(row) for row in np.sort(self.dataset.rows[positions])[:5])
+        return PlaceError(
+            f"no batch for {PATIENCE:.0f} s while reading rows {shown}, ... of step {step}",
+            code="PL-D403",
+            fix="check the disk that holds the pack",
+        )
+
+
+def _put(ready: queue.Queue[Batch | BaseException], item: Batch | BaseException, closed: threading.Event) -> bool:
+    """Queue an item; False when nobody wants it any more."""
+    while not closed.is_set():
+        try:
+            ready.put(item, timeout=0.1)
+            return True
+        except queue.Full:
+            continue
+    return False
+
+
+def tokens_of(text: EncodedReports, rows: NDArray[np.int64], pin: bool = False) -> Tokens:
+    """Rows of tokenised reports as tensors."""
+    ids = text.ids[rows].astype(np.int64)
+    mask = ids != text.pad_id
+    return Tokens(
+        ids=_tensor(ids, pin),
+        mask=_tensor(mask, pin),
+        sentence=_tensor(text.sentence[rows].astype(np.int64), pin),
+        sentence_key=_tensor(text.sentence_key[rows], pin),
+        report_key=_tensor(text.report_key[rows], pin),
+        flat=_tensor(np.flatnonzero(mask), pin),
+        continues=None if text.continues is None else _tensor(text.continues[ids], pin),
+    )
+
+
+def _tensor(array: NDArray[np.generic], pin: bool) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory() if pin else tensor
+
+
+def _keys(seed: int, epoch: int, stream: int, rows: Int64[np.ndarray, "n"]) -> UInt64[np.ndarray, "n"]:
+    """One well-mixed number per row."""
+    key = np.zeros(1, dtype=np.uint64)
+    for part in (seed, epoch, stream):
+        key = _mix(key + np.uint64(_GOLDEN) + np.uint64(part % 2**64))
+    return _mix(key + (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN))
+
+
+def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of splitmix64 (Steele, Lea, Flood 2014), a bijection of 64-bit numbers."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))

@@ -1,0 +1,264 @@
+"""Packs: every image decoded once into a square of uint8, every report tokenised once, both memory-mapped.
+
+A pack is named by a salted hash of all that decides its bytes: the numbers of the rules that make them, the libraries
+under them, the size, and each file's path, length and time of change (or each report's text and the tokenizer).
+Contents of image files are not read for the name: that would take as long as decoding them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Study
+from place_cxr.core.store import (
+    Arrays,
+    build_once,
+    create,
+    open_arrays,
+    private_folder,
+    salted,
+    sha256_of,
+    write_arrays,
+)
+from place_cxr.core.workers import in_chunks
+from place_cxr.images.letterbox import Letterbox
+from place_cxr.images.read import CONSTANT, decode_with_size, is_constant
+from place_cxr.text.reports import read_report
+from place_cxr.text.tokenizer import EncodedReports, Tokenizer
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]
+Outcome = tuple[int, int, str, str]  # height, width, code of the refusal or "", start of the file's SHA-256 if refused
+
+# Raise one when the same files give other bytes, so that packs of before are not taken for new ones. The digests of
+# known files in tests/golden/packs.json fail until that is done.
+PIXEL_RULE = 1
+TEXT_RULE = 1
+
+MAX_REJECTED = 10  # ... or MAX_SHARE of all, whichever is more: beyond, the data and not single files are wrong
+MAX_SHARE = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class PixelPack:
+    """Row i belongs to study i. Rows of refused images are black and not in ``rows``."""
+
+    pixels: NDArray[np.uint8]  # [N, size, size]
+    letterboxes: NDArray[np.int32]  # [N, 2] original height and width
+    rows: NDArray[np.int64]  # usable rows, ascending
+    folder: Path  # also holds quarantine.jsonl: row, code and start of the SHA-256 of every refused image
+    digest: str  # SHA-256 of the pixels, in hex
+
+    @property
+    def rejected(self) -> int:
+        """How many images were refused."""
+        return len(self.pixels) - len(self.rows)
+
+    def letterbox(self, row: int) -> Letterbox:
+        """The way from a row's square back to the original pixels."""
+        height, width = self.letterboxes[row]
+        return Letterbox(int(height), int(width), self.pixels.shape[1])
+
+
+def cache_root() -> Path:
+    """``$PLACE_CACHE``, else ``~/.cache/place-cxr``."""
+    return Path(os.environ.get("PLACE_CACHE") or Path.home() / ".cache" / "place-cxr")
+
+
+def pack_pixels(
+    studies: Sequence[Study], size: int, root: Path | None = None, workers: int = 0, progress: Progress | None = None
+) -> PixelPack:
+    """The studies' images as squares of ``size`` pixels: decoded now, or found under ``root`` (``cache_root()``).
+
+    ``workers``: decoding processes, 0 for one per core. ``progress(done, total)`` is called here as images are done.
+    An image that cannot be read or shows nothing is listed in the pack's ``quarantine.jsonl`` and left out of ``rows``.
+
+    Raises PL-D400 when more than max(10, 0.1 %) of the images, or all, are refused; PL-D401 for no studies; PL-D402
+    when a decoding process dies; PL-E002 when the disk is too full; PL-E010, PL-E011 when the folder cannot be used.
+    """
+    if not studies:
+        raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
+    root = private_folder(cache_root() if root is None else root)
+    paths = [os.path.abspath(study.image) for study in studies]
+    name = "pixels-" + salted(root, _pixel_parts(paths, size))
+
+    def build(folder: Path) -> None:
+        refused: dict[int, Outcome] = {}
+
+        def told(done: int, found: Mapping[int, Outcome]) -> None:
+            refused.update(found)
+            check_rejected(refused, done, len(paths), root / f"{name}.quarantine.jsonl")
+            if progress:
+                progress(done, len(paths))
+
+        outcomes = decode_all(folder / "pixels", paths, size, workers, told)
+        finish(folder, outcomes, size)
+
+    pack, _ = open_pack(build_once(root, name, build))
+    if pack.rejected:
+        listed = pack.folder / "quarantine.jsonl"
+        log.warning("%d of %d images are left out, see %s", pack.rejected, len(studies), listed)
+    return pack
+
+
+def decode_all(
+    target: Path, paths: Sequence[str], size: int, workers: int, told: Callable[[int, Mapping[int, Outcome]], None]
+) -> list[Outcome]:
+    """Decode into the new file ``target``. ``told`` hears how many are done, and which of the latest are refused.
+
+    Raises PL-E002 where the disk is too full for all of them, PL-D402 when a decoding process dies.
+    """
+    need, free = len(paths) * size * size, shutil.disk_usage(target.parent).free
+    if need > free:
+        problem = f"a pack needs {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
+        raise PlaceError(problem, code="PL-E002", file=target.parent, fix="free space, or set PLACE_CACHE")
+    with create(target) as file:
+        file.truncate(need)
+    outcomes: list[Outcome] = [(0, 0, "", "")] * len(paths)
+    done = 0
+    for start, found in in_chunks(_decode_chunk, paths, workers, (target, size)):
+        outcomes[start : start + len(found)] = found
+        done += len(found)
+        told(done, refused_of(found, start))
+    return outcomes
+
+
+def refused_of(outcomes: Sequence[Outcome], start: int = 0) -> dict[int, Outcome]:
+    """Row -> outcome of the refused ones."""
+    return {row: outcome for row, outcome in enumerate(outcomes, start) if outcome[2]}
+
+
+def finish(
+    folder: Path, outcomes: Sequence[Outcome], size: int, about: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Write all of a pack but its pixels, which lie in ``folder`` already; ``about`` is kept with it."""
+    _write_quarantine(folder / "quarantine.jsonl", refused_of(outcomes))
+    packed: Arrays = {
+        "pixels": np.memmap(folder / "pixels", dtype=np.uint8, mode="r", shape=(len(outcomes), size, size)),
+        "letterboxes": np.array([outcome[:2] for outcome in outcomes], dtype=np.int32),
+        "rows": np.array([row for row, outcome in enumerate(outcomes) if not outcome[2]], dtype=np.int64),
+    }
+    with open(folder / "pixels", "rb") as file:
+        write_arrays(folder, packed, {"digest": hashlib.file_digest(file, "sha256").hexdigest(), **about})
+
+
+def open_pack(folder: Path) -> tuple[PixelPack, dict[str, Any]]:
+    """A finished pack, and what is kept with it."""
+    arrays, about = open_arrays(folder)
+    return PixelPack(arrays["pixels"], arrays["letterboxes"], arrays["rows"], folder, about["digest"]), about
+
+
+def pixel_rule(size: int) -> bytes:
+    """The rule that makes pixels, the libraries under it, and the size of the square."""
+    libraries = ("pillow", "simplejpeg", "numpy", "pydicom", "imagecodecs")
+    return _rule(PIXEL_RULE, libraries) + f" {size}".encode()
+
+
+def pack_text(
+    studies: Sequence[Study],
+    tokenizer: Tokenizer,
+    root: Path | None = None,
+    max_tokens: int = 112,
+    max_sentences: int = 16,
+) -> EncodedReports:
+    """The studies' reports as tokens, row i for study i: encoded now, or found under ``root``; arrays memory-mapped.
+
+    Raises PL-D401 for no studies, and PL-E010, PL-E011 as ``pack_pixels``.
+    """
+    if not studies:
+        raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
+    root = private_folder(cache_root() if root is None else root)
+    rule = _rule(TEXT_RULE, ("tokenizers",))
+    limits = f"{tokenizer.hash} {max_tokens} {max_sentences}"
+    texts = (study.report.encode("utf-8", "surrogatepass") for study in studies)
+    name = "text-" + salted(root, (rule, limits.encode(), *texts))
+
+    def build(folder: Path) -> None:
+        reports = [read_report(study.report) for study in studies]
+        encoded = tokenizer.encode(reports, max_tokens, max_sentences)
+        values = {field.name: getattr(encoded, field.name) for field in fields(encoded)}
+        arrays: Arrays = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
+        write_arrays(folder, arrays, {key: value for key, value in values.items() if key not in arrays})
+
+    arrays, numbers = open_arrays(build_once(root, name, build))
+    stored: dict[str, Any] = {**arrays, **numbers}
+    return EncodedReports(**stored)
+
+
+def _pixel_parts(paths: Sequence[str], size: int) -> Iterator[bytes]:
+    """All that decides a pixel pack's bytes."""
+    yield pixel_rule(size)
+    for path in paths:
+        try:
+            found = os.stat(path)
+            yield os.fsencode(path) + f"\0{found.st_size} {found.st_mtime_ns}".encode()
+        except (OSError, ValueError):
+            yield path.encode("utf-8", "surrogatepass")
+
+
+def _rule(number: int, libraries: Sequence[str]) -> bytes:
+    """A rule's number and the versions of the libraries that its bytes come from."""
+    return " ".join([str(number), *map(_version, libraries)]).encode()
+
+
+def _version(library: str) -> str:
+    """Empty for one that is not installed."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
+
+
+def _decode_chunk(start: int, paths: Sequence[str], target: Path, size: int) -> list[Outcome]:
+    """Decode consecutive rows and write them in place; written, not mapped: a full disk is an error, not a crash."""
+    block = np.zeros((len(paths), size, size), dtype=np.uint8)
+    outcomes = []
+    for square, path in zip(block, paths, strict=True):
+        try:
+            picture, (height, width) = decode_with_size(path, size)
+            if is_constant(picture):
+                raise PlaceError("shows nothing, all pixels are equal", code=CONSTANT, file=path)
+            square[:] = Letterbox(height, width, size).to_square(picture)
+            outcomes.append((height, width, "", ""))
+        except PlaceError as error:
+            if error.code.startswith("PL-E"):  # not the file: something is not installed
+                raise
+            outcomes.append((0, 0, error.code, sha256_of(path)[:12]))
+    with open(target, "r+b") as file:
+        file.seek(start * size * size)
+        file.write(block.data)
+    return outcomes
+
+
+def check_rejected(refused: Mapping[int, Outcome], done: int, total: int, listed: Path) -> None:
+    """PL-D400 where more than max(10, 0.1 %) of all images, or all, are refused; ``listed`` then says which."""
+    if len(refused) > max(MAX_REJECTED, MAX_SHARE * total) or len(refused) == total:
+        _write_quarantine(listed, refused)
+        codes = Counter(outcome[2] for outcome in refused.values())
+        kinds = ", ".join(f"{count} x {code}" for code, count in codes.most_common())
+        raise PlaceError(
+            f"{len(refused)} of the first {done} images cannot be used ({kinds})",
+            code="PL-D400",
+            fix=f"look at the rows listed in {listed}, correct or remove them",
+        )
+
+
+def _write_quarantine(path: Path, refused: Mapping[int, Outcome]) -> None:
+    with create(path) as file:
+        for row, (_, _, code, sha256) in sorted(refused.items()):
+            file.write(json.dumps({"row": row, "code": code, "sha256": sha256}).encode() + b"\n")

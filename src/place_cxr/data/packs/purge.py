@@ -1,0 +1,75 @@
+"""Removal of the packs that runs keep in their cache, and of nothing else that may lie there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.store import locked_if_free
+
+_PACK = r"((?:pixels|text)-[0-9a-f]{16})"
+_OURS = re.compile(rf"{_PACK}|\.{_PACK}\.building|{_PACK}\.quarantine\.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How many packs went (or would go), whole or not; the bytes of their files; how many are being built and stay."""
+
+    packs: int
+    freed: int
+    busy: int
+
+
+def purge(root: Path, *, dry: bool = False) -> Purged:
+    """Remove every pack of the cache ``root`` that no process is building; ``dry``: only count.
+
+    A run that has a pack open keeps it to its end. Raises PL-E012 for what cannot be removed.
+    """
+    packs = freed = busy = 0
+    if not root.is_dir():
+        return Purged(packs, freed, busy)
+    for name in sorted(set(_names(root))):
+        # Lock files stay: who waits for one that is removed, and who makes it anew, would both build.
+        with locked_if_free(root / f".{name}.lock") as free:
+            if not free:
+                busy += 1
+                continue
+            own = (root / name, root / f".{name}.building", root / f"{name}.quarantine.jsonl")
+            found = [path for path in own if path.exists() and not path.is_symlink()]
+            packs += bool(found)
+            for path in found:  # links are not ours
+                freed += _bytes(path)
+                if not dry:
+                    _remove(path)
+    if not (dry or busy):
+        # With the salt, who has the same data could tell by the names of the lock files that it was here.
+        with locked_if_free(root / ".salt.lock") as free:
+            if free:
+                _remove(root / ".salt")
+    return Purged(packs, freed, busy)
+
+
+def _names(root: Path) -> Iterator[str]:
+    for path in root.iterdir():
+        if match := _OURS.fullmatch(path.name):
+            yield next(filter(None, match.groups()))
+
+
+def _bytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.lstat().st_size for file in files if file.is_file())
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        problem = f"cannot be removed ({error.strerror})"
+        raise PlaceError(problem, code="PL-E012", file=path, fix="check who owns it, or remove it by hand") from None

@@ -1,0 +1,71 @@
+"""A packed data set as WebDataset shards: plain tar files of ``000000000.png`` and ``000000000.json`` pairs.
+
+Each split has its own files, ``train-000000.tar`` and so on (``all-`` where there are no splits). The picture is the
+8-bit grey square of the pack. The JSON holds the report, ids, split, labels (null: not mentioned), boxes in pixels of
+the original, and ``original_size`` [height, width], from which ``Letterbox`` tells where the picture lies in the
+square. Names, times and owners inside the files are constant, so equal data give equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from place_cxr.core.records import Study
+from place_cxr.core.store import create, private_folder
+from place_cxr.data.packs.cached import PixelPack
+
+PER_FILE = 1000
+
+
+def export(
+    studies: Sequence[Study], pack: PixelPack, target: Path, progress: Callable[[int, int], None] | None = None
+) -> list[Path]:
+    """Write the usable rows of ``pack`` under the folder ``target``; returns the files, each whole or not there."""
+    private_folder(target)
+    by_split: dict[str, list[int]] = {}
+    for row in pack.rows.tolist():
+        by_split.setdefault(studies[row].split or "all", []).append(row)
+    files, done = [], 0
+    for split, rows in sorted(by_split.items()):
+        for number, start in enumerate(range(0, len(rows), PER_FILE)):
+            file = target / f"{split}-{number:06d}.tar"
+            some = rows[start : start + PER_FILE]
+            _write(file, studies, pack, some)
+            files.append(file)
+            done += len(some)
+            if progress:
+                progress(done, len(pack.rows))
+    return files
+
+
+def _write(file: Path, studies: Sequence[Study], pack: PixelPack, rows: Sequence[int]) -> None:
+    partial = file.with_name(f".{file.name}.part")
+    with create(partial) as handle, tarfile.open(fileobj=handle, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for row in rows:
+            buffer = io.BytesIO()
+            Image.fromarray(pack.pixels[row]).save(buffer, "PNG")
+            about = _about(studies[row], pack.letterboxes[row].tolist())
+            for suffix, data in (("png", buffer.getvalue()), ("json", json.dumps(about).encode())):
+                member = tarfile.TarInfo(f"{row:09d}.{suffix}")
+                member.size = len(data)
+                member.mode = 0o600
+                tar.addfile(member, io.BytesIO(data))
+    os.replace(partial, file)
+
+
+def _about(study: Study, size: list[int]) -> dict[str, Any]:
+    def known(values: Any) -> dict[str, float | None]:
+        return {name: None if value != value else value for name, value in values.items()}
+
+    plain = {name: getattr(study, name) for name in ("report", "id", "patient", "split", "view", "sex", "age", "site")}
+    found = {"labels": known(study.labels), "said": known(study.said)}
+    return {**plain, **found, "boxes": [astuple(box) for box in study.boxes], "original_size": size}

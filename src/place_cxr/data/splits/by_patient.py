@@ -1,0 +1,107 @@
+"""Train, val and test by patient: made, checked and named by a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import SPLITS, Study
+
+_SHOWN = 3
+_log = logging.getLogger(__name__)
+_FIX = "place data split --by patient"
+
+
+def split_by_patient(
+    studies: Sequence[Study], seed: int, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+) -> list[Study]:
+    """The studies, in order, with splits; all of a patient's studies (of a study's images, without patient) in one.
+
+    A patient's split is a hash of seed and patient alone, so it does not move when patients are added; shares are met
+    on average. Raises PL-D207 where a study has a split already or a wanted split stays empty, PL-C001 for fractions
+    that are negative or do not sum to 1.
+    """
+    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise PlaceError(f"split fractions {fractions}", code="PL-C001", fix="give three that sum to 1")
+    taken = [row for row, study in enumerate(studies, start=1) if study.split]
+    if taken:
+        problem = f"{len(taken)} of {len(studies)} studies have a split already, first row {taken[0]}"
+        raise PlaceError(problem, code="PL-D207", fix="use their split, or leave its column out")
+    edges = list(accumulate(fractions))
+    last = max(place for place, share in enumerate(fractions) if share > 0)
+    split = [replace(study, split=SPLITS[_place(study, seed, edges[:last])]) for study in studies]
+    missing = [
+        name
+        for name, share in zip(SPLITS, fractions, strict=True)
+        if share > 0 and not any(study.split == name for study in split)
+    ]
+    if missing:
+        patients = len({_person(study) for study in studies})
+        problem = f"none of {patients} patients falls into {missing[0]}"
+        raise PlaceError(problem, code="PL-D207", fix="use another seed or fraction, or write a split column")
+    return split
+
+
+def check_splits(studies: Sequence[Study], *, shared: bool = False) -> None:
+    """PL-D207, with example rows (from 1, in the order given), where splits cannot be trusted.
+
+    That is: a split of another name, splits for some studies only, or a patient, a study or an image file in two. The
+    last three are only warned of where ``shared``: a published split that has this fault is wanted as it is.
+    """
+    unknown = [row for row, study in enumerate(studies, start=1) if study.split not in ("", *SPLITS)]
+    if unknown:
+        raise PlaceError(
+            _rows("have an unknown split", unknown, studies), code="PL-D207", fix=f"write {', '.join(SPLITS)}"
+        )
+    unset = [row for row, study in enumerate(studies, start=1) if not study.split]
+    if 0 < len(unset) < len(studies):
+        raise PlaceError(_rows("have no split", unset, studies), code="PL-D207", fix=_FIX)
+    try:
+        _check_apart("patient", [study.patient for study in studies], studies)
+        _check_apart("study", [study.id for study in studies], studies)
+        _check_apart("image", [str(study.image) for study in studies], studies)
+    except PlaceError as fault:
+        if not shared:
+            raise
+        _log.warning("as published: %s", fault.problem)
+
+
+def digest(studies: Iterable[Study]) -> str:
+    """SHA-256, in hex, of who is in which split: of the sorted (id, split), whatever the order of the studies."""
+    pairs = sorted((study.id, study.split) for study in studies)
+    return hashlib.sha256("\n".join(json.dumps(pair) for pair in pairs).encode()).hexdigest()
+
+
+def _person(study: Study) -> tuple[str, str]:
+    return ("patient", study.patient) if study.patient else ("study", study.id)
+
+
+def _place(study: Study, seed: int, edges: Sequence[float]) -> int:
+    text = json.dumps([seed, *_person(study)])
+    share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+    return sum(share >= edge for edge in edges)
+
+
+def _check_apart(what: str, keys: Sequence[str], studies: Sequence[Study]) -> None:
+    """Nothing (but the empty key) lies in two splits."""
+    splits: dict[str, set[str]] = {}
+    for key, study in zip(keys, studies, strict=True):
+        splits.setdefault(key, set()).add(study.split)
+    bad = [row for row, key in enumerate(keys, start=1) if key and len(splits[key]) > 1]
+    if bad:
+        first = [row for row in range(1, len(keys) + 1) if keys[row - 1] == keys[bad[0] - 1]]
+        problem = f"{_rows(f'whose {what} is in two splits', bad, studies)}; one {what} is in rows {_some(first)}"
+        raise PlaceError(problem, code="PL-D207", fix=_FIX)
+
+
+def _rows(what: str, rows: Sequence[int], studies: Sequence[Study]) -> str:
+    return f"{len(rows)} of {len(studies)} rows {what}, first rows {_some(rows)}"
+
+
+def _some(rows: Sequence[int]) -> str:
+    return ", ".join(map(str, rows[:_SHOWN]))

@@ -1,0 +1,125 @@
+"""A split by patient that gives each part its share of the rare findings, and the file that keeps it.
+
+*Rule* (iterative stratification, Sechidis et al. 2011, doi:10.1007/978-3-642-23808-6_10). A patient has the findings
+that are present in any of its studies. Again and again the finding with the fewest undealt patients is taken, and
+these, in the order of a hash of seed and patient, are dealt each to the part that still lacks most patients with this
+finding (of equal ones, most patients at all). Patients without a finding come last. Unlike with ``split_by_patient``, a
+patient may move when others are added: keep the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import PRESENT, SPLITS, Study
+from place_cxr.core.store import private_text
+from place_cxr.data.sources.tables import Choose, rows
+from place_cxr.data.splits.by_patient import check_splits, digest
+
+_COLUMNS = ("study", "split")
+
+
+def split_stratified(
+    studies: Sequence[Study], seed: int, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+) -> list[Study]:
+    """The studies, in order, with new splits; all studies of a patient (images of a study, without patient) in one.
+
+    Raises PL-C001 for fractions that are negative or do not sum to 1, PL-D207 where a wanted part stays empty.
+    """
+    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise PlaceError(f"split fractions {fractions}", code="PL-C001", fix="give three that sum to 1")
+    present: dict[str, set[str]] = {}
+    for study in studies:
+        found = {name for name, value in (study.labels or study.said).items() if value == PRESENT}
+        present.setdefault(_person(study), set()).update(found)
+    split = _deal({who: present[who] for who in sorted(present, key=lambda who: _shuffle(seed, who))}, fractions)
+    dealt = Counter(split.values())
+    for name, share in zip(SPLITS, fractions, strict=True):
+        if share > 0 and not dealt[name]:
+            problem = f"none of {len(present)} patients falls into {name}"
+            raise PlaceError(problem, code="PL-D207", fix="use other fractions, or more patients")
+    return [replace(study, split=split[_person(study)]) for study in studies]
+
+
+def _deal(present: Mapping[str, Collection[str]], fractions: Sequence[float]) -> dict[str, str]:
+    """Patient -> split; ``present`` maps patients, in order, to their findings."""
+    having: dict[str, list[str]] = {}
+    for who, found in present.items():
+        for name in found:
+            having.setdefault(name, []).append(who)
+    everybody = [share * len(present) for share in fractions]
+    wanted = {name: [share * len(whose) for share in fractions] for name, whose in having.items()}
+    split: dict[str, str] = {}
+
+    def deal(who: str, lacking: Sequence[float]) -> None:
+        part = max(range(len(fractions)), key=lambda part: (lacking[part], everybody[part]))
+        split[who] = SPLITS[part]
+        everybody[part] -= 1
+        for name in present[who]:
+            wanted[name][part] -= 1
+
+    while having:
+        undealt = {name: [who for who in whose if who not in split] for name, whose in having.items()}
+        having = {name: whose for name, whose in undealt.items() if whose}
+        if having:
+            name = min(having, key=lambda name: (len(having[name]), name))
+            for who in having.pop(name):
+                deal(who, wanted[name])
+    for who in present:
+        if who not in split:
+            deal(who, everybody)
+    return split
+
+
+def write_splits(studies: Sequence[Study], out: Path) -> str:
+    """Study and split, one a line, sorted, into a file only this user may read; returns the digest of the split."""
+    check_splits(studies)
+    with private_text(out) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows(sorted({(study.id, study.split) for study in studies}))
+    return digest(studies)
+
+
+def with_splits(studies: Sequence[Study], file: Path) -> list[Study]:
+    """The studies with the splits of a file; theirs are put aside.
+
+    Raises PL-D207 for a study that the file lacks or has twice, and where the split is none by patient; PL-D201 and
+    PL-D202 for a file that is no such table.
+    """
+    split: dict[str, str] = {}
+    for line, cells in rows(file, "utf-8-sig", _columns(file)):
+        if split.setdefault(cells["study"], cells["split"]) != cells["split"]:
+            problem = f"line {line}: a study that is in another split already"
+            raise PlaceError(problem, code="PL-D207", file=file, fix="make the splits anew: place data split")
+    missing = [row for row, study in enumerate(studies, start=1) if study.id not in split]
+    if missing:
+        problem = f"{len(missing)} of {len(studies)} studies are not in it, first row {missing[0]}"
+        raise PlaceError(problem, code="PL-D207", file=file, fix="make the splits anew: place data split")
+    found = [replace(study, split=split[study.id]) for study in studies]
+    check_splits(found)
+    return found
+
+
+def _columns(file: Path) -> Choose:
+    def choose(header: Sequence[str]) -> dict[str, str]:
+        if not set(_COLUMNS) <= set(header):
+            raise PlaceError("no columns 'study' and 'split'", code="PL-D201", file=file, fix="name a file of splits")
+        return dict(zip(_COLUMNS, _COLUMNS, strict=True))
+
+    return choose
+
+
+def _person(study: Study) -> str:
+    return json.dumps(["patient", study.patient] if study.patient else ["study", study.id])
+
+
+def _shuffle(seed: int, who: str) -> bytes:
+    return hashlib.sha256(f"{seed} {who}".encode("utf-8", "surrogatepass")).digest()

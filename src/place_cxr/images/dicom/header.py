@@ -1,0 +1,158 @@
+"""Values of a DICOM header, one keyword at a time, and the few that are kept of it.
+
+A value that is not what its keyword promises is refused by the keyword alone, and what is kept as text is only ever one
+of the words listed here or a name from the standard: a vendor, or a mistake, can put a person's name into any element.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import MutableSequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from place_cxr.core.errors import PlaceError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+RADIOGRAPHS = ("CR", "DX", "DR", "RG", "RF", "XA", "SC", "OT")
+# fmt: off
+_MODALITIES = frozenset((
+    *RADIOGRAPHS, "AU", "BI", "CT", "DG", "DOC", "ECG", "EM", "EPS", "ES", "FID", "GM", "HD", "IO", "IVOCT", "IVUS",
+    "KO", "LS", "MG", "MR", "NM", "OCT", "OP", "OPT", "PLAN", "PR", "PT", "PX", "REG", "RESP", "RTDOSE", "RTIMAGE",
+    "RTPLAN", "RTRECORD", "RTSTRUCT", "RWV", "SEG", "SM", "SR", "TG", "US", "XC",
+))
+_VIEWS = frozenset((
+    "AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "LAT", "LATERAL",
+))
+_IMAGE_TYPES = frozenset((
+    "ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "SAVE", "SCREEN", "SCREEN SAVE", "SCREENSHOT", "POST_PROCESSED",
+    "MIP", "SUBTRACTION", "LOCALIZER", "PROJECTION", "BONE", "SOFT_TISSUE",
+))
+_PHOTOMETRICS = frozenset((
+    "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422",
+    "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "HSV", "ARGB", "CMYK", "XYB",
+))
+_SEXES = frozenset(("M", "F", "O"))
+# fmt: on
+OTHER = "OTHER"  # a word that is not listed
+_YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+_SECONDARY_CAPTURE = "Secondary Capture"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is kept of a DICOM header; nothing in it names a person, a place or a day. Empty or None: not stated.
+
+    ``frames``, ``rows``, ``columns`` and ``bits`` (stored ones) are as the header claims, unchecked; ``age`` in years.
+    """
+
+    modality: str
+    view: str
+    photometric: str
+    image_type: tuple[str, ...]
+    sop_class: str
+    transfer_syntax: str
+    rows: int
+    columns: int
+    frames: int
+    bits: int
+    burned_in: bool | None
+    sex: str
+    age: float | None
+
+    @property
+    def burnt_in_text(self) -> str:
+        """Why letters, maybe a name, are to be expected in the pixels (row P4); empty where nothing says so."""
+        if self.burned_in:
+            return "BurnedInAnnotation is YES"
+        if any("SAVE" in word or "SCREEN" in word for word in self.image_type):
+            return "ImageType is a saved screen"
+        if self.modality == "US":
+            return "Modality is US"
+        if self.burned_in is None and (self.modality == "SC" or self.sop_class.startswith(_SECONDARY_CAPTURE)):
+            return "a secondary capture that does not say it has none"
+        return ""
+
+
+def facts_of(header: Dataset, syntax: str) -> Facts:
+    """The facts; ``syntax`` is the transfer syntax's name. Raises PL-D103 as the readers below."""
+    return Facts(
+        modality=_word(text(header, "Modality"), _MODALITIES),
+        view=_word(text(header, "ViewPosition"), _VIEWS),
+        photometric=_word(text(header, "PhotometricInterpretation"), _PHOTOMETRICS),
+        image_type=tuple(_word(str(word).strip().upper(), _IMAGE_TYPES) for word in values(header, "ImageType")),
+        sop_class=_sop_class(text(header, "SOPClassUID")),
+        transfer_syntax=syntax,
+        rows=whole(header, "Rows", 0),
+        columns=whole(header, "Columns", 0),
+        frames=whole(header, "NumberOfFrames", 1),
+        bits=whole(header, "BitsStored", whole(header, "BitsAllocated", 0)),
+        burned_in={"YES": True, "NO": False}.get(text(header, "BurnedInAnnotation")),
+        sex=_word(text(header, "PatientSex"), _SEXES),
+        age=_age(text(header, "PatientAge")),
+    )
+
+
+def values(header: Dataset, keyword: str) -> list[Any]:
+    """All values of an element, [] where it is absent or empty. Raises PL-D103 where it cannot be read."""
+    try:
+        value = header.get(keyword)
+        if isinstance(value, MutableSequence):
+            return list(value)
+    except Exception:
+        raise _unreadable(keyword) from None
+    return [] if value is None or value == "" else [value]
+
+
+def numbers(header: Dataset, keyword: str) -> list[float]:
+    """All values as finite numbers. Raises PL-D103."""
+    try:
+        found = [float(value) for value in values(header, keyword)]
+    except (TypeError, ValueError, OverflowError):
+        raise _unreadable(keyword) from None
+    if not np.isfinite(found).all():
+        raise _unreadable(keyword)
+    return found
+
+
+def whole(header: Dataset, keyword: str, default: int | None = None) -> int:
+    """The first value as a whole number. Raises PL-D103 where there is none and no default."""
+    found = numbers(header, keyword)
+    if not found:
+        if default is None:
+            raise PlaceError(f"{keyword} is missing", code="PL-D103", fix="export it again")
+        return default
+    if found[0] != int(found[0]):
+        raise _unreadable(keyword)
+    return int(found[0])
+
+
+def text(header: Dataset, keyword: str) -> str:
+    """The first value, upper case, without blanks around it; "" where there is none."""
+    found = values(header, keyword)
+    return str(found[0]).strip(" \0").upper() if found else ""
+
+
+def _unreadable(keyword: str) -> PlaceError:
+    return PlaceError(f"{keyword} has no readable value", code="PL-D103", fix="export it again")
+
+
+def _word(found: str, known: frozenset[str]) -> str:
+    return found if found in known or not found else OTHER
+
+
+def _sop_class(uid: str) -> str:
+    """Its name in the standard; "" for none, OTHER for a private one."""
+    from pydicom.uid import UID
+
+    known = UID(uid)
+    return known.name if known.type == "SOP Class" else OTHER if uid else ""
+
+
+def _age(found: str) -> float | None:
+    match = re.fullmatch(r"(\d{1,3})([DWMY])", found)
+    return float(match[1]) * _YEARS[match[2]] if match else None

@@ -1,0 +1,180 @@
+"""Small pictures of the gallery as data URIs: grids of numbers in colour-blind-safe colours."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from place_cxr.images.read import read_image
+
+# Colour maps of matplotlib and the part of them in use: both get lighter or darker evenly, so grey prints work too.
+HEAT, LIKENESS = ("inferno", 0.35, 1.0), ("PuOr_r", 0.0, 1.0)
+Colours = tuple[str, float, float]
+_LEVELS = 64
+_FINER = 4  # pixels per patch of a heat map, so that browsers agree on how it is smoothed
+_VEIL = 0.9  # opacity of the hottest spot
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceView:
+    """A sentence of a report; ``heat`` is empty for one that the network does not look for."""
+
+    text: str
+    match: float | None
+    heat: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A finding's true outlines as one SVG path."""
+
+    finding: str
+    path: str
+    style: int
+
+
+@dataclass(frozen=True, slots=True)
+class CorrelationView:
+    """Likeness of all places to the marked one, as predicted and as it should be."""
+
+    predicted: str
+    target: str
+    agreement: float
+    mark: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyView:
+    """One study of the gallery. Lengths are in pixels of the picture shown."""
+
+    number: int
+    width: int
+    height: int
+    image: str
+    findings: Sequence[str]
+    outlines: Sequence[Outline]
+    view: tuple[float, float, float, float]  # what the network saw: x, y, width, height
+    sentences: Sequence[SentenceView]
+    similarity: str
+    queries: int
+    correlation: CorrelationView | None
+
+
+def studies(gallery: Mapping[str, Any], folder: Path) -> list[StudyView]:
+    """The gallery's studies, ready to draw.
+
+    Raises:
+        KeyError, TypeError, ValueError, PlaceError: if the gallery does not hold what it should.
+    """
+    return [_study(table, folder) for table in gallery["studies"]]
+
+
+def legend(colours: Colours) -> list[str]:
+    """Nine colours of a map from low to high, as CSS; heat as it looks on dark grey."""
+    rgb = _colours(colours, 9).astype(np.float64)
+    if colours == HEAT:
+        alpha = np.linspace(0, _VEIL, 9)[:, None]
+        rgb = alpha * rgb + (1 - alpha) * 60
+    return [f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in rgb]
+
+
+def heat_image(values: NDArray[np.float64]) -> str:
+    """A map [rows, columns], scaled to its maximum, as a veil that is clear where the map is 0."""
+    grown = _grow(np.clip(values / max(float(values.max()), 1e-12), 0, 1))
+    alpha = np.rint(np.linspace(0, 255 * _VEIL, _LEVELS)).astype(np.uint8).tobytes()
+    return _png(grown, HEAT, alpha)
+
+
+def likeness_image(values: NDArray[np.float64]) -> str:
+    """Cosines or correlations [rows, columns] in -1..1, one pixel each."""
+    return _png(np.clip((values + 1) / 2, 0, 1), LIKENESS)
+
+
+def _study(table: Mapping[str, Any], folder: Path) -> StudyView:
+    rows, columns = (int(n) for n in table["grid"])
+    width, height = int(table["width"]), int(table["height"])
+    x, y, w, h = (float(v) for v in table["view"])
+    sentences = []
+    for sentence in table["sentences"]:
+        heat = "" if sentence["heat"] is None else heat_image(_grid(sentence["heat"], rows, columns))
+        match = None if sentence["match"] is None else float(sentence["match"])
+        sentences.append(SentenceView(str(sentence["text"]), match, heat))
+    outlines = [
+        Outline(str(outline["finding"]), _path(outline["paths"]), style)
+        for style, outline in enumerate(table["outlines"])
+    ]
+    similarity = np.array(table["similarity"], dtype=np.float64)
+    correlation = None
+    if (about := table["correlation"]) is not None:
+        row, column = divmod(int(about["patch"]), columns)
+        correlation = CorrelationView(
+            likeness_image(_grid(about["predicted"], rows, columns)),
+            likeness_image(_grid(about["target"], rows, columns)),
+            float(about["agreement"]),
+            (x + column * w / columns, y + row * h / rows, w / columns, h / rows),
+        )
+    return StudyView(
+        int(table["number"]),
+        width,
+        height,
+        _embedded(folder, str(table["image"])),
+        [str(finding) for finding in table["findings"]],
+        outlines,
+        (x, y, w, h),
+        sentences,
+        likeness_image(similarity),
+        len(similarity),
+        correlation,
+    )
+
+
+def _embedded(folder: Path, name: str) -> str:
+    """A JPEG of the gallery's folder as a data URI; it is read as a picture first."""
+    if Path(name).name != name or not name.endswith(".jpg"):
+        raise ValueError("not a picture of the gallery")
+    read_image(folder / name)
+    return "data:image/jpeg;base64," + base64.b64encode((folder / name).read_bytes()).decode()
+
+
+def _grid(values: Sequence[float], rows: int, columns: int) -> NDArray[np.float64]:
+    return np.array(values, dtype=np.float64).reshape(rows, columns)
+
+
+def _grow(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bilinear between patch centres, as the maps of the tasks are."""
+    rows, columns = values.shape
+    large = Image.fromarray(values.astype(np.float32)).resize(
+        (columns * _FINER, rows * _FINER), Image.Resampling.BILINEAR
+    )
+    return np.asarray(large, dtype=np.float64)
+
+
+def _png(values: NDArray[np.float64], colours: Colours, alpha: bytes = b"") -> str:
+    """Values in 0..1 as a PNG with a palette."""
+    image = Image.fromarray(np.rint(values * (_LEVELS - 1)).astype(np.uint8))
+    image.putpalette(bytes(_colours(colours, _LEVELS).ravel()))
+    buffer = io.BytesIO()
+    if alpha:
+        image.save(buffer, format="PNG", optimize=True, transparency=alpha)
+    else:
+        image.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _colours(colours: Colours, count: int) -> NDArray[np.uint8]:
+    from matplotlib import colormaps
+
+    name, low, high = colours
+    return np.rint(255 * colormaps[name](np.linspace(low, high, count))[:, :3]).astype(np.uint8)
+
+
+def _path(paths: Sequence[Sequence[Sequence[float]]]) -> str:
+    return "".join("M" + "L".join(f"{float(x):g},{float(y):g}" for x, y in path) + "Z" for path in paths)

@@ -1,0 +1,48 @@
+"""The page of a report: headers, sections, numbered or running text, as departments and readers vary them."""
+
+from __future__ import annotations
+
+from place_cxr.phantom.grammar import Die, Rule, tidy
+from place_cxr.phantom.phrases import GRAMMAR
+from place_cxr.phantom.scene import Scene
+
+PREAMBLE = 0.7  # share of reports with anything before the findings
+BARE = 0.03  # share of reports without headers: findings, then impression
+
+
+def lay_out(scene: Scene, die: Die, findings: list[str], impression: list[str]) -> str:
+    """The report of these sentences; an empty list leaves its section out."""
+    style = die.pick((str.upper, str.upper, str.upper, str.title))
+    gap = die.pick(("\n", "\n", " ", "\n\n"))
+    if findings and impression and die.chance(BARE):
+        return " ".join(findings) + gap + " ".join(impression)
+    lines = [f"{style(name)}: {text}" for name, text in _preamble(scene, die)]
+    if findings:
+        lines.append(f"{style('findings')}:{die.pick((' ', ' ', gap))}{' '.join(findings)}")
+    if impression:
+        between = " "
+        if len(impression) > 1 and die.chance(0.5):
+            impression = [f"{number}. {sentence}" for number, sentence in enumerate(impression, 1)]
+            between = die.pick(("\n", " "))
+        lines.append(f"{style('impression')}:{die.pick((' ', ' ', gap))}{between.join(impression)}")
+    return die.pick(("\n", "\n", "\n\n", " ")).join(lines)
+
+
+def _preamble(scene: Scene, die: Die) -> list[tuple[str, str]]:
+    """Some of the sections that come first, as (header, text). None names a finding."""
+    if not die.chance(PREAMBLE):
+        return []
+    slots: dict[str, str | Rule] = {
+        "view": scene.view,
+        "view words": GRAMMAR.rules["view " + scene.view],
+        "age": str(scene.age),
+        "sex": scene.sex,
+        "person": GRAMMAR.rules["who " + scene.sex],
+    }
+    rules = {
+        die.pick(("exam", "examination")): "exam",
+        die.pick(("indication", "history")): "indication",
+        "technique": f"technique {scene.view}",
+        "comparison": "no comparison" if scene.prior_findings is None else "comparison",
+    }
+    return [(name, tidy(GRAMMAR.say(rule, die, slots))) for name, rule in rules.items() if die.chance(0.5)]

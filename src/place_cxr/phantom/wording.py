@@ -1,0 +1,190 @@
+"""Sentences about the findings of one scene: what is there, what it may be, how it has changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from place_cxr.phantom.grammar import Die, Rule
+from place_cxr.phantom.phrases import GRAMMAR, SHORTS
+from place_cxr.phantom.scene import Finding, Scene
+
+SEVERITIES = ("small", "mild", "moderate", "large", "severe")
+ORDINALS: tuple[str, ...] = ("first", "second", "third", "fourth", "fifth", "sixth")
+ORDINALS += ("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth")
+PLURAL_SHORTS = frozenset(("Pleural Effusion several", "Pneumothorax several", "Consolidation several"))
+DEVICE = frozenset(("Pacemaker", "Central Line", "Endotracheal Tube", "Foreign Object"))
+GROWTH = 1.15  # a nodule larger by this factor has grown
+SINGULAR = {"is": "is", "has": "has", "remains": "remains"}
+PLURAL = {"is": "are", "has": "have", "remains": "remain"}
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A finding in words, with article and without, and what has become of it since the prior study."""
+
+    full: str
+    bare: str
+    change: str  # "new", "larger", "smaller", "same" or "" (nothing to compare, or not comparable)
+
+
+class Wording:
+    """Words for one scene; each call draws from ``die``."""
+
+    def __init__(self, scene: Scene, die: Die) -> None:
+        self.scene, self.die = scene, die
+
+    def _slots(self, finding: Finding, severity_chance: float) -> dict[str, str | Rule]:
+        both = finding.side in ("bilateral", "")
+        place = (finding.zone or "side") + (" both" if both else "")
+        rules = GRAMMAR.rules
+        graded = bool(finding.severity) and self.die.chance(severity_chance)
+        by_name = f"{finding.severity} {finding.name}"
+        slots: dict[str, str | Rule] = {
+            "side": finding.side,
+            "in": rules["in " + place],
+            "of": rules["of " + place],
+            "sev": rules[by_name if by_name in rules else finding.severity] if graded else "",
+            "sev ly": rules.get(finding.severity + " ly", "") if graded else "",
+            "layering": rules["layering"] if self.scene.view == "AP" else "",
+            "lump": rules[finding.detail or "nodule"] if finding.name == "Nodule" else "",
+            "ratio": f"{self.scene.cardiothoracic_ratio:.2f}",
+        }
+        if finding.size_mm is not None:
+            size = f"{finding.size_mm:.0f} mm" if self.die.chance(0.6) else f"{finding.size_mm / 10:.1f} cm"
+            slots["size"] = size
+            slots["size plain"] = self.die.pick(("", "", "approximately ", "about ", "approx. ")) + size
+        if finding.name == "Rib Fracture":
+            slots["rib"] = self._rib(finding.detail)
+        if finding.name == "Foreign Object":
+            kind = finding.detail
+            slots["object"] = rules["object " + kind]
+            over = "over side" if finding.side in ("left", "right") else "over chest"
+            slots["object place"] = rules.get("over " + kind, rules[over])
+        slots["tip"] = finding.detail
+        return slots
+
+    def _rib(self, detail: str) -> str:
+        """ "6th" or "4th and 5th", or the same in words."""
+        if self.die.chance(0.5):
+            return detail
+        return " ".join(ORDINALS[int(word[:-2]) - 1] if word != "and" else word for word in detail.split())
+
+    def _variant(self, rule: str, finding: Finding, last: str = "") -> str:
+        """The rule's form for many things or both sides, if it has one."""
+        many = finding.side == "bilateral" or finding.detail.endswith("clips") or " and " in finding.detail
+        several = f"{rule} several{last}"
+        return several if many and several in GRAMMAR else rule + last
+
+    def phrase(
+        self, finding: Finding, severity_chance: float = 0.85, maybe: bool = False
+    ) -> tuple[Phrase, dict[str, str | Rule]]:
+        """The finding as a noun phrase, and the slots of a sentence around it."""
+        die, name = self.die, finding.name
+        slots = self._slots(finding, severity_chance)
+        rule = f"{name} maybe" if maybe and f"{name} maybe" in GRAMMAR else self._variant(name, finding)
+        text = GRAMMAR.say(rule, die, slots)
+        kind, bare = text[0], text[2:]
+        phrase = Phrase("a " + bare if kind == "a" else bare, bare, self._change(finding))
+        plural = kind == "p"
+        slots |= {"e full": phrase.full, "e bare": bare, **(PLURAL if plural else SINGULAR)}
+        plain = self._variant(name, finding, " plain")
+        if plain in GRAMMAR:
+            text = GRAMMAR.say(plain, die, slots)
+            slots["plain"] = "a " + text[2:] if text[0] == "a" else text[2:]
+        return phrase, slots
+
+    def _change(self, finding: Finding) -> str:
+        if self.scene.prior_findings is None or finding.name == "Foreign Object":
+            return ""
+        before = [other for other in self.scene.prior_findings if other.name == finding.name]
+        if not before:
+            return "new"
+        before = [other for other in before if (other.side, other.zone) == (finding.side, finding.zone)]
+        if len(before) != 1:
+            return ""
+        then = before[0]
+        if finding.size_mm and then.size_mm:
+            growth = finding.size_mm / then.size_mm
+            return "larger" if growth > GROWTH else "smaller" if growth < 1 / GROWTH else "same"
+        if finding.severity in SEVERITIES and then.severity in SEVERITIES:
+            step = SEVERITIES.index(finding.severity) - SEVERITIES.index(then.severity)
+            return "larger" if step > 0 else "smaller" if step < 0 else "same"
+        return "same" if finding.detail == then.detail else ""
+
+    def _own(self, finding: Finding) -> str:
+        """A rule of whole sentences for this finding, or an empty name."""
+        name, grade = finding.name, finding.severity
+        rules = [f"{name} own any {grade}", f"{name} own any"]
+        if self._variant(name, finding) == name:
+            rules += [f"{name} own {grade}", f"{name} own"]
+        else:
+            rules.append(f"{name} own several")
+        known = [rule for rule in rules if rule in GRAMMAR]
+        return self.die.pick(known) if known else ""
+
+    def state(self, finding: Finding) -> list[str]:
+        """One or two sentences that say the finding is there, the second about its change or what to do."""
+        die = self.die
+        phrase, slots = self.phrase(finding)
+        own = self._own(finding)
+        change = phrase.change if die.chance(0.75) else ""
+        device = " device" if finding.name in DEVICE else ""
+        if own and die.chance(0.2 if change else 0.7 if device else 0.45):
+            return [GRAMMAR.say(own, die, slots), *self._advice(finding)]
+        if change in ("", "new"):
+            return [GRAMMAR.say(f"state {change}".strip() + device, die, slots), *self._advice(finding)]
+        text = GRAMMAR.say(("state again" if die.chance(0.5) else "state") + device, die, slots)
+        if device:
+            change = "same"
+        if die.chance(0.5):
+            return [text + GRAMMAR.say(change + device, die, slots)]
+        return [text, self.about(f"{change} after{device}", finding)]
+
+    def _advice(self, finding: Finding) -> list[str]:
+        if finding.detail == "in the right main bronchus" and self.die.chance(0.5):
+            return [GRAMMAR.say("Endotracheal Tube withdraw", self.die, {})]
+        return []
+
+    def about(self, rule: str, finding: Finding) -> str:
+        """A sentence about a finding already known: how it has changed, or that it is gone."""
+        slots = self._slots(finding, 0)
+        several = f"{finding.name} several"
+        name = several if finding.side == "bilateral" and several in SHORTS else finding.name
+        slots |= {"short": SHORTS.say(name, self.die, slots), **(PLURAL if name in PLURAL_SHORTS else SINGULAR)}
+        return GRAMMAR.say(rule, self.die, slots)
+
+    def summary(self, finding: Finding) -> str:
+        """The finding in a line of an impression."""
+        die = self.die
+        phrase, slots = self.phrase(finding, 0.7)
+        device = " device" if finding.name in DEVICE else ""
+        if phrase.change and die.chance(0.5):
+            if phrase.change == "new":
+                return GRAMMAR.say("state new" + device, die, slots)
+            return phrase.bare + GRAMMAR.say(phrase.change + device, die, slots)
+        own = self._own(finding) if device else ""
+        return GRAMMAR.say(own or ("state" if die.chance(0.25) else "brief"), die, slots)
+
+    def nodules(self, findings: list[Finding]) -> str:
+        """Two or more nodules in one line, told by the largest."""
+        largest = max(findings, key=lambda finding: finding.size_mm or 0)
+        slots = self._slots(largest, 0)
+        slots["count"] = GRAMMAR.rules["count two" if len(findings) == 2 else "count more"]
+        return GRAMMAR.say("Nodules many", self.die, slots)
+
+    def pair(self, first: Finding, second: Finding) -> str:
+        """One sentence that states two findings."""
+        _, slots = self.phrase(first)
+        other, _ = self.phrase(second)
+        slots |= {"f full": other.full, "f bare": other.bare}
+        near = first.side == second.side and second.name in ("Atelectasis", "Consolidation")
+        near = near and second.zone == "lower" and first.name == "Pleural Effusion"
+        return GRAMMAR.say("next to" if near else "both of", self.die, slots)
+
+    def doubt(self, finding: Finding) -> str:
+        """A sentence that the finding may be there."""
+        mild = finding.severity in ("small", "mild")
+        _, slots = self.phrase(finding, 0.4 if mild else 0, maybe=True)
+        rule = self._variant(finding.name + " doubt", finding)
+        own = rule in GRAMMAR and (mild or not finding.severity) and finding.detail != "mass"
+        return GRAMMAR.say(rule if own and self.die.chance(0.5) else "doubt", self.die, slots)

@@ -1,0 +1,156 @@
+"""Studies of the phantom, in memory or as files that read like a user's own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.records import Box
+from place_cxr.core.workers import CHUNK, cores, in_chunks, refuse_if_spawned
+from place_cxr.phantom.anatomy import build
+from place_cxr.phantom.findings import paint
+from place_cxr.phantom.grid import Grid, Mask
+from place_cxr.phantom.history import patient_of, scene_of, split_of
+from place_cxr.phantom.render import expose
+from place_cxr.phantom.report import write_report
+from place_cxr.phantom.scene import FINDINGS, Scene
+
+_CARINA = 0.385  # height of the carina on the film, as a part of its edge
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomStudy:
+    """One study: ``image`` uint8 [size, size]; ``masks`` finding to bool [size, size], of present findings alone."""
+
+    image: np.ndarray
+    masks: dict[str, Mask]
+    boxes: tuple[Box, ...]
+    labels: dict[str, float]
+    said: dict[str, float]
+    report: str
+    scene: Scene
+
+
+def render_scene(scene: Scene, size: int) -> tuple[np.ndarray, tuple[Mask, ...]]:
+    """The image, uint8 [size, size], and the mask of each of the scene's findings."""
+    body = scene.body
+    grid = Grid(size, body.fov, -body.fov / 2 + body.shift[0], -body.fov * _CARINA + body.shift[1])
+    anatomy = build(grid, body, scene.view, scene.sex)
+    masks = paint(anatomy, scene)
+    return expose(anatomy, body, scene.site, np.random.Generator(np.random.Philox(key=scene.noise_key))), masks
+
+
+def boxes_of(scene: Scene, masks: tuple[Mask, ...]) -> tuple[Box, ...]:
+    """The tight box of each finding; one for each side of a bilateral finding."""
+    boxes = []
+    for finding, mask in zip(scene.findings, masks, strict=True):
+        halves = [mask]
+        if finding.side == "bilateral":
+            size = mask.shape[1]
+            middle = (np.arange(size) + 0.5) / size * scene.body.fov - scene.body.fov / 2 + scene.body.shift[0] > 0
+            halves = [mask & middle, mask & ~middle]
+        for half in halves:
+            rows, columns = np.flatnonzero(half.any(1)), np.flatnonzero(half.any(0))
+            if len(rows):
+                edges = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+                boxes.append(Box(finding.name, *(float(edge) for edge in edges)))
+    return tuple(boxes)
+
+
+def make_study(seed: int, index: int, size: int) -> PhantomStudy:
+    """Study ``index`` of phantom ``seed``, ``size`` by ``size`` pixels: the same whether made alone or among others."""
+    scene = scene_of(seed, index)
+    image, masks = render_scene(scene, size)
+    merged: dict[str, Mask] = {}
+    for finding, mask in zip(scene.findings, masks, strict=True):
+        merged[finding.name] = merged[finding.name] | mask if finding.name in merged else mask
+    report = write_report(scene, np.random.Generator(np.random.Philox(key=[scene.noise_key, 5])))
+    return PhantomStudy(image, merged, boxes_of(scene, masks), scene.labels, report.said, report.text, scene)
+
+
+def write_phantom(
+    out: Path | str,
+    studies: int,
+    size: int,
+    seed: int,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write ``studies`` studies under ``out``: images/, masks/ and manifest.csv, whose path is returned.
+
+    The bytes depend on ``studies``, ``size`` and ``seed`` alone. ``progress`` is called with studies done and studies
+    in all. Raises PL-C101 for a size below 32 or no studies, and PL-D402 and PL-E013 as ``in_chunks``.
+    """
+    refuse_if_spawned()  # before a file of the first process is touched
+    if studies < 1 or size < 32:
+        raise PlaceError("a phantom has at least 1 study of 32 pixels", code="PL-C101", fix="raise --studies or --size")
+    out = Path(out)
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    (out / "masks").mkdir(exist_ok=True)
+    workers = max(1, min(workers or cores(), -(-studies // (2 * CHUNK))))  # to start one takes longer than few studies
+    rows: list[dict[str, str]] = [{}] * studies
+    done = 0
+    for start, found in in_chunks(_write_chunk, range(studies), workers, (out, seed, size)):
+        rows[start : start + len(found)] = found
+        done += len(found)
+        if progress is not None:
+            progress(done, studies)
+    manifest = out / "manifest.csv"
+    partial = out / ".manifest.csv.part"
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _columns(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(manifest)
+    return manifest
+
+
+def _columns() -> list[str]:
+    plain = ["image", "report", "split", "study", "patient", "view", "sex", "age", "site"]
+    return plain + [f"{kind}.{name}" for kind in ("labels", "said", "mask") for name in FINDINGS] + ["boxes"]
+
+
+def _write_chunk(start: int, indices: Sequence[int], out: Path, seed: int, size: int) -> list[dict[str, str]]:
+    return [_write_study(out, seed, index, size) for index in indices]
+
+
+def _png(path: Path, image: Image.Image) -> None:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    path.write_bytes(buffer.getvalue())
+
+
+def _write_study(out: Path, seed: int, index: int, size: int) -> dict[str, str]:
+    study = make_study(seed, index, size)
+    scene = study.scene
+    name = f"images/{scene.study}.png"
+    _png(out / name, Image.fromarray(study.image))
+    row = {
+        "image": name,
+        "report": study.report,
+        "split": split_of(seed, patient_of(seed, index)[0]),
+        "study": scene.study,
+        "patient": scene.patient,
+        "view": scene.view,
+        "sex": scene.sex,
+        "age": str(scene.age),
+        "site": scene.site,
+        "boxes": json.dumps(
+            [{"finding": b.finding, "x0": b.x0, "y0": b.y0, "x1": b.x1, "y1": b.y1} for b in study.boxes]
+        ),
+    }
+    row |= {f"labels.{key}": f"{value:g}" for key, value in study.labels.items()}
+    row |= {f"said.{key}": "" if value != value else f"{value:g}" for key, value in study.said.items()}
+    for finding, mask in study.masks.items():
+        relative = f"masks/{scene.study}_{finding.replace(' ', '_').lower()}.png"
+        _png(out / relative, Image.fromarray(mask))
+        row[f"mask.{finding}"] = relative
+    return row

@@ -1,0 +1,91 @@
+"""The words for parts of the body, whose state is told: "enlarged", "normal". Notation: see ``findings``."""
+
+from __future__ import annotations
+
+from place_cxr.text.labeler.terms import CHEST, LUNGS, Term, one
+
+_BOTH = ("Enlarged Cardiomediastinum", "Cardiomegaly")
+# Parts of the body: what it means that they are large (``shows``), or normal or clear (``denies``).
+PLACE_WORDS: dict[str, tuple[Term, str]] = {
+    "heart": (
+        one("Cardiomegaly"),
+        """
+        heart|cardiac
+        heart|cardiac size|silhouette|shadow|contour|contours|configuration
+        size|silhouette of the heart
+        """,
+    ),
+    "cardiomediastinum": (
+        one(*_BOTH),
+        """
+        cardiomediastinal|cardiomediastinum
+        cardiomediastinal silhouette|silhouettes|contour|contours|structures
+        cardio|cardia mediastinal silhouette|silhouettes|contour|contours|structures|
+        """,
+    ),
+    "mediastinum": (
+        one("Enlarged Cardiomediastinum"),
+        """
+        mediastinum|mediastinal
+        superior|upper| mediastinal|mediastinum silhouette|contour|contours|structures|
+        """,
+    ),
+    "lungs": (
+        Term(denies=LUNGS),
+        """
+        lungs|lung fields|field|parenchyma|
+        both lungs|lung
+        """,
+    ),
+    "pleura": (
+        Term(denies=("Pneumothorax", "Pleural Effusion", "Pleural Other")),
+        "pleural spaces|space|surfaces|surface",
+    ),
+    "angles": (
+        Term(("Pleural Effusion",), ("Pleural Effusion",), doubtful=True),
+        "costophrenic|cp angle|angles|sulcus|sulci|recesses|xxxx",
+    ),
+    "vessels": (
+        one("Edema", doubtful=True),
+        """
+        pulmonary| vasculature|vascularity
+        pulmonary|central|perihilar|lung vessels|vasculature
+        pulmonary vascular pattern|markings|
+        vascular markings|pattern
+        """,
+    ),
+    "bones": (
+        Term(denies=("Fracture",)),
+        """
+        bones|ribs|skeleton
+        bony|osseous|skeletal structures|thorax
+        imaged|visualized bones|skeleton|osseous|bony structures|thorax|
+        """,
+    ),
+    "chest": (
+        Term(denies=CHEST),
+        """
+        chest
+        chest radiograph|x|film|examination|xray ray|
+        examination|radiograph of the chest|
+        radiographic examination of the chest
+        """,
+    ),
+    "elsewhere": (
+        Term(),
+        """
+        hilum|hila|hilar|aorta|aortic|trachea|tracheal|diaphragm|hemidiaphragm|hemidiaphragms|azygos|spine|thyroid
+        left|right lung
+        lung volumes|volume|bases|base|apex|apices|markings|zone|lobe
+        pulmonary artery|arteries
+        lymph node|nodes
+        soft tissues|tissue
+        abdomen|stomach|bowel|gas|bubble
+        chest wall
+        left|right heart border
+        left|right atrium|ventricle|ventricular|atrial
+        disc|joint spaces|space
+        vertebral body|bodies
+        """,
+    ),
+}

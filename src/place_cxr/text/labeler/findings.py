@@ -1,0 +1,237 @@
+"""The words for findings.
+
+One entry a line: words separated by blanks; ``a|b`` are alternatives, and an alternative may be empty (``acute|``).
+Words are lower case without hyphens, as ``phrases.tokens`` leaves them. The longest phrase at a position counts.
+"""
+
+from __future__ import annotations
+
+from place_cxr.text.labeler.terms import ACUTE, LUNGS, Term, one
+
+FINDING_WORDS: dict[str, tuple[Term, str]] = {
+    "cardiomegaly": (one("Cardiomegaly"), "cardiomegaly"),
+    "effusion": (
+        one("Pleural Effusion"),
+        """
+        pleural| effusion|effusions
+        pleural fluid collection|collections|
+        fluid in|within the pleural|right|left|minor|major| space|spaces|fissure|fissures
+        fissural fluid|effusion
+        fluid
+        hydrothorax|hemothorax|haemothorax|empyema
+        parapneumonic effusion|effusions
+        """,
+    ),
+    "pneumothorax": (one("Pneumothorax"), "pneumothorax|pneumothoraces|ptx"),
+    "hydropneumothorax": (
+        one("Pneumothorax", "Pleural Effusion"),
+        "hydropneumothorax|hydropneumothoraces|hemopneumothorax",
+    ),
+    "consolidation": (
+        one("Consolidation"),
+        """
+        consolidation|consolidations|consolidative|consolidated
+        air|airspace|alveolar space| consolidation|consolidations
+        air bronchogram|bronchograms
+        """,
+    ),
+    "consolidative opacity": (one("Consolidation", "Lung Opacity"), "consolidative opacity|opacities|density"),
+    "pneumonia": (
+        one("Pneumonia"),
+        """
+        pneumonia|pneumonias|pneumonic|bronchopneumonia
+        infection|infections
+        infectious process|processes|etiology|infiltrate|pneumonitis
+        """,
+    ),
+    "opacity": (
+        one("Lung Opacity"),
+        """
+        opacity|opacities|opacification|opacifications|opacified
+        airspace|alveolar|interstitial|pulmonary opacity|opacities|infiltrate|infiltrates|infiltration
+        air space opacity|opacities|disease|process
+        airspace|alveolar disease|process
+        infiltrate|infiltrates|infiltration
+        increased|prominent|coarse|coarsened|accentuated interstitial|bronchovascular|lung|reticular|perihilar markings
+        interstitial prominence|thickening|disease|changes|pattern
+        interstitial lung disease|changes
+        prominence of the interstitium
+        prominence of the interstitial|bronchovascular|lung markings
+        reticular|reticulonodular|interstitial pattern|markings|density|densities
+        increased|hazy|streaky|patchy|focal|linear|basilar|vague|faint|subtle density|densities
+        haziness|haze
+        ground glass
+        airspace|air|parenchymal space| density|densities
+        pleural parenchymal|based opacity|density
+        """,
+    ),
+    "lesion": (
+        one("Lung Lesion"),
+        """
+        nodule|nodules|nodularity
+        nodular|rounded|masslike density|densities
+        mass|masses
+        mass lesion|lesions
+        lung|pulmonary lesion|lesions|tumor|tumors|cancer|carcinoma|metastasis|metastases
+        metastasis|metastases|malignancy|neoplasm|neoplastic
+        metastatic disease
+        cavity|cavitary|cavitation
+        """,
+    ),
+    "nodular opacity": (
+        one("Lung Lesion", "Lung Opacity"),
+        """
+        nodular|rounded|round|masslike opacity|opacities|infiltrate
+        well circumscribed|defined opacity|density
+        """,
+    ),
+    "atelectasis": (
+        one("Atelectasis"),
+        """
+        atelectasis|atelectases|atelectatic
+        volume loss
+        loss of volume
+        lobar|lung|pulmonary|partial|complete|lobe collapse
+        collapse
+        collapse of the|underlying|right|left| lung|lobe|upper|lower|middle|underlying lobe|lung|
+        collapsed lung|lobe
+        """,
+    ),
+    "edema": (
+        one("Edema"),
+        """
+        edema|oedema
+        pulmonary|interstitial|alveolar edema|oedema
+        pulmonary| vascular|venous congestion
+        pulmonary congestion
+        congestion
+        cardiac|heart failure
+        congestive heart| failure
+        heart failure|decompensation
+        chf
+        gross|overt| failure
+        fluid|volume overload
+        kerley b lines
+        septal lines
+        """,
+    ),
+    "pleural other": (
+        one("Pleural Other"),
+        """
+        pleural thickening|plaque|plaques|scarring|scar|calcification|calcifications|reaction|disease|mass|masses
+        thickening
+        pleural parenchymal|based scarring|mass|thickening|nodule
+        apical|biapical|pleural pleural|apical thickening|scarring
+        apical capping|cap|caps
+        fibrothorax
+        calcified pleura|pleural|plaques plaques|plaque|
+        """,
+    ),
+    "fracture": (
+        one("Fracture"),
+        """
+        fracture|fractures|fractured
+        rib|compression|clavicle|clavicular fracture|fractures
+        """,
+    ),
+    "device": (
+        one("Support Devices"),
+        """
+        pacemaker|pacer|icd|aicd|defibrillator|generator|stimulator|leads|electrode|electrodes
+        pacing|pacemaker|cardiac|monitoring|monitor|implanted|indwelling|support|medical lead|leads|wire|wires
+        pacing|pacemaker|cardiac|monitoring|implanted|indwelling|support|medical device|devices
+        pacer|monitor|ekg|ecg leads|lead|generator
+        cardiac pacemaker|pacer|defibrillator|generator
+        cardiac pacing|monitor|monitoring device|leads
+        tube|tubes|tubing|catheter|catheters|lines|port|portacath|mediport|picc|cvc|ett|cannula|drain|drains|stent|stents
+        picc|port|central|venous|vascular|dialysis|subclavian|jugular catheter|line|lines
+        central venous catheter|line|access
+        endotracheal|tracheal|nasogastric|orogastric|enteric|feeding|et|ng|og tube|tubes|catheter
+        chest|thoracostomy|pigtail tube|tubes|catheter
+        tracheostomy|
+        port a cath
+        chest port
+        the|this|access|arterial|venous|central line
+        valve|valves|prosthesis|hardware|screws|rods|coil|coils
+        prosthetic|mechanical|artificial|heart|aortic|mitral heart|valve| valve|valves|replacement
+        surgical|metallic|vascular|cholecystectomy|mediastinal|hilar clip|clips
+        clips|sutures|staples|staple
+        sternotomy|sternal wire|wires|sutures|xxxx|clips
+        median| sternotomy wires
+        swan ganz
+        device|devices
+        """,
+    ),
+    # What is neither of these, and must not be taken for one.
+    "other": (
+        Term(),
+        """
+        emphysema|emphysematous|copd|hyperinflation|hyperinflated|hyperexpansion|hyperexpanded|hyperlucency|hyperlucent
+        chronic obstructive pulmonary disease
+        subcutaneous|mediastinal emphysema|air
+        fibrosis|fibrotic|bronchiectasis
+        scar|scars|scarring
+        granuloma|granulomas|granulomata
+        granulomatous infection|process
+        calcified|granulomatous granuloma|granulomas|nodule|nodules|disease|lymph
+        calcification|calcifications|calcified
+        calcified left|right| upper|lower|middle|mid|basilar|apical|lung| lobe|lung| nodule|nodules|density|densities
+        vascular|pulmonary| redistribution|cephalization
+        bronchovascular|vascular|bronchopulmonary crowding
+        hernia|hernias|eventration
+        air fluid level|levels
+        fluid status|balance|resuscitation
+        scoliosis|kyphosis|osteophyte|osteophytes|spondylosis|osteopenia|osteoporosis
+        degenerative|arthritic|surgical|postsurgical|postoperative|chronic change|changes
+        degenerative disc|joint disease
+        tortuosity|tortuous|ectasia|ectatic|aneurysm
+        atherosclerosis|atherosclerotic
+        adenopathy|lymphadenopathy
+        bronchial|peribronchial|septal|wall thickening|cuffing
+        acute| abnormality|abnormalities of|in the visualized|imaged|included| upper| abdomen|tissues|soft
+        pericardial effusion|effusions
+        soft tissue edema|swelling|mass|infection
+        chest wall mass|masses|lesion|nodule
+        mediastinal|hilar|breast|thyroid|paratracheal mass|masses|nodule|opacity
+        pneumomediastinum|pneumoperitoneum
+        free| intraperitoneal| air
+        deformity|deformities
+        foreign body|bodies|object|objects
+        vertebral|subchondral collapse
+        flattening of the diaphragm|diaphragms|hemidiaphragm|hemidiaphragms
+        """,
+    ),
+    "acute": (
+        Term(denies=ACUTE),
+        """
+        acute|active cardiopulmonary|intrathoracic|cardiothoracic|thoracic|radiographic| abnormality|abnormalities
+        acute|active cardiopulmonary|intrathoracic|cardiothoracic|thoracic|radiographic| process|processes|disease
+        acute|active cardiopulmonary|intrathoracic|cardiothoracic|thoracic|radiographic| finding|findings|pathology
+        acute radiographic|cardiopulmonary cardiopulmonary|radiographic abnormality|process|disease|findings
+        cardiopulmonary|intrathoracic|cardiothoracic disease|abnormality|abnormalities|process|pathology|findings
+        """,
+    ),
+    "acute lung": (
+        Term(denies=("Edema", "Consolidation", "Pneumonia")),
+        "acute|active lung|pulmonary|parenchymal abnormality|abnormalities|process|disease|finding|findings",
+    ),
+    "lung abnormality": (
+        Term(denies=LUNGS),
+        """
+        focal|pulmonary|lung|parenchymal parenchymal|lung|pulmonary| abnormality|abnormalities|lesion
+        """,
+    ),
+    "bone abnormality": (
+        Term(denies=("Fracture",)),
+        """
+        bony|osseous or|and soft tissue abnormality|abnormalities
+        acute| bony|osseous|skeletal|bone acute| abnormality|abnormalities|finding|findings|injury|lesion|trauma
+        """,
+    ),
+    "pleural abnormality": (
+        Term(denies=("Pneumothorax", "Pleural Effusion", "Pleural Other")),
+        "pleural abnormality|abnormalities|findings",
+    ),
+    "pleural line": (Term(denies=("Pneumothorax",)), "pleural|visceral pleural| line|edge|xxxx"),
+    "neoplasm word": (Term(), "lymphoma|sarcoidosis|tuberculosis|contusion|aspiration"),
+}

@@ -1,0 +1,92 @@
+"""Text to labelled spans: a sentence's words, looked up in one table of phrases, the longest first, in linear time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from place_cxr.text.labeler.anatomy import PLACE_WORDS
+from place_cxr.text.labeler.cues import CUES
+from place_cxr.text.labeler.findings import FINDING_WORDS
+from place_cxr.text.labeler.terms import Term
+
+_SHORT = {
+    "w/o": " without ",
+    "r/o": " rule out ",
+    "s/p": " status post ",
+    "h/o": " history of ",
+    "c/w": " consistent with ",
+    "can't": " cannot ",
+    "can not": " cannot ",
+    "isn't": " is not ",
+    "aren't": " are not ",
+    "doesn't": " does not ",
+}
+_SHORTS = re.compile("|".join(rf"\b{re.escape(short)}\b" for short in _SHORT))
+_TOKEN = re.compile(r"[a-z0-9.]+|[,;:()/?]")
+_END = ()  # the key under which a node of the table holds what its phrase means
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A phrase of a sentence: its kind, what it speaks of (terms and places), its tokens ``start <= i < end``."""
+
+    kind: str
+    term: Term | None
+    start: int
+    end: int
+
+
+def tokens(sentence: str) -> list[str]:
+    """Lower-case words and the marks , ; : ( ) / ? of a sentence; hyphens part words, short forms are written out."""
+    text = _SHORTS.sub(lambda found: _SHORT[found[0]], sentence.lower().replace("’", "'"))
+    return [word for word in (token.rstrip(".") for token in _TOKEN.findall(text)) if word]
+
+
+def spans(words: list[str]) -> list[Span]:
+    """The phrases in ``words``, from left to right; words that belong to none are passed over."""
+    found, position = [], 0
+    while position < len(words):
+        node, end, meaning = _TABLE, position, None
+        while end < len(words) and words[end] in node:
+            node, end = node[words[end]], end + 1
+            if _END in node:
+                meaning = (*node[_END], position, end)
+        if meaning is None:
+            position += 1
+        else:
+            found.append(Span(*meaning))
+            position = meaning[-1]
+    return found
+
+
+def _phrases(lines: str) -> Iterator[tuple[str, ...]]:
+    """``a|b c|`` -> (a, c), (a,), (b, c), (b,)."""
+    for line in lines.strip().splitlines():
+        for words in product(*(word.split("|") for word in line.split())):
+            if phrase := tuple(filter(None, words)):
+                yield phrase
+
+
+def _table() -> dict[Any, Any]:
+    meanings: dict[tuple[str, ...], tuple[str, Term | None]] = {}
+    # A phrase in two lists belongs to the later one: cues before parts of the body before findings.
+    for kind, lines in CUES.items():
+        meanings |= dict.fromkeys(_phrases(lines), (kind, None))
+    for term, lines in PLACE_WORDS.values():
+        meanings |= dict.fromkeys(_phrases(lines), ("place", term))
+    for term, lines in FINDING_WORDS.values():
+        meanings |= dict.fromkeys(_phrases(lines), ("term", term))
+    root: dict[Any, Any] = {}
+    for phrase, meaning in meanings.items():
+        node = root
+        for word in phrase:
+            node = node.setdefault(word, {})
+        node[_END] = meaning
+    return root
+
+
+_TABLE = _table()

@@ -1,0 +1,182 @@
+"""One course of training: what its checkpoints consist of, and what its steps are judged by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from place_cxr.core import distributed
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.settings import Settings
+from place_cxr.training import checkpoint
+from place_cxr.training.checkpoint import Checkpoint
+from place_cxr.training.optim import OptimSettings, build_optimizers, optimizer_tensors, restore_optimizers
+from place_cxr.training.run_folder import RunFolder
+from place_cxr.training.saver import Saver
+from place_cxr.training.tensor_files import snapshot
+from place_cxr.training.watch import SpikeWatch, StepNumbers, Tally
+
+_log = logging.getLogger(__name__)
+# What may differ between a run and its continuation, because no number of the training depends on it.
+FREE = frozenset({"log_every", "save_every", "keep", "max_bad_steps", "device", "workers", "manifest"})
+
+
+class Course:
+    """Model, optimizer and position, tied to the settings they belong to."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        run: RunFolder,
+        device: torch.device,
+        *,
+        train: Settings,
+        optim: OptimSettings,
+        config: Mapping[str, Any],
+        extra_files: Mapping[str, bytes],
+        keep: int,
+        max_bad_steps: int,
+    ) -> None:
+        self.model = model.to(device).train()
+        self.run, self.device = run, device
+        self.optimizers = build_optimizers(model, optim)
+        self.parameters = [
+            p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]
+        ]
+        self.tally, self.saver = Tally(), Saver()
+        self.step = self.bad_steps = 0
+        self.saved: Path | None = None
+        self._config, self._extra_files, self._keep = json.loads(json.dumps(config)), extra_files, keep
+        self._said = {"train": train.model_dump(mode="json"), "optim": optim.model_dump(mode="json")}
+        self._max_bad_steps, self._in_a_row, self._spikes = max_bad_steps, 0, SpikeWatch()
+        self._agree()
+
+    def _agree(self) -> None:
+        """PL-R111 unless all ranks were given the same settings."""
+        digest = hashlib.sha256(json.dumps([self._said, self._config], sort_keys=True).encode()).digest()
+        numbers = torch.tensor([list(digest)], dtype=torch.int64, device=self.device)
+        if not bool((distributed.gather(numbers) == numbers).all()):
+            raise PlaceError("the processes were given different settings", code="PL-R111", fix="start all alike")
+
+    # ---- saving and resuming
+
+    def save(self) -> Path:
+        """Begin to commit the current step, unless it is the one committed last; `Saver.wait` sees it through."""
+        path = self.run.path / "checkpoints" / f"step_{self.step:06d}"
+        if self.run.main and self.saved != path:
+            names, sums = self.tally.state()
+            moments = {f"optim/{name}": value for name, value in optimizer_tensors(self.optimizers).items()}
+            commit = partial(
+                checkpoint.save,
+                self.run.path,
+                self.step,
+                snapshot(self.model.state_dict()),
+                config=self._config,
+                state_tensors=snapshot(moments | sums),
+                state={"said": self._said, "tally": names, "bad_steps": self.bad_steps},
+                extra_files=self._extra_files,
+                keep=self._keep,
+            )
+            self.saver.start(commit)
+        self.saved = path
+        return path
+
+    def resume(self, saved: Checkpoint) -> None:
+        """Take over a checkpoint made with the same settings (PL-R110, PL-R109 otherwise)."""
+        if "said" not in saved.state:
+            raise PlaceError(
+                "holds weights only, nothing to resume", code="PL-R110", file=saved.path.name, fix="use --init-from"
+            )
+        before = _flat({"config": saved.config, **saved.state["said"]})
+        now = _flat({"config": self._config, **self._said})
+        keys = [key for key in {**before, **now} if key.split(".")[-1] not in FREE and before.get(key) != now.get(key)]
+        if keys:
+            shown = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in keys[:5])
+            raise PlaceError(
+                f"the run was made with other settings: {shown}",
+                code="PL-R110",
+                file=saved.path.name,
+                fix="resume with the run's own settings, or start a new run with --init-from",
+            )
+        checkpoint.match_state(self.model, saved.weights)
+        moments = {k.removeprefix("optim/"): v for k, v in saved.state_tensors.items() if k.startswith("optim/")}
+        restore_optimizers(self.optimizers, moments)
+        self.tally.restore(saved.state["tally"], saved.state_tensors, self.device)
+        self.step, self.bad_steps = saved.step, saved.state["bad_steps"]
+        here: dict[str, Any] = {"torch": torch.__version__, "world_size": distributed.world_size()}
+        if self.device.type == "cpu":
+            here["threads"] = torch.get_num_threads()
+        for key in here:
+            if saved.origin[key] != here[key]:
+                _log.warning(
+                    "saved with %s %s, resumed with %s: not equal to the bit", key, saved.origin[key], here[key]
+                )
+        if self.run.main and (aside := checkpoint.set_aside(self.run.path, self.step)):
+            _log.warning("continuing from step %d; the later steps %s are kept as aside_*", self.step, aside)
+        own = self.run.path / "checkpoints" / saved.path.name
+        self.saved = own if own.exists() and own.samefile(saved.path) else None
+
+    # ---- judging
+
+    def judge(self, heard: StepNumbers | None) -> None:
+        """Note a bad step and give up after too many in a row (PL-G001); warn of a spike of the loss."""
+        if heard is None:
+            return
+        if not heard.bad:
+            self._in_a_row = 0
+            if self._spikes.hear(heard.loss):
+                self._spike(heard)
+            return
+        self.bad_steps += 1
+        self._in_a_row += 1
+        self._dump(heard)
+        if self._in_a_row >= self._max_bad_steps:
+            raise PlaceError(
+                f"training diverged: no finite loss and gradient in {self._in_a_row} steps in a row, up to step "
+                f"{heard.step}; the weights are those from before",
+                code="PL-G001",
+                file=self.run.path.name,
+                fix="lower optim.lr, or look at the rows in bad_steps.jsonl",
+            )
+        _log.warning("step %d: loss or gradient is not finite; the step was left out", heard.step)
+
+    def _dump(self, heard: StepNumbers) -> None:
+        """Rows, rate and norms of a bad step; no pixels, no text. Every rank takes part."""
+        rows = [int(row) for part in heard.rows for row in distributed.gather(part.to(self.device)).flatten().tolist()]
+        if not self.run.main:
+            return
+        record = {
+            "step": heard.step,
+            "rows": rows,
+            "lr": heard.lr,
+            "loss": str(heard.loss),
+            "grad_norm": str(heard.norm),
+        }
+        try:
+            with (self.run.path / "bad_steps.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            _log.warning("bad_steps.jsonl cannot be written (%s)", error.strerror)
+
+    def _spike(self, heard: StepNumbers) -> None:
+        _log.warning("step %d: the loss jumped to %.4g", heard.step, heard.loss)
+        if self.run.main and self.saved is not None:
+            self.saver.wait()
+            try:
+                checkpoint.point(self.run.path, "pre-spike", int(self.saved.name.removeprefix("step_")))
+            except OSError as error:
+                _log.warning("the step before the spike is not marked (%s)", error.strerror)
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {name: value}
+    return {k: v for key, below in value.items() for k, v in _flat(below, f"{name}.{key}" if name else key).items()}

@@ -1,0 +1,262 @@
+"""Batches: a permutation per epoch, the same for any number of ranks and any resume; a thread that ends."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from place_cxr.core.errors import PlaceError
+from place_cxr.core.tensors import Batch
+from place_cxr.data import loader as loader_module
+from place_cxr.data.loader import Loader, PairDataset, counter_uniform, epoch_order, gather, tokens_of
+from place_cxr.text.tokenizer import EncodedReports
+
+N = 23
+
+
+def text(count: int = N) -> EncodedReports:
+    """Row i: i % 5 + 2 real tokens, all of them 100 + i."""
+    ids = np.zeros((count, 8), dtype=np.uint16)
+    for row in range(count):
+        ids[row, : row % 5 + 2] = 100 + row
+    number = np.arange(1, count + 1, dtype=np.int64)
+    return EncodedReports(
+        ids=ids,
+        sentence=np.where(ids > 0, 0, -1).astype(np.int8),
+        sentence_key=np.stack([number, np.zeros_like(number)], axis=1),
+        report_key=number * 7,
+        truncated=0,
+        pad_id=0,
+    )
+
+
+def dataset(rows: np.ndarray | None = None, text_rows: np.ndarray | None = None) -> PairDataset:
+    """Row i's picture is all i."""
+    pixels = np.repeat(np.arange(N, dtype=np.uint8), 16).reshape(N, 4, 4)
+    rows = np.arange(N) if rows is None else rows
+    return PairDataset(pixels, text(), rows, rows if text_rows is None else text_rows)
+
+
+def loader(size: int = 6, seed: int = 5, **options: int) -> Loader:
+    return Loader(dataset(), size, seed, uniforms=3, **options)
+
+
+def take(source: Loader, count: int, start: int = 0) -> list[Batch]:
+    stream = source.batches(start)
+    try:
+        return list(islice(stream, count))
+    finally:
+        stream.close()
+
+
+def rows_of(found: list[Batch]) -> list[list[int]]:
+    return [batch.row.tolist() for batch in found]
+
+
+def loader_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "place-loader"]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    yield
+    assert not loader_threads()
+
+
+@given(st.integers(-(2**63), 2**64), st.integers(0, 10**6), st.lists(st.integers(0, 2**40), max_size=50))
+def test_order_is_a_permutation_of_any_rows(seed: int, epoch: int, rows: list[int]) -> None:
+    order = epoch_order(seed, epoch, np.array(rows, dtype=np.int64))
+    assert sorted(order.tolist()) == list(range(len(rows)))
+
+
+def test_order_changes_with_seed_and_epoch_and_is_even() -> None:
+    rows = np.arange(200)
+    orders = np.stack([epoch_order(seed, epoch, rows) for seed in range(30) for epoch in range(30)])
+    assert len(np.unique(orders, axis=0)) == 900
+    # Every row's mean place is the middle, within 5 deviations of a mean over 900.
+    assert np.abs(orders.argsort(1).mean(0) - 99.5).max() < 5 * 57.7 / 30
+    assert np.array_equal(orders[0], epoch_order(0, 0, rows))
+
+
+def test_order_follows_rows_not_their_positions() -> None:
+    rows = np.arange(50)[::-1].copy()
+    assert np.array_equal(rows[epoch_order(1, 2, rows)], epoch_order(1, 2, np.arange(50)))
+
+
+def test_uniforms_are_uniform_independent_and_below_one() -> None:
+    values = counter_uniform(3, 1, np.arange(20_000), 8)
+    assert values.dtype == np.float32 and values.min() >= 0 and values.max() < 1
+    assert np.abs(values.mean(0) - 0.5).max() < 0.011 and np.abs(values.var(0) - 1 / 12).max() < 0.004
+    counts = np.histogram(values, bins=64, range=(0, 1))[0]
+    expected = values.size / 64
+    assert ((counts - expected) ** 2 / expected).sum() < 63 + 5 * np.sqrt(2 * 63)
+    others = (counter_uniform(4, 1, np.arange(20_000), 8), counter_uniform(3, 2, np.arange(20_000), 8))
+    for other in (*others, np.roll(values, 1, axis=0), np.roll(values, 1, axis=1)):
+        assert abs(np.corrcoef(values.ravel(), other.ravel())[0, 1]) < 0.0125
+
+
+def test_uniforms_are_a_row_s_own() -> None:
+    alone = np.concatenate([counter_uniform(3, 1, np.array([row]), 4) for row in (9, 2, 17)])
+    assert np.array_equal(alone, counter_uniform(3, 1, np.array([9, 2, 17]), 4))
+    assert np.array_equal(alone, counter_uniform(3, 1, np.array([9, 2, 17]), 6)[:, :4])
+    # Written down: a change of the numbers would change every resumed run.
+    assert counter_uniform(1, 2, np.array([3]), 2)[0].tolist() == [0.2959336042404175, 0.025814473628997803]
+    assert epoch_order(1, 2, np.arange(8)).tolist() == [7, 2, 1, 0, 3, 4, 6, 5]
+
+
+def test_an_epoch_shows_every_row_once_less_the_rest() -> None:
+    source = loader()
+    assert source.steps_per_epoch == 3
+    found = rows_of(take(source, 6))
+    for epoch in (found[:3], found[3:]):
+        flat = [row for batch in epoch for row in batch]
+        assert len(set(flat)) == 18
+    assert found[:3] != found[3:]
+
+
+@pytest.mark.fault("R2")
+@pytest.mark.parametrize("world", [2, 3])
+def test_a_step_sees_the_same_rows_in_any_world(world: int) -> None:
+    one = take(loader(), 7)
+    ranks = [take(loader(rank=rank, world=world), 7) for rank in range(world)]
+    for step in range(7):
+        parts = [rank[step] for rank in ranks]
+        assert all(len(part.row) == 6 // world for part in parts)
+        for name in ("row", "pixels", "uniform"):
+            joined = torch.cat([getattr(part, name) for part in parts])
+            assert torch.equal(joined, getattr(one[step], name))
+
+
+@pytest.mark.fault("R1", "R2")
+@pytest.mark.parametrize("start", [1, 3, 5])
+def test_starting_late_equals_skipping(start: int) -> None:
+    whole, late = take(loader(), 8), take(loader(), 8 - start, start)
+    for expected, got in zip(whole[start:], late, strict=True):
+        assert torch.equal(expected.row, got.row) and torch.equal(expected.uniform, got.uniform)
+        assert torch.equal(expected.pixels, got.pixels) and torch.equal(expected.tokens.ids, got.tokens.ids)
+
+
+def test_starting_late_costs_nothing() -> None:
+    def wait_for_first(step: int) -> float:
+        begin = time.perf_counter()
+        take(loader(), 1, step)
+        return time.perf_counter() - begin
+
+    wait_for_first(0)
+    assert min(wait_for_first(10**9) for _ in range(5)) < 0.1  # replaying so many steps would take hours
+
+
+def test_tokens_that_go_on_with_a_word_are_marked() -> None:
+    going_on = np.zeros(200, bool)
+    going_on[103] = True
+    found = tokens_of(dataclasses.replace(text(), continues=going_on), np.array([3, 4]))
+    assert found.continues is not None and torch.equal(found.continues, found.ids == 103)
+
+
+def test_a_batch_holds_its_rows() -> None:
+    batch = take(loader(), 1)[0]
+    rows = batch.row
+    assert torch.equal(batch.pixels, rows[:, None, None].expand(-1, 4, 4).to(torch.uint8))
+    tokens = batch.tokens
+    assert torch.equal(tokens.mask.sum(1), rows % 5 + 2)
+    assert torch.equal(tokens.ids, torch.where(tokens.mask, rows[:, None] + 100, 0))
+    assert tokens.ids.shape == (6, 8) and tokens.ids.dtype == tokens.sentence.dtype == torch.int64
+    assert torch.equal(tokens.sentence == -1, ~tokens.mask)
+    assert torch.equal(tokens.sentence_key[:, 0], rows + 1) and tokens.sentence_mask.sum() == 6
+    assert torch.equal(tokens.report_key, (rows + 1) * 7)
+    assert tokens.continues is None  # this text does not say which
+    assert tokens.flat is not None and torch.equal(tokens.flat, tokens.mask.flatten().nonzero().squeeze(1))
+    numbers = counter_uniform(5, 0, rows.numpy(), 3)
+    assert torch.equal(batch.uniform, torch.from_numpy(numbers))
+
+
+def test_gather_pairs_rows_as_the_dataset_says() -> None:
+    pairs = dataset(np.array([20, 4, 11]), np.array([4, 11, 20]))
+    batch = gather(pairs, np.array([2, 0]))
+    assert batch.row.tolist() == [11, 20] and batch.pixels[:, 0, 0].tolist() == [11, 20]
+    assert batch.tokens.ids[:, 0].tolist() == [120, 104]
+    assert batch.uniform.shape == (2, 0)
+
+
+def test_what_cannot_train_is_refused() -> None:
+    with pytest.raises(PlaceError, match=r"PL-C012.*multiple of 4"):
+        loader(world=4)
+    with pytest.raises(PlaceError, match=r"PL-C011\] 23 training pairs do not fill one batch of 24"):
+        loader(24)
+    with pytest.raises(ValueError, match=r"text_rows must lie in 0\.\.22"):
+        dataset(np.arange(3), np.array([0, 1, 23]))
+    with pytest.raises(ValueError, match="equally long"):
+        dataset(np.arange(3), np.arange(2))
+
+
+@pytest.mark.fault("R5")
+@pytest.mark.parametrize("size", [1, 0, -3])
+def test_a_batch_of_one_is_refused(size: int) -> None:
+    with pytest.raises(PlaceError, match="PL-C010"):
+        loader(size)
+
+
+def test_closing_ends_the_thread_even_when_nobody_reads() -> None:
+    stream = loader().batches()
+    next(stream)
+    time.sleep(0.05)  # the queue is full now and the thread waits in it
+    assert len(loader_threads()) == 1
+    stream.close()
+    assert not loader_threads()
+
+
+def test_an_error_while_reading_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = loader_module.gather, []
+
+    def failing(*arguments: object) -> Batch:
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError(5, "Input/output error")
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loader_module, "gather", failing)
+    stream = loader().batches()
+    next(stream), next(stream)
+    with pytest.raises(OSError, match="Input/output"):
+        next(stream)
+
+
+@pytest.mark.fault("D2")
+def test_a_hanging_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(loader_module, "PATIENCE", 0.1)
+    monkeypatch.setattr(loader_module, "gather", lambda *_: release.wait(10))
+    stream = loader().batches(4)
+    expected = sorted(next(loader().positions(4))[1].tolist())[:5]
+    with pytest.raises(PlaceError, match=rf"PL-D403.*rows {', '.join(map(str, expected))}, \.\.\. of step 4"):
+        next(stream)
+    release.set()
+    for thread in loader_threads():
+        thread.join(2)
+
+
+def test_memory_maps_and_cost(tmp_path: object) -> None:
+    """Well under the goal of .03 ms of CPU an image, with room for a busy machine."""
+    count, side = 512, 224
+    pixels = np.memmap(f"{tmp_path}/pixels", dtype=np.uint8, mode="w+", shape=(count, side, side))
+    pixels[:] = np.arange(count, dtype=np.uint64)[:, None, None].astype(np.uint8)
+    source = Loader(PairDataset(pixels, text(count), np.arange(count), np.arange(count)), 64, 0, uniforms=9)
+    stream = source.batches()
+    try:
+        next(stream)
+        costs = []
+        for _ in range(5):
+            begin = time.process_time()
+            found = list(islice(stream, 10))
+            costs.append((time.process_time() - begin) / 640 * 1e3)
+    finally:
+        stream.close()
+    assert all(torch.equal(batch.pixels[:, 3, 5].long(), batch.row % 256) for batch in found)
+    assert min(costs) < 0.03, f"{min(costs):.4f} ms an image"
