@@ -13,11 +13,11 @@ from pathlib import Path
 
 from place_cxr.benchmark import descriptions
 from place_cxr.benchmark.plan import BenchmarkConfig
-from place_cxr.benchmark.ranks import rank
-from place_cxr.benchmark.report import as_markdown, read_reading, sections_of
-from place_cxr.benchmark.result_table import Book, Column, columns, home
-from place_cxr.benchmark.summary import Summary, summarise
-from place_cxr.benchmark.worker import CONFIG
+from place_cxr.benchmark.ranks import rank_methods
+from place_cxr.benchmark.report import read_reading, results_markdown, results_sections
+from place_cxr.benchmark.result_table import Column, ResultTable, home_site, site_columns
+from place_cxr.benchmark.summary import Summary, summarize
+from place_cxr.benchmark.worker import CONFIG_FILE
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import load
 
@@ -25,21 +25,21 @@ ROOT = Path(__file__).resolve().parents[1]
 MARKS = ("<!-- benchmark: written by experiments/benchmark_docs.py -->", "<!-- /benchmark -->")
 
 
-def page(book: Book, out: Path, docs: Path) -> Path:
+def page(book: ResultTable, out: Path, docs: Path) -> Path:
     """Write the page of a benchmark into the folder ``docs``, whole but for its reading."""
     config = book.config
     name = config.name if config.name.startswith("benchmark") else f"benchmark-{config.name}"
     target = docs / f"{name}.md"
-    lead = descriptions.PHANTOM if config.phantom and not config.sources else ""
-    target.write_text(as_markdown(config, lead, read_reading(target), sections_of(book, out)), "utf-8")
+    lead = descriptions.PHANTOM_NOTICE if config.phantom and not config.sources else ""
+    target.write_text(results_markdown(config, lead, read_reading(target), results_sections(book, out)), "utf-8")
     return target
 
 
 def short_table(told: Summary) -> str:
     """Means of each task's first metric with the largest share, and the mean rank; a row a method, the best first."""
-    book = told.book
+    book = told.results
     leading = leading_columns(book.config)
-    ranks = rank(book).overall
+    ranks = rank_methods(book).overall
     slugs = sorted(book.config.methods, key=lambda slug: ranks.get(slug, float("inf")))
     lines = [["", *(head(column) for column in leading), "mean rank"], ["---", *["--:"] * (len(leading) + 1)]]
     for slug in slugs:
@@ -51,7 +51,7 @@ def short_table(told: Summary) -> str:
 def leading_columns(config: BenchmarkConfig) -> list[Column]:
     """One column a question of the home site."""
     found: dict[tuple[str, str], Column] = {}
-    for column in columns(config, home(config)):
+    for column in site_columns(config, home_site(config)):
         first = found.setdefault((column.task, column.source), column)
         if column.metric == first.metric and column.fraction > first.fraction:
             found[column.task, column.source] = column
@@ -60,8 +60,12 @@ def leading_columns(config: BenchmarkConfig) -> list[Column]:
 
 def head(column: Column) -> str:
     """What a column holds, in few words."""
-    task = descriptions.TASKS[column.task].short if column.task in descriptions.TASKS else column.task
-    return f"{task}: {descriptions.heading(column.metric)}"
+    task = (
+        descriptions.TASK_DESCRIPTIONS[column.task].short
+        if column.task in descriptions.TASK_DESCRIPTIONS
+        else column.task
+    )
+    return f"{task}: {descriptions.metric_heading(column.metric)}"
 
 
 def number(told: Summary, slug: str, column: Column) -> str:
@@ -71,7 +75,7 @@ def number(told: Summary, slug: str, column: Column) -> str:
         return ""
     apart = told.differences[column].get(slug)
     sign = "" if apart is None or not apart.estimate.clear else " ▼" if apart.estimate.value > 0 else " ▲"
-    return f"{descriptions.number(found.value)}{sign}"
+    return f"{descriptions.format_number(found.value)}{sign}"
 
 
 def put(text: str, table: str) -> str:
@@ -89,11 +93,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--readme", action="store_true")
     given = parser.parse_args()
-    book = Book.read(load(BenchmarkConfig, given.folder / CONFIG), given.folder)
+    book = ResultTable.read(load(BenchmarkConfig, given.folder / CONFIG_FILE), given.folder)
     page(book, given.folder, ROOT / "docs")
     if given.readme:
         readme = ROOT / "README.md"
-        readme.write_text(put(readme.read_text("utf-8"), short_table(summarise(book))), "utf-8")
+        readme.write_text(put(readme.read_text("utf-8"), short_table(summarize(book))), "utf-8")
 
 
 if __name__ == "__main__":

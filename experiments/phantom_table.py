@@ -25,10 +25,10 @@ from phantom_report import render
 from phantom_runs import TASKS
 
 from place_cxr.cli.console import log_to_stderr
-from place_cxr.cli.demo import RECIPE, SIZE, SOURCE, STUDIES, Question, answer
+from place_cxr.cli.demo import DEMO_RECIPE, DEMO_SIZE, DEMO_SOURCE, DEMO_STUDIES, DemoTask, evaluate_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
-QUESTIONS = {name: Question(fractions=(0.01, 0.1, 1.0)) for name in TASKS}
+QUESTIONS = {name: DemoTask(fractions=(0.01, 0.1, 1.0)) for name in TASKS}
 DRAWS = 3  # of the shares of labelled patients
 _log = logging.getLogger("place_cxr.phantom_table")
 
@@ -38,12 +38,12 @@ def draw(folder: Path) -> Path:
     from place_cxr.phantom import write_phantom
 
     manifest = folder / "manifest.csv"
-    return manifest if manifest.is_file() else write_phantom(folder, STUDIES, SIZE, 0)
+    return manifest if manifest.is_file() else write_phantom(folder, DEMO_STUDIES, DEMO_SIZE, 0)
 
 
 def finished(run: Path) -> bool:
     """Every task has its result."""
-    return all((run / "tasks" / task / SOURCE / "result.json").is_file() for task in TASKS)
+    return all((run / "tasks" / task / DEMO_SOURCE / "result.json").is_file() for task in TASKS)
 
 
 def overrides(method: Method, manifest: Path, seed: int, extra: Sequence[str] = ()) -> list[str]:
@@ -57,15 +57,15 @@ def run_one(slug: str, seed: int, manifest: Path, run: Path, threads: int, extra
 
     from place_cxr import predict
     from place_cxr.data.corpus import prepare
-    from place_cxr.pretrain import load_recipe, untrained
-    from place_cxr.pretrain import run as pretrain
+    from place_cxr.pretrain import build_untrained, load_recipe
+    from place_cxr.pretrain import run_pretraining as pretrain
     from place_cxr.text.tokenizer import Tokenizer
     from place_cxr.training import checkpoint
     from place_cxr.training.run_folder import environment
 
     torch.set_num_threads(threads)
     method, tokenizer = METHODS[slug], None
-    config = load_recipe(RECIPE, overrides(method, manifest, seed, extra))
+    config = load_recipe(DEMO_RECIPE, overrides(method, manifest, seed, extra))
     if method.trained:
         status = run / "STATUS"
         if not (status.is_file() and status.read_text("utf-8").startswith("finished")):
@@ -75,9 +75,9 @@ def run_one(slug: str, seed: int, manifest: Path, run: Path, threads: int, extra
         run.mkdir(parents=True, exist_ok=True)
         (run / "env.json").write_text(json.dumps(environment(), indent=1), "utf-8")
     corpus = prepare(config.data, max_tokens=config.model.text.max_tokens, tokenizer=tokenizer)
-    model = predict.load(run)[0] if method.trained else untrained(config, corpus)
+    model = predict.load(run)[0] if method.trained else build_untrained(config, corpus)
     seeds = tuple(range(seed, seed + DRAWS))
-    answer(QUESTIONS, model, config, corpus, run / "tasks", method=method.title, seeds=seeds)
+    evaluate_tasks(QUESTIONS, model, config, corpus, run / "tasks", method=method.title, seeds=seeds)
     return run.name
 
 
@@ -86,7 +86,7 @@ def wanted(only: Sequence[str], manifest: Path) -> list[str]:
     from place_cxr.pretrain import load_recipe
 
     def resolved(slug: str) -> dict[str, object]:
-        return load_recipe(RECIPE, overrides(METHODS[slug], manifest, 0)).model_dump()
+        return load_recipe(DEMO_RECIPE, overrides(METHODS[slug], manifest, 0)).model_dump()
 
     place = resolved("place")
     return [slug for slug in only or METHODS if slug == "place" or not METHODS[slug].trained or resolved(slug) != place]

@@ -37,10 +37,10 @@ from place_cxr.data.splits.by_patient import split_by_patient
 from place_cxr.images.read import read_mask
 from place_cxr.images.views import eval_view
 from place_cxr.metrics.classification import auroc_statistic
-from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, mean_of, paired_difference
+from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, mean_statistic, paired_difference
 from place_cxr.metrics.retrieval import first_hit, relevance
 from place_cxr.models.place import PlaceModel
-from place_cxr.pretrain import untrained
+from place_cxr.pretrain import build_untrained
 from place_cxr.tasks.descriptions import Embedded, embed, embed_pooled
 from place_cxr.tasks.labels import label_table
 from place_cxr.tasks.linear_probe import probe_scores
@@ -81,12 +81,12 @@ def train(data: Path, out: Path, split: int, *, init_from: Path | None, override
         corpus = prepare(config.data, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer)
         return Trained(method, model, corpus, replace(processor, views=config.views, pack_size=config.data.pack_size))
 
-    pretrain.run(config, out / f"pairs-{split}")
+    pretrain.run_pretraining(config, out / f"pairs-{split}")
     found = [after(out / f"pairs-{split}", PAIRS)]
-    control = untrained(config, found[0].corpus, str(next(found[0].model.parameters()).device))
+    control = build_untrained(config, found[0].corpus, str(next(found[0].model.parameters()).device))
     found.insert(0, replace(found[0], method=RANDOM, model=control))
     if init_from is not None:
-        pretrain.run(config, out / f"phantom-pairs-{split}", init_from=str(init_from))
+        pretrain.run_pretraining(config, out / f"phantom-pairs-{split}", init_from=str(init_from))
         found += [after(init_from, PHANTOMS), after(out / f"phantom-pairs-{split}", BOTH)]
     return found
 
@@ -117,11 +117,11 @@ def retrieval(models: Sequence[Sequence[Trained]], where: str) -> dict[str, Any]
         for method, matrix in ({GUESSING: np.zeros((len(scored), len(scored)))} | scores).items():
             for direction, turned in zip(DIRECTIONS, (matrix, matrix.T), strict=True):
                 hit = first_hit(turned, relevance(keys, keys))
-                pools.setdefault((method, direction), []).append(np.stack([hit.recall(k) for k in KS], axis=1))
+                pools.setdefault((method, direction), []).append(np.stack([hit.recall_at_k(k) for k in KS], axis=1))
         patients += [group[0].corpus.studies[row].patient for row in rows[scored]]
     result: dict[str, Any] = {}
     for (method, direction), parts in pools.items():
-        intervals = bootstrap_columns(mean_of(np.concatenate(parts)), patients)
+        intervals = bootstrap_columns(mean_statistic(np.concatenate(parts)), patients)
         named = {f"{direction}, R@{k}": plain(value) for k, value in zip(KS, intervals, strict=True)}
         result.setdefault(method, {"patients": len(set(patients))}).update(named)
     return result
@@ -233,7 +233,7 @@ def heat_maps(models: Sequence[Trained], masks: Mapping[str, Path]) -> dict[str,
                 alike[1].append(study.patient)
     return {
         method: {
-            name: plain(bootstrap_columns(mean_of(values), patients)[0]) | {"patients": len(set(patients))}
+            name: plain(bootstrap_columns(mean_statistic(values), patients)[0]) | {"patients": len(set(patients))}
             for name, (values, patients) in named.items()
             if values
         }

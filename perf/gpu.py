@@ -24,7 +24,7 @@ from place_cxr.losses import total_loss
 from place_cxr.losses.pathology import observation_similarity
 from place_cxr.models.place import PlaceModel
 from place_cxr.models.text import TextEncoder
-from place_cxr.pretrain import freeze_unread, load_recipe
+from place_cxr.pretrain import freeze_unused, load_recipe
 from place_cxr.training.optim import build_optimizers
 
 DEVICE, ROUNDS, SMALL, LARGE = torch.device("cuda"), 5, 72, 144
@@ -65,7 +65,7 @@ class Method:
             parts = {name: getattr(theirs.model, name) for name in ("correlation", "tokens", "prototypes")}
             shape, config = shape.model_copy(update=parts), config.model_copy(update={"losses": theirs.losses})
         self.model, self.config = PlaceModel(shape).to(DEVICE).train(), config
-        freeze_unread(self.model, config.losses)
+        freeze_unused(self.model, config.losses)
         self.optimizers = build_optimizers(self.model, config.optim)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
 

@@ -110,7 +110,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
     from tests.small import small
 
     out = tmp_path_factory.mktemp("runs") / "trained"
-    pretrain.run(small(phantom), out, device="cpu")
+    pretrain.run_pretraining(small(phantom), out, device="cpu")
     return out
 
 

@@ -61,11 +61,11 @@ def made(phantom: Path, peer: str, *overrides: str) -> tuple[PretrainConfig, Pla
         model = config.model.model_copy(update=parts)
         config = config.model_copy(update={"losses": theirs.losses, "model": model})
     data = corpora.prepare(config.data, max_tokens=64)
-    config = pretrain.complete(config, data)
+    config = pretrain.complete_config(config, data)
     torch.manual_seed(0)
     model = PlaceModel(config.model).train()
-    pretrain.freeze_unread(model, config.losses)
-    return config, model, next(pretrain.loader(config, data).batches())
+    pretrain.freeze_unused(model, config.losses)
+    return config, model, next(pretrain.make_loader(config, data).batches())
 
 
 @pytest.mark.parametrize("peer", PEERS)
@@ -74,7 +74,7 @@ def test_losses_and_gradients_are_those_of_the_processor(phantom: Path, peer: st
     found: list[tuple[float, dict[str, torch.Tensor]]] = []
     for device in ("cpu", "cuda"):
         model.to(device).eval().zero_grad()  # no dropout: its chance is another on each
-        value, _ = pretrain.loss_of(config)(model, move(batch, device), 0)
+        value, _ = pretrain.make_loss(config)(model, move(batch, device), 0)
         value.backward()
         grads = {name: p.grad.cpu().clone() for name, p in model.named_parameters() if p.grad is not None}
         found.append((value.item(), grads))
@@ -92,7 +92,7 @@ def test_the_host_waits_nowhere_in_a_step(phantom: Path, peer: str, linear: str)
     config, model, batch = made(phantom, peer, f"optim.linear={linear}")
     model.cuda()
     optimizers, trained = build_optimizers(model, config.optim), [p for p in model.parameters() if p.requires_grad]
-    loss = pretrain.loss_of(config)
+    loss = pretrain.make_loss(config)
 
     def step(number: int) -> None:
         with torch.autocast("cuda", torch.bfloat16):
@@ -114,9 +114,9 @@ def test_the_host_waits_nowhere_in_a_step(phantom: Path, peer: str, linear: str)
 def test_a_stopped_run_ends_as_if_never_stopped(phantom: Path, tmp_path: Path) -> None:
     config = small(phantom, "train.precision=bf16")
     whole, parted = tmp_path / "whole", tmp_path / "parted"
-    pretrain.run(config, whole, device="cuda")
-    pretrain.run(config, parted, device="cuda", stop_at=3)
-    pretrain.run(config, parted, device="cuda", resume="auto")
+    pretrain.run_pretraining(config, whole, device="cuda")
+    pretrain.run_pretraining(config, parted, device="cuda", stop_at=3)
+    pretrain.run_pretraining(config, parted, device="cuda", resume="auto")
     assert digest(checkpoint.load(parted).weights) == digest(checkpoint.load(whole).weights)
 
 

@@ -97,7 +97,7 @@ def test_embed_is_encode_image_a_few_at_a_time(
     loaded: tuple[PlaceModel, Processor], pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, processor = loaded
-    monkeypatch.setattr(predict, "_AT_ONCE", 2)
+    monkeypatch.setattr(predict, "_BATCH_SIZE", 2)
     heard: list[tuple[int, int]] = []
     vectors = predict.embed(model, processor, pictures, progress=lambda *now: heard.append(now))
     assert vectors.dtype == np.float32
@@ -140,7 +140,7 @@ def test_more_than_8_bits_are_not_clipped(tmp_path: Path) -> None:
     expected = read_image(tmp_path / "deep.png")
     assert len(np.unique(expected)) == 64 * 64
     for kind in (deep, Image.open(tmp_path / "deep.png"), torch.from_numpy(deep.astype(np.int32))):
-        np.testing.assert_array_equal(predict.as_grey(kind), expected)
+        np.testing.assert_array_equal(predict.to_gray(kind), expected)
 
 
 @pytest.mark.fault("I1")
@@ -158,7 +158,7 @@ def test_more_than_8_bits_are_not_clipped(tmp_path: Path) -> None:
 )
 def test_what_is_no_grey_picture_is_refused(wrong: Any, code: str) -> None:
     with pytest.raises(PlaceError) as refusal:
-        predict.as_grey(wrong)
+        predict.to_gray(wrong)
     assert refusal.value.code == code
 
 
@@ -195,7 +195,7 @@ def test_zero_shot_gives_a_probability_for_each_picture(
     np.testing.assert_allclose(found.probability, (found.instance + found.observation) / 2, atol=1e-6)
     probabilities = json.loads(json.dumps(found.to_dict()))["probabilities"]
     np.testing.assert_allclose(probabilities["nodule"], found.probability[:, 1], atol=1e-6)
-    monkeypatch.setattr(predict, "_AT_ONCE", 2)
+    monkeypatch.setattr(predict, "_BATCH_SIZE", 2)
     np.testing.assert_allclose(predict.zero_shot(*loaded, pictures, PROMPTS).probability, found.probability, atol=1e-5)
     alone = predict.zero_shot(*loaded, pictures[2], {"nodule": ["nodule"]})
     np.testing.assert_allclose(alone.probability, found.probability[2:3, 1:], atol=1e-5)
@@ -212,8 +212,8 @@ def test_zero_shot_turns_round_with_the_negation(
         said.extend(text)
         return describe(model, processor, [t[3:] if t.startswith("No ") else f"No {t}" for t in text])
 
-    describe = predict.describe
-    monkeypatch.setattr(predict, "describe", exchanged)
+    describe = predict.describe_text
+    monkeypatch.setattr(predict, "describe_text", exchanged)
     after = predict.zero_shot(*loaded, pictures, PROMPTS)
     assert said == [
         "pleural effusion.",
@@ -308,7 +308,7 @@ def test_ground_follows_the_words_of_a_real_model(
     assert np.abs(heat.array - other.array).max() > 0
     model, processor = loaded
     seen = model.describe_image(processor(images=pictures[0]))
-    said = predict.describe(model, processor, WORDS[2])
+    said = predict.describe_text(model, processor, WORDS[2])
     drawn = predict.phrase_map(seen.observations.vectors, seen.attention, seen.patches, said.observations, seen.grid)
     assert drawn.shape == (1, *seen.grid) and drawn.min() >= 0
 

@@ -72,14 +72,14 @@ def test_annotations_are_never_looked_at(
     monkeypatch.setitem(SOURCES, "manifest", read)
     with pytest.raises(AssertionError, match="annotation"):
         dict(read(phantom)[0].labels)
-    pretrain.run(small(phantom), tmp_path / "run", device="cpu")
+    pretrain.run_pretraining(small(phantom), tmp_path / "run", device="cpu")
     assert weights(tmp_path / "run") == weights(trained)
 
 
 def test_annotations_change_no_weight(copied: Path, trained: Path, tmp_path: Path) -> None:
     """Without any column beyond picture, report and whose they are, the run is the same to the bit."""
     rewrite(copied, copied, lambda rows: [{name: row[name] for name in SPEAKING} for row in rows])
-    pretrain.run(small(copied), tmp_path / "run", device="cpu")
+    pretrain.run_pretraining(small(copied), tmp_path / "run", device="cpu")
     assert weights(tmp_path / "run") == weights(trained)
 
 
@@ -92,7 +92,7 @@ def test_only_the_training_split_is_learnt_from(copied: Path, trained: Path, tmp
         return rows
 
     rewrite(copied, copied, blacken)
-    pretrain.run(small(copied), tmp_path / "run", device="cpu")
+    pretrain.run_pretraining(small(copied), tmp_path / "run", device="cpu")
     assert weights(tmp_path / "run") == weights(trained)
 
 
@@ -117,7 +117,9 @@ def rows_seen(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 def rows_of_seven(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> list[list[int]]:
     config = small(phantom)
     data = corpora.prepare(config.data, max_tokens=64)
-    return [batch.row.tolist() for batch, _ in zip(pretrain.loader(config, data).batches(), range(7), strict=False)]
+    return [
+        batch.row.tolist() for batch, _ in zip(pretrain.make_loader(config, data).batches(), range(7), strict=False)
+    ]
 
 
 @pytest.mark.fault("R1")
@@ -127,10 +129,10 @@ def test_a_stopped_run_ends_as_if_never_stopped(
 ) -> None:
     """Dropout, teacher, batch norm, moments, the order of rows; an epoch has three steps, so all stops lie within."""
     config = small(phantom)
-    pretrain.run(config, tmp_path / "run", device="cpu", stop_at=stop)
+    pretrain.run_pretraining(config, tmp_path / "run", device="cpu", stop_at=stop)
     assert checkpoint.load(tmp_path / "run").step == stop
     assert weights(tmp_path / "run") != weights(trained)
-    result = pretrain.run(config, tmp_path / "run", device="cpu", resume="auto")
+    result = pretrain.run_pretraining(config, tmp_path / "run", device="cpu", resume="auto")
     assert result.finished
     assert rows_seen == rows_of_seven
     assert records(tmp_path / "run") == records(trained)
@@ -158,19 +160,19 @@ def _other_order(copied: Path) -> None:
 @pytest.mark.parametrize("change", [_other_report, _other_picture, _other_order])
 def test_resume_refuses_other_data(copied: Path, tmp_path: Path, change: Callable[[Path], None]) -> None:
     config = small(copied)
-    pretrain.run(config, tmp_path / "run", device="cpu", stop_at=1)
+    pretrain.run_pretraining(config, tmp_path / "run", device="cpu", stop_at=1)
     before = weights(tmp_path / "run")
     change(copied)
     with pytest.raises(PlaceError, match="content_digest") as refusal:
-        pretrain.run(config, tmp_path / "run", device="cpu", resume="auto")
+        pretrain.run_pretraining(config, tmp_path / "run", device="cpu", resume="auto")
     assert refusal.value.code == "PL-R110"
     assert weights(tmp_path / "run") == before
 
 
 def test_resume_finds_the_same_data_elsewhere(copied: Path, trained: Path, tmp_path: Path) -> None:
-    pretrain.run(small(copied), tmp_path / "run", device="cpu", stop_at=2)
+    pretrain.run_pretraining(small(copied), tmp_path / "run", device="cpu", stop_at=2)
     moved = copied.parent.rename(tmp_path / "moved") / copied.name
-    pretrain.run(small(moved), tmp_path / "run", device="cpu", resume="auto")
+    pretrain.run_pretraining(small(moved), tmp_path / "run", device="cpu", resume="auto")
     assert weights(tmp_path / "run") == weights(trained)
 
 
@@ -189,7 +191,7 @@ def test_init_from_takes_weights_and_tokenizer(
     phantom: Path, trained: Path, tmp_path: Path, begun: dict[str, Any]
 ) -> None:
     config = small(phantom, "train.seed=9", "data.vocab_size=300")
-    pretrain.run(config, tmp_path / "run", device="cpu", init_from=str(trained))
+    pretrain.run_pretraining(config, tmp_path / "run", device="cpu", init_from=str(trained))
     donor = checkpoint.load(trained)
     assert digest(begun["model"].state_dict()) == digest(donor.weights)
     assert begun["extra_files"] == {
@@ -197,7 +199,7 @@ def test_init_from_takes_weights_and_tokenizer(
     }
     assert begun["resume"] is None
     begun.clear()
-    pretrain.run(config, tmp_path / "run", device="cpu")
+    pretrain.run_pretraining(config, tmp_path / "run", device="cpu")
     assert digest(begun["model"].state_dict()) != digest(donor.weights)
     assert begun["extra_files"]["tokenizer/tokenizer.json"] != (donor.path / "tokenizer/tokenizer.json").read_bytes()
 
@@ -205,7 +207,9 @@ def test_init_from_takes_weights_and_tokenizer(
 @pytest.mark.fault("C9")
 def test_init_from_refuses_another_network(phantom: Path, trained: Path, tmp_path: Path) -> None:
     with pytest.raises(PlaceError) as refusal:
-        pretrain.run(small(phantom, "model.shared=24"), tmp_path / "run", device="cpu", init_from=str(trained))
+        pretrain.run_pretraining(
+            small(phantom, "model.shared=24"), tmp_path / "run", device="cpu", init_from=str(trained)
+        )
     assert refusal.value.code == "PL-R109"
     assert "image_projection.3.weight: expected 24x32, found 16x32" in str(refusal.value)
     assert str(refusal.value).count("expected") == 5
@@ -214,7 +218,7 @@ def test_init_from_refuses_another_network(phantom: Path, trained: Path, tmp_pat
 
 def test_init_from_leaves_the_donor_alone_and_starts_at_step_0(phantom: Path, trained: Path, tmp_path: Path) -> None:
     before = weights(trained), records(trained)
-    result = pretrain.run(
+    result = pretrain.run_pretraining(
         small(phantom, "train.steps=1"), tmp_path / "run", device="cpu", init_from=str(trained / "checkpoints" / "last")
     )
     assert (result.step, checkpoint.load(tmp_path / "run").step) == (1, 1)
@@ -226,7 +230,7 @@ def test_init_from_leaves_the_donor_alone_and_starts_at_step_0(phantom: Path, tr
 
 def test_without_data_nothing_is_made(tmp_path: Path) -> None:
     config = pretrain.load_recipe("phantom-tiny")
-    for begin in (lambda: pretrain.run(config, tmp_path / "run"), lambda: pretrain.dry_run(config)):
+    for begin in (lambda: pretrain.run_pretraining(config, tmp_path / "run"), lambda: pretrain.dry_run(config)):
         with pytest.raises(PlaceError, match=r"data\.manifest=PATH") as refusal:
             begin()
         assert (refusal.value.code, refusal.value.exit_code) == ("PL-C005", 2)
@@ -271,7 +275,7 @@ def test_few_pairs_to_tell_apart_are_warned_of(
 ) -> None:
     config = small(phantom, f"train.batch_size={batch}", f"train.accumulate={accumulate}")
     with caplog.at_level(logging.WARNING, "place_cxr"):
-        pretrain.loader(config, fake([str(n) for n in range(64)]))
+        pretrain.make_loader(config, fake([str(n) for n in range(64)]))
     assert ("told apart" in caplog.text) == warned
 
 
@@ -309,7 +313,7 @@ def some_patients() -> Iterator[list[str]]:
 def test_the_shuffled_control_gives_everybody_anothers_report(phantom: Path, patients: list[str], seed: int) -> None:
     corpus = fake(patients)
     config = small(phantom, "data.shuffle_reports=true", "train.batch_size=2", f"train.seed={seed}")
-    pairs = pretrain.loader(config, corpus).dataset
+    pairs = pretrain.make_loader(config, corpus).dataset
     assert pairs.rows.tolist() == corpus.rows["train"].tolist()
     assert sorted(pairs.text_rows.tolist()) == pairs.rows.tolist()  # each report once, none of another split
     who = [corpus.studies[row].patient or corpus.studies[row].id for row in range(len(corpus.studies))]
@@ -320,12 +324,12 @@ def test_the_shuffled_control_needs_patients_to_exchange(phantom: Path) -> None:
     config = small(phantom, "data.shuffle_reports=true", "train.batch_size=2")
     for patients in (["a"] * 4, ["a"] * 5 + ["b", "c"]):
         with pytest.raises(PlaceError) as refusal:
-            pretrain.loader(config, fake(patients))
+            pretrain.make_loader(config, fake(patients))
         assert refusal.value.code == "PL-C014"
 
 
 def test_the_true_pairs_are_true(phantom: Path) -> None:
-    pairs = pretrain.loader(small(phantom), fake([str(n) for n in range(9)])).dataset
+    pairs = pretrain.make_loader(small(phantom), fake([str(n) for n in range(9)])).dataset
     assert (pairs.rows == pairs.text_rows).all()
 
 
@@ -347,8 +351,8 @@ def test_what_no_loss_reads_keeps_its_weights(
     config = small(phantom, "train.steps=2", *(f"losses.{n}.weight=0" for n in names if n not in losses))
     torch.manual_seed(config.train.seed)
     data = corpora.prepare(config.data, max_tokens=64)
-    start = pretrain.PlaceModel(pretrain.complete(config, data).model).state_dict()
-    pretrain.run(config, tmp_path / "run", device="cpu")
+    start = pretrain.PlaceModel(pretrain.complete_config(config, data).model).state_dict()
+    pretrain.run_pretraining(config, tmp_path / "run", device="cpu")
     moved = {
         name.split(".")[0]
         for name, value in checkpoint.load(tmp_path / "run").weights.items()
@@ -364,16 +368,16 @@ def test_a_peer_learns_is_saved_and_described(phantom: Path, tmp_path: Path) -> 
         "mgca_prototype: {}}"
     )
     parts = ("model.tokens={hidden: 8}", "model.prototypes=5", "model.correlation=null")
-    pretrain.run(small(phantom, peer, *parts, "train.steps=3"), tmp_path / "run", device="cpu")
+    pretrain.run_pretraining(small(phantom, peer, *parts, "train.steps=3"), tmp_path / "run", device="cpu")
     model, processor = predict.load(tmp_path / "run", device="cpu")
     assert model.prototypes is not None and model.tokens is not None
-    assert predict.describe(model, processor, "No pleural effusion.").vector.shape == (1, 16)
+    assert predict.describe_text(model, processor, "No pleural effusion.").vector.shape == (1, 16)
     logged = records(tmp_path / "run")[-1]
     assert all(np.isfinite(logged[name]) for name in ("gloria_local", "mgca_token", "mgca_prototype"))
 
 
 def test_resume_auto_begins_where_nothing_was_saved(phantom: Path, trained: Path, tmp_path: Path) -> None:
-    pretrain.run(small(phantom), tmp_path / "run", device="cpu", resume="auto")
+    pretrain.run_pretraining(small(phantom), tmp_path / "run", device="cpu", resume="auto")
     assert digest(checkpoint.load(tmp_path / "run").weights) == digest(checkpoint.load(trained).weights)
 
 
@@ -386,9 +390,9 @@ def test_a_worker_that_runs_the_users_script_again_touches_nothing(
     out = tmp_path / "out"
     with pytest.raises(PlaceError, match=r"PL-E013.*__main__"):
         if call == "pretrain":
-            pretrain.run(small(phantom), out, overwrite=True, device="cpu")
+            pretrain.run_pretraining(small(phantom), out, overwrite=True, device="cpu")
         elif call == "demo":
-            demo.run(out)
+            demo.run_demo(out)
         else:
             write_phantom(out, 1, 64, 0)
     assert list(tmp_path.iterdir()) == []

@@ -27,18 +27,18 @@ from place_cxr.images.read import from_memory, read_image
 from place_cxr.images.views import ViewSettings, eval_view, view_box
 from place_cxr.losses.pathology import observation_similarity, selection_weight
 from place_cxr.models.place import ImageDescription, ModelSettings, PlaceModel, TextDescription
-from place_cxr.models.skeleton import without_memory
+from place_cxr.models.skeleton import init_on_meta_device
 from place_cxr.text.reports import read_report
 from place_cxr.text.tokenizer import Tokenizer
 from place_cxr.training import checkpoint
 
 SELECTION_TEMPERATURE = 0.1  # that of pathology_pair
 PATHOLOGY_SCALE = 1 / 0.07  # inverse temperature of pathology_pair
-_SMOOTHING = [1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16]  # over patches, by row and column [ours: docs/LOG.md]
-_AT_ONCE = 32  # pictures decoded and encoded together
-Picture = str | Path | Image.Image | NDArray[Any] | Tensor
-Progress = Callable[[int, int], None]  # (done, total)
-T = TypeVar("T")
+_SMOOTHING_KERNEL = [1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16]  # over patches, by row and column [ours: docs/LOG.md]
+_BATCH_SIZE = 32  # pictures decoded and encoded together
+ImageInput = str | Path | Image.Image | NDArray[Any] | Tensor
+_Progress = Callable[[int, int], None]  # (done, total)
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
@@ -53,33 +53,33 @@ class Processor:
     max_sentences: int
 
     @overload
-    def __call__(self, *, images: Sequence[Picture] | Picture) -> Float[Tensor, "N 1 H W"]: ...
+    def __call__(self, *, images: Sequence[ImageInput] | ImageInput) -> Float[Tensor, "N 1 H W"]: ...
     @overload
     def __call__(self, *, text: Sequence[str] | str) -> Tokens: ...
     def __call__(
-        self, *, images: Sequence[Picture] | Picture | None = None, text: Sequence[str] | str | None = None
+        self, *, images: Sequence[ImageInput] | ImageInput | None = None, text: Sequence[str] | str | None = None
     ) -> Float[Tensor, "N 1 H W"] | Tokens:
         """``images`` as model input [N, 1, size, size] in [-1, 1], or ``text`` as Tokens; give one of the two.
 
-        A picture is a path, a PIL image, or an array or tensor [H, W] (see `as_grey`); a single one, or a single text,
+        A picture is a path, a PIL image, or an array or tensor [H, W] (see `to_gray`); a single one, or a single text,
         is a list of one. Raises PlaceError PL-D1xx for a picture that cannot be read, PL-D301 for an empty text,
         PL-C020 for an empty list.
         """
         if (images is None) == (text is None):
             raise TypeError("give either images or text")
         if images is not None:
-            squares = [self.letterbox(grey).to_square(grey) for grey in map(as_grey, _listed(images))]
+            squares = [self.letterbox(gray).to_square(gray) for gray in map(to_gray, _as_list(images))]
             return eval_view(torch.from_numpy(np.stack(squares)), self.views)
         assert text is not None
-        texts = _listed(text)
+        texts = _as_list(text)
         encoded = self.tokenizer.encode([read_report(t) for t in texts], self.max_tokens, self.max_sentences)
         if encoded.truncated:
             _log.warning("%d of %d texts are longer than the model reads, and cut off", encoded.truncated, len(texts))
         return tokens_of(encoded, np.arange(len(texts)))
 
-    def letterbox(self, grey: NDArray[Any]) -> Letterbox:
+    def letterbox(self, gray: NDArray[Any]) -> Letterbox:
         """The geometry between a picture [H, W] and its square."""
-        return Letterbox(grey.shape[0], grey.shape[1], self.pack_size)
+        return Letterbox(gray.shape[0], gray.shape[1], self.pack_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +117,9 @@ class Heat:
         """The picture with the heat laid over it, as PNG. Holds patient pixels."""
         from matplotlib import colormaps
 
-        colour = colormaps["inferno"](self.array)[..., :3]
+        color = colormaps["inferno"](self.array)[..., :3]
         alpha = 0.6 * self.array[..., None]
-        mixed = (1 - alpha) * self.image[..., None] + alpha * colour
+        mixed = (1 - alpha) * self.image[..., None] + alpha * color
         Image.fromarray(np.uint8(255 * mixed)).save(path, format="PNG")
         return Path(path)
 
@@ -129,22 +129,22 @@ class Heat:
         return {"phrase": self.phrase, "height": len(self.array), "width": self.array.shape[1], "boxes": boxes}
 
 
-class _Packed(Settings, extra="ignore"):
+class _DataConfig(Settings, extra="ignore"):
     pack_size: int
     max_sentences: int
 
 
-class _Trained(Settings, extra="ignore"):
+class _TrainConfig(Settings, extra="ignore"):
     seed: int
 
 
-class _Saved(Settings, extra="ignore"):
+class _RunConfig(Settings, extra="ignore"):
     """What of a run's configuration decides how a model is used."""
 
     model: ModelSettings
     views: ViewSettings
-    data: _Packed
-    train: _Trained
+    data: _DataConfig
+    train: _TrainConfig
 
 
 def load(path: str | Path, *, device: str = "auto", verify: bool = True) -> tuple[PlaceModel, Processor]:
@@ -153,33 +153,33 @@ def load(path: str | Path, *, device: str = "auto", verify: bool = True) -> tupl
     ``device`` is auto (the GPU where there is one), cpu or cuda. Raises PlaceError PL-R1xx when there is no good
     checkpoint, see `training.checkpoint.load`; PL-E007 where there is no such device.
     """
-    place = _device(device)
+    torch_device = _select_device(device)
     saved = checkpoint.load(Path(path), verify=verify)
-    config = _settings(saved)
-    with without_memory():  # random weights take seconds to draw
+    config = _read_config(saved)
+    with init_on_meta_device():  # random weights take seconds to draw
         model = PlaceModel(config.model)
-    checkpoint.match_state(model, saved.weights, assign=True)
-    model.image_encoder.arrange()
-    return model.to(place).eval().requires_grad_(False), _processor(saved, config)
+    checkpoint.load_weights(model, saved.weights, assign=True)
+    model.image_encoder.use_fast_layout()
+    return model.to(torch_device).eval().requires_grad_(False), _build_processor(saved, config)
 
 
-def untrained(path: str | Path, *, device: str = "auto") -> tuple[PlaceModel, Processor]:
+def load_untrained(path: str | Path, *, device: str = "auto") -> tuple[PlaceModel, Processor]:
     """The control for a run: its network with the random weights that a run of its seed starts from.
 
     Where a run starts from given weights (ImageNet, a BERT), they are random here all the same. Raises as `load`.
     """
-    place = _device(device)
+    torch_device = _select_device(device)
     saved = checkpoint.load(Path(path))
-    config = _settings(saved)
+    config = _read_config(saved)
     torch.manual_seed(config.train.seed)
-    return PlaceModel(config.model).to(place).eval().requires_grad_(False), _processor(saved, config)
+    return PlaceModel(config.model).to(torch_device).eval().requires_grad_(False), _build_processor(saved, config)
 
 
-def _settings(saved: checkpoint.Checkpoint) -> _Saved:
+def _read_config(saved: checkpoint.Checkpoint) -> _RunConfig:
     try:
-        config = _Saved.model_validate(saved.config)
+        config = _RunConfig.model_validate(saved.config)
     except ValidationError as error:
-        keys = ", ".join(".".join(map(str, found["loc"])) for found in error.errors()[:5])
+        keys = ", ".join(".".join(map(str, detail["loc"])) for detail in error.errors()[:5])
         problem = f"its config is not one of a pre-trained model; look at {keys}"
         raise PlaceError(problem, code="PL-R109", file=saved.path.name, fix="give a run of place pretrain") from None
     # Weights come from the checkpoint: nothing is fetched or read from where they once came.
@@ -189,7 +189,7 @@ def _settings(saved: checkpoint.Checkpoint) -> _Saved:
     return config.model_copy(update={"model": model})
 
 
-def _processor(saved: checkpoint.Checkpoint, config: _Saved) -> Processor:
+def _build_processor(saved: checkpoint.Checkpoint, config: _RunConfig) -> Processor:
     return Processor(
         tokenizer=Tokenizer.load(saved.path / "tokenizer"),
         views=config.views,
@@ -199,18 +199,18 @@ def _processor(saved: checkpoint.Checkpoint, config: _Saved) -> Processor:
     )
 
 
-def _device(name: str) -> torch.device:
-    found = torch.cuda.is_available()
-    if name.startswith("cuda") and not found:
+def _select_device(name: str) -> torch.device:
+    has_cuda = torch.cuda.is_available()
+    if name.startswith("cuda") and not has_cuda:
         raise PlaceError("there is no usable CUDA device", code="PL-E007", fix="use --device cpu, or see place doctor")
-    return torch.device(("cuda" if found else "cpu") if name == "auto" else name)
+    return torch.device(("cuda" if has_cuda else "cpu") if name == "auto" else name)
 
 
 @torch.no_grad()
 def zero_shot(
     model: PlaceModel,
     processor: Processor,
-    images: Sequence[Picture] | Picture,
+    images: Sequence[ImageInput] | ImageInput,
     prompts: Mapping[str, Sequence[str] | str],
 ) -> ZeroShot:
     """Probability of each finding in each picture, from what it is called: ``{"effusion": ["pleural effusion"]}``.
@@ -218,55 +218,65 @@ def zero_shot(
     Each phrase is held against its own negation ("No pleural effusion."); several phrases are averaged. Raises
     PlaceError PL-C020 for no picture, no finding or no phrase.
     """
-    groups = {name: _listed(said) for name, said in prompts.items() if said}
+    groups = {name: _as_list(wording) for name, wording in prompts.items() if wording}
     if not groups or len(groups) < len(prompts):
         raise PlaceError("every finding needs at least one phrase", code="PL-C020", fix="give {name: [phrase, ...]}")
     device = next(model.parameters()).device
     phrases = [phrase.strip().rstrip(".") for group in groups.values() for phrase in group]
-    yes = describe(model, processor, [f"{p}." for p in phrases])
-    no = describe(model, processor, [f"No {p[:1].lower()}{p[1:]}." for p in phrases])
-    owner = torch.tensor([i for i, group in enumerate(groups.values()) for _ in group], device=device)
-    share = F.one_hot(owner, len(groups)).float()
-    share = share / share.sum(0)
+    yes = describe_text(model, processor, [f"{p}." for p in phrases])
+    no = describe_text(model, processor, [f"No {p[:1].lower()}{p[1:]}." for p in phrases])
+    group_index = torch.tensor([i for i, group in enumerate(groups.values()) for _ in group], device=device)
+    averaging = F.one_hot(group_index, len(groups)).float()
+    averaging = averaging / averaging.sum(0)
     margins: list[tuple[Tensor, Tensor]] = []
-    for part in _chunks(_listed(images)):
-        seen = model.describe_image(processor(images=part).to(device))
-        for_it, against = image_text_scores(seen, yes), image_text_scores(seen, no)
-        margins.append((for_it[0] - against[0], for_it[1] - against[1]))
-    by_instance, by_observation = (torch.cat(parts) @ share for parts in zip(*margins, strict=True))
+    for part in _chunks(_as_list(images)):
+        description = model.describe_image(processor(images=part).to(device))
+        agreement, negated = image_text_scores(description, yes), image_text_scores(description, no)
+        margins.append((agreement[0] - negated[0], agreement[1] - negated[1]))
+    by_instance, by_observation = (torch.cat(parts) @ averaging for parts in zip(*margins, strict=True))
     instance, observation = torch.sigmoid(model.scale * by_instance), torch.sigmoid(PATHOLOGY_SCALE * by_observation)
     return ZeroShot(tuple(groups), *(t.cpu().numpy() for t in ((instance + observation) / 2, instance, observation)))
 
 
 @torch.no_grad()
-def ground(model: PlaceModel, processor: Processor, image: Picture, text: str) -> Heat:
+def ground(model: PlaceModel, processor: Processor, image: ImageInput, text: str) -> Heat:
     """Where ``text`` is seen in ``image``, in the pixels of the original picture."""
     device = next(model.parameters()).device
-    grey = as_grey(image)
-    seen = model.describe_image(processor(images=grey).to(device))
-    said = describe(model, processor, text)
-    heat = phrase_map(seen.observations.vectors, seen.attention, seen.patches, said.observations, seen.grid)
-    return Heat(text, to_original(heat[0], processor, processor.letterbox(grey)), grey)
+    gray = to_gray(image)
+    description = model.describe_image(processor(images=gray).to(device))
+    phrase = describe_text(model, processor, text)
+    heat = phrase_map(
+        description.observations.vectors,
+        description.attention,
+        description.patches,
+        phrase.observations,
+        description.grid,
+    )
+    return Heat(text, heat_to_original(heat[0], processor, processor.letterbox(gray)), gray)
 
 
 @torch.no_grad()
 def embed(
-    model: PlaceModel, processor: Processor, images: Sequence[Picture] | Picture, *, progress: Progress | None = None
+    model: PlaceModel,
+    processor: Processor,
+    images: Sequence[ImageInput] | ImageInput,
+    *,
+    progress: _Progress | None = None,
 ) -> NDArray[np.float32]:
     """Unit-length instance vectors [N, D], a few pictures at a time; ``progress(done, total)`` is told after each few.
 
     Raises PlaceError PL-C020 for no picture.
     """
-    device, listed = next(model.parameters()).device, _listed(images)
+    device, listed = next(model.parameters()).device, _as_list(images)
     parts: list[NDArray[np.float32]] = []
     for part in _chunks(listed):
         parts.append(model.encode_image(processor(images=part).to(device)).cpu().numpy())
         if progress is not None:
-            progress(min(len(parts) * _AT_ONCE, len(listed)), len(listed))
+            progress(min(len(parts) * _BATCH_SIZE, len(listed)), len(listed))
     return np.concatenate(parts)
 
 
-def describe(model: PlaceModel, processor: Processor, text: Sequence[str] | str) -> TextDescription:
+def describe_text(model: PlaceModel, processor: Processor, text: Sequence[str] | str) -> TextDescription:
     """Instance vectors and T-PORs of texts, on the model's device."""
     return model.describe_text(move(processor(text=text), next(model.parameters()).device))
 
@@ -285,7 +295,7 @@ def phrase_map(
     visual: Float[Tensor, "N K D"],
     attention: Float[Tensor, "N K P"],
     patches: Float[Tensor, "N P D"],
-    said: Observations,
+    sentences: Observations,
     grid: tuple[int, int],
 ) -> Float[Tensor, "N rows columns"]:
     """How much each patch adds to the agreement of image n with text n, where it adds; mean over a text's sentences.
@@ -293,16 +303,18 @@ def phrase_map(
     With w the selection weights, A the attention and u what the patches say, a sentence t agrees with what it selects
     in proportion to the sum over patches p of (w A)_p (u_p . t): these summands, those below 0 left out, smoothed.
     """
-    weight = selection_weight(said.vectors @ visual.transpose(1, 2), SELECTION_TEMPERATURE, "soft")
-    share = weight @ attention * (said.vectors @ patches.transpose(1, 2)).clamp(min=0)
-    count = said.mask.sum(1, keepdim=True).clamp(min=1)
-    heat = ((share * said.mask[..., None]).sum(1) / count).unflatten(1, grid)
-    kernel = torch.tensor(_SMOOTHING, device=heat.device)
+    weight = selection_weight(sentences.vectors @ visual.transpose(1, 2), SELECTION_TEMPERATURE, "soft")
+    contribution = weight @ attention * (sentences.vectors @ patches.transpose(1, 2)).clamp(min=0)
+    count = sentences.mask.sum(1, keepdim=True).clamp(min=1)
+    heat = ((contribution * sentences.mask[..., None]).sum(1) / count).unflatten(1, grid)
+    kernel = torch.tensor(_SMOOTHING_KERNEL, device=heat.device)
     padded = F.pad(heat[:, None].float(), (2, 2, 2, 2), mode="replicate")
     return F.conv2d(padded, torch.outer(kernel, kernel)[None, None])[:, 0]
 
 
-def to_original(heat: Float[Tensor, "rows columns"], processor: Processor, letterbox: Letterbox) -> NDArray[np.float32]:
+def heat_to_original(
+    heat: Float[Tensor, "rows columns"], processor: Processor, letterbox: Letterbox
+) -> NDArray[np.float32]:
     """A map over patches as [H, W] of the original picture, scaled to a maximum of 1; 0 outside the model's view."""
     left, top, side = view_box(processor.views, processor.pack_size)
     view = F.interpolate(heat[None, None].float().cpu(), (side, side), mode="bilinear")[0, 0]
@@ -312,28 +324,28 @@ def to_original(heat: Float[Tensor, "rows columns"], processor: Processor, lette
     return np.asarray(original / max(float(original.max()), 1e-12), dtype=np.float32)
 
 
-def as_grey(picture: Picture) -> NDArray[np.float32]:
+def to_gray(image: ImageInput) -> NDArray[np.float32]:
     """Any accepted picture as float32 [H, W] in [0, 1].
 
     A file is read by `data.images.read_image`; a PIL image, an array or a tensor [H, W] is scaled by the same rules: 8
     bits are divided by 255, more bits by what they can hold, floats in [0, 1] stay. Raises PlaceError PL-D1xx.
     """
-    if isinstance(picture, (str, Path)):
-        return read_image(picture)
-    if isinstance(picture, Tensor):
-        picture = picture.detach().cpu()
-        picture = (picture.float() if picture.is_floating_point() else picture).numpy()
-    return from_memory(picture)
+    if isinstance(image, (str, Path)):
+        return read_image(image)
+    if isinstance(image, Tensor):
+        image = image.detach().cpu()
+        image = (image.float() if image.is_floating_point() else image).numpy()
+    return from_memory(image)
 
 
-def _listed(given: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     """A list of what was given; text, a path or one picture is one thing, though Python can iterate over it."""
-    one = isinstance(given, (str, Path, Image.Image)) or getattr(given, "ndim", None) == 2
-    listed = [given] if one else list(given)
+    is_single = isinstance(value, (str, Path, Image.Image)) or getattr(value, "ndim", None) == 2
+    listed = [value] if is_single else list(value)
     if not listed:
         raise PlaceError("nothing was given", code="PL-C020", fix="give at least one")
     return listed
 
 
-def _chunks(listed: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (listed[start : start + _AT_ONCE] for start in range(0, len(listed), _AT_ONCE))
+def _chunks(listed: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    return (listed[start : start + _BATCH_SIZE] for start in range(0, len(listed), _BATCH_SIZE))

@@ -25,17 +25,17 @@ from place_cxr.core.workers import refuse_if_spawned
 from place_cxr.data.corpus import Corpus, DataSettings, Progress, prepare, require_data
 from place_cxr.data.loader import Loader, PairDataset
 from place_cxr.images.views import UNIFORMS, ViewSettings, train_views
-from place_cxr.losses import LOSSES, READS, Term, total_loss
-from place_cxr.losses.monitors import monitors
+from place_cxr.losses import LOSS_INPUTS, LOSSES, LossTerm, total_loss
+from place_cxr.losses.monitors import compute_monitors
 from place_cxr.models.place import ModelSettings, PlaceModel
-from place_cxr.models.text import completed
+from place_cxr.models.text import complete_text_settings
 from place_cxr.text.tokenizer import Tokenizer
 from place_cxr.training import checkpoint
-from place_cxr.training.loop import FitResult, TrainSettings, connect, fit
+from place_cxr.training.loop import FitResult, TrainSettings, create_accelerator, fit
 from place_cxr.training.optim import OptimSettings, build_optimizers
 from place_cxr.training.run_folder import RunFolder
 
-_FEW = 32  # pairs in a batch below which contrast is known to be weak
+_SMALL_BATCH = 32  # pairs in a batch below which contrast is known to be weak
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +46,7 @@ class PretrainConfig(Settings):
     data: DataSettings = DataSettings()
     views: ViewSettings = ViewSettings()
     model: ModelSettings = ModelSettings()
-    losses: dict[str, Term]
+    losses: dict[str, LossTerm]
     optim: OptimSettings = OptimSettings()
     train: TrainSettings = TrainSettings()
 
@@ -86,13 +86,13 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> PretrainConfig:
             fix="set both to the same number of pixels",
         )
     for part in ("correlation", "tokens", "prototypes"):
-        if getattr(config.model, part) is None and part in _read(config.losses):
-            reading = ", ".join(name for name in config.losses if part in READS[name])
+        if getattr(config.model, part) is None and part in _fields_read(config.losses):
+            reading = ", ".join(name for name in config.losses if part in LOSS_INPUTS[name])
             raise PlaceError(f"{reading} needs model.{part}", code="PL-C006", fix="remove the loss or set that part")
     return config
 
 
-def run(
+def run_pretraining(
     config: PretrainConfig,
     out: Path,
     *,
@@ -113,29 +113,29 @@ def run(
     """
     refuse_if_spawned()
     require_data(config.data)
-    connect(device)  # before anything asks for its rank
+    create_accelerator(device)  # before anything asks for its rank
     with RunFolder.create(out, resume=bool(resume), overwrite=overwrite) as folder:
-        saved = _saved(out, resume)
-        donor = checkpoint.load(Path(init_from)) if init_from else None
-        origin = saved or donor
+        saved = _load_resumed(out, resume)
+        initial = checkpoint.load(Path(init_from)) if init_from else None
+        start = saved or initial
         corpus = corpus or prepare(
             config.data,
             max_tokens=config.model.text.max_tokens,
-            tokenizer=None if origin is None else Tokenizer.load(origin.path / "tokenizer"),
+            tokenizer=None if start is None else Tokenizer.load(start.path / "tokenizer"),
             progress=progress,
         )
-        config = complete(config, corpus)
+        config = complete_config(config, corpus)
         torch.manual_seed(config.train.seed)
         model = PlaceModel(config.model)
-        if donor is not None:
-            checkpoint.match_state(model, donor.weights)
-        freeze_unread(model, config.losses)
+        if initial is not None:
+            checkpoint.load_weights(model, initial.weights)
+        freeze_unused(model, config.losses)
         folder.describe(settings_file.dump(config))
         folder.write("data.lock.json", json.dumps(corpus.lock(), indent=2))
         return fit(
             model,
-            loss_of(config),
-            loader(config, corpus).batches,
+            make_loss(config),
+            make_loader(config, corpus).batches,
             settings=config.train,
             optim=config.optim,
             run=folder,
@@ -149,8 +149,8 @@ def run(
         )
 
 
-def _saved(out: Path, resume: str) -> checkpoint.Checkpoint | None:
-    if resume == "auto" and not checkpoint.begun(out):
+def _load_resumed(out: Path, resume: str) -> checkpoint.Checkpoint | None:
+    if resume == "auto" and not checkpoint.has_checkpoint(out):
         _log.info("nothing was saved in %s yet: starting", out.name)
         return None
     return checkpoint.load(out if resume == "auto" else Path(resume)) if resume else None
@@ -158,17 +158,17 @@ def _saved(out: Path, resume: str) -> checkpoint.Checkpoint | None:
 
 def dry_run(config: PretrainConfig, *, device: str = "auto", progress: Progress | None = None) -> DryRun:
     """Read, check and pack the data, build the model and take two steps; nothing is saved but the packs."""
-    place = connect(device).device
+    torch_device = create_accelerator(device).device
     corpus = prepare(config.data, max_tokens=config.model.text.max_tokens, progress=progress)
-    config = complete(config, corpus)
+    config = complete_config(config, corpus)
     torch.manual_seed(config.train.seed)
-    model = PlaceModel(config.model).to(place).train()
-    freeze_unread(model, config.losses)
-    optimizers, compute, data = build_optimizers(model, config.optim), loss_of(config), loader(config, corpus)
+    model = PlaceModel(config.model).to(torch_device).train()
+    freeze_unused(model, config.losses)
+    optimizers, compute, data = build_optimizers(model, config.optim), make_loss(config), make_loader(config, corpus)
     losses, start = [], time.perf_counter()
     for step, batch in zip(range(2), data.batches(0), strict=False):
-        with torch.autocast(place.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
-            value, _ = compute(model, move(batch, place), step)
+        with torch.autocast(torch_device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+            value, _ = compute(model, move(batch, torch_device), step)
         value.backward()
         for optimizer in optimizers:
             optimizer.step()
@@ -190,25 +190,29 @@ def run_recipe(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """What ``place pretrain`` does; a summary in plain values. See `run` and `dry_run`."""
+    """What ``place pretrain`` does; a summary in plain values. See `run_pretraining` and `dry_run`."""
     config = load_recipe(recipe, overrides)
     if dry:
         return asdict(dry_run(config, device=device, progress=progress))
-    result = run(
+    result = run_pretraining(
         config, out, resume=resume, init_from=str(init_from), overwrite=overwrite, device=device, progress=progress
     )
     return {"run": str(out), "step": result.step, "finished": result.finished, "seconds": round(result.seconds, 1)}
 
 
-def loader(config: PretrainConfig, corpus: Corpus) -> Loader:
+def make_loader(config: PretrainConfig, corpus: Corpus) -> Loader:
     """The training split's batches of this process, micro batch by micro batch."""
-    rows, at_once = corpus.rows["train"], config.train.batch_size // config.train.accumulate
-    if at_once < _FEW:
-        _log.warning("each pair is told apart from %d others only; batches of %d or more learn more", at_once - 1, _FEW)
-    paired = _shuffled(rows, corpus, config.train.seed) if config.data.shuffle_reports else rows
+    rows, micro_batch_size = corpus.rows["train"], config.train.batch_size // config.train.accumulate
+    if micro_batch_size < _SMALL_BATCH:
+        _log.warning(
+            "each pair is told apart from %d others only; batches of %d or more learn more",
+            micro_batch_size - 1,
+            _SMALL_BATCH,
+        )
+    report_rows = _shuffle_reports(rows, corpus, config.train.seed) if config.data.shuffle_reports else rows
     return Loader(
-        PairDataset(corpus.pixels.pixels, corpus.text, rows, paired),
-        batch_size=at_once,
+        PairDataset(corpus.pixels.pixels, corpus.text, rows, report_rows),
+        batch_size=micro_batch_size,
         seed=config.train.seed,
         uniforms=UNIFORMS,
         rank=distributed.rank(),
@@ -216,53 +220,53 @@ def loader(config: PretrainConfig, corpus: Corpus) -> Loader:
     )
 
 
-def loss_of(config: PretrainConfig) -> Any:
+def make_loss(config: PretrainConfig) -> Any:
     """What `fit` minimises: ``(model, batch, step)`` -> total loss and its parts, with monitors where it is logged."""
 
     def compute(model: nn.Module, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        watch = (step + 1) % config.train.log_every == 0
-        out = model(train_views(batch.pixels, batch.uniform, config.views), batch.tokens, watch)
+        is_logged = (step + 1) % config.train.log_every == 0
+        out = model(train_views(batch.pixels, batch.uniform, config.views), batch.tokens, is_logged)
         total, parts = total_loss(out, config.losses)
-        return total, {**parts, **monitors(out)} if watch else parts
+        return total, {**parts, **compute_monitors(out)} if is_logged else parts
 
     return compute
 
 
-def _read(terms: Mapping[str, Term]) -> set[str]:
+def _fields_read(terms: Mapping[str, LossTerm]) -> set[str]:
     """The fields of PlaceOutputs that some active loss reads."""
-    return {field for name, term in terms.items() if term.weight for field in READS[name]}
+    return {field for name, term in terms.items() if term.weight for field in LOSS_INPUTS[name]}
 
 
-def freeze_unread(model: PlaceModel, terms: Mapping[str, Term]) -> None:
+def freeze_unused(model: PlaceModel, terms: Mapping[str, LossTerm]) -> None:
     """Parts that no active loss reads take no gradient: nothing to synchronise between ranks, nothing to decay."""
-    read = _read(terms)
-    unread: list[nn.Module | nn.Parameter | None] = []
-    if "visual" not in read:
-        unread += [model.observer, model.sentences]
-    if "image" not in read:
-        unread += [model.image_projection, model.text_projection]
+    fields = _fields_read(terms)
+    unused: list[nn.Module | nn.Parameter | None] = []
+    if "visual" not in fields:
+        unused += [model.observer, model.sentences]
+    if "image" not in fields:
+        unused += [model.image_projection, model.text_projection]
         model.image_encoder.freeze_beyond_maps()
-    if "scale" not in read:
-        unread.append(model.log_scale)
-    unread += [getattr(model, part) for part in ("correlation", "tokens", "prototypes") if part not in read]
-    for part in unread:
+    if "scale" not in fields:
+        unused.append(model.log_scale)
+    unused += [getattr(model, part) for part in ("correlation", "tokens", "prototypes") if part not in fields]
+    for part in unused:
         if part is not None:
             part.requires_grad_(False)
 
 
-def complete(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:
+def complete_config(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:
     """With what only the tokenizer and the text encoder's folder tell: the vocabulary, and a given BERT's shape."""
-    text = completed(config.model.text, corpus.tokenizer.vocab_size)
+    text = complete_text_settings(config.model.text, corpus.tokenizer.vocab_size)
     return config.model_copy(update={"model": config.model.model_copy(update={"text": text})})
 
 
-def untrained(config: PretrainConfig, corpus: Corpus, device: str = "cpu") -> PlaceModel:
+def build_untrained(config: PretrainConfig, corpus: Corpus, device: str = "cpu") -> PlaceModel:
     """The control: the same network with the random weights that a run of this seed starts from."""
     torch.manual_seed(config.train.seed)
-    return PlaceModel(complete(config, corpus).model).to(device).eval()
+    return PlaceModel(complete_config(config, corpus).model).to(device).eval()
 
 
-def _shuffled(rows: np.ndarray[Any, Any], corpus: Corpus, seed: int) -> np.ndarray[Any, Any]:
+def _shuffle_reports(rows: np.ndarray[Any, Any], corpus: Corpus, seed: int) -> np.ndarray[Any, Any]:
     """Another patient's report for every row, each report used once: patients in random order, shifted by the largest.
 
     Raises PlaceError PL-C014 where one patient has more than half of the rows.
@@ -271,12 +275,12 @@ def _shuffled(rows: np.ndarray[Any, Any], corpus: Corpus, seed: int) -> np.ndarr
     names = sorted(set(patients))
     order = dict(zip(np.random.default_rng(seed).permutation(names).tolist(), range(len(names)), strict=True))
     ranked = rows[np.argsort([order[p] for p in patients], kind="stable")]
-    most = int(np.unique(patients, return_counts=True)[1].max(initial=0))
-    if 2 * most > len(rows):
+    largest = int(np.unique(patients, return_counts=True)[1].max(initial=0))
+    if 2 * largest > len(rows):
         raise PlaceError(
-            f"one patient has {most} of {len(rows)} training pairs, so reports cannot be exchanged between patients",
+            f"one patient has {largest} of {len(rows)} training pairs, so reports cannot be exchanged between patients",
             code="PL-C014",
             fix="remove data.shuffle_reports, or name the patient column: data.columns.patient=COLUMN",
         )
-    shifted = dict(zip(ranked.tolist(), np.roll(ranked, -most).tolist(), strict=True))
+    shifted = dict(zip(ranked.tolist(), np.roll(ranked, -largest).tolist(), strict=True))
     return np.array([shifted[row] for row in rows.tolist()], np.int64)

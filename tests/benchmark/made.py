@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from place_cxr.benchmark.cell import ALL, Cost, Place, full_name, write_cell
-from place_cxr.benchmark.plan import BenchmarkConfig, cells, rows
-from place_cxr.benchmark.worker import cell_hash, place_of
+from place_cxr.benchmark.cell import ALL_SITES, CellKey, PretrainingCost, full_metric_name, write_cell
+from place_cxr.benchmark.plan import BenchmarkConfig, planned_cells, worker_jobs
+from place_cxr.benchmark.worker import cell_hash, planned_key
 from place_cxr.core.results import Metric, Result
-from place_cxr.metrics.intervals import undefined
+from place_cxr.metrics.intervals import undefined_metric
 
 R = 200
 SHARES = (0.01, 0.1, 1.0)
@@ -37,7 +37,7 @@ QUESTIONS: list[dict[str, Any]] = [
     {"task": "zero-shot", "columns": ["{score}/auroc/macro", "instance/auroc/macro"]},
 ]  # fmt: skip
 BASE = {"classification": 0.76, "segmentation": 0.42, "detection": 0.16, "report-generation": 0.44, "retrieval": 0.15}
-Score = Callable[[Place, str], tuple[float, np.ndarray | None]]
+Score = Callable[[CellKey, str], tuple[float, np.ndarray | None]]
 
 
 def nine() -> BenchmarkConfig:
@@ -73,7 +73,7 @@ def small(
     })  # fmt: skip
 
 
-def realistic(place: Place, column: str) -> tuple[float, np.ndarray]:
+def realistic(place: CellKey, column: str) -> tuple[float, np.ndarray]:
     """A number that depends on method, share, site, seed, and patients that all methods share."""
     patients = np.random.default_rng(_key(place.task.split("-f")[0], place.site, column.split("/", 1)[-1]))
     own = np.random.default_rng(_key(place.slug, place.task, column, place.site, f"{place.fraction}"))
@@ -87,14 +87,17 @@ def realistic(place: Place, column: str) -> tuple[float, np.ndarray]:
 
 
 def write(
-    config: BenchmarkConfig, out: Path, score: Score = realistic, *, skip: Callable[[Place], bool] = bool
+    config: BenchmarkConfig, out: Path, score: Score = realistic, *, skip: Callable[[CellKey], bool] = bool
 ) -> None:
     """All cells of the plan for which ``skip`` is false, by ``score``; a value that is NaN is undefined."""
     asked = [
-        (row, one, site) for row in rows(config) for one in cells(config, row.slug) for site in config.sites or (ALL,)
+        (row, one, site)
+        for row in worker_jobs(config)
+        for one in planned_cells(config, row.slug)
+        for site in config.sites or (ALL_SITES,)
     ]
     for row, one, site in asked:
-        place = place_of(config, row, one, site)
+        place = planned_key(config, row, one, site)
         if skip is not bool and skip(place):
             continue
         method = config.methods[place.slug]
@@ -103,12 +106,12 @@ def write(
         metrics = {}
         for name in names:
             value, draws = score(place, name)
-            metrics[full_name(name, place.fraction)] = _metric(value, draws)
+            metrics[full_metric_name(name, place.fraction)] = _metric(value, draws)
         wanted = cell_hash(config, row, one)
         write_cell(place, out, result(place, method.title, metrics, config_hash=wanted), names)
 
 
-def result(place: Place, method: str, metrics: Mapping[str, Metric], **changes: Any) -> Result:
+def result(place: CellKey, method: str, metrics: Mapping[str, Metric], **changes: Any) -> Result:
     """A result around ``metrics``."""
     made = Result(
         task=place.task,
@@ -131,7 +134,7 @@ def costs(config: BenchmarkConfig, out: Path) -> None:
     for slug, method in config.methods.items():
         for seed in config.seeds if method.trained else ():
             folder = out / f"{slug}-s{seed}"
-            Cost(600.0 + 10 * seed, 1.5 + 0.1 * seed, 5_250_000, 2_800_000, "a processor").write(folder)
+            PretrainingCost(600.0 + 10 * seed, 1.5 + 0.1 * seed, 5_250_000, 2_800_000, "a processor").write(folder)
             (folder / "run").mkdir(parents=True, exist_ok=True)
             (folder / "run" / "env.json").write_text(json.dumps({"started": f"2026-11-2{seed}T10:00:00Z"}))
             lock = {"images": {"train": 4179, "test": 1185}, "patients": {"train": 2500, "test": 710}}
@@ -140,7 +143,7 @@ def costs(config: BenchmarkConfig, out: Path) -> None:
 
 def _metric(value: float, draws: np.ndarray | None) -> Metric:
     if not np.isfinite(value):
-        return undefined("no case on the test side", 592)
+        return undefined_metric("no case on the test side", 592)
     if draws is None or not np.isfinite(draws).any():
         return Metric(value, None, None, 592, "too few patients for an interval", draws)
     low, high = np.nanpercentile(draws, [2.5, 97.5])

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from place_cxr.benchmark.estimate import Estimate, estimate, estimate_apart, holm, p_value
+from place_cxr.benchmark.estimate import Estimate, correct_holm, estimate, estimate_unpaired, p_value
 
 UNIT = np.linspace(-1.0, 1.0, 401)  # percentiles 2.5 and 97.5 are -.95 and .95
 
 
 def test_one_seed_has_the_patients_part_alone() -> None:
     found = estimate([0.7], [0.7 + 0.1 * UNIT])
-    assert (found.value, found.seeds, found.between) == (0.7, 1, 0.0)
+    assert (found.value, found.seeds, found.seed_error) == (0.7, 1, 0.0)
     assert (found.low, found.high) == pytest.approx((0.7 - 0.095, 0.7 + 0.095))
 
 
@@ -45,14 +45,14 @@ def test_draws_of_seeds_are_paired() -> None:
 
 def test_two_groups_of_patients_by_hand() -> None:
     """Half widths .095 and .19 of groups that share no patient, and seeds that agree: sqrt of the sum of squares."""
-    found = estimate_apart([0.8, 0.8], [0.6, 0.6], [0.8 + 0.1 * UNIT] * 2, [0.6 + 0.2 * UNIT] * 2)
+    found = estimate_unpaired([0.8, 0.8], [0.6, 0.6], [0.8 + 0.1 * UNIT] * 2, [0.6 + 0.2 * UNIT] * 2)
     half = math.hypot(0.095, 0.19)
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.2 - half, 0.2 + half))
 
 
 def test_a_lopsided_group_widens_the_other_side_of_a_difference() -> None:
     lopsided = np.concatenate([np.full(30, 0.3), np.full(70, 0.6)])  # low 0.3, high 0.6
-    found = estimate_apart([0.8], [0.6], [np.full(100, 0.8)], [lopsided])
+    found = estimate_unpaired([0.8], [0.6], [np.full(100, 0.8)], [lopsided])
     assert (found.low, found.high) == pytest.approx((0.2, 0.5))
 
 
@@ -71,7 +71,7 @@ def test_no_interval_without_resamples(draws: list[np.ndarray | None]) -> None:
     found = estimate([0.4, 0.6], draws)
     assert (found.value, found.low, found.high, found.clear) == (0.5, None, None, False)
     assert p_value(found) is None
-    apart = estimate_apart([0.4, 0.6], [0.1, 0.1], draws, [UNIT, UNIT])
+    apart = estimate_unpaired([0.4, 0.6], [0.1, 0.1], draws, [UNIT, UNIT])
     assert (apart.low, apart.clear) == (None, False)
 
 
@@ -114,9 +114,9 @@ def test_p_value_at_the_ends() -> None:
 
 def test_holm_by_hand() -> None:
     """.01 x 4, .02 x 3, .03 x 2 (raised to .06), .5 x 1; order is kept."""
-    assert holm([0.5, 0.01, 0.03, 0.02]) == pytest.approx([0.5, 0.04, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
-    assert holm([]) == []
+    assert correct_holm([0.5, 0.01, 0.03, 0.02]) == pytest.approx([0.5, 0.04, 0.06, 0.06])
+    assert correct_holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+    assert correct_holm([]) == []
 
 
 def test_coverage_over_seeds_and_patients() -> None:

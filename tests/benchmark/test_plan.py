@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from place_cxr.benchmark.plan import Row, cells, check_places, load_benchmark, pretraining, rows
+from place_cxr.benchmark.plan import WorkerJob, check_paths, load_benchmark, planned_cells, pretrain_config, worker_jobs
 from place_cxr.core.errors import PlaceError
 
 SHIPPED = sorted(path.stem for path in Path(str(resources.files("place_cxr"))).glob("recipes/benchmarks/*.yaml"))
@@ -35,39 +35,41 @@ def plan(tmp_path: Path) -> str:
 def test_shipped_benchmarks_can_be_read(name: str) -> None:
     config = load_benchmark(name)
     assert config.name == name
-    assert all(list(cells(config, slug)) for slug in config.methods)
+    assert all(list(planned_cells(config, slug)) for slug in config.methods)
 
 
 def test_the_plan_in_the_docs_is_a_plan(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "benchmark.md").read_text("utf-8")
     (tmp_path / "mine.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
     config = load_benchmark(str(tmp_path / "mine.yaml"))
-    assert len(rows(config)) == 4 * 3
-    assert [len(list(cells(config, slug))) for slug in config.methods] == [5] * 4
+    assert len(worker_jobs(config)) == 4 * 3
+    assert [len(list(planned_cells(config, slug))) for slug in config.methods] == [5] * 4
 
 
 def test_all_methods_have_the_first_seed_before_any_has_the_second(plan: str) -> None:
     config = load_benchmark(plan)
-    assert [row.name for row in rows(config)] == ["place-s0", "late-s0", "place-s1", "late-s1"]
+    assert [row.name for row in worker_jobs(config)] == ["place-s0", "late-s0", "place-s1", "late-s1"]
 
 
 def test_what_is_asked_of_a_method(plan: str) -> None:
     config = load_benchmark(plan)
-    asked = [(one.question.task, one.fraction) for one in cells(config, "place")]
+    asked = [(one.question.task, one.fraction) for one in planned_cells(config, "place")]
     assert asked == [("classification", 0.1), ("classification", 1.0), ("retrieval", 0.0)]
     # Where the encoder trains along there is nothing to ask without a head, and its shares are its own.
-    assert [(one.question.task, one.fraction) for one in cells(config, "late")] == [("classification", 1.0)]
+    assert [(one.question.task, one.fraction) for one in planned_cells(config, "late")] == [("classification", 1.0)]
 
 
 def test_a_row_has_its_seed_and_the_values_of_benchmark_and_method(plan: str, tmp_path: Path) -> None:
     config = load_benchmark(plan, ("values={train.steps: 5, optim.lr: 0.5}", "methods.place.values={optim.lr: 0.25}"))
-    recipe = pretraining(config, Row("place", 1), tmp_path)
+    recipe = pretrain_config(config, WorkerJob("place", 1), tmp_path)
     assert (recipe.train.steps, recipe.train.seed, recipe.optim.lr) == (5, 1, 0.25)
 
 
 def test_drawn_phantoms_are_the_pairs(plan: str, tmp_path: Path) -> None:
     config = load_benchmark(plan, ("phantom={studies: 20}",))
-    assert pretraining(config, Row("place", 0), tmp_path).data.manifest == str(tmp_path / "phantom" / "manifest.csv")
+    assert pretrain_config(config, WorkerJob("place", 0), tmp_path).data.manifest == str(
+        tmp_path / "phantom" / "manifest.csv"
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,8 +105,8 @@ def test_lacking_files_are_named_before_any_work(plan: str, tmp_path: Path) -> N
     there, lacking = tmp_path / "pairs.csv", tmp_path / "lacking.csv"
     there.touch()
     ready = (f"values.data.manifest={there}",)
-    check_places(load_benchmark(plan, ready))
-    check_places(load_benchmark(plan, ("phantom={studies: 10}",)))
+    check_paths(load_benchmark(plan, ready))
+    check_paths(load_benchmark(plan, ("phantom={studies: 10}",)))
     asked = "questions=[{task: classification, source: mine, columns: [a]}]"
     for overrides, code, says in (
         ((f"values.data.manifest={lacking}",), "PL-D205", "correct values.data.manifest"),
@@ -113,17 +115,17 @@ def test_lacking_files_are_named_before_any_work(plan: str, tmp_path: Path) -> N
         ((*ready, f"methods.late.run={tmp_path}/{{seed}}"), "PL-R101", "correct methods.late.run"),
     ):
         with pytest.raises(PlaceError) as caught:
-            check_places(load_benchmark(plan, overrides))
+            check_paths(load_benchmark(plan, overrides))
         assert caught.value.code == code
         assert says in str(caught.value)
     # A source that no question asks need not be there.
-    check_places(load_benchmark(plan, (*ready, f"sources={{mine: {{manifest: {lacking}}}}}")))
+    check_paths(load_benchmark(plan, (*ready, f"sources={{mine: {{manifest: {lacking}}}}}")))
 
 
 def test_a_run_asked_of_pairs_needs_them_too(plan: str, tmp_path: Path) -> None:
     (tmp_path / "0").mkdir()
     given = (f"methods={{place: {{title: a, run: '{tmp_path}/{{seed}}'}}}}", "seeds=[0]")
     with pytest.raises(PlaceError, match="correct values.data.manifest|values.data.manifest is empty"):
-        check_places(load_benchmark(plan, (*given, f"values.data.manifest={tmp_path}/lacking.csv")))
+        check_paths(load_benchmark(plan, (*given, f"values.data.manifest={tmp_path}/lacking.csv")))
     asked = "questions=[{task: classification, source: mine, columns: [a]}]"
-    check_places(load_benchmark(plan, (*given, asked, f"sources={{mine: {{manifest: {tmp_path}}}}}")))
+    check_paths(load_benchmark(plan, (*given, asked, f"sources={{mine: {{manifest: {tmp_path}}}}}")))

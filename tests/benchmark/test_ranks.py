@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from place_cxr.benchmark.cell import Place
-from place_cxr.benchmark.ranks import rank
-from place_cxr.benchmark.result_table import Book
+from place_cxr.benchmark.cell import CellKey
+from place_cxr.benchmark.ranks import rank_methods
+from place_cxr.benchmark.result_table import ResultTable
 from tests.benchmark import made
 
 FOUR: dict[str, dict[str, object]] = {"place": {}, "a": {}, "b": {}, "bound": {"ranked": False}}
@@ -28,7 +28,7 @@ def level(table: Mapping[str, float]) -> made.Score:
 def test_ties_share_the_mean_rank(tmp_path: Path) -> None:
     config = made.small(FOUR, [SEGMENT], seeds=(0,))
     made.write(config, tmp_path, level({"place": 0.5, "a": 0.5, "b": 0.3, "bound": 0.9}))
-    found = rank(Book.read(config, tmp_path))
+    found = rank_methods(ResultTable.read(config, tmp_path))
     assert list(found.overall.values()) == list(rankdata([-0.5, -0.5, -0.3])) == [1.5, 1.5, 3]
     assert "bound" not in found.overall
     assert found.best == {"place": 0.5, "a": 0.5, "b": 0.0}
@@ -39,14 +39,14 @@ def test_mean_over_columns_then_over_tasks(tmp_path: Path) -> None:
     config = made.small(FOUR, [SEGMENT, WORDS], seeds=(0,))
     score = {"segmentation": {"place": 0.4, "a": 0.5, "b": 0.3}, "zero-shot": {"place": 0.9, "a": 0.6, "b": 0.7}}
 
-    def of(place: Place, column: str) -> tuple[float, np.ndarray]:
+    def of(place: CellKey, column: str) -> tuple[float, np.ndarray]:
         value = score[place.task].get(place.slug, 1.0)
         if (place.slug, place.fraction) == ("b", 1.0):
             value = 0.45  # second with all labels
         return value, value + SPREAD
 
     made.write(config, tmp_path, of)
-    found = rank(Book.read(config, tmp_path))
+    found = rank_methods(ResultTable.read(config, tmp_path))
     assert found.by_task["segmentation"] == {"place": 2.5, "a": 1.0, "b": 2.5}
     assert found.by_task["zero-shot"] == {"place": 1.0, "a": 3.0, "b": 2.0}
     assert found.overall == {"place": 1.75, "a": 2.0, "b": 2.25}
@@ -60,7 +60,7 @@ def test_columns_that_a_ranked_method_lacks_do_not_count(tmp_path: Path) -> None
         level({"place": 0.4, "a": 0.5, "b": 0.3, "bound": 0.9}),
         skip=lambda place: place.slug == "a" and place.task == "zero-shot",
     )
-    found = rank(Book.read(config, tmp_path))
+    found = rank_methods(ResultTable.read(config, tmp_path))
     assert set(found.by_task) == {"segmentation"}
     assert [column.task for column in found.left_out] == ["zero-shot"]
 
@@ -77,7 +77,7 @@ def test_only_seeds_that_all_have(tmp_path: Path) -> None:
         ),
         skip=lambda place: (place.slug, place.seed) == ("b", 1),
     )
-    assert rank(Book.read(config, tmp_path)).overall == {"place": 1.5, "a": 3.0, "b": 1.5}
+    assert rank_methods(ResultTable.read(config, tmp_path)).overall == {"place": 1.5, "a": 3.0, "b": 1.5}
 
 
 def test_first_in_a_share_of_resamples(tmp_path: Path) -> None:
@@ -87,18 +87,18 @@ def test_first_in_a_share_of_resamples(tmp_path: Path) -> None:
     made.write(
         config, tmp_path, lambda place, column: (0.6, ahead) if place.slug == "place" else (0.5, np.full(5, 0.5))
     )
-    assert rank(Book.read(config, tmp_path)).best == pytest.approx({"place": 0.75, "a": 0.25})
+    assert rank_methods(ResultTable.read(config, tmp_path)).best == pytest.approx({"place": 0.75, "a": 0.25})
 
 
 def test_no_draws_no_share(tmp_path: Path) -> None:
     config = made.small({"place": {}, "a": {}}, [WORDS], seeds=(0,))
     made.write(config, tmp_path, lambda place, column: (0.5, None))
-    found = rank(Book.read(config, tmp_path))
+    found = rank_methods(ResultTable.read(config, tmp_path))
     assert found.overall == {"place": 1.5, "a": 1.5} and found.best == {}
 
 
 def test_one_method_or_none_has_no_rank(tmp_path: Path) -> None:
     config = made.small({"place": {}, "a": {"ranked": False}}, [WORDS], seeds=(0,))
     made.write(config, tmp_path, level({"place": 0.5, "a": 0.5}))
-    assert rank(Book.read(config, tmp_path)).overall == {}
-    assert rank(Book.read(made.small(FOUR, [WORDS]), tmp_path / "nothing")).overall == {}
+    assert rank_methods(ResultTable.read(config, tmp_path)).overall == {}
+    assert rank_methods(ResultTable.read(made.small(FOUR, [WORDS]), tmp_path / "nothing")).overall == {}

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from place_cxr.benchmark import descriptions
-from place_cxr.benchmark.cell import Place
-from place_cxr.benchmark.curves import chart
+from place_cxr.benchmark.cell import CellKey
+from place_cxr.benchmark.curves import curve_chart
 from place_cxr.benchmark.plan import BenchmarkConfig
-from place_cxr.benchmark.report import READING, write_report
-from place_cxr.benchmark.result_table import Book
-from place_cxr.benchmark.sections import groups
+from place_cxr.benchmark.report import READING_MARKS, write_results
+from place_cxr.benchmark.result_table import ResultTable
+from place_cxr.benchmark.sections import group_columns
 from tests.benchmark import made
 
 NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
@@ -38,21 +38,21 @@ def out(config: BenchmarkConfig, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """Its cells, some of them missing or undefined, and its report."""
     folder = tmp_path_factory.mktemp("benchmark")
 
-    def skip(place: Place) -> bool:
+    def skip(place: CellKey) -> bool:
         return (place.slug, place.seed) == ("gloria", 1) or (place.slug, place.task) == ("other", "detection")
 
-    def score(place: Place, column: str) -> tuple[float, np.ndarray]:
-        value, draws = made.realistic(Place("mgca" if place.slug == "other" else place.slug, *_rest(place)), column)
+    def score(place: CellKey, column: str) -> tuple[float, np.ndarray]:
+        value, draws = made.realistic(CellKey("mgca" if place.slug == "other" else place.slug, *_rest(place)), column)
         return (float("nan") if (place.slug, column) == ("other", "BLEU-4/decoder") else value), draws
 
     made.write(config, folder, score, skip=skip)
     made.costs(config, folder)
     (folder / "gloria-s1" / "STATUS").write_text("failed\n")
-    write_report(config, folder)
+    write_results(config, folder)
     return folder
 
 
-def _rest(place: Place) -> tuple[int, str, str, float, str]:
+def _rest(place: CellKey) -> tuple[int, str, str, float, str]:
     return place.seed, place.task, place.source, place.fraction, place.site
 
 
@@ -81,7 +81,7 @@ def test_parts_in_their_order(out: Path) -> None:
 
 
 def test_a_number_of_the_table_is_that_of_the_cells(config: BenchmarkConfig, out: Path) -> None:
-    place = [Place("place", seed, "segmentation", "pairs", 0.1, "A") for seed in (0, 1)]
+    place = [CellKey("place", seed, "segmentation", "pairs", 0.1, "A") for seed in (0, 1)]
     mean = np.mean([made.realistic(one, "dice/macro")[0] for one in place])
     rows = table((out / "results.md").read_text(), "## Segmentation")
     assert rows[0] == ["", "1 % of labels", "10 % of labels", "100 % of labels"]
@@ -112,14 +112,14 @@ def test_columns_that_do_not_count_are_named(out: Path) -> None:
 
 
 def test_whole_or_empty(config: BenchmarkConfig, tmp_path: Path) -> None:
-    write_report(config, tmp_path)
+    write_results(config, tmp_path)
     text = (tmp_path / "results.md").read_text()
     assert "**cells**: 0 of" in text and "(not started): all cells" in text
     numbers = re.findall(r"^\|.*\.\d{3}.*\|$", text, re.MULTILINE)
     assert numbers == []
     whole = made.small(seeds=(0,))
     made.write(whole, tmp_path / "whole", lambda place, column: (0.5, np.linspace(0.4, 0.6, 50)))
-    write_report(whole, tmp_path / "whole")
+    write_results(whole, tmp_path / "whole")
     text = (tmp_path / "whole" / "results.md").read_text()
     assert "Nothing: every cell is there." in text and "Site shift" not in text and "curves" not in text
 
@@ -129,7 +129,7 @@ def test_clear_differences_have_a_sign(tmp_path: Path) -> None:
     config = made.small({"place": {}, "low": {}, "high": {}, "same": {}})
     by = {"place": 0.7, "low": 0.6, "high": 0.8, "same": 0.7}
     made.write(config, tmp_path, lambda place, column: (by[place.slug], by[place.slug] + np.linspace(-0.05, 0.05, 99)))
-    write_report(config, tmp_path)
+    write_results(config, tmp_path)
     text = (tmp_path / "results.md").read_text()
     assert [row[1][-1] for row in table(text, "## Classification")[2:]] == ["]", "▼", "▲", "]"]
     rows = table(text, "## Differences")[2:]
@@ -142,18 +142,18 @@ def test_clear_differences_have_a_sign(tmp_path: Path) -> None:
 def test_written_twice_keeps_the_reading_and_nothing_else(config: BenchmarkConfig, out: Path) -> None:
     file, page = out / "results.md", out / "results.html"
     before = file.read_text(), page.read_text()
-    write_report(config, out)
+    write_results(config, out)
     assert (file.read_text(), page.read_text()) == before
     reading = "**PLACE** leads `here`, see [the log](LOG.md).\n\n- one <script>\n- two"
-    start, end = before[0].index(READING[0]) + len(READING[0]), before[0].index(READING[1])
+    start, end = before[0].index(READING_MARKS[0]) + len(READING_MARKS[0]), before[0].index(READING_MARKS[1])
     file.write_text(before[0][:start] + f"\n{reading}\n" + before[0][end:] + "\nstray words\n")
-    write_report(config, out)
+    write_results(config, out)
     text, html = file.read_text(), page.read_text()
     assert text == before[0].replace("None yet.", reading)
     assert "<p><b>PLACE</b> leads <code>here</code>, see the log.</p>" in html
     assert "<ul><li>one &lt;script&gt;</li><li>two</li></ul>" in html
     file.write_text(before[0])
-    write_report(config, out)
+    write_results(config, out)
 
 
 class Outside(HTMLParser):
@@ -204,7 +204,7 @@ def test_trivial_answers_stand_below_their_table(tmp_path: Path) -> None:
     told = {"BLEU-4/decoder": 0.2, "micro F1/decoder": 0.5, "micro F1/frequent": 0.26}
     config = made.small(questions=[{"task": "report-generation", "columns": list(told)}], seeds=(0, 1))
     made.write(config, tmp_path, lambda place, column: (told[column] + 0.02 * place.seed, np.zeros(made.R)))
-    text = write_report(config, tmp_path).read_text("utf-8")
+    text = write_results(config, tmp_path).read_text("utf-8")
     assert text.count("To beat, ") == 1
     assert "To beat, micro F1: the most frequent training report .270." in text
 
@@ -213,10 +213,10 @@ def test_one_task_on_two_sources(tmp_path: Path) -> None:
     config = made.small(questions=[
         {"task": "classification", "source": name, "columns": ["auroc/macro"]} for name in ("kermany", "nih")
     ], sources={name: {"source": "manifest", "manifest": "x"} for name in ("kermany", "nih")})  # fmt: skip
-    assert [group[:2] for group in groups(config)] == [
+    assert [group[:2] for group in group_columns(config)] == [
         ("Classification on kermany", "classification-kermany"), ("Classification on nih", "classification-nih")
     ]  # fmt: skip
-    assert Book.read(config, tmp_path).cells == {}
+    assert ResultTable.read(config, tmp_path).cells == {}
 
 
 @pytest.mark.parametrize(
@@ -225,12 +225,12 @@ def test_one_task_on_two_sources(tmp_path: Path) -> None:
      (-0.0001, True, ".000"), (None, False, "—"), (1.0, True, "+1.000")],
 )  # fmt: skip
 def test_numbers(value: float | None, signed: bool, text: str) -> None:
-    assert descriptions.number(value, signed=signed) == text
+    assert descriptions.format_number(value, signed=signed) == text
 
 
 def test_headings() -> None:
     names = ["{score}/auroc/macro", "instance/auroc/macro", "micro F1/decoder", "{score}/image to report/R@10"]
-    assert [descriptions.heading(name) for name in names] == [
+    assert [descriptions.metric_heading(name) for name in names] == [
         "AUROC",
         "instance, AUROC",
         "micro F1",
@@ -240,17 +240,17 @@ def test_headings() -> None:
 
 def test_names_of_curves_do_not_lie_on_each_other() -> None:
     values = {f"m{i}": (i, {0.01: 0.5, 1.0: 0.7 + 0.001 * i}) for i in range(9)}
-    drawn = chart("t", "y", values)
+    drawn = curve_chart("t", "y", values)
     heights = sorted(curve.label for curve in drawn.curves)
     assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) >= 16.9
     assert [c.label for c in drawn.curves] == sorted(heights, reverse=True)  # the highest value on top
     assert [tick.label for tick in drawn.x] == ["1 %", "100 %"]
-    assert chart("t", "y", {"a": (0, {1.0: 0.5}), "b": (1, {})}) is None
-    assert chart("t", "y", {}) is None
+    assert curve_chart("t", "y", {"a": (0, {1.0: 0.5}), "b": (1, {})}) is None
+    assert curve_chart("t", "y", {}) is None
 
 
 @pytest.mark.parametrize("apart", [0.0, 1e-16, 1e-13, 1e-3])
 def test_curves_that_are_all_but_flat(apart: float) -> None:
-    drawn = chart("t", "y", {"a": (0, {0.5: 0.9, 1.0: 0.9 + apart})})
+    drawn = curve_chart("t", "y", {"a": (0, {0.5: 0.9, 1.0: 0.9 + apart})})
     assert len({tick.label for tick in drawn.y}) == len(drawn.y) >= 3
     assert abs(drawn.curves[0].points[0][1] - drawn.curves[0].points[1][1]) < 40

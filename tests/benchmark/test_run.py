@@ -15,9 +15,9 @@ import pytest
 from place_cxr import pretrain
 from place_cxr.benchmark import run as benchmark_run
 from place_cxr.benchmark import worker as row_module
-from place_cxr.benchmark.cell import Cost, read_cells
-from place_cxr.benchmark.plan import BenchmarkConfig, Row, load_benchmark
-from place_cxr.benchmark.worker import BUSY, do_row, missing
+from place_cxr.benchmark.cell import PretrainingCost, read_cells
+from place_cxr.benchmark.plan import BenchmarkConfig, WorkerJob, load_benchmark
+from place_cxr.benchmark.worker import BUSY_EXIT_CODE, missing_sites, run_worker
 from place_cxr.cli.benchmark import benchmark as command
 from place_cxr.cli.worker import main
 from place_cxr.core.errors import PlaceError
@@ -68,10 +68,10 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_each_row_tests_every_patient_once_in_folds_of_its_own(plan: str, tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(FOLDS.replace("RECIPE", str(Path(plan).parent / "small.yaml")))
     config, out = load_benchmark(str(tmp_path / "plan.yaml")), tmp_path / "out"
-    benchmark_run._take(config, out)
-    benchmark_run._draw(config, out)
+    benchmark_run._claim_folder(config, out)
+    benchmark_run._draw_phantoms(config, out)
     for seed in config.seeds:
-        do_row(config, out, Row("place", seed), "cpu")
+        run_worker(config, out, WorkerJob("place", seed), "cpu")
     cells = list(read_cells(out))
     assert [cell.place.task for cell in cells] == ["classification-folds"] * 2
     assert [cell.result.seeds for cell in cells] == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9)]
@@ -79,7 +79,7 @@ def test_each_row_tests_every_patient_once_in_folds_of_its_own(plan: str, tmp_pa
     tested = [Predictions.read(cell.place.folder(out)).part("test") for cell in cells]
     owners = [dict(zip(one.values("row"), one.patients, strict=True)) for one in tested]
     assert owners[0] == owners[1] and all(len(one.values("row")) == len(owners[0]) == 60 for one in tested)
-    assert benchmark_run.count(config, out) == (2, 2)
+    assert benchmark_run.count_cells(config, out) == (2, 2)
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,10 @@ def config(plan: str) -> BenchmarkConfig:
 def out(config: BenchmarkConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both rows, filled in this process."""
     out = tmp_path_factory.mktemp("out") / "bench"
-    benchmark_run._take(config, out)
-    benchmark_run._draw(config, out)
+    benchmark_run._claim_folder(config, out)
+    benchmark_run._draw_phantoms(config, out)
     for slug in config.methods:
-        do_row(config, out, Row(slug, 0), "cpu")
+        run_worker(config, out, WorkerJob(slug, 0), "cpu")
     return out
 
 
@@ -102,7 +102,7 @@ def test_every_cell_is_there_on_both_sites(config: BenchmarkConfig, out: Path) -
     found = {(c.place.slug, c.place.task, c.place.fraction, c.place.site): c for c in read_cells(out)}
     asked = [("classification", 0.5), ("classification", 1.0), ("retrieval", 0.0)]
     assert set(found) == {(m, t, f, s) for m in config.methods for t, f in asked for s in "AB"}
-    assert benchmark_run.count(config, out) == (6, 6)
+    assert benchmark_run.count_cells(config, out) == (6, 6)
     assert benchmark_run.seconds_left(config, out, 1) == 0
 
 
@@ -140,10 +140,10 @@ def test_a_cell_is_a_result_that_can_be_computed_again(out: Path) -> None:
 
 
 def test_costs_are_of_what_was_trained(out: Path) -> None:
-    cost = Cost.read(out / "place-s0")
+    cost = PretrainingCost.read(out / "place-s0")
     assert cost is not None and cost.seconds and cost.memory_gb
     assert 0 < cost.encoder < cost.parameters
-    assert Cost.read(out / "random-s0") is None
+    assert PretrainingCost.read(out / "random-s0") is None
 
 
 def test_what_is_done_stays_and_what_is_missing_is_filled(config: BenchmarkConfig, out: Path) -> None:
@@ -151,39 +151,39 @@ def test_what_is_done_stays_and_what_is_missing_is_filled(config: BenchmarkConfi
     gone = next(file for file in files if "classification" in str(file) and file.parts[-3:-1] == ("50", "B"))
     before = {file: file.stat().st_mtime_ns for file in files if file != gone}
     gone.unlink()
-    assert benchmark_run.count(config, out) == (5, 6)
-    do_row(config, out, Row("place", 0), "cpu")
+    assert benchmark_run.count_cells(config, out) == (5, 6)
+    run_worker(config, out, WorkerJob("place", 0), "cpu")
     assert gone.is_file()
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
 def test_a_changed_question_is_asked_again_and_no_other(plan: str, config: BenchmarkConfig, out: Path) -> None:
     other = load_benchmark(plan, ("questions=[{task: classification, columns: [auroc/macro], settings: {lr: 0.1}}]",))
-    (asked,) = benchmark_run.cells(other, "place")
-    assert missing(other, out, Row("place", 0), asked) == ["A", "B"]
-    assert benchmark_run.count(config, out) == (6, 6)
+    (asked,) = benchmark_run.planned_cells(other, "place")
+    assert missing_sites(other, out, WorkerJob("place", 0), asked) == ["A", "B"]
+    assert benchmark_run.count_cells(config, out) == (6, 6)
 
 
 def test_a_moved_benchmark_goes_on(config: BenchmarkConfig, out: Path, tmp_path: Path) -> None:
     place = shutil.copytree(out, tmp_path / "elsewhere")
     next(place.glob(f"place-s0/cells/classification/*/*/*/{FILE}")).unlink()
-    do_row(config, place, Row("place", 0), "cpu")
-    assert benchmark_run.count(config, place) == (6, 6)
+    run_worker(config, place, WorkerJob("place", 0), "cpu")
+    assert benchmark_run.count_cells(config, place) == (6, 6)
 
 
 def test_a_stopped_pre_training_goes_on_to_the_same_weights(config: BenchmarkConfig, out: Path, tmp_path: Path) -> None:
     (tmp_path / "phantom").symlink_to(out / "phantom")
-    whole_run = pretrain.run
+    whole_run = pretrain.run_pretraining
 
     def stopped(*args: Any, **options: Any) -> NoReturn:
         whole_run(*args, **options, stop_at=1)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(pretrain, "run", stopped)
-        do_row(config, tmp_path, Row("place", 0), "cpu")
+        patch.setattr(pretrain, "run_pretraining", stopped)
+        run_worker(config, tmp_path, WorkerJob("place", 0), "cpu")
     begun = checkpoint.load(tmp_path / "place-s0" / "run")
-    do_row(config, tmp_path, Row("place", 0), "cpu")
+    run_worker(config, tmp_path, WorkerJob("place", 0), "cpu")
     ended, whole = (checkpoint.load(place / "place-s0" / "run") for place in (tmp_path, out))
     assert (begun.step, ended.step) == (1, 2)
     assert digest(begun.weights) != digest(ended.weights) == digest(whole.weights)
@@ -193,30 +193,30 @@ def test_another_recipe_does_not_go_on_with_a_run(plan: str, out: Path, monkeypa
     other = load_benchmark(plan, ("values={data.sites: [A], train.steps: 3}",))
     monkeypatch.setattr(row_module, "prepare", lambda *_, **__: pytest.fail("nothing is read before"))
     with pytest.raises(PlaceError) as caught:
-        do_row(other, out, Row("place", 0), "cpu")
+        run_worker(other, out, WorkerJob("place", 0), "cpu")
     assert caught.value.code == "PL-R031"
 
 
 def test_a_column_that_a_task_does_not_give(plan: str, out: Path) -> None:
     other = load_benchmark(plan, ("questions=[{task: classification, columns: [auroc/micro]}]",))
     with pytest.raises(PlaceError) as caught:
-        do_row(other, out, Row("random", 0), "cpu")
+        run_worker(other, out, WorkerJob("random", 0), "cpu")
     assert "gives no 'auroc/micro'" in str(caught.value)
 
 
 def test_folders_of_others_are_left_alone(config: BenchmarkConfig, plan: str, out: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(PlaceError) as caught:
-        benchmark_run._take(config, tmp_path)
+        benchmark_run._claim_folder(config, tmp_path)
     assert caught.value.code == "PL-R004"
     with pytest.raises(PlaceError) as caught:
-        benchmark_run._take(load_benchmark(plan, ("name=other",)), out)
+        benchmark_run._claim_folder(load_benchmark(plan, ("name=other",)), out)
     assert caught.value.code == "PL-R032"
     with pytest.raises(PlaceError) as caught:
-        benchmark_run.report(tmp_path)
+        benchmark_run.rewrite_results(tmp_path)
     assert caught.value.code == "PL-R032"
     with pytest.raises(PlaceError) as caught:
-        benchmark_run._draw(load_benchmark(plan, ("phantom={studies: 61, size: 64}",)), out)
+        benchmark_run._draw_phantoms(load_benchmark(plan, ("phantom={studies: 61, size: 64}",)), out)
     assert caught.value.code == "PL-R032"
 
 
@@ -231,7 +231,7 @@ def test_a_row_that_is_held_elsewhere(out: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "argv", ["row", str(out), "random", "0", "cpu"])
     with RunFolder.create(out / "random-s0", resume=True), pytest.raises(SystemExit) as caught:
         main()
-    assert caught.value.code == BUSY
+    assert caught.value.code == BUSY_EXIT_CODE
 
 
 @pytest.mark.slow
@@ -261,6 +261,6 @@ def test_why_a_worker_failed_is_the_end_of_its_log(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     refusal = "error[PL-C002] classification gives no 'aurok/macro'. Fix: correct columns: of the benchmark"
     log.write_text(f"Traceback\nplace_cxr.core.errors.PlaceError: {refusal}\n")
-    assert benchmark_run._why(log) == refusal
+    assert benchmark_run._failure_reason(log) == refusal
     log.write_text(f"{refusal}\nand another day:\nMemoryError\n")
-    assert benchmark_run._why(log) == "a crash"
+    assert benchmark_run._failure_reason(log) == "a crash"

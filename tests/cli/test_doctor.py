@@ -11,13 +11,13 @@ import pytest
 from place_cxr.cli import doctor
 
 
-def _named(name: str) -> doctor.Check:
-    return next(check for check in doctor.examine() if check.name == name)
+def _named(name: str) -> doctor.MachineCheck:
+    return next(check for check in doctor.check_machine() if check.name == name)
 
 
 def test_here_nothing_is_missing() -> None:
     """The tests run where the package is installed, so nothing it needs may be reported."""
-    checks = [check for check in doctor.examine() if not check.name.startswith("disk") and check.name != "cache"]
+    checks = [check for check in doctor.check_machine() if not check.name.startswith("disk") and check.name != "cache"]
     assert [check.name for check in checks if check.state == "missing"] == []
     names = {check.name for check in checks}
     assert {"python", "cores", "torch", "transformers", "simplejpeg", "network"} <= names
@@ -25,27 +25,27 @@ def test_here_nothing_is_missing() -> None:
 
 
 def test_absent_library_is_named_with_its_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(doctor.REQUIRED, "no-such-library-place", "1.2")
+    monkeypatch.setitem(doctor.REQUIRED_LIBRARIES, "no-such-library-place", "1.2")
     check = _named("no-such-library-place")
     assert (check.state, check.fix) == ("missing", "pip install 'no-such-library-place>=1.2'")
-    assert "1 needed things are missing" in doctor.render([check])
+    assert "1 needed things are missing" in doctor.render_checks([check])
 
 
 def test_version_below_the_floor_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(doctor.REQUIRED, "pillow", "999.1")
+    monkeypatch.setitem(doctor.REQUIRED_LIBRARIES, "pillow", "999.1")
     check = _named("pillow")
     assert check.state == "missing"
     assert "older than 999.1" in check.value
 
 
 def test_absent_extra_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(doctor.OPTIONAL, "no-such-library-place", "nothing")
+    monkeypatch.setitem(doctor.OPTIONAL_LIBRARIES, "no-such-library-place", "nothing")
     check = _named("extra [nothing]")
     assert (check.state, check.fix) == ("note", "pip install 'place-cxr[nothing]'")
 
 
 def test_numbers_compare_by_value_not_by_letter() -> None:
-    assert doctor._numbers("2.9.1+cu128") < doctor._numbers("2.11")
+    assert doctor._version_numbers("2.9.1+cu128") < doctor._version_numbers("2.11")
 
 
 def test_torch_that_does_not_load_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_cache_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_transfer_syntaxes_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "JPEG 2000" in _named("DICOM").value and "RLE Lossless" in _named("DICOM").value
-    assert "DICOM, not read" not in {check.name for check in doctor.examine()}
+    assert "DICOM, not read" not in {check.name for check in doctor.check_machine()}
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     absent = _named("DICOM, not read")
     assert (absent.state, absent.fix) == ("note", "pip install 'place-cxr[dicom]'")

@@ -200,7 +200,7 @@ def test_demo_gives_its_arguments_on_and_ends_with_the_page(
         logging.getLogger("place_cxr.cli.demo").info("working")
         return out / "results.html"
 
-    stub(monkeypatch, "cli.demo", run=run)
+    stub(monkeypatch, "cli.demo", run_demo=run)
     code, out, err = place("demo", "-o", str(tmp_path), "--seed", "3")
     assert (code, out, err) == (0, f"Results: {tmp_path.resolve()}/results.html\n", "phantoms: 3\nworking\n")
     assert calls == [(tmp_path, {"seed": 3, "device": "auto", "overwrite": False})]

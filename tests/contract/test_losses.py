@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from place_cxr.core.tensors import Observations, PlaceOutputs, TokenOutputs
-from place_cxr.losses import LOSSES, READS, Term, total_loss
+from place_cxr.losses import LOSS_INPUTS, LOSSES, LossTerm, total_loss
 from tests.losses.outputs import normal, outputs, unit
 
 QUIRKS = {"mgca_token"}  # padded words are negatives in MGCA's code; tests/losses/test_token.py holds it to that
@@ -70,8 +70,8 @@ def test_it_teaches_through_the_fields_that_are_listed(name: str) -> None:
     found = [name for name, some in leaves.items() for _ in some]
     grads = torch.autograd.grad(LOSSES[name](out), [t for some in leaves.values() for t in some], allow_unused=True)
     read = {field for field, g in zip(found, grads, strict=True) if g is not None and g.abs().sum() > 0}
-    assert read == set(READS[name])
-    assert set(READS) == set(LOSSES)
+    assert read == set(LOSS_INPUTS[name])
+    assert set(LOSS_INPUTS) == set(LOSSES)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -100,6 +100,6 @@ def test_batch_without_any_sentence_is_finite(name: str) -> None:
 @pytest.mark.parametrize("name", LOSSES)
 def test_total_is_weight_times_part(name: str) -> None:
     out = outputs()
-    total, parts = total_loss(out, {name: Term(weight=0.5)})
+    total, parts = total_loss(out, {name: LossTerm(weight=0.5)})
     torch.testing.assert_close(total, 0.5 * parts[name])
     torch.testing.assert_close(parts[name], LOSSES[name](out))

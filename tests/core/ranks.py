@@ -15,7 +15,7 @@ from place_cxr.core import distributed
 from place_cxr.core.tensors import move
 from place_cxr.data.corpus import prepare
 from place_cxr.pretrain import PretrainConfig
-from place_cxr.training.loop import connect
+from place_cxr.training.loop import create_accelerator
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.small import small
@@ -44,15 +44,15 @@ PEERS = (
 
 def first_step(config: PretrainConfig) -> tuple[dict[str, float], dict[str, Tensor]]:
     """The losses of this process's share of the first batch, and all gradients after the processes have agreed."""
-    accelerator = connect("cpu")
+    accelerator = create_accelerator("cpu")
     corpus = prepare(config.data, max_tokens=config.model.text.max_tokens)
-    config = pretrain.complete(config, corpus)
+    config = pretrain.complete_config(config, corpus)
     torch.manual_seed(0)
     model = pretrain.PlaceModel(config.model)
-    batch = next(pretrain.loader(config, corpus).batches())
-    pretrain.freeze_unread(model, config.losses)
+    batch = next(pretrain.make_loader(config, corpus).batches())
+    pretrain.freeze_unused(model, config.losses)
     wrapped = accelerator.prepare_model(model)  # kept: its hooks live as long as it does
-    value, parts = pretrain.loss_of(config)(wrapped, move(batch, "cpu"), 0)
+    value, parts = pretrain.make_loss(config)(wrapped, move(batch, "cpu"), 0)
     value.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return {"total": float(value.detach()), **{name: float(parts[name].detach()) for name in config.losses}}, gradients
@@ -64,8 +64,8 @@ def main(manifest: Path, folder: Path) -> None:
         (folder / f"{method}{distributed.rank()}.json").write_text(json.dumps(losses))
         kept = {name: value.contiguous() for name, value in gradients.items()}
         save_file(kept, folder / f"{method}{distributed.rank()}.safetensors")
-    pretrain.run(small(manifest, *OVERRIDES), folder / "run", device="cpu")
-    pretrain.run(small(manifest, *ABLATION), folder / "ablation", device="cpu")
+    pretrain.run_pretraining(small(manifest, *OVERRIDES), folder / "run", device="cpu")
+    pretrain.run_pretraining(small(manifest, *ABLATION), folder / "ablation", device="cpu")
 
 
 if __name__ == "__main__":

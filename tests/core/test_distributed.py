@@ -75,7 +75,7 @@ def test_two_processes_have_the_losses_and_gradients_of_one(
 
 
 def test_a_run_of_two_processes_takes_the_course_of_one(two: Path, phantom: Path, tmp_path: Path) -> None:
-    pretrain.run(small(phantom, *OVERRIDES), tmp_path / "run", device="cpu")
+    pretrain.run_pretraining(small(phantom, *OVERRIDES), tmp_path / "run", device="cpu")
     joint, alone = records(two / "run"), records(tmp_path / "run")
     assert len(joint) == len(alone) == 3
     for ours, theirs in zip(joint, alone, strict=True):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from place_cxr.data.checks.card import data_card, sample
 from place_cxr.data.checks.check import Examined, examine
-from place_cxr.page.card import write_card
+from place_cxr.page.card import write_card_page
 
 SHARED, RARE = "The lungs are clear.", "Old fracture of Zebedee."
 # image, split, patient, view, sex, age, label, report
@@ -79,7 +79,7 @@ def test_only_sentences_of_many_patients_and_about_the_picture(examined: Examine
 
 def test_page_and_numbers(examined: Examined, tmp_path: Path) -> None:
     card = data_card(examined, "manifest", "<script>alert(1)</script>")
-    page = write_card(card, tmp_path / "card")
+    page = write_card_page(card, tmp_path / "card")
     html = page.read_text()
     assert json.loads((tmp_path / "card" / "card.json").read_text()) == card
     assert "<script>" not in html and "&lt;script&gt;" in html and "http" not in html.replace("http-equiv", "")
@@ -93,7 +93,7 @@ def test_pictures_only_on_demand_and_never_with_text(examined: Examined, tmp_pat
     assert sample(examined, 0) == []
     some = sample(examined, 3)
     assert [one.shape for one in some] == [(128, 128)] * 3
-    assert write_card(data_card(examined, "m", ""), tmp_path, some).read_text().count("<img") == 3
+    assert write_card_page(data_card(examined, "m", ""), tmp_path, some).read_text().count("<img") == 3
     assert len(sample(examined, 50)) == 9
     from dataclasses import replace
 
@@ -105,4 +105,4 @@ def test_an_empty_set_has_a_card(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("image,report\n")
     card = data_card(examine("manifest", tmp_path, {}), "manifest", "")
     assert card["totals"]["images"] == 0 and card["check"][0]["code"] == "PL-D201"
-    assert write_card(card, tmp_path / "card").is_file()
+    assert write_card_page(card, tmp_path / "card").is_file()

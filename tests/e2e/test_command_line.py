@@ -68,7 +68,7 @@ def test_pretrain_once_again_and_over_it(place: Place, recipe: str, phantom: Pat
 @pytest.mark.fault("R1", "R8")
 def test_resume_auto_goes_on(place: Place, recipe: str, phantom: Path, tmp_path: Path, trained: Path) -> None:
     out = tmp_path / "run"
-    pretrain.run(small(phantom), out, device="cpu", stop_at=2)
+    pretrain.run_pretraining(small(phantom), out, device="cpu", stop_at=2)
     words = ["pretrain", recipe, f"data.manifest={phantom}", "-o", out, "--device", "cpu"]
     refused(place(*words), 5, "PL-R002", "unfinished run (step_000002)", "--resume auto")
     refused(place(*words, "optim.lr=1", "--resume", "auto"), 5, "PL-R110", "optim.lr")

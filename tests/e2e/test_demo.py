@@ -29,9 +29,9 @@ SMALL = (
     "model.correlation.width=32",
 )
 BRIEF = {
-    name: demo.Question(("steps=2", "checks=1") if issubclass(kind, HeadTask) else ()) for name, kind in TASKS.items()
+    name: demo.DemoTask(("steps=2", "checks=1") if issubclass(kind, HeadTask) else ()) for name, kind in TASKS.items()
 }
-BRIEF["report-generation"] = demo.Question(
+BRIEF["report-generation"] = demo.DemoTask(
     ("steps=2", "checks=1", "beams=1", "decoder.max_tokens=12", "decoder.layers=1", "decoder.width=32")
 )
 
@@ -39,19 +39,19 @@ BRIEF["report-generation"] = demo.Question(
 def test_a_wrong_folder_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(PlaceError, match="PL-E006"):
-        demo.run(tmp_path / "file")
+        demo.run_demo(tmp_path / "file")
     with pytest.raises(PlaceError, match="PL-R004"):
-        demo.run(tmp_path)
+        demo.run_demo(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.slow
 def test_from_nothing_to_a_page_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLACE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(demo, "SIZE", 96)
-    monkeypatch.setattr(demo, "QUESTIONS", BRIEF)
+    monkeypatch.setattr(demo, "DEMO_SIZE", 96)
+    monkeypatch.setattr(demo, "DEMO_TASKS", BRIEF)
     out = tmp_path / "runs" / "demo"
-    page = demo.run(out, studies=80, overrides=SMALL, device="cpu")
+    page = demo.run_demo(out, studies=80, overrides=SMALL, device="cpu")
     text = page.read_text(encoding="utf-8")
     assert page == out / "results.html" and "Not a medical device" in text
     assert "Random weights" in text and "ITA alone" in text
@@ -80,27 +80,27 @@ def test_from_nothing_to_a_page_and_again(tmp_path: Path, monkeypatch: pytest.Mo
     trained = (out / "metrics.jsonl").read_bytes()
     [again] = [file for file in answers if file.parent == out / "baselines" / "ita" / "tasks" / "grounding" / "phantom"]
     again.unlink()
-    assert demo.run(out, studies=80, overrides=SMALL, device="cpu") == page  # nothing that is there is done again
+    assert demo.run_demo(out, studies=80, overrides=SMALL, device="cpu") == page  # nothing that is there is done again
     assert (out / "metrics.jsonl").read_bytes() == trained
     assert [file for file, when in answers.items() if file.stat().st_mtime_ns != when] == [again]
     with pytest.raises(PlaceError, match="PL-R003"):
-        demo.run(out, studies=80, overrides=(*SMALL, "optim.lr=1e-4"), device="cpu")
+        demo.run_demo(out, studies=80, overrides=(*SMALL, "optim.lr=1e-4"), device="cpu")
 
 
 def test_another_question_is_another_answer() -> None:
-    config, other = load_recipe(demo.RECIPE), load_recipe(demo.RECIPE, demo.ITA)
-    asked = demo.Question(("steps=1",))
+    config, other = load_recipe(demo.DEMO_RECIPE), load_recipe(demo.DEMO_RECIPE, demo.ITA_ALONE)
+    asked = demo.DemoTask(("steps=1",))
     digests = {
-        demo.digest(config, asked, (0,)),
-        demo.digest(other, asked, (0,)),
-        demo.digest(config, asked, (1,)),
-        demo.digest(config, demo.Question(("steps=2",)), (0,)),
-        demo.digest(config, demo.Question(("steps=1",), (0.1,)), (0,)),
+        demo.demo_task_hash(config, asked, (0,)),
+        demo.demo_task_hash(other, asked, (0,)),
+        demo.demo_task_hash(config, asked, (1,)),
+        demo.demo_task_hash(config, demo.DemoTask(("steps=2",)), (0,)),
+        demo.demo_task_hash(config, demo.DemoTask(("steps=1",), (0.1,)), (0,)),
     }
-    assert len(digests) == 5 and demo.digest(config, asked, (0,)) in digests
+    assert len(digests) == 5 and demo.demo_task_hash(config, asked, (0,)) in digests
 
 
 def test_the_demo_asks_every_task() -> None:
-    assert set(demo.QUESTIONS) == set(TASKS)
-    for name, question in demo.QUESTIONS.items():
+    assert set(demo.DEMO_TASKS) == set(TASKS)
+    for name, question in demo.DEMO_TASKS.items():
         load(TASKS[name].Settings, "", question.settings)

@@ -47,8 +47,8 @@ def test_dry_run_then_a_run_that_is_resumed(mimic: Path, tmp_path: Path) -> None
     said = pretrain.run_recipe("mimic-vitb16", overrides, out=tmp_path / "run", dry=True, device="cpu")
     assert len(said["losses"]) == 2 and all(0 < loss < 20 for loss in said["losses"])
     config = load_recipe("mimic-vitb16", overrides)
-    pretrain.run(config, tmp_path / "run", device="cpu", stop_at=2)
-    assert pretrain.run(config, tmp_path / "run", device="cpu", resume="auto").finished
+    pretrain.run_pretraining(config, tmp_path / "run", device="cpu", stop_at=2)
+    assert pretrain.run_pretraining(config, tmp_path / "run", device="cpu", resume="auto").finished
 
 
 def test_the_text_rule_is_one_word_of_the_recipe(mimic: Path) -> None:

@@ -45,8 +45,8 @@ def from_files(bert: Path) -> list[str]:
 def test_a_run_with_a_given_text_encoder_needs_its_folder_once(phantom: Path, bert: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bert, tmp_path / "bert"))
     config = small(phantom, "train.steps=2", *from_files(folder))
-    pretrain.run(config, tmp_path / "run", device="cpu", stop_at=1)
-    pretrain.run(config, tmp_path / "run", device="cpu", resume="auto")
+    pretrain.run_pretraining(config, tmp_path / "run", device="cpu", stop_at=1)
+    pretrain.run_pretraining(config, tmp_path / "run", device="cpu", resume="auto")
     shutil.rmtree(folder)
     model, processor = predict.load(tmp_path / "run")
     assert digest(model.state_dict()) == digest(checkpoint.load(tmp_path / "run").weights)
@@ -58,7 +58,7 @@ def test_a_run_with_a_given_text_encoder_needs_its_folder_once(phantom: Path, be
 
 def test_the_weights_are_those_of_the_folder(phantom: Path, bert: Path) -> None:
     config = small(phantom, *from_files(bert))
-    model = pretrain.PlaceModel(pretrain.complete(config, prepare(config.data, max_tokens=64)).model)
+    model = pretrain.PlaceModel(pretrain.complete_config(config, prepare(config.data, max_tokens=64)).model)
     given = BertModel.from_pretrained(bert).state_dict()
     body = model.text_encoder.body.state_dict()
     assert len(body) > 30

@@ -11,7 +11,7 @@ import pytest
 
 from experiments import real_pairs, real_tables
 from place_cxr.pretrain import load_recipe
-from place_cxr.pretrain import run as pretrain
+from place_cxr.pretrain import run_pretraining as pretrain
 
 FEW = ["train.steps=2", "train.batch_size=8", "train.log_every=1"]
 

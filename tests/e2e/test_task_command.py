@@ -16,7 +16,7 @@ from place_cxr.core.results import Result
 from place_cxr.data.corpus import prepare
 from place_cxr.data.sources.chexpert import LABELS
 from place_cxr.models.place import PlaceModel
-from place_cxr.pretrain import complete
+from place_cxr.pretrain import complete_config
 from place_cxr.tasks.engine import recompute
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.run import ask
@@ -84,8 +84,8 @@ def test_the_control_is_the_same_network_before_it_learned(
     """Its weights are those a run of this seed starts from; its result lies beside the run's own, not over it."""
     config = small(phantom)
     torch.manual_seed(config.train.seed)
-    start = PlaceModel(complete(config, prepare(config.data, max_tokens=64)).model).state_dict()
-    assert digest(predict.untrained(trained, device="cpu")[0].state_dict()) == digest(start)
+    start = PlaceModel(complete_config(config, prepare(config.data, max_tokens=64)).model).state_dict()
+    assert digest(predict.load_untrained(trained, device="cpu")[0].state_dict()) == digest(start)
     assert digest(predict.load(trained, device="cpu")[0].state_dict()) != digest(start)
 
     run = Path(shutil.copytree(trained, tmp_path / "run"))

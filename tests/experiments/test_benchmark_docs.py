@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from benchmark_docs import MARKS, page, put, short_table
 
-from place_cxr.benchmark.report import READING
-from place_cxr.benchmark.result_table import Book
-from place_cxr.benchmark.summary import summarise
+from place_cxr.benchmark.report import READING_MARKS
+from place_cxr.benchmark.result_table import ResultTable
+from place_cxr.benchmark.summary import summarize
 from place_cxr.core.errors import PlaceError
 from tests.benchmark import made
 
 
 @pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> tuple[Book, Path]:
+def book(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultTable, Path]:
     out = tmp_path_factory.mktemp("benchmark")
     config = made.small(
         {"place": {}, "convirt": {}, "random": {"ranked": False}},
@@ -28,20 +28,20 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> tuple[Book, Path]:
     )
     # The data set of one's own goes by folds; the last method has not been asked there.
     made.write(config, out, skip=lambda place: (place.slug, place.source) == ("random", "own"))
-    return Book.read(config, out), out
+    return ResultTable.read(config, out), out
 
 
-def test_the_page_keeps_its_reading(book: tuple[Book, Path], tmp_path: Path) -> None:
+def test_the_page_keeps_its_reading(book: tuple[ResultTable, Path], tmp_path: Path) -> None:
     first = page(*book, tmp_path)
     assert first.name == "benchmark-trial.md"
-    text = first.read_text().replace(f"{READING[0]}\nNone yet.", f"{READING[0]}\nIt is so.")
+    text = first.read_text().replace(f"{READING_MARKS[0]}\nNone yet.", f"{READING_MARKS[0]}\nIt is so.")
     assert "It is so." in text
     first.write_text(text)
     assert page(*book, tmp_path).read_text() == text
 
 
-def test_the_short_table_has_the_largest_share_and_the_best_first(book: tuple[Book, Path]) -> None:
-    told = summarise(book[0])
+def test_the_short_table_has_the_largest_share_and_the_best_first(book: tuple[ResultTable, Path]) -> None:
+    told = summarize(book[0])
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in short_table(told).splitlines()]
     assert lines[0] == ["", "classification: AUROC", "classification: AUROC", "mean rank"]
     assert [line[0] for line in lines[2:]] == ["Place", "Convirt", "Random"]

@@ -11,7 +11,7 @@ from phantom_report import READING, comparison, number, render, verdict
 from phantom_runs import Mean, mean, read_runs
 from phantom_table import finished, overrides, wanted
 
-from place_cxr.cli.demo import RECIPE
+from place_cxr.cli.demo import DEMO_RECIPE
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.results import Metric, Origin, Result
 from place_cxr.pretrain import load_recipe
@@ -139,7 +139,7 @@ def test_number(value: float | None, text: str) -> None:
 
 @pytest.mark.parametrize("slug", METHODS)
 def test_every_method_is_a_valid_change_of_the_recipe(slug: str) -> None:
-    config = load_recipe(RECIPE, overrides(METHODS[slug], Path("m.csv"), 3))
+    config = load_recipe(DEMO_RECIPE, overrides(METHODS[slug], Path("m.csv"), 3))
     assert config.train.seed == 3
     trained = {name for name, term in config.losses.items() if term.weight}
     assert ("correlation" in trained) == (config.model.correlation is not None) or slug == "random"
@@ -147,7 +147,7 @@ def test_every_method_is_a_valid_change_of_the_recipe(slug: str) -> None:
 
 
 def test_an_ablation_that_changes_nothing_is_left_out() -> None:
-    target = load_recipe(RECIPE).model.correlation
+    target = load_recipe(DEMO_RECIPE).model.correlation
     slugs = wanted([], Path("m.csv"))
     assert target is not None and f"cce-{target.target}" not in slugs
     assert set(MAIN) <= set(slugs) and "select-max" in slugs

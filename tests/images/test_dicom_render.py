@@ -17,7 +17,7 @@ from place_cxr.data.packs.cached import pack_pixels
 from place_cxr.data.sources import SOURCES
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.images.read import decode_with_size, read_image
-from place_cxr.predict import as_grey
+from place_cxr.predict import to_gray
 from tests.images import dicoms
 from tests.images.dicoms import GREY, dataset, dicom, encode, frame, lut, picture, written
 
@@ -262,7 +262,7 @@ def test_every_way_in_takes_dicom(tmp_path: Path) -> None:
     pack = pack_pixels(SOURCES["manifest"](tmp_path / "manifest.csv"), 64, tmp_path / "cache")
     assert pack.letterboxes[0].tolist() == list(picture().shape)
     assert np.array_equal(pack.pixels[0], Letterbox(*picture().shape, 64).to_square(decode_with_size(path, 64)[0]))
-    assert np.array_equal(as_grey(str(path)), read_image(path))
+    assert np.array_equal(to_gray(str(path)), read_image(path))
 
 
 def test_more_than_one_fragment_and_no_end_mark(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from place_cxr.core.tensors import Correlation
 from place_cxr.losses.correlation import correlation_exploration, gram, gram_distance
-from place_cxr.losses.monitors import monitors
+from place_cxr.losses.monitors import compute_monitors
 from place_cxr.models.correlation import correlation_vectors
 from tests.losses.outputs import outputs
 
@@ -53,15 +53,17 @@ def test_equal_patches_are_finite() -> None:
 
 
 def test_monitors_see_collapse() -> None:
-    fine = monitors(outputs(k=4))
+    fine = compute_monitors(outputs(k=4))
     one = outputs(k=4)
     collapsed = dataclasses.replace(
         one, visual=dataclasses.replace(one.visual, vectors=one.visual.vectors[:, :1].expand(-1, 4, -1))
     )
-    assert monitors(collapsed)["query_similarity"].item() == pytest.approx(1, abs=1e-6)
+    assert compute_monitors(collapsed)["query_similarity"].item() == pytest.approx(1, abs=1e-6)
     assert fine["query_similarity"].item() < 0.5
-    assert monitors(collapsed)["query_usage"].item() == pytest.approx(1, abs=1e-6)  # equal queries share equally
+    assert compute_monitors(collapsed)["query_usage"].item() == pytest.approx(
+        1, abs=1e-6
+    )  # equal queries share equally
     assert fine["attention_spread"].item() == pytest.approx(1, abs=1e-6)
     assert fine["shared_reports"].item() == 0 and fine["shared_sentences"].item() == 0
-    twice = monitors(dataclasses.replace(one, report_key=torch.tensor([1, 1, 2, 3, 4])))
+    twice = compute_monitors(dataclasses.replace(one, report_key=torch.tensor([1, 1, 2, 3, 4])))
     assert twice["shared_reports"].item() == pytest.approx(2 / 20)

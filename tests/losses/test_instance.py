@@ -9,13 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from place_cxr.losses.contrast import contrast, symmetric_contrast
+from place_cxr.losses.contrast import contrastive_loss, symmetric_contrastive_loss
 from place_cxr.losses.instance import instance_alignment
 from tests.losses.outputs import outputs
 
 
 def test_equal_logits_give_ln_n() -> None:
-    value = contrast(torch.zeros(6, 6), torch.eye(6, dtype=torch.bool))
+    value = contrastive_loss(torch.zeros(6, 6), torch.eye(6, dtype=torch.bool))
     assert value.item() == pytest.approx(math.log(6), abs=1e-6)
 
 
@@ -26,13 +26,13 @@ def test_slow_twin_with_several_positives() -> None:
     for i in (0, 1, 3):  # row 2 has no positive and must not count
         probability = torch.softmax(logits[i], 0)
         rows.append(-sum(torch.log(probability[j]) for j in range(5) if positive[i, j]) / positive[i].sum())
-    assert contrast(logits, positive).item() == pytest.approx((sum(rows) / 3).item(), abs=1e-12)
+    assert contrastive_loss(logits, positive).item() == pytest.approx((sum(rows) / 3).item(), abs=1e-12)
 
 
 @pytest.mark.fault("R6")
 def test_no_valid_row_gives_zero_and_finite_gradient() -> None:
     logits = torch.randn(3, 3, requires_grad=True)
-    value = symmetric_contrast(logits, torch.eye(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool))
+    value = symmetric_contrastive_loss(logits, torch.eye(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool))
     value.backward()
     assert value.item() == 0 and torch.isfinite(logits.grad).all()
 

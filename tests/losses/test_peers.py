@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from place_cxr.core.tensors import PlaceOutputs
-from place_cxr.losses.peers import convirt, directions, gloria_global, mgca_instance
+from place_cxr.losses.peers import convirt, gloria_global, mgca_instance, two_way_cross_entropy
 from tests.losses.outputs import outputs, unit
 
 
@@ -29,14 +29,14 @@ def test_slow_twin_of_both_directions() -> None:
     logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     rows = [-math.log(math.exp(logits[i, i]) / sum(math.exp(x) for x in logits[i])) for i in range(4)]
     columns = [-math.log(math.exp(logits[i, i]) / sum(math.exp(x) for x in logits[:, i])) for i in range(4)]
-    along, across = directions(logits)
+    along, across = two_way_cross_entropy(logits)
     assert along.item() == pytest.approx(sum(rows) / 4, abs=1e-12)
     assert across.item() == pytest.approx(sum(columns) / 4, abs=1e-12)
 
 
 def test_convirt_weighs_its_directions() -> None:
     out = outputs()
-    along, across = directions(out.image @ out.text.T / 0.1)
+    along, across = two_way_cross_entropy(out.image @ out.text.T / 0.1)
     assert convirt(out).item() == pytest.approx((0.75 * along + 0.25 * across).item(), abs=1e-12)
     assert convirt(out, image_share=1.0).item() == pytest.approx(along.item(), abs=1e-12)
     assert convirt(out, image_share=0.0).item() == pytest.approx(across.item(), abs=1e-12)

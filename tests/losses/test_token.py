@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from place_cxr.core.tensors import PlaceOutputs, TokenOutputs
-from place_cxr.losses.token import clipped, gloria_local, mgca_token, word_attention, word_similarity
+from place_cxr.losses.token import clip_to_percentiles, gloria_local, mgca_token, word_attention, word_similarity
 from tests.losses.outputs import normal, outputs
 
 
@@ -167,7 +167,7 @@ def test_convolutional_patches_weigh_the_same_and_read_unit_vectors() -> None:
 
 def test_weights_are_clipped_to_their_own_percentiles() -> None:
     weight = torch.tensor([[0.0, 1, 2, 3, 4, 100, 0], [0, 0, 0, 7, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0]])
-    found = clipped(weight)
+    found = clip_to_percentiles(weight)
     low, high = np.percentile([1, 2, 3, 4, 100], [10, 90])
     expected = torch.tensor([0, low, 2, 3, 4, high, 0], dtype=torch.float32)
     torch.testing.assert_close(found[0], expected / expected.sum())

@@ -14,7 +14,7 @@ from place_cxr.metrics.classification import (
     average_precision,
     average_precision_statistic,
     binary_labels,
-    classification,
+    classification_metrics,
     why_undefined,
 )
 
@@ -77,14 +77,14 @@ def test_order_and_monotone_scale_do_not_matter():
 def test_absent_class_is_null_with_a_reason_and_outside_the_macro():
     labels = np.array([[1, 0, 0], [0, 0, NAN], [1, 0, 1], [0, 0, 0]])
     scores = np.array([[4, 1, 1], [3, 2, 9], [5, 3, 2], [1, 4, 0]], dtype=float)
-    found = classification(labels, scores, ["A", "B", "C"], list("wxyz"), n=50)
+    found = classification_metrics(labels, scores, ["A", "B", "C"], list("wxyz"), n=50)
     assert found["B"].value is None and found["B"].reason == "no present rows" and found["B"].n == 4
     assert found["A"].value == 1.0 and found["C"].value == 1.0 and found["C"].n == 3
     assert found["macro"].value == 1.0
     assert found["macro"].reason == "mean of 2 of 3 classes, without B"
     assert auroc([0, 0], [1, 2]) is None and average_precision([1, 1], [1, 2]) is None
     assert why_undefined([NAN, NAN]) == "no present and no absent rows"
-    nothing = classification(labels[:, 1:2], scores[:, 1:2], ["B"], list("wxyz"), n=10)
+    nothing = classification_metrics(labels[:, 1:2], scores[:, 1:2], ["B"], list("wxyz"), n=10)
     assert nothing["macro"].value is None and nothing["macro"].reason
 
 
@@ -109,13 +109,13 @@ def test_uncertain_labels_follow_the_policy():
 @pytest.mark.fault("E4")
 def test_shapes_that_disagree_are_refused():
     with pytest.raises(PlaceError, match="PL-D222"):
-        classification(np.zeros((3, 2)), np.zeros((3, 2)), ["A"], list("abc"))
+        classification_metrics(np.zeros((3, 2)), np.zeros((3, 2)), ["A"], list("abc"))
 
 
 def test_scores_of_several_seeds_are_averaged_as_metrics():
     labels = np.array([[1.0], [0], [1], [0]])
     right, wrong = np.array([[4.0], [1], [3], [2]]), np.array([[1.0], [4], [2], [3]])
-    assert classification(labels, [right, wrong], ["A"], list("abcd"), n=20)["A"].value == 0.5
+    assert classification_metrics(labels, [right, wrong], ["A"], list("abcd"), n=20)["A"].value == 0.5
 
 
 @pytest.mark.fault("E8")
@@ -124,6 +124,6 @@ def test_thirteen_findings_thousand_patients_thousand_resamples_are_fast():
     labels = (rng.random((1000, 13)) < 0.15).astype(float)
     scores = rng.normal(size=(1000, 13)) + labels
     began = time.perf_counter()
-    found = classification(labels, scores, [f"f{m}" for m in range(13)], [f"p{i}" for i in range(1000)])
+    found = classification_metrics(labels, scores, [f"f{m}" for m in range(13)], [f"p{i}" for i in range(1000)])
     assert time.perf_counter() - began < 6
     assert all(v.low < v.value < v.high for v in found.values())

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import precision_recall_fscore_support
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.metrics.clinical import SCORES, _macro, clinical, signature
+from place_cxr.metrics.clinical import CLINICAL_SCORES, _macro, clinical_metrics, clinical_signature
 
 NAN = float("nan")
 NAMES = ["A", "B", "C"]
@@ -21,7 +21,10 @@ TABLES = st.integers(2, 8).flatmap(
 
 def values(predicted, truth, names=NAMES, **options):
     patients = [str(row) for row in range(len(truth))]
-    return {name: score.value for name, score in clinical(predicted, truth, names, patients, n=20, **options).items()}
+    return {
+        name: score.value
+        for name, score in clinical_metrics(predicted, truth, names, patients, n=20, **options).items()
+    }
 
 
 @settings(max_examples=12)
@@ -43,7 +46,7 @@ def test_equal_to_scikit_learn(tables, uncertain):
         )
     expected["micro"] = precision_recall_fscore_support(true, guess, average="micro", zero_division=np.nan)
     for average in ("micro", "macro", "example"):
-        for place, score in enumerate(SCORES):
+        for place, score in enumerate(CLINICAL_SCORES):
             value = found[f"{average} {score}"]
             if average not in expected:
                 assert value is None
@@ -52,7 +55,7 @@ def test_equal_to_scikit_learn(tables, uncertain):
     for m, name in enumerate(NAMES):
         if m in kept:
             single = precision_recall_fscore_support(true[:, m], guess[:, m], average="binary", zero_division=np.nan)
-            got = [found[f"{name} {score}"] for score in SCORES]
+            got = [found[f"{name} {score}"] for score in CLINICAL_SCORES]
             np.testing.assert_allclose([NAN if v is None else v for v in got], single[:3])
         else:
             assert found[f"{name} F1"] is None
@@ -69,7 +72,7 @@ def test_closed_form():
 
 
 def test_a_finding_no_true_report_has_is_named_not_scored():
-    scores = clinical(TRUTH, TRUTH, NAMES, list("abcd"), n=20)
+    scores = clinical_metrics(TRUTH, TRUTH, NAMES, list("abcd"), n=20)
     assert scores["C F1"].value is None and scores["C F1"].reason == "no true report has it"
     assert scores["macro F1"].value == 1.0 and scores["macro F1"].reason == "mean of 2 of 3 findings, without C"
 
@@ -88,7 +91,9 @@ def test_uncertain_is_a_policy_that_the_signature_names():
     predicted = np.where(TRUTH == -1, 1.0, TRUTH)
     assert values(predicted, TRUTH, uncertain="absent")["micro F1"] < 1
     assert values(predicted, TRUTH, uncertain="present")["micro F1"] == 1
-    assert "uncertain as present" in signature("present") and "uncertain as absent" in signature("absent")
+    assert "uncertain as present" in clinical_signature("present") and "uncertain as absent" in clinical_signature(
+        "absent"
+    )
 
 
 def test_not_mentioned_and_absent_score_alike():
@@ -103,8 +108,8 @@ def test_order_of_reports_does_not_matter():
 def test_intervals_are_over_patients():
     truth = np.tile(TRUTH[:2], (20, 1))
     predicted = np.tile([[1, 1, NAN], [1, 0, NAN]], (20, 1))
-    many = clinical(predicted, truth, NAMES, [str(row) for row in range(40)], n=200)["micro F1"]
-    few = clinical(predicted, truth, NAMES, [str(row // 20) for row in range(40)], n=200)["micro F1"]
+    many = clinical_metrics(predicted, truth, NAMES, [str(row) for row in range(40)], n=200)["micro F1"]
+    few = clinical_metrics(predicted, truth, NAMES, [str(row // 20) for row in range(40)], n=200)["micro F1"]
     assert many.low <= many.value <= many.high and few.high - few.low <= many.high - many.low
 
 
@@ -119,7 +124,7 @@ def test_intervals_are_over_patients():
 )
 def test_refusals(predicted, truth, code):
     with pytest.raises(PlaceError) as caught:
-        clinical(predicted, truth, NAMES, ["p"] * len(truth))
+        clinical_metrics(predicted, truth, NAMES, ["p"] * len(truth))
     assert caught.value.code == code
 
 

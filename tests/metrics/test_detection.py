@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.metrics.detection import COCO, RSNA, Image, average_precision, average_precision_statistic
+from place_cxr.metrics.detection import (
+    COCO_THRESHOLDS,
+    RSNA_THRESHOLDS,
+    ImageBoxes,
+    box_average_precision,
+    box_average_precision_statistic,
+)
 
 
 def boxes(rng, count):
@@ -26,7 +32,7 @@ def drawn(seed, count=25):
         near = truth[rng.random(len(truth)) < 0.8]
         near = np.concatenate([near + rng.normal(size=near.shape) * 3, boxes(rng, rng.integers(0, 3))])
         near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 1)
-        images.append(Image(truth, near, np.round(rng.random(len(near)), 2)))
+        images.append(ImageBoxes(truth, near, np.round(rng.random(len(near)), 2)))
     return images
 
 
@@ -55,13 +61,13 @@ def oracle(images, thresholds):
     return judge.eval["precision"][:, :, 0, 0, -1].mean()
 
 
-@pytest.mark.parametrize("thresholds", [RSNA, COCO, (0.5,)])
+@pytest.mark.parametrize("thresholds", [RSNA_THRESHOLDS, COCO_THRESHOLDS, (0.5,)])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_value_is_pycocotools(seed, thresholds):
     images = drawn(seed)
-    value = average_precision(images, thresholds)
+    value = box_average_precision(images, thresholds)
     assert value == pytest.approx(oracle(images, thresholds), abs=1e-9) and 0.1 < value < 0.9
-    statistic = average_precision_statistic(images, thresholds)
+    statistic = box_average_precision_statistic(images, thresholds)
     assert statistic(np.ones((1, len(images))))[0] == pytest.approx(value, abs=1e-9)
 
 
@@ -69,36 +75,38 @@ def test_an_image_drawn_twice_counts_twice():
     images = drawn(3, 12)
     counts = np.array([[2, 0, 1, 1, 3, 0, 1, 1, 0, 2, 1, 0]], dtype=float)
     repeated = [image for image, count in zip(images, counts[0], strict=True) for _ in range(int(count))]
-    value = average_precision_statistic(images, RSNA)(counts)[0]
-    assert value == pytest.approx(average_precision(repeated, RSNA), abs=1e-9)
+    value = box_average_precision_statistic(images, RSNA_THRESHOLDS)(counts)[0]
+    assert value == pytest.approx(box_average_precision(repeated, RSNA_THRESHOLDS), abs=1e-9)
 
 
 NONE, ONE = np.zeros((0, 4)), np.array([[10.0, 10, 30, 30]])
 
 
 def image(truth, found, score=0.9):
-    return Image(truth, found, np.full(len(found), score))
+    return ImageBoxes(truth, found, np.full(len(found), score))
 
 
 def test_answers_that_are_no_answers():
     both = [image(ONE, ONE), image(NONE, NONE)]
-    assert average_precision(both, RSNA) == 1
-    assert average_precision([image(ONE, NONE), image(NONE, NONE)], RSNA) == 0
-    assert average_precision([image(NONE, ONE)], RSNA) is None
-    assert np.isnan(average_precision_statistic([image(NONE, ONE)], RSNA)(np.ones((1, 1)))[0])
+    assert box_average_precision(both, RSNA_THRESHOLDS) == 1
+    assert box_average_precision([image(ONE, NONE), image(NONE, NONE)], RSNA_THRESHOLDS) == 0
+    assert box_average_precision([image(NONE, ONE)], RSNA_THRESHOLDS) is None
+    assert np.isnan(box_average_precision_statistic([image(NONE, ONE)], RSNA_THRESHOLDS)(np.ones((1, 1)))[0])
     # A false box on an image without truth counts: it is surer than the right one.
-    assert average_precision([image(ONE, ONE, 0.5), image(NONE, ONE, 0.9)], RSNA) == pytest.approx(0.5)
+    assert box_average_precision([image(ONE, ONE, 0.5), image(NONE, ONE, 0.9)], RSNA_THRESHOLDS) == pytest.approx(0.5)
     # All boxes that there are: one in many is right.
     everywhere = np.array([[x, y, x + 20, y + 20] for x in range(0, 80, 10) for y in range(0, 80, 10)], dtype=float)
-    assert 0 < average_precision([image(ONE, everywhere)] * 3, RSNA) < 0.1
+    assert 0 < box_average_precision([image(ONE, everywhere)] * 3, RSNA_THRESHOLDS) < 0.1
     # The same box twice is right once.
-    twice = average_precision([image(ONE, np.concatenate([ONE, ONE]))] * 2, RSNA)
+    twice = box_average_precision([image(ONE, np.concatenate([ONE, ONE]))] * 2, RSNA_THRESHOLDS)
     assert twice == pytest.approx(
-        average_precision_statistic([image(ONE, np.concatenate([ONE, ONE]))] * 2, RSNA)(np.ones((1, 2)))[0]
+        box_average_precision_statistic([image(ONE, np.concatenate([ONE, ONE]))] * 2, RSNA_THRESHOLDS)(np.ones((1, 2)))[
+            0
+        ]
     )
 
 
 @pytest.mark.fault("E2")
 def test_numbers_must_be_finite():
     with pytest.raises(PlaceError, match="PL-G002"):
-        average_precision([image(ONE, ONE * np.nan)], RSNA)
+        box_average_precision([image(ONE, ONE * np.nan)], RSNA_THRESHOLDS)

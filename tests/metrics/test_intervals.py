@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.metrics.intervals import bootstrap, bootstrap_columns, mean_of, paired_difference, resamples
+from place_cxr.metrics.intervals import bootstrap, bootstrap_columns, mean_statistic, paired_difference, resamples
 
 
 def test_rows_of_a_patient_are_drawn_together():
@@ -23,7 +23,7 @@ def test_chunks_do_not_change_the_draws(monkeypatch):
 
 def test_interval_of_a_mean_is_the_normal_one():
     values = np.random.default_rng(0).normal(size=400)
-    found = bootstrap(mean_of(values), [str(i) for i in range(400)], seed=1)
+    found = bootstrap(mean_statistic(values), [str(i) for i in range(400)], seed=1)
     half = 1.96 * values.std() / 20
     assert found.value == pytest.approx(values.mean())
     assert found.low == pytest.approx(values.mean() - half, abs=0.012)
@@ -34,9 +34,9 @@ def test_interval_of_a_mean_is_the_normal_one():
 def test_copies_of_a_patient_do_not_narrow_the_interval():
     values = np.random.default_rng(0).normal(size=100)
     names = [str(i) for i in range(100)]
-    once = bootstrap(mean_of(values), names, seed=2)
-    copied = bootstrap(mean_of(np.tile(values, 9)), names * 9, seed=2)
-    naive = bootstrap(mean_of(np.tile(values, 9)), [str(i) for i in range(900)], seed=2)
+    once = bootstrap(mean_statistic(values), names, seed=2)
+    copied = bootstrap(mean_statistic(np.tile(values, 9)), names * 9, seed=2)
+    naive = bootstrap(mean_statistic(np.tile(values, 9)), [str(i) for i in range(900)], seed=2)
     assert copied.high - copied.low == pytest.approx(once.high - once.low, rel=1e-9)
     assert naive.high - naive.low < 0.5 * (copied.high - copied.low)
 
@@ -45,7 +45,7 @@ def test_paired_difference_is_narrower_than_two_intervals():
     rng = np.random.default_rng(0)
     hard = rng.normal(size=200)
     first, second = hard + 0.1 + 0.01 * rng.normal(size=200), hard
-    found = paired_difference(mean_of(first), mean_of(second), [str(i) for i in range(200)])
+    found = paired_difference(mean_statistic(first), mean_statistic(second), [str(i) for i in range(200)])
     assert found.value == pytest.approx(0.1, abs=0.005)
     assert 0.09 < found.low < found.high < 0.11
 
@@ -53,17 +53,20 @@ def test_paired_difference_is_narrower_than_two_intervals():
 def test_undefined_is_none_with_a_reason():
     patients = [str(i) for i in range(4)]
     nothing, rare = bootstrap_columns(
-        mean_of([[np.nan, 5.0], [np.nan, np.nan], [np.nan, np.nan], [np.nan, np.nan]]), patients, n=400, rows=[0, 1]
+        mean_statistic([[np.nan, 5.0], [np.nan, np.nan], [np.nan, np.nan], [np.nan, np.nan]]),
+        patients,
+        n=400,
+        rows=[0, 1],
     )
     assert nothing.value is None and nothing.low is None and nothing.reason
     assert rare.value == rare.low == rare.high == 5.0 and rare.n == 1
     never = bootstrap(lambda c: np.where((c == 1).all(1), 1.0, np.nan), [str(i) for i in range(20)])
     assert never.value == 1.0 and never.low is None and "too few" in never.reason
     with pytest.raises(PlaceError, match="no rows"):
-        bootstrap(mean_of([]), [])
+        bootstrap(mean_statistic([]), [])
 
 
 def test_same_seed_same_interval():
     values, names = np.arange(30.0), [str(i % 10) for i in range(30)]
-    assert bootstrap(mean_of(values), names, seed=5) == bootstrap(mean_of(values), names, seed=5)
-    assert bootstrap(mean_of(values), names, seed=5) != bootstrap(mean_of(values), names, seed=6)
+    assert bootstrap(mean_statistic(values), names, seed=5) == bootstrap(mean_statistic(values), names, seed=5)
+    assert bootstrap(mean_statistic(values), names, seed=5) != bootstrap(mean_statistic(values), names, seed=6)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.metrics.overlap import above_half_maximum, heat_overlap, overlap, pointing_game
+from place_cxr.metrics.overlap import above_half_maximum, compute_overlap, heat_overlap, pointing_game
 
 
 def box(x0, x1, y0=0, y1=4):
@@ -17,17 +17,17 @@ def box(x0, x1, y0=0, y1=4):
 
 
 def test_closed_form():
-    found = overlap(box(0, 4), box(2, 6))
+    found = compute_overlap(box(0, 4), box(2, 6))
     assert found.iou[0] == pytest.approx(8 / 24) and found.dice[0] == pytest.approx(16 / 32)
-    assert overlap(box(0, 4), box(4, 8)).dice[0] == 0.0
+    assert compute_overlap(box(0, 4), box(4, 8)).dice[0] == 0.0
 
 
 @pytest.mark.fault("E5")
 def test_empty_masks():
     nothing = np.zeros((1, 4, 8), dtype=bool)
-    both = overlap(nothing, nothing)
+    both = compute_overlap(nothing, nothing)
     assert both.iou[0] == both.dice[0] == 1.0 and both.both_empty == 1
-    one = overlap(nothing, box(0, 2))
+    one = compute_overlap(nothing, box(0, 2))
     assert one.iou[0] == one.dice[0] == 0.0 and one.both_empty == 0
     assert np.isnan(pointing_game(np.ones((1, 4, 8)), nothing)[0])
 
@@ -35,13 +35,13 @@ def test_empty_masks():
 @pytest.mark.fault("E5")
 def test_sizes_that_differ_are_refused():
     with pytest.raises(PlaceError, match="PL-D223"):
-        overlap(np.zeros((1, 4, 8)), np.zeros((1, 8, 4)))
+        compute_overlap(np.zeros((1, 4, 8)), np.zeros((1, 8, 4)))
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(hnp.arrays(bool, (2, 3, 4)), hnp.arrays(bool, (2, 3, 4)), st.permutations(range(4)))
 def test_symmetric_and_pixel_order_does_not_matter(first, second, order):
-    found, turned = overlap(first, second), overlap(second[:, :, order], first[:, :, order])
+    found, turned = compute_overlap(first, second), compute_overlap(second[:, :, order], first[:, :, order])
     np.testing.assert_array_equal(found.iou, turned.iou)
     np.testing.assert_allclose(found.dice, 2 * found.iou / (1 + found.iou))
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.metrics.retrieval import first_hit, median_statistic, precision, relevance
+from place_cxr.metrics.retrieval import first_hit, median_statistic, precision_at_k, relevance
 
 
 def every_order(scores, wanted, k):
@@ -29,12 +29,12 @@ def every_order(scores, wanted, k):
 def test_equals_the_mean_over_all_orders(row, k):
     scores, wanted = zip(*row, strict=True)
     k = min(k, len(row))
-    hit, share = first_hit([scores], [wanted]), precision([scores], [wanted], k)
+    hit, share = first_hit([scores], [wanted]), precision_at_k([scores], [wanted], k)
     if not any(wanted):
-        assert np.isnan(hit.recall(k)[0]) and np.isnan(share[0]) and np.isnan(hit.rank[0])
+        assert np.isnan(hit.recall_at_k(k)[0]) and np.isnan(share[0]) and np.isnan(hit.rank[0])
         return
     expected = every_order(scores, wanted, k)
-    assert (hit.recall(k)[0], share[0], hit.rank[0]) == pytest.approx(expected)
+    assert (hit.recall_at_k(k)[0], share[0], hit.rank[0]) == pytest.approx(expected)
 
 
 @pytest.mark.fault("E6")
@@ -46,16 +46,16 @@ def test_order_of_rows_and_columns_does_not_matter():
     rows, columns = rng.permutation(40), rng.permutation(40)
     plain, mixed = first_hit(similarity, wanted), first_hit(similarity[rows][:, columns], wanted[rows][:, columns])
     for k in (1, 5, 10):
-        np.testing.assert_allclose(mixed.recall(k), plain.recall(k)[rows])
-        shuffled = precision(similarity[rows][:, columns], wanted[rows][:, columns], k)
-        np.testing.assert_allclose(shuffled, precision(similarity, wanted, k)[rows])
+        np.testing.assert_allclose(mixed.recall_at_k(k), plain.recall_at_k(k)[rows])
+        shuffled = precision_at_k(similarity[rows][:, columns], wanted[rows][:, columns], k)
+        np.testing.assert_allclose(shuffled, precision_at_k(similarity, wanted, k)[rows])
     np.testing.assert_allclose(mixed.rank, plain.rank[rows])
 
 
 @pytest.mark.fault("E6")
 def test_constant_similarity_is_chance_and_not_luck():
     hit = first_hit(np.zeros((50, 50)), np.eye(50, dtype=bool))
-    np.testing.assert_allclose(hit.recall(10), 0.2)
+    np.testing.assert_allclose(hit.recall_at_k(10), 0.2)
     np.testing.assert_allclose(hit.rank, 25.5)
 
 
@@ -63,18 +63,18 @@ def test_constant_similarity_is_chance_and_not_luck():
 def test_k_beyond_the_candidates_is_cut_with_a_warning():
     hit = first_hit(np.eye(3), np.eye(3, dtype=bool))
     with pytest.warns(UserWarning, match="3 candidates"):
-        np.testing.assert_array_equal(hit.recall(10), 1.0)
+        np.testing.assert_array_equal(hit.recall_at_k(10), 1.0)
     with pytest.warns(UserWarning, match="3 candidates"):
-        np.testing.assert_allclose(precision(np.eye(3), np.eye(3, dtype=bool), 9), 1 / 3)
+        np.testing.assert_allclose(precision_at_k(np.eye(3), np.eye(3, dtype=bool), 9), 1 / 3)
 
 
 def test_chunks_change_nothing(monkeypatch):
     rng = np.random.default_rng(1)
     similarity, wanted = rng.normal(size=(9, 7)), rng.random((9, 7)) < 0.3
-    before = first_hit(similarity, wanted).rank, precision(similarity, wanted, 2)
+    before = first_hit(similarity, wanted).rank, precision_at_k(similarity, wanted, 2)
     monkeypatch.setattr("place_cxr.metrics.retrieval._CELLS", 14)
     np.testing.assert_array_equal(first_hit(similarity, wanted).rank, before[0])
-    np.testing.assert_array_equal(precision(similarity, wanted, 2), before[1])
+    np.testing.assert_array_equal(precision_at_k(similarity, wanted, 2), before[1])
 
 
 def test_median_is_the_median_of_repeated_rows():

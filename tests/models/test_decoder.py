@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.models.decoder import DecoderSettings, Generated, ReportDecoder
+from place_cxr.models.decoder import DecoderSettings, GeneratedReports, ReportDecoder
 
 START, STOP, PAD, VOCAB = 1, 2, 0, 12
 ENDS = {"start": START, "pad": PAD}
@@ -29,7 +29,9 @@ def memory(batch: int = 3, seed: int = 1) -> tuple[Tensor, Tensor]:
     return torch.randn(batch, 6, 6, generator=generator), torch.randn(batch, 4, 5, generator=generator)
 
 
-def generate(net: ReportDecoder, seen: tuple[Tensor, ...], mask: Tensor | None = None, **options: object) -> Generated:
+def generate(
+    net: ReportDecoder, seen: tuple[Tensor, ...], mask: Tensor | None = None, **options: object
+) -> GeneratedReports:
     return net.generate(seen, mask, start=START, stop=STOP, pad=PAD, **options)  # type: ignore[arg-type]
 
 
@@ -90,7 +92,7 @@ def test_one_beam_takes_the_likeliest_word_each_time() -> None:
 def test_cached_steps_equal_one_whole_run() -> None:
     net, seen = decoder(), memory()
     ids = torch.randint(3, VOCAB, (3, 8), generator=torch.Generator().manual_seed(2))
-    reads, past, steps = net._reads(seen), None, []
+    reads, past, steps = net._memory_key_values(seen), None, []
     for place in range(8):
         states, past, _ = net._run(net._embed(ids[:, place : place + 1], place), reads, None, past)
         steps.append(net._logits(states))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from place_cxr.models.dense import SetrPup, UNet, dense_head, focal, soft_dice
+from place_cxr.models.dense import SetrPup, UNet, dense_head, focal_loss, soft_dice
 from place_cxr.models.image import ImageEncoder, ImageSettings
 
 _VIT = {"embed_dim": 32, "depth": 1, "num_heads": 2}
@@ -44,5 +44,5 @@ def test_focal_is_cross_entropy_weighted() -> None:
     logits, truth = torch.randn(50, generator=torch.Generator().manual_seed(0)), torch.arange(50).remainder(2).float()
     each = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     chance = torch.where(truth == 1, logits.sigmoid(), 1 - logits.sigmoid())
-    torch.testing.assert_close(focal(logits, truth), each * (1 - chance) ** 2)
-    torch.testing.assert_close(focal(logits, truth, gamma=0.0), each)
+    torch.testing.assert_close(focal_loss(logits, truth), each * (1 - chance) ** 2)
+    torch.testing.assert_close(focal_loss(logits, truth, gamma=0.0), each)

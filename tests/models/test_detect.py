@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from place_cxr.models.detect import HEADS, Yolo, _YoloSays
-from place_cxr.models.image import ImageEncoder, ImageSettings, PyramidSpec, Seen
+from place_cxr.models.detect import DETECTION_HEADS, Yolo, _YoloOutput
+from place_cxr.models.image import ImageEncoder, ImagePyramid, ImageSettings, PyramidSpec
 
 _BODIES = {
     "CNN": ("resnet18", [8], {"channels": [16, 16, 16, 32]}),
@@ -17,14 +17,14 @@ LABELS = torch.tensor([[0, -1], [1, 0], [-1, -1]])
 
 
 @pytest.mark.parametrize("kind", _BODIES)
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", DETECTION_HEADS)
 def test_a_head_fits_its_encoder_and_learns(head: str, kind: str) -> None:
     torch.manual_seed(0)
     name, strides, options = _BODIES[kind]
     encoder = ImageEncoder(ImageSettings(name=name, size=64, local_strides=tuple(strides), options=options)).eval()
     with torch.no_grad():
         seen = encoder.pyramid(torch.randn(3, 1, 64, 64))
-    made = HEADS[head](encoder.pyramid_spec, 2).train()
+    made = DETECTION_HEADS[head](encoder.pyramid_spec, 2).train()
     optimizer = torch.optim.AdamW(made.parameters(), lr=3e-3)
     losses = []
     for _ in range(8):
@@ -42,12 +42,12 @@ def test_a_head_fits_its_encoder_and_learns(head: str, kind: str) -> None:
         assert (one.scores.diff() <= 0).all() and set(one.labels.tolist()) <= {0, 1}
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", DETECTION_HEADS)
 def test_no_true_boxes_is_no_fault(head: str) -> None:
     torch.manual_seed(0)
     spec = PyramidSpec(8, (8, 8, 8, 8), (4, 8, 16, 32), 64)
-    seen = Seen(torch.zeros(1, 8), tuple(torch.randn(1, 8, 64 // s, 64 // s) for s in spec.strides))
-    loss = HEADS[head](spec, 1)(seen).loss(torch.zeros(1, 1, 4), torch.tensor([[-1]]))
+    seen = ImagePyramid(torch.zeros(1, 8), tuple(torch.randn(1, 8, 64 // s, 64 // s) for s in spec.strides))
+    loss = DETECTION_HEADS[head](spec, 1)(seen).loss(torch.zeros(1, 1, 4), torch.tensor([[-1]]))
     assert torch.isfinite(loss) and loss > 0
 
 
@@ -56,8 +56,8 @@ def test_no_map_of_fcos_is_louder_than_another() -> None:
     spec = PyramidSpec(8, (8, 8, 8, 8), (4, 8, 16, 32), 64)
     maps = [torch.randn(3, 8, 64 // s, 64 // s) for s in spec.strides]
     scaled = tuple(k * m for k, m in zip((1, 30, 0.3, 5), maps, strict=True))
-    head = HEADS["fcos"](spec, 2)
-    plain, loud = (head(Seen(torch.zeros(3, 8), tuple(seen))).loss(BOXES, LABELS) for seen in (maps, scaled))
+    head = DETECTION_HEADS["fcos"](spec, 2)
+    plain, loud = (head(ImagePyramid(torch.zeros(3, 8), tuple(seen))).loss(BOXES, LABELS) for seen in (maps, scaled))
     torch.testing.assert_close(loud, plain, rtol=1e-3, atol=0)
 
 
@@ -65,15 +65,15 @@ def test_every_place_of_fcos_can_learn_its_box() -> None:
     """What is cut at 0 has no gradient: at the start no extent is."""
     torch.manual_seed(0)
     spec = PyramidSpec(8, (8, 8, 8, 8), (4, 8, 16, 32), 64)
-    head = HEADS["fcos"](spec, 2)
-    says = head(Seen(torch.zeros(3, 8), tuple(torch.randn(3, 8, 64 // s, 64 // s) for s in spec.strides)))
+    head = DETECTION_HEADS["fcos"](spec, 2)
+    says = head(ImagePyramid(torch.zeros(3, 8), tuple(torch.randn(3, 8, 64 // s, 64 // s) for s in spec.strides)))
     assert (says.heads["bbox_regression"] > 0).all()
 
 
 def test_yolo_decodes_its_own_targets() -> None:
     """Answers made from the targets give the boxes back, on every level."""
     empty = [torch.zeros(3, 3 * 7, 64 // s, 64 // s) for s in (8, 16, 32)]
-    says = _YoloSays(empty, 64, 2)
+    says = _YoloOutput(empty, 64, 2)
     for level in range(3):
         raw = says._raw(level)
         target, on, off = says._targets(level, raw, BOXES, LABELS)
@@ -86,7 +86,7 @@ def test_yolo_decodes_its_own_targets() -> None:
         answer[..., 5:] = torch.where(target[..., 5:] == 1, 20.0, -20.0)
         flat = answer.permute(0, 1, 4, 2, 3).flatten(1, 2)
         given = [flat if other == level else torch.full_like(e, -20.0) for other, e in enumerate(empty)]
-        found = _YoloSays(given, 64, 2).boxes(0.5, 0.9, 10)
+        found = _YoloOutput(given, 64, 2).boxes(0.5, 0.9, 10)
         for one, boxes, labels in zip(found, BOXES, LABELS, strict=True):
             expected = boxes[labels >= 0]
             assert len(one.boxes) == len(expected)
@@ -97,7 +97,7 @@ def test_yolo_decodes_its_own_targets() -> None:
 
 def test_yolo_weighs_as_published() -> None:
     """One cell, one anchor on an object: every part of the loss by hand."""
-    head = _YoloSays([torch.zeros(1, 18, 2, 2)] * 3, 416, 1)
+    head = _YoloOutput([torch.zeros(1, 18, 2, 2)] * 3, 416, 1)
     size = torch.tensor([[[100.0, 100.0, 110.0, 113.0]]])  # the first anchor exactly, in the first cell
     target, on, off = head._targets(0, head._raw(0), size, torch.tensor([[0]]))
     assert on.nonzero().tolist() == [[0, 0, 0, 0]] and target[0, 0, 0, 0, 2:4].tolist() == [0, 0]

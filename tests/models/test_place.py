@@ -9,13 +9,13 @@ import torch
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.tensors import Tokens, Views
-from place_cxr.losses import Term, total_loss
+from place_cxr.losses import LossTerm, total_loss
 from place_cxr.models.attention import Attention, grid_positions
 from place_cxr.models.correlation import CorrelationSettings, pixel_patches
 from place_cxr.models.image import ImageEncoder, ImageSettings
-from place_cxr.models.observations import ObservationSettings, RunningMean
+from place_cxr.models.observations import ObservationSettings, SubtractRunningMean
 from place_cxr.models.place import ModelSettings, PlaceModel
-from place_cxr.models.skeleton import without_memory
+from place_cxr.models.skeleton import init_on_meta_device
 from place_cxr.models.text import TextEncoder, TextSettings
 
 CNN = ImageSettings(
@@ -68,7 +68,7 @@ def test_shapes_losses_and_gradients(image: ImageSettings, target: str) -> None:
     for unit in (out.image, out.text, out.visual.vectors, out.textual.vectors):
         torch.testing.assert_close(unit.norm(dim=-1), torch.ones(unit.shape[:-1]))
     names = ("instance", "pathology_pair", "pathology_sentence", "correlation")
-    total, parts = total_loss(out, {name: Term(weight=2.0) for name in names})
+    total, parts = total_loss(out, {name: LossTerm(weight=2.0) for name in names})
     assert total.item() == pytest.approx(2 * sum(p.item() for p in parts.values()), rel=1e-6)
     total.backward()
     without = [n for n, p in net.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.abs().sum())]
@@ -111,7 +111,7 @@ def test_a_sentence_is_read_in_its_report_and_padding_is_not() -> None:
 def test_places_live_in_the_space_of_the_pooled_vector(image: ImageSettings) -> None:
     encoder = ImageEncoder(image).eval()
     picture = views().image
-    features, places, grid = encoder.with_places(picture)
+    features, places, grid = encoder.forward_with_positions(picture)
     assert torch.equal(features.pooled, encoder(picture).pooled)
     assert torch.equal(encoder.local(picture), encoder(picture).local) and torch.equal(
         features.local, encoder.local(picture)
@@ -158,7 +158,7 @@ def test_an_observation_is_the_sum_of_what_patches_say(image: ImageSettings) -> 
 
 
 def test_the_running_mean_follows_and_is_taken_away_place_by_place() -> None:
-    usual = RunningMean(4, 2, momentum=0.25)
+    usual = SubtractRunningMean(4, 2, momentum=0.25)
     first, second = torch.randn(3, 4, 2), torch.randn(5, 4, 2)
     torch.testing.assert_close(usual(first), first)  # nothing was seen before
     after = 0.25 * first.mean(0)
@@ -209,17 +209,17 @@ def test_weights_of_an_rgb_model_load_into_the_grey_one(tmp_path) -> None:  # ty
 
 @pytest.mark.parametrize("image", [CNN, VIT], ids=["cnn", "vit"])
 def test_built_without_weights_it_computes_with_those_it_is_given(image: ImageSettings) -> None:
-    from place_cxr.training.checkpoint import match_state
+    from place_cxr.training.checkpoint import load_weights
 
     trained = model(image).eval()
-    with without_memory():
+    with init_on_meta_device():
         empty = model(image)
         assert torch.zeros(3).fill_(2).sum() == 6  # tensors that have memory are filled as ever
     assert all(p.is_meta for p in empty.parameters()) and not any(b.is_meta for b in empty.buffers())
     if empty.teacher is not None:
         assert not any(p.requires_grad for p in empty.teacher.parameters())
-    match_state(empty, {name: value.contiguous() for name, value in trained.state_dict().items()}, assign=True)
-    empty.image_encoder.arrange()
+    load_weights(empty, {name: value.contiguous() for name, value in trained.state_dict().items()}, assign=True)
+    empty.image_encoder.use_fast_layout()
     assert not any(x.is_meta for x in (*empty.parameters(), *empty.buffers()))
     one, two = trained(views(), tokens()), empty.eval()(views(), tokens())
     assert torch.equal(one.image, two.image) and torch.equal(one.visual.vectors, two.visual.vectors)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from place_cxr.core.tensors import Tokens, Views
-from place_cxr.losses import LOSSES, Term, total_loss
+from place_cxr.losses import LOSSES, LossTerm, total_loss
 from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.models.observations import ObservationSettings
 from place_cxr.models.place import ModelSettings, PlaceModel
@@ -47,7 +47,7 @@ def test_shapes_losses_and_gradients(image: ImageSettings, hidden: int) -> None:
     torch.testing.assert_close(found.word_attention.sum(-1), torch.ones(3))
     torch.testing.assert_close(out.prototypes.norm(dim=-1), torch.ones(7))
     peers = [name for name in LOSSES if name.startswith(("convirt", "gloria", "mgca"))]
-    total, _ = total_loss(out, {name: Term() for name in peers})
+    total, _ = total_loss(out, {name: LossTerm() for name in peers})
     total.backward()
     silent = {name.split(".")[0] for name, p in net.named_parameters() if p.grad is None}
     assert silent == {"log_scale", "observer", "sentences"}

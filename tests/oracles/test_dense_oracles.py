@@ -37,13 +37,13 @@ def test_segmentation_loss(read: Read, case: str) -> None:
     oracle.check("grad_logits_of_mixed", torch.autograd.grad(loss, logits)[0])
 
 
-def said(oracle: Oracle) -> tuple[detect._YoloSays, list[Tensor], Tensor, Tensor]:
+def said(oracle: Oracle) -> tuple[detect._YoloOutput, list[Tensor], Tensor, Tensor]:
     """Answers of the head, their maps, and true boxes as corners with labels."""
     maps = [oracle.input(name) for name in MAPS]
     rows = oracle.raw("labels").to(oracle.dtype)
     middle, extent = rows[..., 1:3], rows[..., 3:]
     corners = torch.cat([middle - extent / 2, middle + extent / 2], dim=-1) * SIDE
-    return detect._YoloSays(maps, SIDE, 1), maps, corners, torch.where(extent.prod(-1) > 0, 0, -1)
+    return detect._YoloOutput(maps, SIDE, 1), maps, corners, torch.where(extent.prod(-1) > 0, 0, -1)
 
 
 def test_detection_loss(read: Read) -> None:
@@ -105,5 +105,5 @@ def test_overlaps_of_boxes(test_data: Path) -> None:
     oracle = Oracle(test_data, "mgca_average_precision", torch.float32)
     first, second = (oracle.arrays[name].astype(np.float64) for name in ("boxes_a", "boxes_b"))
     oracle.check("iou_plain", metric._overlap(first, second))
-    grown = [boxes + np.array([0, 0, detect._PLUS, detect._PLUS]) for boxes in (first, second)]
+    grown = [boxes + np.array([0, 0, detect._PIXEL_OFFSET, detect._PIXEL_OFFSET]) for boxes in (first, second)]
     oracle.check("iou_plus_one_pixel", metric._overlap(*grown))

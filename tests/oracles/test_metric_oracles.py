@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from place_cxr.metrics.classification import UncertainPolicy, binary_labels
-from place_cxr.metrics.overlap import overlap
+from place_cxr.metrics.overlap import compute_overlap
 from place_cxr.metrics.retrieval import first_hit
 from place_cxr.tasks import similarity
 from place_cxr.tasks.zero_shot import standardised
@@ -24,7 +24,7 @@ SINGLE = 1e-6  # the originals compute these in single precision
 def test_dice_of_a_batch(test_data: Path) -> None:
     oracle = Oracle(test_data, "mgca_get_dice")
     found = [
-        overlap(probability > 0.5, truth > 0.5).dice.mean()
+        compute_overlap(probability > 0.5, truth > 0.5).dice.mean()
         for probability, truth in zip(oracle.arrays["probability"], oracle.arrays["truth"], strict=True)
     ]
     oracle.check("dice", np.array(found), SINGLE)
@@ -46,7 +46,7 @@ def test_retrieval_within_a_batch(test_data: Path, k: int) -> None:
     oracle = Oracle(test_data, "mgca_ita")
     scores = oracle.arrays["scores__float64"]
     own = np.eye(len(scores), dtype=bool)
-    both = [first_hit(table, own).recall(k).mean() for table in (scores, similarity.T)]
+    both = [first_hit(table, own).recall_at_k(k).mean() for table in (scores, similarity.T)]
     oracle.check(f"acc{k}_percent", np.array([100 * np.mean(both)]), SINGLE)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch.nn.functional as F
 
-from place_cxr.losses.prototype import mgca_prototype, predicted, sinkhorn
+from place_cxr.losses.prototype import mgca_prototype, sinkhorn, soft_cross_entropy
 from tests.losses.outputs import outputs
 from tests.oracles.oracle import Oracle
 
@@ -51,5 +51,5 @@ def test_prototype_alignment(read: Read) -> None:
     codes = {name: sinkhorn(value, settings["epsilon"], settings["iterations"]) for name, value in scores.items()}
     for name, other in (("image", "report"), ("report", "image")):
         oracle.check(f"{name}_codes", codes[name], CODES)
-        part = predicted(codes[name], scores[other], settings["temperature"])
+        part = soft_cross_entropy(codes[name], scores[other], settings["temperature"])
         oracle.check(f"loss_{name}_codes_on_{other}", part, LOSS)

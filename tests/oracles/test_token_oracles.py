@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from place_cxr.core.tensors import TokenOutputs
 from place_cxr.losses.token import (
-    clipped,
+    clip_to_percentiles,
     gloria_local,
     mgca_token,
     patches_to_words,
@@ -56,7 +56,7 @@ def test_mgca_cross_attention(read: Read, kind: str) -> None:
     temperature = oracle.number("local_temperature")
     attention, mask = oracle.input("word_attention").detach(), ~oracle.raw("word_is_pad")
     looked = oracle.input("image_cls_attention").detach().mean(1) if kind == "vit" else None
-    word_weight, patch_weight = clipped(attention), None if looked is None else clipped(looked)
+    word_weight, patch_weight = clip_to_percentiles(attention), None if looked is None else clip_to_percentiles(looked)
     oracle.check("word_weights", word_weight)
     if patch_weight is not None:
         oracle.check("patch_weights", patch_weight)

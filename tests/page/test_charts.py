@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from place_cxr.page.charts import HEIGHT, WIDTH, line_chart, nice_ticks, short
-from place_cxr.page.images import heat_image, legend, likeness_image
-from place_cxr.page.read import Number
-from place_cxr.page.tables import Row, _match, _top
+from place_cxr.page.charts import CHART_HEIGHT, CHART_WIDTH, format_short, line_chart, nice_ticks
+from place_cxr.page.images import heat_image, legend_colors, similarity_image
+from place_cxr.page.read import ShownMetric
+from place_cxr.page.tables import MetricRow, _axis_end, _match_star
 
 
 def points(path: str) -> list[tuple[float, float]]:
@@ -44,7 +44,7 @@ def test_curve_lies_on_its_axes() -> None:
     assert (x1, y1) == pytest.approx(((x0 + x2) / 2, (y0 + y2) / 2), abs=0.1)
     at = {tick.label: tick.at for tick in chart.y}
     assert (at["0"], at["10"]) == pytest.approx((y0, y2), abs=0.1)
-    assert 0 < y2 < y0 < HEIGHT and 0 < x0 < x2 < WIDTH
+    assert 0 < y2 < y0 < CHART_HEIGHT and 0 < x0 < x2 < CHART_WIDTH
     assert chart.lines[0].last == "10"
 
 
@@ -68,7 +68,7 @@ def test_an_axis_holds_what_it_is_asked_to() -> None:
     chart = line_chart("t", "s", records, {"a": "a"}, holds=(0.0, 1.0))
     assert chart and {"0.0", "1.0"} <= {tick.label for tick in chart.y}
     (_, first), (_, last) = points(chart.lines[0].path)
-    assert first - last < 0.03 * HEIGHT
+    assert first - last < 0.03 * CHART_HEIGHT
 
 
 def test_gaps_and_foreign_values_are_left_out() -> None:
@@ -83,14 +83,14 @@ def test_long_runs_stay_small_and_keep_their_end() -> None:
     chart = line_chart("t", "s", [{"step": i, "a": float(i)} for i in range(10_001)], {"a": "a"})
     assert chart and len(points(chart.lines[0].path)) <= 302
     assert chart.lines[0].last == "10,000"
-    assert points(chart.lines[0].path)[-1][0] == pytest.approx(WIDTH - 10)
+    assert points(chart.lines[0].path)[-1][0] == pytest.approx(CHART_WIDTH - 10)
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0513, "0.0513"), (8.3, "8.3"), (12345.6, "12,346"), (0.0, "0"), (1e-8, "1e-08")]
 )
 def test_short_numbers(value: float, text: str) -> None:
-    assert short(value) == text
+    assert format_short(value) == text
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_short_numbers(value: float, text: str) -> None:
     ],
 )
 def test_patterns_name_rows(pattern: str, name: str, label: str | None) -> None:
-    assert _match(pattern, name) == label
+    assert _match_star(pattern, name) == label
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,11 @@ def test_patterns_name_rows(pattern: str, name: str, label: str | None) -> None:
     [((0.01, 0.04), 0.05), ((0.3, 0.6), 1.0), ((0.2, 0.2), 0.2), ((3.0, 4.0), 0.0), ((-0.1, 0.5), 0.0)],
 )
 def test_axis_holds_all_values(values: tuple[float, float], top: float) -> None:
-    rows = [Row("a", [Number(values[0], None, None, 1, ""), None]), Row("b", [Number(values[0], *values, 1, "")])]
-    assert _top(rows) == top
+    rows = [
+        MetricRow("a", [ShownMetric(values[0], None, None, 1, ""), None]),
+        MetricRow("b", [ShownMetric(values[0], *values, 1, "")]),
+    ]
+    assert _axis_end(rows) == top
 
 
 def test_heat_is_clear_where_cold_and_opaque_where_hot() -> None:
@@ -131,7 +134,7 @@ def test_heat_is_clear_where_cold_and_opaque_where_hot() -> None:
 
 
 def test_likeness_has_a_middle_that_leans_nowhere() -> None:
-    image = picture(likeness_image(np.array([[1.0, 0.0, -1.0]])))
+    image = picture(similarity_image(np.array([[1.0, 0.0, -1.0]])))
     assert image.shape == (1, 3, 4)
     alike, neither, opposite = image[0, :, :3]
     assert alike[0] > alike[2] and opposite[2] > opposite[0]
@@ -140,7 +143,7 @@ def test_likeness_has_a_middle_that_leans_nowhere() -> None:
 
 def test_heat_gets_lighter_evenly() -> None:
     """So that it reads in grey, and by people who do not tell red from green."""
-    rgb = np.array([[int(x) for x in colour[4:-1].split()] for colour in legend(("inferno", 0.35, 1.0))])
+    rgb = np.array([[int(x) for x in colour[4:-1].split()] for colour in legend_colors(("inferno", 0.35, 1.0))])
     assert (np.diff(rgb @ np.array([0.299, 0.587, 0.114])) > 0).all()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.page import descriptions, task_words, write_page
-from place_cxr.page.descriptions import NOTICE
+from place_cxr.page.descriptions import PAGE_NOTICE
 from tests.page.conftest import TASKS, metric, result, undefined
 
 Make = Callable[..., Path]
@@ -94,9 +94,9 @@ def test_one_file_without_network_or_script(make_run: Make) -> None:
 def test_notice_is_the_first_thing_said(make_run: Make) -> None:
     html = write_page(make_run()).read_text(encoding="utf-8")
     body = html[html.index("<body>") :]
-    assert NOTICE == "Research use only. Not a medical device. Do not use for diagnosis."
-    assert Page(html).text.count(NOTICE) == 2
-    assert body.index(NOTICE) < body.index("<h1>")
+    assert PAGE_NOTICE == "Research use only. Not a medical device. Do not use for diagnosis."
+    assert Page(html).text.count(PAGE_NOTICE) == 2
+    assert body.index(PAGE_NOTICE) < body.index("<h1>")
 
 
 def test_every_number_is_that_of_a_result(make_run: Make) -> None:
@@ -230,7 +230,7 @@ def test_broken_parts_do_not_break_the_page(make_run: Make, name: str) -> None:
     for content in (b"", b"[1, 2]", b'{"findings": 3, "images": 1, "losses": [1]}', b"\xff\xfe\x00{"):
         (run / name).write_bytes(content)
         found = page(run)
-        assert NOTICE in found.text
+        assert PAGE_NOTICE in found.text
         assert "Random weights" in found.text
 
 
@@ -287,7 +287,9 @@ def section(run: Path, title: str) -> str:
 def test_every_task_has_a_section_in_the_order_of_the_words(make_run: Make) -> None:
     html = write_page(make_run()).read_text(encoding="utf-8")
     titles = re.findall(r'<h2 id="task\d+">(.+?)</h2>', html)
-    assert titles == [task_words.TASKS[task].title for task in TASKS] and set(TASKS) == set(task_words.TASKS)
+    assert titles == [task_words.TASK_EXPLANATIONS[task].title for task in TASKS] and set(TASKS) == set(
+        task_words.TASK_EXPLANATIONS
+    )
     assert html.count('<div class="card">') == len(TASKS) == len(descriptions.HEADLINES)
 
 
@@ -303,9 +305,9 @@ def test_a_mode_or_profile_has_a_section_of_its_own(make_run: Make) -> None:
     frozen, own = section(run, "Outlining findings"), section(run, "Outlining findings: rules of MGCA")
     assert "0.314159" not in frozen and "0.314159" in own
     assert "Overlap where the finding is (Dice)" in own and "published with MGCA" in own and "MGCA" not in frozen
-    assert task_words.FROZEN in frozen and task_words.FROZEN not in own
+    assert task_words.FROZEN_NOTE in frozen and task_words.FROZEN_NOTE not in own
     tuned = section(run, "Outlining findings: the network learns too")
-    assert "itself went on learning" in tuned and task_words.FROZEN not in tuned
+    assert "itself went on learning" in tuned and task_words.FROZEN_NOTE not in tuned
     both = section(run, "Drawing boxes around findings: the network learns too, rules of PRIOR")
     assert "itself went on learning" in both and "published with PRIOR" in both
     html = write_page(run).read_text(encoding="utf-8")

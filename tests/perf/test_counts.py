@@ -15,7 +15,7 @@ from perf.parts import heads, settings, tokens
 from perf.pcma import both_passes, chunked, context, furthest, loop
 from place_cxr.losses.pathology import observation_similarity
 from place_cxr.models.place import PlaceModel
-from place_cxr.models.skeleton import without_memory
+from place_cxr.models.skeleton import init_on_meta_device
 
 
 def test_heads_dispatch_a_fixed_number_of_operators_and_never_wait() -> None:
@@ -49,7 +49,7 @@ def test_backward_is_counted_and_what_counting_provokes_is_not() -> None:
 
 def test_building_without_memory_draws_nothing() -> None:
     def build() -> None:
-        with without_memory():
+        with init_on_meta_device():
             PlaceModel(settings(depth=1, text_layers=1))
 
     drawn = {"normal_", "uniform_", "erfinv_", "clamp_"}

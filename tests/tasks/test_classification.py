@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from place_cxr.core.records import Study
-from place_cxr.models.image import Seen
+from place_cxr.models.image import ImagePyramid
 from place_cxr.tasks.class_scores import class_scores
 from place_cxr.tasks.classification import CHEXPERT, Classification
 from place_cxr.tasks.predictions import Predictions, age_band
@@ -136,7 +136,7 @@ def test_a_class_that_nothing_taught_is_never_said():
     labels = torch.from_numpy(np.eye(3)[2 * own]).float()  # A or C, never B
     one = task(kind="multi-class", names=("A", "B", "C"))
     head = one.head(SimpleNamespace(pooled=2))
-    part = (Seen(pooled), {"labels": labels})
+    part = (ImagePyramid(pooled), {"labels": labels})
     assert one.solve(head, lambda: part, lambda: part) and set(one.missing(part[1])) == {"B"}
     chance = head(part[0]).softmax(1)
     assert (chance[:, 1] < 1e-6).all() and (chance.argmax(1) == 2 * torch.from_numpy(own)).all()

@@ -105,7 +105,7 @@ def report_generation(answer, profile):
     names, columns = ReportGeneration.names_in(()), {}
     columns["truth.labels"] = ragged(labels(truth, names))
     for who in ANSWERS:
-        columns[f"{who}.measures"] = ragged(text.measured(said, truth).tolist())
+        columns[f"{who}.measures"] = ragged(text.measure_reports(said, truth).tolist())
         columns[f"{who}.labels"] = ragged(labels(said, names))
         columns[f"{who}.meteor"] = pa.array([None] * N, pa.float64())
     return scored(ReportGeneration, profile, names, **columns)

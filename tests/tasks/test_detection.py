@@ -13,7 +13,7 @@ import torch
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Box, Study
 from place_cxr.images.letterbox import Letterbox
-from place_cxr.models.detect import Boxes
+from place_cxr.models.detect import PredictedBoxes
 from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.tasks.detection import Detection
 from place_cxr.tasks.engine import Asked, make_task, run_task
@@ -42,7 +42,7 @@ def test_boxes_go_to_the_view_and_back():
     # A quarter of the size, 12 black columns at the left, 5 pixels cut off on every side.
     assert truth["boxes"][0].tolist() == [[20 / 4 + 12 - 5, 5, 60 / 4 + 12 - 5, 25]]
     assert truth["labels"].tolist() == [[0], [-1], [-1]]  # the last box lies outside the view
-    said = Boxes(truth["boxes"][0], torch.ones(1), torch.zeros(1, dtype=torch.int64))
+    said = PredictedBoxes(truth["boxes"][0], torch.ones(1), torch.zeros(1, dtype=torch.int64))
     answer = task().answer(SimpleNamespace(boxes=lambda *given: [said]), data, np.array([0]))
     assert answer["boxes"].to_pylist() == answer["true boxes"].to_pylist() == [[20, 40, 60, 120]]
 

@@ -13,8 +13,8 @@ import torch
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
-from place_cxr.metrics.intervals import mean_of
-from place_cxr.models.image import Seen
+from place_cxr.metrics.intervals import mean_statistic
+from place_cxr.models.image import ImagePyramid
 from place_cxr.tasks.aggregate import over_seeds
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.engine import Asked, _splits, make_task, recompute, run_task, seeds_of
@@ -148,7 +148,7 @@ def test_the_loop_teaches_a_head_and_keeps_the_best(kind, tmp_path):
     task = Classification(settings, ("A", "B"))
 
     def inputs(rows):
-        return Seen(pooled[torch.from_numpy(rows)])
+        return ImagePyramid(pooled[torch.from_numpy(rows)])
 
     truth = task.truth(data)
     train, val = Material(np.arange(200), inputs, truth), Material(np.arange(200, 250), inputs, truth)
@@ -232,7 +232,7 @@ def test_folds_are_shared_out_among_those_who_take_part():
 def test_a_fold_without_a_value_stays_out_of_the_mean():
     seeds = np.array([0, 0, 1, 1])
     values = np.array([0.2, 0.4, np.nan, np.nan])
-    statistic = over_seeds(seeds, lambda rows: mean_of(values[rows]))
+    statistic = over_seeds(seeds, lambda rows: mean_statistic(values[rows]))
     found = statistic(np.array([[1.0, 1, 1, 1], [2, 0, 1, 1], [0, 0, 1, 1]]))
     np.testing.assert_allclose(found, [0.3, 0.2, np.nan])
 

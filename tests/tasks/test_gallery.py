@@ -21,8 +21,8 @@ from place_cxr.images.letterbox import Letterbox
 from place_cxr.models.place import PlaceModel
 from place_cxr.page import write_page
 from place_cxr.phantom import write_phantom
-from place_cxr.predict import Processor, as_grey, ground, to_original
-from place_cxr.pretrain import PretrainConfig, complete
+from place_cxr.predict import Processor, ground, heat_to_original, to_gray
+from place_cxr.pretrain import PretrainConfig, complete_config
 from place_cxr.tasks.gallery import _patch, _sentences, choose, write_card, write_gallery
 from place_cxr.text.reports import read_report
 from tests.small import small
@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         config = small(manifest)
         corpus = prepare(config.data, max_tokens=config.model.text.max_tokens)
     torch.manual_seed(0)
-    model = PlaceModel(complete(config, corpus).model).eval()
+    model = PlaceModel(complete_config(config, corpus).model).eval()
     run = root / "run"
     write_gallery(model, config, corpus, run, count=COUNT, split="train")
     return config, corpus, model, run, json.loads((run / "gallery" / "gallery.json").read_text())
@@ -98,8 +98,8 @@ def test_heat_is_what_pointing_shows(made: Made) -> None:
     (sentence,) = _sentences(out, text, model.image_encoder.spec.grid)
     grid = torch.tensor(sentence["heat"]).view(model.image_encoder.spec.grid)
     expected = ground(model, processor, image, text).array
-    box = processor.letterbox(as_grey(image))
-    assert np.allclose(to_original(grid, processor, box), expected, atol=5e-3)
+    box = processor.letterbox(to_gray(image))
+    assert np.allclose(heat_to_original(grid, processor, box), expected, atol=5e-3)
 
 
 def test_each_sentence_has_its_own_heat(made: Made) -> None:

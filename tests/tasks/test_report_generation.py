@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from place_cxr.models.decoder_inputs import Reader, ReaderSpec
-from place_cxr.models.image import Seen
+from place_cxr.models.decoder_inputs import DecoderInputsReader, DecoderInputsSpec
+from place_cxr.models.image import ImagePyramid
 from place_cxr.tasks.features import Learner, pictures
 from place_cxr.tasks.predictions import Predictions, extended, ragged, stack
 from place_cxr.tasks.report_generation import ReportGeneration, most_frequent, nearest, reference
@@ -99,7 +99,7 @@ def test_what_is_kept_has_no_reference_in_it(data):
 def test_a_reader_sees_what_the_model_describes(data, kind):
     model = heads.model(kind)
     images = pictures(data, data.rows["test"][:2])
-    reader = Reader(model)
+    reader = DecoderInputsReader(model)
     seen, described = reader.pyramid(images), model.describe_image(images)
     torch.testing.assert_close(seen.pooled, described.vector)
     torch.testing.assert_close(reader(images).pooled, described.vector)
@@ -117,13 +117,15 @@ def test_a_decoder_learns_what_vpors_tell_where_it_reads_them(tmp_path):
     vpors[:, 0, 0] += torch.from_numpy(2.0 * kind - 1).float()
 
     def inputs(rows):
-        return Seen(torch.zeros(len(rows), 4), (patches[rows], vpors[rows], torch.full((len(rows), 3, 4), 0.25)))
+        return ImagePyramid(
+            torch.zeros(len(rows), 4), (patches[rows], vpors[rows], torch.full((len(rows), 3, 4), 0.25))
+        )
 
     def right(reads):
         small = {"width": 16, "heads": 2, "layers": 1, "dropout": 0.0, "max_tokens": 8}
         task = make(vpors=reads, steps=120, lr=1e-2, checks=1, batch_size=32, decoder=small)
         torch.manual_seed(0)
-        learner = Learner(task.head(ReaderSpec(4, ((4, 8), (3, 4)), (2, 2), 10)), "maps")
+        learner = Learner(task.head(DecoderInputsSpec(4, ((4, 8), (3, 4)), (2, 2), 10)), "maps")
         train, val = (Material(rows, inputs, task.truth(data)) for rows in (np.arange(64), np.arange(64, 90)))
         teach(task, learner, train, val, seed=0, device=torch.device("cpu"), folder=tmp_path)
         [(rows, said)] = predictions(learner, inputs, np.arange(90, 120), torch.device("cpu"))

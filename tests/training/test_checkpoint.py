@@ -91,7 +91,7 @@ def test_a_hundred_kills_at_random_moments(memory: Path, put: Put) -> None:
         if pid == 0:
             torch.set_num_threads(1)
             files.sweep(memory)
-            checkpoint.set_aside(memory, committed)
+            checkpoint.set_aside_later_steps(memory, committed)
             for step in range(committed + 1, committed + 10_000):
                 put(memory, step, size=200_000, keep=2)
                 os.write(write, step.to_bytes(4, "big"))
@@ -294,7 +294,7 @@ def test_truncated(
     (broken / name).write_bytes(content[: cut(len(content))])
     with pytest.raises(PlaceError, match=r"truncated.*Fix: use step_000001"):
         checkpoint.load(broken)  # named: never another one
-    assert checkpoint.latest(tmp_path) == tmp_path / "checkpoints" / "step_000001"
+    assert checkpoint.latest_intact_step(tmp_path) == tmp_path / "checkpoints" / "step_000001"
     assert checkpoint.load(tmp_path).step == 1
     assert "falling back" in caplog.text
 
@@ -326,13 +326,13 @@ def test_another_model_is_refused_with_the_first_five_differences() -> None:
     )
     before = two[0].bias.clone()
     with pytest.raises(PlaceError) as caught:
-        checkpoint.match_state(two, one.state_dict())
+        checkpoint.load_weights(two, one.state_dict())
     assert caught.value.code == "PL-R109"
     assert "0.weight: expected 6x4, found 8x4" in str(caught.value)
     assert "2.weight: expected 2x2, found none" in str(caught.value)
     assert str(caught.value).count("expected") == 5
     assert torch.equal(two[0].bias, before)
-    checkpoint.match_state(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), one.state_dict())
+    checkpoint.load_weights(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), one.state_dict())
 
 
 def resign(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -497,13 +497,13 @@ def test_pruning_never_takes_a_named_or_the_newest_step(tmp_path_factory: Any, k
             saved = sorted(expected)
         elif move == "fail":
             with pytest.MonkeyPatch.context() as patch, pytest.raises(PlaceError):
-                patch.setattr(checkpoint, "verify", lambda path: manifest.read_manifest(path / "none"))
+                patch.setattr(checkpoint, "verify_checkpoint", lambda path: manifest.read_manifest(path / "none"))
                 checkpoint.save(run, 1000 + number, {"w": torch.ones(1)}, config={}, keep=1)
             shutil.rmtree(run / "checkpoints" / f"step_{1000 + number:06d}")
             assert {step for step, _ in checkpoint._steps(run / "checkpoints")} == set(saved)
         elif saved:
             named[move] = saved[-1]
-            checkpoint.point(run, move, saved[-1])
+            checkpoint.write_pointer(run, move, saved[-1])
     for name, step in named.items():
         assert checkpoint.load(run / "checkpoints" / name).step == step
 
@@ -511,13 +511,13 @@ def test_pruning_never_takes_a_named_or_the_newest_step(tmp_path_factory: Any, k
 def test_a_course_that_was_left_is_kept_but_not_loaded(tmp_path: Path, put: Put) -> None:
     for step in (1, 2, 3):
         put(tmp_path, step)
-    checkpoint.point(tmp_path, "best", 3)
-    assert checkpoint.set_aside(tmp_path, 1) == [2, 3]
+    checkpoint.write_pointer(tmp_path, "best", 3)
+    assert checkpoint.set_aside_later_steps(tmp_path, 1) == [2, 3]
     assert checkpoint.load(tmp_path).step == 1
     assert checkpoint.load(tmp_path / "checkpoints" / "last").step == 1
     assert not (tmp_path / "checkpoints" / "best").exists()
     put(tmp_path, 2)
-    checkpoint.set_aside(tmp_path, 1)
+    checkpoint.set_aside_later_steps(tmp_path, 1)
     names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
     assert names == ["aside_step_000002", "aside_step_000002.2", "aside_step_000003", "last", "step_000001"]
     assert checkpoint.load(tmp_path / "checkpoints" / "aside_step_000003").step == 3

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from place_cxr.training import log
-from place_cxr.training.log import MetricsLog, Progress, duration
+from place_cxr.training.log import MetricsLog, ProgressBar, format_duration
 
 
 def lines(folder: Path) -> list[dict[str, object]]:
@@ -92,25 +92,25 @@ def test_progress_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeyp
     now = [0.0]
     monkeypatch.setattr(log.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(log.time, "time", lambda: pytest.fail("the wall clock may jump"))
-    with Progress(100, start=20) as progress:
+    with ProgressBar(100, start=20) as progress:
         for step in range(21, 41):
             now[0] += 1.0
             progress.update(step, "loss 0.5")
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == ["training 30/100, 1:10 left, loss 0.5", "training 40/100, 1:00 left, loss 0.5"]
-    with Progress(1, show=False) as quiet:
+    with ProgressBar(1, show=False) as quiet:
         quiet.update(1)
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    with Progress(10) as progress:
+    with ProgressBar(10) as progress:
         progress.update(10, "loss 0.5")
     out, err = capsys.readouterr()
     assert out == "" and "10/10" in err
 
 
 def test_durations() -> None:
-    assert [duration(s) for s in (0, 59.6, 61, 3723)] == ["0:00", "1:00", "1:01", "1:02:03"]
+    assert [format_duration(s) for s in (0, 59.6, 61, 3723)] == ["0:00", "1:00", "1:01", "1:02:03"]

@@ -21,7 +21,7 @@ from place_cxr.training import checkpoint, loop, state
 from place_cxr.training.loop import TrainSettings, fit
 from place_cxr.training.optim import OptimSettings
 from place_cxr.training.run_folder import RunFolder
-from place_cxr.training.watch import SpikeWatch
+from place_cxr.training.watch import SpikeDetector
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -111,13 +111,13 @@ def test_the_proof_of_exactness_has_teeth(
     elif forget == "moments":
         monkeypatch.setattr(state, "restore_optimizers", lambda optimizers, tensors: None)
     elif forget == "statistics":
-        real = checkpoint.match_state
+        real = checkpoint.load_weights
 
         def match(module: nn.Module, weights: dict[str, Tensor]) -> None:
             real(module, weights)
             module.body[1].reset_running_stats()
 
-        monkeypatch.setattr(checkpoint, "match_state", match)
+        monkeypatch.setattr(checkpoint, "load_weights", match)
     else:
         monkeypatch.setattr(toy, "batches", lambda start, real=toy.batches: real(0))
     assert Course(toy, tmp_path / "parts", [5]).digest != whole.digest
@@ -215,7 +215,7 @@ def test_three_bad_steps_in_a_row_end_the_run(tmp_path: Path, toy: ModuleType) -
 def test_a_spike_is_told_once_and_the_step_before_it_kept(
     tmp_path: Path, toy: ModuleType, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit, point = checkpoint._commit, checkpoint.point
+    commit, point = checkpoint._commit, checkpoint.write_pointer
 
     def slow(*arguments: Any) -> None:
         time.sleep(0.05)
@@ -226,7 +226,7 @@ def test_a_spike_is_told_once_and_the_step_before_it_kept(
         point(folder, name, step)
 
     monkeypatch.setattr(checkpoint, "_commit", slow)
-    monkeypatch.setattr(checkpoint, "point", checked)
+    monkeypatch.setattr(checkpoint, "write_pointer", checked)
 
     def loss(model: nn.Module, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         value, parts = toy.loss(model, batch, step)
@@ -242,14 +242,14 @@ def test_a_spike_is_told_once_and_the_step_before_it_kept(
 
 
 def test_noise_is_no_spike() -> None:
-    watch = SpikeWatch()
+    watch = SpikeDetector()
     torch.manual_seed(0)
     noise = (5 + 0.5 * torch.rand(2000) - torch.arange(2000) * 1e-3).tolist()
-    assert not any(watch.hear(value) for value in noise)
-    assert watch.hear(20.0)
-    assert not watch.hear(20.0)
-    quiet = SpikeWatch()
-    assert not any(quiet.hear(value) for value in [1.0] * 200 + [1.0 + 1e-6] * 5)
+    assert not any(watch.is_spike(value) for value in noise)
+    assert watch.is_spike(20.0)
+    assert not watch.is_spike(20.0)
+    quiet = SpikeDetector()
+    assert not any(quiet.is_spike(value) for value in [1.0] * 200 + [1.0 + 1e-6] * 5)
 
 
 @pytest.mark.fault("R5")

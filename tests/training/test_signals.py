@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from place_cxr.training import checkpoint
-from place_cxr.training.loop import Stopped
+from place_cxr.training.loop import TrainingStopped
 
 TOY = Path(__file__).with_name("toy.py")
 
@@ -39,7 +39,7 @@ def test_a_signal_saves_and_stops(
         return toy.loss(model, batch, step)
 
     before = signal.getsignal(getattr(signal, number))
-    with pytest.raises(Stopped) as caught:
+    with pytest.raises(TrainingStopped) as caught:
         toy.train(tmp_path / "run", loss=loss, settings=toy.SETTINGS.model_copy(update={"accumulate": 1}))
     assert (caught.value.code, caught.value.step) == (code, 6)
     steps = toy.SETTINGS.steps
@@ -78,7 +78,7 @@ def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
         assert program.poll() is None  # asked to stop at the end of the step
         program.send_signal(signal.SIGINT)
         assert program.wait(5) == 130
-    assert checkpoint.latest(tmp_path / "run") is None
+    assert checkpoint.latest_intact_step(tmp_path / "run") is None
 
 
 def test_outside_the_main_thread_signals_are_left_alone(tmp_path: Path, toy: ModuleType) -> None:

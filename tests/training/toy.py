@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from place_cxr.core import distributed
 from place_cxr.core.errors import PlaceError
 from place_cxr.training.checkpoint import Checkpoint
-from place_cxr.training.loop import FitResult, Stopped, TrainSettings, connect, fit
+from place_cxr.training.loop import FitResult, TrainingStopped, TrainSettings, create_accelerator, fit
 from place_cxr.training.optim import OptimSettings
 from place_cxr.training.run_folder import RunFolder
 
@@ -113,7 +113,7 @@ Act = Callable[[int, Rows], None]
 
 def contrast_run(folder: Path, act: Act = lambda step, batch: None, **changes: Any) -> dict[str, Any]:
     """Six steps of eight rows over all ranks, in rank order; ``act`` may do something to a batch before its step."""
-    connect("cpu")
+    create_accelerator("cpu")
     size = 8 // distributed.world_size()
     settings = TrainSettings(**{"steps": 6, "batch_size": 8, "log_every": 2, "save_every": 3} | changes)
     model = contrast_model()
@@ -130,14 +130,14 @@ def contrast_run(folder: Path, act: Act = lambda step, batch: None, **changes: A
         with RunFolder.create(folder) as run:
             result = fit(model, contrast, mine, settings=settings, optim=OPTIM, run=run, config={}, device="cpu")
             out["bad_steps"] = result.bad_steps
-    except (PlaceError, Stopped) as end:
+    except (PlaceError, TrainingStopped) as end:
         out["end"] = end.code
     return out | {"digest": digest(model), "weight": model[2].weight.tolist()}
 
 
 def ranks(folder: Path) -> None:
     """All that two ranks are asked to show, in one pair of processes."""
-    connect("cpu")
+    create_accelerator("cpu")
     me = distributed.rank()
 
     def poison(step: int, batch: Rows) -> None:

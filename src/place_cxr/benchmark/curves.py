@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from place_cxr.page.charts import Tick, nice_ticks
 
-WIDTH, HEIGHT = 720, 340  # units; one is one CSS pixel on a laptop
+_WIDTH, _HEIGHT = 720, 340  # units; one is one CSS pixel on a laptop
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 230, 12, 40  # the right holds the names of the lines
-_APART = 17  # between two names
-_FLATTEST = 0.01  # what an axis spans at least
+_LABEL_GAP = 17  # between two names
+_MIN_SPAN = 0.01  # what an axis spans at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
+class CurveChart:
     """Curves of all methods over the share of training patients."""
 
     title: str
@@ -36,70 +36,70 @@ class Chart:
     curves: Sequence[Curve]
     x: Sequence[Tick]
     y: Sequence[Tick]
-    right: float = WIDTH - _RIGHT
-    bottom: float = HEIGHT - _BOTTOM
+    right: float = _WIDTH - _RIGHT
+    bottom: float = _HEIGHT - _BOTTOM
 
 
-def chart(title: str, y_says: str, values: Mapping[str, tuple[int, Mapping[float, float]]]) -> Chart | None:
+def curve_chart(title: str, y_says: str, values: Mapping[str, tuple[int, Mapping[float, float]]]) -> CurveChart | None:
     """``values``: name -> (style, share -> value). None where no method has two shares."""
-    known = {name: one for name, one in values.items() if one[1]}
-    shares = sorted({share for _, points in known.values() for share in points})
-    if len(shares) < 2 or all(len(points) < 2 for _, points in known.values()):
+    non_empty = {name: entry for name, entry in values.items() if entry[1]}
+    fractions = sorted({fraction for _, points in non_empty.values() for fraction in points})
+    if len(fractions) < 2 or all(len(points) < 2 for _, points in non_empty.values()):
         return None
-    ticks = nice_ticks(*_ends([v for _, points in known.values() for v in points.values()]), 5)
+    ticks = nice_ticks(*_axis_ends([v for _, points in non_empty.values() for v in points.values()]), 5)
     low, high = ticks[0], ticks[-1]
 
-    def x(share: float) -> float:
-        part = math.log(share / shares[0]) / math.log(shares[-1] / shares[0])
-        return round(_LEFT + 14 + part * (WIDTH - _RIGHT - _LEFT - 28), 1)
+    def x(fraction: float) -> float:
+        position = math.log(fraction / fractions[0]) / math.log(fractions[-1] / fractions[0])
+        return round(_LEFT + 14 + position * (_WIDTH - _RIGHT - _LEFT - 28), 1)
 
     def y(value: float) -> float:
-        return round(HEIGHT - _BOTTOM - (value - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM), 1)
+        return round(_HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM), 1)
 
-    drawn = []
-    for name, (style, points) in known.items():
-        at = [(x(share), y(value)) for share, value in sorted(points.items())]
+    traces = []
+    for name, (style, points) in non_empty.items():
+        positions = [(x(fraction), y(value)) for fraction, value in sorted(points.items())]
         last = f"{points[max(points)]:.3f}".removeprefix("0")
-        drawn.append((name, at, style, last))
-    labels = _spread([at[-1][1] for _, at, _, _ in drawn])
+        traces.append((name, positions, style, last))
+    labels = _spread_labels([positions[-1][1] for _, positions, _, _ in traces])
     curves = [
-        Curve(name, "M" + "L".join(f"{a},{b}" for a, b in at), at, style, at[-1], label, last)
-        for (name, at, style, last), label in zip(drawn, labels, strict=True)
+        Curve(name, "M" + "L".join(f"{a},{b}" for a, b in positions), positions, style, positions[-1], label, last)
+        for (name, positions, style, last), label in zip(traces, labels, strict=True)
     ]
     digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
-    return Chart(
+    return CurveChart(
         title,
         y_says,
         curves,
-        [Tick(x(share), f"{100 * share:g} %") for share in shares],
+        [Tick(x(fraction), f"{100 * fraction:g} %") for fraction in fractions],
         [Tick(y(v), f"{v:.{digits}f}".removeprefix("0") or "0") for v in ticks],
     )
 
 
-def _ends(values: Sequence[float]) -> tuple[float, float]:
+def _axis_ends(values: Sequence[float]) -> tuple[float, float]:
     """Of the axis: those of the values, or a little apart where the values are all but equal."""
     low, high = min(values), max(values)
-    apart = max(0.0, _FLATTEST - (high - low)) / 2
-    return low - apart, high + apart
+    padding = max(0.0, _MIN_SPAN - (high - low)) / 2
+    return low - padding, high + padding
 
 
-def _spread(wanted: Sequence[float]) -> list[float]:
+def _spread_labels(heights: Sequence[float]) -> list[float]:
     """Heights of the names: as near to the ends of their lines as they can be without lying on each other."""
-    order = sorted(range(len(wanted)), key=lambda place: wanted[place])
+    order = sorted(range(len(heights)), key=lambda index: heights[index])
     groups: list[list[int]] = []  # neighbours that touch, laid out around the mean of where they want to be
 
     def top(group: Sequence[int]) -> float:
-        middle = sum(wanted[place] for place in group) / len(group)
-        half = _APART * (len(group) - 1) / 2
-        return min(max(middle - half, _TOP), max(_TOP, HEIGHT - 2 - 2 * half))
+        middle = sum(heights[index] for index in group) / len(group)
+        half = _LABEL_GAP * (len(group) - 1) / 2
+        return min(max(middle - half, _TOP), max(_TOP, _HEIGHT - 2 - 2 * half))
 
-    for place in order:
-        groups.append([place])
-        while len(groups) > 1 and top(groups[-1]) - top(groups[-2]) < _APART * len(groups[-2]):
+    for index in order:
+        groups.append([index])
+        while len(groups) > 1 and top(groups[-1]) - top(groups[-2]) < _LABEL_GAP * len(groups[-2]):
             last = groups.pop()
             groups[-1] += last
-    found = [0.0] * len(wanted)
+    spread = [0.0] * len(heights)
     for group in groups:
-        for step, place in enumerate(group):
-            found[place] = round(top(group) + step * _APART, 1)
-    return found
+        for step, index in enumerate(group):
+            spread[index] = round(top(group) + step * _LABEL_GAP, 1)
+    return spread

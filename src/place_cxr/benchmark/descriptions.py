@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class TaskWords:
+class TaskDescription:
     """A task by its name, its name where there is little room, and what it asks."""
 
     title: str
@@ -14,45 +14,45 @@ class TaskWords:
     says: str
 
 
-TASKS = {
-    "classification": TaskWords(
+TASK_DESCRIPTIONS = {
+    "classification": TaskDescription(
         "Classification",
         "classification",
         "Which findings are in a picture? Learned from labels of few, more or all training patients. AUROC is the "
         "chance that a picture with a finding is ranked above one without: .5 is guessing, 1 perfect.",
     ),
-    "segmentation": TaskWords(
+    "segmentation": TaskDescription(
         "Segmentation",
         "segmentation",
         "Which pixels belong to a finding? Dice and IoU measure the overlap with the true outline: 0 is none, 1 a "
         "perfect fit.",
     ),
-    "detection": TaskWords(
+    "detection": TaskDescription(
         "Detection",
         "detection",
         "A box around each finding. Average precision (AP) is 1 where all boxes are found, in place, without false "
         "alarms; the two numbers beside it are how much of a box must overlap, in per cent.",
     ),
-    "report-generation": TaskWords(
+    "report-generation": TaskDescription(
         "Report generation",
         "reports",
         "Writing the report of a picture. Clinical F1 compares findings that a rule labeller reads in the written and "
         "in the true report; BLEU, ROUGE-L and CIDEr compare wording. Higher is better.",
     ),
-    "retrieval": TaskWords(
+    "retrieval": TaskDescription(
         "Retrieval",
         "retrieval",
         "Given a picture, find its report among those of all test studies, and back. R@10 is the share of queries "
         "whose own match, or one that says the same, is among the first ten; P@k the share of the first k that are of "
         "the same class.",
     ),
-    "grounding": TaskWords(
+    "grounding": TaskDescription(
         "Grounding",
         "grounding",
         "Where in a picture is a phrase true? In the pointing game the hottest place of the map has to lie inside the "
         "true outline; IoU is the overlap of the outline with what is hotter than half of that.",
     ),
-    "zero-shot": TaskWords(
+    "zero-shot": TaskDescription(
         "Zero-shot classification",
         "zero-shot",
         "Finding conditions from words alone: a picture is held against sentences that state a finding and sentences "
@@ -61,7 +61,7 @@ TASKS = {
 }
 
 # Answers that learn nothing from the picture: what to call them, and which part of a metric's name becomes which.
-TRIVIAL = {
+TRIVIAL_ANSWERS = {
     "grounding": {
         "a bump at the middle of the named side": ("{heat}", "centre"),
         "the same everywhere": ("{heat}", "uniform"),
@@ -72,12 +72,12 @@ TRIVIAL = {
     },
 }
 
-PHANTOM = (
+PHANTOM_NOTICE = (
     "Pictures and reports are drawn by a program: no patient is in here. The numbers compare methods at small size; "
     "they say nothing about patients and are not to be set beside those of papers."
 )
 
-HOW = (
+HOW_TO_READ = (
     "A number is the mean over the seeds of pre-training, which move weights, batches, shares and heads. The 95 % "
     "interval in brackets tells how far that mean would move with other test patients and with other seeds: "
     "percentiles over resampled patients, and a t interval over seeds, joined by squaring and adding both distances "
@@ -122,19 +122,19 @@ COSTS = (
 )
 
 
-def heading(metric: str) -> str:
+def metric_heading(metric: str) -> str:
     """A column's metric as a table says it: ``{score}/auroc/macro`` is ``AUROC``."""
     parts = [part for part in metric.split("/") if part not in ("{score}", "{heat}", "macro", "decoder")]
-    known = {"auroc": "AUROC", "dice": "Dice", "nearest": "nearest training report", "frequent": "most frequent report"}
-    return ", ".join(known.get(part, part) for part in parts)
+    names = {"auroc": "AUROC", "dice": "Dice", "nearest": "nearest training report", "frequent": "most frequent report"}
+    return ", ".join(names.get(part, part) for part in parts)
 
 
-def share(fraction: float) -> str:
+def format_fraction(fraction: float) -> str:
     """A column's share of the training patients."""
     return f"{100 * fraction:g} % of labels" if fraction else ""
 
 
-def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
+def format_number(value: float | None, digits: int = 3, signed: bool = False) -> str:
     """``.724``, ``−.012``; a dash where there is none."""
     if value is None:
         return "—"
@@ -143,6 +143,10 @@ def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
     return sign + (text[1:] if text.startswith("0.") else text)
 
 
-def interval(low: float | None, high: float | None, signed: bool = False) -> str:
+def format_interval(low: float | None, high: float | None, signed: bool = False) -> str:
     """``[.701, .745]``, or nothing."""
-    return "" if low is None or high is None else f"[{number(low, signed=signed)}, {number(high, signed=signed)}]"
+    return (
+        ""
+        if low is None or high is None
+        else f"[{format_number(low, signed=signed)}, {format_number(high, signed=signed)}]"
+    )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from place_cxr.benchmark.curves import Chart
+from place_cxr.benchmark.curves import CurveChart
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TableEntry:
     """One cell of a table."""
 
     text: str = "—"
@@ -20,40 +20,40 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TableLine:
     """One row of a table."""
 
     name: str
-    entries: Sequence[Entry]
+    entries: Sequence[TableEntry]
     reference: bool = False
     ranked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class DocumentTable:
     """Rows under one title; ``notes`` stand below."""
 
     title: str
     head: Sequence[str]
-    lines: Sequence[Line]
+    lines: Sequence[TableLine]
     notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class DocumentSection:
     """A part of the report. ``exact`` holds texts word by word, under a name each."""
 
     key: str
     title: str
     says: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
-    tables: Sequence[Table] = ()
-    charts: Sequence[Chart] = ()
+    tables: Sequence[DocumentTable] = ()
+    charts: Sequence[CurveChart] = ()
     items: Sequence[str] = ()
     exact: Sequence[tuple[str, str]] = ()
 
 
-def markdown(sections: Sequence[Section]) -> str:
+def to_markdown(sections: Sequence[DocumentSection]) -> str:
     """All sections; charts are left out, their numbers stand in tables."""
     blocks: list[str] = []
     for section in sections:
@@ -74,19 +74,19 @@ def markdown(sections: Sequence[Section]) -> str:
     return "\n\n".join(blocks)
 
 
-def _markdown_table(table: Table) -> str:
+def _markdown_table(table: DocumentTable) -> str:
     head = ["", *map(_plain, table.head)]
     rows = [[_name(line), *map(_markdown_entry, line.entries)] for line in table.lines]
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _name(line: Line) -> str:
+def _name(line: TableLine) -> str:
     name = _plain(line.name)
     return f"**{name}**" if line.reference else name if line.ranked else f"*{name}*"
 
 
-def _markdown_entry(entry: Entry) -> str:
+def _markdown_entry(entry: TableEntry) -> str:
     text = f"**{entry.text}**" if entry.best else entry.text
     note = f"<sup>{entry.note}</sup>" if entry.note else ""
     return " ".join(filter(None, [text, entry.interval, _plain(entry.sign), note]))

@@ -9,113 +9,127 @@ from pathlib import Path
 from typing import Any
 
 from place_cxr.benchmark import descriptions
-from place_cxr.benchmark.cell import ALL, Cost, Place
-from place_cxr.benchmark.document import Section
-from place_cxr.benchmark.plan import BenchmarkConfig, Row, rows
-from place_cxr.benchmark.result_table import Book, columns, key, planned
+from place_cxr.benchmark.cell import ALL_SITES, CellKey, PretrainingCost
+from place_cxr.benchmark.document import DocumentSection
+from place_cxr.benchmark.plan import BenchmarkConfig, WorkerJob, worker_jobs
+from place_cxr.benchmark.result_table import ResultTable, path_key, planned_keys, site_columns
 
 
-def ran_section(book: Book, out: Path) -> Section:
+def ran_section(result_table: ResultTable, out: Path) -> DocumentSection:
     """What ran, on what, when, and how much of the plan is there."""
-    config = book.config
-    results = [cell.result for cell in book.cells.values()]
+    config = result_table.config
+    results = [cell.result for cell in result_table.cells.values()]
     commits = Counter(result.git for result in results if result.git)
-    started = sorted(str(_json(out / row.name / "run" / "env.json").get("started", ""))[:10] for row in rows(config))
+    started = sorted(
+        str(_read_json(out / job.name / "run" / "env.json").get("started", ""))[:10] for job in worker_jobs(config)
+    )
     dates = sorted({date for date in started if date})
     machines = [
         *(result.hardware for result in results),
-        *(cost.hardware for row in rows(config) if (cost := Cost.read(out / row.name))),
+        *(cost.hardware for job in worker_jobs(config) if (cost := PretrainingCost.read(out / job.name))),
     ]
-    asked = sum(1 for _ in planned(config))
+    planned_count = sum(1 for _ in planned_keys(config))
     facts = {
-        "data": _data(config),
-        "pre-training split": _once(_split(_json(out / row.name / "run" / "data.lock.json")) for row in rows(config)),
+        "data": _describe_data(config),
+        "pre-training split": _join_unique(
+            _describe_split(_read_json(out / job.name / "run" / "data.lock.json")) for job in worker_jobs(config)
+        ),
         "test patients": f"apart by site: {', '.join(config.sites)}; the tables are of {config.sites[0]}"
         if config.sites
         else "all together",
         "methods": ", ".join(method.title for method in config.methods.values()),
         "seeds": ", ".join(map(str, config.seeds)),
-        "cells": f"{len(book.cells)} of {asked}",
+        "cells": f"{len(result_table.cells)} of {planned_count}",
         "commit": ", ".join(f"{git[:9]}{'+' * git.endswith('+')} ({n} cells)" for git, n in commits.items()),
         "pre-training began": " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "",
-        "hardware": _once(machines),
+        "hardware": _join_unique(machines),
     }
-    return Section("ran", "What ran", facts=[(name, text) for name, text in facts.items() if text])
+    return DocumentSection("ran", "What ran", facts=[(name, text) for name, text in facts.items() if text])
 
 
-def rule_section(book: Book) -> Section:
+def rules_section(results: ResultTable) -> DocumentSection:
     """The rules of each task, word by word; where cells follow several, each with how many do."""
     exact = []
-    found: dict[str, Counter[str]] = {}
-    for cell in book.cells.values():
-        found.setdefault(cell.place.task, Counter())[cell.result.signature] += 1
-    for task, texts in found.items():
+    signature_counts: dict[str, Counter[str]] = {}
+    for cell in results.cells.values():
+        signature_counts.setdefault(cell.place.task, Counter())[cell.result.signature] += 1
+    for task, texts in signature_counts.items():
         for text, count in texts.items():
             exact.append((task + (f" ({count} cells)" if len(texts) > 1 else ""), text))
-    return Section("rules", "Rules of each task, word by word", exact=exact)
+    return DocumentSection("rules", "Rules of each task, word by word", exact=exact)
 
 
-def missing_section(book: Book, out: Path) -> Section:
+def missing_section(results: ResultTable, out: Path) -> DocumentSection:
     """Cells that the plan asks for and that are not there, row by row; numbers that are undefined, with the reason."""
-    lacking: dict[Row, list[Place]] = {row: [] for row in rows(book.config)}
-    every = Counter[Row]()
-    for place in planned(book.config):
-        row = Row(place.slug, place.seed)
-        every[row] += 1
-        if key(place) not in book.cells:
-            lacking[row].append(place)
+    missing_by_job: dict[WorkerJob, list[CellKey]] = {job: [] for job in worker_jobs(results.config)}
+    planned_counts = Counter[WorkerJob]()
+    for cell_key in planned_keys(results.config):
+        job = WorkerJob(cell_key.slug, cell_key.seed)
+        planned_counts[job] += 1
+        if path_key(cell_key) not in results.cells:
+            missing_by_job[job].append(cell_key)
     items = []
-    for row, places in lacking.items():
-        if places:
-            named = f"{book.config.methods[row.slug].title}, seed {row.seed}"
-            what = "all cells" if len(places) == every[row] else ", ".join(dict.fromkeys(map(_named, places)))
-            old = sum(key(place) in book.stale for place in places)
-            said = f"; {old} of them measured with other settings and left out" if old else ""
-            items.append(f"{named} ({_state(out / row.name)}): {what}{said}")
-    items += _undefined(book)
-    return Section("missing", "What is missing", [] if items else ["Nothing: every cell is there."], items=items)
+    for job, cell_keys in missing_by_job.items():
+        if cell_keys:
+            job_name = f"{results.config.methods[job.slug].title}, seed {job.seed}"
+            listed = (
+                "all cells"
+                if len(cell_keys) == planned_counts[job]
+                else ", ".join(dict.fromkeys(map(_cell_name, cell_keys)))
+            )
+            stale_count = sum(path_key(cell_key) in results.stale for cell_key in cell_keys)
+            stale_note = f"; {stale_count} of them measured with other settings and left out" if stale_count else ""
+            items.append(f"{job_name} ({_read_status(out / job.name)}): {listed}{stale_note}")
+    items += _undefined(results)
+    return DocumentSection(
+        "missing", "What is missing", [] if items else ["Nothing: every cell is there."], items=items
+    )
 
 
-def _undefined(book: Book) -> Iterator[str]:
+def _undefined(results: ResultTable) -> Iterator[str]:
     """Numbers without a value, by column and reason."""
-    found: dict[tuple[str, str], dict[str, None]] = {}
-    for site in book.config.sites or (ALL,):
-        for column in columns(book.config, site):
-            for slug, method in book.config.methods.items():
+    seeds_by_reason: dict[tuple[str, str], dict[str, None]] = {}
+    for site in results.config.sites or (ALL_SITES,):
+        for column in site_columns(results.config, site):
+            for slug, method in results.config.methods.items():
                 name = column.metric.format(score=method.score, heat=method.heat)
-                for seed in book.config.seeds:
-                    cell = book.cell(slug, seed, column)
+                for seed in results.config.seeds:
+                    cell = results.cell(slug, seed, column)
                     metric = cell.metric(name) if cell else None
                     if cell and (metric is None or metric.value is None):
-                        head = ", ".join(filter(None, [_named(cell.place), descriptions.heading(column.metric)]))
+                        cell_name = ", ".join(
+                            filter(None, [_cell_name(cell.place), descriptions.metric_heading(column.metric)])
+                        )
                         reason = metric.reason if metric else "not given by the task"
-                        found.setdefault((head, reason), {})[f"{method.title} (seed {seed})"] = None
-    for (head, reason), who in found.items():
-        yield f"{head}, undefined: {reason}: {', '.join(who)}"
+                        seeds_by_reason.setdefault((cell_name, reason), {})[f"{method.title} (seed {seed})"] = None
+    for (cell_name, reason), methods in seeds_by_reason.items():
+        yield f"{cell_name}, undefined: {reason}: {', '.join(methods)}"
 
 
-def _named(place: Place) -> str:
-    site = "" if place.site == ALL else f" site {place.site}"
-    share = f" {100 * place.fraction:g} %" if place.fraction else ""
-    return f"{place.task}{share}{site}"
+def _cell_name(cell_key: CellKey) -> str:
+    site = "" if cell_key.site == ALL_SITES else f" site {cell_key.site}"
+    percent = f" {100 * cell_key.fraction:g} %" if cell_key.fraction else ""
+    return f"{cell_key.task}{percent}{site}"
 
 
-def _state(folder: Path) -> str:
+def _read_status(folder: Path) -> str:
     """What a row's folder says of itself."""
     try:
-        said = (folder / "STATUS").read_text("utf-8").split()
+        words = (folder / "STATUS").read_text("utf-8").split()
     except (OSError, UnicodeDecodeError):
         return "not started"
-    return said[0] if said else "not started"
+    return words[0] if words else "not started"
 
 
-def _data(config: BenchmarkConfig) -> str:
-    drawn = config.phantom
-    made = f"{drawn.studies} made-up studies of {drawn.size} pixels, seed {drawn.seed}" if drawn else ""
-    return "; ".join(filter(None, [made, *(f"{name} ({one.source})" for name, one in config.sources.items())]))
+def _describe_data(config: BenchmarkConfig) -> str:
+    phantom = config.phantom
+    phantom_text = f"{phantom.studies} made-up studies of {phantom.size} pixels, seed {phantom.seed}" if phantom else ""
+    return "; ".join(
+        filter(None, [phantom_text, *(f"{name} ({settings.source})" for name, settings in config.sources.items())])
+    )
 
 
-def _split(lock: Mapping[str, Any]) -> str:
+def _describe_split(lock: Mapping[str, Any]) -> str:
     counts = [
         f"{', '.join(f'{n} {split}' for split, n in lock[kind].items())} {kind}"
         for kind in ("images", "patients")
@@ -124,12 +138,12 @@ def _split(lock: Mapping[str, Any]) -> str:
     return "; ".join(counts)
 
 
-def _once(texts: Iterable[str]) -> str:
-    found: Sequence[str] = list(dict.fromkeys(text for text in texts if text))
-    return " | ".join(found)
+def _join_unique(texts: Iterable[str]) -> str:
+    unique: Sequence[str] = list(dict.fromkeys(text for text in texts if text))
+    return " | ".join(unique)
 
 
-def _json(file: Path) -> Mapping[str, Any]:
+def _read_json(file: Path) -> Mapping[str, Any]:
     try:
         table = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):

@@ -12,86 +12,95 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from place_cxr.benchmark import descriptions
-from place_cxr.benchmark.document import Section, markdown
+from place_cxr.benchmark.document import DocumentSection, to_markdown
 from place_cxr.benchmark.plan import BenchmarkConfig
-from place_cxr.benchmark.provenance import missing_section, ran_section, rule_section
-from place_cxr.benchmark.result_table import Book
+from place_cxr.benchmark.provenance import missing_section, ran_section, rules_section
+from place_cxr.benchmark.result_table import ResultTable
 from place_cxr.benchmark.sections import (
     cost_section,
     curve_sections,
     difference_section,
-    overview,
+    overview_section,
     shift_sections,
     task_sections,
 )
-from place_cxr.benchmark.summary import summarise
+from place_cxr.benchmark.summary import summarize
 from place_cxr.core.files import write_atomic
-from place_cxr.page.descriptions import NOTICE
+from place_cxr.page.descriptions import PAGE_NOTICE
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-MARKDOWN, PAGE = "results.md", "results.html"
-READING = ("<!-- reading: kept when the tables are written anew -->", "<!-- /reading -->")
+MARKDOWN_FILE, HTML_FILE = "results.md", "results.html"
+READING_MARKS = ("<!-- reading: kept when the tables are written anew -->", "<!-- /reading -->")
 
 
-def write_report(config: BenchmarkConfig, out: Path) -> Path:
+def write_results(config: BenchmarkConfig, out: Path) -> Path:
     """Write ``out/results.md`` and ``out/results.html``, and return the latter's path.
 
     Raises PlaceError PL-R020 or PL-R030 for a cell that cannot be read.
     """
-    book = Book.read(config, out)
-    sections = sections_of(book, out)
-    reading = read_reading(out / MARKDOWN)
-    lead = descriptions.PHANTOM if config.phantom and not config.sources else ""
-    write_atomic(out / MARKDOWN, as_markdown(config, lead, reading, sections).encode())
-    write_atomic(out / PAGE, as_html(config, lead, reading, sections).encode())
-    return out / PAGE
+    results = ResultTable.read(config, out)
+    sections = results_sections(results, out)
+    reading = read_reading(out / MARKDOWN_FILE)
+    lead = descriptions.PHANTOM_NOTICE if config.phantom and not config.sources else ""
+    write_atomic(out / MARKDOWN_FILE, results_markdown(config, lead, reading, sections).encode())
+    write_atomic(out / HTML_FILE, results_html(config, lead, reading, sections).encode())
+    return out / HTML_FILE
 
 
-def sections_of(book: Book, out: Path) -> list[Section]:
+def results_sections(results: ResultTable, out: Path) -> list[DocumentSection]:
     """The report's parts in their order."""
-    reference, told = book.config.methods[book.config.reference].title, summarise(book)
+    reference, summary = results.config.methods[results.config.reference].title, summarize(results)
     return [
-        ran_section(book, out),
-        Section("how", "How to read a number", [text.format(reference=reference) for text in descriptions.HOW]),
-        overview(book),
-        *task_sections(told),
-        difference_section(told),
-        *shift_sections(told),
-        *curve_sections(told),
-        cost_section(book, out),
-        rule_section(book),
-        missing_section(book, out),
+        ran_section(results, out),
+        DocumentSection(
+            "how", "How to read a number", [text.format(reference=reference) for text in descriptions.HOW_TO_READ]
+        ),
+        overview_section(results),
+        *task_sections(summary),
+        difference_section(summary),
+        *shift_sections(summary),
+        *curve_sections(summary),
+        cost_section(results, out),
+        rules_section(results),
+        missing_section(results, out),
     ]
 
 
 def read_reading(file: Path) -> str:
     """What a person wrote between the marks; nothing where there is none."""
     try:
-        _, found, rest = file.read_text("utf-8").partition(READING[0])
+        _, mark, after = file.read_text("utf-8").partition(READING_MARKS[0])
     except OSError:
         return ""
-    text = rest.partition(READING[1])[0].strip() if found else ""
+    text = after.partition(READING_MARKS[1])[0].strip() if mark else ""
     return "" if text == "None yet." else text
 
 
-def as_markdown(config: BenchmarkConfig, lead: str, reading: str, sections: list[Section]) -> str:
+def results_markdown(config: BenchmarkConfig, lead: str, reading: str, sections: list[DocumentSection]) -> str:
     """``results.md``, whole."""
-    kept = f"{READING[0]}\n{reading or 'None yet.'}\n{READING[1]}"
-    blocks = [f"# Benchmark {config.name}", f"**{NOTICE}**", lead, "## Reading", kept, markdown(sections)]
+    marked_reading = f"{READING_MARKS[0]}\n{reading or 'None yet.'}\n{READING_MARKS[1]}"
+    blocks = [
+        f"# Benchmark {config.name}",
+        f"**{PAGE_NOTICE}**",
+        lead,
+        "## Reading",
+        marked_reading,
+        to_markdown(sections),
+    ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def as_html(config: BenchmarkConfig, lead: str, reading: str, sections: list[Section]) -> str:
+def results_html(config: BenchmarkConfig, lead: str, reading: str, sections: list[DocumentSection]) -> str:
     """``results.html``, whole."""
-    page = templates().get_template("results.html.j2")
-    return page.render(notice=NOTICE, config=config, lead=lead, reading=_paragraphs(reading), sections=sections)
+    page = _templates().get_template("results.html.j2")
+    return page.render(notice=PAGE_NOTICE, config=config, lead=lead, reading=_to_paragraphs(reading), sections=sections)
 
 
 @cache
-def templates() -> Environment:
+def _templates() -> Environment:
     """Of this folder, and the results page's style sheet; text is escaped."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
@@ -105,11 +114,11 @@ def templates() -> Environment:
     )
 
 
-def _paragraphs(reading: str) -> list[Markup]:
+def _to_paragraphs(reading: str) -> list[Markup]:
     """Markdown as it is written there: paragraphs, lists of one level, bold, code, links as text."""
     from markupsafe import Markup
 
-    found = []
+    paragraphs = []
     for block in re.split(r"\n\s*\n", reading.strip()):
         text = html.escape(re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", block), quote=False)
         text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", text, flags=re.DOTALL)
@@ -117,5 +126,5 @@ def _paragraphs(reading: str) -> list[Markup]:
         before, *items = re.split(r"^- ", text, flags=re.MULTILINE)
         parts = f"<p>{before.strip()}</p>" if before.strip() else ""
         parts += f"<ul>{''.join(f'<li>{item.strip()}</li>' for item in items)}</ul>" if items else ""
-        found += [Markup(parts)] if parts else []  # noqa: S704  escaped above
-    return found
+        paragraphs += [Markup(parts)] if parts else []  # noqa: S704  escaped above
+    return paragraphs

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from place_cxr.benchmark.cell import ALL, Cell, Place, read_cells
-from place_cxr.benchmark.estimate import Floats
-from place_cxr.benchmark.plan import BenchmarkConfig, cells, rows
-from place_cxr.benchmark.worker import PAIRS, cell_hash, place_of
+from place_cxr.benchmark.cell import ALL_SITES, Cell, CellKey, read_cells
+from place_cxr.benchmark.estimate import FloatArray
+from place_cxr.benchmark.plan import BenchmarkConfig, planned_cells, worker_jobs
+from place_cxr.benchmark.worker import PAIRS_SOURCE, cell_hash, planned_key
 from place_cxr.tasks.engine import title
 from place_cxr.tasks.task import Profile
 
-Key = tuple[str, int, str, str, str, str]
+PathKey = tuple[str, int, str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,83 +29,92 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class SeedScore:
     """What one method scored with one seed."""
 
     value: float
-    draws: Floats | None
+    draws: FloatArray | None
     digest: str  # of the test rows
     n: int  # scored rows
     note: str  # what the task says of the number
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class ResultTable:
     """The cells that there are."""
 
     config: BenchmarkConfig
-    cells: Mapping[Key, Cell]
-    stale: frozenset[Key] = frozenset()  # measured with settings that are not the plan's any more: left out
+    cells: Mapping[PathKey, Cell]
+    stale: frozenset[PathKey] = frozenset()  # measured with settings that are not the plan's any more: left out
 
     @classmethod
-    def read(cls, config: BenchmarkConfig, out: Path) -> Book:
+    def read(cls, config: BenchmarkConfig, out: Path) -> ResultTable:
         """Those that ``config`` asks for; others that lie in ``out`` are of no concern."""
-        sites = config.sites or (ALL,)
-        asked = {
-            key(place_of(config, row, one, site)): wanted
-            for row in rows(config)
-            for one in cells(config, row.slug)
-            for wanted in [cell_hash(config, row, one)]
+        sites = config.sites or (ALL_SITES,)
+        expected_hashes = {
+            path_key(planned_key(config, job, planned_cell, site)): expected_hash
+            for job in worker_jobs(config)
+            for planned_cell in planned_cells(config, job.slug)
+            for expected_hash in [cell_hash(config, job, planned_cell)]
             for site in sites
         }
-        found = {key(cell.place): cell for cell in read_cells(out) if key(cell.place) in asked}
-        stale = frozenset(where for where, cell in found.items() if cell.result.config_hash != asked[where])
-        return cls(config, {where: cell for where, cell in found.items() if where not in stale}, stale)
+        measured = {path_key(cell.place): cell for cell in read_cells(out) if path_key(cell.place) in expected_hashes}
+        stale = frozenset(
+            cell_path for cell_path, cell in measured.items() if cell.result.config_hash != expected_hashes[cell_path]
+        )
+        return cls(config, {cell_path: cell for cell_path, cell in measured.items() if cell_path not in stale}, stale)
 
     def cell(self, slug: str, seed: int, column: Column) -> Cell | None:
         """The cell that holds a column."""
         task = title(column.task, self.config.methods[slug].mode, column.profile)
-        return self.cells.get(key(Place(slug, seed, task, column.source, column.fraction, column.site)))
+        return self.cells.get(path_key(CellKey(slug, seed, task, column.source, column.fraction, column.site)))
 
-    def values(self, slug: str, column: Column) -> dict[int, Value]:
+    def values(self, slug: str, column: Column) -> dict[int, SeedScore]:
         """By seed; a number that is missing or undefined is not there."""
         method = self.config.methods[slug]
         name = column.metric.format(score=method.score, heat=method.heat)
-        found = {}
+        scores = {}
         for seed in self.config.seeds:
             cell = self.cell(slug, seed, column)
             metric = cell.metric(name) if cell else None
             if cell and metric and metric.value is not None:
-                found[seed] = Value(metric.value, cell.drawn(name), cell.result.split_digest, metric.n, metric.reason)
-        return found
+                scores[seed] = SeedScore(
+                    metric.value, cell.metric_draws(name), cell.result.split_digest, metric.n, metric.reason
+                )
+        return scores
 
 
-def key(place: Place) -> Key:
+def path_key(cell_key: CellKey) -> PathKey:
     """A place with its share as folders name it, which is not the same float before and after."""
-    return (place.slug, place.seed, place.task, place.source, f"{100 * place.fraction:g}", place.site)
+    return (cell_key.slug, cell_key.seed, cell_key.task, cell_key.source, f"{100 * cell_key.fraction:g}", cell_key.site)
 
 
-def planned(config: BenchmarkConfig) -> Iterator[Place]:
+def planned_keys(config: BenchmarkConfig) -> Iterator[CellKey]:
     """All cells that the plan asks for, in the order of its rows."""
-    for row in rows(config):
-        for asked in cells(config, row.slug):
-            for site in config.sites or (ALL,):
-                yield place_of(config, row, asked, site)
+    for job in worker_jobs(config):
+        for planned_cell in planned_cells(config, job.slug):
+            for site in config.sites or (ALL_SITES,):
+                yield planned_key(config, job, planned_cell, site)
 
 
-def home(config: BenchmarkConfig) -> str:
+def home_site(config: BenchmarkConfig) -> str:
     """The part of the test patients that the main tables are of."""
-    return (config.sites or (ALL,))[0]
+    return (config.sites or (ALL_SITES,))[0]
 
 
-def columns(config: BenchmarkConfig, site: str) -> list[Column]:
+def site_columns(config: BenchmarkConfig, site: str) -> list[Column]:
     """All columns at a site, question by question: for each metric one column a share."""
-    found: dict[Column, None] = {}
+    ordered: dict[Column, None] = {}
     for question in config.questions:
-        asked = [one for slug in config.methods for one in cells(config, slug) if one.question is question]
-        fractions = sorted({one.fraction for one in asked})
+        matching = [
+            planned_cell
+            for slug in config.methods
+            for planned_cell in planned_cells(config, slug)
+            if planned_cell.question is question
+        ]
+        fractions = sorted({planned_cell.fraction for planned_cell in matching})
         for metric in question.columns:
             for fraction in fractions:
-                source = question.source or PAIRS
-                found[Column(question.task, source, fraction, site, metric, question.profile)] = None
-    return list(found)
+                source = question.source or PAIRS_SOURCE
+                ordered[Column(question.task, source, fraction, site, metric, question.profile)] = None
+    return list(ordered)

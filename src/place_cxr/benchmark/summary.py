@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from place_cxr.benchmark.cell import ALL, Cost
-from place_cxr.benchmark.estimate import Estimate, Floats, estimate, estimate_apart, holm, p_value
-from place_cxr.benchmark.plan import Row
-from place_cxr.benchmark.result_table import Book, Column, columns
+from place_cxr.benchmark.cell import ALL_SITES, PretrainingCost
+from place_cxr.benchmark.estimate import Estimate, FloatArray, correct_holm, estimate, estimate_unpaired, p_value
+from place_cxr.benchmark.plan import WorkerJob
+from place_cxr.benchmark.result_table import Column, ResultTable, site_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Difference:
     corrected: float | None = None  # over all methods of the column, after Holm
 
     @property
-    def sure(self) -> bool:
+    def significant(self) -> bool:
         """Clear, and so after the correction."""
         return self.estimate.clear and self.corrected is not None and self.corrected < 0.05
 
@@ -32,13 +32,13 @@ class Difference:
 class Summary:
     """Means and differences of every column of every site, worked out once."""
 
-    book: Book
+    results: ResultTable
     means: Mapping[tuple[str, Column], Estimate]  # (slug, column): those that there are
     differences: Mapping[Column, Mapping[str, Difference]]  # column -> slug
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class MeanCost:
     """What a method took, means over seeds; None where it was not measured."""
 
     seconds: float | None  # of pre-training
@@ -48,49 +48,56 @@ class Spent:
     heads: float | None  # seconds of everything after pre-training, for one seed
 
 
-def summarise(book: Book) -> Summary:
+def summarize(results: ResultTable) -> Summary:
     """Everything that the tables are made of."""
-    every = [column for site in book.config.sites or (ALL,) for column in columns(book.config, site)]
-    means = {(slug, c): found for c in every for slug in book.config.methods if (found := mean(book, slug, c))}
-    return Summary(book, means, {column: differences(book, column) for column in every})
+    all_columns = [
+        column for site in results.config.sites or (ALL_SITES,) for column in site_columns(results.config, site)
+    ]
+    means = {
+        (slug, c): estimated
+        for c in all_columns
+        for slug in results.config.methods
+        if (estimated := mean_over_seeds(results, slug, c))
+    }
+    return Summary(results, means, {column: reference_differences(results, column) for column in all_columns})
 
 
-def mean(book: Book, slug: str, column: Column) -> Estimate | None:
+def mean_over_seeds(results: ResultTable, slug: str, column: Column) -> Estimate | None:
     """Of the seeds that there are; None without any."""
-    found = list(book.values(slug, column).values())
-    return estimate([one.value for one in found], [one.draws for one in found]) if found else None
+    scores = list(results.values(slug, column).values())
+    return estimate([score.value for score in scores], [score.draws for score in scores]) if scores else None
 
 
-def difference(book: Book, slug: str, column: Column) -> Difference | None:
+def reference_difference(results: ResultTable, slug: str, column: Column) -> Difference | None:
     """Over the seeds that both have, on the same test rows; None without any."""
-    first, second = book.values(book.config.reference, column), book.values(slug, column)
+    first, second = results.values(results.config.reference, column), results.values(slug, column)
     pairs = [(first[seed], second[seed]) for seed in first if seed in second]
     if not pairs or any(a.digest != b.digest for a, b in pairs):
         return None
-    steps = [a.value - b.value for a, b in pairs]
-    found = estimate(steps, [_less(a.draws, b.draws) for a, b in pairs])
-    return Difference(found, sum(step > 0 for step in steps), p_value(found))
+    deltas = [a.value - b.value for a, b in pairs]
+    estimated = estimate(deltas, [_subtract(a.draws, b.draws) for a, b in pairs])
+    return Difference(estimated, sum(delta > 0 for delta in deltas), p_value(estimated))
 
 
-def differences(book: Book, column: Column) -> dict[str, Difference]:
+def reference_differences(results: ResultTable, column: Column) -> dict[str, Difference]:
     """Of every other method that has the column, with p values corrected over all of them."""
-    found = {
-        slug: one
-        for slug in book.config.methods
-        if slug != book.config.reference and (one := difference(book, slug, column))
+    by_slug = {
+        slug: compared
+        for slug in results.config.methods
+        if slug != results.config.reference and (compared := reference_difference(results, slug, column))
     }
-    told = [(slug, one.p) for slug, one in found.items() if one.p is not None]
-    corrected = dict(zip((slug for slug, _ in told), holm([p for _, p in told]), strict=True))
-    return {slug: replace(one, corrected=corrected.get(slug)) for slug, one in found.items()}
+    p_values = [(slug, compared.p) for slug, compared in by_slug.items() if compared.p is not None]
+    corrected = dict(zip((slug for slug, _ in p_values), correct_holm([p for _, p in p_values]), strict=True))
+    return {slug: replace(compared, corrected=corrected.get(slug)) for slug, compared in by_slug.items()}
 
 
-def shift(book: Book, slug: str, here: Column, site: str) -> Estimate | None:
+def site_shift(results: ResultTable, slug: str, home_column: Column, site: str) -> Estimate | None:
     """A column's value less the same at another site, over the seeds that have both; the patients are others."""
-    first, second = book.values(slug, here), book.values(slug, replace(here, site=site))
+    first, second = results.values(slug, home_column), results.values(slug, replace(home_column, site=site))
     seeds = [seed for seed in first if seed in second]
     if not seeds:
         return None
-    return estimate_apart(
+    return estimate_unpaired(
         [first[seed].value for seed in seeds],
         [second[seed].value for seed in seeds],
         [first[seed].draws for seed in seeds],
@@ -98,28 +105,28 @@ def shift(book: Book, slug: str, here: Column, site: str) -> Estimate | None:
     )
 
 
-def spent(book: Book, slug: str, out: Path) -> Spent:
+def mean_cost(results: ResultTable, slug: str, out: Path) -> MeanCost:
     """What a method's rows took; heads count only where a row has all that is asked of it."""
-    costs = [cost for seed in book.config.seeds if (cost := Cost.read(out / Row(slug, seed).name))]
+    costs = [cost for seed in results.config.seeds if (cost := PretrainingCost.read(out / WorkerJob(slug, seed).name))]
     seconds = [cost.seconds for cost in costs if cost.seconds is not None]
     memory = [cost.memory_gb for cost in costs if cost.memory_gb is not None]
     by_seed: dict[int, list[float]] = {}
-    for cell in book.cells.values():
+    for cell in results.cells.values():
         if cell.place.slug == slug:
             by_seed.setdefault(cell.place.seed, []).append(cell.result.seconds)
-    most = max((len(one) for one in by_seed.values()), default=0)
-    whole = [sum(one) for one in by_seed.values() if len(one) == most]
-    return Spent(
+    most_cells = max((len(cell_seconds) for cell_seconds in by_seed.values()), default=0)
+    complete = [sum(cell_seconds) for cell_seconds in by_seed.values() if len(cell_seconds) == most_cells]
+    return MeanCost(
         fmean(seconds) if seconds else None,
         max(memory, default=None),
         costs[0].parameters if costs else None,
         costs[0].encoder if costs else None,
-        fmean(whole) if whole else None,
+        fmean(complete) if complete else None,
     )
 
 
-def _less(first: Floats | None, second: Floats | None) -> Floats | None:
+def _subtract(first: FloatArray | None, second: FloatArray | None) -> FloatArray | None:
     if first is None or second is None or len(first) != len(second):
         return None
-    less: Floats = first - second
-    return less
+    subtracted: FloatArray = first - second
+    return subtracted

@@ -16,14 +16,22 @@ import numpy as np
 import torch
 
 from place_cxr import predict, pretrain
-from place_cxr.benchmark.cell import ALL, Cost, Place, full_name, write_cell
-from place_cxr.benchmark.plan import Asked, BenchmarkConfig, Row, as_yaml, cells, pretraining, task_values
+from place_cxr.benchmark.cell import ALL_SITES, CellKey, PretrainingCost, full_metric_name, write_cell
+from place_cxr.benchmark.plan import (
+    BenchmarkConfig,
+    PlannedCell,
+    WorkerJob,
+    as_yaml,
+    planned_cells,
+    pretrain_config,
+    task_settings,
+)
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.results import FILE, Origin, Result, hardware, split_digest
 from place_cxr.core.settings import dump
 from place_cxr.data.corpus import Corpus, prepare
 from place_cxr.models.place import PlaceModel
-from place_cxr.pretrain import PretrainConfig, untrained
+from place_cxr.pretrain import PretrainConfig, build_untrained
 from place_cxr.tasks import engine
 from place_cxr.tasks.data import Evaluation, read_source
 from place_cxr.tasks.feature_cache import Known
@@ -31,18 +39,18 @@ from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.task import HeadTask, Rows, Task
 from place_cxr.text.tokenizer import Tokenizer
 from place_cxr.training import checkpoint
-from place_cxr.training.loop import connect
+from place_cxr.training.loop import create_accelerator
 from place_cxr.training.run_folder import RunFolder, environment
 
-CONFIG = "benchmark.yaml"
-RUN, SETTINGS = "run", "recipe.yaml"  # in a row's folder
-BUSY = 75  # exit code: another process holds the row
-PAIRS = "pairs"  # the data of pre-training
+CONFIG_FILE = "benchmark.yaml"
+RUN_FOLDER, RECIPE_FILE = "run", "recipe.yaml"  # in a row's folder
+BUSY_EXIT_CODE = 75  # exit code: another process holds the row
+PAIRS_SOURCE = "pairs"  # the data of pre-training
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class EvaluatedModel:
     """The encoder of a row, and the data sets that it is asked about."""
 
     model: Any
@@ -52,127 +60,148 @@ class Subject:
     known: Mapping[str, Known]  # by data set: what its questions share
 
 
-def do_row(config: BenchmarkConfig, out: Path, row: Row, device: str = "auto") -> None:
+def run_worker(config: BenchmarkConfig, out: Path, job: WorkerJob, device: str = "auto") -> None:
     """Fill what is missing in a row. A row that another process works on is left to it: PL-R001."""
-    folder = out / row.name
-    with RunFolder.create(folder, resume=True) as held:
-        todo = [asked for asked in cells(config, row.slug) if missing(config, out, row, asked)]
-        if todo:
-            subject = _subject(config, out, row, device)
-            for asked in todo:
-                _log.info("%s: %s, %g %%", row.name, asked.question.task, 100 * asked.fraction)
-                _fill(config, out, row, asked, subject)
-        held.status("finished")
+    folder = out / job.name
+    with RunFolder.create(folder, resume=True) as run_folder:
+        missing_cells = [
+            planned_cell
+            for planned_cell in planned_cells(config, job.slug)
+            if missing_sites(config, out, job, planned_cell)
+        ]
+        if missing_cells:
+            evaluated = _prepare_model(config, out, job, device)
+            for planned_cell in missing_cells:
+                _log.info("%s: %s, %g %%", job.name, planned_cell.question.task, 100 * planned_cell.fraction)
+                _fill_cell(config, out, job, planned_cell, evaluated)
+        run_folder.status("finished")
 
 
-def missing(config: BenchmarkConfig, out: Path, row: Row, asked: Asked) -> list[str]:
+def missing_sites(config: BenchmarkConfig, out: Path, job: WorkerJob, planned_cell: PlannedCell) -> list[str]:
     """The sites of which a cell lacks a result of these very settings."""
-    wanted = cell_hash(config, row, asked)
-    found = []
-    for site in config.sites or (ALL,):
+    expected_hash = cell_hash(config, job, planned_cell)
+    sites = []
+    for site in config.sites or (ALL_SITES,):
         try:
-            done = Result.read(place_of(config, row, asked, site).folder(out) / FILE).config_hash == wanted
+            is_current = (
+                Result.read(planned_key(config, job, planned_cell, site).folder(out) / FILE).config_hash
+                == expected_hash
+            )
         except PlaceError:
-            done = False
-        if not done:
-            found.append(site)
-    return found
+            is_current = False
+        if not is_current:
+            sites.append(site)
+    return sites
 
 
-def place_of(config: BenchmarkConfig, row: Row, asked: Asked, site: str) -> Place:
+def planned_key(config: BenchmarkConfig, job: WorkerJob, planned_cell: PlannedCell, site: str) -> CellKey:
     """Where a cell lies."""
-    question, mode = asked.question, config.methods[row.slug].mode
+    question, mode = planned_cell.question, config.methods[job.slug].mode
     task = engine.title(question.task, mode, question.profile)
-    return Place(row.slug, row.seed, task, question.source or PAIRS, asked.fraction, site)
+    return CellKey(job.slug, job.seed, task, question.source or PAIRS_SOURCE, planned_cell.fraction, site)
 
 
-def cell_hash(config: BenchmarkConfig, row: Row, asked: Asked) -> str:
+def cell_hash(config: BenchmarkConfig, job: WorkerJob, planned_cell: PlannedCell) -> str:
     """Of everything that a cell's numbers depend on, but for the code."""
-    method = config.methods[row.slug]
-    told: dict[str, Any] = {
-        "encoder": pretraining(config, row, Path()).model_dump(mode="json"),
+    method = config.methods[job.slug]
+    settings: dict[str, Any] = {
+        "encoder": pretrain_config(config, job, Path()).model_dump(mode="json"),
         "phantom": config.phantom.model_dump() if config.phantom else None,
         "trained": [method.trained, method.run, method.mode],
-        "settings": task_values(method, asked),
-        "source": config.sources[asked.question.source].model_dump() if asked.question.source else None,
-        "fraction": asked.fraction,
-        "columns": asked.question.columns,
+        "settings": task_settings(method, planned_cell),
+        "source": config.sources[planned_cell.question.source].model_dump() if planned_cell.question.source else None,
+        "fraction": planned_cell.fraction,
+        "columns": planned_cell.question.columns,
     }
-    if asked.question.profile != "strict":
-        told["profile"] = asked.question.profile
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    if planned_cell.question.profile != "strict":
+        settings["profile"] = planned_cell.question.profile
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _subject(config: BenchmarkConfig, out: Path, row: Row, device: str) -> Subject:
+def _prepare_model(config: BenchmarkConfig, out: Path, job: WorkerJob, device: str) -> EvaluatedModel:
     """The encoder, trained first where it has to be, and the data read as it reads them."""
-    method, recipe = config.methods[row.slug], pretraining(config, row, out)
+    method, recipe = config.methods[job.slug], pretrain_config(config, job, out)
     commit = environment()["commit"] or ""
-    folder = Path(method.run.format(seed=row.seed)) if method.run else out / row.name / RUN
-    ours = method.trained and not method.run
-    if ours:
-        _claim(out / row.name, dump(pretraining(config, row, Path())))
-    has_run = ours or bool(method.run)
-    asked = list(cells(config, row.slug))
+    folder = Path(method.run.format(seed=job.seed)) if method.run else out / job.name / RUN_FOLDER
+    pretrains_here = method.trained and not method.run
+    if pretrains_here:
+        _claim_run(out / job.name, dump(pretrain_config(config, job, Path())))
+    has_run = pretrains_here or bool(method.run)
+    planned = list(planned_cells(config, job.slug))
     pairs = None
-    if not has_run or (ours and not _finished(folder)) or any(not one.question.source for one in asked):
-        begun = bool(method.run) or checkpoint.begun(folder)  # then there is a tokenizer
+    if (
+        not has_run
+        or (pretrains_here and not _is_finished(folder))
+        or any(not planned_cell.question.source for planned_cell in planned)
+    ):
+        begun = bool(method.run) or checkpoint.has_checkpoint(folder)  # then there is a tokenizer
         tokenizer = Tokenizer.load(checkpoint.load(folder).path / "tokenizer") if begun else None
         pairs = prepare(recipe.data, max_tokens=recipe.model.text.max_tokens, tokenizer=tokenizer)
-    if ours:
-        _pretrain(recipe, out / row.name, pairs, device)
+    if pretrains_here:
+        _pretrain(recipe, out / job.name, pairs, device)
     if has_run:
         model, processor = predict.load(folder, device=device)
         if not method.trained:
-            torch.manual_seed(row.seed)
+            torch.manual_seed(job.seed)
             model = PlaceModel(model.settings).to(next(model.parameters()).device).eval()
     else:
         assert pairs is not None
-        model = untrained(recipe, pairs, str(connect(device).device))
+        model = build_untrained(recipe, pairs, str(create_accelerator(device).device))
         data, text = recipe.data, recipe.model.text
         processor = predict.Processor(
             pairs.tokenizer, recipe.views, data.pack_size, text.max_tokens, data.max_sentences
         )
     data_sets = {}
     if pairs is not None:
-        data_sets[PAIRS] = Evaluation.of(pairs, processor.views, source=PAIRS, max_tokens=processor.max_tokens)
-    for name in sorted({one.question.source for one in asked if one.question.source}):
-        given = config.sources[name]
-        rest = given.model_dump(exclude_unset=True, exclude={"source", "manifest"})
-        data_sets[name] = read_source(given.source, given.manifest, processor, reports=False, given=rest)
-    return Subject(model, next(model.parameters()).device, commit, data_sets, {name: Known() for name in data_sets})
+        data_sets[PAIRS_SOURCE] = Evaluation.of(
+            pairs, processor.views, source=PAIRS_SOURCE, max_tokens=processor.max_tokens
+        )
+    for name in sorted({planned_cell.question.source for planned_cell in planned if planned_cell.question.source}):
+        data_settings = config.sources[name]
+        source_options = data_settings.model_dump(exclude_unset=True, exclude={"source", "manifest"})
+        data_sets[name] = read_source(
+            data_settings.source, data_settings.manifest, processor, reports=False, given=source_options
+        )
+    return EvaluatedModel(
+        model, next(model.parameters()).device, commit, data_sets, {name: Known() for name in data_sets}
+    )
 
 
-def _claim(folder: Path, settings: str) -> None:
+def _claim_run(folder: Path, settings: str) -> None:
     """Say what is trained in ``folder``. Raises PL-R031 where a run of other settings lies there.
 
     ``settings`` are as they are wherever the benchmark's folder lies, so that it can be moved.
     """
-    about = folder / SETTINGS
-    if about.is_file() and about.read_text("utf-8") != settings:
-        raise PlaceError("holds a run of other settings", code="PL-R031", file=folder / RUN, fix="choose another --out")
-    about.write_text(settings, "utf-8")
+    recipe_file = folder / RECIPE_FILE
+    if recipe_file.is_file() and recipe_file.read_text("utf-8") != settings:
+        raise PlaceError(
+            "holds a run of other settings", code="PL-R031", file=folder / RUN_FOLDER, fix="choose another --out"
+        )
+    recipe_file.write_text(settings, "utf-8")
 
 
 def _pretrain(recipe: PretrainConfig, folder: Path, corpus: Corpus | None, device: str) -> None:
     """A finished run in ``folder/run``, and what it took; ``corpus`` is needed where it is not finished."""
-    run = folder / RUN
-    if not _finished(run):
-        pretrain.run(recipe, run, resume="auto", device=device, corpus=corpus)
-        place = connect(device).device
+    run = folder / RUN_FOLDER
+    if not _is_finished(run):
+        pretrain.run_pretraining(recipe, run, resume="auto", device=device, corpus=corpus)
+        torch_device = create_accelerator(device).device
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of this process so far; Linux has KiB
-        if place.type == "cuda":
-            memory = torch.cuda.max_memory_allocated(place)
+        if torch_device.type == "cuda":
+            memory = torch.cuda.max_memory_allocated(torch_device)
         sizes = {name: value.numel() for name, value in checkpoint.load(run).weights.items()}
         encoder = sum(size for name, size in sizes.items() if name.startswith("image_encoder."))
-        Cost(_seconds(run), round(memory / 1e9, 3), sum(sizes.values()), encoder, hardware()).write(folder)
+        PretrainingCost(_training_seconds(run), round(memory / 1e9, 3), sum(sizes.values()), encoder, hardware()).write(
+            folder
+        )
 
 
-def _finished(run: Path) -> bool:
+def _is_finished(run: Path) -> bool:
     status = run / "STATUS"
     return status.is_file() and status.read_text("utf-8").startswith("finished")
 
 
-def _seconds(run: Path) -> float:
+def _training_seconds(run: Path) -> float:
     """Of training, over all sittings: pictures between two records over their rate, summed."""
     batch = checkpoint.load(run).config["train"]["batch_size"]
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
@@ -181,61 +210,78 @@ def _seconds(run: Path) -> float:
     return round(sum(batch * (b - a) / rate for a, b, rate in zip(steps, steps[1:], rates, strict=False) if rate), 1)
 
 
-def _fill(config: BenchmarkConfig, out: Path, row: Row, asked: Asked, subject: Subject) -> None:
+def _fill_cell(
+    config: BenchmarkConfig, out: Path, job: WorkerJob, planned_cell: PlannedCell, evaluated: EvaluatedModel
+) -> None:
     """Answer one question with one share, and keep a result for each site."""
-    method, question = config.methods[row.slug], asked.question
-    data = subject.data[question.source or PAIRS]
-    values = [f"{key}={as_yaml(value)}" for key, value in task_values(method, asked).items()]
+    method, question = config.methods[job.slug], planned_cell.question
+    data = evaluated.data[question.source or PAIRS_SOURCE]
+    values = [f"{key}={as_yaml(value)}" for key, value in task_settings(method, planned_cell).items()]
     task = engine.make_task(question.task, data.studies, values, profile=question.profile, mode=method.mode)
-    share = engine.Asked((asked.fraction or 1.0,), engine.fold_seeds(question.profile, row.seed))
+    fractions_and_seeds = engine.Asked((planned_cell.fraction or 1.0,), engine.fold_seeds(question.profile, job.seed))
     columns = [column.format(score=method.score, heat=method.heat) for column in question.columns]
-    wanted = cell_hash(config, row, asked)
-    sites = missing(config, out, row, asked)
+    expected_hash = cell_hash(config, job, planned_cell)
+    sites = missing_sites(config, out, job, planned_cell)
     began = time.perf_counter()
-    at_once = isinstance(task, HeadTask)
-    known = subject.known[question.source or PAIRS]
-    for site, found, rows in _answers(task, subject, data, known, out / row.name, share, sites):
-        place = place_of(config, row, asked, site)
-        metrics = task.score(found)
-        lost = [name for name in columns if full_name(name, asked.fraction) not in metrics]
-        if lost:
+    has_head = isinstance(task, HeadTask)
+    feature_cache = evaluated.known[question.source or PAIRS_SOURCE]
+    for site, predictions, rows in _predict_sites(
+        task, evaluated, data, feature_cache, out / job.name, fractions_and_seeds, sites
+    ):
+        cell_key = planned_key(config, job, planned_cell, site)
+        metrics = task.score(predictions)
+        absent = [name for name in columns if full_metric_name(name, planned_cell.fraction) not in metrics]
+        if absent:
             raise PlaceError(
-                f"{question.task} gives no {lost[0]!r}", code="PL-C002", fix="correct columns: of the benchmark"
+                f"{question.task} gives no {absent[0]!r}", code="PL-C002", fix="correct columns: of the benchmark"
             )
-        origin = Origin(
+        provenance = Origin(
             data.source,
             "test",
             split_digest([data.studies[r] for r in rows]),
             method.title,
-            subject.commit,
-            wanted,
+            evaluated.commit,
+            expected_hash,
             hardware(),
         )
-        taken = (time.perf_counter() - began) / (len(sites) if at_once else 1)
-        result = engine.result_of(task, share, origin, metrics, seconds=taken)
-        found.write(place.folder(out))
-        write_cell(place, out, result, columns)
-        began = began if at_once else time.perf_counter()
+        seconds = (time.perf_counter() - began) / (len(sites) if has_head else 1)
+        result = engine.result_of(task, fractions_and_seeds, provenance, metrics, seconds=seconds)
+        predictions.write(cell_key.folder(out))
+        write_cell(cell_key, out, result, columns)
+        began = began if has_head else time.perf_counter()
 
 
-def _answers(
+def _predict_sites(
     task: Task,
-    subject: Subject,
+    evaluated: EvaluatedModel,
     data: Evaluation,
-    known: Known,
+    feature_cache: Known,
     folder: Path,
-    share: engine.Asked,
+    fractions_and_seeds: engine.Asked,
     sites: Sequence[str],
 ) -> Iterator[tuple[str, Predictions, Rows]]:
     """(site, predictions, test rows). A head learns once; candidates of retrieval are of one site."""
     if isinstance(task, HeadTask):
-        found, rows = engine.predict(task, subject.model, data, folder, share, known=known, device=subject.device)
+        predictions, rows = engine.predict(
+            task, evaluated.model, data, folder, fractions_and_seeds, known=feature_cache, device=evaluated.device
+        )
         for site in sites:
-            chosen = np.array([r for r in rows if site in (ALL, data.studies[r].site)], dtype=np.int64)
-            yield site, found if site == ALL else found.of_site(site), chosen
+            chosen = np.array([r for r in rows if site in (ALL_SITES, data.studies[r].site)], dtype=np.int64)
+            yield site, predictions if site == ALL_SITES else predictions.of_site(site), chosen
         return
     for site in sites:
         test = data.rows["test"]
-        here = np.array([r for r in test if site in (ALL, data.studies[r].site)], dtype=np.int64)
-        part = replace(data, rows={**data.rows, "test": here})
-        yield site, *engine.predict(task, subject.model, part, folder, share, known=known, device=subject.device)
+        site_rows = np.array([r for r in test if site in (ALL_SITES, data.studies[r].site)], dtype=np.int64)
+        site_data = replace(data, rows={**data.rows, "test": site_rows})
+        yield (
+            site,
+            *engine.predict(
+                task,
+                evaluated.model,
+                site_data,
+                folder,
+                fractions_and_seeds,
+                known=feature_cache,
+                device=evaluated.device,
+            ),
+        )

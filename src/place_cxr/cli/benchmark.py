@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from place_cxr.cli.console import show
-from place_cxr.cli.options import AsJson, Device, On, Overrides, command
+from place_cxr.cli.console import print_result
+from place_cxr.cli.options import Device, DeviceOption, JsonOption, OverridesArgument, register_command
 
 
-def add(app: typer.Typer) -> None:
+def add_benchmark_command(app: typer.Typer) -> None:
     """Put the verb into ``app``."""
-    command(
+    register_command(
         app,
         "benchmark",
         "Methods beside each other on every task.",
@@ -26,36 +26,40 @@ def add(app: typer.Typer) -> None:
 
 def benchmark(
     recipe: Annotated[str, typer.Argument(help="A shipped benchmark, or a YAML file.", show_default=False)],
-    overrides: Overrides = None,
+    overrides: OverridesArgument = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Its folder; default runs/NAME.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one a GPU, else one a core.")] = 0,
-    device: On = Device.auto,
+    device: DeviceOption = Device.auto,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing, and run nothing.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Pre-train every method of RECIPE with every seed, ask every question, and write tables of what is there.
 
     What is done stays done: the same command goes on after a stop, and may run on several machines that share the
     folder. Exit code 6 if a worker failed; the tables then have empty cells.
     """
-    from place_cxr.benchmark.plan import check_places, load_benchmark
-    from place_cxr.benchmark.run import benchmark as run
-    from place_cxr.benchmark.run import count
+    from place_cxr.benchmark.plan import check_paths, load_benchmark
+    from place_cxr.benchmark.run import count_cells
+    from place_cxr.benchmark.run import run_benchmark as run
 
     folder = out or Path("runs") / Path(recipe).stem
     if dry_run:
         config = load_benchmark(recipe, tuple(overrides or []))
-        check_places(config)
-        done, of = count(config, folder)
+        check_paths(config)
+        done, total = count_cells(config, folder)
         runs = sum(method.trained and not method.run for method in config.methods.values()) * len(config.seeds)
-        show(
-            {"done": done, "cells": of, "pre-training runs": runs},
-            f"{of} cells after {runs} pre-training runs; {done} are there",
+        print_result(
+            {"done": done, "cells": total, "pre-training runs": runs},
+            f"{total} cells after {runs} pre-training runs; {done} are there",
             as_json,
         )
         return
-    ended = run(recipe, overrides or [], out=folder, workers=workers, device=device.value)
-    text = f"{ended.cells} of {ended.of} cells. Results: {ended.page.resolve()}"
-    show({"page": str(ended.page), "cells": ended.cells, "of": ended.of, "failed": list(ended.failed)}, text, as_json)
-    if ended.failed:
+    outcome = run(recipe, overrides or [], out=folder, workers=workers, device=device.value)
+    text = f"{outcome.cells} of {outcome.of} cells. Results: {outcome.page.resolve()}"
+    print_result(
+        {"page": str(outcome.page), "cells": outcome.cells, "of": outcome.of, "failed": list(outcome.failed)},
+        text,
+        as_json,
+    )
+    if outcome.failed:
         raise typer.Exit(6)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from place_cxr.cli.console import show
-from place_cxr.cli.options import AsJson, command, group
+from place_cxr.cli.console import print_result
+from place_cxr.cli.options import JsonOption, command_group, register_command
 
-cache_app = group(
+cache_app = command_group(
     "cache",
     "Decoded pictures and texts that runs keep.",
     "place cache purge --dry-run               how much it would free",
@@ -18,10 +18,10 @@ cache_app = group(
 )
 
 
-@command(cache_app, "purge", "Remove them all.", "place cache purge --dry-run", "place cache purge")
-def purge(
+@register_command(cache_app, "purge", "Remove them all.", "place cache purge --dry-run", "place cache purge")
+def cache_purge(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove the packs in $PLACE_CACHE, else ~/.cache/place-cxr, but none that is being built, and no other file.
 
@@ -31,7 +31,7 @@ def purge(
     from place_cxr.data.packs.purge import purge as remove
 
     root = cache_root()
-    gone = remove(root, dry=dry_run)
-    lines = [f"{'Would remove' if dry_run else 'Removed'} {gone.packs} packs, {gone.freed:,} bytes, from {root}"]
-    lines += [f"{gone.busy} are being built and stay"] if gone.busy else []
-    show({"cache": str(root), **asdict(gone), "dry_run": dry_run}, "\n".join(lines), as_json)
+    purged = remove(root, dry=dry_run)
+    lines = [f"{'Would remove' if dry_run else 'Removed'} {purged.packs} packs, {purged.freed:,} bytes, from {root}"]
+    lines += [f"{purged.busy} are being built and stay"] if purged.busy else []
+    print_result({"cache": str(root), **asdict(purged), "dry_run": dry_run}, "\n".join(lines), as_json)

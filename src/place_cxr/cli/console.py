@@ -19,20 +19,20 @@ from typing import Any, NoReturn
 import typer
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.training.log import duration
+from place_cxr.training.log import format_duration
 
-_EVERY = 10  # seconds between two lines of progress in a log
-_OURS = str(Path(__file__).parents[1])
+_LOG_SECONDS = 10  # seconds between two lines of progress in a log
+_PACKAGE_FOLDER = str(Path(__file__).parents[1])
 _log = logging.getLogger(__name__)
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def show(value: Any, text: str, as_json: bool) -> None:
+def print_result(value: Any, text: str, as_json: bool) -> None:
     """A result on stdout, for a program or for a reader."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str) if as_json else text)
 
 
-def may_write(out: Path, overwrite: bool) -> None:
+def check_writable(out: Path, overwrite: bool) -> None:
     """Before any work: a file is not replaced unasked, and its folder exists."""
     if out.exists() and not overwrite:
         raise PlaceError("exists already", code="PL-C004", file=out, fix="take another --out, or add --overwrite")
@@ -54,7 +54,7 @@ def log_to_stderr() -> None:
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """A function ``(what, done, total)`` that draws a bar with the time left; without a terminal it logs lines."""
     if not sys.stderr.isatty():
-        yield _logged()
+        yield _log_progress()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -71,19 +71,19 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         yield advance
 
 
-def _logged() -> Callable[[str, int, int], None]:
+def _log_progress() -> Callable[[str, int, int], None]:
     """Lines for a log: the time left every ten seconds, and the end."""
-    began: dict[str, float] = {}
-    spoke: dict[str, float] = {}
+    started: dict[str, float] = {}
+    logged_at: dict[str, float] = {}
 
     def advance(what: str, done: int, total: int) -> None:
         now = time.monotonic()
-        start = began.setdefault(what, now)
+        start = started.setdefault(what, now)
         if done == total:
             _log.info("%s: %d", what, total)
-        elif done and now - spoke.setdefault(what, now) >= _EVERY:
-            spoke[what] = now
-            _log.info("%s %d/%d, %s left", what, done, total, duration((now - start) / done * (total - done)))
+        elif done and now - logged_at.setdefault(what, now) >= _LOG_SECONDS:
+            logged_at[what] = now
+            _log.info("%s %d/%d, %s left", what, done, total, format_duration((now - start) / done * (total - done)))
 
     return advance
 
@@ -95,7 +95,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield partial(advance, what)
 
 
-def guarded(command: Callable[[], object], *, debug: bool) -> None:
+def run_guarded(command: Callable[[], object], *, debug: bool) -> None:
     """Run ``command``; leave with the exit code of its PlaceError, 3 for a full disk, 130 for Ctrl-C, 1 for a crash.
 
     ``debug`` shows whole tracebacks.
@@ -112,23 +112,27 @@ def guarded(command: Callable[[], object], *, debug: bool) -> None:
         raise SystemExit(130) from None
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
-            full = PlaceError(
+            disk_full = PlaceError(
                 "no space left", code="PL-E001", file=error.filename or "", fix="free some and run it again"
             )
-            typer.echo(str(full), err=True)
+            typer.echo(str(disk_full), err=True)
             raise SystemExit(3) from None
         if debug:
             raise
-        _crashed(error)
+        _report_crash(error)
 
 
-def _crashed(error: Exception) -> NoReturn:
+def _report_crash(error: Exception) -> NoReturn:
     """Three lines on the screen, the rest in a private file: the text of an error may quote what was read."""
     handle, name = tempfile.mkstemp(prefix="place-crash-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
-    where = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(_OURS)][-1]
-    typer.echo(f"error: unexpected {type(error).__name__} in {Path(where.filename).name}:{where.lineno}", err=True)
+    last_frame = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(_PACKAGE_FOLDER)
+    ][-1]
+    typer.echo(
+        f"error: unexpected {type(error).__name__} in {Path(last_frame.filename).name}:{last_frame.lineno}", err=True
+    )
     typer.echo(f"The traceback is in {name}; before you pass it on, check that it quotes no patient.", err=True)
     typer.echo("Run the command again with --debug to see it here.", err=True)
     raise SystemExit(1) from None

@@ -13,14 +13,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from place_cxr.cli.console import may_write, progress_bar, show
-from place_cxr.cli.options import AsJson, Columns, Options, Overwrite, Seed, command, group, source_options
+from place_cxr.cli.console import check_writable, print_result, progress_bar
+from place_cxr.cli.options import (
+    ColumnOption,
+    JsonOption,
+    OverwriteOption,
+    SeedOption,
+    SourceSettingOption,
+    command_group,
+    register_command,
+    source_options,
+)
 from place_cxr.core.errors import PlaceError
 
 if TYPE_CHECKING:
     from place_cxr.core.records import Study
 
-data_app = group(
+data_app = command_group(
     "data",
     "Check, describe, split and pack a data set; make made-up studies.",
     "place data phantom -o data/phantom",
@@ -28,15 +37,17 @@ data_app = group(
     "place data pack --root data/phantom -o packs/phantom",
 )
 
-Source = Annotated[str, typer.Option("--source", help="What it is, from 'place data ls'.")]
-Root = Annotated[Path, typer.Option("--root", help="The manifest, or the folder of the data set.", show_default=False)]
-Splits = Annotated[
+SourceOption = Annotated[str, typer.Option("--source", help="What it is, from 'place data ls'.")]
+RootOption = Annotated[
+    Path, typer.Option("--root", help="The manifest, or the folder of the data set.", show_default=False)
+]
+SplitsOption = Annotated[
     Path | None, typer.Option("--splits", help="Splits from this file, of 'place data split', not from the data.")
 ]
-Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one for each core.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one for each core.")]
 
 
-@command(
+@register_command(
     data_app,
     "phantom",
     "Draw made-up studies.",
@@ -46,7 +57,7 @@ def phantom(
     out: Annotated[Path, typer.Option("-o", "--out", help="A new folder; its manifest.csv is what recipes read.")],
     studies: Annotated[int, typer.Option(min=1, help="How many.")] = 2000,
     size: Annotated[int, typer.Option(min=64, help="Pixels of a side.")] = 256,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = os.cpu_count() or 1,
 ) -> None:
     """Draw made-up radiographs with reports, labels, masks and boxes."""
@@ -59,7 +70,7 @@ def phantom(
     typer.echo(manifest)
 
 
-@command(
+@register_command(
     data_app,
     "ls",
     "Which data sets can be read.",
@@ -70,7 +81,7 @@ def phantom(
 def data_ls(
     root: Annotated[Path | None, typer.Argument(help="Say which files are missing there.", show_default=False)] = None,
     card: Annotated[str, typer.Option("--card", metavar="NAME", help="Print one set's data card.")] = "",
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the data sets that can be read, what each is good for and its splits; a recipe names one as data.source."""
     from place_cxr.core.registry import pick
@@ -79,13 +90,15 @@ def data_ls(
 
     if card:
         text = pick(SOURCES, card, "source").card
-        show({"name": card, "card": text}, text, as_json)
+        print_result({"name": card, "card": text}, text, as_json)
         return
-    found = listing(SOURCES, root)
-    show({one.name: one.to_dict() for one in found}, "\n".join(one.text() for one in found), as_json)
+    listed = listing(SOURCES, root)
+    print_result(
+        {entry.name: entry.to_dict() for entry in listed}, "\n".join(entry.text() for entry in listed), as_json
+    )
 
 
-@command(
+@register_command(
     data_app,
     "check",
     "Find what is wrong with a data set.",
@@ -94,11 +107,11 @@ def data_ls(
     "place data check --source rsna --root /data/rsna --option split=mgca",
 )
 def check(
-    root: Root,
-    source: Source = "manifest",
-    column: Columns = None,
-    option: Options = None,
-    splits: Splits = None,
+    root: RootOption,
+    source: SourceOption = "manifest",
+    column: ColumnOption = None,
+    option: SourceSettingOption = None,
+    splits: SplitsOption = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="All findings, as CSV.")] = Path("faults.csv"),
     fix: Annotated[
         Path | None, typer.Option("--fix", help="Write a manifest without the rows at fault, beside the first one.")
@@ -106,16 +119,16 @@ def check(
     show_names: Annotated[
         bool, typer.Option("--show-names", help="Name files, too: their names may name patients.")
     ] = False,
-    workers: Workers = 0,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    workers: WorkersOption = 0,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Read every row, look at every picture, and list what is wrong by code and row. Exit code 4 if there are errors.
 
     Nothing of the data is changed. Rows are lines of the manifest, or the numbers of studies where there is none.
     """
     for file in filter(None, (out, fix)):
-        may_write(file, overwrite)
+        check_writable(file, overwrite)
     if fix and source != "manifest":
         raise PlaceError("only a manifest can be written anew", code="PL-C003", fix="leave --fix out")
     from place_cxr.data.checks.check import examine
@@ -124,7 +137,12 @@ def check(
 
     with progress_bar("looking at pictures") as progress:
         examined = examine(
-            source, root, source_options(column, option), split=_split(splits), workers=workers, progress=progress
+            source,
+            root,
+            source_options(column, option),
+            split=_split_reader(splits),
+            workers=workers,
+            progress=progress,
         )
     faults = examined.faults
     write_csv(faults, out, names=show_names)
@@ -132,10 +150,10 @@ def check(
     if fix:
         if examined.file is None or any(fault.level == "error" and not fault.row for fault in faults):
             raise PlaceError("the manifest cannot be read at all", code="PL-D202", file=root, fix="mend it by hand")
-        bad = {fault.row for fault in faults if fault.level == "error" or fault.code == "PL-D250"}
-        lines.append(f"{fix}: {write_clean(examined.file, fix, bad)} rows without errors")
+        faulty_rows = {fault.row for fault in faults if fault.level == "error" or fault.code == "PL-D250"}
+        lines.append(f"{fix}: {write_clean(examined.file, fix, faulty_rows)} rows without errors")
     errors = sum(fault.level == "error" for fault in faults)
-    about = {
+    summary_table = {
         "rows": examined.total,
         "errors": errors,
         "warnings": len(faults) - errors,
@@ -143,30 +161,30 @@ def check(
         "first": [[fault.code, fault.row, fault.problem] for fault in faults[:SHOWN]],
         "csv": str(out),
     }
-    show(about, "\n".join(lines), as_json)
+    print_result(summary_table, "\n".join(lines), as_json)
     if errors:
         raise typer.Exit(4)
 
 
-@command(
+@register_command(
     data_app,
     "card",
     "Describe a data set on one page.",
     "place data card --root data/phantom -o cards/phantom",
 )
 def card(
-    root: Root,
+    root: RootOption,
     out: Annotated[Path, typer.Option("-o", "--out", help="A folder for card.html and card.json.")],
-    source: Source = "manifest",
-    column: Columns = None,
-    option: Options = None,
-    splits: Splits = None,
+    source: SourceOption = "manifest",
+    column: ColumnOption = None,
+    option: SourceSettingOption = None,
+    splits: SplitsOption = None,
     pictures: Annotated[int, typer.Option(min=0, max=64, help="Show so many pictures on the page.")] = 0,
     rights: Annotated[
         bool, typer.Option("--i-have-rights", help="The pictures may be shown to whoever gets the page.")
     ] = False,
-    workers: Workers = 0,
-    overwrite: Overwrite = False,
+    workers: WorkersOption = 0,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write counts by split, view, sex, age and finding, report statistics, hashes, and what the check found.
 
@@ -176,22 +194,27 @@ def card(
         fix = "add --i-have-rights, or leave --pictures out"
         raise PlaceError("pictures of patients on a page", code="PL-C003", fix=fix)
     if (out / "card.json").exists():
-        may_write(out / "card.json", overwrite)
+        check_writable(out / "card.json", overwrite)
     from place_cxr.data.checks.card import data_card, sample
     from place_cxr.data.checks.check import examine
     from place_cxr.data.sources import SOURCES
-    from place_cxr.page.card import write_card
+    from place_cxr.page.card import write_card_page
 
     with progress_bar("looking at pictures") as progress:
         examined = examine(
-            source, root, source_options(column, option), split=_split(splits), workers=workers, progress=progress
+            source,
+            root,
+            source_options(column, option),
+            split=_split_reader(splits),
+            workers=workers,
+            progress=progress,
         )
-    about = inspect.getdoc(sys.modules[SOURCES[source].__module__]) or ""
-    page = write_card(data_card(examined, source, about), out, sample(examined, pictures))
+    source_card = inspect.getdoc(sys.modules[SOURCES[source].__module__]) or ""
+    page = write_card_page(data_card(examined, source, source_card), out, sample(examined, pictures))
     typer.echo(f"Card: {page.resolve()}")
 
 
-@command(
+@register_command(
     data_app,
     "split",
     "Divide patients into train, val and test.",
@@ -199,23 +222,23 @@ def card(
     "place data split --root data/manifest.csv -o data/splits.csv --fractions 0.7 0.1 0.2 --seed 3",
 )
 def split(
-    root: Root,
+    root: RootOption,
     out: Annotated[Path, typer.Option("-o", "--out", help="The file of splits; a recipe names it as data.splits.")],
-    source: Source = "manifest",
-    column: Columns = None,
-    option: Options = None,
+    source: SourceOption = "manifest",
+    column: ColumnOption = None,
+    option: SourceSettingOption = None,
     fractions: Annotated[
         tuple[float, float, float], typer.Option(metavar="TRAIN VAL TEST", help="Shares of the patients.")
     ] = (0.8, 0.1, 0.1),
-    seed: Seed = 0,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Split by patient, so that each part gets its share of the rare findings. Splits in the data are put aside.
 
     The digest that is printed names the split: a run keeps it in its checkpoints.
     """
-    may_write(out, overwrite)
+    check_writable(out, overwrite)
     from collections import Counter
 
     from place_cxr.data.sources import read_source
@@ -225,10 +248,10 @@ def split(
     digest = write_splits(studies, out)
     counts = dict(Counter(study.split for study in studies))
     text = ", ".join(f"{name} {count}" for name, count in counts.items())
-    show({"splits": str(out), "images": counts, "digest": digest}, f"{out}: {text}\ndigest {digest}", as_json)
+    print_result({"splits": str(out), "images": counts, "digest": digest}, f"{out}: {text}\ndigest {digest}", as_json)
 
 
-@command(
+@register_command(
     data_app,
     "pack",
     "Decode once into a folder that travels.",
@@ -236,13 +259,13 @@ def split(
     "place data pack --root data/manifest.csv -o packs/mine --shard 2/8",
     "place data pack --root data/manifest.csv -o packs/mine --tar shards/mine",
 )
-def pack(
-    root: Root,
+def data_pack(
+    root: RootOption,
     out: Annotated[Path, typer.Option("-o", "--out", help="The pack's folder: data.source=pack data.manifest=OUT.")],
-    source: Source = "manifest",
-    column: Columns = None,
-    option: Options = None,
-    splits: Splits = None,
+    source: SourceOption = "manifest",
+    column: ColumnOption = None,
+    option: SourceSettingOption = None,
+    splits: SplitsOption = None,
     size: Annotated[int, typer.Option(min=16, help="Pixels of the square; a recipe's data.pack_size.")] = 256,
     shard: Annotated[
         str, typer.Option("--shard", metavar="I/N", help="Only this share of the work, I from 1; then run without.")
@@ -250,8 +273,8 @@ def pack(
     tar: Annotated[
         Path | None, typer.Option("--tar", help="Also write WebDataset shards (png and json) into this folder.")
     ] = None,
-    workers: Workers = 0,
-    overwrite: Overwrite = False,
+    workers: WorkersOption = 0,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Decode every picture once, into a folder that needs neither the originals nor this machine.
 
@@ -266,10 +289,10 @@ def pack(
     if overwrite and out.is_dir() and not shard:
         for name in ("data", "parts"):  # anything else in the folder stays
             shutil.rmtree(out / name, ignore_errors=True)
-    studies = with_report(_split(splits)(read_source(source, root, source_options(column, option))))
+    studies = with_report(_split_reader(splits)(read_source(source, root, source_options(column, option))))
     base = root if root.is_dir() else root.parent
     with progress_bar("decoding images") as progress:
-        packed = pack_all(studies, base, size, out, shard=_shard(shard), workers=workers, progress=progress)
+        packed = pack_all(studies, base, size, out, shard=_parse_shard(shard), workers=workers, progress=progress)
     if packed is None:
         typer.echo(f"{out}: shard {shard} is done; when all are, run it once more without --shard")
         return
@@ -281,7 +304,7 @@ def pack(
         typer.echo(f"{tar}: {len(files)} files")
 
 
-def _split(file: Path | None) -> Callable[[list[Study]], list[Study]]:
+def _split_reader(file: Path | None) -> Callable[[list[Study]], list[Study]]:
     if file is None:
         return lambda studies: studies
     from place_cxr.data.splits.stratified import with_splits
@@ -289,10 +312,10 @@ def _split(file: Path | None) -> Callable[[list[Study]], list[Study]]:
     return partial(with_splits, file=file)
 
 
-def _shard(text: str) -> tuple[int, int] | None:
+def _parse_shard(text: str) -> tuple[int, int] | None:
     if not text:
         return None
-    number, _, of = text.partition("/")
-    if not (number.isdecimal() and of.isdecimal()):
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
         raise PlaceError(f"'{text}' is no shard", code="PL-C009", fix="write e.g. --shard 1/4")
-    return int(number), int(of)
+    return int(number), int(count)

@@ -19,28 +19,28 @@ from place_cxr.data.corpus import Corpus, Progress, prepare
 from place_cxr.models.place import PlaceModel
 from place_cxr.page import write_page
 from place_cxr.phantom import write_phantom
-from place_cxr.pretrain import PretrainConfig, load_recipe, untrained
-from place_cxr.pretrain import run as pretrain
+from place_cxr.pretrain import PretrainConfig, build_untrained, load_recipe
+from place_cxr.pretrain import run_pretraining as pretrain
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.engine import Asked, make_task, run_task, title_of
 from place_cxr.tasks.feature_cache import Known
 from place_cxr.tasks.gallery import write_card, write_gallery
 from place_cxr.training import checkpoint
-from place_cxr.training.run_folder import environment, refuse_foreign
+from place_cxr.training.run_folder import environment, refuse_foreign_folder
 
-STUDIES = 6000
-SIZE = 128  # pixels
-RECIPE = "phantom-tiny"
-SOURCE = "phantom"
+DEMO_STUDIES = 6000
+DEMO_SIZE = 128  # pixels
+DEMO_RECIPE = "phantom-tiny"
+DEMO_SOURCE = "phantom"
 NO_PCMA = tuple(f"losses.pathology_{part}.weight=0" for part in ("pair", "image", "sentence"))
 NO_CCE = ("losses.correlation.weight=0", "model.correlation=null")
-ITA = (*NO_PCMA, *NO_CCE)  # what is left matches whole pictures with whole reports
-_COMPARED = {"views", "losses", "optim", "train"}  # parts of a recipe that nothing completes later
+ITA_ALONE = (*NO_PCMA, *NO_CCE)  # what is left matches whole pictures with whole reports
+_COMPARED_PARTS = {"views", "losses", "optim", "train"}  # parts of a recipe that nothing completes later
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class DemoTask:
     """A task as the demo asks it: settings, and shares of the training patients where it has a head."""
 
     settings: tuple[str, ...] = ()
@@ -48,26 +48,26 @@ class Question:
 
 
 # Heads learn for fewer steps than by `place task`, so that all of it fits into ten minutes on two cores.
-QUESTIONS: Mapping[str, Question] = {
-    "zero-shot": Question(),
-    "classification": Question(fractions=(0.01, 0.1, 1.0)),
-    "retrieval": Question(),
-    "grounding": Question(),
-    "segmentation": Question(("steps=160", "batch_size=8", "lr=1e-2", "checks=2")),
-    "detection": Question(("steps=120", "batch_size=8", "lr=2e-3", "checks=2")),
-    "report-generation": Question(("steps=300", "beams=1", "examples=3")),
+DEMO_TASKS: Mapping[str, DemoTask] = {
+    "zero-shot": DemoTask(),
+    "classification": DemoTask(fractions=(0.01, 0.1, 1.0)),
+    "retrieval": DemoTask(),
+    "grounding": DemoTask(),
+    "segmentation": DemoTask(("steps=160", "batch_size=8", "lr=1e-2", "checks=2")),
+    "detection": DemoTask(("steps=120", "batch_size=8", "lr=2e-3", "checks=2")),
+    "report-generation": DemoTask(("steps=300", "beams=1", "examples=3")),
 }
 # Controls never trained observations (V-PORs): their reports are written from patches alone.
-UNOBSERVED = {"report-generation": ("vpors=false", "examples=0")}
+CONTROL_SETTINGS = {"report-generation": ("vpors=false", "examples=0")}
 
 
-def run(
+def run_demo(
     out: Path,
     *,
     seed: int = 0,
     device: str = "auto",
     overwrite: bool = False,
-    studies: int = STUDIES,
+    studies: int = DEMO_STUDIES,
     overrides: tuple[str, ...] = (),
     progress: Progress = lambda what, done, total: None,
 ) -> Path:
@@ -77,39 +77,47 @@ def run(
     PlaceError PL-R003 where ``out`` holds a finished demo of other settings.
     """
     refuse_if_spawned()
-    began = time.perf_counter()
-    refuse_foreign(out)  # before minutes of drawing
+    started = time.perf_counter()
+    refuse_foreign_folder(out)  # before minutes of drawing
     with _stage(1, f"drawing {studies} phantom studies"):
-        manifest = _phantoms(out.parent / f"phantom-{studies}-{seed}", studies, seed, progress)
-    given = (f"data.manifest={manifest}", f"train.seed={seed}", *overrides)
-    config, alone = load_recipe(RECIPE, given), load_recipe(RECIPE, (*given, *ITA))
-    controls = {name: replace(q, settings=q.settings + UNOBSERVED.get(name, ())) for name, q in QUESTIONS.items()}
+        manifest = _ensure_phantoms(out.parent / f"phantom-{studies}-{seed}", studies, seed, progress)
+    base_overrides = (f"data.manifest={manifest}", f"train.seed={seed}", *overrides)
+    config, ita_config = (
+        load_recipe(DEMO_RECIPE, base_overrides),
+        load_recipe(DEMO_RECIPE, (*base_overrides, *ITA_ALONE)),
+    )
+    controls = {
+        name: replace(demo_task, settings=demo_task.settings + CONTROL_SETTINGS.get(name, ()))
+        for name, demo_task in DEMO_TASKS.items()
+    }
     baselines = out / "baselines"
     steps = config.train.steps
     with _stage(2, f"pre-training PLACE for {steps} steps on pairs of image and report, without any label"):
         _train(config, out, device, overwrite, progress)
     with _stage(3, f"pre-training its control, ITA alone, for {steps} steps on the same pairs"):
-        _train(alone, baselines / "ita", device, False, progress)
-    with _stage(4, f"asking {len(QUESTIONS)} tasks on patients that were held out"):
+        _train(ita_config, baselines / "ita", device, False, progress)
+    with _stage(4, f"asking {len(DEMO_TASKS)} tasks on patients that were held out"):
         model, processor = predict.load(out, device=device)
         corpus = prepare(config.data, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer)
-        answer(QUESTIONS, model, config, corpus, out / "tasks", method="PLACE", seeds=(seed,))
-        ita, reader = predict.load(baselines / "ita", device=device)
-        its = prepare(alone.data, max_tokens=reader.max_tokens, tokenizer=reader.tokenizer)
-        answer(controls, ita, alone, its, baselines / "ita" / "tasks", method="ITA alone", seeds=(seed,))
-        random = untrained(config, corpus, str(next(model.parameters()).device))
+        evaluate_tasks(DEMO_TASKS, model, config, corpus, out / "tasks", method="PLACE", seeds=(seed,))
+        ita_model, ita_processor = predict.load(baselines / "ita", device=device)
+        ita_corpus = prepare(ita_config.data, max_tokens=ita_processor.max_tokens, tokenizer=ita_processor.tokenizer)
+        evaluate_tasks(
+            controls, ita_model, ita_config, ita_corpus, baselines / "ita" / "tasks", method="ITA alone", seeds=(seed,)
+        )
+        random_model = build_untrained(config, corpus, str(next(model.parameters()).device))
         folder = baselines / "random" / "tasks"
-        answer(controls, random, config, corpus, folder, method="random weights", seeds=(seed,))
+        evaluate_tasks(controls, random_model, config, corpus, folder, method="random weights", seeds=(seed,))
     with _stage(5, "writing the page"):
         write_card(corpus, out)
         write_gallery(model, config, corpus, out, seed=seed)
         page = write_page(out)
-    _log.info("done in %.1f minutes", (time.perf_counter() - began) / 60)
+    _log.info("done in %.1f minutes", (time.perf_counter() - started) / 60)
     return page
 
 
-def answer(
-    questions: Mapping[str, Question],
+def evaluate_tasks(
+    demo_tasks: Mapping[str, DemoTask],
     model: PlaceModel,
     config: PretrainConfig,
     corpus: Corpus,
@@ -119,12 +127,12 @@ def answer(
     seeds: tuple[int, ...],
 ) -> None:
     """Every question to a model that was made as ``config`` says; those with an answer in ``folder`` are left out."""
-    data = Evaluation.of(corpus, config.views, source=SOURCE, max_tokens=config.model.text.max_tokens)
-    known = Known()
-    for name, question in questions.items():
-        task = make_task(name, data.studies, question.settings)
-        asked, made = Asked(question.fractions, seeds), digest(config, question, seeds)
-        if _answered(folder / title_of(task) / SOURCE, made):
+    data = Evaluation.of(corpus, config.views, source=DEMO_SOURCE, max_tokens=config.model.text.max_tokens)
+    feature_cache = Known()
+    for name, demo_task in demo_tasks.items():
+        task = make_task(name, data.studies, demo_task.settings)
+        fractions_and_seeds, config_hash = Asked(demo_task.fractions, seeds), demo_task_hash(config, demo_task, seeds)
+        if _is_evaluated(folder / title_of(task) / DEMO_SOURCE, config_hash):
             continue
         _log.info("        %s: %s", method, name)
         run_task(
@@ -132,49 +140,54 @@ def answer(
             model,
             data,
             folder,
-            asked,
+            fractions_and_seeds,
             method=method,
             git=environment()["commit"] or "",
-            config_hash=made,
+            config_hash=config_hash,
             device=next(model.parameters()).device,
-            known=known,
+            known=feature_cache,
         )
 
 
-def digest(config: PretrainConfig, question: Question, seeds: tuple[int, ...]) -> str:
+def demo_task_hash(config: PretrainConfig, demo_task: DemoTask, seeds: tuple[int, ...]) -> str:
     """Of all that decides an answer: how the model was trained, and how it is asked."""
-    said = {"config": config.model_dump(mode="json"), "question": asdict(question), "seeds": seeds}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+    settings = {"config": config.model_dump(mode="json"), "question": asdict(demo_task), "seeds": seeds}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _train(config: PretrainConfig, run: Path, device: str, overwrite: bool, progress: Progress) -> None:
-    """Pre-train into ``run``, from the start or from where it was; nothing where it is finished."""
-    if overwrite or not _finished(run):
+    """Pre-train into ``run_demo``, from the start or from where it was; nothing where it is finished."""
+    if overwrite or not _is_run_finished(run):
         pretrain(config, run, resume="" if overwrite else "auto", overwrite=overwrite, device=device, progress=progress)
         return
-    made = checkpoint.load(run).config
-    if any(made.get(part) != value for part, value in config.model_dump(mode="json", include=_COMPARED).items()):
+    trained_config = checkpoint.load(run).config
+    if any(
+        trained_config.get(part) != value
+        for part, value in config.model_dump(mode="json", include=_COMPARED_PARTS).items()
+    ):
         problem, fix = "holds a finished demo of other settings", "use --overwrite, or another --out"
         raise PlaceError(problem, code="PL-R003", file=run, fix=fix)
 
 
-def _answered(folder: Path, made: str) -> bool:
+def _is_evaluated(folder: Path, config_hash: str) -> bool:
     try:
-        return Result.read(folder / FILE).config_hash == made
+        return Result.read(folder / FILE).config_hash == config_hash
     except PlaceError:  # none, or none that can be read
         return False
 
 
-def _phantoms(folder: Path, studies: int, seed: int, progress: Progress) -> Path:
+def _ensure_phantoms(folder: Path, studies: int, seed: int, progress: Progress) -> Path:
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
         unfinished = folder.with_name(f".{folder.name}.part")
-        write_phantom(unfinished, studies, SIZE, seed, progress=lambda done, total: progress("phantoms", done, total))
+        write_phantom(
+            unfinished, studies, DEMO_SIZE, seed, progress=lambda done, total: progress("phantoms", done, total)
+        )
         unfinished.rename(folder)
     return manifest
 
 
-def _finished(out: Path) -> bool:
+def _is_run_finished(out: Path) -> bool:
     status = out / "STATUS"
     return status.is_file() and status.read_text(encoding="utf-8").startswith("finished")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 # Distribution -> the lowest version whose known holes are closed, where there is such a floor.
-REQUIRED = {
+REQUIRED_LIBRARIES = {
     "accelerate": "",
     "defusedxml": "",
     "numpy": "",
@@ -31,7 +31,7 @@ REQUIRED = {
     "torchvision": "",
     "transformers": "5.3",
 }
-OPTIONAL = {
+OPTIONAL_LIBRARIES = {
     "pydicom": "dicom",
     "imagecodecs": "dicom",
     "beartype": "dev",
@@ -40,11 +40,11 @@ OPTIONAL = {
     "pytest": "dev",
     "ruff": "dev",
 }
-_BYTES_NEEDED = 2_000_000_000  # a demo run with its packs and checkpoints, with room
+_DISK_BYTES_NEEDED = 2_000_000_000  # a demo run with its packs and checkpoints, with room
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class MachineCheck:
     """One line: ``state`` is ok, note (worth knowing), or missing (something needed is not there); ``fix`` adds it."""
 
     name: str
@@ -57,12 +57,12 @@ class Check:
         return asdict(self)
 
 
-def examine() -> list[Check]:
+def check_machine() -> list[MachineCheck]:
     """Look at Python, libraries, processor, memory, GPU and disk. Nothing is written and no network is used."""
     return [*_machine(), *_libraries(), *_dicom(), *_device(), *_folders()]
 
 
-def render(checks: Sequence[Check]) -> str:
+def render_checks(checks: Sequence[MachineCheck]) -> str:
     """One line a check, what is missing last and with its fix."""
     width = max(len(check.name) for check in checks)
     sign = {"ok": " ok ", "note": "note", "missing": "MISS"}
@@ -74,43 +74,52 @@ def render(checks: Sequence[Check]) -> str:
     return "\n".join([*lines, "", f"{missing} needed things are missing." if missing else "Ready: place demo"])
 
 
-def _machine() -> Iterator[Check]:
+def _machine() -> Iterator[MachineCheck]:
     version = platform.python_version()
-    good = sys.version_info >= (3, 11)
-    yield Check(
-        "python", "ok" if good else "missing", f"{version} ({sys.executable})", "" if good else "use 3.11 or newer"
+    supported = sys.version_info >= (3, 11)
+    yield MachineCheck(
+        "python",
+        "ok" if supported else "missing",
+        f"{version} ({sys.executable})",
+        "" if supported else "use 3.11 or newer",
     )
-    yield Check("system", "ok", f"{platform.system()} {platform.release()} {platform.machine()}")
+    yield MachineCheck("system", "ok", f"{platform.system()} {platform.release()} {platform.machine()}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Check("cores", "ok", str(cores))
+    yield MachineCheck("cores", "ok", str(cores))
     memory = _memory()
     if memory:
-        yield Check(
+        yield MachineCheck(
             "memory", "ok" if memory >= 4e9 else "note", f"{memory / 1e9:.1f} GB", "" if memory >= 4e9 else "4 GB help"
         )
     flags = _processor_flags()
-    fast = [name for name, flag in {"AMX-BF16": "amx_bf16", "AVX512-BF16": "avx512_bf16"}.items() if flag in flags]
-    yield Check("bf16 on the processor", "ok" if fast else "note", ", ".join(fast) or "none: fp32 is used")
+    bf16_names = [
+        name for name, flag in {"AMX-BF16": "amx_bf16", "AVX512-BF16": "avx512_bf16"}.items() if flag in flags
+    ]
+    yield MachineCheck(
+        "bf16 on the processor", "ok" if bf16_names else "note", ", ".join(bf16_names) or "none: fp32 is used"
+    )
 
 
-def _libraries() -> Iterator[Check]:
-    for name, floor in REQUIRED.items():
+def _libraries() -> Iterator[MachineCheck]:
+    for name, floor in REQUIRED_LIBRARIES.items():
         version = _version(name)
         if not version:
-            yield Check(name, "missing", "not installed", f"pip install '{name}{f'>={floor}' if floor else ''}'")
-        elif floor and _numbers(version) < _numbers(floor):
-            yield Check(name, "missing", f"{version} is older than {floor}", f"pip install -U '{name}>={floor}'")
+            yield MachineCheck(name, "missing", "not installed", f"pip install '{name}{f'>={floor}' if floor else ''}'")
+        elif floor and _version_numbers(version) < _version_numbers(floor):
+            yield MachineCheck(name, "missing", f"{version} is older than {floor}", f"pip install -U '{name}>={floor}'")
         else:
-            yield Check(name, "ok", version)
+            yield MachineCheck(name, "ok", version)
     absent: dict[str, list[str]] = {}
-    for name, extra in OPTIONAL.items():
+    for name, extra in OPTIONAL_LIBRARIES.items():
         if not _version(name):
             absent.setdefault(extra, []).append(name)
     for extra, names in absent.items():
-        yield Check(f"extra [{extra}]", "note", f"without {', '.join(names)}", f"pip install 'place-cxr[{extra}]'")
+        yield MachineCheck(
+            f"extra [{extra}]", "note", f"without {', '.join(names)}", f"pip install 'place-cxr[{extra}]'"
+        )
 
 
-def _dicom() -> Iterator[Check]:
+def _dicom() -> Iterator[MachineCheck]:
     """Which transfer syntaxes of DICOM can be read here."""
     from place_cxr.images.dicom.codecs import EXTRA, is_installed
     from place_cxr.images.dicom.syntaxes import SYNTAXES
@@ -119,19 +128,19 @@ def _dicom() -> Iterator[Check]:
     read = [syntax.name for syntax in SYNTAXES.values() if can_parse and is_installed(syntax.codec)]
     absent = [syntax.name for syntax in SYNTAXES.values() if syntax.name not in read]
     if read:
-        yield Check("DICOM", "ok", ", ".join(read))
+        yield MachineCheck("DICOM", "ok", ", ".join(read))
     if absent:
-        yield Check("DICOM, not read", "note", ", ".join(absent), EXTRA)
+        yield MachineCheck("DICOM, not read", "note", ", ".join(absent), EXTRA)
 
 
-def _device() -> Iterator[Check]:
+def _device() -> Iterator[MachineCheck]:
     if importlib.util.find_spec("torch") is None:
         return
     try:
         import torch
         import torchvision  # noqa: F401  a torchvision built for another torch fails here
     except (ImportError, OSError, RuntimeError) as error:
-        yield Check(
+        yield MachineCheck(
             "torch and torchvision",
             "missing",
             f"do not load together: {type(error).__name__}",
@@ -140,34 +149,34 @@ def _device() -> Iterator[Check]:
         return
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            found = torch.cuda.get_device_properties(index)
-            yield Check(
-                f"GPU {index}", "ok", f"{found.name}, {found.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}"
+            gpu = torch.cuda.get_device_properties(index)
+            yield MachineCheck(
+                f"GPU {index}", "ok", f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}"
             )
     else:
-        yield Check("GPU", "note", "none: everything runs on the processor")
+        yield MachineCheck("GPU", "note", "none: everything runs on the processor")
 
 
-def _folders() -> Iterator[Check]:
+def _folders() -> Iterator[MachineCheck]:
     from place_cxr.data.packs.cached import cache_root
 
     for name, folder in {"disk here": Path.cwd(), "cache": Path(cache_root())}.items():
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        free = shutil.disk_usage(there).free
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        free = shutil.disk_usage(existing).free
         value = f"{folder}, {free / 1e9:.1f} GB free"
-        if not there.is_dir() or not os.access(there, os.W_OK):
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
             fix = (
                 "set PLACE_CACHE to a folder you may write to"
                 if name == "cache"
                 else "change to a folder you may write to"
             )
-            yield Check(name, "missing", f"{folder}: not writable", fix)
-        elif free < _BYTES_NEEDED:
-            yield Check(name, "missing", value, f"free {_BYTES_NEEDED / 1e9:.0f} GB")
+            yield MachineCheck(name, "missing", f"{folder}: not writable", fix)
+        elif free < _DISK_BYTES_NEEDED:
+            yield MachineCheck(name, "missing", value, f"free {_DISK_BYTES_NEEDED / 1e9:.0f} GB")
         else:
-            yield Check(name, "ok", value)
+            yield MachineCheck(name, "ok", value)
     offline = os.environ.get("HF_HUB_OFFLINE", "") == "1"
-    yield Check(
+    yield MachineCheck(
         "network", "ok" if offline else "note", "not used" if offline else "HF_HUB_OFFLINE=0: recipes may download"
     )
 
@@ -179,7 +188,7 @@ def _version(name: str) -> str:
         return ""
 
 
-def _numbers(version: str) -> list[int]:
+def _version_numbers(version: str) -> list[int]:
     return [int(part) for part in version.split("+")[0].split(".")[:3] if part.isdigit()]
 
 

@@ -16,27 +16,27 @@ import typer
 
 from place_cxr.cli import benchmark, task
 from place_cxr.cli.cache import cache_app
-from place_cxr.cli.console import guarded, log_to_stderr, may_write, progress_bar, progress_bars, show
+from place_cxr.cli.console import check_writable, log_to_stderr, print_result, progress_bar, progress_bars, run_guarded
 from place_cxr.cli.data import data_app
 from place_cxr.cli.options import (
-    AsJson,
     Device,
-    Image,
-    Images,
-    On,
-    Overrides,
-    Overwrite,
+    DeviceOption,
+    ImageArgument,
+    ImagesArgument,
+    JsonOption,
+    OverridesArgument,
+    OverwriteOption,
     Precision,
-    Recipe,
-    Run,
-    Seed,
-    command,
-    group,
+    RecipeArgument,
+    RunArgument,
+    SeedOption,
+    command_group,
+    register_command,
 )
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.version import __version__
 
-app = group(
+app = command_group(
     "place",
     "PLACE: chest X-ray representations from image-report pairs.",
     "place demo                                see everything work on made-up studies",
@@ -44,7 +44,7 @@ app = group(
     "place pretrain phantom-tiny optim.lr=2e-4 a recipe with one value changed",
     "place ground runs/demo x.png 'left pleural effusion' -o heat.png",
 )
-config_app = group(
+config_app = command_group(
     "config", "Show recipes and their schema.", "place config show", "place config show phantom-tiny optim.lr=2e-4"
 )
 app.add_typer(data_app)
@@ -59,36 +59,38 @@ def _place(version: Annotated[bool, typer.Option("--version", help="Print the ve
         raise typer.Exit
 
 
-@command(app, "demo", "See everything work on made-up studies.", "place demo", "place demo -o runs/demo2 --seed 1")
+@register_command(
+    app, "demo", "See everything work on made-up studies.", "place demo", "place demo -o runs/demo2 --seed 1"
+)
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the run and its results page go.")] = Path(
         "runs/demo"
     ),
-    device: On = Device.auto,
-    seed: Seed = 0,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    device: DeviceOption = Device.auto,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Pre-train and evaluate on made-up studies, and write a results page, in minutes and without a GPU."""
-    from place_cxr.cli.demo import run
+    from place_cxr.cli.demo import run_demo
 
     with progress_bars() as progress:
-        page = run(out, seed=seed, device=device.value, overwrite=overwrite, progress=progress).resolve()
-    show({"run": str(out), "page": str(page)}, f"Results: {page}", as_json)
+        page = run_demo(out, seed=seed, device=device.value, overwrite=overwrite, progress=progress).resolve()
+    print_result({"run": str(out), "page": str(page)}, f"Results: {page}", as_json)
 
 
-@command(app, "doctor", "Is this machine ready?", "place doctor", "place doctor --json")
-def doctor(as_json: AsJson = False) -> None:
+@register_command(app, "doctor", "Is this machine ready?", "place doctor", "place doctor --json")
+def doctor(as_json: JsonOption = False) -> None:
     """Say what this machine has, what is missing, and what would add it. Exit code 3 if something needed is missing."""
-    from place_cxr.cli.doctor import examine, render
+    from place_cxr.cli.doctor import check_machine, render_checks
 
-    checks = examine()
-    show([check.to_dict() for check in checks], render(checks), as_json)
+    checks = check_machine()
+    print_result([check.to_dict() for check in checks], render_checks(checks), as_json)
     if any(check.state == "missing" for check in checks):
         raise typer.Exit(3)
 
 
-@command(
+@register_command(
     app,
     "pretrain",
     "Pre-train as a recipe says.",
@@ -98,19 +100,19 @@ def doctor(as_json: AsJson = False) -> None:
     "place pretrain phantom-tiny train.steps=20 --dry-run",
 )
 def pretrain(
-    recipe: Recipe,
-    overrides: Overrides = None,
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The run folder; default runs/NAME.")] = None,
     resume: Annotated[
         str, typer.Option("--resume", metavar="auto|PATH", help="Go on with the same run; auto: or begin it.")
     ] = "",
     init_from: Annotated[str, typer.Option("--init-from", metavar="PATH", help="A new run from these weights.")] = "",
-    overwrite: Overwrite = False,
+    overwrite: OverwriteOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Take two steps, keep nothing but the packs.")] = False,
-    device: On = Device.auto,
+    device: DeviceOption = Device.auto,
     precision: Annotated[Precision | None, typer.Option("--precision", help="Short for train.precision=.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Short for train.seed=.")] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Pre-train on image-report pairs as RECIPE says. Nothing is downloaded unless HF_HUB_OFFLINE=0 is set."""
     if bool(resume) + bool(init_from) + overwrite > 1:
@@ -133,21 +135,21 @@ def pretrain(
             device=device.value,
             progress=progress,
         )
-    show(summary, "\n".join(f"{name}: {value}" for name, value in summary.items()), as_json)
+    print_result(summary, "\n".join(f"{name}: {value}" for name, value in summary.items()), as_json)
 
 
-@command(
+@register_command(
     app,
     "zeroshot",
     "Findings from words alone.",
     "place zeroshot runs/demo a.png b.png --finding effusion='pleural effusion' --finding nodule",
 )
 def zeroshot(
-    run: Run,
-    images: Images,
+    run: RunArgument,
+    images: ImagesArgument,
     finding: Annotated[list[str], typer.Option(metavar="NAME[=PHRASE]", help="Repeat it for more names or phrases.")],
-    device: On = Device.auto,
-    as_json: AsJson = False,
+    device: DeviceOption = Device.auto,
+    as_json: JsonOption = False,
 ) -> None:
     """Print how likely each finding is in each image: one line an image. Scores rank; they are not calibrated."""
     from place_cxr import predict
@@ -157,32 +159,32 @@ def zeroshot(
         name, _, phrase = text.partition("=")
         phrases.setdefault(name, []).append(phrase or name)
     model, processor = predict.load(run, device=device.value)
-    found = predict.zero_shot(model, processor, images, phrases)
-    lines = ["\t".join(["image", *found.findings])]
-    for image, row in zip(images, found.probability, strict=True):
-        lines.append("\t".join([str(image), *(f"{chance:.4f}" for chance in row)]))
-    show({"images": [str(image) for image in images], **found.to_dict()}, "\n".join(lines), as_json)
+    scores = predict.zero_shot(model, processor, images, phrases)
+    lines = ["\t".join(["image", *scores.findings])]
+    for image, row in zip(images, scores.probability, strict=True):
+        lines.append("\t".join([str(image), *(f"{probability:.4f}" for probability in row)]))
+    print_result({"images": [str(image) for image in images], **scores.to_dict()}, "\n".join(lines), as_json)
 
 
-@command(
+@register_command(
     app,
     "ground",
     "Where in an image a text is true.",
     "place ground runs/demo x.png 'left pleural effusion' -o heat.png",
 )
-def ground(
-    run: Run,
-    image: Image,
+def ground_command(
+    run: RunArgument,
+    image: ImageArgument,
     text: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Draw the map over the image, into this PNG.")] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="A box is where the map is above this.")] = 0.5,
-    device: On = Device.auto,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    device: DeviceOption = Device.auto,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print where in an image a text is true: boxes in the image's own pixels, x0 y0 x1 y1, the hottest first."""
     if out:
-        may_write(out, overwrite)
+        check_writable(out, overwrite)
     from place_cxr import predict
 
     model, processor = predict.load(run, device=device.value)
@@ -191,19 +193,19 @@ def ground(
     if out:
         heat.save(out)
     text_lines = "\n".join(" ".join(map(str, box)) for box in boxes)
-    show({**heat.to_dict(), "threshold": threshold, "boxes": boxes}, text_lines, as_json)
+    print_result({**heat.to_dict(), "threshold": threshold, "boxes": boxes}, text_lines, as_json)
 
 
-@command(app, "embed", "One vector an image.", "place embed runs/demo images/*.png -o vectors.npy")
-def embed(
-    run: Run,
-    images: Images,
+@register_command(app, "embed", "One vector an image.", "place embed runs/demo images/*.png -o vectors.npy")
+def embed_command(
+    run: RunArgument,
+    images: ImagesArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="A .npy file: one unit-length row an image, in order.")],
-    device: On = Device.auto,
-    overwrite: Overwrite = False,
+    device: DeviceOption = Device.auto,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write one vector an image, for search or for a classifier of your own."""
-    may_write(out, overwrite)
+    check_writable(out, overwrite)
     import numpy as np
 
     from place_cxr import predict
@@ -216,29 +218,33 @@ def embed(
     typer.echo(f"{out}: {vectors.shape[0]} x {vectors.shape[1]}")
 
 
-task.add(app)
-benchmark.add(app)
+task.add_task_command(app)
+benchmark.add_benchmark_command(app)
 
 
-@command(app, "page", "Write a results page anew.", "place page runs/demo", "place page runs/benchmark-phantom")
-def page(run: Run) -> None:
+@register_command(
+    app, "page", "Write a results page anew.", "place page runs/demo", "place page runs/benchmark-phantom"
+)
+def page(run: RunArgument) -> None:
     """Write the results page of a run or a benchmark anew from its files: one HTML file that needs no network."""
     if (run / "benchmark.yaml").is_file():
-        from place_cxr.benchmark.run import report
+        from place_cxr.benchmark.run import rewrite_results
 
-        typer.echo(f"Results: {report(run).page.resolve()}")
+        typer.echo(f"Results: {rewrite_results(run).page.resolve()}")
         return
     from place_cxr.page import write_page
 
     typer.echo(f"Results: {Path(write_page(run)).resolve()}")
 
 
-@command(config_app, "show", "A recipe, whole.", "place config show", "place config show phantom-tiny optim.lr=2e-4")
+@register_command(
+    config_app, "show", "A recipe, whole.", "place config show", "place config show phantom-tiny optim.lr=2e-4"
+)
 def config_show(
     recipe: Annotated[
         str, typer.Argument(help="A name or a YAML file; none lists the names.", show_default=False)
     ] = "",
-    overrides: Overrides = None,
+    overrides: OverridesArgument = None,
 ) -> None:
     """Print a recipe with every default filled in, or list the recipes."""
     if not recipe:
@@ -251,7 +257,7 @@ def config_show(
     typer.echo(dump(load_recipe(recipe, overrides or [])), nl=False)
 
 
-@command(config_app, "schema", "The JSON schema of recipes.", "place config schema > schema.json")
+@register_command(config_app, "schema", "The JSON schema of recipes.", "place config schema > schema.json")
 def config_schema() -> None:
     """Print the JSON schema of a recipe: every key, its type and default."""
     from place_cxr.core.settings import schema
@@ -265,4 +271,4 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     log_to_stderr()
-    guarded(lambda: app(prog_name="place"), debug="--debug" in sys.argv)
+    run_guarded(lambda: app(prog_name="place"), debug="--debug" in sys.argv)

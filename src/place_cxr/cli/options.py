@@ -16,14 +16,14 @@ from typer.core import TyperCommand
 from place_cxr.core.errors import PlaceError
 
 Command = Callable[..., None]
-NOTICE = "Research use only. Not a medical device."
+_NOTICE = "Research use only. Not a medical device."
 
 
 def _examples(*lines: str) -> str:
-    return "\n".join(["Examples:", "", "\b", *(f"  {line}" for line in lines), "", NOTICE])
+    return "\n".join(["Examples:", "", "\b", *(f"  {line}" for line in lines), "", _NOTICE])
 
 
-def group(name: str, help: str, *examples: str) -> typer.Typer:
+def command_group(name: str, help: str, *examples: str) -> typer.Typer:
     """A set of commands whose help ends with ``examples`` and the notice."""
     return typer.Typer(
         name=name,
@@ -52,21 +52,25 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
-Run = Annotated[Path, typer.Argument(help="A run folder or one of its checkpoints.", show_default=False)]
-Image = Annotated[Path, typer.Argument(help="A radiograph: PNG, JPEG, TIFF or DICOM.", show_default=False)]
-Images = Annotated[list[Path], typer.Argument(help="Radiographs: PNG, JPEG, TIFF or DICOM.", show_default=False)]
-Recipe = Annotated[str, typer.Argument(help="A name from 'place config show', or a YAML file.", show_default=False)]
-Overrides = Annotated[
+RunArgument = Annotated[Path, typer.Argument(help="A run folder or one of its checkpoints.", show_default=False)]
+ImageArgument = Annotated[Path, typer.Argument(help="A radiograph: PNG, JPEG, TIFF or DICOM.", show_default=False)]
+ImagesArgument = Annotated[
+    list[Path], typer.Argument(help="Radiographs: PNG, JPEG, TIFF or DICOM.", show_default=False)
+]
+RecipeArgument = Annotated[
+    str, typer.Argument(help="A name from 'place config show', or a YAML file.", show_default=False)
+]
+OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that replace the recipe's.")
 ]
-On = Annotated[Device, typer.Option("--device", help="auto takes the GPU where there is one.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="All randomness comes from this number.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output folder holds.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Columns = Annotated[
+DeviceOption = Annotated[Device, typer.Option("--device", help="auto takes the GPU where there is one.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="All randomness comes from this number.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what the output folder holds.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+ColumnOption = Annotated[
     list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="A column of another name; repeat it.")
 ]
-Options = Annotated[
+SourceSettingOption = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="NAME=VALUE", help="What else the source can be told, as split=mgca; repeat it."),
 ]
@@ -81,7 +85,7 @@ def _switch(*names: str, help: str, level: int) -> Any:
 
 
 # Every command has these; they act by their callbacks, so that no command body has to know them.
-SWITCHES = {
+SHARED_SWITCHES = {
     "quiet": _switch("-q", "--quiet", help="Log warnings only.", level=logging.WARNING),
     "verbose": _switch("-v", "--verbose", help="Log more.", level=logging.DEBUG),
     "debug": _switch("--debug", help="Log more, and show the traceback of an error.", level=logging.DEBUG),
@@ -95,11 +99,11 @@ def source_options(columns: list[str] | None, options: list[str] | None) -> dict
     pairs = [text.partition("=") for text in columns or []]
     if not all(ours and theirs for ours, _, theirs in pairs):
         raise PlaceError("a column is named OURS=THEIRS", code="PL-C002", fix="write e.g. --column patient=subject_id")
-    named = {ours: theirs for ours, _, theirs in pairs}
-    return ({"columns": named} if named else {}) | parse_values(options or [])
+    column_names = {ours: theirs for ours, _, theirs in pairs}
+    return ({"columns": column_names} if column_names else {}) | parse_values(options or [])
 
 
-def command(
+def register_command(
     parent: typer.Typer, name: str, summary: str, *examples: str, kind: type[TyperCommand] = TyperCommand
 ) -> Callable[[Command], Command]:
     """Register a command: its one-line ``summary`` for the list, the switches, the examples at the end of its help.
@@ -109,16 +113,16 @@ def command(
 
     def register(function: Command) -> Command:
         @wraps(function)
-        def body(**given: Any) -> None:
-            function(**{name: value for name, value in given.items() if name not in SWITCHES})
+        def body(**arguments: Any) -> None:
+            function(**{name: value for name, value in arguments.items() if name not in SHARED_SWITCHES})
 
-        seen = inspect.signature(function, eval_str=True)
-        more = [
+        signature = inspect.signature(function, eval_str=True)
+        switches = [
             inspect.Parameter(switch, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-            for switch, kind in SWITCHES.items()
+            for switch, kind in SHARED_SWITCHES.items()
         ]
-        body.__signature__ = seen.replace(parameters=[*seen.parameters.values(), *more])  # type: ignore[attr-defined]
-        body.__annotations__ = {**function.__annotations__, **SWITCHES}
+        body.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *switches])  # type: ignore[attr-defined]
+        body.__annotations__ = {**function.__annotations__, **SHARED_SWITCHES}
         parent.command(name, cls=kind, short_help=summary, epilog=_examples(*examples))(body)
         return function
 

@@ -11,22 +11,22 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand
 
-from place_cxr.cli.console import progress_bars, show
-from place_cxr.cli.options import AsJson, Device, On, Overrides, command
+from place_cxr.cli.console import print_result, progress_bars
+from place_cxr.cli.options import Device, DeviceOption, JsonOption, OverridesArgument, register_command
 from place_cxr.core.errors import PlaceError
 
-T = TypeVar("T", int, float)
+_T = TypeVar("_T", int, float)
 _NUMBER = re.compile(r"\d*\.?\d+")
 
 
-class Mode(StrEnum):
+class ModeChoice(StrEnum):
     """Whether the encoder learns too."""
 
     frozen = "frozen"
     finetune = "finetune"
 
 
-class Profile(StrEnum):
+class ProfileChoice(StrEnum):
     """Whose protocol is followed."""
 
     strict = "strict"
@@ -35,7 +35,7 @@ class Profile(StrEnum):
     folds = "folds"
 
 
-class _Numbers(TyperCommand):
+class _NumberListCommand(TyperCommand):
     """An option of numbers takes those that follow it: ``--seeds 0 1`` is ``--seeds 0,1``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -49,9 +49,9 @@ class _Numbers(TyperCommand):
         return super().parse_args(ctx, joined)
 
 
-def add(app: typer.Typer) -> None:
+def add_task_command(app: typer.Typer) -> None:
     """Put the verb into ``app``."""
-    command(
+    register_command(
         app,
         "task",
         "Put a question to a trained run.",
@@ -60,13 +60,13 @@ def add(app: typer.Typer) -> None:
         "place task classification --checkpoint runs/demo --mode finetune steps=200    with a setting changed",
         "place task segmentation --checkpoint runs/demo --source siim --root /data/siim data.split=patient",
         "place task classification --checkpoint runs/demo --random-weights    the control",
-        kind=_Numbers,
+        kind=_NumberListCommand,
     )(task)
 
 
 def task(
     name: Annotated[str, typer.Argument(help="Which question; a wrong name lists the right ones.", show_default=False)],
-    overrides: Overrides = None,
+    overrides: OverridesArgument = None,
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A run folder or one of its checkpoints.")] = ...,  # type: ignore[assignment]
     source: Annotated[str, typer.Option("--source", help="A data set of 'place data ls'.")] = "manifest",
     root: Annotated[
@@ -84,15 +84,17 @@ def task(
             show_default=False,
         ),
     ] = "",
-    mode: Annotated[Mode, typer.Option("--mode", help="Freeze the encoder, or train it along.")] = Mode.frozen,
-    profile: Annotated[Profile, typer.Option("--profile", help="Whose protocol.")] = Profile.strict,
+    mode: Annotated[
+        ModeChoice, typer.Option("--mode", help="Freeze the encoder, or train it along.")
+    ] = ModeChoice.frozen,
+    profile: Annotated[ProfileChoice, typer.Option("--profile", help="Whose protocol.")] = ProfileChoice.strict,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Default: tasks/ in the run.")] = None,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="The control: the same network before it learned anything.")
     ] = False,
     method: Annotated[str, typer.Option("--method", help="The name in tables; default: the recipe's.")] = "",
-    device: On = Device.auto,
-    as_json: AsJson = False,
+    device: DeviceOption = Device.auto,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask NAME of a trained run on labelled data; writes result.json and predictions.parquet.
 
@@ -108,8 +110,8 @@ def task(
             source=source,
             root=root,
             overrides=overrides or [],
-            fractions=_numbers(fraction, "--fraction", float),
-            seeds=_numbers(seeds, "--seeds", int),
+            fractions=_parse_numbers(fraction, "--fraction", float),
+            seeds=_parse_numbers(seeds, "--seeds", int),
             mode=mode.value,
             profile=profile.value,
             out=out,
@@ -119,19 +121,20 @@ def task(
             progress=progress,
         )
     lines = [
-        f"{key}\t{_shown(value.value, value.low, value.high, value.reason)}" for key, value in result.metrics.items()
+        f"{key}\t{_format_metric(value.value, value.low, value.high, value.reason)}"
+        for key, value in result.metrics.items()
     ]
-    show({"folder": str(folder), **result.to_dict()}, "\n".join([*lines, f"Results: {folder}"]), as_json)
+    print_result({"folder": str(folder), **result.to_dict()}, "\n".join([*lines, f"Results: {folder}"]), as_json)
 
 
-def _numbers(text: str, option: str, kind: Callable[[str], T]) -> list[T]:
+def _parse_numbers(text: str, option: str, kind: Callable[[str], _T]) -> list[_T]:
     try:
         return [kind(part) for part in text.split(",") if part]
     except ValueError:
         raise PlaceError(f"{option} {text!r} is no list of numbers", code="PL-C040", fix="write .01,.1,1") from None
 
 
-def _shown(value: float | None, low: float | None, high: float | None, reason: str) -> str:
+def _format_metric(value: float | None, low: float | None, high: float | None, reason: str) -> str:
     if value is None:
         return f"- ({reason})"
     return f"{value:.4f}" + (f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else "")

@@ -5,19 +5,19 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from place_cxr.benchmark.plan import BenchmarkConfig, Row
-from place_cxr.benchmark.worker import BUSY, CONFIG, do_row
-from place_cxr.cli.console import guarded, log_to_stderr
+from place_cxr.benchmark.plan import BenchmarkConfig, WorkerJob
+from place_cxr.benchmark.worker import BUSY_EXIT_CODE, CONFIG_FILE, run_worker
+from place_cxr.cli.console import log_to_stderr, run_guarded
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import load
 
 
-def _unless_busy(out: Path, row: Row, device: str) -> None:
+def _run_unless_busy(out: Path, job: WorkerJob, device: str) -> None:
     try:
-        do_row(load(BenchmarkConfig, out / CONFIG), out, row, device)
+        run_worker(load(BenchmarkConfig, out / CONFIG_FILE), out, job, device)
     except PlaceError as error:
         if error.code == "PL-R001":
-            raise SystemExit(BUSY) from None
+            raise SystemExit(BUSY_EXIT_CODE) from None
         raise
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     """Fill a row; exit code 75 where another process works on it."""
     out, slug, seed, device = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
     log_to_stderr()
-    guarded(lambda: _unless_busy(out, Row(slug, seed), device), debug=True)
+    run_guarded(lambda: _run_unless_busy(out, WorkerJob(slug, seed), device), debug=True)
 
 
 if __name__ == "__main__":

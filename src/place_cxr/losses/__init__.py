@@ -36,7 +36,7 @@ LOSSES: dict[str, Callable[..., Float[Tensor, ""]]] = {
 _PAIR = frozenset({"image", "text"})
 _OBSERVATIONS = frozenset({"visual", "textual"})
 # The fields of PlaceOutputs through which a loss teaches: the parts of the model behind the others stay untrained.
-READS: dict[str, frozenset[str]] = {
+LOSS_INPUTS: dict[str, frozenset[str]] = {
     "instance": _PAIR | {"scale"},
     "pathology_pair": _OBSERVATIONS,
     "pathology_image": _OBSERVATIONS,
@@ -51,14 +51,14 @@ READS: dict[str, frozenset[str]] = {
 }
 
 
-class Term(Settings):
+class LossTerm(Settings):
     """One part of the total loss; a weight of 0 leaves it out."""
 
     weight: float = 1.0
     options: dict[str, Any] = {}
 
 
-def total_loss(out: PlaceOutputs, terms: Mapping[str, Term]) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+def total_loss(out: PlaceOutputs, terms: Mapping[str, LossTerm]) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """The weighted sum, and the unweighted parts for the log."""
     with torch.autocast(out.image.device.type, enabled=False):  # cosines and softmaxes stay in fp32
         parts = {name: pick(LOSSES, name, "loss")(out, **term.options) for name, term in terms.items() if term.weight}

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def contrast(
+def contrastive_loss(
     logits: Float[Tensor, "R N"], positive: Bool[Tensor, "R N"], rows: Bool[Tensor, "R"] | None = None
 ) -> Float[Tensor, ""]:
     """Cross-entropy of each row against the uniform mix of its positives, averaged over the valid rows.
@@ -17,29 +17,29 @@ def contrast(
     """
     if rows is not None:
         positive = positive & rows[:, None]
-    return (_share(positive, logits.dtype) * logits.log_softmax(-1)).sum()
+    return (_target_weights(positive, logits.dtype) * logits.log_softmax(-1)).sum()
 
 
-def same(key: Int[Tensor, "N"]) -> Bool[Tensor, "N N"]:
+def equal_keys(key: Int[Tensor, "N"]) -> Bool[Tensor, "N N"]:
     """True where two statements (or two sets of statements) are equal: a positive, never a negative."""
     return key[:, None] == key
 
 
-def symmetric_contrast(
+def symmetric_contrastive_loss(
     logits: Float[Tensor, "N N"], positive: Bool[Tensor, "N N"], valid: Bool[Tensor, "N"] | None = None
 ) -> Float[Tensor, ""]:
     """Mean of the two directions; rows and columns outside ``valid`` neither count nor serve as negatives.
 
-    ``positive`` says who is equal to whom, as `same` does: the shares of rows are then those of columns.
+    ``positive`` says who is equal to whom, as `equal_keys` does: the shares of rows are then those of columns.
     """
     if valid is not None:
-        both = valid[:, None] & valid
-        logits = logits.masked_fill(~both, torch.finfo(logits.dtype).min / 4)  # a sum of two is still finite
-        positive = positive & both
-    return (_share(positive, logits.dtype, sides=2) * (logits.log_softmax(1) + logits.log_softmax(0))).sum()
+        valid_pairs = valid[:, None] & valid
+        logits = logits.masked_fill(~valid_pairs, torch.finfo(logits.dtype).min / 4)  # a sum of two is still finite
+        positive = positive & valid_pairs
+    return (_target_weights(positive, logits.dtype, sides=2) * (logits.log_softmax(1) + logits.log_softmax(0))).sum()
 
 
-def _share(positive: Bool[Tensor, "R N"], dtype: torch.dtype, sides: int = 1) -> Float[Tensor, "R N"]:
+def _target_weights(positive: Bool[Tensor, "R N"], dtype: torch.dtype, sides: int = 1) -> Float[Tensor, "R N"]:
     """Minus one over ``sides`` in all: the same for each row that has positives, in equal shares for each of them.
 
     Nothing of it takes a gradient, so the mean over rows is put in here, and not behind the sum.

@@ -30,12 +30,12 @@ def gram_distance(predicted: Float[Tensor, "B P P"], target: Float[Tensor, "B P 
     return 1 - _products(predicted, target).mean(-1)
 
 
-def _products(one: Float[Tensor, "B P P"], other: Float[Tensor, "B P P"]) -> Float[Tensor, "B P*(P-1)"]:
+def _products(first: Float[Tensor, "B P P"], second: Float[Tensor, "B P P"]) -> Float[Tensor, "B P*(P-1)"]:
     """Their mean over an image is the correlation."""
-    return _standardised(one) * _standardised(other)
+    return _standardized(first) * _standardized(second)
 
 
-def _standardised(matrix: Float[Tensor, "B P P"]) -> Float[Tensor, "B P*(P-1)"]:
+def _standardized(matrix: Float[Tensor, "B P P"]) -> Float[Tensor, "B P*(P-1)"]:
     """The off-diagonal entries with mean 0 and variance 1; 0 where all are equal."""
     side = matrix.shape[-1]
     entries = matrix.flatten(1)[:, 1:].unfold(1, side, side + 1).flatten(1)  # P lie between two of the diagonal

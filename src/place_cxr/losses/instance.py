@@ -7,7 +7,7 @@ from torch import Tensor
 
 from place_cxr.core.distributed import gather, gather_with_gradient
 from place_cxr.core.tensors import PlaceOutputs
-from place_cxr.losses.contrast import same, symmetric_contrast
+from place_cxr.losses.contrast import equal_keys, symmetric_contrastive_loss
 
 
 def instance_alignment(out: PlaceOutputs) -> Float[Tensor, ""]:
@@ -16,4 +16,4 @@ def instance_alignment(out: PlaceOutputs) -> Float[Tensor, ""]:
     Source: ConVIRT (arXiv 2010.00747) with CLIP's learned temperature; the positives are ours (docs/paper_map.md).
     """
     logits = out.scale * gather_with_gradient(out.image) @ gather_with_gradient(out.text).T
-    return symmetric_contrast(logits, same(gather(out.report_key)))
+    return symmetric_contrastive_loss(logits, equal_keys(gather(out.report_key)))

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from place_cxr.core.tensors import PlaceOutputs
-from place_cxr.losses.contrast import same
+from place_cxr.losses.contrast import equal_keys
 from place_cxr.losses.correlation import gram, gram_distance
 from place_cxr.losses.pathology import selection_weight
 
 
 @torch.no_grad()
-def monitors(out: PlaceOutputs) -> dict[str, Tensor]:
+def compute_monitors(out: PlaceOutputs) -> dict[str, Tensor]:
     """Scalars on the device.
 
     - ``query_similarity``: mean pairwise cosine between an image's V-PORs (1 = all queries look alike);
@@ -54,5 +54,5 @@ def _off_diagonal(matrix: Tensor) -> Tensor:
 
 def _shared(key: Tensor, valid: Tensor) -> Tensor:
     count = valid.sum()
-    pairs = (same(key) & valid[:, None] & valid[None, :]).sum()
+    pairs = (equal_keys(key) & valid[:, None] & valid[None, :]).sum()
     return (pairs - count) / (count * (count - 1)).clamp(min=1)

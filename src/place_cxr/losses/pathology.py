@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from place_cxr.core.distributed import gather, gather_with_gradient
 from place_cxr.core.tensors import PlaceOutputs, unit
-from place_cxr.losses.contrast import contrast, same, symmetric_contrast
+from place_cxr.losses.contrast import contrastive_loss, equal_keys, symmetric_contrastive_loss
 
 Selection = Literal["soft", "max", "transport"]
 _TRANSPORT_STEPS = 3  # Sinkhorn steps [MGCA uses 3 for its prototypes]
@@ -32,15 +32,18 @@ def pathology_pair(
     """
     text, mask = gather_with_gradient(out.textual.vectors), gather(out.textual.mask)
     visual = out.visual.vectors
-    how = (selection_temperature, selection)
+    selection_options = (selection_temperature, selection)
     if chunk:  # of reports
         pieces = zip(text.split(chunk), mask.split(chunk), strict=True)
-        parts = [checkpoint(observation_similarity, visual, *piece, *how, use_reentrant=False) for piece in pieces]
-        own_rows = torch.cat(parts, dim=1)
+        parts = [
+            checkpoint(observation_similarity, visual, *piece, *selection_options, use_reentrant=False)
+            for piece in pieces
+        ]
+        local_scores = torch.cat(parts, dim=1)
     else:
-        own_rows = _mean_stated(_selected(out, text, *how), mask)
-    logits = gather_with_gradient(own_rows) / temperature
-    return symmetric_contrast(logits, same(gather(out.report_key)), mask.any(-1))
+        local_scores = _mean_over_sentences(_selected(out, text, *selection_options), mask)
+    logits = gather_with_gradient(local_scores) / temperature
+    return symmetric_contrastive_loss(logits, equal_keys(gather(out.report_key)), mask.any(-1))
 
 
 def pathology_image(
@@ -51,10 +54,10 @@ def pathology_image(
     An image whose report states the same is a positive, never a negative.
     """
     text, key, mask = gather_with_gradient(out.textual.vectors), gather(out.sentence_key), gather(out.textual.mask)
-    own_rows = _selected(out, text, selection_temperature, selection)
-    logits = gather_with_gradient(own_rows).flatten(1).T / temperature  # [G S, G]
+    local_scores = _selected(out, text, selection_temperature, selection)
+    logits = gather_with_gradient(local_scores).flatten(1).T / temperature  # [G S, G]
     stated = (key.flatten()[:, None, None] == key).any(-1)
-    return contrast(logits, stated, mask.flatten())
+    return contrastive_loss(logits, stated, mask.flatten())
 
 
 def pathology_sentence(
@@ -67,10 +70,10 @@ def pathology_sentence(
     """
     visual, text = out.visual.vectors, out.textual.vectors
     weight = selection_weight(torch.bmm(text, visual.transpose(1, 2)), selection_temperature, selection)  # [B, S, K]
-    seen = unit(torch.bmm(weight, visual)).flatten(0, 1)
-    seen, stated = gather_with_gradient(seen), gather_with_gradient(text.flatten(0, 1))
+    selected = unit(torch.bmm(weight, visual)).flatten(0, 1)
+    selected, sentences = gather_with_gradient(selected), gather_with_gradient(text.flatten(0, 1))
     key, valid = gather(out.sentence_key.flatten()), gather(out.textual.mask.flatten())
-    return symmetric_contrast(seen @ stated.T / temperature, same(key), valid)
+    return symmetric_contrastive_loss(selected @ sentences.T / temperature, equal_keys(key), valid)
 
 
 def _selected(
@@ -94,10 +97,10 @@ def observation_similarity(
 
     Vectors are of unit length. 0 for a report without sentence.
     """
-    return _mean_stated(selected_similarity(visual, text, selection_temperature, selection), text_mask)
+    return _mean_over_sentences(selected_similarity(visual, text, selection_temperature, selection), text_mask)
 
 
-def _mean_stated(selected: Float[Tensor, "B R S"], mask: Bool[Tensor, "R S"]) -> Float[Tensor, "B R"]:
+def _mean_over_sentences(selected: Float[Tensor, "B R S"], mask: Bool[Tensor, "R S"]) -> Float[Tensor, "B R"]:
     weight = mask.to(selected.dtype) / mask.sum(-1, keepdim=True).clamp(min=1)
     return (selected * weight).sum(-1)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from place_cxr.core.distributed import gather_with_gradient
 from place_cxr.core.tensors import PlaceOutputs
 
-SMALLEST = 1e-8  # what GLoRIA holds products of two lengths above
+MIN_NORM_PRODUCT = 1e-8  # what GLoRIA holds products of two lengths above
 
 
 def convirt(out: PlaceOutputs, *, temperature: float = 0.1, image_share: float = 0.75) -> Float[Tensor, ""]:
@@ -21,7 +21,7 @@ def convirt(out: PlaceOutputs, *, temperature: float = 0.1, image_share: float =
 
     Source: ConVIRT (arXiv 2010.00747), its temperature and share.
     """
-    images, reports = directions(_global(out) / temperature)
+    images, reports = two_way_cross_entropy(_global_similarity(out) / temperature)
     return image_share * images + (1 - image_share) * reports
 
 
@@ -32,21 +32,21 @@ def gloria_global(out: PlaceOutputs, *, scale: float = 10.0) -> Float[Tensor, ""
     """
     image, text = gather_with_gradient(out.image), gather_with_gradient(out.text)
     length = image.norm(dim=-1)[:, None] * text.norm(dim=-1)[None, :]
-    images, reports = directions(scale * (image @ text.T) / length.clamp(min=SMALLEST))
+    images, reports = two_way_cross_entropy(scale * (image @ text.T) / length.clamp(min=MIN_NORM_PRODUCT))
     return images + reports
 
 
 def mgca_instance(out: PlaceOutputs, *, temperature: float = 0.07) -> Float[Tensor, ""]:
     """The sum of both directions: twice a CLIP loss. Source: MGCA (arXiv 2210.06044), ITA."""
-    images, reports = directions(_global(out) / temperature)
+    images, reports = two_way_cross_entropy(_global_similarity(out) / temperature)
     return images + reports
 
 
-def directions(logits: Float[Tensor, "N N"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+def two_way_cross_entropy(logits: Float[Tensor, "N N"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Mean cross-entropy along rows and along columns; the diagonal is right. Equal logits give ln N."""
-    own = torch.arange(len(logits), device=logits.device)
-    return F.cross_entropy(logits, own), F.cross_entropy(logits.T, own)
+    diagonal = torch.arange(len(logits), device=logits.device)
+    return F.cross_entropy(logits, diagonal), F.cross_entropy(logits.T, diagonal)
 
 
-def _global(out: PlaceOutputs) -> Float[Tensor, "G G"]:
+def _global_similarity(out: PlaceOutputs) -> Float[Tensor, "G G"]:
     return gather_with_gradient(out.image) @ gather_with_gradient(out.text).T

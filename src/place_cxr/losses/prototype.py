@@ -21,11 +21,13 @@ def mgca_prototype(
         raise ValueError("the model was built without model.prototypes")
     image = gather_with_gradient(out.image) @ out.prototypes.T
     text = gather_with_gradient(out.text) @ out.prototypes.T
-    read_text = predicted(sinkhorn(image, epsilon, iterations), text, temperature)
-    return (read_text + predicted(sinkhorn(text, epsilon, iterations), image, temperature)) / 2
+    text_loss = soft_cross_entropy(sinkhorn(image, epsilon, iterations), text, temperature)
+    return (text_loss + soft_cross_entropy(sinkhorn(text, epsilon, iterations), image, temperature)) / 2
 
 
-def predicted(codes: Float[Tensor, "G N"], scores: Float[Tensor, "G N"], temperature: float) -> Float[Tensor, ""]:
+def soft_cross_entropy(
+    codes: Float[Tensor, "G N"], scores: Float[Tensor, "G N"], temperature: float
+) -> Float[Tensor, ""]:
     """Mean cross-entropy of the softmax of ``scores`` against ``codes``."""
     return -(codes * (scores / temperature).log_softmax(-1)).sum(-1).mean()
 

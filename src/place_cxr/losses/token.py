@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from place_cxr.core.distributed import gather, gather_with_gradient
 from place_cxr.core.tensors import PlaceOutputs, TokenOutputs
-from place_cxr.losses.peers import SMALLEST, directions
+from place_cxr.losses.peers import MIN_NORM_PRODUCT, two_way_cross_entropy
 
 
 def gloria_local(
@@ -40,7 +40,7 @@ def gloria_local(
         cut = slice(start, start + step)
         piece = (tokens.patches, words[cut], mask[cut], place_scale, word_scale, average)
         parts.append(checkpoint(word_similarity, *piece, use_reentrant=False) if chunk else word_similarity(*piece))
-    images, reports = directions(scale * gather_with_gradient(torch.cat(parts, dim=1)))
+    images, reports = two_way_cross_entropy(scale * gather_with_gradient(torch.cat(parts, dim=1)))
     return images + reports
 
 
@@ -59,7 +59,7 @@ def word_similarity(
     context = word_attention(patches, words, mask, place_scale).flatten(1, 2) @ patches
     context = context.unflatten(1, mask.shape)  # [B, R, L, D]
     length = context.norm(dim=-1) * words.norm(dim=-1)
-    cosine = (context * words).sum(-1) / length.clamp(min=SMALLEST)
+    cosine = (context * words).sum(-1) / length.clamp(min=MIN_NORM_PRODUCT)
     total = (word_scale * cosine).masked_fill(~mask, -torch.inf).logsumexp(-1)
     return total - mask.sum(-1).to(total.dtype).log() if average else total
 
@@ -73,8 +73,8 @@ def word_attention(
     the places. The products are neither scaled nor normalised.
     """
     product = (words.flatten(0, 1) @ patches.transpose(1, 2)).unflatten(1, mask.shape)
-    share = product.masked_fill(~mask[..., None], -torch.inf).softmax(2)
-    return (place_scale * share).softmax(-1)
+    word_fraction = product.masked_fill(~mask[..., None], -torch.inf).softmax(2)
+    return (place_scale * word_fraction).softmax(-1)
 
 
 def mgca_token(out: PlaceOutputs, *, temperature: float = 0.1) -> Float[Tensor, ""]:
@@ -86,11 +86,11 @@ def mgca_token(out: PlaceOutputs, *, temperature: float = 0.1) -> Float[Tensor, 
     """
     tokens = _tokens(out)
     patches, words = F.normalize(tokens.patches, dim=-1), F.normalize(tokens.words[:, 1:], dim=-1)
-    word_weight, patch_weight = clipped(tokens.word_attention[:, 1:]), None
+    word_weight, patch_weight = clip_to_percentiles(tokens.word_attention[:, 1:]), None
     if tokens.patch_attention is not None:
-        patch_weight = clipped(tokens.patch_attention)
-    asked = words_to_patches(patches, words, word_weight, temperature)
-    return asked + patches_to_words(patches, words, tokens.mask[:, 1:], patch_weight, temperature)
+        patch_weight = clip_to_percentiles(tokens.patch_attention)
+    word_loss = words_to_patches(patches, words, word_weight, temperature)
+    return word_loss + patches_to_words(patches, words, tokens.mask[:, 1:], patch_weight, temperature)
 
 
 def words_to_patches(
@@ -98,8 +98,8 @@ def words_to_patches(
 ) -> Float[Tensor, ""]:
     """Each word against what the words of its report attend to; vectors of unit length."""
     attention = (words @ patches.transpose(1, 2) / temperature).softmax(-1)
-    seen = F.normalize(attention @ patches, dim=-1)
-    return _within(words @ seen.transpose(1, 2) / temperature, weight)
+    attended = F.normalize(attention @ patches, dim=-1)
+    return _pair_cross_entropy(words @ attended.transpose(1, 2) / temperature, weight)
 
 
 def patches_to_words(
@@ -111,32 +111,34 @@ def patches_to_words(
 ) -> Float[Tensor, ""]:
     """Each patch against what the patches of its image attend to; without ``weight`` as for convolutional encoders."""
     product = patches @ words.transpose(1, 2) / temperature
-    read = product.masked_fill(~mask[:, None], -torch.inf).softmax(-1) @ words
+    attended = product.masked_fill(~mask[:, None], -torch.inf).softmax(-1) @ words
     if weight is None:
-        read, weight = F.normalize(read, dim=-1), patches.new_full(patches.shape[:2], 1 / patches.shape[1])
-    return _within(patches @ read.transpose(1, 2) / temperature, weight)
+        attended, weight = F.normalize(attended, dim=-1), patches.new_full(patches.shape[:2], 1 / patches.shape[1])
+    return _pair_cross_entropy(patches @ attended.transpose(1, 2) / temperature, weight)
 
 
 @torch.no_grad()
-def clipped(attention: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
+def clip_to_percentiles(attention: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
     """Weights that sum to 1: what is not 0, cut to its own 10th and 90th percentile (linear interpolation)."""
-    there = attention != 0
-    last = there.sum(-1, keepdim=True).sub(1).clamp(min=0)
-    ordered = attention.masked_fill(~there, torch.inf).sort(-1).values
+    is_token = attention != 0
+    last = is_token.sum(-1, keepdim=True).sub(1).clamp(min=0)
+    ordered = attention.masked_fill(~is_token, torch.inf).sort(-1).values
 
-    def percentile(share: float) -> Tensor:
-        place = share * last.to(attention.dtype)
-        below, above = (ordered.gather(-1, place.to(last.dtype) + up) for up in (0, (place % 1 > 0).to(last.dtype)))
-        return below.lerp(above, place % 1)
+    def percentile(fraction: float) -> Tensor:
+        position = fraction * last.to(attention.dtype)
+        below, above = (
+            ordered.gather(-1, position.to(last.dtype) + up) for up in (0, (position % 1 > 0).to(last.dtype))
+        )
+        return below.lerp(above, position % 1)
 
-    kept = torch.where(there, attention.clamp(percentile(0.1), percentile(0.9)), 0.0)
-    return kept / kept.sum(-1, keepdim=True).clamp(min=torch.finfo(kept.dtype).tiny)
+    weights = torch.where(is_token, attention.clamp(percentile(0.1), percentile(0.9)), 0.0)
+    return weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
 
-def _within(logits: Float[Tensor, "B N N"], weight: Float[Tensor, "B N"]) -> Float[Tensor, ""]:
+def _pair_cross_entropy(logits: Float[Tensor, "B N N"], weight: Float[Tensor, "B N"]) -> Float[Tensor, ""]:
     """Cross-entropy along rows and along columns, their mean; weighted over tokens, averaged over pairs."""
-    both = (logits.logsumexp(2) + logits.logsumexp(1)) / 2 - logits.diagonal(dim1=1, dim2=2)
-    return (weight * both).sum() / len(logits)
+    cross_entropy = (logits.logsumexp(2) + logits.logsumexp(1)) / 2 - logits.diagonal(dim1=1, dim2=2)
+    return (weight * cross_entropy).sum() / len(logits)
 
 
 def _tokens(out: PlaceOutputs) -> TokenOutputs:

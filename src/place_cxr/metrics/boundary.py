@@ -25,9 +25,9 @@ def boundary_distance(predicted: ArrayLike, truth: ArrayLike) -> float:
     if not (first.any() and second.any()):
         return float("nan")
     window = _window(first | second)
-    one, other = _edge(first[window]), _edge(second[window])
-    there, back = KDTree(other).query(one)[0], KDTree(one).query(other)[0]
-    return float(np.concatenate([there, back]).mean())
+    first_edge, second_edge = _edge(first[window]), _edge(second[window])
+    forward, backward = KDTree(second_edge).query(first_edge)[0], KDTree(first_edge).query(second_edge)[0]
+    return float(np.concatenate([forward, backward]).mean())
 
 
 def _edge(mask: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, UNCERTAIN
 from place_cxr.core.results import Metric
-from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, bootstrap_columns, undefined
+from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, bootstrap_columns, undefined_metric
 
 UncertainPolicy = Literal["ignore", "absent", "present"]
 _POLICIES = {"ignore": np.nan, "absent": ABSENT, "present": PRESENT}
@@ -42,10 +42,10 @@ def auroc_statistic(labels: ArrayLike, scores: ArrayLike) -> Statistic:
 
     def statistic(counts: Floats) -> Floats:
         weight = counts[:, rows]
-        up, down = _per_score(weight * positive, ends), _per_score(weight * ~positive, ends)
-        below = np.cumsum(down, axis=1) - down
-        pairs = up.sum(1) * down.sum(1)
-        return _ratio((up * (below + 0.5 * down)).sum(1), pairs)
+        present, absent = _sum_per_score(weight * positive, ends), _sum_per_score(weight * ~positive, ends)
+        absent_below = np.cumsum(absent, axis=1) - absent
+        pairs = present.sum(1) * absent.sum(1)
+        return _ratio((present * (absent_below + 0.5 * absent)).sum(1), pairs)
 
     return statistic
 
@@ -57,32 +57,36 @@ def average_precision_statistic(labels: ArrayLike, scores: ArrayLike) -> Statist
 
     def statistic(counts: Floats) -> Floats:
         weight = counts[:, rows]
-        up, down = _per_score(weight * positive, ends), _per_score(weight * ~positive, ends)
-        found, wrong = np.cumsum(up[:, ::-1], axis=1), np.cumsum(down[:, ::-1], axis=1)
-        gained = np.where(found > 0, up[:, ::-1] * found / np.maximum(found + wrong, 1e-300), 0.0)
-        return _ratio(gained.sum(1), np.where(wrong[:, -1:].sum(1) > 0, up.sum(1), 0.0))
+        present, absent = _sum_per_score(weight * positive, ends), _sum_per_score(weight * ~positive, ends)
+        true_positives, false_positives = np.cumsum(present[:, ::-1], axis=1), np.cumsum(absent[:, ::-1], axis=1)
+        gained = np.where(
+            true_positives > 0,
+            present[:, ::-1] * true_positives / np.maximum(true_positives + false_positives, 1e-300),
+            0.0,
+        )
+        return _ratio(gained.sum(1), np.where(false_positives[:, -1:].sum(1) > 0, present.sum(1), 0.0))
 
     return statistic
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     """AUROC with ties counted one half; None where present or absent rows are missing (see :func:`why_undefined`)."""
-    return _once(auroc_statistic, labels, scores)
+    return _evaluate_once(auroc_statistic, labels, scores)
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
     """Average precision; None where present or absent rows are missing."""
-    return _once(average_precision_statistic, labels, scores)
+    return _evaluate_once(average_precision_statistic, labels, scores)
 
 
 def why_undefined(labels: ArrayLike) -> str:
     """Why no ranking metric exists for these labels; empty where one does."""
-    known = np.asarray(labels, dtype=np.float64)
-    missing = [name for name, value in (("present", PRESENT), ("absent", ABSENT)) if not (known == value).any()]
+    values = np.asarray(labels, dtype=np.float64)
+    missing = [name for name, value in (("present", PRESENT), ("absent", ABSENT)) if not (values == value).any()]
     return "no " + " and no ".join(missing) + " rows" if missing else ""
 
 
-def classification(
+def classification_metrics(
     labels: ArrayLike,
     scores: ArrayLike | Sequence[ArrayLike],
     names: Sequence[str],
@@ -111,10 +115,10 @@ def classification(
         )
     reasons = [why_undefined(column) for column in table.T]
     kept = [m for m, reason in enumerate(reasons) if not reason]
-    known = np.isfinite(table).sum(0)
-    found = {name: undefined(reasons[m], int(known[m])) for m, name in enumerate(names)}
+    known_counts = np.isfinite(table).sum(0)
+    metrics = {name: undefined_metric(reasons[m], int(known_counts[m])) for m, name in enumerate(names)}
     if not kept:
-        return found | {"macro": undefined("no class has present and absent rows", len(table))}
+        return metrics | {"macro": undefined_metric("no class has present and absent rows", len(table))}
     parts = [[statistic(table[:, m], run[:, m]) for run in stack] for m in kept]
 
     def columns(counts: Floats) -> Floats:
@@ -123,40 +127,42 @@ def classification(
         macro = np.where(defined, values, 0.0).sum(1) / np.maximum(defined.sum(1), 1)
         return np.column_stack([values, np.where(defined.any(1), macro, np.nan)])
 
-    rows = [*(int(known[m]) for m in kept), len(table)]
-    *each, macro = bootstrap_columns(columns, patients, n=n, seed=seed, rows=rows)
-    found |= {names[m]: value for m, value in zip(kept, each, strict=True)}
+    rows = [*(int(known_counts[m]) for m in kept), len(table)]
+    *class_metrics, macro = bootstrap_columns(columns, patients, n=n, seed=seed, rows=rows)
+    metrics |= {names[m]: value for m, value in zip(kept, class_metrics, strict=True)}
     absent = [name for m, name in enumerate(names) if m not in kept]
     note = f"mean of {len(kept)} of {len(names)} classes" + (f", without {', '.join(absent)}" if absent else "")
-    return found | {"macro": replace(macro, reason=note)}
+    return metrics | {"macro": replace(macro, reason=note)}
 
 
 def _sorted(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.intp]]:
     """Rows with a known label by rising score, whether each is present, and where each distinct score starts."""
-    known, values = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
-    if known.shape != values.shape:
-        raise PlaceError(f"labels {known.shape} and scores {values.shape} disagree", code="PL-D222")
+    label_values, values = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    if label_values.shape != values.shape:
+        raise PlaceError(f"labels {label_values.shape} and scores {values.shape} disagree", code="PL-D222")
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        some = ", ".join(str(row) for row in bad[:5])
-        raise PlaceError(f"{len(bad)} scores are NaN or infinite, first rows {some}", code="PL-G002")
-    rows = np.flatnonzero(~np.isnan(known))
+        first_rows = ", ".join(str(row) for row in bad[:5])
+        raise PlaceError(f"{len(bad)} scores are NaN or infinite, first rows {first_rows}", code="PL-G002")
+    rows = np.flatnonzero(~np.isnan(label_values))
     rows = rows[np.argsort(values[rows], kind="stable")]
     ordered = values[rows]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(rows) else rows
-    return rows, known[rows] == PRESENT, starts
+    return rows, label_values[rows] == PRESENT, starts
 
 
-def _per_score(weight: Floats, starts: NDArray[np.intp]) -> Floats:
+def _sum_per_score(weight: Floats, starts: NDArray[np.intp]) -> Floats:
     """Sums [R, U] of ``weight`` [R, N] over rows of equal score."""
     return weight if len(starts) == weight.shape[1] else np.add.reduceat(weight, starts, axis=1)
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
 
 
-def _once(statistic: Callable[[ArrayLike, ArrayLike], Statistic], labels: ArrayLike, scores: ArrayLike) -> float | None:
-    known = np.asarray(labels)
-    value = float(statistic(known, scores)(np.ones((1, len(known))))[0])
+def _evaluate_once(
+    statistic: Callable[[ArrayLike, ArrayLike], Statistic], labels: ArrayLike, scores: ArrayLike
+) -> float | None:
+    label_values = np.asarray(labels)
+    value = float(statistic(label_values, scores)(np.ones((1, len(label_values))))[0])
     return value if np.isfinite(value) else None

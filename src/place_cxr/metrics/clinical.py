@@ -17,13 +17,20 @@ from numpy.typing import ArrayLike
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 from place_cxr.core.results import Metric
-from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, bootstrap_columns, mean_of, undefined
+from place_cxr.metrics.intervals import (
+    RESAMPLES,
+    Floats,
+    Statistic,
+    bootstrap_columns,
+    mean_statistic,
+    undefined_metric,
+)
 
-Uncertain = Literal["absent", "present"]
-SCORES = ("precision", "recall", "F1")
+BinaryUncertainPolicy = Literal["absent", "present"]
+CLINICAL_SCORES = ("precision", "recall", "F1")
 
 
-def signature(uncertain: Uncertain) -> str:
+def clinical_signature(uncertain: BinaryUncertainPolicy) -> str:
     """The policy that stands behind each number."""
     return (
         f"not mentioned counts as absent, uncertain as {uncertain}; micro: all findings in one count; "
@@ -32,13 +39,13 @@ def signature(uncertain: Uncertain) -> str:
     )
 
 
-def clinical(
+def clinical_metrics(
     predicted: ArrayLike,
     truth: ArrayLike,
     names: Sequence[str],
     patients: Sequence[str],
     *,
-    uncertain: Uncertain = "absent",
+    uncertain: BinaryUncertainPolicy = "absent",
     n: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Metric]:
@@ -60,28 +67,32 @@ def clinical(
     kept = np.flatnonzero(true.any(0))
     missing = [name for m, name in enumerate(names) if m not in kept]
     note = f"mean of {len(kept)} of {len(names)} findings" + (f", without {', '.join(missing)}" if missing else "")
-    some = np.asarray(guess.any(1) | true.any(1))
-    example = np.where(some[:, None], _scores(both.sum(1), guess.sum(1), true.sum(1)), np.nan)
+    has_finding = np.asarray(guess.any(1) | true.any(1))
+    example = np.where(has_finding[:, None], _scores(both.sum(1), guess.sum(1), true.sum(1)), np.nan)
     averages: dict[str, Statistic] = {
         "micro": lambda counts: _scores(*((counts @ part).sum(1) for part in (both, guess, true)), undefined_as=np.nan),
         "macro": _macro(both[:, kept], guess[:, kept], true[:, kept]),
-        "example": mean_of(example),
+        "example": mean_statistic(example),
     }
-    found: dict[str, Metric] = {}
+    metrics: dict[str, Metric] = {}
     for average, statistic in averages.items():
-        rows = [int(some.sum()) if average == "example" else len(patients)] * len(SCORES)
-        for score, value in zip(SCORES, bootstrap_columns(statistic, patients, n=n, seed=seed, rows=rows), strict=True):
+        rows = [int(has_finding.sum()) if average == "example" else len(patients)] * len(CLINICAL_SCORES)
+        for score, value in zip(
+            CLINICAL_SCORES, bootstrap_columns(statistic, patients, n=n, seed=seed, rows=rows), strict=True
+        ):
             reason = note if average == "macro" and value.value is not None else value.reason
-            found[f"{average} {score}"] = replace(value, reason=reason)
+            metrics[f"{average} {score}"] = replace(value, reason=reason)
     for m, name in enumerate(names):
         column = slice(m, m + 1)
         if m not in kept:
-            found |= {f"{name} {score}": undefined("no true report has it", len(patients)) for score in SCORES}
+            metrics |= {
+                f"{name} {score}": undefined_metric("no true report has it", len(patients)) for score in CLINICAL_SCORES
+            }
             continue
-        own = _macro(both[:, column], guess[:, column], true[:, column], undefined_as=np.nan)
-        values = bootstrap_columns(own, patients, n=n, seed=seed)
-        found |= {f"{name} {score}": value for score, value in zip(SCORES, values, strict=True)}
-    return found
+        finding_statistic = _macro(both[:, column], guess[:, column], true[:, column], undefined_as=np.nan)
+        values = bootstrap_columns(finding_statistic, patients, n=n, seed=seed)
+        metrics |= {f"{name} {score}": value for score, value in zip(CLINICAL_SCORES, values, strict=True)}
+    return metrics
 
 
 def _macro(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 0.0) -> Statistic:
@@ -91,9 +102,9 @@ def _macro(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 0
     def statistic(counts: Floats) -> Floats:
         truths = counts @ true
         scores = _scores(counts @ both, counts @ guess, truths, undefined_as=undefined_as)  # [R, M, 3]
-        there = (truths > 0)[:, :, None]
-        total = there.sum(1)
-        mean = np.where(there, scores, 0.0).sum(1)
+        is_defined = (truths > 0)[:, :, None]
+        total = is_defined.sum(1)
+        mean = np.where(is_defined, scores, 0.0).sum(1)
         return np.divide(mean, total, out=np.full_like(mean, np.nan), where=total > 0)
 
     return statistic
@@ -102,13 +113,18 @@ def _macro(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 0
 def _scores(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 0.0) -> Floats:
     """Precision, recall and F1 on a new last axis; ``undefined_as`` where nothing stands below the line."""
 
-    def quotient(above: Floats, below: Floats) -> Floats:
-        return np.divide(above, below, out=np.full(np.shape(above), undefined_as, dtype=np.float64), where=below > 0)
+    def quotient(numerator: Floats, denominator: Floats) -> Floats:
+        return np.divide(
+            numerator,
+            denominator,
+            out=np.full(np.shape(numerator), undefined_as, dtype=np.float64),
+            where=denominator > 0,
+        )
 
     return np.stack([quotient(both, guess), quotient(both, true), quotient(2.0 * both, guess + true)], axis=-1)
 
 
-def _binary(labels: ArrayLike, uncertain: Uncertain) -> Floats:
+def _binary(labels: ArrayLike, uncertain: BinaryUncertainPolicy) -> Floats:
     table = np.asarray(labels, dtype=np.float64)
     if not (np.isin(table, (PRESENT, ABSENT, UNCERTAIN)) | np.isnan(table)).all():
         raise PlaceError(

@@ -23,7 +23,7 @@ RESAMPLES = 1000
 _CELLS = 2_000_000  # counts held at once: 16 MB
 
 
-def undefined(reason: str, n: int = 0) -> Metric:
+def undefined_metric(reason: str, n: int = 0) -> Metric:
     """No number, and why."""
     return Metric(None, None, None, n, reason)
 
@@ -76,14 +76,14 @@ def paired_difference(
     return bootstrap(lambda counts: first(counts) - second(counts), patients, n=n, seed=seed)
 
 
-def mean_of(values: ArrayLike) -> Statistic:
+def mean_statistic(values: ArrayLike) -> Statistic:
     """Mean over the rows of ``values`` [N] or [N, M]; NaN rows are left out, column by column."""
     table = np.asarray(values, dtype=np.float64)
-    known = np.isfinite(table)
-    filled = np.where(known, table, 0.0)
+    defined = np.isfinite(table)
+    filled = np.where(defined, table, 0.0)
 
     def statistic(counts: Floats) -> Floats:
-        weight = counts @ known
+        weight = counts @ defined
         return np.divide(counts @ filled, weight, out=np.full_like(weight, np.nan), where=weight > 0)
 
     return statistic
@@ -91,7 +91,7 @@ def mean_of(values: ArrayLike) -> Statistic:
 
 def _interval(value: float, drawn: Floats, n: int) -> Metric:
     if not np.isfinite(value):
-        return undefined("undefined on these rows", n)
+        return undefined_metric("undefined on these rows", n)
     defined = drawn[np.isfinite(drawn)]
     if 2 * len(defined) < len(drawn) or not len(defined):
         return Metric(value, None, None, n, "undefined in most resamples: too few patients for an interval", drawn)

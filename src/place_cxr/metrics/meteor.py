@@ -12,14 +12,14 @@ from tempfile import TemporaryDirectory
 
 from place_cxr.core.registry import pick
 from place_cxr.core.results import Metric
-from place_cxr.metrics.intervals import undefined
-from place_cxr.metrics.words import TOKENISERS
+from place_cxr.metrics.intervals import undefined_metric
+from place_cxr.metrics.words import TOKENIZERS
 
 _SCORE = re.compile(r"^Final score:\s+([0-9.]+)", re.MULTILINE)
 TIMEOUT = 1800  # seconds
 
 
-def meteor(generated: Sequence[str], references: Sequence[str], *, tokeniser: str = "words") -> Metric:
+def meteor(generated: Sequence[str], references: Sequence[str], *, tokenizer: str = "words") -> Metric:
     """METEOR over all reports (English, its own normalisation), without an interval; undefined with a reason otherwise.
 
     The jar is the one that the package pycocoevalcap carries (extra ``meteor``). Texts pass through a folder that only
@@ -28,22 +28,22 @@ def meteor(generated: Sequence[str], references: Sequence[str], *, tokeniser: st
     n = len(references)
     jar, java = _jar(), shutil.which("java")
     if java is None:
-        return undefined("METEOR needs Java, and there is no java command", n)
+        return undefined_metric("METEOR needs Java, and there is no java command", n)
     if jar is None:
-        return undefined("METEOR needs its jar: pip install 'place-cxr[meteor]'", n)
-    tokens = pick(TOKENISERS, tokeniser, "tokeniser")
+        return undefined_metric("METEOR needs its jar: pip install 'place-cxr[meteor]'", n)
+    tokens = pick(TOKENIZERS, tokenizer, "tokeniser")
     with TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("generated", "references")]
         for file, texts in zip(files, (generated, references), strict=True):
             file.write_text("".join(" ".join(tokens(text)) + "\n" for text in texts), encoding="utf-8")
         command = [java, "-Xmx2G", "-jar", str(jar), *map(str, files), "-l", "en", "-norm"]
         try:
-            ran = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)  # noqa: S603
+            process = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)  # noqa: S603
         except (OSError, subprocess.SubprocessError) as error:
-            return undefined(f"METEOR did not finish: {type(error).__name__}", n)
-    score = _SCORE.search(ran.stdout)
+            return undefined_metric(f"METEOR did not finish: {type(error).__name__}", n)
+    score = _SCORE.search(process.stdout)
     if score is None:
-        return undefined("METEOR gave no score", n)
+        return undefined_metric("METEOR gave no score", n)
     return Metric(float(score[1]), None, None, n, "no interval: it is computed once over all reports")
 
 

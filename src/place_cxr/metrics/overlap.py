@@ -22,19 +22,19 @@ class Overlap:
     both_empty: int
 
 
-def overlap(predicted: ArrayLike, truth: ArrayLike) -> Overlap:
+def compute_overlap(predicted: ArrayLike, truth: ArrayLike) -> Overlap:
     """Intersection over union, and Dice, of bool masks [N, H, W].
 
     Raises:
         PlaceError: PL-D223 if shapes disagree.
     """
     first, second = np.asarray(predicted, dtype=bool), np.asarray(truth, dtype=bool)
-    _same(first, second)
-    both = (first & second).sum((1, 2)).astype(np.float64)
+    _check_shapes(first, second)
+    intersection = (first & second).sum((1, 2)).astype(np.float64)
     sizes = first.sum((1, 2)) + second.sum((1, 2))
     empty = sizes == 0
-    iou = np.where(empty, 1.0, both / np.maximum(sizes - both, 1))
-    dice = np.where(empty, 1.0, 2 * both / np.maximum(sizes, 1))
+    iou = np.where(empty, 1.0, intersection / np.maximum(sizes - intersection, 1))
+    dice = np.where(empty, 1.0, 2 * intersection / np.maximum(sizes, 1))
     return Overlap(iou, dice, int(empty.sum()))
 
 
@@ -46,7 +46,7 @@ def pointing_game(heat: ArrayLike, truth: ArrayLike) -> Floats:
     Raises:
         PlaceError: PL-D223 if shapes disagree, PL-G002 if a heat map is not finite.
     """
-    maps, masks = _heat(heat, truth)
+    maps, masks = _checked_heat(heat, truth)
     peak = maps == maps.max((1, 2), keepdims=True)
     return np.where(masks.any((1, 2)), (peak & masks).sum((1, 2)) / peak.sum((1, 2)), np.nan)
 
@@ -60,19 +60,19 @@ def above_half_maximum(heat: ArrayLike) -> NDArray[np.bool_]:
 
 def heat_overlap(heat: ArrayLike, truth: ArrayLike) -> Overlap:
     """Overlap of the mask with the region above half of the heat map's maximum."""
-    maps, masks = _heat(heat, truth)
-    return overlap(above_half_maximum(maps), masks)
+    maps, masks = _checked_heat(heat, truth)
+    return compute_overlap(above_half_maximum(maps), masks)
 
 
-def _heat(heat: ArrayLike, truth: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+def _checked_heat(heat: ArrayLike, truth: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
     maps, masks = np.asarray(heat, dtype=np.float64), np.asarray(truth, dtype=bool)
-    _same(maps, masks)
+    _check_shapes(maps, masks)
     bad = np.flatnonzero(~np.isfinite(maps).all((1, 2)))
     if len(bad):
         raise PlaceError(f"{len(bad)} heat maps are NaN or infinite, first row {bad[0]}", code="PL-G002")
     return maps, masks
 
 
-def _same(first: NDArray[np.generic], second: NDArray[np.generic]) -> None:
+def _check_shapes(first: NDArray[np.generic], second: NDArray[np.generic]) -> None:
     if first.ndim != 3 or first.shape != second.shape:
         raise PlaceError(f"maps {first.shape} and masks {second.shape} differ in size", code="PL-D223")

@@ -32,14 +32,14 @@ class FirstHit:
         """Expected rank [Q] of the first relevant candidate, 1 is best."""
         return self.ahead + (self.tied + self.relevant + 1) / (self.relevant + 1)
 
-    def recall(self, k: int) -> Floats:
+    def recall_at_k(self, k: int) -> Floats:
         """Chance [Q] that the first ``k`` hold a relevant candidate; ``k`` is cut to the number of candidates."""
         k = _clip(k, self.candidates)
         miss = np.ones_like(self.ahead)
-        for place in range(k):  # the place-th draw from the tied group misses too
-            inside = place < k - self.ahead
-            left = np.maximum(self.tied - place, 0.0) / np.maximum(self.tied + self.relevant - place, 1.0)
-            miss = np.where(inside, miss * left, miss)
+        for draw in range(k):  # the place-th draw from the tied group misses too
+            inside = draw < k - self.ahead
+            miss_chance = np.maximum(self.tied - draw, 0.0) / np.maximum(self.tied + self.relevant - draw, 1.0)
+            miss = np.where(inside, miss * miss_chance, miss)
         return np.where(np.isnan(self.ahead), np.nan, 1.0 - miss)
 
 
@@ -49,31 +49,39 @@ def first_hit(similarity: ArrayLike, relevant: ArrayLike) -> FirstHit:
     Raises:
         PlaceError: PL-D222 if shapes disagree, PL-G002 if a similarity is NaN or infinite.
     """
-    values, wanted = _checked(similarity, relevant)
+    values, is_relevant = _checked(similarity, relevant)
     parts = []
     for rows in _chunks(values.shape):
-        part, want = values[rows], wanted[rows]
-        best = np.max(part, axis=1, initial=-np.inf, where=want)[:, None]
+        part, part_relevant = values[rows], is_relevant[rows]
+        best = np.max(part, axis=1, initial=-np.inf, where=part_relevant)[:, None]
         equal = part == best
-        parts.append(np.stack([((part > best) & ~want).sum(1), (equal & ~want).sum(1), (equal & want).sum(1)]))
-    ahead, tied, same = np.concatenate(parts, axis=1).astype(np.float64)
-    none = ~wanted.any(axis=1)
-    ahead[none] = np.nan
-    return FirstHit(ahead, tied, same, values.shape[1])
+        parts.append(
+            np.stack(
+                [
+                    ((part > best) & ~part_relevant).sum(1),
+                    (equal & ~part_relevant).sum(1),
+                    (equal & part_relevant).sum(1),
+                ]
+            )
+        )
+    ahead, tied, tied_relevant = np.concatenate(parts, axis=1).astype(np.float64)
+    without_relevant = ~is_relevant.any(axis=1)
+    ahead[without_relevant] = np.nan
+    return FirstHit(ahead, tied, tied_relevant, values.shape[1])
 
 
-def precision(similarity: ArrayLike, relevant: ArrayLike, k: int) -> Floats:
+def precision_at_k(similarity: ArrayLike, relevant: ArrayLike, k: int) -> Floats:
     """Expected share [Q] of relevant candidates among the first ``k``; NaN for a query without any."""
-    values, wanted = _checked(similarity, relevant)
+    values, is_relevant = _checked(similarity, relevant)
     k = _clip(k, values.shape[1])
     parts = []
     for rows in _chunks(values.shape):
-        part, want = values[rows], wanted[rows]
+        part, part_relevant = values[rows], is_relevant[rows]
         last = np.partition(part, -k, axis=1)[:, -k][:, None]
         above, equal = part > last, part == last
-        share = (equal & want).sum(1) / equal.sum(1)
-        parts.append(((above & want).sum(1) + (k - above.sum(1)) * share) / k)
-    return np.where(wanted.any(axis=1), np.concatenate(parts), np.nan)
+        tied_fraction = (equal & part_relevant).sum(1) / equal.sum(1)
+        parts.append(((above & part_relevant).sum(1) + (k - above.sum(1)) * tied_fraction) / k)
+    return np.where(is_relevant.any(axis=1), np.concatenate(parts), np.nan)
 
 
 def median_statistic(rank: Floats) -> Statistic:
@@ -100,13 +108,13 @@ def relevance(query_keys: ArrayLike, candidate_keys: ArrayLike) -> NDArray[np.bo
 
 
 def _checked(similarity: ArrayLike, relevant: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
-    values, wanted = np.asarray(similarity, dtype=np.float64), np.asarray(relevant, dtype=bool)
-    if values.ndim != 2 or values.shape != wanted.shape or not values.size:
-        raise PlaceError(f"similarity {values.shape} and relevance {wanted.shape} disagree", code="PL-D222")
+    values, is_relevant = np.asarray(similarity, dtype=np.float64), np.asarray(relevant, dtype=bool)
+    if values.ndim != 2 or values.shape != is_relevant.shape or not values.size:
+        raise PlaceError(f"similarity {values.shape} and relevance {is_relevant.shape} disagree", code="PL-D222")
     if not np.isfinite(values).all():
         rows = np.flatnonzero(~np.isfinite(values).all(axis=1))
         raise PlaceError(f"{len(rows)} queries have NaN or infinite scores, first row {rows[0]}", code="PL-G002")
-    return values, wanted
+    return values, is_relevant
 
 
 def _clip(k: int, candidates: int) -> int:

@@ -15,20 +15,27 @@ import numpy as np
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.registry import pick
 from place_cxr.core.results import Metric
-from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, bootstrap_columns, mean_of, undefined
-from place_cxr.metrics.words import TOKENISERS
+from place_cxr.metrics.intervals import (
+    RESAMPLES,
+    Floats,
+    Statistic,
+    bootstrap_columns,
+    mean_statistic,
+    undefined_metric,
+)
+from place_cxr.metrics.words import TOKENIZERS
 
-ORDERS = 4
-BETA = 1.2  # [COCO] ROUGE-L: recall weighs BETA squared times as much as precision
-SIGMA = 6.0  # [COCO] CIDEr: words by which lengths may differ, as a Gaussian
-Tokens = Sequence[str]
+NGRAM_ORDERS = 4
+ROUGE_BETA = 1.2  # [COCO] ROUGE-L: recall weighs BETA squared times as much as precision
+CIDER_SIGMA = 6.0  # [COCO] CIDEr: words by which lengths may differ, as a Gaussian
+_Tokens = Sequence[str]
 
 
-def signature(tokeniser: str) -> str:
+def text_signature(tokenizer: str) -> str:
     """What was counted and how, to stand beside each number."""
     return (
-        f"tokens: {tokeniser}; one reference; BLEU over the corpus, unsmoothed; ROUGE-L beta {BETA}; "
-        f"CIDEr-D, n 1-{ORDERS}, sigma {SIGMA:g}, document frequencies from all references"
+        f"tokens: {tokenizer}; one reference; BLEU over the corpus, unsmoothed; ROUGE-L beta {ROUGE_BETA}; "
+        f"CIDEr-D, n 1-{NGRAM_ORDERS}, sigma {CIDER_SIGMA:g}, document frequencies from all references"
     )
 
 
@@ -37,7 +44,7 @@ def text_scores(
     references: Sequence[str],
     patients: Sequence[str],
     *,
-    tokeniser: str = "words",
+    tokenizer: str = "words",
     n: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Metric]:
@@ -49,16 +56,16 @@ def text_scores(
         PlaceError: PL-D222 if the lists have different lengths, PL-D228 if a reference has no token, PL-C002 for an
             unknown tokeniser.
     """
-    return scores_of(measured(generated, references, tokeniser=tokeniser), patients, n=n, seed=seed)
+    return scores_from_measures(measure_reports(generated, references, tokenizer=tokenizer), patients, n=n, seed=seed)
 
 
-def measured(generated: Sequence[str], references: Sequence[str], *, tokeniser: str = "words") -> Floats:
+def measure_reports(generated: Sequence[str], references: Sequence[str], *, tokenizer: str = "words") -> Floats:
     """What the scores need to know of each report, in numbers without words [N, 12].
 
     For each n-gram order the matches, then the n-grams written; words written, words of the reference; ROUGE-L; CIDEr
     (NaN of a single report). Raises PlaceError as `text_scores`.
     """
-    tokens = pick(TOKENISERS, tokeniser, "tokeniser")
+    tokens = pick(TOKENIZERS, tokenizer, "tokeniser")
     if len(generated) != len(references):
         raise PlaceError(f"{len(generated)} generated reports, {len(references)} references", code="PL-D222")
     guesses, truths = [tokens(text) for text in generated], [tokens(text) for text in references]
@@ -67,80 +74,86 @@ def measured(generated: Sequence[str], references: Sequence[str], *, tokeniser: 
         raise PlaceError(
             f"{len(empty)} references have no word, first row {empty[0]}", code="PL-D228", fix="leave these rows out"
         )
-    rare = cider(guesses, truths) if len(truths) > 1 else np.full(len(truths), np.nan)
-    return np.column_stack([_counted(guesses, truths), rouge_l(guesses, truths), rare])
+    cider_values = cider(guesses, truths) if len(truths) > 1 else np.full(len(truths), np.nan)
+    return np.column_stack([_count_matches(guesses, truths), rouge_l(guesses, truths), cider_values])
 
 
-def scores_of(measures: Floats, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0) -> dict[str, Metric]:
-    """The scores of `text_scores` from what is `measured`. Raises PlaceError PL-D222 where the lengths disagree."""
+def scores_from_measures(
+    measures: Floats, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0
+) -> dict[str, Metric]:
+    """The scores of `text_scores` from what is `measure_reports`. Raises PlaceError PL-D222 where the lengths disagree."""
     if len(measures) != len(patients):
         raise PlaceError(f"{len(measures)} reports and {len(patients)} patients disagree", code="PL-D222")
-    names = [f"BLEU-{order}" for order in range(1, ORDERS + 1)]
-    found = dict(zip(names, bootstrap_columns(_bleu(measures[:, :-2]), patients, n=n, seed=seed), strict=True))
-    rest = bootstrap_columns(mean_of(measures[:, -2:]), patients, n=n, seed=seed)
-    found |= zip(("ROUGE-L", "CIDEr"), rest, strict=True)
+    names = [f"BLEU-{order}" for order in range(1, NGRAM_ORDERS + 1)]
+    metrics = dict(zip(names, bootstrap_columns(_bleu(measures[:, :-2]), patients, n=n, seed=seed), strict=True))
+    means = bootstrap_columns(mean_statistic(measures[:, -2:]), patients, n=n, seed=seed)
+    metrics |= zip(("ROUGE-L", "CIDEr"), means, strict=True)
     if np.isnan(measures[:, -1]).all():
-        found["CIDEr"] = undefined("one report: each word stands in all references and weighs nothing", len(measures))
-    return found
+        metrics["CIDEr"] = undefined_metric(
+            "one report: each word stands in all references and weighs nothing", len(measures)
+        )
+    return metrics
 
 
 def _bleu(counted: Floats) -> Statistic:
     """BLEU-1 to BLEU-4 [R, 4] as a function of report counts: matches and lengths are summed before the quotient."""
 
     def statistic(counts: Floats) -> Floats:
-        right, of, lengths = np.split(counts @ counted, [ORDERS, 2 * ORDERS], axis=1)
+        matches, ngrams, lengths = np.split(counts @ counted, [NGRAM_ORDERS, 2 * NGRAM_ORDERS], axis=1)
         guess, truth = lengths.T
-        precision = np.divide(right, of, out=np.zeros_like(right), where=of > 0)
+        precision = np.divide(matches, ngrams, out=np.zeros_like(matches), where=ngrams > 0)
         with np.errstate(divide="ignore"):
-            mean = np.exp(np.cumsum(np.log(precision), axis=1) / np.arange(1, ORDERS + 1))
+            mean = np.exp(np.cumsum(np.log(precision), axis=1) / np.arange(1, NGRAM_ORDERS + 1))
             brevity = np.exp(np.minimum(0.0, 1.0 - truth / guess))
         return np.asarray(mean * brevity[:, None])
 
     return statistic
 
 
-def _counted(generated: Sequence[Tokens], references: Sequence[Tokens]) -> Floats:
+def _count_matches(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floats:
     """Matches and n-grams by order, and the two lengths, of each report [N, 2 * ORDERS + 2]."""
     rows = [_matches(guess, truth) for guess, truth in zip(generated, references, strict=True)]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), 2 * ORDERS + 2)
+    return np.array(rows, dtype=np.float64).reshape(len(rows), 2 * NGRAM_ORDERS + 2)
 
 
-def _matches(guess: Tokens, truth: Tokens) -> list[int]:
+def _matches(guess: _Tokens, truth: _Tokens) -> list[int]:
     """Clipped n-gram matches and n-grams of ``guess`` by order, and the two lengths."""
     ours, theirs = _ngrams(guess), _ngrams(truth)
     matched = [(a & b).total() for a, b in zip(ours, theirs, strict=True)]
     return [*matched, *(counter.total() for counter in ours), len(guess), len(truth)]
 
 
-def _ngrams(tokens: Tokens) -> list[Counter[tuple[str, ...]]]:
+def _ngrams(tokens: _Tokens) -> list[Counter[tuple[str, ...]]]:
     """How often each n-gram occurs, by order 1 to 4."""
-    return [Counter(zip(*(tokens[i:] for i in range(order)), strict=False)) for order in range(1, ORDERS + 1)]
+    return [Counter(zip(*(tokens[i:] for i in range(order)), strict=False)) for order in range(1, NGRAM_ORDERS + 1)]
 
 
-def rouge_l(generated: Sequence[Tokens], references: Sequence[Tokens]) -> Floats:
+def rouge_l(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floats:
     """F of the longest common subsequence, per report [N]; 0 for an empty generated report."""
     values = []
     for guess, truth in zip(generated, references, strict=True):
-        common = _common(guess, truth)
+        common = _common_length(guess, truth)
         precision, recall = common / max(len(guess), 1), common / max(len(truth), 1)
-        values.append((1 + BETA**2) * precision * recall / (recall + BETA**2 * precision) if common else 0.0)
+        values.append(
+            (1 + ROUGE_BETA**2) * precision * recall / (recall + ROUGE_BETA**2 * precision) if common else 0.0
+        )
     return np.array(values, dtype=np.float64)
 
 
-def _common(first: Tokens, second: Tokens) -> int:
+def _common_length(first: _Tokens, second: _Tokens) -> int:
     """Length of the longest common subsequence, a row of the table at a time in the bits of one number."""
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for i, token in enumerate(first):
-        places[token] = places.get(token, 0) | 1 << i
+        positions[token] = positions.get(token, 0) | 1 << i
     whole = (1 << len(first)) - 1
     row = whole  # a zero bit stands where the table steps up
     for token in second:
-        match = row & places.get(token, 0)
+        match = row & positions.get(token, 0)
         row = (row + match | row - match) & whole
     return len(first) - row.bit_count()
 
 
-def cider(generated: Sequence[Tokens], references: Sequence[Tokens]) -> Floats:
+def cider(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floats:
     """CIDEr-D per report [N]: mean over n of the clipped cosine of tf-idf vectors, times a length penalty, times 10."""
     truths = [_ngrams(truth) for truth in references]
     documents: Counter[tuple[str, ...]] = Counter()
@@ -155,9 +168,9 @@ def cider(generated: Sequence[Tokens], references: Sequence[Tokens]) -> Floats:
     values = []
     for guess, truth in zip(map(_ngrams, generated), truths, strict=True):
         shorter = guess[1].total() - truth[1].total()  # [COCO] lengths are counted in pairs of words
-        penalty = float(np.exp(-(shorter**2) / (2 * SIGMA**2)))
+        penalty = float(np.exp(-(shorter**2) / (2 * CIDER_SIGMA**2)))
         cosines = [_cosine(weighted(a), weighted(b)) for a, b in zip(guess, truth, strict=True)]
-        values.append(10 * penalty * sum(cosines) / ORDERS)
+        values.append(10 * penalty * sum(cosines) / NGRAM_ORDERS)
     return np.array(values, dtype=np.float64)
 
 

@@ -9,7 +9,7 @@ _WORD = re.compile(r"\d+\.\d+|\w+")
 _DELETED = str.maketrans("", "", "\"/\\'.,?;*!%^&_+():<=>@[]{}")
 
 
-def plain(text: str) -> list[str]:
+def plain_words(text: str) -> list[str]:
     """Lower-case words and decimal numbers; punctuation is dropped."""
     return _WORD.findall(text.lower())
 
@@ -39,8 +39,8 @@ def _r2gen(text: str) -> str:
     return " . ".join(cleaned) + " ."
 
 
-TOKENISERS: dict[str, Callable[[str], list[str]]] = {
-    "words": plain,
+TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
+    "words": plain_words,
     "r2gen-iu": r2gen_iu,
     "r2gen-mimic": r2gen_mimic,
 }

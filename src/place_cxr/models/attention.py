@@ -27,11 +27,11 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "BQ W"]:
         """What ``x`` reads from ``memory``; False in ``mask`` hides a position."""
         query = self.query(x).view(batch, -1, self.heads, x.shape[-1] // self.heads).transpose(1, 2)
-        both = self.key_value(memory).view(batch, -1, 2, *query.shape[1::2])
-        key, value = both.permute(2, 0, 3, 1, 4).unbind()
+        key_value = self.key_value(memory).view(batch, -1, 2, *query.shape[1::2])
+        key, value = key_value.permute(2, 0, 3, 1, 4).unbind()
         visible = None if mask is None else mask[:, None, None, :]
-        read = F.scaled_dot_product_attention(query, key, value, visible)
-        return self.out(read.transpose(1, 2).reshape(-1, self.out.in_features))
+        attended = F.scaled_dot_product_attention(query, key, value, visible)
+        return self.out(attended.transpose(1, 2).reshape(-1, self.out.in_features))
 
 
 class DecoderBlock(nn.Module):

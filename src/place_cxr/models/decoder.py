@@ -15,8 +15,8 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import Settings
 from place_cxr.models.attention import Attention, grid_positions
 
-Stored = tuple[Tensor, Tensor]  # keys and values, each [R, H, N, W / H]
-_WORTH = 0.8  # share of images still written below which the search goes on with these alone
+KeyValue = tuple[Tensor, Tensor]  # keys and values, each [R, H, N, W / H]
+_SHRINK_BELOW = 0.8  # share of images still written below which the search goes on with these alone
 
 
 class DecoderSettings(Settings):
@@ -30,7 +30,7 @@ class DecoderSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class Generated:
+class GeneratedReports:
     """Reports of B images. ``ids`` end with the stop token where it came in time; the rest is padding.
 
     ``scores`` are log-probabilities of the whole report over length ** length_penalty.
@@ -53,42 +53,42 @@ class _Block(nn.Module):
         self.drop = nn.Dropout(settings.dropout)
 
     def forward(
-        self, x: Float[Tensor, "R L W"], read: Stored, visible: Tensor | None, past: Stored | None, *, maps: bool
-    ) -> tuple[Float[Tensor, "R L W"], Stored, Tensor | None]:
+        self, x: Float[Tensor, "R L W"], read: KeyValue, visible: Tensor | None, past: KeyValue | None, *, maps: bool
+    ) -> tuple[Float[Tensor, "R L W"], KeyValue, Tensor | None]:
         """The next states, all keys and values so far, and (on request) where the states looked [B, R / B * L, N].
 
         ``read`` is the memory of B images, for which R is a multiple of B: the beams of an image share it. Either L
         states follow nothing (``past`` is None), or a single one follows ``past``.
         """
         normed = self.norm_self(x)
-        own = _keys_values(self.self_attention, normed)
+        key_value = _keys_values(self.self_attention, normed)
         if past is not None:
-            own = torch.cat([past[0], own[0]], dim=2), torch.cat([past[1], own[1]], dim=2)
-        query = _heads(self.self_attention, self.self_attention.query(normed))
-        seen = F.scaled_dot_product_attention(query, *own, is_causal=past is None)
-        x = x + self.drop(self.self_attention.out(seen.transpose(1, 2).flatten(2)))
+            key_value = torch.cat([past[0], key_value[0]], dim=2), torch.cat([past[1], key_value[1]], dim=2)
+        query = _split_heads(self.self_attention, self.self_attention.query(normed))
+        attended = F.scaled_dot_product_attention(query, *key_value, is_causal=past is None)
+        x = x + self.drop(self.self_attention.out(attended.transpose(1, 2).flatten(2)))
 
-        asked = self.norm_cross(x).reshape(len(read[0]), -1, x.shape[-1])
-        query = _heads(self.cross_attention, self.cross_attention.query(asked))
+        cross_states = self.norm_cross(x).reshape(len(read[0]), -1, x.shape[-1])
+        query = _split_heads(self.cross_attention, self.cross_attention.query(cross_states))
         weight = None
         if maps:
             score = (query @ read[0].transpose(-2, -1) * query.shape[-1] ** -0.5).float()
             weight = (score if visible is None else score.masked_fill(~visible, -torch.inf)).softmax(-1)
-            seen = weight.to(read[1].dtype) @ read[1]
+            attended = weight.to(read[1].dtype) @ read[1]
             weight = weight.mean(1)
         else:
-            seen = F.scaled_dot_product_attention(query, *read, visible)
-        x = x + self.drop(self.cross_attention.out(seen.transpose(1, 2).flatten(2)).reshape(x.shape))
-        return x + self.drop(self.mlp(self.norm_mlp(x))), own, weight
+            attended = F.scaled_dot_product_attention(query, *read, visible)
+        x = x + self.drop(self.cross_attention.out(attended.transpose(1, 2).flatten(2)).reshape(x.shape))
+        return x + self.drop(self.mlp(self.norm_mlp(x))), key_value, weight
 
 
-def _heads(attention: Attention, x: Tensor) -> Tensor:
+def _split_heads(attention: Attention, x: Tensor) -> Tensor:
     return x.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
 
 
-def _keys_values(attention: Attention, x: Tensor) -> Stored:
+def _keys_values(attention: Attention, x: Tensor) -> KeyValue:
     key, value = attention.key_value(x).chunk(2, dim=-1)
-    return _heads(attention, key), _heads(attention, value)
+    return _split_heads(attention, key), _split_heads(attention, value)
 
 
 class ReportDecoder(nn.Module):
@@ -111,8 +111,8 @@ class ReportDecoder(nn.Module):
         width = settings.width
         self.project = nn.ModuleList(nn.Sequential(nn.LayerNorm(w), nn.Linear(w, width)) for w in memory_widths)
         self.kind = nn.Parameter(torch.randn(len(memory_widths), width) * 0.02)
-        place = torch.zeros(1, width) if grid is None else grid_positions(*grid, width)
-        self.register_buffer("place", place, persistent=False)
+        position_code = torch.zeros(1, width) if grid is None else grid_positions(*grid, width)
+        self.register_buffer("place", position_code, persistent=False)
         self.word = nn.Embedding(vocab_size, width)
         self.position = nn.Embedding(settings.max_tokens + 1, width)  # the start token stands before max_tokens others
         nn.init.normal_(self.word.weight, std=width**-0.5)  # also the output layer: logits start near 0
@@ -129,7 +129,7 @@ class ReportDecoder(nn.Module):
         Padding at the end of ``ids`` needs no mask: no token sees what comes after it. Raises PlaceError PL-C003 where
         ``ids`` are longer than the settings allow.
         """
-        states, _, _ = self._run(self._embed(ids, 0), self._reads(memory), _visible(mask), None)
+        states, _, _ = self._run(self._embed(ids, 0), self._memory_key_values(memory), _broadcast_mask(mask), None)
         return self._logits(states)
 
     def loss(self, memory: Sequence[Tensor], ids: Int[Tensor, "B L"], real: Bool[Tensor, "B L"]) -> Float[Tensor, ""]:
@@ -138,9 +138,9 @@ class ReportDecoder(nn.Module):
         ``ids`` begin with the start token; False in ``real`` is padding at the end of a row. Logits, the widest thing
         here, are made for real tokens alone.
         """
-        states, _, _ = self._run(self._embed(ids[:, :-1], 0), self._reads(memory), None, None)
-        kept = real[:, 1:]
-        return F.cross_entropy(self._logits(states[kept]), ids[:, 1:][kept])
+        states, _, _ = self._run(self._embed(ids[:, :-1], 0), self._memory_key_values(memory), None, None)
+        is_target = real[:, 1:]
+        return F.cross_entropy(self._logits(states[is_target]), ids[:, 1:][is_target])
 
     @torch.no_grad()
     def generate(
@@ -154,7 +154,7 @@ class ReportDecoder(nn.Module):
         beams: int = 3,  # [R2Gen]
         max_tokens: int | None = None,
         length_penalty: float = 1.0,
-    ) -> Generated:
+    ) -> GeneratedReports:
         """The best report of each image by beam search; one beam is greedy search.
 
         Hypotheses, finished or not, are ranked by log-probability over length ** ``length_penalty`` (stop token
@@ -164,9 +164,9 @@ class ReportDecoder(nn.Module):
         """
         limit = self.settings.max_tokens if max_tokens is None else max_tokens
         self._check(limit)
-        with _evaluating(self):
-            reads, visible = self._reads(memory), _visible(mask)
-            return Generated(*self._search(reads, visible, (start, stop, pad), beams, limit, length_penalty))
+        with _eval_mode(self):
+            reads, visible = self._memory_key_values(memory), _broadcast_mask(mask)
+            return GeneratedReports(*self._search(reads, visible, (start, stop, pad), beams, limit, length_penalty))
 
     @torch.no_grad()
     def attention(
@@ -183,14 +183,16 @@ class ReportDecoder(nn.Module):
         Rows sum to 1, and are 0 where padded.
         """
         before = torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], dim=1)
-        with _evaluating(self):
-            _, _, found = self._run(self._embed(before, 0), self._reads(memory), _visible(mask), None, maps=True)
-        assert found is not None
-        return found * (ids != pad)[..., None]
+        with _eval_mode(self):
+            _, _, attention_map = self._run(
+                self._embed(before, 0), self._memory_key_values(memory), _broadcast_mask(mask), None, maps=True
+            )
+        assert attention_map is not None
+        return attention_map * (ids != pad)[..., None]
 
     def _search(
         self,
-        reads: list[Stored],
+        reads: list[KeyValue],
         visible: Tensor | None,
         special: tuple[int, int, int],
         beams: int,
@@ -210,7 +212,7 @@ class ReportDecoder(nn.Module):
         only_pad = torch.full((vocab,), -torch.inf, device=device)
         only_pad[pad] = 0.0
         last = torch.full((batch * beams, 1), start, device=device)
-        past: list[Stored] | None = None
+        past: list[KeyValue] | None = None
         longest = 0
         for step in range(limit):
             states, past, _ = self._run(self._embed(last, step), reads, visible, past)
@@ -223,19 +225,19 @@ class ReportDecoder(nn.Module):
             parent, token = chosen // vocab, chosen % vocab
             total, length = sums.flatten(1).gather(1, chosen), length.gather(1, parent)
             done = done.gather(1, parent) | (token == stop)
-            kept = written.gather(1, parent[..., None].expand_as(written))
-            written = torch.cat([kept, token[..., None]], dim=-1)
+            prefix = written.gather(1, parent[..., None].expand_as(written))
+            written = torch.cat([prefix, token[..., None]], dim=-1)
             ids[image, : step + 1], scores[image] = written[:, 0], score[:, 0]  # topk sorts: the first is the best
             longest = step + 1
-            going = ~done.all(1)
-            if not going.any():
+            unfinished = ~done.all(1)
+            if not unfinished.any():
                 break
             rows = torch.arange(len(image), device=device)[:, None] * beams + parent
-            if going.sum() <= _WORTH * len(image):  # what is finished costs as much as what is not
-                image, total, length, done, written = (x[going] for x in (image, total, length, done, written))
-                reads = [(key[going], value[going]) for key, value in reads]
-                visible = visible if visible is None else visible[going]
-                rows, token = rows[going], token[going]
+            if unfinished.sum() <= _SHRINK_BELOW * len(image):  # what is finished costs as much as what is not
+                image, total, length, done, written = (x[unfinished] for x in (image, total, length, done, written))
+                reads = [(key[unfinished], value[unfinished]) for key, value in reads]
+                visible = visible if visible is None else visible[unfinished]
+                rows, token = rows[unfinished], token[unfinished]
             past = [(key[rows.flatten()], value[rows.flatten()]) for key, value in past]
             last = token.reshape(-1, 1)
         return ids[:, :longest], scores
@@ -251,10 +253,10 @@ class ReportDecoder(nn.Module):
     def _embed(self, ids: Int[Tensor, "R L"], first: int) -> Float[Tensor, "R L W"]:
         if first + ids.shape[1] > self.position.num_embeddings:
             self._check(first + ids.shape[1] - 1)
-        places = torch.arange(first, first + ids.shape[1], device=ids.device)
-        return self.drop(self.word(ids) + self.position(places))
+        positions = torch.arange(first, first + ids.shape[1], device=ids.device)
+        return self.drop(self.word(ids) + self.position(positions))
 
-    def _reads(self, memory: Sequence[Tensor]) -> list[Stored]:
+    def _memory_key_values(self, memory: Sequence[Tensor]) -> list[KeyValue]:
         """Keys and values of the memory for each block, made once for all tokens."""
         parts = [
             project(part) + kind + (self.place if i == 0 else 0)
@@ -269,26 +271,26 @@ class ReportDecoder(nn.Module):
     def _run(
         self,
         x: Float[Tensor, "R L W"],
-        reads: list[Stored],
+        reads: list[KeyValue],
         visible: Tensor | None,
-        past: list[Stored] | None,
+        past: list[KeyValue] | None,
         *,
         maps: bool = False,
-    ) -> tuple[Float[Tensor, "R L W"], list[Stored], Tensor | None]:
+    ) -> tuple[Float[Tensor, "R L W"], list[KeyValue], Tensor | None]:
         """All blocks; the third is the mean of the attention maps over heads and blocks."""
-        stored, seen = [], []
+        stored, attention_maps = [], []
         for i, (block, read) in enumerate(zip(self.blocks, reads, strict=True)):
-            x, own, weight = block(x, read, visible, None if past is None else past[i], maps=maps)
-            stored.append(own)
-            seen.append(weight)
-        return self.norm(x), stored, torch.stack(seen).mean(0) if maps else None
+            x, key_value, weight = block(x, read, visible, None if past is None else past[i], maps=maps)
+            stored.append(key_value)
+            attention_maps.append(weight)
+        return self.norm(x), stored, torch.stack(attention_maps).mean(0) if maps else None
 
     def _logits(self, states: Tensor) -> Tensor:
         return F.linear(states, self.word.weight)
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def _eval_mode(module: nn.Module) -> Iterator[None]:
     """Dropout off for a while."""
     training = module.training
     module.eval()
@@ -298,5 +300,5 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
         module.train(training)
 
 
-def _visible(mask: Bool[Tensor, "B N"] | None) -> Tensor | None:
+def _broadcast_mask(mask: Bool[Tensor, "B N"] | None) -> Tensor | None:
     return None if mask is None else mask[:, None, None, :]

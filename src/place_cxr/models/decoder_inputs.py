@@ -8,12 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from place_cxr.core.tensors import Features, unit
-from place_cxr.models.image import Seen
+from place_cxr.models.image import ImagePyramid
 from place_cxr.models.place import PlaceModel
 
 
 @dataclass(frozen=True, slots=True)
-class ReaderSpec:
+class DecoderInputsSpec:
     """What a decoder is built for: P patch tokens on a grid, K V-PORs, and the vocabulary.
 
     ``shapes`` are ((P, C), (K, D), (K, P)).
@@ -25,7 +25,7 @@ class ReaderSpec:
     vocabulary: int
 
 
-class Reader(nn.Module):
+class DecoderInputsReader(nn.Module):
     """The image side of a model, in place of an encoder. The parts are the model's own, not copies."""
 
     def __init__(self, model: PlaceModel) -> None:
@@ -35,17 +35,17 @@ class Reader(nn.Module):
         patches = (spec.grid[0] * spec.grid[1], spec.local)
         vpors = (settings.observations.queries, settings.shared)
         shapes = (patches, vpors, (vpors[0], patches[0]))
-        self.pyramid_spec = ReaderSpec(settings.shared, shapes, spec.grid, settings.text.vocab_size)
+        self.pyramid_spec = DecoderInputsSpec(settings.shared, shapes, spec.grid, settings.text.vocab_size)
 
-    def forward(self, image: Float[Tensor, "B 1 H W"]) -> Seen:
+    def forward(self, image: Float[Tensor, "B 1 H W"]) -> ImagePyramid:
         """The instance vectors alone, of unit length."""
         return self._seen(self.image_encoder(image), ())
 
-    def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> Seen:
+    def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> ImagePyramid:
         """Instance vectors [B, D]; patch tokens [B, P, C], V-PORs [B, K, D], where each V-POR looked [B, K, P]."""
         features = self.image_encoder(image)
         visual, attention, _ = self.observer(features)
         return self._seen(features, (features.local, visual.vectors, attention))
 
-    def _seen(self, features: Features, maps: tuple[Tensor, ...]) -> Seen:
-        return Seen(unit(self.projection(features.pooled).float()), maps)
+    def _seen(self, features: Features, maps: tuple[Tensor, ...]) -> ImagePyramid:
+        return ImagePyramid(unit(self.projection(features.pooled).float()), maps)

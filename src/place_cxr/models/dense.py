@@ -9,15 +9,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from place_cxr.models.image import PyramidSpec, Seen
+from place_cxr.models.image import ImagePyramid, PyramidSpec
 
-_UNET = (256, 128, 64, 32, 16)  # channels, coarse to fine [segmentation-models-pytorch]
-_SETR = (512, 256, 128, 64)  # [MGCA]
-_RARE = -3.0  # first logit: most pixels show nothing
+_UNET_CHANNELS = (256, 128, 64, 32, 16)  # channels, coarse to fine [segmentation-models-pytorch]
+_SETR_CHANNELS = (512, 256, 128, 64)  # [MGCA]
+_INITIAL_LOGIT = -3.0  # first logit: most pixels show nothing
 
 
 def dense_head(spec: PyramidSpec, outputs: int) -> nn.Module:
-    """The head that fits an encoder: from `Seen` to logits [B, outputs, size, size]."""
+    """The head that fits an encoder: from `ImagePyramid` to logits [B, outputs, size, size]."""
     return SetrPup(spec, outputs) if len(spec.strides) == 1 else UNet(spec, outputs)
 
 
@@ -32,27 +32,31 @@ class UNet(nn.Module):
         from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 
         self._strides = [2**power for power in range(1, max(spec.strides).bit_length())]
-        have = dict(zip(spec.strides, spec.channels, strict=True))
-        self._from = {stride: place for place, stride in enumerate(spec.strides)}
-        skips = [have.get(stride, 0) for stride in self._strides]
+        channels_by_stride = dict(zip(spec.strides, spec.channels, strict=True))
+        self._map_index = {stride: index for index, stride in enumerate(spec.strides)}
+        skips = [channels_by_stride.get(stride, 0) for stride in self._strides]
         joined = [*reversed(skips[:-1]), skips[0] // 2]
-        default = _UNET[-len(skips) :] if len(skips) <= len(_UNET) else (_UNET[0],) * (len(skips) - 5) + _UNET
+        default = (
+            _UNET_CHANNELS[-len(skips) :]
+            if len(skips) <= len(_UNET_CHANNELS)
+            else (_UNET_CHANNELS[0],) * (len(skips) - 5) + _UNET_CHANNELS
+        )
         widths = [min(width, max(8, skip or width)) for width, skip in zip(default, joined, strict=True)]
         self.decoder = UnetDecoder(encoder_channels=[1, *skips], decoder_channels=widths, n_blocks=len(skips))
         self.last = nn.Conv2d(widths[-1], outputs, 3, padding=1)
-        nn.init.constant_(_bias(self.last), _RARE)
+        nn.init.constant_(_bias(self.last), _INITIAL_LOGIT)
         self._size = spec.size
         self.to(memory_format=torch.channels_last)  # a step in 3/4 of the time, with maps that lie so too
 
-    def forward(self, seen: Seen) -> Float[Tensor, "B M V V"]:
+    def forward(self, pyramid: ImagePyramid) -> Float[Tensor, "B M V V"]:
         """Logits at the size of the view."""
-        maps = [found.contiguous(memory_format=torch.channels_last) for found in seen.maps]
+        maps = [feature_map.contiguous(memory_format=torch.channels_last) for feature_map in pyramid.maps]
         first = maps[0]
         levels = [first.new_zeros(len(first), 0, self._size, self._size)]
         for stride in self._strides:
             side = -(-self._size // stride)
             empty = first.new_zeros(len(first), 0, side, side)
-            levels.append(maps[self._from[stride]] if stride in self._from else empty)
+            levels.append(maps[self._map_index[stride]] if stride in self._map_index else empty)
         return self.last(self.decoder(levels))
 
 
@@ -65,19 +69,19 @@ class SetrPup(nn.Module):
     def __init__(self, spec: PyramidSpec, outputs: int) -> None:
         super().__init__()
         width = spec.channels[0]
-        widths = [width, *(min(most, max(8, width >> step)) for step, most in enumerate(_SETR))]
+        widths = [width, *(min(most, max(8, width >> step)) for step, most in enumerate(_SETR_CHANNELS))]
         self.dense = nn.Conv2d(width, width, 1)
         self.stages = nn.ModuleList(
             nn.Sequential(nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
             for before, after in pairwise(widths)
         )
         self.last = nn.Conv2d(widths[-1], outputs, 1)
-        nn.init.constant_(_bias(self.last), _RARE)
+        nn.init.constant_(_bias(self.last), _INITIAL_LOGIT)
         self._size = spec.size
 
-    def forward(self, seen: Seen) -> Float[Tensor, "B M V V"]:
+    def forward(self, pyramid: ImagePyramid) -> Float[Tensor, "B M V V"]:
         """Logits at the size of the view."""
-        grown = self.dense(seen.maps[0])
+        grown = self.dense(pyramid.maps[0])
         for stage in self.stages:
             grown = functional.interpolate(stage(grown), scale_factor=2, mode="bilinear")
         size = (self._size, self._size)
@@ -89,16 +93,18 @@ def _bias(layer: nn.Conv2d) -> Tensor:
     return layer.bias
 
 
-def soft_dice(chance: Float[Tensor, "B M H W"], truth: Float[Tensor, "B M H W"], smooth: float) -> Float[Tensor, "M"]:
+def soft_dice(
+    probability: Float[Tensor, "B M H W"], target: Float[Tensor, "B M H W"], smooth: float
+) -> Float[Tensor, "M"]:
     """Dice of probabilities and truth, over the whole batch, for each name."""
-    both = (chance * truth).sum((0, 2, 3))
-    return (2 * both + smooth) / (chance.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + smooth)
+    both = (probability * target).sum((0, 2, 3))
+    return (2 * both + smooth) / (probability.sum((0, 2, 3)) + target.sum((0, 2, 3)) + smooth)
 
 
-def focal(logits: Tensor, truth: Tensor, gamma: float = 2.0) -> Tensor:
+def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     """Focal loss, element by element: cross-entropy times (1 - chance of the truth) ** gamma.
 
     Between 0 and 1 a truth turns the chance as MGCA does: a half covered pixel weighs (1 / 2) ** gamma always.
     """
-    each = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    return each * torch.exp(gamma * functional.logsigmoid(-logits * (2 * truth - 1)))
+    cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return cross_entropy * torch.exp(gamma * functional.logsigmoid(-logits * (2 * target - 1)))

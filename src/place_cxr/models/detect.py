@@ -16,21 +16,21 @@ from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork, batched_nms
 
-from place_cxr.models.image import PyramidSpec, Seen
+from place_cxr.models.image import ImagePyramid, PyramidSpec
 
-LEVELS = 3  # of YOLOv3: strides 8, 16 and 32 of a CNN; half, same and double the patch of a ViT
-FINE = 4  # of FCOS: one finer level, for boxes of a few pixels
-WIDTH = 64  # channels of the pyramid: a multiple of FCOS's 32 groups [ours; 256 as published]
+YOLO_LEVELS = 3  # of YOLOv3: strides 8, 16 and 32 of a CNN; half, same and double the patch of a ViT
+FCOS_LEVELS = 4  # of FCOS: one finer level, for boxes of a few pixels
+PYRAMID_WIDTH = 64  # channels of the pyramid: a multiple of FCOS's 32 groups [ours; 256 as published]
 _GROUPS = 32  # as in torchvision's FCOS head
-CONVOLUTIONS = 2  # of each branch [ours; 4 as published]
+BRANCH_CONVOLUTIONS = 2  # of each branch [ours; 4 as published]
 # COCO's anchors at 416 pixels, fine to coarse [YOLOv3]; scaled to the view [MGCA].
-ANCHORS = (((10, 13), (16, 30), (33, 23)), ((30, 61), (62, 45), (59, 119)), ((116, 90), (156, 198), (373, 326)))
-_IGNORED = 0.5  # overlap of an anchor with a true box above which it is no background [MGCA]
-_PLUS = 1.0  # MGCA counts widths and heights of overlaps in whole pixels, and so adds 1, also to cells
+YOLO_ANCHORS = (((10, 13), (16, 30), (33, 23)), ((30, 61), (62, 45), (59, 119)), ((116, 90), (156, 198), (373, 326)))
+_IGNORE_OVERLAP = 0.5  # overlap of an anchor with a true box above which it is no background [MGCA]
+_PIXEL_OFFSET = 1.0  # MGCA counts widths and heights of overlaps in whole pixels, and so adds 1, also to cells
 
 
 @dataclass(frozen=True, slots=True)
-class Boxes:
+class PredictedBoxes:
     """Boxes of one image in pixels of the view, the surest first."""
 
     boxes: Float[Tensor, "N 4"]
@@ -39,17 +39,17 @@ class Boxes:
 
 
 @runtime_checkable
-class Proposed(Protocol):
+class DetectionOutput(Protocol):
     """What a detection head says of a batch."""
 
     def loss(self, boxes: Float[Tensor, "B M 4"], labels: Int[Tensor, "B M"]) -> Float[Tensor, ""]:
         """Against true boxes; a label of -1 is padding."""
 
-    def boxes(self, threshold: float, overlap: float, most: int) -> list[Boxes]:
-        """One record an image: scores above ``threshold``, non-maximum suppression at ``overlap``, ``most`` at most."""
+    def boxes(self, threshold: float, overlap: float, max_boxes: int) -> list[PredictedBoxes]:
+        """One record an image: scores above ``threshold``, non-maximum suppression at ``overlap``, ``max_boxes`` at most."""
 
 
-class Levels(nn.Module):
+class DetectionPyramid(nn.Module):
     """``count`` maps to look for boxes in, with their ``channels`` and ``strides``, fine to coarse.
 
     The last maps of a CNN as they are. Of a ViT's one map: grown, as it is, and shrunk [ViTDet].
@@ -57,19 +57,19 @@ class Levels(nn.Module):
 
     def __init__(self, spec: PyramidSpec, count: int) -> None:
         super().__init__()
-        self._count, self._plain = count, len(spec.strides) >= count
+        self._count, self._uses_encoder_maps = count, len(spec.strides) >= count
         self.strides, self.channels = spec.strides[-count:], spec.channels[-count:]
-        if not self._plain:
+        if not self._uses_encoder_maps:
             stride, width, doublings = spec.strides[-1], spec.channels[-1], count - 2
             self.strides = tuple(2 * stride >> level for level in reversed(range(count)))
             self.channels = (width,) * count
             self.grow = nn.ModuleList(nn.ConvTranspose2d(width, width, 2, stride=2) for _ in range(doublings))
 
-    def forward(self, seen: Seen) -> list[Tensor]:
+    def forward(self, pyramid: ImagePyramid) -> list[Tensor]:
         """Fine to coarse."""
-        if self._plain:
-            return list(seen.maps[-self._count :])
-        maps = [seen.maps[-1], functional.max_pool2d(seen.maps[-1], 2, ceil_mode=True)]
+        if self._uses_encoder_maps:
+            return list(pyramid.maps[-self._count :])
+        maps = [pyramid.maps[-1], functional.max_pool2d(pyramid.maps[-1], 2, ceil_mode=True)]
         for grow in self.grow:
             maps.insert(0, grow(maps[0]))
         return maps
@@ -80,33 +80,35 @@ class Fcos(nn.Module):
 
     def __init__(self, spec: PyramidSpec, classes: int) -> None:
         super().__init__()
-        self.levels = Levels(spec, FINE)
+        self.levels = DetectionPyramid(spec, FCOS_LEVELS)
         # Normalised, because a frozen encoder's maps have any scale, and the head's steps are few.
         self.pyramid = FeaturePyramidNetwork(
-            list(self.levels.channels), WIDTH, norm_layer=partial(nn.GroupNorm, _GROUPS)
+            list(self.levels.channels), PYRAMID_WIDTH, norm_layer=partial(nn.GroupNorm, _GROUPS)
         )
         body = nn.Identity()
-        body.out_channels = WIDTH  # type: ignore[assignment]  # FCOS asks its backbone, which is not called here
+        body.out_channels = PYRAMID_WIDTH  # type: ignore[assignment]  # FCOS asks its backbone, which is not called here
         strides = self.levels.strides
-        grid = AnchorGenerator(tuple((stride,) for stride in strides), ((1.0,),) * FINE)
+        grid = AnchorGenerator(tuple((stride,) for stride in strides), ((1.0,),) * FCOS_LEVELS)
         # The library's places are the corners of cells: a small box would hold none.
         grid.cell_anchors = [cell + stride / 2 for cell, stride in zip(grid.cell_anchors, strides, strict=True)]
-        self.fcos = FCOS(body, classes, anchor_generator=grid, head=FCOSHead(WIDTH, 1, classes, CONVOLUTIONS))
+        self.fcos = FCOS(
+            body, classes, anchor_generator=grid, head=FCOSHead(PYRAMID_WIDTH, 1, classes, BRANCH_CONVOLUTIONS)
+        )
         # The library cuts extents at 0, and starts there: a first step the wrong way, and no place ever learns again.
         nn.init.constant_(self.fcos.head.regression_head.bbox_reg.bias, 1.0)
         self._size = spec.size
 
-    def forward(self, seen: Seen) -> Proposed:
+    def forward(self, pyramid: ImagePyramid) -> DetectionOutput:
         """Class, box and centre of every place."""
-        named = OrderedDict((str(level), found) for level, found in enumerate(self.levels(seen)))
-        maps = list(self.pyramid(named).values())
+        named_maps = OrderedDict((str(level), feature_map) for level, feature_map in enumerate(self.levels(pyramid)))
+        maps = list(self.pyramid(named_maps).values())
         sizes = [(self._size, self._size)] * len(maps[0])
         anchors = self.fcos.anchor_generator(ImageList(maps[0].new_empty(len(maps[0]), 1, *sizes[0]), sizes), maps)
-        return _FcosSays(self.fcos, self.fcos.head(maps), anchors, [m.shape[-2] * m.shape[-1] for m in maps], sizes)
+        return _FcosOutput(self.fcos, self.fcos.head(maps), anchors, [m.shape[-2] * m.shape[-1] for m in maps], sizes)
 
 
 @dataclass(frozen=True)
-class _FcosSays:
+class _FcosOutput:
     fcos: FCOS
     heads: dict[str, Tensor]
     anchors: list[Tensor]
@@ -115,19 +117,19 @@ class _FcosSays:
 
     def loss(self, boxes: Tensor, labels: Tensor) -> Tensor:
         """Focal, generalised overlap and centre, in equal parts [FCOS]."""
-        truth = [
+        targets = [
             {"boxes": box[label >= 0], "labels": label[label >= 0]} for box, label in zip(boxes, labels, strict=True)
         ]
-        parts = self.fcos.compute_loss(truth, self.heads, self.anchors, self.places)
+        parts = self.fcos.compute_loss(targets, self.heads, self.anchors, self.places)
         return torch.stack(list(parts.values())).sum()
 
-    def boxes(self, threshold: float, overlap: float, most: int) -> list[Boxes]:
+    def boxes(self, threshold: float, overlap: float, max_boxes: int) -> list[PredictedBoxes]:
         """Score = root of class times centre."""
-        self.fcos.score_thresh, self.fcos.nms_thresh, self.fcos.detections_per_img = threshold, overlap, most
+        self.fcos.score_thresh, self.fcos.nms_thresh, self.fcos.detections_per_img = threshold, overlap, max_boxes
         heads = {name: list(value.split(self.places, dim=1)) for name, value in self.heads.items()}
-        anchors = [list(one.split(self.places)) for one in self.anchors]
-        found = self.fcos.postprocess_detections(heads, anchors, self.sizes)
-        return [Boxes(one["boxes"], one["scores"], one["labels"]) for one in found]
+        anchors = [list(item.split(self.places)) for item in self.anchors]
+        detections = self.fcos.postprocess_detections(heads, anchors, self.sizes)
+        return [PredictedBoxes(item["boxes"], item["scores"], item["labels"]) for item in detections]
 
 
 class Yolo(nn.Module):
@@ -138,33 +140,35 @@ class Yolo(nn.Module):
 
     def __init__(self, spec: PyramidSpec, classes: int) -> None:
         super().__init__()
-        self.levels = Levels(spec, LEVELS)
-        widths = [max(16, min(256 << level, self.levels.channels[level]) // 2) for level in range(LEVELS)]
-        joined = [widths[level + 1] // 2 for level in range(LEVELS - 1)] + [0]
+        self.levels = DetectionPyramid(spec, YOLO_LEVELS)
+        widths = [max(16, min(256 << level, self.levels.channels[level]) // 2) for level in range(YOLO_LEVELS)]
+        joined = [widths[level + 1] // 2 for level in range(YOLO_LEVELS - 1)] + [0]
         self.blocks = nn.ModuleList(
-            _block(channels + more, width)
-            for channels, more, width in zip(self.levels.channels, joined, widths, strict=True)
+            _block(channels + extra, width)
+            for channels, extra, width in zip(self.levels.channels, joined, widths, strict=True)
         )
-        self.grown = nn.ModuleList(_convolution(widths[level + 1], joined[level], 1) for level in range(LEVELS - 1))
+        self.grown = nn.ModuleList(
+            _convolution(widths[level + 1], joined[level], 1) for level in range(YOLO_LEVELS - 1)
+        )
         self.last = nn.ModuleList(nn.Conv2d(width, 3 * (5 + classes), 1) for width in widths)
         self._size, self._classes = spec.size, classes
 
-    def forward(self, seen: Seen) -> Proposed:
+    def forward(self, pyramid: ImagePyramid) -> DetectionOutput:
         """Raw answers of every level."""
-        maps, coarser = self.levels(seen), None
+        maps, coarser = self.levels(pyramid), None
         answers: list[Tensor] = []
-        for level in reversed(range(LEVELS)):
+        for level in reversed(range(YOLO_LEVELS)):
             joined = maps[level]
             if coarser is not None:
                 grown = functional.interpolate(self.grown[level](coarser), joined.shape[-2:])
                 joined = torch.cat([grown, joined], dim=1)
             coarser = self.blocks[level](joined)
             answers.insert(0, self.last[level](coarser))
-        return _YoloSays(answers, self._size, self._classes)
+        return _YoloOutput(answers, self._size, self._classes)
 
 
 @dataclass(frozen=True)
-class _YoloSays:
+class _YoloOutput:
     answers: list[Tensor]  # fine to coarse, [B, 3 * (5 + M), H, W]
     size: int
     classes: int
@@ -174,20 +178,22 @@ class _YoloSays:
 
         An anchor with an object is background too unless it overlaps by more than a half [MGCA].
         """
-        return torch.stack([self._level_loss(level, boxes, labels) for level in range(LEVELS)]).sum()
+        return torch.stack([self._level_loss(level, boxes, labels) for level in range(YOLO_LEVELS)]).sum()
 
-    def boxes(self, threshold: float, overlap: float, most: int) -> list[Boxes]:
+    def boxes(self, threshold: float, overlap: float, max_boxes: int) -> list[PredictedBoxes]:
         """Score = objectness alone, of ``threshold`` or more; the likeliest name [MGCA]; boxes are cut at the view."""
-        decoded = [self._decoded(level) for level in range(LEVELS)]
-        places, sure, kinds = (torch.cat(parts, dim=1) for parts in zip(*decoded, strict=True))
-        found = []
-        for corners, score, kind in zip(places, sure, kinds, strict=True):
-            chosen = (score >= threshold).nonzero()[:, 0]
-            corners, score, label = corners[chosen], score[chosen], kind[chosen].argmax(1)
-            grown = corners + corners.new_tensor([0, 0, _PLUS, _PLUS])
-            kept = batched_nms(grown, score, label, overlap)[:most]
-            found.append(Boxes(corners[kept].clamp(0, self.size), score[kept], label[kept]))
-        return found
+        decoded = [self._decoded(level) for level in range(YOLO_LEVELS)]
+        image_corners, objectness, class_probabilities = (
+            torch.cat(parts, dim=1) for parts in zip(*decoded, strict=True)
+        )
+        detections = []
+        for corners, score, probabilities in zip(image_corners, objectness, class_probabilities, strict=True):
+            selected = (score >= threshold).nonzero()[:, 0]
+            corners, score, label = corners[selected], score[selected], probabilities[selected].argmax(1)
+            extended = corners + corners.new_tensor([0, 0, _PIXEL_OFFSET, _PIXEL_OFFSET])
+            kept = batched_nms(extended, score, label, overlap)[:max_boxes]
+            detections.append(PredictedBoxes(corners[kept].clamp(0, self.size), score[kept], label[kept]))
+        return detections
 
     def _raw(self, level: int) -> Tensor:
         """[B, 3, H, W, 5 + M]."""
@@ -196,7 +202,7 @@ class _YoloSays:
 
     def _anchors(self, level: int, like: Tensor) -> Tensor:
         """[3, 2] in pixels of the view."""
-        return torch.tensor(ANCHORS[level], dtype=like.dtype, device=like.device) * (self.size / 416)
+        return torch.tensor(YOLO_ANCHORS[level], dtype=like.dtype, device=like.device) * (self.size / 416)
 
     def _decoded(self, level: int) -> tuple[Tensor, Tensor, Tensor]:
         """Corners [B, N, 4] in pixels, objectness [B, N] and chances of the names [B, N, M]."""
@@ -214,13 +220,15 @@ class _YoloSays:
     def _level_loss(self, level: int, boxes: Tensor, labels: Tensor) -> Tensor:
         raw = self._raw(level)
         target, on, off = self._targets(level, raw, boxes, labels)
-        cross = functional.binary_cross_entropy_with_logits
-        place = cross(raw[..., :2], target[..., :2], reduction="none").sum(-1)
-        extent = ((raw[..., 2:4] - target[..., 2:4]) ** 2).sum(-1)
-        object_ = cross(raw[..., 4], on, reduction="none")
-        empty = cross(raw[..., 4], torch.zeros_like(on), reduction="none")
-        kind = cross(raw[..., 5:], target[..., 5:], reduction="none").mean(-1)
-        return (on * (2.5 * (place + extent) + object_ + kind) + 0.5 * off * empty).mean()
+        cross_entropy = functional.binary_cross_entropy_with_logits
+        center_loss = cross_entropy(raw[..., :2], target[..., :2], reduction="none").sum(-1)
+        extent_loss = ((raw[..., 2:4] - target[..., 2:4]) ** 2).sum(-1)
+        object_loss = cross_entropy(raw[..., 4], on, reduction="none")
+        background_loss = cross_entropy(raw[..., 4], torch.zeros_like(on), reduction="none")
+        class_loss = cross_entropy(raw[..., 5:], target[..., 5:], reduction="none").mean(-1)
+        return (
+            on * (2.5 * (center_loss + extent_loss) + object_loss + class_loss) + 0.5 * off * background_loss
+        ).mean()
 
     @torch.no_grad()
     def _targets(self, level: int, raw: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -236,7 +244,7 @@ class _YoloSays:
             extent = raw.new_tensor([x1 - x0, y1 - y0])
             overlap = _overlap(anchors / step, extent / step)
             best = int(overlap.argmax())
-            off[image, overlap > _IGNORED, j, i] = 0
+            off[image, overlap > _IGNORE_OVERLAP, j, i] = 0
             on[image, best, j, i] = 1
             target[image, best, j, i, :2] = raw.new_tensor([across - i, down - j])
             target[image, best, j, i, 2:4] = torch.log(extent / anchors[best])
@@ -246,11 +254,11 @@ class _YoloSays:
 
 def _overlap(anchors: Float[Tensor, "A 2"], extent: Float[Tensor, "2"]) -> Float[Tensor, "A"]:
     """Of boxes with one corner in common, in cells [MGCA]."""
-    both = (torch.minimum(anchors, extent) + _PLUS).prod(1)
-    return both / ((anchors + _PLUS).prod(1) + (extent + _PLUS).prod() - both)
+    intersection = (torch.minimum(anchors, extent) + _PIXEL_OFFSET).prod(1)
+    return intersection / ((anchors + _PIXEL_OFFSET).prod(1) + (extent + _PIXEL_OFFSET).prod() - intersection)
 
 
-HEADS: dict[str, Any] = {"fcos": Fcos, "yolo": Yolo}
+DETECTION_HEADS: dict[str, Any] = {"fcos": Fcos, "yolo": Yolo}
 
 
 def _block(channels: int, width: int) -> nn.Module:

@@ -58,7 +58,7 @@ class PyramidSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ImagePyramid:
     """What a head reads of B images: the pooled vector, and the maps of the pyramid where it asks for them.
 
     From a `Reader`: the instance vector; patch tokens, V-PORs, and where the V-PORs looked.
@@ -75,10 +75,10 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.settings = settings
         self.body = _create(settings)
-        self.arrange()
+        self.use_fast_layout()
         info = self.body.feature_info
         reductions = [stage["reduction"] for stage in info]
-        self.stages = [_stage(settings, reductions, stride) for stride in settings.local_strides]
+        self.stages = [_last_stage(settings, reductions, stride) for stride in settings.local_strides]
         channels = [info[stage]["num_chs"] for stage in self.stages]
         side = -(-settings.size // settings.local_strides[0])
         self.spec = FeatureSpec(self.body.head_hidden_size, sum(channels), (side, side))
@@ -91,7 +91,7 @@ class ImageEncoder(nn.Module):
             settings.size,
         )
 
-    def arrange(self) -> None:
+    def use_fast_layout(self) -> None:
         """Lay the weights out for speed: 0.7x the time of convolutions in fp32, 0.6x in bf16.
 
         Not where a strided 1 x 1 convolution has fewer than 16 input channels: on AVX-512 processors of AMD its
@@ -113,25 +113,25 @@ class ImageEncoder(nn.Module):
         """
         if not attend or getattr(self.body, "global_pool", None) != "token":
             return self._features(*self.body.forward_intermediates(image, indices=self.stages, norm=True))
-        last, seen = self.body.blocks[-1].attn, []
-        hook = last.qkv.register_forward_hook(lambda *call: seen.append(call[-1].detach()))
+        last, captured = self.body.blocks[-1].attn, []
+        hook = last.qkv.register_forward_hook(lambda *call: captured.append(call[-1].detach()))
         try:
             features = self(image)
         finally:
             hook.remove()
-        return replace(features, attention=_class_attention(last, seen[0])[:, -features.local.shape[1] :])
+        return replace(features, attention=_class_attention(last, captured[0])[:, -features.local.shape[1] :])
 
     def local(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B P C2"]:
         """The patch tokens alone; stages behind their maps are not run."""
         maps = self.body.forward_intermediates(
             image, indices=self.stages, norm=True, stop_early=True, intermediates_only=True
         )
-        return _joined(maps)
+        return _join_maps(maps)
 
-    def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> Seen:
+    def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> ImagePyramid:
         """Pooled vector and one map [B, C, H / stride, W / stride] for each stride of ``pyramid_spec``."""
         final, maps = self.body.forward_intermediates(image, indices=self._levels, norm=True)
-        return Seen(self.body.forward_head(final, pre_logits=True), tuple(maps))
+        return ImagePyramid(self.body.forward_head(final, pre_logits=True), tuple(maps))
 
     def shallow(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H2 W2"]:
         """The first map of the backbone."""
@@ -140,7 +140,9 @@ class ImageEncoder(nn.Module):
         )
         return maps[0]
 
-    def with_places(self, image: Float[Tensor, "B 1 H W"]) -> tuple[Features, Float[Tensor, "B N C"], tuple[int, int]]:
+    def forward_with_positions(
+        self, image: Float[Tensor, "B 1 H W"]
+    ) -> tuple[Features, Float[Tensor, "B N C"], tuple[int, int]]:
         """As ``forward``; with it what pooling averages: the last map position by position, in the space of ``pooled``.
 
         The map's grid comes last.
@@ -151,16 +153,16 @@ class ImageEncoder(nn.Module):
             side = image.shape[-1] // self.settings.local_strides[0]
             return features, final[:, -side * side :], (side, side)
         rows, columns = final.shape[-2:]
-        places = final.flatten(2).transpose(1, 2).flatten(0, 1)[:, :, None, None]
-        pooled = self.body.forward_head(places, pre_logits=True)
+        positions = final.flatten(2).transpose(1, 2).flatten(0, 1)[:, :, None, None]
+        pooled = self.body.forward_head(positions, pre_logits=True)
         return features, pooled.unflatten(0, (len(final), -1)), (rows, columns)
 
     def _features(self, final: Tensor, maps: list[Tensor]) -> Features:
         rows, columns = maps[0].shape[-2:]
-        return Features(self.body.forward_head(final, pre_logits=True), _joined(maps), (rows, columns))
+        return Features(self.body.forward_head(final, pre_logits=True), _join_maps(maps), (rows, columns))
 
 
-def _joined(maps: list[Tensor]) -> Float[Tensor, "B P C"]:
+def _join_maps(maps: list[Tensor]) -> Float[Tensor, "B P C"]:
     """Maps side by side, on the grid of the first, as tokens."""
     grid = maps[0].shape[-2:]
     maps = [m if m.shape[-2:] == grid else F.interpolate(m, grid, mode="bilinear") for m in maps]
@@ -196,23 +198,23 @@ def _load_weights(body: nn.Module, path: Path) -> None:
         raise PlaceError(
             "no such weights file", code="PL-R101", file=path, fix="set model.image.weights to a .safetensors file"
         )
-    found = load_file(path)
-    wanted = body.state_dict()
-    for name, value in found.items():
-        if name in wanted and value.ndim == 4 and value.shape[1] == 3 and wanted[name].shape[1] == 1:
-            found[name] = value.sum(1, keepdim=True)
-    missing = [n for n in wanted if n not in found or found[n].shape != wanted[n].shape]
+    weights = load_file(path)
+    expected = body.state_dict()
+    for name, value in weights.items():
+        if name in expected and value.ndim == 4 and value.shape[1] == 3 and expected[name].shape[1] == 1:
+            weights[name] = value.sum(1, keepdim=True)
+    missing = [n for n in expected if n not in weights or weights[n].shape != expected[n].shape]
     if missing:
         raise PlaceError(
-            f"{len(missing)} of {len(wanted)} tensors are missing or differ in shape, first {', '.join(missing[:5])}",
+            f"{len(missing)} of {len(expected)} tensors are missing or differ in shape, first {', '.join(missing[:5])}",
             code="PL-R109",
             file=path,
             fix="use weights of the same timm architecture",
         )
-    body.load_state_dict({n: found[n] for n in wanted})
+    body.load_state_dict({n: weights[n] for n in expected})
 
 
-def _stage(settings: ImageSettings, reductions: list[int], stride: int) -> int:
+def _last_stage(settings: ImageSettings, reductions: list[int], stride: int) -> int:
     if stride not in reductions:
         choices = ", ".join(map(str, sorted(set(reductions))))
         raise PlaceError(f"{settings.name} has no map of stride {stride}", code="PL-C004", fix=f"use one of {choices}")

@@ -22,7 +22,7 @@ class ObservationSettings(Settings):
     heads: int = 8  # [ours]
 
 
-class RunningMean(nn.Module):
+class SubtractRunningMean(nn.Module):
     """Takes away, place by place, the mean over the images seen in training: what remains is what is unusual.
 
     The mean is that of earlier batches (of all ranks), so an image's answer does not depend on its batch.
@@ -37,11 +37,11 @@ class RunningMean(nn.Module):
 
     def forward(self, x: Float[Tensor, "B P D"]) -> Float[Tensor, "B P D"]:
         """``x`` less the running mean, which follows in training mode."""
-        rest = x - self.running_mean
+        centered = x - self.running_mean
         if self.training:
             with torch.no_grad():
                 self.running_mean.lerp_(average(x.float().mean(0)), self.momentum)
-        return rest
+        return centered
 
 
 class VisualObserver(nn.Module):
@@ -57,7 +57,7 @@ class VisualObserver(nn.Module):
         self.blocks = nn.ModuleList(DecoderBlock(width, settings.heads) for _ in range(settings.layers))
         self.norm = nn.LayerNorm(width)
         self.key_value = nn.Linear(width, width + shared, bias=False)  # softmax and running mean would take it away
-        self.usual = RunningMean(spec.grid[0] * spec.grid[1], shared)
+        self.usual = SubtractRunningMean(spec.grid[0] * spec.grid[1], shared)
 
     def forward(self, features: Features) -> tuple[Observations, Float[Tensor, "B K P"], Float[Tensor, "B P D"]]:
         """V-PORs [B, K, D] of unit length, where each query looked [B, K, P] (rows sum to 1), and what each patch says.
@@ -70,14 +70,14 @@ class VisualObserver(nn.Module):
         x = self.queries.repeat(batch, 1)
         for block in self.blocks:
             x = block(x, memory, batch)
-        both = self.key_value(memory)
-        key, value = both.view(batch, patches, -1).split((width, both.shape[-1] - width), -1)
-        said = self.usual(value)
+        key_value = self.key_value(memory)
+        key, value = key_value.view(batch, patches, -1).split((width, key_value.shape[-1] - width), -1)
+        patch_vectors = self.usual(value)
         score = torch.bmm(self.norm(x).view(batch, -1, width), key.transpose(1, 2))
         attention = (score.float() * width**-0.5).softmax(-1)
-        vectors = unit(torch.bmm(attention.to(said.dtype), said).float())
+        vectors = unit(torch.bmm(attention.to(patch_vectors.dtype), patch_vectors).float())
         mask = torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
-        return Observations(vectors, mask), attention, said.float()
+        return Observations(vectors, mask), attention, patch_vectors.float()
 
 
 class SentencePool(nn.Module):

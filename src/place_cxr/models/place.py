@@ -83,8 +83,8 @@ class PlaceModel(nn.Module):
             if settings.correlation.target == "teacher":
                 self.teacher = copy.deepcopy(self.image_encoder).requires_grad_(False).eval()
         self.tokens = None if settings.tokens is None else TokenProjection(settings.tokens, spec, text_width, shared)
-        number = settings.prototypes
-        self.prototypes = None if number is None else nn.Parameter(torch.randn(number, shared))
+        prototype_count = settings.prototypes
+        self.prototypes = None if prototype_count is None else nn.Parameter(torch.randn(prototype_count, shared))
 
     def forward(self, views: Views, tokens: Tokens, monitor: bool = False) -> PlaceOutputs:
         """Images and reports in, all that losses may look at out; ``monitor`` adds the permuted-report prediction."""
@@ -114,7 +114,7 @@ class PlaceModel(nn.Module):
 
     def describe_image(self, image: Float[Tensor, "B 1 H W"]) -> ImageDescription:
         """Everything that zero-shot, retrieval, grounding and probes read."""
-        features, places, places_grid = self.image_encoder.with_places(image)
+        features, places, places_grid = self.image_encoder.forward_with_positions(image)
         observations, attention, patches = self.observer(features)
         return ImageDescription(
             pooled=features.pooled,

@@ -12,13 +12,13 @@ from torch.overrides import TorchFunctionMode
 
 
 @contextmanager
-def without_memory() -> Iterator[None]:
+def init_on_meta_device() -> Iterator[None]:
     """Parameters of modules built in here lie on the meta device; buffers are real. Nothing is drawn at random."""
-    with init_empty_weights(include_buffers=False), _Untouched():
+    with init_empty_weights(include_buffers=False), _SkipMetaInit():
         yield
 
 
-class _Untouched(TorchFunctionMode):
+class _SkipMetaInit(TorchFunctionMode):
     """Leaves a tensor without memory alone where it would be filled: the pretence takes half of the time to build."""
 
     def __torch_function__(

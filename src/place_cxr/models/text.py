@@ -16,7 +16,7 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import Settings
 from place_cxr.core.tensors import Features, Tokens
 
-_SHAPING = (  # what of a BERT's configuration decides its shape and arithmetic
+_ARCHITECTURE_KEYS = (  # what of a BERT's configuration decides its shape and arithmetic
     "vocab_size",
     "hidden_size",
     "num_hidden_layers",
@@ -50,29 +50,29 @@ class TextSettings(Settings):
     ] = {}  # BERT's own configuration, filled in from `weights`, so that a checkpoint needs no folder
 
 
-def completed(settings: TextSettings, vocab_size: int) -> TextSettings:
+def complete_text_settings(settings: TextSettings, vocab_size: int) -> TextSettings:
     """The settings with what the tokenizer and the folder of weights decide. Raises PlaceError PL-R101, PL-R109."""
     if not settings.weights:
         return settings.model_copy(update={"vocab_size": vocab_size})
-    found = _read_config(settings.weights)
-    if found.vocab_size < vocab_size:
+    config = _read_config(settings.weights)
+    if config.vocab_size < vocab_size:
         raise PlaceError(
-            f"the tokenizer has {vocab_size} tokens, the text encoder {found.vocab_size}",
+            f"the tokenizer has {vocab_size} tokens, the text encoder {config.vocab_size}",
             code="PL-R109",
             file=settings.weights,
             fix="set data.tokenizer to the tokenizer that belongs to these weights",
         )
-    if found.max_position_embeddings < settings.max_tokens:
+    if config.max_position_embeddings < settings.max_tokens:
         raise PlaceError(
-            f"text.max_tokens is {settings.max_tokens}, the text encoder has {found.max_position_embeddings} positions",
+            f"text.max_tokens is {settings.max_tokens}, the text encoder has {config.max_position_embeddings} positions",
             code="PL-C003",
             file=settings.weights,
-            fix=f"set model.text.max_tokens to at most {found.max_position_embeddings}",
+            fix=f"set model.text.max_tokens to at most {config.max_position_embeddings}",
         )
-    found.num_hidden_layers = min(settings.layers, found.num_hidden_layers)
-    shape = {"width": found.hidden_size, "layers": found.num_hidden_layers, "heads": found.num_attention_heads}
-    own = {name: value for name, value in found.to_dict().items() if name in _SHAPING}
-    return settings.model_copy(update={**shape, "vocab_size": vocab_size, "bert": own})
+    config.num_hidden_layers = min(settings.layers, config.num_hidden_layers)
+    shape = {"width": config.hidden_size, "layers": config.num_hidden_layers, "heads": config.num_attention_heads}
+    bert = {name: value for name, value in config.to_dict().items() if name in _ARCHITECTURE_KEYS}
+    return settings.model_copy(update={**shape, "vocab_size": vocab_size, "bert": bert})
 
 
 class TextEncoder(nn.Module):
@@ -107,8 +107,8 @@ class TextEncoder(nn.Module):
             pooled = states.sum(1) / tokens.mask.sum(1, keepdim=True).clamp(min=1)
         if not attend:
             return Features(pooled, states, (1, length))
-        asking = tokens.mask[:, :1] if self.settings.pool == "first" else tokens.mask
-        return Features(pooled, states, (1, length), _attention(layer, before, flat, tokens.mask, asking))
+        pooled_mask = tokens.mask[:, :1] if self.settings.pool == "first" else tokens.mask
+        return Features(pooled, states, (1, length), _attention(layer, before, flat, tokens.mask, pooled_mask))
 
 
 def _layer(
@@ -124,10 +124,10 @@ def _layer(
     query, key, value = (
         _split(project(hidden), flat, shape, heads) for project in (attention.query, attention.key, attention.value)
     )
-    read = F.scaled_dot_product_attention(
+    attended = F.scaled_dot_product_attention(
         query, key, value, visible, dropout_p=attention.dropout.p if training else 0.0
     )
-    hidden = layer.attention.output(read.transpose(1, 2).flatten(2).flatten(0, 1)[flat], hidden)
+    hidden = layer.attention.output(attended.transpose(1, 2).flatten(2).flatten(0, 1)[flat], hidden)
     return layer.output(layer.intermediate(hidden), hidden)
 
 
@@ -137,16 +137,16 @@ def _attention(
     hidden: Float[Tensor, "T C"],
     flat: Int[Tensor, "T"],
     mask: Bool[Tensor, "B L"],
-    asking: Bool[Tensor, "B Q"],
+    query_mask: Bool[Tensor, "B Q"],
 ) -> Float[Tensor, "B L"]:
-    """Attention of the first Q tokens to all, averaged over heads and those that are ``asking``; 0 where padded."""
+    """Attention of the first Q tokens to all, averaged over heads and those that are ``query_mask``; 0 where padded."""
     attention = layer.attention.self
     shape, heads = (mask.shape[0], mask.shape[1]), attention.num_attention_heads
     query, key = (_split(project(hidden), flat, shape, heads) for project in (attention.query, attention.key))
-    query = query[:, :, : asking.shape[1]]
+    query = query[:, :, : query_mask.shape[1]]
     score = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).float()
     weight = score.masked_fill(~mask[:, None, None], -torch.inf).softmax(-1).mean(1)
-    return (weight * asking[..., None]).sum(1) / asking.sum(1, keepdim=True).clamp(min=1)
+    return (weight * query_mask[..., None]).sum(1) / query_mask.sum(1, keepdim=True).clamp(min=1)
 
 
 def _split(
@@ -211,8 +211,8 @@ def _load(settings: TextSettings) -> BertModel:
         use_safetensors=True,
         output_loading_info=True,
     )
-    body, about = loaded
-    if missing := sorted(about["missing_keys"]):
+    body, loading_info = loaded
+    if missing := sorted(loading_info["missing_keys"]):
         shown = ", ".join(missing[:5])
         problem = f"{len(missing)} tensors of a BERT are missing, first {shown}"
         raise PlaceError(problem, code="PL-R109", file=settings.weights, fix="download it again")

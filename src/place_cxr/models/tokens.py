@@ -39,9 +39,9 @@ class TokenProjection(nn.Module):
 def whole_words(values: Float[Tensor, "B L C"], continues: Bool[Tensor, "B L"]) -> Float[Tensor, "B L C"]:
     """The pieces of each word summed, word after word from the first place on; zero behind, as where padded."""
     word = (~continues).cumsum(1) - 1
-    place = torch.arange(values.shape[1], device=values.device)
+    position = torch.arange(values.shape[1], device=values.device)
     with torch.autocast(values.device.type, enabled=False):  # attentions are not rounded
-        return (word[:, None, :] == place[:, None]).to(values.dtype) @ values
+        return (word[:, None, :] == position[:, None]).to(values.dtype) @ values
 
 
 def whole_words_mask(mask: Bool[Tensor, "B L"], continues: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:

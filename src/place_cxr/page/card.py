@@ -14,26 +14,30 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from place_cxr.core.store import private_folder, private_text
-from place_cxr.page.write import templates
+from place_cxr.page.write import page_templates
 
-HTML, JSON = "card.html", "card.json"
+CARD_HTML, CARD_JSON = "card.html", "card.json"
 
 
-def write_card(card: Mapping[str, Any], out: Path, pictures: Sequence[NDArray[np.float32]] = ()) -> Path:
+def write_card_page(card: Mapping[str, Any], out: Path, images: Sequence[NDArray[np.float32]] = ()) -> Path:
     """Write ``card.json`` and ``card.html`` into the folder ``out``, private to the user; the path of the page.
 
     ``pictures`` [n, n] of grey 0..255 are put on the page: pixels of patients, for those who may show them.
     """
     private_folder(out)
-    with private_text(out / JSON) as file:
+    with private_text(out / CARD_JSON) as file:
         json.dump(card, file, indent=1, ensure_ascii=False, allow_nan=False)
-    page = templates().get_template("card.html.j2").render(card=card, pictures=[_embedded(one) for one in pictures])
-    with private_text(out / HTML) as file:
+    page = (
+        page_templates()
+        .get_template("card.html.j2")
+        .render(card=card, pictures=[_png_data_uri(image) for image in images])
+    )
+    with private_text(out / CARD_HTML) as file:
         file.write(page)
-    return out / HTML
+    return out / CARD_HTML
 
 
-def _embedded(picture: NDArray[np.float32]) -> str:
+def _png_data_uri(image: NDArray[np.float32]) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(np.rint(np.clip(picture, 0, 255)).astype(np.uint8)).save(buffer, "PNG")
+    Image.fromarray(np.rint(np.clip(image, 0, 255)).astype(np.uint8)).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-WIDTH, HEIGHT = 320, 176  # units of a line chart; text is legible where one unit is one CSS pixel
+CHART_WIDTH, CHART_HEIGHT = 320, 176  # units of a line chart; text is legible where one unit is one CSS pixel
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 8, 24
-_MOST_POINTS = 300
+_MAX_POINTS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChartLine:
     """One curve as an SVG path. ``style`` is a number of the style sheet: colour and dashes together."""
 
     name: str
@@ -36,7 +36,7 @@ class LineChart:
 
     title: str
     says: str
-    lines: Sequence[Line]
+    lines: Sequence[ChartLine]
     x: Sequence[Tick]
     y: Sequence[Tick]
 
@@ -68,17 +68,17 @@ def line_chart(
     low, high = min(y_ticks[0], bottom), max(y_ticks[-1], top)
 
     def x(step: float) -> float:
-        return _LEFT + (step - first) / max(last - first, 1) * (WIDTH - _LEFT - _RIGHT)
+        return _LEFT + (step - first) / max(last - first, 1) * (CHART_WIDTH - _LEFT - _RIGHT)
 
     def y(value: float) -> float:
-        return HEIGHT - _BOTTOM - (value - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM)
+        return CHART_HEIGHT - _BOTTOM - (value - low) / (high - low) * (CHART_HEIGHT - _TOP - _BOTTOM)
 
     lines = []
     for style, (name, points) in enumerate(curves.items()):
-        thin = points[:: math.ceil(len(points) / _MOST_POINTS)]
+        thin = points[:: math.ceil(len(points) / _MAX_POINTS)]
         thin = thin if thin[-1] == points[-1] else [*thin, points[-1]]
         path = "M" + "L".join(f"{x(step):.1f},{y(value):.1f}" for step, value in thin)
-        lines.append(Line(name, path, style, short(points[-1][1])))
+        lines.append(ChartLine(name, path, style, format_short(points[-1][1])))
     marks = [t for t in nice_ticks(first, last, 4) if first <= t <= last]
     spread = y_ticks[1] - y_ticks[0]
     return LineChart(
@@ -90,19 +90,19 @@ def line_chart(
     )
 
 
-def nice_ticks(low: float, high: float, about: int) -> list[float]:
+def nice_ticks(low: float, high: float, count: int) -> list[float]:
     """Round numbers (1, 2 or 5 times a power of ten apart) that enclose ``low``..``high``."""
     if not high > low:
         pad = abs(low) * 0.1 or 1.0
         low, high = low - pad, high + pad
-    raw = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
+    raw_step = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw_step))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw_step * (1 - 1e-9))
     start, stop = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(i * step, 12) for i in range(start, stop + 1)]
 
 
-def short(value: float) -> str:
+def format_short(value: float) -> str:
     """Three significant digits, without a needless exponent."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 

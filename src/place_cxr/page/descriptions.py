@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from place_cxr.page.task_words import SHARE
+from place_cxr.page.task_words import FRACTION_SLOT
 
-NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
+PAGE_NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ HEADLINES = (
     ),
     Headline(
         "classification",
-        f"{SHARE}/auroc/macro",
+        f"{FRACTION_SLOT}/auroc/macro",
         "Finding conditions with labels",
         "The same score after a simple classifier was taught with labels.",
         guess=0.5,
@@ -54,27 +54,27 @@ HEADLINES = (
     ),
     Headline(
         "segmentation",
-        f"{SHARE}/dice/macro",
+        f"{FRACTION_SLOT}/dice/macro",
         "Outlining findings",
         "Overlap with the true outline (Dice) after teaching with outlines: 0 is none, 1 perfect.",
     ),
     Headline(
         "detection",
-        f"{SHARE}/AP 40-75/macro",
+        f"{FRACTION_SLOT}/AP 40-75/macro",
         "Drawing boxes around findings",
         "Average precision after teaching with boxes: random boxes score about 0, 1 is perfect.",
     ),
     Headline(
         "report-generation",
-        f"{SHARE}/micro F1/decoder",
+        f"{FRACTION_SLOT}/micro F1/decoder",
         "Writing a report",
         "Agreement of the findings that the written and the true report state (F1): 1 is the same.",
-        trivial=f"{SHARE}/micro F1/frequent",
+        trivial=f"{FRACTION_SLOT}/micro F1/frequent",
         trivial_name="The most frequent report",
     ),
 )
 
-ROWS = {
+ROW_NAMES = {
     "macro": "Mean over findings",
     "mix": "Mean of both",
     "instance": "Whole picture, whole sentence",
@@ -84,7 +84,7 @@ ROWS = {
     "100%": "All patients",
 }
 
-METHODS = {
+METHOD_DESCRIPTIONS = {
     "place": ("PLACE", "the method of this run"),
     "ITA alone": (
         "ITA alone",
@@ -98,24 +98,27 @@ METHODS = {
 }
 
 # A method that never trained its observations is read by whole pictures: what it trains is what it is read by.
-READ_AS = {"ita alone": {"mix": "instance", "observation": "instance"}}
-READ_SO = (
+VARIANT_SUBSTITUTES = {"ita alone": {"mix": "instance", "observation": "instance"}}
+SUBSTITUTE_NOTE = (
     "ITA alone is read by its match of whole pictures (or places in them) with whole sentences, all that it trains."
 )
 
 
-def method(key: str) -> tuple[str, str]:
+def describe_method(key: str) -> tuple[str, str]:
     """Name and explanation of what pre-trained a network; capitals do not matter."""
-    return next((words for name, words in METHODS.items() if name.casefold() == key.casefold()), (key, ""))
+    return next(
+        (description for name, description in METHOD_DESCRIPTIONS.items() if name.casefold() == key.casefold()),
+        (key, ""),
+    )
 
 
-def read_as(key: str, metric: str) -> str:
+def substitute_metric(key: str, metric: str) -> str:
     """The metric by which a method answers where PLACE is read by ``metric``."""
-    variant, slash, rest = metric.partition("/")
-    return READ_AS.get(key.casefold(), {}).get(variant, variant) + slash + rest
+    variant, slash, remainder = metric.partition("/")
+    return VARIANT_SUBSTITUTES.get(key.casefold(), {}).get(variant, variant) + slash + remainder
 
 
-LOSSES = {
+LOSS_DESCRIPTIONS = {
     "loss": ("All parts together", "The number that training makes small: the weighted sum of the parts."),
     "instance": (
         "Picture and report (ITA)",
@@ -135,16 +138,18 @@ LOSSES = {
     ),
 }
 
-CORRELATION = (
+CORRELATION_DESCRIPTION = (
     "Which places belong together (CCE)",
     "Error of the predicted likeness between places of a picture: 0 is perfect, 1 is no relation. It should lie below "
     "the answer that is the same for every picture, and below the one made from another patient’s report; where the "
     "lines meet, the report is not being used.",
 )
 
-Curves = tuple[str, str, dict[str, str], tuple[float, ...]]  # title, what it says, columns, what the axis holds
+CurvesDescription = tuple[
+    str, str, dict[str, str], tuple[float, ...]
+]  # title, what it says, columns, what the axis holds
 
-MONITORS: tuple[Curves, ...] = (
+MONITOR_CURVES: tuple[CurvesDescription, ...] = (
     (
         "Likeness of observations (V-POR)",
         "Mean likeness (cosine) of the observations of one picture: near 1 they would all say the same; lower is "
@@ -161,7 +166,7 @@ MONITORS: tuple[Curves, ...] = (
     ),
 )
 
-MACHINERY: tuple[Curves, ...] = (
+MACHINE_CURVES: tuple[CurvesDescription, ...] = (
     ("Learning rate", "Size of the steps: up at first, then slowly down.", {"lr": "learning rate"}, (0.0,)),
     (
         "Equal texts in a batch",
@@ -173,10 +178,10 @@ MACHINERY: tuple[Curves, ...] = (
     ("Speed", "Pictures per second.", {"images_per_s": "pictures per second"}, (0.0,)),
 )
 
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 # For people without medical training: what it is, and how it looks.
-FINDINGS = {
+FINDING_DESCRIPTIONS = {
     "Pleural Effusion": "fluid between lung and chest wall: even white at the bottom of the lung, higher at the side.",
     "Pneumothorax": "air between lung and chest wall: black beyond a fine line, the edge of the lung that drew back.",
     "Consolidation": "lung filled with fluid or pus instead of air, as in pneumonia: a cloudy white patch.",

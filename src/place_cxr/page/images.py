@@ -16,11 +16,11 @@ from PIL import Image
 from place_cxr.images.read import read_image
 
 # Colour maps of matplotlib and the part of them in use: both get lighter or darker evenly, so grey prints work too.
-HEAT, LIKENESS = ("inferno", 0.35, 1.0), ("PuOr_r", 0.0, 1.0)
-Colours = tuple[str, float, float]
-_LEVELS = 64
-_FINER = 4  # pixels per patch of a heat map, so that browsers agree on how it is smoothed
-_VEIL = 0.9  # opacity of the hottest spot
+HEAT_COLORS, SIMILARITY_COLORS = ("inferno", 0.35, 1.0), ("PuOr_r", 0.0, 1.0)
+ColorMap = tuple[str, float, float]
+_COLOR_LEVELS = 64
+_UPSCALING = 4  # pixels per patch of a heat map, so that browsers agree on how it is smoothed
+_MAX_OPACITY = 0.9  # opacity of the hottest spot
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,37 +68,37 @@ class StudyView:
     correlation: CorrelationView | None
 
 
-def studies(gallery: Mapping[str, Any], folder: Path) -> list[StudyView]:
+def study_views(gallery: Mapping[str, Any], folder: Path) -> list[StudyView]:
     """The gallery's studies, ready to draw.
 
     Raises:
         KeyError, TypeError, ValueError, PlaceError: if the gallery does not hold what it should.
     """
-    return [_study(table, folder) for table in gallery["studies"]]
+    return [_study_view(table, folder) for table in gallery["studies"]]
 
 
-def legend(colours: Colours) -> list[str]:
+def legend_colors(color_map: ColorMap) -> list[str]:
     """Nine colours of a map from low to high, as CSS; heat as it looks on dark grey."""
-    rgb = _colours(colours, 9).astype(np.float64)
-    if colours == HEAT:
-        alpha = np.linspace(0, _VEIL, 9)[:, None]
+    rgb = _palette(color_map, 9).astype(np.float64)
+    if color_map == HEAT_COLORS:
+        alpha = np.linspace(0, _MAX_OPACITY, 9)[:, None]
         rgb = alpha * rgb + (1 - alpha) * 60
     return [f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in rgb]
 
 
 def heat_image(values: NDArray[np.float64]) -> str:
     """A map [rows, columns], scaled to its maximum, as a veil that is clear where the map is 0."""
-    grown = _grow(np.clip(values / max(float(values.max()), 1e-12), 0, 1))
-    alpha = np.rint(np.linspace(0, 255 * _VEIL, _LEVELS)).astype(np.uint8).tobytes()
-    return _png(grown, HEAT, alpha)
+    upscaled = _upscale(np.clip(values / max(float(values.max()), 1e-12), 0, 1))
+    alpha = np.rint(np.linspace(0, 255 * _MAX_OPACITY, _COLOR_LEVELS)).astype(np.uint8).tobytes()
+    return _png(upscaled, HEAT_COLORS, alpha)
 
 
-def likeness_image(values: NDArray[np.float64]) -> str:
+def similarity_image(values: NDArray[np.float64]) -> str:
     """Cosines or correlations [rows, columns] in -1..1, one pixel each."""
-    return _png(np.clip((values + 1) / 2, 0, 1), LIKENESS)
+    return _png(np.clip((values + 1) / 2, 0, 1), SIMILARITY_COLORS)
 
 
-def _study(table: Mapping[str, Any], folder: Path) -> StudyView:
+def _study_view(table: Mapping[str, Any], folder: Path) -> StudyView:
     rows, columns = (int(n) for n in table["grid"])
     width, height = int(table["width"]), int(table["height"])
     x, y, w, h = (float(v) for v in table["view"])
@@ -108,35 +108,35 @@ def _study(table: Mapping[str, Any], folder: Path) -> StudyView:
         match = None if sentence["match"] is None else float(sentence["match"])
         sentences.append(SentenceView(str(sentence["text"]), match, heat))
     outlines = [
-        Outline(str(outline["finding"]), _path(outline["paths"]), style)
+        Outline(str(outline["finding"]), _svg_path(outline["paths"]), style)
         for style, outline in enumerate(table["outlines"])
     ]
     similarity = np.array(table["similarity"], dtype=np.float64)
     correlation = None
-    if (about := table["correlation"]) is not None:
-        row, column = divmod(int(about["patch"]), columns)
+    if (correlation_map := table["correlation"]) is not None:
+        row, column = divmod(int(correlation_map["patch"]), columns)
         correlation = CorrelationView(
-            likeness_image(_grid(about["predicted"], rows, columns)),
-            likeness_image(_grid(about["target"], rows, columns)),
-            float(about["agreement"]),
+            similarity_image(_grid(correlation_map["predicted"], rows, columns)),
+            similarity_image(_grid(correlation_map["target"], rows, columns)),
+            float(correlation_map["agreement"]),
             (x + column * w / columns, y + row * h / rows, w / columns, h / rows),
         )
     return StudyView(
         int(table["number"]),
         width,
         height,
-        _embedded(folder, str(table["image"])),
+        _jpeg_data_uri(folder, str(table["image"])),
         [str(finding) for finding in table["findings"]],
         outlines,
         (x, y, w, h),
         sentences,
-        likeness_image(similarity),
+        similarity_image(similarity),
         len(similarity),
         correlation,
     )
 
 
-def _embedded(folder: Path, name: str) -> str:
+def _jpeg_data_uri(folder: Path, name: str) -> str:
     """A JPEG of the gallery's folder as a data URI; it is read as a picture first."""
     if Path(name).name != name or not name.endswith(".jpg"):
         raise ValueError("not a picture of the gallery")
@@ -148,19 +148,19 @@ def _grid(values: Sequence[float], rows: int, columns: int) -> NDArray[np.float6
     return np.array(values, dtype=np.float64).reshape(rows, columns)
 
 
-def _grow(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _upscale(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Bilinear between patch centres, as the maps of the tasks are."""
     rows, columns = values.shape
     large = Image.fromarray(values.astype(np.float32)).resize(
-        (columns * _FINER, rows * _FINER), Image.Resampling.BILINEAR
+        (columns * _UPSCALING, rows * _UPSCALING), Image.Resampling.BILINEAR
     )
     return np.asarray(large, dtype=np.float64)
 
 
-def _png(values: NDArray[np.float64], colours: Colours, alpha: bytes = b"") -> str:
+def _png(values: NDArray[np.float64], color_map: ColorMap, alpha: bytes = b"") -> str:
     """Values in 0..1 as a PNG with a palette."""
-    image = Image.fromarray(np.rint(values * (_LEVELS - 1)).astype(np.uint8))
-    image.putpalette(bytes(_colours(colours, _LEVELS).ravel()))
+    image = Image.fromarray(np.rint(values * (_COLOR_LEVELS - 1)).astype(np.uint8))
+    image.putpalette(bytes(_palette(color_map, _COLOR_LEVELS).ravel()))
     buffer = io.BytesIO()
     if alpha:
         image.save(buffer, format="PNG", optimize=True, transparency=alpha)
@@ -169,12 +169,12 @@ def _png(values: NDArray[np.float64], colours: Colours, alpha: bytes = b"") -> s
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _colours(colours: Colours, count: int) -> NDArray[np.uint8]:
+def _palette(color_map: ColorMap, count: int) -> NDArray[np.uint8]:
     from matplotlib import colormaps
 
-    name, low, high = colours
+    name, low, high = color_map
     return np.rint(255 * colormaps[name](np.linspace(low, high, count))[:, :3]).astype(np.uint8)
 
 
-def _path(paths: Sequence[Sequence[Sequence[float]]]) -> str:
+def _svg_path(paths: Sequence[Sequence[Sequence[float]]]) -> str:
     return "".join("M" + "L".join(f"{float(x):g},{float(y):g}" for x, y in path) + "Z" for path in paths)

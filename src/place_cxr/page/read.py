@@ -13,11 +13,11 @@ import yaml
 
 from place_cxr.core.errors import PlaceError
 
-SCHEMA = 1  # of result.json
+_SCHEMA = 1  # of result.json
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class ShownMetric:
     """One metric: a value with its 95 % interval, or None and the reason."""
 
     value: float | None
@@ -28,7 +28,7 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ShownResult:
     """One ``result.json``."""
 
     task: str
@@ -36,7 +36,7 @@ class Result:
     split: str
     split_digest: str
     method: str
-    metrics: Mapping[str, Number]
+    metrics: Mapping[str, ShownMetric]
     signature: str
     seeds: tuple[int, ...]
     git: str
@@ -56,8 +56,8 @@ class RunFiles:
     card: Mapping[str, Any] = field(default_factory=dict)
     status: str = ""
     records: Sequence[Mapping[str, Any]] = ()
-    results: Sequence[Result] = ()  # of the method itself
-    controls: Sequence[Result] = ()  # of what it is compared with
+    results: Sequence[ShownResult] = ()  # of the method itself
+    controls: Sequence[ShownResult] = ()  # of what it is compared with
     gallery: Mapping[str, Any] = field(default_factory=dict)
     missing: Sequence[str] = ()
 
@@ -69,12 +69,14 @@ def read_run(run: Path) -> RunFiles:
         PlaceError: PL-R007 if there is no such folder, or nothing in it that a page could show.
     """
     missing: list[str] = []
-    config = _mapping(run / "config.yaml", missing, "the configuration (config.yaml)")
-    environment = _mapping(run / "env.json", missing, "versions and hardware (env.json)")
-    lock = _mapping(run / "data.lock.json", missing, "how many images there were (data.lock.json)")
-    records = _records(run / "metrics.jsonl", missing)
-    results = [result for _, result in _results(sorted(run.glob("tasks/*/*/result.json")), run, missing)]
-    controls = _named_apart(_results(sorted(run.glob("baselines/*/tasks/*/*/result.json")), run, missing), results)
+    config = _read_mapping(run / "config.yaml", missing, "the configuration (config.yaml)")
+    environment = _read_mapping(run / "env.json", missing, "versions and hardware (env.json)")
+    lock = _read_mapping(run / "data.lock.json", missing, "how many images there were (data.lock.json)")
+    records = _read_records(run / "metrics.jsonl", missing)
+    results = [result for _, result in _read_results(sorted(run.glob("tasks/*/*/result.json")), run, missing)]
+    controls = _distinct_names(
+        _read_results(sorted(run.glob("baselines/*/tasks/*/*/result.json")), run, missing), results
+    )
     if not (config or records or results):
         raise PlaceError("no run here", code="PL-R007", file=run, fix="give the folder of a run")
     if not results:
@@ -82,27 +84,29 @@ def read_run(run: Path) -> RunFiles:
     elif not controls:
         missing.append("results to compare with (baselines/): evaluate a control, such as random weights")
     # The gallery of real patients is written only when asked for, so neither of these is missed.
-    card = _mapping(run / "data_card.json", missing, "the data card", optional=True)
-    gallery = _mapping(run / "gallery" / "gallery.json", missing, "the gallery (gallery/gallery.json)", optional=True)
-    status = _text(run / "STATUS").strip()
+    card = _read_mapping(run / "data_card.json", missing, "the data card", optional=True)
+    gallery = _read_mapping(
+        run / "gallery" / "gallery.json", missing, "the gallery (gallery/gallery.json)", optional=True
+    )
+    status = _read_text(run / "STATUS").strip()
     return RunFiles(
         run.resolve().name, config, environment, lock, card, status, records, results, controls, gallery, missing
     )
 
 
-def read_result(table: Mapping[str, Any]) -> Result:
+def parse_result(table: Mapping[str, Any]) -> ShownResult:
     """One parsed ``result.json``. Raises ValueError, KeyError or TypeError if it is none."""
-    if table["schema"] != SCHEMA:
+    if table["schema"] != _SCHEMA:
         raise ValueError("another schema")
     metrics = {}
     for name, number in table["metrics"].items():
         value, (low, high) = number["value"], number["ci95"] or (None, None)
         if not all(x is None or math.isfinite(x) for x in (value, low, high)):
             raise ValueError("a number is not finite")
-        metrics[str(name)] = Number(value, low, high, int(number["n"]), str(number["reason"]))
-    words = ("task", "source", "split", "split_digest", "method")
-    task, source, split, digest, method = (str(table[word]) for word in words)
-    return Result(
+        metrics[str(name)] = ShownMetric(value, low, high, int(number["n"]), str(number["reason"]))
+    keys = ("task", "source", "split", "split_digest", "method")
+    task, source, split, digest, method = (str(table[key]) for key in keys)
+    return ShownResult(
         task,
         source,
         split,
@@ -118,28 +122,29 @@ def read_result(table: Mapping[str, Any]) -> Result:
     )
 
 
-def _named_apart(controls: Sequence[tuple[Path, Result]], results: Sequence[Result]) -> list[Result]:
+def _distinct_names(controls: Sequence[tuple[Path, ShownResult]], results: Sequence[ShownResult]) -> list[ShownResult]:
     """A control that calls itself by the run's own name goes by its folder's."""
-    own = {result.method for result in results}
+    run_methods = {result.method for result in results}
     return [
-        replace(result, method=file.parents[3].name) if result.method in own else result for file, result in controls
+        replace(result, method=file.parents[3].name) if result.method in run_methods else result
+        for file, result in controls
     ]
 
 
-def _results(files: Sequence[Path], run: Path, missing: list[str]) -> list[tuple[Path, Result]]:
-    found = []
+def _read_results(files: Sequence[Path], run: Path, missing: list[str]) -> list[tuple[Path, ShownResult]]:
+    results = []
     for file in files:
         try:
-            found.append((file, read_result(json.loads(file.read_text(encoding="utf-8")))))
+            results.append((file, parse_result(json.loads(file.read_text(encoding="utf-8")))))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             missing.append(f"{file.relative_to(run)}: cannot be read as a result")
-    return found
+    return results
 
 
-def _records(file: Path, missing: list[str]) -> list[Mapping[str, Any]]:
+def _read_records(file: Path, missing: list[str]) -> list[Mapping[str, Any]]:
     """Whole lines only; a line that a dying process left half written is skipped."""
     records: list[Mapping[str, Any]] = []
-    for line in _text(file).splitlines():
+    for line in _read_text(file).splitlines():
         try:
             record = json.loads(line)
         except ValueError:
@@ -151,23 +156,23 @@ def _records(file: Path, missing: list[str]) -> list[Mapping[str, Any]]:
     return records
 
 
-def _mapping(file: Path, missing: list[str], what: str, *, optional: bool = False) -> dict[str, Any]:
+def _read_mapping(file: Path, missing: list[str], what: str, *, optional: bool = False) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
-        found = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)
+        table = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)
     except FileNotFoundError:
         if not optional:
             missing.append(what)
         return {}
     except (OSError, ValueError, yaml.YAMLError):
-        found = None
-    if not isinstance(found, dict):
+        table = None
+    if not isinstance(table, dict):
         missing.append(f"{what}: the file cannot be read")
         return {}
-    return found
+    return table
 
 
-def _text(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8", errors="replace")
     except OSError:

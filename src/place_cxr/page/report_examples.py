@@ -5,21 +5,21 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-FOLDER = "examples"  # of a task's result
-_MOST = 12  # pictures of one page: each is some 200 kB
+_EXAMPLES_FOLDER = "examples"  # of a task's result
+_MAX_EXAMPLES = 12  # pictures of one page: each is some 200 kB
 
 
-def section(result: Path) -> str:
+def examples_section(result_folder: Path) -> str:
     """HTML of the examples in the folder of a report-generation result, figures in the order of their numbers.
 
     Empty where there are none. It holds pixels of the data and generated text, as the gallery does, and no identifier.
     """
-    found = [file for file in (result / FOLDER).glob("*.png") if file.stem.isdigit()]
-    files = sorted(found, key=lambda file: int(file.stem))
+    numbered = [file for file in (result_folder / _EXAMPLES_FOLDER).glob("*.png") if file.stem.isdigit()]
+    files = sorted(numbered, key=lambda file: int(file.stem))
     figures = [
         f'<figure><img alt="Study {number}: radiograph, generated sentences, and a heat map for each" '
         f'style="max-width:100%" src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"></figure>'
-        for number, file in enumerate(files[:_MOST], start=1)
+        for number, file in enumerate(files[:_MAX_EXAMPLES], start=1)
     ]
     if not figures:
         return ""

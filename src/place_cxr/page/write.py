@@ -12,13 +12,13 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.page import descriptions, images, report_examples
 from place_cxr.page.charts import LineChart, line_chart
 from place_cxr.page.read import RunFiles, read_run
-from place_cxr.page.tables import cards, methods_of, task_views
+from place_cxr.page.tables import headline_cards, method_columns, task_views
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-FILE = "results.html"
+PAGE_FILE = "results.html"
 
 
 def write_page(run: Path | str) -> Path:
@@ -31,56 +31,64 @@ def write_page(run: Path | str) -> Path:
         PlaceError: PL-R007 if ``run`` holds no run.
     """
     run = Path(run)
-    html = render(read_run(run), run)
-    target = run / FILE
-    partial = target.with_name(f".{FILE}.{os.getpid()}")
+    html = render_page(read_run(run), run)
+    target = run / PAGE_FILE
+    partial = target.with_name(f".{PAGE_FILE}.{os.getpid()}")
     partial.write_text(html, encoding="utf-8")
     partial.replace(target)
     return target
 
 
-def render(files: RunFiles, folder: Path) -> str:
+def render_page(files: RunFiles, folder: Path) -> str:
     """The page as text."""
     missing = list(files.missing)
-    methods = methods_of([*files.results, *files.controls])
+    methods = method_columns([*files.results, *files.controls])
     try:
-        studies = images.studies(files.gallery, folder / "gallery") if files.gallery else []
+        studies = images.study_views(files.gallery, folder / "gallery") if files.gallery else []
     except (PlaceError, KeyError, TypeError, ValueError) as error:
         studies = []
         missing.append(f"the gallery: {error.problem if isinstance(error, PlaceError) else 'not as it should be'}")
     try:
-        common = prevalence(files.card)
+        prevalences = prevalence(files.card)
     except (KeyError, TypeError, ValueError, AttributeError):
-        common = {}
+        prevalences = {}
         missing.append("how common findings are: the data card is not as it should be")
     return (
-        templates()
+        page_templates()
         .get_template("page.html.j2")
         .render(
-            notice=descriptions.NOTICE,
+            notice=descriptions.PAGE_NOTICE,
             run=files,
             missing=missing,
             methods=methods,
-            cards=cards(files.results, files.controls, methods),
-            charts=charts(files.records, files.config),
-            machinery=[c for c in (_curves(shown, files.records) for shown in descriptions.MACHINERY) if c],
-            tasks=task_views(files.results, files.controls, methods, list(common)),
+            cards=headline_cards(files.results, files.controls, methods),
+            charts=training_charts(files.records, files.config),
+            machinery=[
+                c
+                for c in (_described_chart(described, files.records) for described in descriptions.MACHINE_CURVES)
+                if c
+            ],
+            tasks=task_views(files.results, files.controls, methods, list(prevalences)),
             studies=studies,
             gallery=files.gallery,
-            written=_written(files, folder),
-            heat=images.legend(images.HEAT) if studies else [],
-            likeness=images.legend(images.LIKENESS) if studies else [],
-            prevalence=common,
-            meanings={name: descriptions.FINDINGS[name] for name in common if name in descriptions.FINDINGS},
-            splits=descriptions.SPLITS,
+            written=_example_sections(files, folder),
+            heat=images.legend_colors(images.HEAT_COLORS) if studies else [],
+            likeness=images.legend_colors(images.SIMILARITY_COLORS) if studies else [],
+            prevalence=prevalences,
+            meanings={
+                name: descriptions.FINDING_DESCRIPTIONS[name]
+                for name in prevalences
+                if name in descriptions.FINDING_DESCRIPTIONS
+            },
+            splits=descriptions.SPLIT_NAMES,
             phantom=_is_phantom(files),
-            settings=_flat(files.config),
+            settings=_flatten(files.config),
         )
     )
 
 
 @cache
-def templates() -> Environment:
+def page_templates() -> Environment:
     """The pages' templates: text from data is escaped, and a value that is not there is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -93,36 +101,40 @@ def templates() -> Environment:
     )
 
 
-def charts(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> list[LineChart]:
+def training_charts(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> list[LineChart]:
     """How training went: the total, its parts, and what tells whether it learned anything."""
     losses = config.get("losses")
-    parts = list(losses) if isinstance(losses, Mapping) else list(descriptions.LOSSES)
-    found = []
-    for name in ["loss", *(p for p in parts if p not in ("loss", "correlation"))]:
-        title, says = descriptions.LOSSES.get(name, (name, "A part of the loss."))
+    parts = list(losses) if isinstance(losses, Mapping) else list(descriptions.LOSS_DESCRIPTIONS)
+    drawn = []
+    for name in ["loss", *(part for part in parts if part not in ("loss", "correlation"))]:
+        title, says = descriptions.LOSS_DESCRIPTIONS.get(name, (name, "A part of the loss."))
         holds = () if name == "loss" else (0.0,)
-        found.append(line_chart(title, says, records, {name: title.split(" (")[0]}, holds=holds))
+        drawn.append(line_chart(title, says, records, {name: title.split(" (")[0]}, holds=holds))
     columns = {
         "correlation": "prediction",
         "correlation_constant": "same answer for all",
         "correlation_permuted": "another’s report",
     }
-    found.append(line_chart(*descriptions.CORRELATION, records, columns, holds=(0.0,)))
-    found += [_curves(shown, records) for shown in descriptions.MONITORS]
-    return [chart for chart in found if chart is not None]
+    drawn.append(line_chart(*descriptions.CORRELATION_DESCRIPTION, records, columns, holds=(0.0,)))
+    drawn += [_described_chart(described, records) for described in descriptions.MONITOR_CURVES]
+    return [chart for chart in drawn if chart is not None]
 
 
-def _written(files: RunFiles, folder: Path) -> dict[tuple[str, str], Markup]:
+def _example_sections(files: RunFiles, folder: Path) -> dict[tuple[str, str], Markup]:
     """By task and source: drawn reports, where somebody asked for them."""
     from markupsafe import Markup
 
     results = [result for result in files.results if result.task.startswith("report-generation")]
-    found = {(r.task, r.source): report_examples.section(folder / "tasks" / r.task / r.source) for r in results}
-    return {key: Markup(html) for key, html in found.items() if html}  # noqa: S704  our own tags around base64
+    sections = {
+        (r.task, r.source): report_examples.examples_section(folder / "tasks" / r.task / r.source) for r in results
+    }
+    return {key: Markup(html) for key, html in sections.items() if html}  # noqa: S704  our own tags around base64
 
 
-def _curves(shown: descriptions.Curves, records: Sequence[Mapping[str, Any]]) -> LineChart | None:
-    title, says, columns, holds = shown
+def _described_chart(
+    described: descriptions.CurvesDescription, records: Sequence[Mapping[str, Any]]
+) -> LineChart | None:
+    title, says, columns, holds = described
     return line_chart(title, says, records, columns, holds=holds)
 
 
@@ -143,13 +155,13 @@ def _is_phantom(files: RunFiles) -> bool:
     return all("phantom" in source for source in sources)
 
 
-def _flat(table: Mapping[str, Any], start: str = "") -> list[tuple[str, str]]:
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Nested settings as dotted names; paths are left out, they may name people."""
     rows: list[tuple[str, str]] = []
     for key, value in table.items():
-        name = f"{start}{key}"
+        name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
-            rows += _flat(value, f"{name}.")
+            rows += _flatten(value, f"{name}.")
         elif name not in (
             "data.manifest",
             "data.splits",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.results import Metric
-from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, bootstrap_columns, undefined
+from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, bootstrap_columns, undefined_metric
 
 Positions = NDArray[np.intp]  # of rows of one share's predictions
 
@@ -49,9 +49,9 @@ def by_name(
     """
     reasons = [(left_out or {}).get(name, "") or why(column) for column, name in enumerate(names)]
     kept = [column for column, reason in enumerate(reasons) if not reason]
-    found = {name: undefined(reasons[column], known(column)) for column, name in enumerate(names)}
+    found = {name: undefined_metric(reasons[column], known(column)) for column, name in enumerate(names)}
     if not kept:
-        return found | {"macro": undefined("no name has a value", len(patients))}
+        return found | {"macro": undefined_metric("no name has a value", len(patients))}
     parts = [over_seeds(seeds, lambda rows, column=column: make(column, rows)) for column in kept]  # type: ignore[misc]
 
     def columns(counts: Floats) -> Floats:

@@ -15,9 +15,9 @@ from place_cxr.metrics.decisions import (
     brier_statistic,
     calibration_error_statistic,
     f1_statistic,
-    reliability,
+    reliability_bins,
 )
-from place_cxr.metrics.intervals import Floats, bootstrap_columns, mean_of, undefined
+from place_cxr.metrics.intervals import Floats, bootstrap_columns, mean_statistic, undefined_metric
 from place_cxr.tasks.aggregate import Positions, by_name, named, over_seeds, share
 from place_cxr.tasks.predictions import Predictions
 
@@ -75,7 +75,7 @@ def _top_1(test: Predictions, truth: Floats, yes: Any) -> Metric:
     """Share of pictures whose likeliest class is theirs."""
     known = np.isfinite(truth).all(1)
     right = np.where(known, (yes * np.nan_to_num(truth)).sum(1), np.nan)
-    statistic = over_seeds(test.seeds, lambda rows: mean_of(right[rows]))
+    statistic = over_seeds(test.seeds, lambda rows: mean_statistic(right[rows]))
     return bootstrap_columns(statistic, test.patients, rows=[int(known.sum())])[0]
 
 
@@ -103,7 +103,7 @@ def _reliability(
     if not kept:
         return {}
     found = {}
-    for one in reliability(truth[:, kept].ravel(), score[:, kept].ravel()):
+    for one in reliability_bins(truth[:, kept].ravel(), score[:, kept].ravel()):
         note = f"mean probability {one.said:.3f}"
         found[f"{variant}/reliability/{one.low:.1f}-{one.high:.1f}"] = Metric(one.seen, None, None, one.n, note)
     return found
@@ -126,7 +126,7 @@ def _groups(predictions: Predictions, names: Sequence[str]) -> dict[str, Metric]
             rows = np.flatnonzero(member == value)
             count = len(np.unique(studies[rows]))
             if count < SMALLEST:
-                metric = undefined(f"suppressed: fewer than {SMALLEST} studies", count)
+                metric = undefined_metric(f"suppressed: fewer than {SMALLEST} studies", count)
             else:
                 metric = _group_auroc(
                     truth[rows], score[rows], names, test.seeds[rows], patients[rows].tolist(), left_out
@@ -156,7 +156,7 @@ def _group_auroc(
 
 def _gap(values: Mapping[str, float]) -> Metric:
     if len(values) < 2:
-        return undefined("fewer than two groups are large enough")
+        return undefined_metric("fewer than two groups are large enough")
     low, high = min(values, key=lambda v: values[v]), max(values, key=lambda v: values[v])
     gap = values[high] - values[low]
     note = f"flagged: {low} below {high} by more than {FLAGGED}" if gap > FLAGGED else f"{low} below {high}"

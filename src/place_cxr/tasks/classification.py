@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from place_cxr.core.records import NOT_MENTIONED, PRESENT, Study
 from place_cxr.core.results import Metric
 from place_cxr.metrics.classification import UncertainPolicy, binary_labels, why_undefined
-from place_cxr.metrics.decisions import BINS
+from place_cxr.metrics.decisions import CALIBRATION_BINS
 from place_cxr.metrics.intervals import RESAMPLES
-from place_cxr.models.image import PyramidSpec, Seen
+from place_cxr.models.image import ImagePyramid, PyramidSpec
 from place_cxr.tasks.class_scores import SMALLEST, class_scores
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.labels import finding_names
@@ -54,7 +54,7 @@ class PooledHead(nn.Module):
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, seen: Seen) -> Tensor:
+    def forward(self, seen: ImagePyramid) -> Tensor:
         """Logits [B, M]."""
         return self.linear(seen.pooled)
 
@@ -173,7 +173,7 @@ class Classification(HeadTask):
             f"{self.settings.kind}; linear layer on pooled features, encoder {self.mode}: {how}; uncertain: "
             f"{uncertain}; not mentioned: {self.settings.unmentioned}; nested shares of training "
             "patients by seed, values averaged over seeds; decisions at the threshold of the best F1 on validation; "
-            f"ECE: {BINS} equal bins; subgroups below {SMALLEST} studies suppressed; 95 % intervals over {RESAMPLES} "
+            f"ECE: {CALIBRATION_BINS} equal bins; subgroups below {SMALLEST} studies suppressed; 95 % intervals over {RESAMPLES} "
             "resamples of test patients"
         )
 

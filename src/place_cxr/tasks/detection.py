@@ -16,8 +16,14 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, Box, Study
 from place_cxr.core.results import Metric
 from place_cxr.images.letterbox import Letterbox
-from place_cxr.metrics.detection import COCO, RSNA, Image, average_precision, average_precision_statistic
-from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, mean_of, undefined
+from place_cxr.metrics.detection import (
+    COCO_THRESHOLDS,
+    RSNA_THRESHOLDS,
+    ImageBoxes,
+    box_average_precision,
+    box_average_precision_statistic,
+)
+from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, mean_statistic, undefined_metric
 from place_cxr.models.image import PyramidSpec
 from place_cxr.tasks.aggregate import Positions, by_name, named, over_seeds, share
 from place_cxr.tasks.data import Evaluation
@@ -25,11 +31,11 @@ from place_cxr.tasks.predictions import Predictions, ragged
 from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth
 
 if TYPE_CHECKING:
-    from place_cxr.models.detect import Proposed
+    from place_cxr.models.detect import DetectionOutput
 
 RESAMPLES = 200  # of patients: each scores all boxes anew
 SURE = 0.5  # score from which a box is counted on an image without truth, and by the mgca profile at all [MGCA]
-_OVERLAPS = {"AP 40-75": RSNA, "AP 50-95": COCO, "AP 50": (0.5,)}
+_OVERLAPS = {"AP 40-75": RSNA_THRESHOLDS, "AP 50-95": COCO_THRESHOLDS, "AP 50": (0.5,)}
 
 
 class DetectionSettings(HeadSettings):
@@ -83,9 +89,9 @@ class Detection(HeadTask):
 
     def head(self, spec: PyramidSpec) -> nn.Module:
         """FCOS, or YOLOv3-style."""
-        from place_cxr.models.detect import HEADS  # brings torchvision's detectors
+        from place_cxr.models.detect import DETECTION_HEADS  # brings torchvision's detectors
 
-        head: nn.Module = HEADS[self.settings.head](spec, len(self.names))
+        head: nn.Module = DETECTION_HEADS[self.settings.head](spec, len(self.names))
         return head
 
     def truth(self, data: Evaluation) -> Truth:
@@ -149,11 +155,11 @@ class Detection(HeadTask):
             name: f"no box among {count} training images" for place, name in enumerate(self.names) if place not in there
         }
 
-    def loss(self, prediction: Proposed, truth: Mapping[str, Tensor]) -> Tensor:
+    def loss(self, prediction: DetectionOutput, truth: Mapping[str, Tensor]) -> Tensor:
         """That of the head."""
         return prediction.loss(truth["boxes"], truth["labels"])
 
-    def answer(self, prediction: Proposed, data: Evaluation, rows: Rows) -> Columns:
+    def answer(self, prediction: DetectionOutput, data: Evaluation, rows: Rows) -> Columns:
         """``boxes``, ``scores``, ``labels`` and ``true boxes``, ``true labels``, in pixels of the original picture."""
         wanted = self.settings
         found: Columns = {name: [] for name in ("boxes", "scores", "labels", "true boxes", "true labels")}
@@ -207,7 +213,7 @@ class Detection(HeadTask):
     def _precision(
         self,
         test: Predictions,
-        images: Sequence[Sequence[Image]],
+        images: Sequence[Sequence[ImageBoxes]],
         counted: Positions,
         overlaps: Sequence[float],
         left_out: Mapping[str, str],
@@ -216,7 +222,7 @@ class Detection(HeadTask):
         seeds, patients = test.seeds[counted], [test.patients[place] for place in counted]
         chosen = [[one[place] for place in counted] for one in images]
         if not len(counted):
-            return {name: undefined("no image has both a box and a true one") for name in (*self.names, "macro")}
+            return {name: undefined_metric("no image has both a box and a true one") for name in (*self.names, "macro")}
         values = by_name(
             self.names,
             seeds,
@@ -230,27 +236,27 @@ class Detection(HeadTask):
         for column, name in enumerate(self.names):
             if values[name].value is not None:
                 runs = [[chosen[column][place] for place in np.flatnonzero(seeds == seed)] for seed in np.unique(seeds)]
-                each = [average_precision(run, overlaps) for run in runs]
+                each = [box_average_precision(run, overlaps) for run in runs]
                 values[name] = replace(values[name], value=float(np.mean([one for one in each if one is not None])))
         known = [value for name in self.names if (value := values[name].value) is not None]
         return values | ({"macro": replace(values["macro"], value=float(np.mean(known)))} if known else {})
 
 
-def _maker(images: Sequence[Sequence[Image]], overlaps: Sequence[float]) -> Callable[[int, Positions], Statistic]:
-    return lambda column, rows: average_precision_statistic([images[column][place] for place in rows], overlaps)
+def _maker(images: Sequence[Sequence[ImageBoxes]], overlaps: Sequence[float]) -> Callable[[int, Positions], Statistic]:
+    return lambda column, rows: box_average_precision_statistic([images[column][place] for place in rows], overlaps)
 
 
-def _images(test: Predictions, names: int) -> list[list[Image]]:
+def _images(test: Predictions, names: int) -> list[list[ImageBoxes]]:
     """True and predicted boxes of each name, row by row."""
     columns = [test.values(name) for name in ("boxes", "scores", "labels", "true boxes", "true labels")]
-    found: list[list[Image]] = [[] for _ in range(names)]
+    found: list[list[ImageBoxes]] = [[] for _ in range(names)]
     for boxes, scores, labels, true, true_labels in zip(*columns, strict=True):
         said, there = np.array(labels, dtype=np.int64), np.array(true_labels, dtype=np.int64)
         corners, sure = np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(scores, dtype=np.float64)
         true_corners = np.array(true, dtype=np.float64).reshape(-1, 4)
         for column, images in enumerate(found):
             mine = said == column
-            images.append(Image(true_corners[there == column], corners[mine], sure[mine]))
+            images.append(ImageBoxes(true_corners[there == column], corners[mine], sure[mine]))
     return found
 
 
@@ -258,10 +264,10 @@ def _false_boxes(test: Predictions) -> Metric:
     """Boxes with a score of 0.5 or more on an image without any true box: their mean number."""
     empty = np.array([not labels for labels in test.values("true labels")], dtype=bool)
     if not empty.any():
-        return undefined("every image has a true box", len(empty))
+        return undefined_metric("every image has a true box", len(empty))
     sure = np.array([sum(score >= SURE for score in scores) for scores in test.values("scores")], dtype=np.float64)
     values = np.where(empty, sure, np.nan)
-    statistic = over_seeds(test.seeds, lambda rows: mean_of(values[rows]))
+    statistic = over_seeds(test.seeds, lambda rows: mean_statistic(values[rows]))
     return bootstrap_columns(statistic, test.patients, rows=[int(empty.sum())])[0]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from place_cxr.models.decoder_inputs import Reader
+from place_cxr.models.decoder_inputs import DecoderInputsReader
 from place_cxr.models.image import ImageEncoder
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.descriptions import Embedded, embed
@@ -24,7 +24,7 @@ class Known:
     embedded: list[Embedded] = field(default_factory=list)
 
     def features_for(
-        self, task: HeadTask, encoder: ImageEncoder | Reader, data: Evaluation, device: torch.device
+        self, task: HeadTask, encoder: ImageEncoder | DecoderInputsReader, data: Evaluation, device: torch.device
     ) -> Features:
         """What a frozen encoder gives to the head of ``task``."""
         what = f"{type(encoder).__name__} {task.reads}"

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from place_cxr.models.decoder_inputs import Reader
-from place_cxr.models.image import ImageEncoder, Seen
+from place_cxr.models.decoder_inputs import DecoderInputsReader
+from place_cxr.models.image import ImageEncoder, ImagePyramid
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.task import Rows
 
@@ -29,7 +29,11 @@ class Features:
     """
 
     def __init__(
-        self, encoder: ImageEncoder | Reader, data: Evaluation, reads: Literal["pooled", "maps"], device: torch.device
+        self,
+        encoder: ImageEncoder | DecoderInputsReader,
+        data: Evaluation,
+        reads: Literal["pooled", "maps"],
+        device: torch.device,
     ) -> None:
         self._encoder, self._data, self._device, self._maps = encoder.eval(), data, device, reads == "maps"
         spec = encoder.pyramid_spec
@@ -43,13 +47,13 @@ class Features:
         else:
             _log.info("features of %d images would take more than %d GB: computed anew each time", count, KEPT // 10**9)
 
-    def __call__(self, rows: Rows) -> Seen:
+    def __call__(self, rows: Rows) -> ImagePyramid:
         """Features of ``rows``, on the processor."""
         if not self._keeps:
             return self._compute(rows)
         self._fill(rows)
         maps = tuple(torch.from_numpy(level[rows]).float() for level in self._levels)
-        return Seen(torch.from_numpy(self._pooled[rows]), maps)
+        return ImagePyramid(torch.from_numpy(self._pooled[rows]), maps)
 
     def pooled(self, rows: Rows) -> Tensor:
         """Pooled vectors [N, C] alone: of many rows, maps would not fit."""
@@ -70,12 +74,12 @@ class Features:
             self._known[part] = True
 
     @torch.no_grad()
-    def _compute(self, rows: Rows) -> Seen:
+    def _compute(self, rows: Rows) -> ImagePyramid:
         image = pictures(self._data, rows).to(self._device)
         if not self._maps:
-            return Seen(self._encoder(image).pooled.float().cpu())
+            return ImagePyramid(self._encoder(image).pooled.float().cpu())
         seen = self._encoder.pyramid(image)
-        return Seen(seen.pooled.float().cpu(), tuple(found.float().cpu() for found in seen.maps))
+        return ImagePyramid(seen.pooled.float().cpu(), tuple(found.float().cpu() for found in seen.maps))
 
 
 def pictures(data: Evaluation, rows: Rows) -> Tensor:
@@ -94,7 +98,7 @@ class Learner(nn.Module):
         self,
         head: nn.Module,
         reads: Literal["pooled", "maps"],
-        encoder: ImageEncoder | Reader | None = None,
+        encoder: ImageEncoder | DecoderInputsReader | None = None,
         trains: bool = False,
     ) -> None:
         super().__init__()
@@ -103,9 +107,9 @@ class Learner(nn.Module):
         self._maps = reads == "maps"
 
     def forward(self, inputs: Any) -> Any:
-        """A prediction from `Seen`, or from pictures where there is an encoder."""
+        """A prediction from `ImagePyramid`, or from pictures where there is an encoder."""
         if self.encoder is None:
             return self.head(inputs)
         if self._maps:
             return self.head(self.encoder.pyramid(inputs))
-        return self.head(Seen(self.encoder(inputs).pooled))
+        return self.head(ImagePyramid(self.encoder(inputs).pooled))

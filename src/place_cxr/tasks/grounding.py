@@ -17,7 +17,7 @@ from place_cxr.core.results import Metric
 from place_cxr.core.tensors import Observations
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.images.masks import load_mask
-from place_cxr.metrics.intervals import RESAMPLES, Statistic, mean_of, undefined
+from place_cxr.metrics.intervals import RESAMPLES, Statistic, mean_statistic, undefined_metric
 from place_cxr.metrics.overlap import heat_overlap, pointing_game
 from place_cxr.predict import phrase_map
 from place_cxr.tasks.aggregate import Positions, by_name, named
@@ -210,12 +210,12 @@ class Grounding(TextTask):
                 values = by_name(names, test.seeds, test.patients, _maker(table), why=_why(table), known=_known(table))
                 found |= named(variant, metric, values)
         without = [name for name in self.names if name not in names]
-        lacking = undefined("no phrase in the set", len(test.patients))
+        lacking = undefined_metric("no phrase in the set", len(test.patients))
         return found | {f"{VARIANTS[0]}/pointing game/{name}": lacking for name in without}
 
 
 def _maker(table: NDArray[np.float64]) -> Callable[[int, Positions], Statistic]:
-    return lambda column, rows: mean_of(table[rows, column])
+    return lambda column, rows: mean_statistic(table[rows, column])
 
 
 def _why(table: NDArray[np.float64]) -> Callable[[int], str]:

@@ -28,7 +28,7 @@ class Prompt(Settings):
 
     @field_validator("positive", "negative", "grounding")
     @classmethod
-    def _plain(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    def _uses_encoder_maps(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         sentences = [value.replace("{side}", "")] if isinstance(value, str) else value
         if any(re.search(r"[{}]", sentence) for sentence in sentences):
             raise ValueError("the only field is {side}, and only in grounding")

@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from place_cxr.core.records import Study
 from place_cxr.core.results import Metric
 from place_cxr.metrics import clinical, text
-from place_cxr.metrics.intervals import RESAMPLES, undefined
+from place_cxr.metrics.intervals import RESAMPLES, undefined_metric
 from place_cxr.metrics.meteor import meteor
-from place_cxr.models.decoder import DecoderSettings, Generated, ReportDecoder
-from place_cxr.models.decoder_inputs import Reader, ReaderSpec
-from place_cxr.models.image import Seen
+from place_cxr.models.decoder import DecoderSettings, GeneratedReports, ReportDecoder
+from place_cxr.models.decoder_inputs import DecoderInputsReader, DecoderInputsSpec
+from place_cxr.models.image import ImagePyramid
 from place_cxr.tasks import report_examples
 from place_cxr.tasks.aggregate import share
 from place_cxr.tasks.data import Evaluation
@@ -44,7 +44,7 @@ from place_cxr.text.tokenizer import EncodedReports
 
 ANSWERS = ("decoder", "frequent", "nearest")
 _TOKENISER = "words"
-_UNCERTAIN: clinical.Uncertain = "absent"
+_UNCERTAIN: clinical.BinaryUncertainPolicy = "absent"
 _NO_METEOR = "not asked for (meteor=true), or METEOR found neither Java nor its jar (pip install 'place-cxr[meteor]')"
 
 
@@ -79,15 +79,15 @@ class Reading:
 
 
 class ReportHead(nn.Module):
-    """From what a `Reader` has seen to what the decoder reads."""
+    """From what a `DecoderInputsReader` has seen to what the decoder reads."""
 
-    def __init__(self, spec: ReaderSpec, settings: ReportSettings) -> None:
+    def __init__(self, spec: DecoderInputsSpec, settings: ReportSettings) -> None:
         super().__init__()
         self.kinds, self.grid = 2 if settings.vpors else 1, spec.grid
         widths = [width for _, width in spec.shapes[: self.kinds]]
         self.decoder = ReportDecoder(settings.decoder, widths, spec.vocabulary, spec.grid)
 
-    def forward(self, seen: Seen) -> Reading:
+    def forward(self, seen: ImagePyramid) -> Reading:
         """The decoder and its memory."""
         looked = seen.maps[2] if self.kinds > 1 else None
         return Reading(self.decoder, seen.maps[: self.kinds], looked, self.grid)
@@ -117,11 +117,11 @@ class ReportGeneration(HeadTask):
         """It has a report."""
         return bool(study.report.strip())
 
-    def encoder(self, model: Any) -> Reader:
+    def encoder(self, model: Any) -> DecoderInputsReader:
         """Patch tokens, V-PORs and instance vector."""
-        return Reader(model)
+        return DecoderInputsReader(model)
 
-    def head(self, spec: ReaderSpec) -> nn.Module:
+    def head(self, spec: DecoderInputsSpec) -> nn.Module:
         """The decoder."""
         return ReportHead(spec, self.settings)
 
@@ -185,7 +185,7 @@ class ReportGeneration(HeadTask):
             )
         return found
 
-    def _search(self, reading: Reading, data: Evaluation) -> Generated:
+    def _search(self, reading: Reading, data: Evaluation) -> GeneratedReports:
         start, stop, pad = frame(data.reports)
         return reading.decoder.generate(reading.memory, start=start, stop=stop, pad=pad, beams=self.settings.beams)
 
@@ -202,9 +202,9 @@ class ReportGeneration(HeadTask):
         columns: Columns = {f"{who}.row": chosen for who, chosen in others.items()}
         columns["truth.labels"] = ragged(labels(truths, self.names))
         for who, texts in said.items():
-            columns[f"{who}.measures"] = ragged(text.measured(texts, truths, tokeniser=_TOKENISER).tolist())
+            columns[f"{who}.measures"] = ragged(text.measure_reports(texts, truths, tokenizer=_TOKENISER).tolist())
             columns[f"{who}.labels"] = ragged(labels(texts, self.names))
-            value = meteor(texts, truths, tokeniser=_TOKENISER).value if self.settings.meteor else None
+            value = meteor(texts, truths, tokenizer=_TOKENISER).value if self.settings.meteor else None
             columns[f"{who}.meteor"] = pa.array([value] * len(rows), pa.float64())
         return columns
 
@@ -217,8 +217,8 @@ class ReportGeneration(HeadTask):
         return (
             f"transformer decoder, encoder {self.mode}, teacher forcing, {search}; it reads {reads}; "
             f"{wanted.in_words('vpors', 'beams', 'meteor', 'examples')}; references: all sentences read, uncut; "
-            f"{text.signature(_TOKENISER)}; {meteor}"
-            f"labels of both sides by the rule labeller; {clinical.signature(_UNCERTAIN)}; "
+            f"{text.text_signature(_TOKENISER)}; {meteor}"
+            f"labels of both sides by the rule labeller; {clinical.clinical_signature(_UNCERTAIN)}; "
             "frequent: the most frequent training report; nearest: that of the training image nearest by instance "
             "vector; reports of all seeds in one corpus; "
             f"95 % intervals over {RESAMPLES} resamples of test patients"
@@ -235,15 +235,15 @@ class ReportGeneration(HeadTask):
         return found
 
     def _scores(self, test: Predictions, who: str) -> dict[str, Metric]:
-        found = text.scores_of(np.array(test.values(f"{who}.measures")), test.patients)
+        found = text.scores_from_measures(np.array(test.values(f"{who}.measures")), test.patients)
         values = test.numbers(f"{who}.meteor")[:, 0]
-        found["METEOR"] = undefined(_NO_METEOR, len(values))
+        found["METEOR"] = undefined_metric(_NO_METEOR, len(values))
         if not np.isnan(values).any():
             note = "no interval: it is computed once over all reports of a seed; mean over seeds"
             found["METEOR"] = Metric(float(values.mean()), None, None, len(values), note)
         guess, true = (np.array(test.values(f"{name}.labels"), dtype=np.float64) for name in (who, "truth"))
         shape = (len(guess), len(self.names))
-        judged = clinical.clinical(
+        judged = clinical.clinical_metrics(
             guess.reshape(shape), true.reshape(shape), self.names, test.patients, uncertain=_UNCERTAIN
         )
         detail = [f"{name} {score}" for name in self.names for score in ("precision", "recall")]

@@ -13,7 +13,7 @@ from pydantic import Field
 from place_cxr.core.records import PRESENT, UNCERTAIN, Study
 from place_cxr.core.results import Metric
 from place_cxr.metrics import retrieval as metric
-from place_cxr.metrics.intervals import RESAMPLES, Floats, bootstrap_columns, mean_of, undefined
+from place_cxr.metrics.intervals import RESAMPLES, Floats, bootstrap_columns, mean_statistic, undefined_metric
 from place_cxr.tasks import similarity
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.descriptions import Embedded
@@ -113,10 +113,10 @@ def _within(
         hits[variant, direction].append(metric.first_hit(table, metric.relevance(keys[rows], keys)))
     found: dict[str, Metric] = {}
     for (variant, direction), parts in hits.items():
-        recall = np.stack([np.concatenate([hit.recall(k) for hit in parts]) for k in enough], axis=1)
+        recall = np.stack([np.concatenate([hit.recall_at_k(k) for hit in parts]) for k in enough], axis=1)
         name = f"{variant}/{direction}{where}"
-        values = dict(zip(enough, bootstrap_columns(mean_of(recall), patients, seed=seed), strict=True))
-        few = undefined(f"{len(keys)} candidates", len(keys))
+        values = dict(zip(enough, bootstrap_columns(mean_statistic(recall), patients, seed=seed), strict=True))
+        few = undefined_metric(f"{len(keys)} candidates", len(keys))
         found |= {f"{name}/R@{k}": values.get(k, few) for k in KS}
         rank = metric.median_statistic(np.concatenate([hit.rank for hit in parts]))
         found[f"{name}/median rank"] = bootstrap_columns(rank, patients, seed=seed)[0]
@@ -132,16 +132,16 @@ def same_class(
     for variant, direction, rows, table in _blocks(instance, observation, True):
         relevant = metric.relevance(classes[rows], classes)
         for k in enough:
-            shares[variant, direction, k].append(metric.precision(table, relevant, k))
+            shares[variant, direction, k].append(metric.precision_at_k(table, relevant, k))
     found: dict[str, Metric] = {}
     for variant, direction in _names(True):
         for k in CLASS_KS:
             name = f"{variant}/{direction}, class/P@{k}"
             if k in enough:
                 values = np.concatenate(shares[variant, direction, k])
-                found[name] = bootstrap_columns(mean_of(values), patients)[0]
+                found[name] = bootstrap_columns(mean_statistic(values), patients)[0]
             else:
-                found[name] = undefined(f"{len(classes)} candidates", len(classes))
+                found[name] = undefined_metric(f"{len(classes)} candidates", len(classes))
     return found
 
 
@@ -200,7 +200,7 @@ class Retrieval(TextTask):
         report, kind = np.array(test.values("report")), np.array(test.values("class"))
         rows = np.flatnonzero(report >= 0)
         if len(rows) < 2:
-            return {"mix/image to report/R@1": undefined(f"{len(rows)} reports with an observation", len(rows))}
+            return {"mix/image to report/R@1": undefined_metric(f"{len(rows)} reports with an observation", len(rows))}
         instance, observation = (test.matrix(name) for name in similarity.VARIANTS[:2])
         square, patients = np.ix_(rows, rows), [test.patients[row] for row in rows]
         found = own_reports(instance[square], observation[square], report[rows], patients, anew=True)
@@ -224,7 +224,7 @@ class Retrieval(TextTask):
             for name, count in counts.items()
         }
         if sum(count > 0 for count in counts.values()) < 2:
-            return {**found, "mix/image to report, class/P@1": undefined("fewer than two classes have studies")}
+            return {**found, "mix/image to report, class/P@1": undefined_metric("fewer than two classes have studies")}
         square = np.ix_(chosen, chosen)
         owners = [patients[row] for row in chosen]
         return {**found, **same_class(instance[square], observation[square], kind[chosen], owners)}

@@ -69,7 +69,7 @@ def ask(
     if any(key in about for key in _SPLITS):
         known = {key: value for key, value in known.items() if key not in _SPLITS}
     about |= {key: known[key] | about[key] for key in ("columns", "options") if key in known and key in about}
-    model, processor = (predict.untrained if random_weights else predict.load)(checkpoint, device=device)
+    model, processor = (predict.load_untrained if random_weights else predict.load)(checkpoint, device=device)
     data = read_source(
         source,
         root,

@@ -15,9 +15,9 @@ from torch.nn import functional
 from place_cxr.core.records import ABSENT, Study
 from place_cxr.core.results import Metric
 from place_cxr.metrics.boundary import boundary_distance
-from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, mean_of
-from place_cxr.metrics.overlap import overlap
-from place_cxr.models.dense import dense_head, focal, soft_dice
+from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, mean_statistic
+from place_cxr.metrics.overlap import compute_overlap
+from place_cxr.models.dense import dense_head, focal_loss, soft_dice
 from place_cxr.models.image import PyramidSpec
 from place_cxr.tasks.aggregate import Positions, by_name, named, share
 from place_cxr.tasks.data import Evaluation
@@ -113,7 +113,7 @@ class Segmentation(HeadTask):
         if self.profile == "mgca":  # 10 * focal - log(soft Dice of everything, smooth 1)
             chance = prediction.sigmoid() * known
             both, total = (chance * masks).sum(), chance.sum() + masks.sum()
-            return 10 * (focal(prediction, masks) * known).sum() / pixels - torch.log((2 * both + 1) / (total + 1))
+            return 10 * (focal_loss(prediction, masks) * known).sum() / pixels - torch.log((2 * both + 1) / (total + 1))
         each = functional.binary_cross_entropy_with_logits(prediction, masks, reduction="none")
         there = masks.amax((0, 2, 3)) > 0
         missed = (1 - soft_dice(prediction.sigmoid() * known, masks, 1.0)) * there
@@ -218,7 +218,7 @@ def _tables(test: Predictions, names: Sequence[str], *, published: bool) -> dict
                 distance = np.nan
             else:
                 mask, truth = from_run_lengths(said[place], *size), from_run_lengths(there[place], *size)
-                both = overlap(mask[None], truth[None])
+                both = compute_overlap(mask[None], truth[None])
                 dice, iou = float(both.dice[0]), float(both.iou[0])
                 distance = np.nan if published else boundary_distance(mask, truth)
             if published or not empty:
@@ -242,7 +242,7 @@ def _batch_weights(seeds: NDArray[np.int64]) -> Floats:
 
 def _weighted_mean(values: Floats, weights: Floats) -> Statistic:
     if (weights == weights[0]).all():
-        return mean_of(values)
+        return mean_statistic(values)
     known = np.isfinite(values)
     filled, weight = np.where(known, values, 0.0) * weights, known * weights
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from place_cxr.core.records import Study
 from place_cxr.core.results import Metric
 from place_cxr.core.settings import Settings
-from place_cxr.models.decoder_inputs import Reader
-from place_cxr.models.image import ImageEncoder, Seen
+from place_cxr.models.decoder_inputs import DecoderInputsReader
+from place_cxr.models.image import ImageEncoder, ImagePyramid
 from place_cxr.tasks.data import Evaluation
 from place_cxr.tasks.descriptions import Embedded
 from place_cxr.tasks.predictions import Predictions
@@ -25,7 +25,7 @@ Profile = Literal["strict", "mgca", "prior", "folds"]
 Mode = Literal["frozen", "finetune"]
 Rows = NDArray[np.int64]  # rows of the source
 Truth = Callable[[Rows], dict[str, Tensor]]  # what the loss holds predictions against, row by row
-Whole = Callable[[], tuple[Seen, dict[str, Tensor]]]  # features and truth of all rows, computed when called
+Whole = Callable[[], tuple[ImagePyramid, dict[str, Tensor]]]  # features and truth of all rows, computed when called
 Columns = dict[str, Any]  # of the predictions' table; one list or array a column
 
 PROFILES = {
@@ -140,13 +140,13 @@ class HeadTask(Task):
         """Whether a frozen encoder's batch statistics move all the same: a published quirk, only in its profile."""
         return False
 
-    def encoder(self, model: Any) -> ImageEncoder | Reader:
+    def encoder(self, model: Any) -> ImageEncoder | DecoderInputsReader:
         """The part of a model that the head reads."""
         found: ImageEncoder = model.image_encoder
         return found
 
     def head(self, spec: Any) -> nn.Module:
-        """A module from `Seen` to a prediction; ``spec`` is the ``pyramid_spec`` of what it reads."""
+        """A module from `ImagePyramid` to a prediction; ``spec`` is the ``pyramid_spec`` of what it reads."""
         raise NotImplementedError
 
     def truth(self, data: Evaluation) -> Truth:

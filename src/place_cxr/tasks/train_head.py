@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from place_cxr.models.image import Seen
+from place_cxr.models.image import ImagePyramid
 from place_cxr.tasks.task import HeadSettings, HeadTask, Rows, Truth
 from place_cxr.training.loop import TrainSettings, fit
 from place_cxr.training.optim import OptimSettings
@@ -112,8 +112,8 @@ def teach(
 def moved(lesson: Lesson, device: torch.device) -> Lesson:
     """The same batch on ``device``."""
     seen = lesson.inputs
-    if isinstance(seen, Seen):
-        seen = Seen(seen.pooled.to(device), tuple(found.to(device) for found in seen.maps))
+    if isinstance(seen, ImagePyramid):
+        seen = ImagePyramid(seen.pooled.to(device), tuple(found.to(device) for found in seen.maps))
     else:
         seen = seen.to(device)
     return Lesson(lesson.row, seen, {name: value.to(device) for name, value in lesson.truth.items()})

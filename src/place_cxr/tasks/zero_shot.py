@@ -13,9 +13,9 @@ from pydantic import Field
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, Study
 from place_cxr.core.results import Metric
-from place_cxr.metrics.classification import auroc_statistic, average_precision_statistic, classification
+from place_cxr.metrics.classification import auroc_statistic, average_precision_statistic, classification_metrics
 from place_cxr.metrics.decisions import f1_statistic
-from place_cxr.metrics.intervals import RESAMPLES, bootstrap_columns, mean_of, undefined
+from place_cxr.metrics.intervals import RESAMPLES, bootstrap_columns, mean_statistic, undefined_metric
 from place_cxr.tasks import similarity
 from place_cxr.tasks.aggregate import by_name
 from place_cxr.tasks.data import Evaluation
@@ -133,12 +133,12 @@ class ZeroShot(TextTask):
         for variant in similarity.VARIANTS:
             table = test.numbers(*(f"{variant}.{name}" for name in names))
             for metric, statistic in _METRICS.items():
-                values = classification(labels, table, names, patients, statistic=statistic)
+                values = classification_metrics(labels, table, names, patients, statistic=statistic)
                 found |= {f"{variant}/{metric}/{name}": value for name, value in values.items()}
             if self.settings.kind == "multi-class":
                 found |= _decided(variant, names, labels, table, test)
         without = [name for name in self.names if name not in names]
-        return found | {f"mix/auroc/{name}": undefined("no prompt in the set", len(labels)) for name in without}
+        return found | {f"mix/auroc/{name}": undefined_metric("no prompt in the set", len(labels)) for name in without}
 
 
 def class_tables(
@@ -183,7 +183,7 @@ def _decided(
     right = (yes & (labels == PRESENT)).any(1).astype(np.float64)
     return {
         **{f"{variant}/f1/{name}": value for name, value in values.items()},
-        f"{variant}/top-1 accuracy/all classes": bootstrap_columns(mean_of(right), test.patients)[0],
+        f"{variant}/top-1 accuracy/all classes": bootstrap_columns(mean_statistic(right), test.patients)[0],
     }
 
 

@@ -29,13 +29,13 @@ from place_cxr.training.manifest import (
     WEIGHTS,
     check_sizes,
     json_bytes,
-    manifest,
+    manifest_bytes,
     read_json,
     read_manifest,
     safe_name,
-    verify,
+    verify_checkpoint,
 )
-from place_cxr.training.tensor_files import read_tensors, refuse_foreign, tensor_bytes
+from place_cxr.training.tensor_files import read_tensors, refuse_foreign_format, tensor_bytes
 
 POINTERS = ("last", "best", "pre-spike")
 _STEP = re.compile(r"^step_(\d{6,})$")
@@ -81,7 +81,7 @@ def save(
     files |= {WEIGHTS: tensor_bytes(weights), CONFIG: json_bytes(config)}
     if state is not None or state_tensors:
         files |= {OPTIMIZER: tensor_bytes(state_tensors or {}), STATE: json_bytes(state or {})}
-    files[MANIFEST] = manifest(step, files)
+    files[MANIFEST] = manifest_bytes(step, files)
     home = folder / "checkpoints"
     target = home / f"step_{step:06d}"
     temp = temporary(target)
@@ -91,10 +91,10 @@ def save(
         raise _disk_error(error, home, sum(map(len, files.values())), folder) from error
     finally:
         shutil.rmtree(temp, ignore_errors=True)
-    verify(target)
+    verify_checkpoint(target)
     crashpoint("verified")
     try:
-        point(folder, "last", step)
+        write_pointer(folder, "last", step)
         crashpoint("pointed")
         _prune(home, keep)
     except OSError as error:
@@ -129,30 +129,30 @@ def _commit(temp: Path, target: Path, files: Mapping[str, bytes]) -> None:
 def _disk_error(error: OSError, home: Path, needed: int, run: Path) -> PlaceError:
     parent = next(p for p in [home, *home.parents] if p.exists())
     free = shutil.disk_usage(parent).free
-    kept = _steps(home)
+    steps = _steps(home)
     reason = error.strerror or type(error).__name__
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         reason = f"cannot save: need {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB free ({reason})"
     else:
         reason = f"cannot save: {reason}"
-    state = f"training state kept at step {kept[-1][0]}" if kept else "no step was kept"
+    state = f"training state kept at step {steps[-1][0]}" if steps else "no step was kept"
     fix = f"free space or write elsewhere, then --resume auto; {state}"
     return PlaceError(reason, code="PL-E005", file=run.name, fix=fix)
 
 
-def point(folder: Path, name: str, step: int) -> None:
+def write_pointer(folder: Path, name: str, step: int) -> None:
     """Let the pointer file ``checkpoints/<name>`` name a step: it is kept from now on. Raises OSError."""
     if name not in POINTERS:
         raise ValueError(f"pointer {name!r} is none of {POINTERS}")
     write_atomic(folder / "checkpoints" / name, f"step_{step:06d}\n".encode())
 
 
-def _pointed(home: Path) -> set[str]:
+def _pointed_steps(home: Path) -> set[str]:
     return {(home / name).read_text().strip() for name in POINTERS if (home / name).is_file()}
 
 
 def _prune(home: Path, keep: int) -> None:
-    named = _pointed(home)
+    named = _pointed_steps(home)
     for _, path in _steps(home)[: -max(1, keep)]:
         if path.name not in named:
             doomed = temporary(path, GONE)  # a half-removed folder must not look like a checkpoint
@@ -165,11 +165,11 @@ def _steps(home: Path) -> list[tuple[int, Path]]:
     """Committed steps, oldest first."""
     if not home.is_dir():
         return []
-    found = ((_STEP.match(path.name), path) for path in home.iterdir())
-    return sorted((int(match.group(1)), path) for match, path in found if match and path.is_dir())
+    matches = ((_STEP.match(path.name), path) for path in home.iterdir())
+    return sorted((int(match.group(1)), path) for match, path in matches if match and path.is_dir())
 
 
-def set_aside(folder: Path, after: int) -> list[int]:
+def set_aside_later_steps(folder: Path, after: int) -> list[int]:
     """Rename the steps later than ``after`` to ``aside_*``: they belong to a course that a resume has left.
 
     They are neither loaded nor removed any more. Pointers at them are taken back; ``last`` names ``after``.
@@ -183,7 +183,7 @@ def set_aside(folder: Path, after: int) -> list[int]:
         free = (path.with_name(f"aside_{path.name}{tail}") for tail in ["", *(f".{n}" for n in range(2, 10_000))])
         path.rename(next(name for name in free if not name.exists()))
     if any(step == after for step, _ in _steps(home)):
-        point(folder, "last", after)
+        write_pointer(folder, "last", after)
     return [step for step, _ in later]
 
 
@@ -204,7 +204,7 @@ def load(path: Path | str, *, verify: bool = True) -> Checkpoint:
         )
     if path.is_file():
         if path.name not in POINTERS or path.parent.name != "checkpoints":
-            refuse_foreign(path)
+            refuse_foreign_format(path)
             raise PlaceError(
                 "is a single file", code="PL-R102", file=path, fix="give the checkpoint's folder, or the run's"
             )
@@ -231,14 +231,14 @@ def load(path: Path | str, *, verify: bool = True) -> Checkpoint:
 
 def _good_before(path: Path) -> Path | None:
     for _, other in reversed(_steps(path.parent)):
-        if other != path and _problem(other) is None:
+        if other != path and _find_damage(other) is None:
             return other
     return None
 
 
-def _problem(path: Path) -> PlaceError | None:
+def _find_damage(path: Path) -> PlaceError | None:
     try:
-        verify(path)
+        verify_checkpoint(path)
     except PlaceError as error:
         return error
     return None
@@ -250,33 +250,33 @@ def _newest(run: Path, verify: bool) -> Checkpoint:
         raise PlaceError("the run has no checkpoint yet", code="PL-R101", file=run.name, fix="train it again")
     for _, path in reversed(steps):
         try:
-            found = _load(path, verify)
+            saved = _load(path, verify)
         except PlaceError as error:
             if error.code == "PL-R105":
                 raise
             _log.warning("%s; falling back to the step before", error)
         else:
-            return found
+            return saved
     raise PlaceError(f"none of its {len(steps)} checkpoints is intact", code="PL-R101", file=run.name)
 
 
-def begun(run: Path) -> bool:
+def has_checkpoint(run: Path) -> bool:
     """Whether the run has committed any step, intact or not."""
     return bool(_steps(run / "checkpoints"))
 
 
-def latest(run: Path) -> Path | None:
+def latest_intact_step(run: Path) -> Path | None:
     """The folder of the newest committed step whose files are intact, or None."""
-    good = (path for _, path in reversed(_steps(run / "checkpoints")) if _problem(path) is None)
+    good = (path for _, path in reversed(_steps(run / "checkpoints")) if _find_damage(path) is None)
     return next(good, None)
 
 
 def _load(path: Path, check: bool) -> Checkpoint:
     if check:
-        about = verify(path)
+        entries = verify_checkpoint(path)
     else:
-        about = read_manifest(path)
-        check_sizes(path, about)
+        entries = read_manifest(path)
+        check_sizes(path, entries)
         _log.warning("%s: loaded without comparing hashes; damaged weights would go unseen", path.name)
     config = read_json(path / CONFIG)
     weights = read_tensors(path / WEIGHTS)
@@ -288,15 +288,15 @@ def _load(path: Path, check: bool) -> Checkpoint:
                 file=f"{path.name}/{WEIGHTS}",
                 fix="use an earlier step; training had diverged",
             )
-    trained = STATE in about["files"]
+    has_state = STATE in entries["files"]
     return Checkpoint(
-        step=about["step"],
+        step=entries["step"],
         weights=weights,
         config=config,
-        state_tensors=read_tensors(path / OPTIMIZER) if trained else {},
-        state=read_json(path / STATE) if trained else {},
+        state_tensors=read_tensors(path / OPTIMIZER) if has_state else {},
+        state=read_json(path / STATE) if has_state else {},
         path=path,
-        origin={key: about[key] for key in ("schema", "code", "torch", "world_size", "threads")},
+        origin={key: entries[key] for key in ("schema", "code", "torch", "world_size", "threads")},
     )
 
 
@@ -305,7 +305,7 @@ def _finite(value: Tensor) -> bool:
     return not value.is_floating_point() or bool(torch.isfinite(value.sum()) or torch.isfinite(value).all())
 
 
-def match_state(module: nn.Module, weights: Mapping[str, Tensor], *, assign: bool = False) -> None:
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, assign: bool = False) -> None:
     """Load ``weights`` into ``module``; every name and shape must agree.
 
     ``assign`` puts the tensors themselves in the place of the module's own, which may then be without memory.
@@ -313,10 +313,10 @@ def match_state(module: nn.Module, weights: Mapping[str, Tensor], *, assign: boo
     Raises PlaceError PL-R109 with the first five differences, expected against found, before anything is copied.
     """
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    names = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
+    actual = {name: tuple(value.shape) for name, value in weights.items()}
+    names = [name for name in {**expected, **actual} if expected.get(name) != actual.get(name)]
     if names:
-        shown = [f"{name}: expected {_shape(expected, name)}, found {_shape(found, name)}" for name in names[:5]]
+        shown = [f"{name}: expected {_shape(expected, name)}, found {_shape(actual, name)}" for name in names[:5]]
         raise PlaceError(
             f"the weights are of another model; {len(names)} of {len(expected)} differ: " + "; ".join(shown),
             code="PL-R109",

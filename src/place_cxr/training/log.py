@@ -42,7 +42,7 @@ class MetricsLog:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append a record of numbers and short text; numbers that are not finite become null."""
-        clean = {name: None if _odd(value) else value for name, value in record.items()}
+        clean = {name: None if _is_not_finite(value) else value for name, value in record.items()}
         if self._lost:
             clean["lost"] = self._lost
         try:
@@ -83,7 +83,7 @@ class MetricsLog:
             _log.warning("metrics cannot be written (%s); training goes on", error.strerror or type(error).__name__)
 
 
-def _odd(value: Any) -> bool:
+def _is_not_finite(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
@@ -100,7 +100,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-class Progress:
+class ProgressBar:
     """A bar with the time left on a terminal, a line every ten seconds elsewhere; both on stderr."""
 
     def __init__(self, total: int, *, start: int = 0, label: str = "training", show: bool = True) -> None:
@@ -130,11 +130,11 @@ class Progress:
         if self._show and (now - self._said >= _LINE_EVERY or step == self._total):
             self._said = now
             left = (now - self._begun) / max(1, step - self._start) * (self._total - step)
-            line = f"{self._label} {step}/{self._total}, {duration(left)} left"
+            line = f"{self._label} {step}/{self._total}, {format_duration(left)} left"
             sys.stderr.write(f"{line}, {self._text}\n" if self._text else f"{line}\n")
             sys.stderr.flush()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -142,8 +142,8 @@ class Progress:
             self._bar.stop()
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, whole_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{whole_seconds:02d}" if hours else f"{minutes}:{whole_seconds:02d}"

@@ -22,14 +22,22 @@ from place_cxr.core import distributed
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import Settings
 from place_cxr.training.checkpoint import Checkpoint
-from place_cxr.training.log import MetricsLog, Progress
-from place_cxr.training.optim import OptimSettings, learning_rate, unguarded
+from place_cxr.training.log import MetricsLog, ProgressBar
+from place_cxr.training.optim import OptimSettings, learning_rate, rollback_tensors
 from place_cxr.training.run_folder import RunFolder
-from place_cxr.training.state import Course
-from place_cxr.training.watch import Clock, Echo, Guard, StepNumbers, agree, listen, seed_step
+from place_cxr.training.state import TrainState
+from place_cxr.training.watch import (
+    BadStepRollback,
+    DelayedReadback,
+    StepNumbers,
+    ThroughputClock,
+    catch_signals,
+    seed_step,
+    sync_step_flags,
+)
 
 _log = logging.getLogger(__name__)
-Loss = Callable[[nn.Module, Any, int], tuple[Tensor, dict[str, Tensor]]]
+LossFunction = Callable[[nn.Module, Any, int], tuple[Tensor, dict[str, Tensor]]]
 
 
 class TrainSettings(Settings):
@@ -66,7 +74,7 @@ class FitResult:
     bad_steps: int
 
 
-class Stopped(SystemExit):
+class TrainingStopped(SystemExit):
     """Training saved and stopped because a signal asked for it: code 130 after SIGINT, 143 after SIGTERM or SIGUSR1.
 
     A ``SystemExit``, so that a program which lets it pass ends with that code and without a traceback.
@@ -77,7 +85,7 @@ class Stopped(SystemExit):
         self.path, self.step = path, step
 
 
-def connect(device: str = "auto") -> Any:
+def create_accelerator(device: str = "auto") -> Any:
     """The `accelerate.Accelerator` of this process: its device, and the process group that a launcher announced.
 
     ``device`` is auto, cpu or cuda. Call it before anything asks for the rank; later calls give the same group.
@@ -99,7 +107,7 @@ def connect(device: str = "auto") -> Any:
 
 def fit(
     model: nn.Module,
-    loss: Loss,
+    loss: LossFunction,
     batches: Callable[[int], Iterator[Any]],
     *,
     settings: TrainSettings,
@@ -125,10 +133,10 @@ def fit(
     never stopped. A step whose loss or gradient is not finite on any rank changes neither weights nor moments.
 
     Raises PlaceError: PL-G001 too many bad steps in a row, PL-E009 out of memory, PL-E005 the disk refuses, PL-R110 a
-    ``resume`` of other settings, PL-R111 ranks that disagree. Raises `Stopped` after a signal, once it has saved.
+    ``resume`` of other settings, PL-R111 ranks that disagree. Raises `TrainingStopped` after a signal, once it has saved.
     """
-    accelerator = connect(device)
-    course = Course(
+    accelerator = create_accelerator(device)
+    state = TrainState(
         model,
         run,
         accelerator.device,
@@ -140,16 +148,16 @@ def fit(
         max_bad_steps=settings.max_bad_steps,
     )
     if resume is not None:
-        course.resume(resume)
-    stream = batches(course.step * settings.accumulate)
+        state.resume(resume)
+    stream = batches(state.step * settings.accumulate)
     try:
-        result = _train(course, accelerator, loss, stream, settings, optim, move, after_step, stop_at)
+        result = _train(state, accelerator, loss, stream, settings, optim, move, after_step, stop_at)
     except (MemoryError, RuntimeError) as error:
-        if _is_memory(error):
-            raise _out_of_memory(course, settings) from error
+        if _is_out_of_memory(error):
+            raise _out_of_memory(state, settings) from error
         raise
     finally:
-        course.saver.join()
+        state.saver.join()
         if hasattr(stream, "close"):  # a generator may own a thread
             stream.close()
     run.status("finished" if result.finished else "interrupted", result.step)
@@ -157,9 +165,9 @@ def fit(
 
 
 def _train(
-    course: Course,
+    state: TrainState,
     accelerator: Any,
-    loss: Loss,
+    loss: LossFunction,
     stream: Iterator[Any],
     settings: TrainSettings,
     optim: OptimSettings,
@@ -167,19 +175,19 @@ def _train(
     after_step: Callable[[], None] | None,
     stop_at: int | None,
 ) -> FitResult:
-    run, device, alone = course.run, course.device, distributed.world_size() == 1
-    wrapped = accelerator.prepare_model(course.model)
+    run, device, single_process = state.run, state.device, distributed.world_size() == 1
+    wrapped = accelerator.prepare_model(state.model)
     end = min(settings.steps, stop_at or settings.steps)
-    metrics = MetricsLog(run.path, step=course.step) if run.main else None
-    clock, echo = Clock(course.step, settings.batch_size), Echo()
-    guard = Guard(course.model, unguarded(course.optimizers))
+    metrics = MetricsLog(run.path, step=state.step) if run.main else None
+    clock, readback = ThroughputClock(state.step, settings.batch_size), DelayedReadback()
+    rollback = BadStepRollback(state.model, rollback_tensors(state.optimizers))
     means: dict[str, float] = {}
     stop = 0
-    with listen() as asked, Progress(settings.steps, start=course.step, show=run.main) as progress:
-        run.status("running", course.step)
-        while course.step < end:
-            step, lr = course.step, learning_rate(course.step, settings.steps, optim)
-            seen: list[dict[str, Tensor]] = []
+    with catch_signals() as stop_request, ProgressBar(settings.steps, start=state.step, show=run.main) as progress:
+        run.status("running", state.step)
+        while state.step < end:
+            step, lr = state.step, learning_rate(state.step, settings.steps, optim)
+            micro_losses: list[dict[str, Tensor]] = []
             rows: list[Tensor] = []
             for micro in range(settings.accumulate):
                 with clock.waiting():
@@ -193,55 +201,59 @@ def _train(
                     with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                         value, parts = loss(wrapped, batch, step)
                     (value / settings.accumulate).backward()
-                seen.append({name: part.detach() for name, part in {"loss": value, **parts}.items()})
+                micro_losses.append({name: part.detach() for name, part in {"loss": value, **parts}.items()})
 
-            norm = nn.utils.clip_grad_norm_(course.parameters, optim.clip_norm)
-            total = torch.stack([numbers["loss"].float() for numbers in seen]).mean()
-            bad, code = agree(total + norm, asked.code)
-            _update(course.optimizers, lr, bad)
-            guard.settle(bad)
+            norm = nn.utils.clip_grad_norm_(state.parameters, optim.clip_norm)
+            total = torch.stack([numbers["loss"].float() for numbers in micro_losses]).mean()
+            bad, code = sync_step_flags(total + norm, stop_request.code)
+            _update(state.optimizers, lr, bad)
+            rollback.rollback_if_bad(bad)
             if after_step is not None:
                 after_step()
-            course.tally.add(seen, norm, bad)
-            course.step += 1
+            state.running_means.add(micro_losses, norm, bad)
+            state.step += 1
 
-            recording = course.step % settings.log_every == 0 or course.step == settings.steps
-            saving = course.step % settings.save_every == 0 or course.step == end
+            recording = state.step % settings.log_every == 0 or state.step == settings.steps
+            saving = state.step % settings.save_every == 0 or state.step == end
             sent = StepNumbers(step, lr, tuple(rows))
-            heard = [echo.swap(sent, torch.stack([total, norm.float(), bad, code]))]
+            arrived = [readback.swap(sent, torch.stack([total, norm.float(), bad, code]))]
             if recording or saving:  # both wait for the device anyway
-                heard.append(echo.take())
-            for numbers in heard:
-                course.judge(numbers)
+                arrived.append(readback.take())
+            for numbers in arrived:
+                state.judge(numbers)
             # Several ranks stop at the step of which all have heard that one of them was asked to.
-            stop = asked.code if alone else max((numbers.stop for numbers in heard if numbers is not None), default=0)
+            stop = (
+                stop_request.code
+                if single_process
+                else max((numbers.stop for numbers in arrived if numbers is not None), default=0)
+            )
             if recording:
-                means = course.tally.read()
-                record = {"step": course.step, "lr": lr, **means, **clock.lap(course.step)}
+                means = state.running_means.read()
+                record = {"step": state.step, "lr": lr, **means, **clock.lap(state.step)}
                 if metrics is not None:
-                    metrics.write(record | {"bad_steps": course.bad_steps})
-                progress.update(course.step, _line(record))
+                    metrics.write(record | {"bad_steps": state.bad_steps})
+                progress.update(state.step, _line(record))
             else:
-                progress.update(course.step)
+                progress.update(state.step)
             if saving or stop:
-                course.save()
-            course.saver.check()
+                state.save()
+            state.saver.check()
             if stop:
                 break
-        path = course.save()
-        course.saver.wait()
+        path = state.save()
+        state.saver.wait()
         accelerator.wait_for_everyone()
-        if stop := stop or asked.code:
-            run.status("interrupted", course.step)
+        if stop := stop or stop_request.code:
+            run.status("interrupted", state.step)
             if run.main:
-                _log.info("stopped and saved at step %d of %d; --resume auto goes on", course.step, settings.steps)
-            raise Stopped(stop, path, course.step)
-    rates = clock.total(course.step)
-    return FitResult(course.step, course.step >= settings.steps, path, means, **rates, bad_steps=course.bad_steps)
+                _log.info("stopped and saved at step %d of %d; --resume auto goes on", state.step, settings.steps)
+            raise TrainingStopped(stop, path, state.step)
+    rates = clock.total(state.step)
+    return FitResult(state.step, state.step >= settings.steps, path, means, **rates, bad_steps=state.bad_steps)
 
 
 def _update(optimizers: Sequence[torch.optim.Optimizer], lr: float, bad: Tensor) -> None:
-    """One step; where ``bad`` is 1, fused AdamW leaves all as it is, and `Guard` takes back what others did."""
+    """One step; where ``bad`` is 1, fused AdamW leaves all as it is, and `BadStepRollback` takes back what others did."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -255,17 +267,17 @@ def _line(record: Mapping[str, float]) -> str:
     return f"{loss}{record['images_per_s']:.0f} images/s, {record['data_wait']:.0%} waiting for data"
 
 
-def _is_memory(error: BaseException) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
 
 
-def _out_of_memory(course: Course, settings: TrainSettings) -> PlaceError:
+def _out_of_memory(state: TrainState, settings: TrainSettings) -> PlaceError:
     rows = settings.batch_size // settings.accumulate // distributed.world_size()
     peak = ""
-    if course.device.type == "cuda":
-        peak = f", peak {torch.cuda.max_memory_allocated(course.device) / 1e6:.0f} MB"
+    if state.device.type == "cuda":
+        peak = f", peak {torch.cuda.max_memory_allocated(state.device) / 1e6:.0f} MB"
     return PlaceError(
-        f"out of memory at step {course.step} with {rows} rows at once in {settings.precision}{peak}",
+        f"out of memory at step {state.step} with {rows} rows at once in {settings.precision}{peak}",
         code="PL-E009",
         fix=f"use accumulate={2 * settings.accumulate}, a batch_size below {settings.batch_size}, or smaller images",
     )

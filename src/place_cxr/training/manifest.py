@@ -14,7 +14,7 @@ from place_cxr.core import distributed
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.version import __version__
 
-SCHEMA = 1
+CHECKPOINT_SCHEMA = 1
 WEIGHTS, CONFIG, OPTIMIZER, STATE, MANIFEST = (
     "model.safetensors",
     "config.json",
@@ -30,10 +30,10 @@ def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
-def manifest(step: int, files: Mapping[str, bytes]) -> bytes:
+def manifest_bytes(step: int, files: Mapping[str, bytes]) -> bytes:
     """The content of ``MANIFEST.json`` for files given as names and contents."""
-    about = {
-        "schema": SCHEMA,
+    entries = {
+        "schema": CHECKPOINT_SCHEMA,
         "step": step,
         "code": __version__,
         "torch": torch.__version__,
@@ -44,57 +44,62 @@ def manifest(step: int, files: Mapping[str, bytes]) -> bytes:
             for name, content in files.items()
         },
     }
-    return json_bytes(about | {"sha256": hashlib.sha256(json_bytes(about)).hexdigest()})
+    return json_bytes(entries | {"sha256": hashlib.sha256(json_bytes(entries)).hexdigest()})
 
 
-def verify(path: Path) -> dict[str, Any]:
+def verify_checkpoint(path: Path) -> dict[str, Any]:
     """The manifest of a checkpoint folder whose every file has the size and hash it says (PL-R102 to PL-R105)."""
-    about = read_manifest(path)
-    for name, said in about["files"].items():
+    entries = read_manifest(path)
+    for name, recorded in entries["files"].items():
         file = path / safe_name(name)
-        if file.is_file() and file.stat().st_size == said["size"]:
+        if file.is_file() and file.stat().st_size == recorded["size"]:
             with file.open("rb") as opened:
-                if hashlib.file_digest(opened, "sha256").hexdigest() != said["sha256"]:
+                if hashlib.file_digest(opened, "sha256").hexdigest() != recorded["sha256"]:
                     raise PlaceError("the content is not what was saved", code="PL-R104", file=f"{path.name}/{name}")
-    check_sizes(path, about)
-    return about
+    check_sizes(path, entries)
+    return entries
 
 
-def check_sizes(path: Path, about: Mapping[str, Any]) -> None:
+def check_sizes(path: Path, entries: Mapping[str, Any]) -> None:
     """PL-R103 for a file that is missing or of another size than the manifest says."""
-    for name, said in about["files"].items():
+    for name, recorded in entries["files"].items():
         file = path / safe_name(name)
         size = file.stat().st_size if file.is_file() else 0
-        if size != said["size"]:
+        if size != recorded["size"]:
             raise PlaceError(
-                f"the file is truncated ({size} of {said['size']} bytes)", code="PL-R103", file=f"{path.name}/{name}"
+                f"the file is truncated ({size} of {recorded['size']} bytes)",
+                code="PL-R103",
+                file=f"{path.name}/{name}",
             )
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a checkpoint folder, complete and unharmed (PL-R104, PL-R105, PL-R107 otherwise)."""
-    about = read_json(path / MANIFEST)
-    claimed = about.pop("sha256", None)
-    if hashlib.sha256(json_bytes(about)).hexdigest() != claimed:
+    entries = read_json(path / MANIFEST)
+    claimed = entries.pop("sha256", None)
+    if hashlib.sha256(json_bytes(entries)).hexdigest() != claimed:
         raise PlaceError("the manifest is damaged", code="PL-R104", file=f"{path.name}/{MANIFEST}")
-    if isinstance(schema := about.get("schema"), int) and schema > SCHEMA:
-        mine = f"{__version__} reads formats up to {SCHEMA}"
+    if isinstance(schema := entries.get("schema"), int) and schema > CHECKPOINT_SCHEMA:
+        readable = f"{__version__} reads formats up to {CHECKPOINT_SCHEMA}"
         raise PlaceError(
-            f"written in format {schema} by place-cxr {about.get('code')}, but {mine}",
+            f"written in format {schema} by place-cxr {entries.get('code')}, but {readable}",
             code="PL-R105",
             file=path.name,
             fix="update place-cxr",
         )
     try:
-        files = {safe_name(name): (int(said["size"]), str(said["sha256"])) for name, said in about["files"].items()}
-        whole = (
-            {WEIGHTS, CONFIG} <= set(files) and ((OPTIMIZER in files) == (STATE in files)) and int(about["step"]) >= 0
+        files = {
+            safe_name(name): (int(recorded["size"]), str(recorded["sha256"]))
+            for name, recorded in entries["files"].items()
+        }
+        complete = (
+            {WEIGHTS, CONFIG} <= set(files) and ((OPTIMIZER in files) == (STATE in files)) and int(entries["step"]) >= 0
         )
     except (KeyError, TypeError, ValueError, AttributeError):
-        whole = False
-    if not whole or not {"code", "torch", "world_size", "threads"} <= set(about):
+        complete = False
+    if not complete or not {"code", "torch", "world_size", "threads"} <= set(entries):
         raise PlaceError("the manifest lacks entries", code="PL-R107", file=f"{path.name}/{MANIFEST}")
-    return about
+    return entries
 
 
 def read_json(path: Path) -> dict[str, Any]:

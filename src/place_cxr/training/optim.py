@@ -47,8 +47,8 @@ def learning_rate(step: int, total: int, settings: OptimSettings) -> float:
     rise = min(round(settings.warmup * total), total - 1)
     if step < rise:
         return settings.lr * (step + 1) / rise
-    done = min(1.0, (step + 1 - rise) / (total - rise))
-    return settings.min_lr + (settings.lr - settings.min_lr) * 0.5 * (1 + math.cos(math.pi * done))
+    progress = min(1.0, (step + 1 - rise) / (total - rise))
+    return settings.min_lr + (settings.lr - settings.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def build_optimizers(model: nn.Module, settings: OptimSettings) -> list[torch.optim.Optimizer]:
@@ -57,20 +57,20 @@ def build_optimizers(model: nn.Module, settings: OptimSettings) -> list[torch.op
     Weights with one axis or none do not decay: they are biases, norms and learned scales, which decay would pull to
     zero for no reason. Raises PlaceError PL-C003 when there is nothing to train.
     """
-    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    if not trained:
+    trainable = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    if not trainable:
         raise PlaceError("the model has no weight that may be trained", code="PL-C003", fix="unfreeze a part of it")
     optimizers: list[torch.optim.Optimizer] = []
     if settings.linear == "muon":
         layers = {
             f"{name}.weight".lstrip(".") for name, module in model.named_modules() if isinstance(module, nn.Linear)
         }
-        linear = [(name, value) for name, value in trained.items() if name in layers]
-        trained = {name: value for name, value in trained.items() if name not in layers}
+        linear = [(name, value) for name, value in trainable.items() if name in layers]
+        trainable = {name: value for name, value in trainable.items() if name not in layers}
         if linear:
             optimizers.append(_muon(linear, settings))
-    matrices = [(name, value) for name, value in trained.items() if value.ndim >= 2]
-    vectors = [(name, value) for name, value in trained.items() if value.ndim < 2]
+    matrices = [(name, value) for name, value in trainable.items() if value.ndim >= 2]
+    vectors = [(name, value) for name, value in trainable.items() if value.ndim < 2]
     groups = [g for g in ((matrices, settings.weight_decay), (vectors, 0.0)) if g[0]]
     if groups:
         tables = [{"params": params, "weight_decay": decay} for params, decay in groups]
@@ -85,18 +85,18 @@ def _muon(linear: list[tuple[str, nn.Parameter]], settings: OptimSettings) -> to
     return muon
 
 
-def unguarded(optimizers: Sequence[torch.optim.Optimizer]) -> list[Tensor]:
+def rollback_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> list[Tensor]:
     """Weights and momenta of optimizers that cannot be told to leave a step out, as fused AdamW can."""
     return [
         tensor
         for optimizer in optimizers
         if isinstance(optimizer, torch.optim.Muon)
-        for _, value in _named([optimizer])
+        for _, value in _named_parameters([optimizer])
         for tensor in (value.detach(), optimizer.state[value]["momentum_buffer"])
     ]
 
 
-def _named(optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[tuple[str, nn.Parameter]]:
+def _named_parameters(optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[tuple[str, nn.Parameter]]:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             yield from zip(group["param_names"], group["params"], strict=True)
@@ -110,7 +110,7 @@ def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, 
     """The running moments, as ``<weight name>/<moment>``; AdamW has none before the first step."""
     return {
         f"{name}/{key}": value
-        for name, parameter in _named(optimizers)
+        for name, parameter in _named_parameters(optimizers)
         for key, value in _state(optimizers, parameter).items()
     }
 
@@ -123,23 +123,23 @@ def restore_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Map
     keys = {
         name: ("momentum_buffer",) if isinstance(optimizer, torch.optim.Muon) else ("step", "exp_avg", "exp_avg_sq")
         for optimizer in optimizers
-        for name, _ in _named([optimizer])
+        for name, _ in _named_parameters([optimizer])
     }
     expected = {
         f"{name}/{key}": () if key == "step" else tuple(parameter.shape)
-        for name, parameter in _named(optimizers)
+        for name, parameter in _named_parameters(optimizers)
         for key in keys[name]
     }
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    wrong = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-    if found and wrong:
+    actual = {name: tuple(value.shape) for name, value in tensors.items()}
+    wrong = [name for name in {**expected, **actual} if expected.get(name) != actual.get(name)]
+    if actual and wrong:
         raise PlaceError(
             f"the optimizer state is of another model; first differences: {', '.join(wrong[:5])}",
             code="PL-R109",
             fix="resume with the config of the run, or start a new one with --init-from",
         )
-    for optimizer in optimizers if found else ():
-        for name, parameter in _named([optimizer]):
+    for optimizer in optimizers if actual else ():
+        for name, parameter in _named_parameters([optimizer]):
             for key in keys[name]:
                 saved = tensors[f"{name}/{key}"]
                 like = saved if key == "step" else torch.empty_like(parameter, dtype=saved.dtype)

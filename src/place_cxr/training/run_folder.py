@@ -64,14 +64,14 @@ class RunFolder:
         path = Path(path)
         if distributed.rank() != 0:
             return cls(path, None)
-        refuse_foreign(path)
-        lock = _locked(path)
+        refuse_foreign_folder(path)
+        lock = _take_lock(path)
         try:
             if not (resume or overwrite):
                 _refuse_occupied(path)
             if overwrite and any(entry.name != _LOCK for entry in path.iterdir()):
-                path, lock = _moved_aside(path, lock)
-            _probe(path)
+                path, lock = _move_aside(path, lock)
+            _check_writable(path)
             files.sweep(path)
         except BaseException:
             os.close(lock)
@@ -124,7 +124,7 @@ class RunFolder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
-            if kind is not None and self.main and _state(self.path)[0] == "running":
+            if kind is not None and self.main and _read_status(self.path)[0] == "running":
                 self.status("failed")
         except PlaceError as second:
             _log.warning("%s", second)
@@ -132,16 +132,16 @@ class RunFolder:
             self.close()
 
 
-def _state(path: Path) -> tuple[str, str]:
+def _read_status(path: Path) -> tuple[str, str]:
     """(state, the rest) of a run folder; empty when there is none."""
     try:
-        first, _, rest = (path / _STATUS).read_text(encoding="utf-8").strip().partition(" ")
+        first, _, details = (path / _STATUS).read_text(encoding="utf-8").strip().partition(" ")
     except (OSError, UnicodeDecodeError):
         return "", ""
-    return first, rest
+    return first, details
 
 
-def refuse_foreign(path: Path) -> None:
+def refuse_foreign_folder(path: Path) -> None:
     """Before the first byte is written: a folder that holds something else than a run is left alone."""
     if path.exists() and not path.is_dir():
         raise PlaceError("is a file, not a folder", code="PL-E006", file=path, fix="choose another --out")
@@ -154,11 +154,11 @@ def refuse_foreign(path: Path) -> None:
 
 
 def _refuse_occupied(path: Path) -> None:
-    state, rest = _state(path)
+    state, details = _read_status(path)
     fix = "use --resume auto, another --out, or --overwrite"
     if state == "finished":
-        raise PlaceError(f"holds a finished run ({rest})", code="PL-R003", file=path, fix=fix)
-    if (saved := checkpoint.latest(path)) is not None:
+        raise PlaceError(f"holds a finished run ({details})", code="PL-R003", file=path, fix=fix)
+    if (saved := checkpoint.latest_intact_step(path)) is not None:
         raise PlaceError(f"holds an unfinished run ({saved.name})", code="PL-R002", file=path, fix=fix)
 
 
@@ -167,7 +167,7 @@ def _unwritable(path: Path, error: OSError) -> PlaceError:
     return PlaceError(reason, code="PL-E006", file=path, fix="choose another --out, or change its permissions")
 
 
-def _locked(path: Path) -> int:
+def _take_lock(path: Path) -> int:
     """Hold the folder's lock. The kernel lets go of it when the process ends, however it ends."""
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def _locked(path: Path) -> int:
     return lock
 
 
-def _moved_aside(path: Path, lock: int) -> tuple[Path, int]:
+def _move_aside(path: Path, lock: int) -> tuple[Path, int]:
     number = 1
     while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
         number += 1
@@ -201,13 +201,13 @@ def _moved_aside(path: Path, lock: int) -> tuple[Path, int]:
     except OSError as error:
         raise _unwritable(path, error) from error
     _log.warning("%s: the earlier run was kept as %s", path.name, aside.name)
-    fresh = _locked(path)
+    fresh = _take_lock(path)
     os.ftruncate(lock, 0)
     os.close(lock)
     return path, fresh
 
 
-def _probe(path: Path) -> None:
+def _check_writable(path: Path) -> None:
     """Write, flush, rename and remove a file: what saving will do in an hour must work now."""
     probe = path / "probe"
     try:
@@ -241,7 +241,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "libraries": versions,
-        "commit": _commit(),
+        "commit": _git_commit(),
         "cpu": {"model": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "gpus": devices,
@@ -249,18 +249,20 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
+def _git_commit() -> str | None:
     """The git commit of this code, with ``+`` for uncommitted changes; None outside a checkout."""
-    here = Path(__file__).parent
+    package_folder = Path(__file__).parent
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(here), *words]
+        command = ["git", "-C", str(package_folder), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
 
     try:
         # An installed package may lie inside somebody else's repository: only a tracked file tells.
         git("ls-files", "--error-unmatch", Path(__file__).name)
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", str(here.parent)) else "")
+        return git("rev-parse", "HEAD") + (
+            "+" if git("status", "--porcelain", "--", str(package_folder.parent)) else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return None
 

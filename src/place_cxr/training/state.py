@@ -22,14 +22,14 @@ from place_cxr.training.optim import OptimSettings, build_optimizers, optimizer_
 from place_cxr.training.run_folder import RunFolder
 from place_cxr.training.saver import Saver
 from place_cxr.training.tensor_files import snapshot
-from place_cxr.training.watch import SpikeWatch, StepNumbers, Tally
+from place_cxr.training.watch import RunningMeans, SpikeDetector, StepNumbers
 
 _log = logging.getLogger(__name__)
 # What may differ between a run and its continuation, because no number of the training depends on it.
-FREE = frozenset({"log_every", "save_every", "keep", "max_bad_steps", "device", "workers", "manifest"})
+_CHANGEABLE_KEYS = frozenset({"log_every", "save_every", "keep", "max_bad_steps", "device", "workers", "manifest"})
 
 
-class Course:
+class TrainState:
     """Model, optimizer and position, tied to the settings they belong to."""
 
     def __init__(
@@ -51,15 +51,15 @@ class Course:
         self.parameters = [
             p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]
         ]
-        self.tally, self.saver = Tally(), Saver()
+        self.running_means, self.saver = RunningMeans(), Saver()
         self.step = self.bad_steps = 0
         self.saved: Path | None = None
         self._config, self._extra_files, self._keep = json.loads(json.dumps(config)), extra_files, keep
         self._said = {"train": train.model_dump(mode="json"), "optim": optim.model_dump(mode="json")}
-        self._max_bad_steps, self._in_a_row, self._spikes = max_bad_steps, 0, SpikeWatch()
-        self._agree()
+        self._max_bad_steps, self._consecutive_bad_steps, self._spikes = max_bad_steps, 0, SpikeDetector()
+        self._check_same_settings()
 
-    def _agree(self) -> None:
+    def _check_same_settings(self) -> None:
         """PL-R111 unless all ranks were given the same settings."""
         digest = hashlib.sha256(json.dumps([self._said, self._config], sort_keys=True).encode()).digest()
         numbers = torch.tensor([list(digest)], dtype=torch.int64, device=self.device)
@@ -72,7 +72,7 @@ class Course:
         """Begin to commit the current step, unless it is the one committed last; `Saver.wait` sees it through."""
         path = self.run.path / "checkpoints" / f"step_{self.step:06d}"
         if self.run.main and self.saved != path:
-            names, sums = self.tally.state()
+            names, sums = self.running_means.state()
             moments = {f"optim/{name}": value for name, value in optimizer_tensors(self.optimizers).items()}
             commit = partial(
                 checkpoint.save,
@@ -97,7 +97,11 @@ class Course:
             )
         before = _flat({"config": saved.config, **saved.state["said"]})
         now = _flat({"config": self._config, **self._said})
-        keys = [key for key in {**before, **now} if key.split(".")[-1] not in FREE and before.get(key) != now.get(key)]
+        keys = [
+            key
+            for key in {**before, **now}
+            if key.split(".")[-1] not in _CHANGEABLE_KEYS and before.get(key) != now.get(key)
+        ]
         if keys:
             shown = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in keys[:5])
             raise PlaceError(
@@ -106,59 +110,61 @@ class Course:
                 file=saved.path.name,
                 fix="resume with the run's own settings, or start a new run with --init-from",
             )
-        checkpoint.match_state(self.model, saved.weights)
+        checkpoint.load_weights(self.model, saved.weights)
         moments = {k.removeprefix("optim/"): v for k, v in saved.state_tensors.items() if k.startswith("optim/")}
         restore_optimizers(self.optimizers, moments)
-        self.tally.restore(saved.state["tally"], saved.state_tensors, self.device)
+        self.running_means.restore(saved.state["tally"], saved.state_tensors, self.device)
         self.step, self.bad_steps = saved.step, saved.state["bad_steps"]
-        here: dict[str, Any] = {"torch": torch.__version__, "world_size": distributed.world_size()}
+        current: dict[str, Any] = {"torch": torch.__version__, "world_size": distributed.world_size()}
         if self.device.type == "cpu":
-            here["threads"] = torch.get_num_threads()
-        for key in here:
-            if saved.origin[key] != here[key]:
+            current["threads"] = torch.get_num_threads()
+        for key in current:
+            if saved.origin[key] != current[key]:
                 _log.warning(
-                    "saved with %s %s, resumed with %s: not equal to the bit", key, saved.origin[key], here[key]
+                    "saved with %s %s, resumed with %s: not equal to the bit", key, saved.origin[key], current[key]
                 )
-        if self.run.main and (aside := checkpoint.set_aside(self.run.path, self.step)):
+        if self.run.main and (aside := checkpoint.set_aside_later_steps(self.run.path, self.step)):
             _log.warning("continuing from step %d; the later steps %s are kept as aside_*", self.step, aside)
-        own = self.run.path / "checkpoints" / saved.path.name
-        self.saved = own if own.exists() and own.samefile(saved.path) else None
+        own_path = self.run.path / "checkpoints" / saved.path.name
+        self.saved = own_path if own_path.exists() and own_path.samefile(saved.path) else None
 
     # ---- judging
 
-    def judge(self, heard: StepNumbers | None) -> None:
+    def judge(self, numbers: StepNumbers | None) -> None:
         """Note a bad step and give up after too many in a row (PL-G001); warn of a spike of the loss."""
-        if heard is None:
+        if numbers is None:
             return
-        if not heard.bad:
-            self._in_a_row = 0
-            if self._spikes.hear(heard.loss):
-                self._spike(heard)
+        if not numbers.bad:
+            self._consecutive_bad_steps = 0
+            if self._spikes.is_spike(numbers.loss):
+                self._mark_before_spike(numbers)
             return
         self.bad_steps += 1
-        self._in_a_row += 1
-        self._dump(heard)
-        if self._in_a_row >= self._max_bad_steps:
+        self._consecutive_bad_steps += 1
+        self._record_bad_step(numbers)
+        if self._consecutive_bad_steps >= self._max_bad_steps:
             raise PlaceError(
-                f"training diverged: no finite loss and gradient in {self._in_a_row} steps in a row, up to step "
-                f"{heard.step}; the weights are those from before",
+                f"training diverged: no finite loss and gradient in {self._consecutive_bad_steps} steps in a row, up to step "
+                f"{numbers.step}; the weights are those from before",
                 code="PL-G001",
                 file=self.run.path.name,
                 fix="lower optim.lr, or look at the rows in bad_steps.jsonl",
             )
-        _log.warning("step %d: loss or gradient is not finite; the step was left out", heard.step)
+        _log.warning("step %d: loss or gradient is not finite; the step was left out", numbers.step)
 
-    def _dump(self, heard: StepNumbers) -> None:
+    def _record_bad_step(self, numbers: StepNumbers) -> None:
         """Rows, rate and norms of a bad step; no pixels, no text. Every rank takes part."""
-        rows = [int(row) for part in heard.rows for row in distributed.gather(part.to(self.device)).flatten().tolist()]
+        rows = [
+            int(row) for part in numbers.rows for row in distributed.gather(part.to(self.device)).flatten().tolist()
+        ]
         if not self.run.main:
             return
         record = {
-            "step": heard.step,
+            "step": numbers.step,
             "rows": rows,
-            "lr": heard.lr,
-            "loss": str(heard.loss),
-            "grad_norm": str(heard.norm),
+            "lr": numbers.lr,
+            "loss": str(numbers.loss),
+            "grad_norm": str(numbers.norm),
         }
         try:
             with (self.run.path / "bad_steps.jsonl").open("a", encoding="utf-8") as file:
@@ -166,12 +172,12 @@ class Course:
         except OSError as error:
             _log.warning("bad_steps.jsonl cannot be written (%s)", error.strerror)
 
-    def _spike(self, heard: StepNumbers) -> None:
-        _log.warning("step %d: the loss jumped to %.4g", heard.step, heard.loss)
+    def _mark_before_spike(self, numbers: StepNumbers) -> None:
+        _log.warning("step %d: the loss jumped to %.4g", numbers.step, numbers.loss)
         if self.run.main and self.saved is not None:
             self.saver.wait()
             try:
-                checkpoint.point(self.run.path, "pre-spike", int(self.saved.name.removeprefix("step_")))
+                checkpoint.write_pointer(self.run.path, "pre-spike", int(self.saved.name.removeprefix("step_")))
             except OSError as error:
                 _log.warning("the step before the spike is not marked (%s)", error.strerror)
 

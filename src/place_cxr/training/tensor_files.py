@@ -31,20 +31,20 @@ def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     """A safetensors file as bytes; tied weights are written once for each of their names."""
     from safetensors.torch import save
 
-    own: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    separate: dict[str, Tensor] = {}
+    storages: set[int] = set()
     for name, value in tensors.items():
         flat = value.detach().to("cpu").contiguous()
         storage = flat.untyped_storage()
         # safetensors refuses tensors that share memory or are a part of a larger one.
-        if storage.data_ptr() in seen or storage.nbytes() != flat.nbytes:
+        if storage.data_ptr() in storages or storage.nbytes() != flat.nbytes:
             flat = flat.clone()
-        seen.add(storage.data_ptr())
-        own[name] = flat
-    return save(own)
+        storages.add(storage.data_ptr())
+        separate[name] = flat
+    return save(separate)
 
 
-def refuse_foreign(path: Path) -> None:
+def refuse_foreign_format(path: Path) -> None:
     """PL-R106 for a file that begins like a pickle, an archive or anything else that is not safetensors."""
     with path.open("rb") as file:
         start = file.read(32)
@@ -64,7 +64,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     if not path.is_file():
         raise PlaceError("there is no such file", code="PL-R101", file=path)
-    refuse_foreign(path)
+    refuse_foreign_format(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

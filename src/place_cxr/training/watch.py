@@ -20,7 +20,11 @@ from torch import Tensor, nn
 
 from place_cxr.core import distributed
 
-_EXIT = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}  # USR1: a scheduler's warning before the end
+_EXIT_CODES = {
+    signal.SIGINT: 130,
+    signal.SIGTERM: 143,
+    signal.SIGUSR1: 143,
+}  # USR1: a scheduler's warning before the end
 
 
 def seed_step(seed: int, step: int, micro: int, rank: int) -> None:
@@ -34,7 +38,7 @@ def seed_step(seed: int, step: int, micro: int, rank: int) -> None:
     torch.manual_seed(mixed >> 1)
 
 
-def agree(total: Tensor, code: int) -> Tensor:
+def sync_step_flags(total: Tensor, code: int) -> Tensor:
     """[2] on the device: 1 if ``total`` is not finite on any rank, and the largest ``code`` of any rank."""
     flags = torch.stack([(~torch.isfinite(total)).float(), torch.full_like(total, code, dtype=torch.float32)])
     if distributed.world_size() > 1:
@@ -42,7 +46,7 @@ def agree(total: Tensor, code: int) -> Tensor:
     return flags
 
 
-class Tally:
+class RunningMeans:
     """Means over the good steps since the last record, summed on the device; part of a checkpoint.
 
     Steps may differ in the parts they report: each set of names has its own sums.
@@ -51,10 +55,12 @@ class Tally:
     def __init__(self) -> None:
         self._sums: dict[tuple[str, ...], Tensor] = {}
 
-    def add(self, seen: Sequence[Mapping[str, Tensor]], norm: Tensor, bad: Tensor) -> None:
+    def add(self, micro_batches: Sequence[Mapping[str, Tensor]], norm: Tensor, bad: Tensor) -> None:
         """One step: a mapping of names to numbers per micro batch, the gradient's norm, and whether it was bad."""
-        names = (*seen[0], "grad_norm")
-        rows = torch.stack([torch.stack([*(row[name].float() for name in seen[0]), norm.float()]) for row in seen])
+        names = (*micro_batches[0], "grad_norm")
+        rows = torch.stack(
+            [torch.stack([*(row[name].float() for name in micro_batches[0]), norm.float()]) for row in micro_batches]
+        )
         entry = torch.cat([torch.ones_like(rows[0, :1]), rows.mean(0)])
         entry = torch.where(bad > 0, torch.zeros_like(entry), entry)
         self._sums[names] = self._sums[names] + entry if names in self._sums else entry
@@ -95,103 +101,103 @@ class StepNumbers:
     stop: int = 0
 
 
-class Echo:
+class DelayedReadback:
     """Brings the numbers of a step to the host one step late, so that the device never runs dry."""
 
     def __init__(self) -> None:
         self._sent: tuple[StepNumbers, Tensor, Any] | None = None
 
-    def swap(self, about: StepNumbers, values: Tensor) -> StepNumbers | None:
+    def swap(self, numbers: StepNumbers, values: Tensor) -> StepNumbers | None:
         """Send [loss, norm, bad, stop] of this step; get the step before's, if it was not taken."""
-        heard, done = self.take(), None
+        previous, copied = self.take(), None
         if values.is_cuda:
             values, source = torch.empty(values.shape, dtype=values.dtype, pin_memory=True), values
             values.copy_(source, non_blocking=True)
-            done = torch.cuda.Event()
-            done.record()
-        self._sent = about, values, done
-        return heard
+            copied = torch.cuda.Event()
+            copied.record()
+        self._sent = numbers, values, copied
+        return previous
 
     def take(self) -> StepNumbers | None:
         """What was sent last and has not been taken; waits for it."""
         if self._sent is None:
             return None
-        (about, values, done), self._sent = self._sent, None
-        if done is not None:
-            done.synchronize()
+        (numbers, values, copied), self._sent = self._sent, None
+        if copied is not None:
+            copied.synchronize()
         loss, norm, bad, stop = values.tolist()
-        return StepNumbers(about.step, about.lr, about.rows, loss, norm, bool(bad), int(stop))
+        return StepNumbers(numbers.step, numbers.lr, numbers.rows, loss, norm, bool(bad), int(stop))
 
 
-class Guard:
+class BadStepRollback:
     """Takes back what a bad step did to the running statistics of norms, and to ``tensors`` likewise."""
 
     def __init__(self, model: nn.Module, tensors: Sequence[Tensor] = ()) -> None:
         norms = [module for module in model.modules() if hasattr(module, "running_mean")]
-        self._now = [*(b for norm in norms for b in norm.buffers(recurse=False)), *tensors]
-        self._good = [b.clone() for b in self._now]
+        self._live = [*(b for norm in norms for b in norm.buffers(recurse=False)), *tensors]
+        self._backup = [b.clone() for b in self._live]
 
     @torch.no_grad()
-    def settle(self, bad: Tensor) -> None:
+    def rollback_if_bad(self, bad: Tensor) -> None:
         """After a step: go back if it was bad, else remember."""
-        for now, good in zip(self._now, self._good, strict=True):
-            now.copy_(torch.where(bad > 0, good, now))
-            good.copy_(now)
+        for live, backup in zip(self._live, self._backup, strict=True):
+            live.copy_(torch.where(bad > 0, backup, live))
+            backup.copy_(live)
 
 
-class SpikeWatch:
+class SpikeDetector:
     """Says when a loss is more than six median absolute deviations above the median of the last hundred."""
 
-    def __init__(self, window: int = 100, least: int = 30, deviations: float = 6.0) -> None:
+    def __init__(self, window: int = 100, min_losses: int = 30, deviations: float = 6.0) -> None:
         self._last: deque[float] = deque(maxlen=window)
-        self._least, self._deviations, self._quiet = least, deviations, 0
+        self._min_losses, self._deviations, self._muted_steps = min_losses, deviations, 0
 
-    def hear(self, loss: float) -> bool:
+    def is_spike(self, loss: float) -> bool:
         """Whether this loss is a spike; once per window at most."""
         spike = False
-        if len(self._last) >= self._least and self._quiet == 0:
+        if len(self._last) >= self._min_losses and self._muted_steps == 0:
             middle = statistics.median(self._last)
             spread = statistics.median(abs(value - middle) for value in self._last)
             # A floor for a loss that has come to rest, whose spread is rounding.
             spike = loss - middle > self._deviations * max(spread, 1e-3 * abs(middle), 1e-12)
-        self._quiet = self._last.maxlen or 0 if spike else max(0, self._quiet - 1)
+        self._muted_steps = self._last.maxlen or 0 if spike else max(0, self._muted_steps - 1)
         self._last.append(loss)
         return spike
 
 
 @dataclass(slots=True)
-class Asked:
+class StopRequest:
     """The exit code that a signal asks for; 0 while none came."""
 
     code: int = 0
 
 
 @contextlib.contextmanager
-def listen() -> Iterator[Asked]:
+def catch_signals() -> Iterator[StopRequest]:
     """Note SIGINT, SIGTERM and SIGUSR1 instead of dying of them; the second one ends the process at once.
 
     Ending at once harms nothing: whatever is being saved has a temporary name. Handlers are put back afterwards, and
     left alone outside the main thread, where Python allows none.
     """
-    asked = Asked()
+    stop_request = StopRequest()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if asked.code:
-            os._exit(_EXIT[signal.Signals(number)])
-        asked.code = _EXIT[signal.Signals(number)]
+        if stop_request.code:
+            os._exit(_EXIT_CODES[signal.Signals(number)])
+        stop_request.code = _EXIT_CODES[signal.Signals(number)]
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop_request
         return
-    before = {number: signal.signal(number, handle) for number in _EXIT}
+    before = {number: signal.signal(number, handle) for number in _EXIT_CODES}
     try:
-        yield asked
+        yield stop_request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-class Clock:
+class ThroughputClock:
     """Rates of training by the monotonic clock: images per second, and the share of time spent waiting for data."""
 
     def __init__(self, step: int, batch_size: int) -> None:
