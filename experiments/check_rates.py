@@ -19,8 +19,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from place_cxr.data.checks.image_quality import CHEST, LETTERS, SIDE, Look, chest_template, see
-from place_cxr.data.checks.near_duplicates import near_copies
+from place_cxr.data.checks.image_quality import (
+    MEASURE_SIDE,
+    MIN_CHEST_SCORE,
+    MIN_LETTERS,
+    ImageStats,
+    chest_template,
+    measure_image,
+)
+from place_cxr.data.checks.near_duplicates import find_near_duplicates
 from place_cxr.images.read import decode_with_size
 from place_cxr.phantom import make_study
 
@@ -36,13 +43,13 @@ def held_out(data: Path) -> list[tuple[np.ndarray, dict[str, str]]]:
         with (data / name / "manifest.csv").open(encoding="utf-8-sig", newline="") as file:
             for row in csv.DictReader(file):
                 if int(hashlib.sha256(row["patient_id"].encode()).hexdigest(), 16) % 2:
-                    found.append((decode_with_size(data / name / row["image"], SIDE)[0], row))
+                    found.append((decode_with_size(data / name / row["image"], MEASURE_SIDE)[0], row))
     return found
 
 
-def looks(pictures: list[np.ndarray], change: Change = lambda picture: picture) -> list[Look]:
+def looks(pictures: list[np.ndarray], change: Change = lambda picture: picture) -> list[ImageStats]:
     """What the check sees of each picture, changed."""
-    return [see(np.ascontiguousarray(change(one)), *one.shape, TEMPLATE) for one in pictures]
+    return [measure_image(np.ascontiguousarray(change(one)), *one.shape, TEMPLATE) for one in pictures]
 
 
 def written(picture: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
@@ -80,16 +87,16 @@ def table(name: str, pictures: list[np.ndarray]) -> list[tuple[str, str, str, st
     lines.append(("upright", "", f"{share([one.turn != 0 for one in plain])} (any turn)"))
     inverted = looks(pictures, lambda picture: 255 - picture)
     lines.append(("inverted", share([one.negative for one in inverted]), share([one.negative for one in plain])))
-    lines.append(("no frontal chest", "", share([one.chest < CHEST for one in plain])))
+    lines.append(("no frontal chest", "", share([one.chest < MIN_CHEST_SCORE for one in plain])))
     noise = [rng.integers(0, 256, (128, 128), dtype=np.uint8) for _ in pictures]
-    lines.append(("no frontal chest: noise", share([one.chest < CHEST for one in looks(noise)]), ""))
-    clean = [one for one, seen in zip(pictures, plain, strict=True) if seen.letters < LETTERS]
+    lines.append(("no frontal chest: noise", share([one.chest < MIN_CHEST_SCORE for one in looks(noise)]), ""))
+    clean = [one for one, seen in zip(pictures, plain, strict=True) if seen.letters < MIN_LETTERS]
     for size in (10, 14, 18, 24):
         seen = looks(clean, lambda picture, size=size: written(picture, rng, size))
-        lines.append((f"text of {size} pixels", share([one.letters >= LETTERS for one in seen]), ""))
-    lines.append(("pictures as they are, with text", share([one.letters >= LETTERS for one in plain]), "see below"))
+        lines.append((f"text of {size} pixels", share([one.letters >= MIN_LETTERS for one in seen]), ""))
+    lines.append(("pictures as they are, with text", share([one.letters >= MIN_LETTERS for one in plain]), "see below"))
     again = looks(pictures, saved_again)
-    pairs = near_copies(np.array([one.thumb for one in [*plain, *again]]))
+    pairs = find_near_duplicates(np.array([one.thumb for one in [*plain, *again]]))
     count = len(pictures)
     found = {(a, b) for a, b in pairs}
     lines.append(
@@ -109,10 +116,12 @@ def main() -> None:
     real = held_out(parser.parse_args().data)
     frontal = [one for one, row in real if not row["label"].startswith("rotated") and row.get("view") != "L"]
     lateral = looks([one for one, row in real if row.get("view") == "L"])
-    stored = [see(one, *one.shape, TEMPLATE) for one, row in real if row["label"].startswith("rotated")]
+    stored = [measure_image(one, *one.shape, TEMPLATE) for one, row in real if row["label"].startswith("rotated")]
     lines = table("radiographs", frontal)
     lines.append(("radiographs", "stored on their side", share([one.turn == 1 for one in stored]), ""))
-    lines.append(("radiographs", "laterals: no frontal chest", share([one.chest < CHEST for one in lateral]), ""))
+    lines.append(
+        ("radiographs", "laterals: no frontal chest", share([one.chest < MIN_CHEST_SCORE for one in lateral]), "")
+    )
     wrong = share([one.turn != 0 or one.negative for one in lateral])
     lines.append(("radiographs", "laterals: turned or inverted", "", wrong))
     lines += table("phantoms", [make_study(21, index, 128).image for index in range(200)])

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from place_cxr.core.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
-from place_cxr.phantom.history import scene_of
-from place_cxr.phantom.report import write_report
+from place_cxr.phantom.history import make_scene
+from place_cxr.phantom.report import write_phantom_report
 from place_cxr.text.labeler import CHEXPERT, label_report, label_sentence
 from place_cxr.text.labeler.statements import OTHER, strongest
 from place_cxr.text.reports import read_report
@@ -117,8 +117,8 @@ def phantom_table(studies: int) -> list[str]:
     """Labeller against ``said`` over phantom reports."""
     counts: dict[str, Counter[tuple[float | None, float | None]]] = {name: Counter() for name in (*PHANTOM, "Devices")}
     for index in range(studies):
-        scene = scene_of(SEED, index)
-        report = write_report(scene, np.random.Generator(np.random.Philox(key=[scene.noise_key, 5])))
+        scene = make_scene(SEED, index)
+        report = write_phantom_report(scene, np.random.Generator(np.random.Philox(key=[scene.noise_key, 5])))
         values = label_report(report.text).values
         for name, ours in PHANTOM.items():
             answer = _opacity(report.text) if name == "Consolidation" else _best(values[one] for one in ours)

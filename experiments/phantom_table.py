@@ -56,7 +56,7 @@ def run_one(slug: str, seed: int, manifest: Path, run: Path, threads: int, extra
     import torch
 
     from place_cxr import predict
-    from place_cxr.data.corpus import prepare
+    from place_cxr.data.corpus import prepare_corpus
     from place_cxr.pretrain import build_untrained, load_recipe
     from place_cxr.pretrain import run_pretraining as pretrain
     from place_cxr.text.tokenizer import Tokenizer
@@ -74,7 +74,7 @@ def run_one(slug: str, seed: int, manifest: Path, run: Path, threads: int, extra
     else:
         run.mkdir(parents=True, exist_ok=True)
         (run / "env.json").write_text(json.dumps(environment(), indent=1), "utf-8")
-    corpus = prepare(config.data, max_tokens=config.model.text.max_tokens, tokenizer=tokenizer)
+    corpus = prepare_corpus(config.data, max_tokens=config.model.text.max_tokens, tokenizer=tokenizer)
     model = predict.load(run)[0] if method.trained else build_untrained(config, corpus)
     seeds = tuple(range(seed, seed + DRAWS))
     evaluate_tasks(QUESTIONS, model, config, corpus, run / "tasks", method=method.title, seeds=seeds)

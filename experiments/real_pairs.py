@@ -31,7 +31,7 @@ from place_cxr import predict, pretrain
 from place_cxr.cli.console import log_to_stderr
 from place_cxr.core.records import SPLITS, Study
 from place_cxr.core.results import Metric
-from place_cxr.data.corpus import Corpus, prepare
+from place_cxr.data.corpus import Corpus, prepare_corpus
 from place_cxr.data.packs.cached import pack_pixels
 from place_cxr.data.splits.by_patient import split_by_patient
 from place_cxr.images.read import read_mask
@@ -41,10 +41,10 @@ from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, me
 from place_cxr.metrics.retrieval import first_hit, relevance
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import build_untrained
-from place_cxr.tasks.descriptions import Embedded, embed, embed_pooled
+from place_cxr.tasks.descriptions import StudyEmbeddings, embed_pooled, embed_studies
 from place_cxr.tasks.labels import label_table
 from place_cxr.tasks.linear_probe import probe_scores
-from place_cxr.tasks.retrieval import similarities
+from place_cxr.tasks.retrieval import compute_similarities
 from place_cxr.text.reports import read_report
 from place_cxr.training import checkpoint
 from place_cxr.training.run_folder import environment
@@ -78,7 +78,7 @@ def train(data: Path, out: Path, split: int, *, init_from: Path | None, override
 
     def after(run: Path, method: str) -> Trained:
         model, processor = predict.load(run)
-        corpus = prepare(config.data, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer)
+        corpus = prepare_corpus(config.data, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer)
         return Trained(method, model, corpus, replace(processor, views=config.views, pack_size=config.data.pack_size))
 
     pretrain.run_pretraining(config, out / f"pairs-{split}")
@@ -91,11 +91,13 @@ def train(data: Path, out: Path, split: int, *, init_from: Path | None, override
     return found
 
 
-def described(trained: Trained, rows: NDArray[np.int64]) -> Embedded:
+def described(trained: Trained, rows: NDArray[np.int64]) -> StudyEmbeddings:
     """The pairs of ``rows`` as the model describes them."""
     corpus, view = trained.corpus, partial(eval_view, settings=trained.processor.views)
     device = next(trained.model.parameters()).device
-    return embed(trained.model, corpus.pixels.pixels, corpus.text, rows, corpus.studies, view=view, device=device)
+    return embed_studies(
+        trained.model, corpus.pixels.pixels, corpus.text, rows, corpus.studies, view=view, device=device
+    )
 
 
 def retrieval(models: Sequence[Sequence[Trained]], where: str) -> dict[str, Any]:
@@ -112,7 +114,7 @@ def retrieval(models: Sequence[Sequence[Trained]], where: str) -> dict[str, Any]
             rows = np.sort(np.random.default_rng(0).choice(group[0].corpus.rows["train"], len(rows), replace=False))
         found = {trained.method: described(trained, rows) for trained in group}
         scored = np.flatnonzero(np.all([one.textual_mask.any(1) for one in found.values()], axis=0))
-        scores = {method: similarities(one, scored)["mix"] for method, one in found.items()}
+        scores = {method: compute_similarities(one, scored)["mix"] for method, one in found.items()}
         keys = next(iter(found.values())).report_key[scored]
         for method, matrix in ({GUESSING: np.zeros((len(scored), len(scored)))} | scores).items():
             for direction, turned in zip(DIRECTIONS, (matrix, matrix.T), strict=True):

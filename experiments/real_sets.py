@@ -31,7 +31,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from place_cxr.cli.console import log_to_stderr
-from place_cxr.data.sources.coco import read_boxes
+from place_cxr.data.sources.coco import read_coco_boxes
 from place_cxr.data.sources.nih14 import LABELS
 
 Row = dict[str, str]
@@ -81,7 +81,7 @@ def lung_boxes(data: Path) -> list[Row]:
     known = {below("pairs", row["image"]): row for row in table(data / "pairs" / "manifest.csv")}
     known |= {below("masks", row["image"]): row for row in table(data / "masks" / "manifest.csv")}
     rows = []
-    for name, boxes in read_boxes(data / "boxes" / "lungs_coco.json").items():
+    for name, boxes in read_coco_boxes(data / "boxes" / "lungs_coco.json").items():
         image = below("boxes", name)
         row = known[image]
         sides = [(box.finding, box.x0, box.y0, box.x1, box.y1) for box in boxes]

@@ -21,7 +21,7 @@ from PIL import Image
 
 from perf.decode import SIZE, converted, with_pillow
 from perf.measure import Figure, interleave, one_thread, ratios, report
-from place_cxr.data.loader import Loader, PairDataset, gather
+from place_cxr.data.loader import Loader, PairDataset, gather_batch
 from place_cxr.images.views import UNIFORMS
 from place_cxr.text.tokenizer import EncodedReports
 
@@ -77,7 +77,7 @@ def figures() -> list[Figure]:
 
         def packed() -> None:
             for start in range(0, ROWS - BATCH, BATCH):
-                gather(pairs, order[start : start + BATCH])
+                gather_batch(pairs, order[start : start + BATCH])
 
         sides = {"pillow": lambda: with_pillow(folder / "x.jpg"), "convert": lambda: converted(folder / "x.jpg")}
         seconds = interleave({**sides, "packed": packed}, ROUNDS, {"pillow": 2, "convert": 4, "packed": 4})

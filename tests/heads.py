@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from place_cxr.data.corpus import DataSettings, prepare
+from place_cxr.data.corpus import DataSettings, prepare_corpus
 from place_cxr.images.views import ViewSettings
 from place_cxr.models.place import ModelSettings, PlaceModel
-from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.data import EvaluationDataset
 
 VIEWS = ViewSettings(size=64)
 IMAGES = {
@@ -39,13 +39,15 @@ def model(kind: str, vocabulary: int = 400, seed: int = 0) -> PlaceModel:
     return PlaceModel(ModelSettings.model_validate(settings, strict=False)).eval().requires_grad_(False)
 
 
-def corpus(manifest: Path) -> Evaluation:
+def corpus(manifest: Path) -> EvaluationDataset:
     """All studies of a phantom, in packs of 64 pixels."""
-    made = prepare(DataSettings(manifest=str(manifest), pack_size=64, vocab_size=400, max_sentences=6), max_tokens=64)
-    return Evaluation.of(made, VIEWS, source="phantom", max_tokens=64)
+    made = prepare_corpus(
+        DataSettings(manifest=str(manifest), pack_size=64, vocab_size=400, max_sentences=6), max_tokens=64
+    )
+    return EvaluationDataset.of(made, VIEWS, source="phantom", max_tokens=64)
 
 
-def dozen(manifest: Path) -> Evaluation:
+def dozen(manifest: Path) -> EvaluationDataset:
     """Twelve of them: six teach, three choose, three test, those first that have something outlined."""
     data = corpus(manifest)
     counts = {"train": 6, "val": 3, "test": 3}
@@ -54,7 +56,7 @@ def dozen(manifest: Path) -> Evaluation:
     return dataclasses.replace(data, rows=rows)
 
 
-def with_rows(data: Evaluation, **rows: list[int]) -> Evaluation:
+def with_rows(data: EvaluationDataset, **rows: list[int]) -> EvaluationDataset:
     """Other splits of the same studies."""
     found = {split: np.array(chosen, dtype=np.int64) for split, chosen in rows.items()}
     return dataclasses.replace(data, rows={**data.rows, **found})

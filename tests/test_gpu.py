@@ -18,7 +18,7 @@ from place_cxr.data import corpus as corpora
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import PretrainConfig, load_recipe
 from place_cxr.tasks import TASKS
-from place_cxr.tasks.engine import Asked, make_task, run_task
+from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task
 from place_cxr.tasks.task import HeadTask
 from place_cxr.training import checkpoint
 from place_cxr.training.optim import build_optimizers
@@ -60,7 +60,7 @@ def made(phantom: Path, peer: str, *overrides: str) -> tuple[PretrainConfig, Pla
         parts = {part: getattr(theirs.model, part) for part in ("correlation", "tokens", "prototypes")}
         model = config.model.model_copy(update=parts)
         config = config.model_copy(update={"losses": theirs.losses, "model": model})
-    data = corpora.prepare(config.data, max_tokens=64)
+    data = corpora.prepare_corpus(config.data, max_tokens=64)
     config = pretrain.complete_config(config, data)
     torch.manual_seed(0)
     model = PlaceModel(config.model).train()
@@ -131,5 +131,5 @@ def test_a_task_runs(name: str, mode: Any, kind: str, phantom: Path, tmp_path: P
     studies = heads.dozen(phantom)
     task = make_task(name, studies.studies, brief(name), mode=mode)
     model = heads.model(kind).cuda()
-    found = run_task(task, model, studies, tmp_path, Asked((1.0,), (0,)), method="m", device="cuda").metrics
+    found = run_task(task, model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m", device="cuda").metrics
     assert found and all(metric.value is not None or metric.reason for metric in found.values())

@@ -116,7 +116,7 @@ def rows_seen(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 @pytest.fixture(scope="module")
 def rows_of_seven(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> list[list[int]]:
     config = small(phantom)
-    data = corpora.prepare(config.data, max_tokens=64)
+    data = corpora.prepare_corpus(config.data, max_tokens=64)
     return [
         batch.row.tolist() for batch, _ in zip(pretrain.make_loader(config, data).batches(), range(7), strict=False)
     ]
@@ -350,7 +350,7 @@ def test_what_no_loss_reads_keeps_its_weights(
     names = ("instance", "pathology_pair", "pathology_image", "pathology_sentence", "correlation")
     config = small(phantom, "train.steps=2", *(f"losses.{n}.weight=0" for n in names if n not in losses))
     torch.manual_seed(config.train.seed)
-    data = corpora.prepare(config.data, max_tokens=64)
+    data = corpora.prepare_corpus(config.data, max_tokens=64)
     start = pretrain.PlaceModel(pretrain.complete_config(config, data).model).state_dict()
     pretrain.run_pretraining(config, tmp_path / "run", device="cpu")
     moved = {

@@ -21,7 +21,7 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Box
 from place_cxr.core.settings import Settings
 from place_cxr.core.tensors import Observations, Tokens, move
-from place_cxr.data.loader import tokens_of
+from place_cxr.data.loader import gather_tokens
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.images.read import from_memory, read_image
 from place_cxr.images.views import ViewSettings, eval_view, view_box
@@ -75,7 +75,7 @@ class Processor:
         encoded = self.tokenizer.encode([read_report(t) for t in texts], self.max_tokens, self.max_sentences)
         if encoded.truncated:
             _log.warning("%d of %d texts are longer than the model reads, and cut off", encoded.truncated, len(texts))
-        return tokens_of(encoded, np.arange(len(texts)))
+        return gather_tokens(encoded, np.arange(len(texts)))
 
     def letterbox(self, gray: NDArray[Any]) -> Letterbox:
         """The geometry between a picture [H, W] and its square."""

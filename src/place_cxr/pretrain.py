@@ -22,7 +22,7 @@ from place_cxr.core.registry import pick
 from place_cxr.core.settings import Settings
 from place_cxr.core.tensors import Batch, move
 from place_cxr.core.workers import refuse_if_spawned
-from place_cxr.data.corpus import Corpus, DataSettings, Progress, prepare, require_data
+from place_cxr.data.corpus import Corpus, DataSettings, StageProgress, prepare_corpus, require_data
 from place_cxr.data.loader import Loader, PairDataset
 from place_cxr.images.views import UNIFORMS, ViewSettings, train_views
 from place_cxr.losses import LOSS_INPUTS, LOSSES, LossTerm, total_loss
@@ -100,7 +100,7 @@ def run_pretraining(
     init_from: str = "",
     overwrite: bool = False,
     device: str = "auto",
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     stop_at: int | None = None,
     corpus: Corpus | None = None,
 ) -> FitResult:
@@ -109,7 +109,7 @@ def run_pretraining(
     ``resume`` is ``auto`` (the newest good checkpoint of ``out``, the start where nothing was saved yet, so that a
     scheduler can repeat one command) or a checkpoint's path; ``init_from`` starts a new run from another run's weights
     and tokenizer. ``corpus`` is the data of ``config``, where they are ready, with the tokenizer of what is resumed.
-    Raises PlaceError as `fit`, `prepare` and `RunFolder.create` do.
+    Raises PlaceError as `fit`, `prepare_corpus` and `RunFolder.create` do.
     """
     refuse_if_spawned()
     require_data(config.data)
@@ -118,7 +118,7 @@ def run_pretraining(
         saved = _load_resumed(out, resume)
         initial = checkpoint.load(Path(init_from)) if init_from else None
         start = saved or initial
-        corpus = corpus or prepare(
+        corpus = corpus or prepare_corpus(
             config.data,
             max_tokens=config.model.text.max_tokens,
             tokenizer=None if start is None else Tokenizer.load(start.path / "tokenizer"),
@@ -156,10 +156,10 @@ def _load_resumed(out: Path, resume: str) -> checkpoint.Checkpoint | None:
     return checkpoint.load(out if resume == "auto" else Path(resume)) if resume else None
 
 
-def dry_run(config: PretrainConfig, *, device: str = "auto", progress: Progress | None = None) -> DryRun:
+def dry_run(config: PretrainConfig, *, device: str = "auto", progress: StageProgress | None = None) -> DryRun:
     """Read, check and pack the data, build the model and take two steps; nothing is saved but the packs."""
     torch_device = create_accelerator(device).device
-    corpus = prepare(config.data, max_tokens=config.model.text.max_tokens, progress=progress)
+    corpus = prepare_corpus(config.data, max_tokens=config.model.text.max_tokens, progress=progress)
     config = complete_config(config, corpus)
     torch.manual_seed(config.train.seed)
     model = PlaceModel(config.model).to(torch_device).train()
@@ -188,7 +188,7 @@ def run_recipe(
     overwrite: bool = False,
     dry: bool = False,
     device: str = "auto",
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> dict[str, Any]:
     """What ``place pretrain`` does; a summary in plain values. See `run_pretraining` and `dry_run`."""
     config = load_recipe(recipe, overrides)

@@ -22,7 +22,7 @@ from place_cxr.cli.benchmark import benchmark as command
 from place_cxr.cli.worker import main
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.results import FILE
-from place_cxr.tasks.engine import recompute
+from place_cxr.tasks.engine import recompute_metrics
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.training import checkpoint
 from place_cxr.training.run_folder import RunFolder
@@ -76,7 +76,7 @@ def test_each_row_tests_every_patient_once_in_folds_of_its_own(plan: str, tmp_pa
     assert [cell.place.task for cell in cells] == ["classification-folds"] * 2
     assert [cell.result.seeds for cell in cells] == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9)]
     assert len({cell.result.split_digest for cell in cells}) == 1  # the same patients, so draws are paired
-    tested = [Predictions.read(cell.place.folder(out)).part("test") for cell in cells]
+    tested = [Predictions.read(cell.place.folder(out)).subset("test") for cell in cells]
     owners = [dict(zip(one.values("row"), one.patients, strict=True)) for one in tested]
     assert owners[0] == owners[1] and all(len(one.values("row")) == len(owners[0]) == 60 for one in tested)
     assert benchmark_run.count_cells(config, out) == (2, 2)
@@ -131,7 +131,7 @@ def _rows(out: Path) -> list[str]:
 def test_a_cell_is_a_result_that_can_be_computed_again(out: Path) -> None:
     for cell in read_cells(out):
         column = cell.result.metrics
-        again = recompute(cell.place.folder(out))
+        again = recompute_metrics(cell.place.folder(out))
         assert {name: metric.value for name, metric in again.items()} == {n: m.value for n, m in column.items()}
         for name, drawn in cell.draws.items():
             low, high = np.percentile(drawn[np.isfinite(drawn)], [2.5, 97.5])
@@ -191,7 +191,7 @@ def test_a_stopped_pre_training_goes_on_to_the_same_weights(config: BenchmarkCon
 
 def test_another_recipe_does_not_go_on_with_a_run(plan: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = load_benchmark(plan, ("values={data.sites: [A], train.steps: 3}",))
-    monkeypatch.setattr(row_module, "prepare", lambda *_, **__: pytest.fail("nothing is read before"))
+    monkeypatch.setattr(row_module, "prepare_corpus", lambda *_, **__: pytest.fail("nothing is read before"))
     with pytest.raises(PlaceError) as caught:
         run_worker(other, out, WorkerJob("place", 0), "cpu")
     assert caught.value.code == "PL-R031"

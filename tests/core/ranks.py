@@ -13,7 +13,7 @@ from torch import Tensor
 from place_cxr import pretrain
 from place_cxr.core import distributed
 from place_cxr.core.tensors import move
-from place_cxr.data.corpus import prepare
+from place_cxr.data.corpus import prepare_corpus
 from place_cxr.pretrain import PretrainConfig
 from place_cxr.training.loop import create_accelerator
 
@@ -45,7 +45,7 @@ PEERS = (
 def first_step(config: PretrainConfig) -> tuple[dict[str, float], dict[str, Tensor]]:
     """The losses of this process's share of the first batch, and all gradients after the processes have agreed."""
     accelerator = create_accelerator("cpu")
-    corpus = prepare(config.data, max_tokens=config.model.text.max_tokens)
+    corpus = prepare_corpus(config.data, max_tokens=config.model.text.max_tokens)
     config = pretrain.complete_config(config, corpus)
     torch.manual_seed(0)
     model = pretrain.PlaceModel(config.model)

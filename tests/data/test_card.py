@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from place_cxr.data.checks.card import data_card, sample
-from place_cxr.data.checks.check import Examined, examine
+from place_cxr.data.checks.card import build_data_card, sample_images
+from place_cxr.data.checks.check import CheckedDataset, check_dataset
 from place_cxr.page.card import write_card_page
 
 SHARED, RARE = "The lungs are clear.", "Old fracture of Zebedee."
@@ -30,7 +30,7 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def examined(tmp_path_factory: pytest.TempPathFactory) -> Examined:
+def examined(tmp_path_factory: pytest.TempPathFactory) -> CheckedDataset:
     folder = tmp_path_factory.mktemp("data")
     for number in range(len(ROWS)):
         pixels = np.random.default_rng(number).integers(0, 256, (40, 50), dtype=np.uint8)
@@ -39,11 +39,11 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> Examined:
         writer = csv.writer(file)
         header = ["image", "split", "patient", "view", "sex", "age", "labels.Nodule", "report", "license", "site"]
         writer.writerows([header, *((*row, "CC0", "Zebedee") for row in ROWS)])
-    return examine("manifest", folder, {})
+    return check_dataset("manifest", folder, {})
 
 
-def test_counts(examined: Examined) -> None:
-    card = data_card(examined, "manifest", "A test.")
+def test_counts(examined: CheckedDataset) -> None:
+    card = build_data_card(examined, "manifest", "A test.")
     assert card["totals"] == {"rows": 9, "images": 9, "studies": 9, "patients": 8, "sites": 1}
     assert card["splits"]["train"] == {"images": 4, "studies": 4, "patients": 3}
     assert card["view"] == {
@@ -70,15 +70,15 @@ def test_counts(examined: Examined) -> None:
 
 
 @pytest.mark.fault("P3")
-def test_only_sentences_of_many_patients_and_about_the_picture(examined: Examined) -> None:
+def test_only_sentences_of_many_patients_and_about_the_picture(examined: CheckedDataset) -> None:
     """Five patients signed alike, and six share a finding: only the finding is told, and only once."""
-    card = data_card(examined, "manifest", "A test.")
+    card = build_data_card(examined, "manifest", "A test.")
     assert card["sentences"] == [{"sentence": "the lungs are clear", "times": 7, "patients": 6}]
     assert "ebedee" not in json.dumps(card).lower()
 
 
-def test_page_and_numbers(examined: Examined, tmp_path: Path) -> None:
-    card = data_card(examined, "manifest", "<script>alert(1)</script>")
+def test_page_and_numbers(examined: CheckedDataset, tmp_path: Path) -> None:
+    card = build_data_card(examined, "manifest", "<script>alert(1)</script>")
     page = write_card_page(card, tmp_path / "card")
     html = page.read_text()
     assert json.loads((tmp_path / "card" / "card.json").read_text()) == card
@@ -89,20 +89,20 @@ def test_page_and_numbers(examined: Examined, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("P4")
-def test_pictures_only_on_demand_and_never_with_text(examined: Examined, tmp_path: Path) -> None:
-    assert sample(examined, 0) == []
-    some = sample(examined, 3)
+def test_pictures_only_on_demand_and_never_with_text(examined: CheckedDataset, tmp_path: Path) -> None:
+    assert sample_images(examined, 0) == []
+    some = sample_images(examined, 3)
     assert [one.shape for one in some] == [(128, 128)] * 3
-    assert write_card_page(data_card(examined, "m", ""), tmp_path, some).read_text().count("<img") == 3
-    assert len(sample(examined, 50)) == 9
+    assert write_card_page(build_data_card(examined, "m", ""), tmp_path, some).read_text().count("<img") == 3
+    assert len(sample_images(examined, 50)) == 9
     from dataclasses import replace
 
     texted = [replace(one, look=replace(one.look, letters=9)) for one in examined.seen if one.look]
-    assert sample(replace(examined, seen=texted), 3) == []
+    assert sample_images(replace(examined, seen=texted), 3) == []
 
 
 def test_an_empty_set_has_a_card(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("image,report\n")
-    card = data_card(examine("manifest", tmp_path, {}), "manifest", "")
+    card = build_data_card(check_dataset("manifest", tmp_path, {}), "manifest", "")
     assert card["totals"]["images"] == 0 and card["check"][0]["code"] == "PL-D201"
     assert write_card_page(card, tmp_path / "card").is_file()

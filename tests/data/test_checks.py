@@ -14,11 +14,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
-from place_cxr.data.checks.check import examine
-from place_cxr.data.checks.faults import ERRORS, WARNINGS, about, counts, summary, write_csv
+from place_cxr.data.checks.check import check_dataset
+from place_cxr.data.checks.faults import (
+    ERROR_CODES,
+    WARNING_CODES,
+    count_by_code,
+    describe_code,
+    fault_summary,
+    write_faults,
+)
 from place_cxr.data.sources import SOURCES
-from place_cxr.data.sources.lenient import write_clean
-from place_cxr.data.sources.source import Source
+from place_cxr.data.sources.lenient import write_clean_manifest
+from place_cxr.data.sources.source import DataSource
 from place_cxr.phantom import make_study
 from tests.images.dicoms import dicom
 from tests.tables import write_rows
@@ -328,7 +335,7 @@ def broken(clean: Path, tmp_path: Path, spoil: Spoil) -> tuple[Path, int]:
 
 
 def test_nothing_is_found_in_a_clean_set(clean: Path) -> None:
-    examined = examine("manifest", clean, {})
+    examined = check_dataset("manifest", clean, {})
     assert (examined.total, examined.faults) == (10, [])
     assert [one.look.turn for one in examined.seen if one.look] == [0] * 10
 
@@ -338,9 +345,9 @@ def test_nothing_is_found_in_a_clean_set(clean: Path) -> None:
 @pytest.mark.parametrize(("code", "spoil"), CASES, ids=lambda case: getattr(case, "__name__", case))
 def test_a_fault_is_found_where_it_is(clean: Path, tmp_path: Path, code: str, spoil: Spoil) -> None:
     manifest, line = broken(clean, tmp_path, spoil)
-    examined = examine("manifest", manifest, {})
+    examined = check_dataset("manifest", manifest, {})
     assert [(fault.code, fault.row) for fault in examined.faults] == [(code, line)]
-    assert (examined.faults[0].level == "warning") == (code in WARNINGS)
+    assert (examined.faults[0].level == "warning") == (code in WARNING_CODES)
 
 
 def test_every_code_is_spoiled_once() -> None:
@@ -349,8 +356,8 @@ def test_every_code_is_spoiled_once() -> None:
     D110 and D112 are other refusals of the DICOM reader, told as D111 is (test_dicom.py); D259 is of public sets alone
     (e2e/test_data_commands.py).
     """
-    assert {*SPOILERS, "PL-D100", "PL-D110", "PL-D112", "PL-D259"} == {*ERRORS, *WARNINGS}
-    assert not set(ERRORS) & set(WARNINGS)
+    assert {*SPOILERS, "PL-D100", "PL-D110", "PL-D112", "PL-D259"} == {*ERROR_CODES, *WARNING_CODES}
+    assert not set(ERROR_CODES) & set(WARNING_CODES)
 
 
 def test_other_sources_are_checked_by_number(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,13 +368,15 @@ def test_other_sources_are_checked_by_number(clean: Path, monkeypatch: pytest.Mo
     def refuse(root: Path) -> list[Study]:
         raise PlaceError("nothing here", code="PL-D223", fix="copy it")
 
-    monkeypatch.setitem(SOURCES, "two", Source(read, ("labels",), (("*.png",),)))
-    monkeypatch.setitem(SOURCES, "none", Source(refuse, ("labels",), (("*.png",),)))
-    assert [(f.code, f.row) for f in examine("two", clean, {}).faults] == [("PL-D100", 2)]
-    assert [(f.code, f.row, f.problem) for f in examine("none", clean, {}).faults] == [("PL-D223", 0, "nothing here")]
-    assert about("PL-D223")
+    monkeypatch.setitem(SOURCES, "two", DataSource(read, ("labels",), (("*.png",),)))
+    monkeypatch.setitem(SOURCES, "none", DataSource(refuse, ("labels",), (("*.png",),)))
+    assert [(f.code, f.row) for f in check_dataset("two", clean, {}).faults] == [("PL-D100", 2)]
+    assert [(f.code, f.row, f.problem) for f in check_dataset("none", clean, {}).faults] == [
+        ("PL-D223", 0, "nothing here")
+    ]
+    assert describe_code("PL-D223")
     with pytest.raises(PlaceError, match="PL-C002"):
-        examine("twoo", clean, {})
+        check_dataset("twoo", clean, {})
 
 
 def test_all_faults_at_once_and_the_cleaned_manifest_has_none(clean: Path, tmp_path: Path) -> None:
@@ -380,46 +389,46 @@ def test_all_faults_at_once_and_the_cleaned_manifest_has_none(clean: Path, tmp_p
     rows.append(dict(rows[0]))
     manifest = save(folder, rows)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    examined = examine("manifest", manifest, {})
-    assert counts(examined.faults) == {
+    examined = check_dataset("manifest", manifest, {})
+    assert count_by_code(examined.faults) == {
         "PL-D102": 2, "PL-D204": 1, "PL-D205": 1, "PL-D207": 1, "PL-D210": 1, "PL-D250": 1,
     }  # fmt: skip
     bad = {fault.row for fault in examined.faults}
     assert bad == {5, 7, 8, 11, 12, 13} and examined.total == 12
-    assert write_clean(manifest, folder / "clean.csv", bad) == 6
+    assert write_clean_manifest(manifest, folder / "clean.csv", bad) == 6
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name in before} == before
-    again = examine("manifest", folder / "clean.csv", {})
+    again = check_dataset("manifest", folder / "clean.csv", {})
     assert (again.faults, again.total) == ([], 6)
     with pytest.raises(PlaceError, match="PL-C004"):
-        write_clean(manifest, tmp_path / "clean.csv", bad)
+        write_clean_manifest(manifest, tmp_path / "clean.csv", bad)
     with pytest.raises(PlaceError, match="PL-D201"):
-        write_clean(manifest, folder / "none.csv", set(range(20)))
+        write_clean_manifest(manifest, folder / "none.csv", set(range(20)))
 
 
 @pytest.mark.fault("P3")
 def test_names_are_told_to_those_who_ask(clean: Path, tmp_path: Path) -> None:
     manifest, _ = broken(clean, tmp_path, not_an_image)
-    faults = examine("manifest", manifest, {}).faults
-    assert "3.png" not in summary(faults, 10, names=False) and "3.png" in summary(faults, 10, names=True)
+    faults = check_dataset("manifest", manifest, {}).faults
+    assert "3.png" not in fault_summary(faults, 10, names=False) and "3.png" in fault_summary(faults, 10, names=True)
     for names in (False, True):
-        write_csv(faults, tmp_path / "faults.csv", names=names)
+        write_faults(faults, tmp_path / "faults.csv", names=names)
         assert ("3.png" in (tmp_path / "faults.csv").read_text()) == names
     assert (tmp_path / "faults.csv").stat().st_mode & 0o777 == 0o600
 
 
 def test_only_the_first_twenty_are_shown(clean: Path, tmp_path: Path) -> None:
     rows = [{**row, "labels.Nodule": "x"} for row in load(clean) for _ in range(3)]
-    faults = examine("manifest", save(tmp_path, rows), {}).faults
-    shown = summary(faults, 30, names=False)
+    faults = check_dataset("manifest", save(tmp_path, rows), {}).faults
+    shown = fault_summary(faults, 30, names=False)
     assert "30 rows: 30 errors, 0 warnings" in shown and "and 10 more" in shown
     assert shown.count("error[PL-D210]") == 20
-    write_csv(faults, tmp_path / "faults.csv", names=False)
+    write_faults(faults, tmp_path / "faults.csv", names=False)
     assert len((tmp_path / "faults.csv").read_text().splitlines()) == 31
 
 
 def test_processes_find_the_same(clean: Path) -> None:
     seen: list[tuple[int, int]] = []
-    alone = examine("manifest", clean, {}, workers=1)
-    both = examine("manifest", clean, {}, workers=2, progress=lambda *now: seen.append(now))
+    alone = check_dataset("manifest", clean, {}, workers=1)
+    both = check_dataset("manifest", clean, {}, workers=2, progress=lambda *now: seen.append(now))
     assert seen == [(10, 10)]
     assert [one.sha256 for one in alone.seen] == [one.sha256 for one in both.seen]

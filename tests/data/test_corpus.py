@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.data.corpus import Corpus, DataSettings, prepare, require_data
+from place_cxr.data.corpus import Corpus, DataSettings, prepare_corpus, require_data
 from place_cxr.images.letterbox import Letterbox
 from tests.tables import write_rows
 
@@ -45,7 +45,7 @@ def rows(count: int = 12, **more: str) -> list[dict[str, str]]:
 
 def ready(manifest: Path, **settings: object) -> Corpus:
     given = {"manifest": str(manifest), "pack_size": 32, "vocab_size": 200, "max_sentences": 4, **settings}
-    return prepare(DataSettings.model_validate(given), max_tokens=24)
+    return prepare_corpus(DataSettings.model_validate(given), max_tokens=24)
 
 
 def test_rows_are_those_of_the_table(tmp_path: Path) -> None:
@@ -134,10 +134,10 @@ def test_packs_are_made_once_and_told_of(tmp_path: Path) -> None:
     manifest = write(tmp_path / "d", rows())
     heard: list[tuple[str, int, int]] = []
     settings = DataSettings(manifest=str(manifest), pack_size=32, vocab_size=200)
-    first = prepare(settings, max_tokens=24, progress=lambda *now: heard.append(now))
+    first = prepare_corpus(settings, max_tokens=24, progress=lambda *now: heard.append(now))
     assert heard[-1] == ("decoding images", 12, 12)
     heard.clear()
-    second = prepare(settings, max_tokens=24, progress=lambda *now: heard.append(now))
+    second = prepare_corpus(settings, max_tokens=24, progress=lambda *now: heard.append(now))
     assert heard == []
     assert (first.pixels.folder, first.lock()) == (second.pixels.folder, second.lock())
 
@@ -169,7 +169,7 @@ def test_the_lock_knows_contents_and_no_names(tmp_path: Path) -> None:
     [({}, "PL-C005"), ({"manifest": "x.csv", "source": "manifesto"}, "PL-C002")],
 )
 def test_data_that_is_not_named_costs_no_work(settings: dict[str, str], code: str) -> None:
-    for begin in (require_data, lambda named: prepare(named, max_tokens=24)):
+    for begin in (require_data, lambda named: prepare_corpus(named, max_tokens=24)):
         with pytest.raises(PlaceError) as refusal:
             begin(DataSettings.model_validate(settings))
         assert (refusal.value.code, refusal.value.exit_code) == (code, 2)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.tensors import Batch
 from place_cxr.data import loader as loader_module
-from place_cxr.data.loader import Loader, PairDataset, counter_uniform, epoch_order, gather, tokens_of
+from place_cxr.data.loader import Loader, PairDataset, counter_uniform, epoch_order, gather_batch, gather_tokens
 from place_cxr.text.tokenizer import EncodedReports
 
 N = 23
@@ -156,7 +156,7 @@ def test_starting_late_costs_nothing() -> None:
 def test_tokens_that_go_on_with_a_word_are_marked() -> None:
     going_on = np.zeros(200, bool)
     going_on[103] = True
-    found = tokens_of(dataclasses.replace(text(), continues=going_on), np.array([3, 4]))
+    found = gather_tokens(dataclasses.replace(text(), continues=going_on), np.array([3, 4]))
     assert found.continues is not None and torch.equal(found.continues, found.ids == 103)
 
 
@@ -179,7 +179,7 @@ def test_a_batch_holds_its_rows() -> None:
 
 def test_gather_pairs_rows_as_the_dataset_says() -> None:
     pairs = dataset(np.array([20, 4, 11]), np.array([4, 11, 20]))
-    batch = gather(pairs, np.array([2, 0]))
+    batch = gather_batch(pairs, np.array([2, 0]))
     assert batch.row.tolist() == [11, 20] and batch.pixels[:, 0, 0].tolist() == [11, 20]
     assert batch.tokens.ids[:, 0].tolist() == [120, 104]
     assert batch.uniform.shape == (2, 0)
@@ -213,7 +213,7 @@ def test_closing_ends_the_thread_even_when_nobody_reads() -> None:
 
 
 def test_an_error_while_reading_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = loader_module.gather, []
+    real, calls = loader_module.gather_batch, []
 
     def failing(*arguments: object) -> Batch:
         calls.append(1)
@@ -221,7 +221,7 @@ def test_an_error_while_reading_is_raised_here(monkeypatch: pytest.MonkeyPatch) 
             raise OSError(5, "Input/output error")
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loader_module, "gather", failing)
+    monkeypatch.setattr(loader_module, "gather_batch", failing)
     stream = loader().batches()
     next(stream), next(stream)
     with pytest.raises(OSError, match="Input/output"):
@@ -231,8 +231,8 @@ def test_an_error_while_reading_is_raised_here(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.fault("D2")
 def test_a_hanging_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
-    monkeypatch.setattr(loader_module, "PATIENCE", 0.1)
-    monkeypatch.setattr(loader_module, "gather", lambda *_: release.wait(10))
+    monkeypatch.setattr(loader_module, "STALL_SECONDS", 0.1)
+    monkeypatch.setattr(loader_module, "gather_batch", lambda *_: release.wait(10))
     stream = loader().batches(4)
     expected = sorted(next(loader().positions(4))[1].tolist())[:5]
     with pytest.raises(PlaceError, match=rf"PL-D403.*rows {', '.join(map(str, expected))}, \.\.\. of step 4"):

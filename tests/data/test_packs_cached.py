@@ -129,17 +129,20 @@ def test_any_change_makes_another_pack(tmp_path: Path, root: Path, monkeypatch: 
     studies[0].image.write_bytes(data + b"\0")  # another length, the same time
     os.utime(studies[0].image, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     assert is_new(studies)
-    monkeypatch.setattr(cached, "_rule", lambda *_: b"another rule")
+    monkeypatch.setattr(cached, "_rule_bytes", lambda *_: b"another rule")
     assert is_new(studies)
 
 
 def test_a_rule_is_its_number_and_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cached._rule(1, ("numpy",)) == cached._rule(1, ("numpy",))
-    assert cached._rule(1, ("numpy",)) not in (cached._rule(2, ("numpy",)), cached._rule(1, ("pillow",)))
-    before = cached.pixel_rule(SIZE)
-    assert before != cached.pixel_rule(SIZE + 1)
-    monkeypatch.setattr(cached, "PIXEL_RULE", cached.PIXEL_RULE + 1)
-    assert cached.pixel_rule(SIZE) != before
+    assert cached._rule_bytes(1, ("numpy",)) == cached._rule_bytes(1, ("numpy",))
+    assert cached._rule_bytes(1, ("numpy",)) not in (
+        cached._rule_bytes(2, ("numpy",)),
+        cached._rule_bytes(1, ("pillow",)),
+    )
+    before = cached.pixel_rule_bytes(SIZE)
+    assert before != cached.pixel_rule_bytes(SIZE + 1)
+    monkeypatch.setattr(cached, "PIXEL_PACK_VERSION", cached.PIXEL_PACK_VERSION + 1)
+    assert cached.pixel_rule_bytes(SIZE) != before
 
 
 @pytest.mark.fault("I5", "P3", "S5")

@@ -19,9 +19,9 @@ from PIL import Image
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import NOT_MENTIONED, Box, Study
-from place_cxr.data.corpus import DataSettings, prepare
+from place_cxr.data.corpus import DataSettings, prepare_corpus
 from place_cxr.data.packs import cached, export, tars
-from place_cxr.data.packs.export import open_packed, pack, read_packed
+from place_cxr.data.packs.export import open_packed_pixels, pack_dataset, read_packed_studies
 from place_cxr.data.sources import SOURCES
 
 SIZE, COUNT = 16, 40
@@ -29,7 +29,7 @@ SIZE, COUNT = 16, 40
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "PART", 8)
+    monkeypatch.setattr(export, "ROWS_PER_PART", 8)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def whole(data: tuple[Path, list[Study]], out: Path) -> dict[str, bytes]:
-    assert pack(data[1], data[0], SIZE, out) is not None
+    assert pack_dataset(data[1], data[0], SIZE, out) is not None
     return contents(out / "data")
 
 
@@ -75,7 +75,7 @@ def whole(data: tuple[Path, list[Study]], out: Path) -> dict[str, bytes]:
 def test_rows_are_those_of_a_cached_pack(data: tuple[Path, list[Study]], tmp_path: Path) -> None:
     folder, studies = data
     seen: list[tuple[int, int]] = []
-    made = pack(studies, folder, SIZE, tmp_path / "out", progress=lambda *now: seen.append(now))
+    made = pack_dataset(studies, folder, SIZE, tmp_path / "out", progress=lambda *now: seen.append(now))
     expected = cached.pack_pixels(studies, SIZE, tmp_path / "cache")
     assert made is not None and made.rejected == 1 and made.digest == expected.digest
     assert np.array_equal(made.pixels, expected.pixels) and np.array_equal(made.letterboxes, expected.letterboxes)
@@ -91,15 +91,15 @@ def test_shards_in_any_order_give_the_same_bytes(data: tuple[Path, list[Study]],
     folder, studies = data
     expected = whole(data, tmp_path / "one")
     for shard in ((3, 3), (1, 3), (2, 3), (1, 3)):
-        assert pack(studies, folder, SIZE, tmp_path / "three", shard=shard) is None
+        assert pack_dataset(studies, folder, SIZE, tmp_path / "three", shard=shard) is None
     assert len(list((tmp_path / "three" / "parts").glob("part-*"))) == 5
     assert whole(data, tmp_path / "three") == expected
-    pack(studies, folder, SIZE, tmp_path / "some", shard=(2, 2))  # the other is done by the last run
+    pack_dataset(studies, folder, SIZE, tmp_path / "some", shard=(2, 2))  # the other is done by the last run
     assert whole(data, tmp_path / "some") == expected
-    assert pack(studies, folder, SIZE, tmp_path / "some", shard=(1, 2)) is None  # all is there already
+    assert pack_dataset(studies, folder, SIZE, tmp_path / "some", shard=(1, 2)) is None  # all is there already
     for shard in ((0, 2), (3, 2)):
         with pytest.raises(PlaceError, match="PL-C009"):
-            pack(studies, folder, SIZE, tmp_path / "none", shard=shard)
+            pack_dataset(studies, folder, SIZE, tmp_path / "none", shard=shard)
 
 
 def place(*words: object, **more: object) -> subprocess.Popen[bytes]:
@@ -155,7 +155,7 @@ def test_parts_that_are_there_are_not_decoded_again(
     child = os.fork()
     if child == 0:
         cached.decode_with_size = counting  # type: ignore[assignment]
-        pack(studies, folder, SIZE, tmp_path / "out")
+        pack_dataset(studies, folder, SIZE, tmp_path / "out")
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     monkeypatch.setattr(cached, "decode_with_size", counting)
@@ -172,11 +172,11 @@ def test_old_pixels_or_texts_are_never_taken_for_new(
     folder, studies = Path(shutil.copytree(data[0], tmp_path / "data")), []
     for study in data[1]:
         studies.append(Study(**{**fields(study), "image": folder / study.image.name}))
-    pack(studies, folder, SIZE, tmp_path / "out")
+    pack_dataset(studies, folder, SIZE, tmp_path / "out")
 
     def is_refused(some: list[Study], size: int = SIZE) -> bool:
         try:
-            pack(some, folder, size, tmp_path / "out")
+            pack_dataset(some, folder, size, tmp_path / "out")
         except PlaceError as error:
             return error.code == "PL-D411"
         return False
@@ -184,11 +184,11 @@ def test_old_pixels_or_texts_are_never_taken_for_new(
     assert not is_refused(studies)
     assert is_refused(studies, SIZE + 1) and is_refused(studies[:-1]) and is_refused(studies[::-1])
     assert is_refused([*studies[:-1], Study(**{**fields(studies[-1]), "report": "Another."})])
-    pack(studies, folder, SIZE, tmp_path / "part", shard=(1, 2))
+    pack_dataset(studies, folder, SIZE, tmp_path / "part", shard=(1, 2))
     with monkeypatch.context() as patch:
-        patch.setattr(export, "pixel_rule", lambda size: b"another rule")
+        patch.setattr(export, "pixel_rule_bytes", lambda size: b"another rule")
         assert is_refused(studies)
-        pack(studies, folder, SIZE, tmp_path / "part", shard=(1, 2))
+        pack_dataset(studies, folder, SIZE, tmp_path / "part", shard=(1, 2))
     assert len(list((tmp_path / "part" / "parts").glob("part-*"))) == 6  # three of each rule
     os.utime(folder / "5.png", ns=(1, 1))
     assert is_refused(studies)
@@ -206,7 +206,7 @@ def test_too_many_bad_files_stop_it(data: tuple[Path, list[Study]], tmp_path: Pa
     for study in studies[10:25]:
         study.image.write_bytes(b"no")
     with pytest.raises(PlaceError, match=r"PL-D400.*15 of the first 24 images cannot be used"):
-        pack(studies, folder, SIZE, tmp_path / "out", workers=1)
+        pack_dataset(studies, folder, SIZE, tmp_path / "out", workers=1)
     rows = [json.loads(line)["row"] for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
     assert rows == [3, *range(10, 24)]
 
@@ -215,42 +215,42 @@ def test_studies_come_back_and_the_folder_travels(phantom: Path, tmp_path: Path)
     """Packed, moved, the originals out of reach: the same data to the bit, by the contents' digest."""
     copy = Path(shutil.copytree(phantom.parent, tmp_path / "data")) / phantom.name
     studies = SOURCES["manifest"](copy)
-    pack(studies, copy.parent, 64, tmp_path / "out")
+    pack_dataset(studies, copy.parent, 64, tmp_path / "out")
     shutil.move(tmp_path / "out", tmp_path / "elsewhere")
     shutil.rmtree(copy.parent)
-    back = read_packed(tmp_path / "elsewhere")
+    back = read_packed_studies(tmp_path / "elsewhere")
     for a, b in zip(studies, back, strict=True):
         same = ("id", "report", "patient", "split", "view", "sex", "age", "site", "boxes")
         assert all(getattr(a, name) == getattr(b, name) for name in same)
         np.testing.assert_equal(dict(a.labels), b.labels)
         np.testing.assert_equal(dict(a.said), b.said)
     settings = {"pack_size": 64, "vocab_size": 300}
-    here = prepare(DataSettings(source="pack", manifest=str(tmp_path / "elsewhere"), **settings), max_tokens=24)
-    there = prepare(DataSettings(manifest=str(phantom), **settings), max_tokens=24)
+    here = prepare_corpus(DataSettings(source="pack", manifest=str(tmp_path / "elsewhere"), **settings), max_tokens=24)
+    there = prepare_corpus(DataSettings(manifest=str(phantom), **settings), max_tokens=24)
     assert here.lock() == there.lock()
     with pytest.raises(PlaceError, match=r"PL-D412.*data.pack_size=64"):
-        open_packed(tmp_path / "elsewhere", 32)
+        open_packed_pixels(tmp_path / "elsewhere", 32)
 
 
 def test_half_a_pack_is_no_pack(data: tuple[Path, list[Study]], tmp_path: Path) -> None:
     folder, studies = data
-    pack(studies, folder, SIZE, tmp_path / "out", shard=(1, 1))
-    for read in (read_packed, lambda out: open_packed(out, SIZE)):
+    pack_dataset(studies, folder, SIZE, tmp_path / "out", shard=(1, 1))
+    for read in (read_packed_studies, lambda out: open_packed_pixels(out, SIZE)):
         with pytest.raises(PlaceError, match="PL-D410"):
             read(tmp_path / "out")
     with pytest.raises(PlaceError, match="PL-D401"):
-        pack([], folder, SIZE, tmp_path / "out")
+        pack_dataset([], folder, SIZE, tmp_path / "out")
 
 
 @pytest.mark.usefixtures("small_parts")
 def test_tar_files_hold_pictures_and_studies(
     data: tuple[Path, list[Study]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("place_cxr.data.packs.tars.PER_FILE", 20)
+    monkeypatch.setattr("place_cxr.data.packs.tars.ROWS_PER_TAR", 20)
     folder, studies = data
-    made = pack(studies, folder, SIZE, tmp_path / "out")
+    made = pack_dataset(studies, folder, SIZE, tmp_path / "out")
     assert made is not None
-    files = tars.export(studies, made, tmp_path / "tars")
+    files = tars.write_tars(studies, made, tmp_path / "tars")
     assert [file.name for file in files] == ["train-000000.tar", "train-000001.tar", "val-000000.tar"]
     seen = []
     for file in files:
@@ -266,6 +266,6 @@ def test_tar_files_hold_pictures_and_studies(
                 assert about["original_size"] == [20, 30] and about["boxes"] == [["a", 0, 1, 2, 3]]
                 seen.append(row)
     assert sorted(seen) == made.rows.tolist()
-    again = tars.export(studies, made, tmp_path / "again")
+    again = tars.write_tars(studies, made, tmp_path / "again")
     assert [a.read_bytes() for a in files] == [b.read_bytes() for b in again]
     assert all(path.stat().st_mode & 0o77 == 0 for path in tmp_path.joinpath("tars").iterdir())

@@ -16,7 +16,7 @@ from PIL import Image
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 from place_cxr.data.packs.cached import pack_pixels
-from place_cxr.data.packs.purge import Purged, purge
+from place_cxr.data.packs.purge import PurgeCounts, purge_cache
 from tests.cli.test_main import place  # noqa: F401
 
 Place = Callable[..., tuple[int, str, str]]
@@ -64,9 +64,9 @@ def test_packs_go_and_all_else_stays(cache: Path, studies: list[Study], tmp_path
     before = held(cache)
     packed = sum(len(data) for name, data in before.items() if "/" in name) + len("{}")
     assert packed > 4 * SIZE * SIZE * 5
-    assert purge(cache, dry=True) == Purged(4, packed, 0)
+    assert purge_cache(cache, dry_run=True) == PurgeCounts(4, packed, 0)
     assert {name: data for name, data in held(cache).items() if name in before} == before
-    assert purge(cache) == Purged(4, packed, 0)
+    assert purge_cache(cache) == PurgeCounts(4, packed, 0)
     left = held(cache)
     assert {name for name in left if not name.endswith(".lock")} == {
         "pixels-mine.txt", "pixels-0123", f"text-{'A' * 16}", f"pixels-{'0' * 16}.bak", "notes",
@@ -84,16 +84,16 @@ def test_what_is_being_built_stays_and_so_does_the_salt(cache: Path) -> None:
     handle = os.open(cache / f".{busy}.lock", os.O_RDWR)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
-        found = purge(cache)
+        found = purge_cache(cache)
     finally:
         os.close(handle)
     assert (found.packs, found.busy) == (3, 1)
     assert (cache / busy / "meta.json").exists() and (cache / ".salt").read_bytes() == salt
-    assert purge(cache).packs == 1 and not (cache / busy).exists()
+    assert purge_cache(cache).packs == 1 and not (cache / busy).exists()
 
 
 def test_the_command_says_how_much(place: Place, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    total = purge(cache, dry=True).freed
+    total = purge_cache(cache, dry_run=True).freed
     code, out, _ = place("cache", "purge", "--dry-run")
     assert (code, out) == (0, f"Would remove 4 packs, {total:,} bytes, from {cache}\n")
     code, out, _ = place("cache", "purge", "--json")
@@ -108,4 +108,4 @@ def test_what_cannot_be_removed_is_one_line(cache: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("place_cxr.data.packs.purge.shutil.rmtree", refuse)
     with pytest.raises(PlaceError, match=r"PL-E012.*Permission denied"):
-        purge(cache)
+        purge_cache(cache)

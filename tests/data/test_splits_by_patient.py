@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
-from place_cxr.data.splits.by_patient import check_splits, digest, split_by_patient
+from place_cxr.data.splits.by_patient import check_splits, hash_splits, split_by_patient
 
 
 def studies(patients: int, each: int = 3) -> list[Study]:
@@ -118,11 +118,11 @@ def test_other_overlaps_and_gaps() -> None:
 @pytest.mark.fault("S7")
 def test_the_digest_names_the_split() -> None:
     rows = split_by_patient(studies(60), 1)
-    assert digest(rows) == digest(list(reversed(rows)))
+    assert hash_splits(rows) == hash_splits(list(reversed(rows)))
     moved = [*rows[:-1], replace(rows[-1], split="val" if rows[-1].split != "val" else "test")]
-    assert digest(moved) != digest(rows)
+    assert hash_splits(moved) != hash_splits(rows)
     renamed = [*rows[:-1], replace(rows[-1], id="other")]
-    assert digest(renamed) != digest(rows)
+    assert hash_splits(renamed) != hash_splits(rows)
     one = Study(id='a", "train', image=Path("a.png"), report="", split="val")
-    assert digest([one]) != digest([replace(one, id="a", split='train", "val')])
-    assert digest([]) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert hash_splits([one]) != hash_splits([replace(one, id="a", split='train", "val')])
+    assert hash_splits([]) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
-from place_cxr.data.corpus import DataSettings, prepare
+from place_cxr.data.corpus import DataSettings, prepare_corpus
 from place_cxr.data.sources import SOURCES
-from place_cxr.data.splits.by_patient import check_splits, digest
-from place_cxr.data.splits.stratified import split_stratified, with_splits, write_splits
+from place_cxr.data.splits.by_patient import check_splits, hash_splits
+from place_cxr.data.splits.stratified import apply_splits, split_stratified, write_splits
 
 
 def study(number: int, patient: str, *findings: str) -> Study:
@@ -67,7 +67,7 @@ def test_seed_decides_and_order_does_not() -> None:
     rows = cohort()
     first = split_stratified(rows, 1)
     shuffled = random.Random(0).sample(rows, len(rows))
-    assert digest(first) == digest(split_stratified(shuffled, 1)) != digest(split_stratified(rows, 2))
+    assert hash_splits(first) == hash_splits(split_stratified(shuffled, 1)) != hash_splits(split_stratified(rows, 2))
     for fractions in ((0.5, 0.2, 0.2), (1.2, -0.1, -0.1)):
         with pytest.raises(PlaceError, match="PL-C001"):
             split_stratified(rows, 0, fractions)
@@ -81,13 +81,13 @@ def test_the_file_gives_the_split_back(tmp_path: Path) -> None:
     rows = cohort()
     split = split_stratified(rows, 1)
     file = tmp_path / "splits.csv"
-    assert write_splits(split, file) == digest(split)
+    assert write_splits(split, file) == hash_splits(split)
     assert file.stat().st_mode & 0o777 == 0o600
-    assert with_splits(rows, file) == split
-    assert with_splits(rows[5:50], file) == split[5:50]  # of a part, as where some rows have no report
-    assert with_splits([Study("0", Path("x"), "", "p0", split="test")], file)[0].split == split[0].split
+    assert apply_splits(rows, file) == split
+    assert apply_splits(rows[5:50], file) == split[5:50]  # of a part, as where some rows have no report
+    assert apply_splits([Study("0", Path("x"), "", "p0", split="test")], file)[0].split == split[0].split
     with pytest.raises(PlaceError, match=r"PL-D207.*1 of 3 studies are not in it, first row 3"):
-        with_splits([*rows[:2], study(99_999, "q")], file)
+        apply_splits([*rows[:2], study(99_999, "q")], file)
     with pytest.raises(PlaceError, match="PL-D207.*whose patient is in two splits"):
         write_splits([split[0], Study("x", Path("x"), "", split[0].patient, split="val")], tmp_path / "bad.csv")
     text = file.read_text()
@@ -101,7 +101,7 @@ def test_the_file_gives_the_split_back(tmp_path: Path) -> None:
         file.write_text(bad)
         if code:
             with pytest.raises(PlaceError, match=code):
-                with_splits(rows, file)
+                apply_splits(rows, file)
 
 
 @pytest.mark.fault("S7")
@@ -110,6 +110,6 @@ def test_a_run_keeps_the_digest(phantom: Path, tmp_path: Path) -> None:
     studies = split_stratified(SOURCES["manifest"](phantom), 4)
     printed = write_splits(studies, tmp_path / "splits.csv")
     settings = {"manifest": str(phantom), "pack_size": 32, "vocab_size": 300}
-    with_file = prepare(DataSettings(splits=str(tmp_path / "splits.csv"), **settings), max_tokens=24).lock()
+    with_file = prepare_corpus(DataSettings(splits=str(tmp_path / "splits.csv"), **settings), max_tokens=24).lock()
     assert with_file["split_digest"] == printed
-    assert prepare(DataSettings(**settings), max_tokens=24).lock()["split_digest"] != printed
+    assert prepare_corpus(DataSettings(**settings), max_tokens=24).lock()["split_digest"] != printed

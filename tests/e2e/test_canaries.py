@@ -167,7 +167,7 @@ def test_no_crash_tells_who(
     def crash(*_: object) -> None:
         raise ZeroDivisionError("unforeseen")
 
-    monkeypatch.setattr(check, "look", crash)
+    monkeypatch.setattr(check, "measure_file", crash)
     monkeypatch.setattr(cached, "is_constant", crash)
     small(manifest)
     for words in (

@@ -14,7 +14,7 @@ from place_cxr.core.settings import load
 from place_cxr.page.read import read_run
 from place_cxr.pretrain import load_recipe
 from place_cxr.tasks import TASKS
-from place_cxr.tasks.engine import recompute
+from place_cxr.tasks.engine import recompute_metrics
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.task import HeadTask
 
@@ -62,7 +62,7 @@ def test_from_nothing_to_a_page_and_again(tmp_path: Path, monkeypatch: pytest.Mo
         assert all(result.seeds == (0,) and result.split_digest for result in found.values())
         assert len({result.method for result in found.values()}) == 1
         assert (
-            recompute(folder / "tasks" / "grounding" / "phantom")
+            recompute_metrics(folder / "tasks" / "grounding" / "phantom")
             == Result.read(folder / "tasks" / "grounding" / "phantom").metrics
         )
         answers |= {file: file.stat().st_mtime_ns for file in found}

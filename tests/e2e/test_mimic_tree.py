@@ -8,7 +8,7 @@ import pytest
 
 from place_cxr import pretrain
 from place_cxr.core.errors import PlaceError
-from place_cxr.data.corpus import prepare
+from place_cxr.data.corpus import prepare_corpus
 from place_cxr.data.sources import SOURCES
 from place_cxr.data.sources.mimic_cxr import read
 from place_cxr.pretrain import load_recipe
@@ -34,7 +34,7 @@ def mimic(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
 def test_the_recipe_names_the_set_its_views_and_its_text(mimic: Path, recipe: str) -> None:
     settings = load_recipe(recipe, [f"data.manifest={mimic}", *TINY]).data
     assert (settings.source, settings.options) == ("mimic_cxr", {"views": ["PA", "AP"], "text": "mgca"})
-    corpus = prepare(settings, max_tokens=64)
+    corpus = prepare_corpus(settings, max_tokens=64)
     expected = [study for study in read(mimic, views=["PA", "AP"], text="mgca") if study.report]
     assert [study.id for study in corpus.studies] == [study.id for study in expected]
     assert len(expected) == 39, "lateral pictures and the report without sections are left out"
@@ -54,7 +54,7 @@ def test_dry_run_then_a_run_that_is_resumed(mimic: Path, tmp_path: Path) -> None
 def test_the_text_rule_is_one_word_of_the_recipe(mimic: Path) -> None:
     settings = load_recipe("mimic-vitb16", [f"data.manifest={mimic}", "data.options.text=sections", *TINY]).data
     assert settings.options == {"views": ["PA", "AP"], "text": "sections"}
-    assert any(study.report[10:11].isupper() for study in prepare(settings, max_tokens=64).studies)
+    assert any(study.report[10:11].isupper() for study in prepare_corpus(settings, max_tokens=64).studies)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_text_rule_is_one_word_of_the_recipe(mimic: Path) -> None:
 def test_wrong_words_are_named_before_any_work(mimic: Path, override: str, code: str, says: str) -> None:
     settings = load_recipe("mimic-vitb16", [f"data.manifest={mimic}", override, *TINY]).data
     with pytest.raises(PlaceError) as refused:
-        prepare(settings, max_tokens=64)
+        prepare_corpus(settings, max_tokens=64)
     assert refused.value.code == code and says in str(refused.value)
 
 
@@ -78,5 +78,5 @@ def test_published_lists_make_the_split(mimic: Path, tmp_path: Path) -> None:
     for part, chosen in (("train", names[:20]), ("val", names[20:25]), ("test", names[25:30])):
         (tmp_path / f"{part}.txt").write_text("\n".join(chosen))
     lists = [f"data.split_lists.{part}={tmp_path}/{part}.txt" for part in ("train", "val", "test")]
-    corpus = prepare(load_recipe("mimic-vitb16", [f"data.manifest={mimic}", *lists, *TINY]).data, max_tokens=64)
+    corpus = prepare_corpus(load_recipe("mimic-vitb16", [f"data.manifest={mimic}", *lists, *TINY]).data, max_tokens=64)
     assert {name: len(rows) for name, rows in corpus.rows.items()} == {"train": 20, "val": 5, "test": 5}

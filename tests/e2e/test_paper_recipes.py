@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel
 
 from place_cxr import predict, pretrain
 from place_cxr.core.errors import PlaceError
-from place_cxr.data.corpus import prepare
+from place_cxr.data.corpus import prepare_corpus
 from place_cxr.training import checkpoint
 from tests.small import digest, small
 
@@ -23,7 +23,7 @@ from tests.small import digest, small
 def bert(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
     """A folder as `save_pretrained` leaves it: a BERT of three layers, and the tokenizer that belongs to it."""
     folder = tmp_path_factory.mktemp("bert")
-    tokenizer = prepare(small(phantom).data, max_tokens=64).tokenizer
+    tokenizer = prepare_corpus(small(phantom).data, max_tokens=64).tokenizer
     tokenizer.save(folder)
     torch.manual_seed(1)
     config = BertConfig(
@@ -58,7 +58,7 @@ def test_a_run_with_a_given_text_encoder_needs_its_folder_once(phantom: Path, be
 
 def test_the_weights_are_those_of_the_folder(phantom: Path, bert: Path) -> None:
     config = small(phantom, *from_files(bert))
-    model = pretrain.PlaceModel(pretrain.complete_config(config, prepare(config.data, max_tokens=64)).model)
+    model = pretrain.PlaceModel(pretrain.complete_config(config, prepare_corpus(config.data, max_tokens=64)).model)
     given = BertModel.from_pretrained(bert).state_dict()
     body = model.text_encoder.body.state_dict()
     assert len(body) > 30

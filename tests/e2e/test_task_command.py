@@ -13,13 +13,13 @@ import torch
 from place_cxr import predict
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.results import Result
-from place_cxr.data.corpus import prepare
+from place_cxr.data.corpus import prepare_corpus
 from place_cxr.data.sources.chexpert import LABELS
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import complete_config
-from place_cxr.tasks.engine import recompute
+from place_cxr.tasks.engine import recompute_metrics
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.run import ask
+from place_cxr.tasks.run import run_named_task
 from tests.data.sources.trees import picture, write
 from tests.small import digest, small
 
@@ -45,7 +45,7 @@ def test_from_a_run_to_a_result(place: Place, trained: Path, phantom: Path, tmp_
     assert stdout.splitlines()[-1] == f"Results: {folder}" and "100%/auroc/macro\t" in stdout
     assert "50% of the training patients" in stderr and "seed 1" in stderr
     result = Result.read(folder)
-    assert (result.method, result.seeds) == ("small", (0, 1)) and result.metrics == recompute(folder)
+    assert (result.method, result.seeds) == ("small", (0, 1)) and result.metrics == recompute_metrics(folder)
     assert {name.split("/")[0] for name in result.metrics} == {"50%", "100%"}
     more = ["--root", phantom, "--fraction", "1", "--seeds", "3", "--mode", "finetune", "--json", "steps=2", "checks=1"]
     code, stdout, stderr = place(*words, *more, "--method", "mine")
@@ -84,7 +84,7 @@ def test_the_control_is_the_same_network_before_it_learned(
     """Its weights are those a run of this seed starts from; its result lies beside the run's own, not over it."""
     config = small(phantom)
     torch.manual_seed(config.train.seed)
-    start = PlaceModel(complete_config(config, prepare(config.data, max_tokens=64)).model).state_dict()
+    start = PlaceModel(complete_config(config, prepare_corpus(config.data, max_tokens=64)).model).state_dict()
     assert digest(predict.load_untrained(trained, device="cpu")[0].state_dict()) == digest(start)
     assert digest(predict.load(trained, device="cpu")[0].state_dict()) != digest(start)
 
@@ -133,10 +133,10 @@ def test_another_source_is_told_its_options_and_columns(trained: Path, tmp_path:
     def asked(source: str, *overrides: str) -> Predictions:
         settings = {"fractions": (1.0,), "seeds": (0,), "device": "cpu", "out": tmp_path / "out"}
         told = ("findings=[Edema]", *overrides)
-        _, folder = ask(
+        _, folder = run_named_task(
             "classification", trained, source=source, root=str(tmp_path / source), overrides=told, **settings
         )
-        return Predictions.read(folder).part("test")
+        return Predictions.read(folder).subset("test")
 
     assert len(asked("chexpert").seeds) == 8 and len(asked("chexpert", "data.options.views=[PA]").seeds) == 4
 

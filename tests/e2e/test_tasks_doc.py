@@ -11,7 +11,7 @@ import pytest
 
 from place_cxr import tasks
 from place_cxr.core.results import Result
-from place_cxr.tasks.engine import recompute
+from place_cxr.tasks.engine import recompute_metrics
 from place_cxr.tasks.task import HeadTask
 from tests.e2e.test_demo import SMALL
 
@@ -44,7 +44,7 @@ def test_every_command_runs(place: Place, tmp_path: Path, monkeypatch: pytest.Mo
     metrics = set()
     for folder in folders.values():
         result = Result.read(folder)
-        assert recompute(folder) == result.metrics and result.source == "phantom"
+        assert recompute_metrics(folder) == result.metrics and result.source == "phantom"
         metrics |= set(result.metrics)
     assert set(looked_at) <= metrics
     for name in ("ECE", "brier", "boundary distance", "empty kept empty", "AP 50-95", "sure boxes where nothing is"):
@@ -66,6 +66,6 @@ def test_a_sixth_task_is_one_file_and_one_line(
     assert status == 0, stderr
     folder = tmp_path / "view" / phantom.parent.name
     result = Result.read(folder)
-    assert result.seeds == (0, 1) and recompute(folder) == result.metrics
+    assert result.seeds == (0, 1) and recompute_metrics(folder) == result.metrics
     assert 0 <= result.metrics["100%/top-1 accuracy/all classes"].value <= 1
     assert {name.split("/")[2] for name in result.metrics if name.startswith("100%/auroc/")} == {"AP", "PA", "macro"}

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from place_cxr.core.records import Study
-from place_cxr.data.packs.cached import PIXEL_RULE, TEXT_RULE, pack_pixels, pack_text
+from place_cxr.data.packs.cached import PIXEL_PACK_VERSION, TEXT_PACK_VERSION, pack_pixels, pack_text
 from place_cxr.text.reports import read_report
 from place_cxr.text.tokenizer import Tokenizer
 from tests.images import dicoms
@@ -68,8 +68,8 @@ def taken(folder: Path) -> dict[str, Any]:
     for array in (text.ids, text.sentence, text.sentence_key, text.report_key):
         tokens.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
     return {
-        "pixels": {"rule": PIXEL_RULE, "digest": hashlib.sha256(np.asarray(pack.pixels).tobytes()).hexdigest()},
-        "tokens": {"rule": TEXT_RULE, "digest": tokens.hexdigest()},
+        "pixels": {"rule": PIXEL_PACK_VERSION, "digest": hashlib.sha256(np.asarray(pack.pixels).tobytes()).hexdigest()},
+        "tokens": {"rule": TEXT_PACK_VERSION, "digest": tokens.hexdigest()},
     }
 
 

@@ -42,7 +42,7 @@ def oracle(images, thresholds):
 
     truth, found = [], []
     for place, image in enumerate(images, start=1):
-        for x0, y0, x1, y1 in image.truth.tolist():
+        for x0, y0, x1, y1 in image.targets.tolist():
             box = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0), "iscrowd": 0}
             truth.append({"id": len(truth) + 1, "image_id": place, "category_id": 1, **box})
         for (x0, y0, x1, y1), score in zip(image.boxes.tolist(), image.scores.tolist(), strict=True):

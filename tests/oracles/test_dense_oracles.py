@@ -16,7 +16,7 @@ from place_cxr.core.records import Box, Study
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.metrics import detection as metric
 from place_cxr.models import detect
-from place_cxr.tasks.detection import SURE, Detection
+from place_cxr.tasks.detection import CONFIDENT_SCORE, Detection
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.segmentation import Segmentation
 from tests.oracles.oracle import Oracle
@@ -70,7 +70,7 @@ def test_a_step_of_detection(test_data: Path) -> None:
     oracle = Oracle(test_data, "mgca_detection_step", torch.float32)
     answers, _, corners, labels = said(oracle)
     with torch.no_grad():
-        found = answers.boxes(SURE, 0.5, 20)
+        found = answers.boxes(CONFIDENT_SCORE, 0.5, 20)
     table = [
         [place, *box, score]
         for place, one in enumerate(found)

@@ -15,7 +15,7 @@ from place_cxr.metrics.classification import UncertainPolicy, binary_labels
 from place_cxr.metrics.overlap import compute_overlap
 from place_cxr.metrics.retrieval import first_hit
 from place_cxr.tasks import similarity
-from place_cxr.tasks.zero_shot import standardised
+from place_cxr.tasks.zero_shot import pool_and_standardize
 from tests.oracles.oracle import Oracle
 
 SINGLE = 1e-6  # the originals compute these in single precision
@@ -35,7 +35,7 @@ def test_zero_shot_of_several_classes(test_data: Path, images: int, name: str) -
     """From GLoRIA's similarities with each prompt to its scores of classes; similarities of whole images are ours."""
     oracle = Oracle(test_data, "gloria_zero_shot", torch.float32)
     similarity = oracle.arrays["similarity_both"][:, :images]
-    oracle.check(name, standardised(list(similarity), "max"), 2e-5)  # theirs in single precision
+    oracle.check(name, pool_and_standardize(list(similarity), "max"), 2e-5)  # theirs in single precision
     image, prompts = (F.normalize(oracle.raw(f"{kind}_global"), dim=-1).numpy() for kind in ("image", "prompt"))
     found = np.stack([similarity.instance(image, one) for one in prompts])
     oracle.check("similarity_global", found)

@@ -11,7 +11,7 @@ from place_cxr.tasks import report_examples
 
 def test_figures_stand_in_order_and_carry_their_bytes(tmp_path: Path) -> None:
     assert examples_section(tmp_path) == ""
-    folder = tmp_path / report_examples.FOLDER
+    folder = tmp_path / report_examples.EXAMPLES_FOLDER
     folder.mkdir()
     for number in (10, 2, 1):
         (folder / f"{number}.png").write_bytes(b"png %d" % number)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from place_cxr.phantom.anatomy import build
+from place_cxr.phantom.anatomy import build_anatomy
 from place_cxr.phantom.grid import Grid
-from place_cxr.phantom.history import scene_of
-from place_cxr.phantom.scene import FINDINGS, Finding, Scene
+from place_cxr.phantom.history import make_scene
+from place_cxr.phantom.scene import PHANTOM_FINDINGS, Finding, Scene
 from place_cxr.phantom.write import boxes_of, make_study, render_scene
 
 SIZE = 128
@@ -24,7 +24,7 @@ def showing(name: str, count: int = 4) -> tuple[Scene, ...]:
     """Some scenes with a finding, each of another patient."""
     found: dict[str, Scene] = {}
     for index in range(1000):
-        scene = scene_of(9, index)
+        scene = make_scene(9, index)
         if scene.labels[name]:
             found.setdefault(scene.patient, scene)
         if len(found) == count:
@@ -41,7 +41,7 @@ def whole_mask(scene: Scene, masks: tuple[np.ndarray, ...], name: str) -> np.nda
     return np.logical_or.reduce([m for f, m in zip(scene.findings, masks, strict=True) if f.name == name])
 
 
-@pytest.mark.parametrize("name", [name for name in FINDINGS if name != "Cardiomegaly"])
+@pytest.mark.parametrize("name", [name for name in PHANTOM_FINDINGS if name != "Cardiomegaly"])
 def test_changes_the_image_inside_its_mask_and_not_far_away(name: str) -> None:
     for scene in showing(name):
         image, masks = render_scene(scene, SIZE)
@@ -53,13 +53,13 @@ def test_changes_the_image_inside_its_mask_and_not_far_away(name: str) -> None:
         assert change[far].mean() < 0.12 * change[mask].mean()
 
 
-@pytest.mark.parametrize("name", FINDINGS)
+@pytest.mark.parametrize("name", PHANTOM_FINDINGS)
 def test_mask_is_in_the_body_and_box_is_tight(name: str) -> None:
     for scene in showing(name):
         _, masks = render_scene(scene, SIZE)
         body = scene.body
         grid = Grid(SIZE, body.fov, -body.fov / 2 + body.shift[0], -body.fov * 0.385 + body.shift[1])
-        inside = build(grid, body, scene.view, scene.sex).body > 0
+        inside = build_anatomy(grid, body, scene.view, scene.sex).body > 0
         for mask in masks:
             assert mask.dtype == bool and mask.any()
             assert inside[mask].mean() > 0.97
@@ -141,12 +141,12 @@ def test_pneumothorax_is_dark_and_effusion_white() -> None:
 @pytest.mark.parametrize("view", ["PA", "AP"])
 def test_ratio_measured_on_the_masks_is_the_labels(view: str) -> None:
     seen = 0
-    for scene in (scene_of(5, index) for index in range(60)):
+    for scene in (make_scene(5, index) for index in range(60)):
         if scene.view != view:
             continue
         body, seen = scene.body, seen + 1
         grid = Grid(256, body.fov, -body.fov / 2, -body.fov * 0.385)
-        anatomy = build(grid, body, view, scene.sex)
+        anatomy = build_anatomy(grid, body, view, scene.sex)
         heart, lung = (np.flatnonzero(m.any(axis=0)) for m in (anatomy.heart, anatomy.lung > 1))
         measured = (heart[-1] - heart[0] + 1) / (lung[-1] - lung[0] + 1)
         assert measured == pytest.approx(scene.cardiothoracic_ratio, abs=0.012)
@@ -160,7 +160,7 @@ def test_image_uses_the_range_and_carries_noise() -> None:
         low, high = np.percentile(study.image, (2, 98))
         assert low < 60 and high > 190
         assert 40 < study.image.mean() < 190
-    scene = scene_of(3, 0)
+    scene = make_scene(3, 0)
     other = replace(scene, noise_key=scene.noise_key + 1)
     change = render_scene(scene, SIZE)[0].astype(float) - render_scene(other, SIZE)[0]
     assert 0.5 < change.std() < 15
@@ -169,7 +169,7 @@ def test_image_uses_the_range_and_carries_noise() -> None:
 def test_sites_differ_in_noise() -> None:
     deviation = {}
     for site in "AB":
-        scene = replace(scene_of(3, 0), site=site, findings=(), keys=())
+        scene = replace(make_scene(3, 0), site=site, findings=(), keys=())
         one, two = (render_scene(replace(scene, noise_key=key), SIZE)[0].astype(float) for key in (1, 2))
         deviation[site] = (one - two).std()
     assert deviation["B"] > 1.15 * deviation["A"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from place_cxr.phantom.grammar import HABIT, Die, Grammar, compile_rule, tidy
+from place_cxr.phantom.grammar import HABIT_EXPONENT, Die, Grammar, compile_rule, tidy_sentence
 
 
 def test_choices_nest_and_slots_fill() -> None:
@@ -21,7 +21,7 @@ def test_earlier_alternatives_come_more_often() -> None:
     grammar = Grammar({"say": "[a|b|[c|d]]"})
     die = Die(np.random.default_rng(1))
     said = [grammar.say("say", die, {}) for _ in range(6000)]
-    third, two_thirds, half = ((share) ** (1 / HABIT) for share in (1 / 3, 2 / 3, 1 / 2))
+    third, two_thirds, half = ((share) ** (1 / HABIT_EXPONENT) for share in (1 / 3, 2 / 3, 1 / 2))
     chances = [third, two_thirds - third, (1 - two_thirds) * half, (1 - two_thirds) * (1 - half)]
     assert [said.count(letter) / len(said) for letter in "abcd"] == pytest.approx(chances, abs=0.015)
 
@@ -48,4 +48,4 @@ def test_brackets_must_match(rule: str) -> None:
     ],
 )
 def test_tidy(raw: str, said: str) -> None:
-    assert tidy(raw) == said
+    assert tidy_sentence(raw) == said

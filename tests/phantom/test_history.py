@@ -6,20 +6,20 @@ from collections import defaultdict
 
 import pytest
 
-from place_cxr.phantom.history import BLOCK, patient_of, scene_of, split_of
-from place_cxr.phantom.scene import CARDIOMEGALY_RATIO, FINDINGS, Scene
+from place_cxr.phantom.history import STUDIES_PER_BLOCK, make_scene, patient_of, split_of
+from place_cxr.phantom.scene import CARDIOMEGALY_RATIO, PHANTOM_FINDINGS, Scene
 
 COUNT = 1200
 
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
-    return [scene_of(4, index) for index in range(COUNT)]
+    return [make_scene(4, index) for index in range(COUNT)]
 
 
 def test_studies_of_a_patient_are_consecutive_and_numbered() -> None:
     before = (-1, 0)
-    for index in range(6 * BLOCK):
+    for index in range(6 * STUDIES_PER_BLOCK):
         patient, number = patient_of(2, index)
         assert (patient, number) == ((before[0], before[1] + 1) if number else (before[0] + 1, 0))
         assert number < 4
@@ -51,7 +51,7 @@ def test_findings_evolve(scenes: list[Scene]) -> None:
 
 def test_what_stays_keeps_its_place() -> None:
     for index in range(300):
-        first, second = scene_of(1, index), scene_of(1, index + 1)
+        first, second = make_scene(1, index), make_scene(1, index + 1)
         if first.patient == second.patient:
             kept = {k for f, k in zip(first.findings, first.keys, strict=True) if f.name == "Nodule"}
             assert kept <= set(second.keys)
@@ -60,7 +60,7 @@ def test_what_stays_keeps_its_place() -> None:
 def test_breath_exposure_and_position_change_from_study_to_study() -> None:
     first, second = next(
         (one, two)
-        for one, two in ((scene_of(1, i), scene_of(1, i + 1)) for i in range(60))
+        for one, two in ((make_scene(1, i), make_scene(1, i + 1)) for i in range(60))
         if one.patient == two.patient and one.view == two.view == "PA" and not one.findings and not two.findings
     )
     for name in ("dome", "rotation", "dose", "level", "shift"):
@@ -72,7 +72,7 @@ def test_breath_exposure_and_position_change_from_study_to_study() -> None:
 
 def test_labels_follow_from_the_scene(scenes: list[Scene]) -> None:
     for scene in scenes:
-        assert list(scene.labels) == list(FINDINGS)
+        assert list(scene.labels) == list(PHANTOM_FINDINGS)
         assert {name for name, value in scene.labels.items() if value} == {f.name for f in scene.findings}
         large = scene.cardiothoracic_ratio > CARDIOMEGALY_RATIO[scene.view]
         assert scene.labels["Cardiomegaly"] == float(large)
@@ -84,8 +84,8 @@ def test_labels_follow_from_the_scene(scenes: list[Scene]) -> None:
 
 @pytest.mark.parametrize("seed", [0, 4])
 def test_every_finding_is_common_enough_and_many_studies_are_normal(seed: int) -> None:
-    scenes = [scene_of(seed, index) for index in range(COUNT)]
-    for name in FINDINGS:
+    scenes = [make_scene(seed, index) for index in range(COUNT)]
+    for name in PHANTOM_FINDINGS:
         share = sum(scene.labels[name] for scene in scenes) / COUNT
         assert 0.05 < share < 0.28, name
     assert 0.2 < sum(not scene.findings for scene in scenes) / COUNT < 0.36
@@ -129,4 +129,4 @@ def test_views_sexes_ages_and_sites_vary(scenes: list[Scene]) -> None:
 
 
 def test_seeds_differ() -> None:
-    assert [scene_of(1, i).findings for i in range(40)] != [scene_of(2, i).findings for i in range(40)]
+    assert [make_scene(1, i).findings for i in range(40)] != [make_scene(2, i).findings for i in range(40)]

@@ -12,9 +12,9 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from place_cxr.phantom.history import scene_of
-from place_cxr.phantom.report import PhantomReport, write_report
-from place_cxr.phantom.scene import FINDINGS, Finding, Scene
+from place_cxr.phantom.history import make_scene
+from place_cxr.phantom.report import PhantomReport, write_phantom_report
+from place_cxr.phantom.scene import PHANTOM_FINDINGS, Finding, Scene
 
 COUNT = 2000
 HEADER = r"(?:exam|examination|indication|history|technique|comparison|findings|impression)"
@@ -68,8 +68,10 @@ def sentences(text: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def made() -> list[tuple[Scene, PhantomReport]]:
-    scenes = [scene_of(11, index) for index in range(COUNT)]
-    return [(scene, write_report(scene, np.random.default_rng([5, index]))) for index, scene in enumerate(scenes)]
+    scenes = [make_scene(11, index) for index in range(COUNT)]
+    return [
+        (scene, write_phantom_report(scene, np.random.default_rng([5, index]))) for index, scene in enumerate(scenes)
+    ]
 
 
 def one(finding: Finding | None, prior: Finding | None = None, view: str = "PA") -> Scene:
@@ -80,12 +82,12 @@ def one(finding: Finding | None, prior: Finding | None = None, view: str = "PA")
 
 
 def reports(scene: Scene, count: int) -> list[PhantomReport]:
-    return [write_report(scene, np.random.default_rng(seed)) for seed in range(count)]
+    return [write_phantom_report(scene, np.random.default_rng(seed)) for seed in range(count)]
 
 
 def test_what_is_said_agrees_with_what_is_there() -> None:
-    there = np.array([[scene.labels[name] for name in FINDINGS] for scene, _ in made()]) == 1
-    said = np.array([[report.said[name] for name in FINDINGS] for _, report in made()])
+    there = np.array([[scene.labels[name] for name in PHANTOM_FINDINGS] for scene, _ in made()]) == 1
+    said = np.array([[report.said[name] for name in PHANTOM_FINDINGS] for _, report in made()])
     assert set(np.unique(said[~np.isnan(said)])) == {-1.0, 0.0, 1.0}
     assert there[said == 1].all()
     assert 0.89 < np.mean(~np.isnan(said[there])) < 0.94
@@ -93,7 +95,7 @@ def test_what_is_said_agrees_with_what_is_there() -> None:
     assert 0.06 < np.mean(said[there] == -1) < 0.16
     assert 0.40 < np.mean(said[~there] == 0) < 0.50
     assert 0.003 < np.mean(said[~there] == -1) < 0.012
-    denied = {name: np.mean(said[~there[:, place], place] == 0) for place, name in enumerate(FINDINGS)}
+    denied = {name: np.mean(said[~there[:, place], place] == 0) for place, name in enumerate(PHANTOM_FINDINGS)}
     assert sorted(denied, key=denied.__getitem__)[-3:] != sorted(denied)[-3:]
     assert min(denied[name] for name in ("Pleural Effusion", "Pneumothorax", "Consolidation")) > 0.75
 
@@ -187,7 +189,7 @@ def test_sides_hold_in_scenes_of_many_findings() -> None:
     for scene, report in made():
         told = scene.findings + (scene.prior_findings or ())
         sides = {finding.side for finding in told} - {""}
-        imagined = any(report.said[name] == -1 and not scene.labels[name] for name in FINDINGS)
+        imagined = any(report.said[name] == -1 and not scene.labels[name] for name in PHANTOM_FINDINGS)
         if len(sides) != 1 or sides == {"bilateral"} or imagined:
             continue
         other = "right" if sides == {"left"} else "left"
@@ -288,13 +290,13 @@ def test_headers_do_not_leak_findings() -> None:
 
 def test_same_generator_same_report_in_any_process() -> None:
     scene = next(scene for scene, _ in made() if len(scene.findings) > 3 and scene.prior_findings)
-    first, second = (write_report(scene, np.random.default_rng(3)) for _ in range(2))
+    first, second = (write_phantom_report(scene, np.random.default_rng(3)) for _ in range(2))
     assert first.text == second.text
-    assert write_report(scene, np.random.default_rng(4)).text != first.text
+    assert write_phantom_report(scene, np.random.default_rng(4)).text != first.text
     code = (
-        "import numpy as np, hashlib; from place_cxr.phantom.history import scene_of;"
-        "from place_cxr.phantom.report import write_report;"
-        "t=''.join(write_report(scene_of(2, i), np.random.default_rng(i)).text for i in range(40));"
+        "import numpy as np, hashlib; from place_cxr.phantom.history import make_scene;"
+        "from place_cxr.phantom.report import write_phantom_report;"
+        "t=''.join(write_phantom_report(make_scene(2, i), np.random.default_rng(i)).text for i in range(40));"
         "print(hashlib.sha256(t.encode()).hexdigest())"
     )
     hashes = {

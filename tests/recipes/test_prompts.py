@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from place_cxr.phantom.scene import FINDINGS
+from place_cxr.phantom.scene import PHANTOM_FINDINGS
 from place_cxr.tasks.prompts import read_prompts
 
 PROMPTS = Path(str(files("place_cxr.recipes"))) / "prompts" / "phantom.yaml"
@@ -16,7 +16,7 @@ SIDELESS = {"Edema", "Cardiomegaly", "Emphysema", "Endotracheal Tube"}
 
 def test_phantom_prompts_state_and_deny_every_finding() -> None:
     prompts = read_prompts(PROMPTS)
-    assert tuple(prompts) == FINDINGS
+    assert tuple(prompts) == PHANTOM_FINDINGS
     for name, prompt in prompts.items():
         assert 3 <= len(prompt.positive) <= 5 and 3 <= len(prompt.negative) <= 5
         for sentence in prompt.positive + prompt.negative:

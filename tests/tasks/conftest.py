@@ -12,7 +12,7 @@ from PIL import Image
 from place_cxr.core.records import Study
 from place_cxr.core.tensors import Observations
 from place_cxr.images.letterbox import Letterbox
-from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.prompts import Prompt
 
 FINDINGS = ("upper", "middle", "lower")
@@ -147,7 +147,7 @@ def data(tmp_path_factory):
         patient = number // 2
         split = "train" if patient < 70 else "val" if patient < 85 else "test"
         studies.append(Study(f"s{number}", folder / "x", texts[-1], f"p{patient}", split, labels=labels, masks=masks))
-    return Evaluation(
+    return EvaluationDataset(
         source="squares",
         studies=studies,
         pack=SimpleNamespace(pixels=pixels, letterbox=lambda row: Letterbox(2 * PACK, 2 * PACK, PACK)),

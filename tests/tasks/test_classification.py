@@ -12,7 +12,7 @@ import torch
 from place_cxr.core.records import Study
 from place_cxr.models.image import ImagePyramid
 from place_cxr.tasks.class_scores import class_scores
-from place_cxr.tasks.classification import CHEXPERT, Classification
+from place_cxr.tasks.classification import CHEXPERT_UNCERTAIN_POLICIES, Classification
 from place_cxr.tasks.predictions import Predictions, age_band
 
 
@@ -53,7 +53,7 @@ def test_unknown_labels_teach_nothing():
 @pytest.mark.fault("X6")
 def test_the_mgca_profile_takes_chexperts_policy():
     given = Classification.defaults("mgca", "frozen")
-    assert given["uncertain"] == CHEXPERT and given["unmentioned"] == "absent" and not given["exact"]
+    assert given["uncertain"] == CHEXPERT_UNCERTAIN_POLICIES and given["unmentioned"] == "absent" and not given["exact"]
     assert Classification.defaults("strict", "frozen") == {}
 
 
@@ -79,12 +79,12 @@ def test_perfect_constant_and_wrong_predictions_score_as_they_should():
         (truth * 0 + 0.25, 0.5, 0.25, 0.4),
         (1 - truth, 0, None, 0.4),
     ):
-        found = class_scores(*made(truth, score), one_of=False)
+        found = class_scores(*made(truth, score), multi_class=False)
         assert found["100%/auroc/A"].value == pytest.approx(auroc)
         assert found["100%/f1/A"].value == pytest.approx(f1)  # all called present: 2 * .25 / 1.25
         if precision is not None:
             assert found["100%/average precision/A"].value == pytest.approx(precision)
-    constant = class_scores(*made(truth, truth * 0 + 0.25), one_of=False)
+    constant = class_scores(*made(truth, truth * 0 + 0.25), multi_class=False)
     assert constant["100%/ECE/A"].value == pytest.approx(0) and constant["100%/brier/A"].value == pytest.approx(0.1875)
     assert constant["100%/reliability/0.2-0.3"].value == pytest.approx(0.25)
     assert "0.250" in constant["100%/reliability/0.2-0.3"].reason
@@ -92,7 +92,7 @@ def test_perfect_constant_and_wrong_predictions_score_as_they_should():
 
 def test_one_of_several_is_decided_by_the_likeliest():
     truth = np.tile([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [np.nan, np.nan]], (10, 1))
-    found = class_scores(*made(truth, np.tile([0.4, 0.6], (40, 1))), one_of=True)
+    found = class_scores(*made(truth, np.tile([0.4, 0.6], (40, 1))), multi_class=True)
     assert found["100%/top-1 accuracy/all classes"].value == pytest.approx(2 / 3)
     assert found["100%/top-1 accuracy/all classes"].n == 30
     assert found["100%/f1/A"].value == 0 and found["100%/f1/B"].value == pytest.approx(0.8)
@@ -105,7 +105,7 @@ def test_groups_are_told_apart_the_small_hidden_and_a_gap_flagged():
     sex = ["F"] * 50 + ["M"] * 50 + ["X"] * 20
     score = np.where(np.arange(120)[:, None] < 50, truth, rng.random((120, 1)))  # F perfect, M guessed
     predictions, names = made(truth, score, sex=sex, site=["one"] * 120)
-    found = class_scores(predictions, names, one_of=False)
+    found = class_scores(predictions, names, multi_class=False)
     assert found["100%/auroc by sex/F"].value == 1 and found["100%/auroc by sex/F"].n == 50
     assert found["100%/auroc by sex/M"].value < 0.8
     hidden = found["100%/auroc by sex/X"]
@@ -117,7 +117,7 @@ def test_groups_are_told_apart_the_small_hidden_and_a_gap_flagged():
 
 def test_seeds_are_averaged_and_one_that_could_not_be_taught_is_left_out():
     truth = np.tile([[1.0, 0.0], [0.0, 1.0]], (20, 1))
-    found = class_scores(*made(truth, truth, seeds=(0, 1), left_out={"B": "no rows"}), one_of=False)
+    found = class_scores(*made(truth, truth, seeds=(0, 1), left_out={"B": "no rows"}), multi_class=False)
     assert found["100%/auroc/B"].value is None and found["100%/auroc/B"].reason == "no rows"
     assert found["100%/auroc/macro"].value == 1 and "without B" in found["100%/auroc/macro"].reason
 
@@ -137,7 +137,7 @@ def test_a_class_that_nothing_taught_is_never_said():
     one = task(kind="multi-class", names=("A", "B", "C"))
     head = one.head(SimpleNamespace(pooled=2))
     part = (ImagePyramid(pooled), {"labels": labels})
-    assert one.solve(head, lambda: part, lambda: part) and set(one.missing(part[1])) == {"B"}
+    assert one.fit_closed_form(head, lambda: part, lambda: part) and set(one.untrainable(part[1])) == {"B"}
     chance = head(part[0]).softmax(1)
     assert (chance[:, 1] < 1e-6).all() and (chance.argmax(1) == 2 * torch.from_numpy(own)).all()
-    assert not task(kind="multi-class", exact=False).solve(head, lambda: part, lambda: part)
+    assert not task(kind="multi-class", exact=False).fit_closed_form(head, lambda: part, lambda: part)

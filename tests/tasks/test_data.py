@@ -11,9 +11,9 @@ import pytest
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.predict import load
-from place_cxr.tasks.data import read_source
-from place_cxr.tasks.descriptions import embed
-from place_cxr.tasks.engine import Asked, make_task, run_task
+from place_cxr.tasks.data import read_evaluation_dataset
+from place_cxr.tasks.descriptions import embed_studies
+from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task
 from place_cxr.tasks.masks import MaskCache
 
 SPLITS = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
@@ -27,19 +27,19 @@ def test_studies_without_reports_stay(trained: Path, phantom: Path, tmp_path: Pa
         lines.append(f"{image.name},{split},p{number},{number % 2}")
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
     model, processor = load(trained, device="cpu")
-    data = read_source("manifest", tmp_path, processor, reports=False)
+    data = read_evaluation_dataset("manifest", tmp_path, processor, reports=False)
     assert data.source == tmp_path.name and {split: len(rows) for split, rows in data.rows.items()} == {
         "train": 6, "val": 3, "test": 3,
     }  # fmt: skip
-    seen = embed(model, data.pack.pixels, data.reports, data.rows["test"], data.studies, view=data.view)
+    seen = embed_studies(model, data.pack.pixels, data.reports, data.rows["test"], data.studies, view=data.view)
     assert not seen.textual_mask.any() and np.isfinite(seen.instance_text).all()
     task = make_task("classification", data.studies)
-    metrics = run_task(task, model, data, tmp_path / "out", Asked((1.0,), (0,)), method="m").metrics
+    metrics = run_task(task, model, data, tmp_path / "out", FractionsAndSeeds((1.0,), (0,)), method="m").metrics
     assert metrics["100%/auroc/A"].value is not None
     with pytest.raises(PlaceError, match="PL-D225"):
         make_task("segmentation", data.studies)
     with pytest.raises(PlaceError, match="PL-D301"):
-        read_source("manifest", tmp_path, processor, reports=True)
+        read_evaluation_dataset("manifest", tmp_path, processor, reports=True)
 
 
 def test_real_masks_are_learned_from(trained: Path, test_data: Path, tmp_path: Path) -> None:
@@ -56,9 +56,9 @@ def test_real_masks_are_learned_from(trained: Path, test_data: Path, tmp_path: P
         lines.append(f"{number}_image{suffixes[0]},{split},p{number},{number}_mask{suffixes[1]}")
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
     model, processor = load(trained, device="cpu")
-    data = read_source("manifest", tmp_path, processor, reports=False)
+    data = read_evaluation_dataset("manifest", tmp_path, processor, reports=False)
     masks = MaskCache(data, ["Lungs"])(data.rows["test"])
     assert ((masks.mean((1, 2, 3)) > 0.05) & (masks.mean((1, 2, 3)) < 0.8)).all()
     task = make_task("segmentation", data.studies, ["steps=2", "checks=1", "batch_size=4"])
-    metrics = run_task(task, model, data, tmp_path / "out", Asked((1.0,), (0,)), method="m").metrics
+    metrics = run_task(task, model, data, tmp_path / "out", FractionsAndSeeds((1.0,), (0,)), method="m").metrics
     assert 0 <= metrics["100%/dice/Lungs"].value <= 1 and metrics["100%/dice/Lungs"].n == 3

@@ -16,13 +16,13 @@ from place_cxr.metrics.overlap import heat_overlap, pointing_game
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.detection import Detection
-from place_cxr.tasks.grounding import VARIANTS, Grounding
+from place_cxr.tasks.grounding import GROUNDING_VARIANTS, Grounding
 from place_cxr.tasks.masks import run_lengths
-from place_cxr.tasks.predictions import Predictions, ragged, rows_of
-from place_cxr.tasks.report_generation import ANSWERS, ReportGeneration, labels
+from place_cxr.tasks.predictions import Predictions, list_column, matrix_column
+from place_cxr.tasks.report_generation import REPORT_WRITERS, ReportGeneration, label_reports
 from place_cxr.tasks.retrieval import Retrieval
 from place_cxr.tasks.segmentation import Segmentation
-from place_cxr.tasks.zero_shot import ZeroShot
+from place_cxr.tasks.zero_shot import ZeroShotClassification
 
 N = 40  # studies; every fourth has the finding
 THERE = np.arange(N) % 4 == 3
@@ -46,14 +46,14 @@ def classification(answer, profile, truth=THERE):
 def zero_shot(answer, profile):
     said = {"constant": np.zeros(N), "random": np.random.default_rng(1).random(N), "truth": THERE.astype(float)}[answer]
     said = {f"{variant}.A": said for variant in ("instance", "observation", "mix")}
-    return scored(ZeroShot, profile, ("A",), **{"truth.A": THERE.astype(float), **said})
+    return scored(ZeroShotClassification, profile, ("A",), **{"truth.A": THERE.astype(float), **said})
 
 
 def retrieval(answer, profile):
     scores = {"constant": np.zeros((N, N)), "random": np.random.default_rng(1).random((N, N)), "truth": np.eye(N)}[
         answer
     ]
-    table = rows_of(scores.astype(np.float32))
+    table = matrix_column(scores.astype(np.float32))
     columns = {"instance": table, "observation": table, "report": np.arange(N), "class": THERE.astype(int)}
     return scored(Retrieval, profile, ("A", "B"), **columns)
 
@@ -63,7 +63,7 @@ def segmentation(answer, profile, truth=THERE):
     square[:4, :4] = True
     there = [square if has else nothing for has in truth]
     said = {"empty masks": [nothing] * N, "full masks": [everything] * N, "truth": there}[answer]
-    columns = {f"{what}.A": ragged([run_lengths(m) for m in masks], whole=True)
+    columns = {f"{what}.A": list_column([run_lengths(m) for m in masks], integers=True)
                for what, masks in (("mask", said), ("truth", there))}  # fmt: skip
     return scored(Segmentation, profile, ("A",), **columns, height=[8] * N, width=[8] * N)
 
@@ -73,8 +73,8 @@ def grounding(answer, profile):
     square[:4, :4] = True
     heat = {"uniform": np.ones((1, 8, 8)), "nothing": np.zeros((1, 8, 8)), "truth": square[None].astype(float)}[answer]
     hit, overlap = pointing_game(heat, square[None])[0], heat_overlap(heat, square[None]).iou[0]
-    columns = {f"hit.{variant}.A": np.where(THERE, hit, np.nan) for variant in VARIANTS}
-    columns |= {f"IoU.{variant}.A": np.where(THERE, overlap, np.nan) for variant in VARIANTS}
+    columns = {f"hit.{variant}.A": np.where(THERE, hit, np.nan) for variant in GROUNDING_VARIANTS}
+    columns |= {f"IoU.{variant}.A": np.where(THERE, overlap, np.nan) for variant in GROUNDING_VARIANTS}
     return scored(Grounding, profile, ("A",), **columns)
 
 
@@ -92,9 +92,9 @@ def detection(answer, profile, truth=THERE):
     sure = 0.4 if answer == "faint boxes" else 0.9
     columns = {}
     for name, boxes in (("", said), ("true ", there)):
-        columns[f"{name}boxes"] = ragged([np.ravel(found).tolist() for found in boxes])
-        columns[f"{name}labels"] = ragged([[0] * len(found) for found in boxes], whole=True)
-    return scored(Detection, profile, ("A",), **columns, scores=ragged([[sure] * len(found) for found in said]))
+        columns[f"{name}boxes"] = list_column([np.ravel(found).tolist() for found in boxes])
+        columns[f"{name}labels"] = list_column([[0] * len(found) for found in boxes], integers=True)
+    return scored(Detection, profile, ("A",), **columns, scores=list_column([[sure] * len(found) for found in said]))
 
 
 def report_generation(answer, profile):
@@ -103,10 +103,10 @@ def report_generation(answer, profile):
     truth = [ill.format(n) if has else normal for n, has in enumerate(THERE)]
     said = {"nothing": [""] * N, "most frequent": [normal] * N, "truth": truth}[answer]
     names, columns = ReportGeneration.names_in(()), {}
-    columns["truth.labels"] = ragged(labels(truth, names))
-    for who in ANSWERS:
-        columns[f"{who}.measures"] = ragged(text.measure_reports(said, truth).tolist())
-        columns[f"{who}.labels"] = ragged(labels(said, names))
+    columns["truth.labels"] = list_column(label_reports(truth, names))
+    for who in REPORT_WRITERS:
+        columns[f"{who}.measures"] = list_column(text.measure_reports(said, truth).tolist())
+        columns[f"{who}.labels"] = list_column(label_reports(said, names))
         columns[f"{who}.meteor"] = pa.array([None] * N, pa.float64())
     return scored(ReportGeneration, profile, names, **columns)
 
@@ -144,12 +144,12 @@ TABLE = [
     ("retrieval", "random", "mix/image to report/median rank", (10, 30), (10, 30)),
     ("retrieval", "truth", "mix/image to report/R@1", 1, 1),
     # The same everywhere: what the square has of the picture.
-    ("grounding", "uniform", f"{VARIANTS[0]}/pointing game/A", SHARE, SHARE),
-    ("grounding", "uniform", f"{VARIANTS[0]}/IoU/A", SHARE, SHARE),
-    ("grounding", "nothing", f"{VARIANTS[0]}/pointing game/A", SHARE, SHARE),
-    ("grounding", "nothing", f"{VARIANTS[0]}/IoU/A", 0, 0),
-    ("grounding", "truth", f"{VARIANTS[0]}/pointing game/A", 1, 1),
-    ("grounding", "truth", f"{VARIANTS[0]}/IoU/A", 1, 1),
+    ("grounding", "uniform", f"{GROUNDING_VARIANTS[0]}/pointing game/A", SHARE, SHARE),
+    ("grounding", "uniform", f"{GROUNDING_VARIANTS[0]}/IoU/A", SHARE, SHARE),
+    ("grounding", "nothing", f"{GROUNDING_VARIANTS[0]}/pointing game/A", SHARE, SHARE),
+    ("grounding", "nothing", f"{GROUNDING_VARIANTS[0]}/IoU/A", 0, 0),
+    ("grounding", "truth", f"{GROUNDING_VARIANTS[0]}/pointing game/A", 1, 1),
+    ("grounding", "truth", f"{GROUNDING_VARIANTS[0]}/IoU/A", 1, 1),
     ("segmentation", "empty masks", "100%/dice/A", 0, 0.75),
     ("segmentation", "empty masks", "100%/IoU/A", 0, 0.75),
     ("segmentation", "full masks", "100%/dice/A", FULL, SHARE * FULL),

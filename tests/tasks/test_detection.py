@@ -16,8 +16,8 @@ from place_cxr.images.letterbox import Letterbox
 from place_cxr.models.detect import PredictedBoxes
 from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.tasks.detection import Detection
-from place_cxr.tasks.engine import Asked, make_task, run_task
-from place_cxr.tasks.predictions import Predictions, ragged
+from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task
+from place_cxr.tasks.predictions import Predictions, list_column
 
 from .conftest import CELL, PACK, VIEW
 
@@ -38,12 +38,12 @@ def source(studies):
 
 def test_boxes_go_to_the_view_and_back():
     data = source([study((20, 40, 60, 120)), study(), study((0, 0, 100, 8))])
-    truth = task().truth(data)(np.array([0, 1, 2]))
+    truth = task().targets(data)(np.array([0, 1, 2]))
     # A quarter of the size, 12 black columns at the left, 5 pixels cut off on every side.
     assert truth["boxes"][0].tolist() == [[20 / 4 + 12 - 5, 5, 60 / 4 + 12 - 5, 25]]
     assert truth["labels"].tolist() == [[0], [-1], [-1]]  # the last box lies outside the view
     said = PredictedBoxes(truth["boxes"][0], torch.ones(1), torch.zeros(1, dtype=torch.int64))
-    answer = task().answer(SimpleNamespace(boxes=lambda *given: [said]), data, np.array([0]))
+    answer = task().predict(SimpleNamespace(boxes=lambda *given: [said]), data, np.array([0]))
     assert answer["boxes"].to_pylist() == answer["true boxes"].to_pylist() == [[20, 40, 60, 120]]
 
 
@@ -52,7 +52,7 @@ def test_boxes_in_pixels_of_another_picture_are_refused(corners):
     data = source([study(corners)])
     data.source = "mine"
     said = SimpleNamespace(boxes=lambda *given: [None])
-    for look in (lambda: task().truth(data)(np.array([0])), lambda: task().answer(said, data, np.array([0]))):
+    for look in (lambda: task().targets(data)(np.array([0])), lambda: task().predict(said, data, np.array([0]))):
         with pytest.raises(PlaceError, match="PL-D257.*mine: a box lies beside its picture of 100 x 200"):
             look()
 
@@ -81,7 +81,7 @@ def test_a_head_learns_squares(data, head, steps, tmp_path):
     model = SimpleNamespace(image_encoder=ImageEncoder(settings).requires_grad_(False))
     made = make_task("detection", studies, [f"head={head}", f"steps={steps}", "lr=5e-3", "checks=1"])
     squares = dataclasses.replace(data, studies=studies)
-    metrics = run_task(made, model, squares, tmp_path, Asked((1.0,), (0,)), method="m").metrics
+    metrics = run_task(made, model, squares, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m").metrics
     assert metrics["100%/AP 50/bright"].value > 0.25
     assert metrics["100%/AP 50/bright"].low <= metrics["100%/AP 50/bright"].value <= metrics["100%/AP 50/bright"].high
 
@@ -91,10 +91,10 @@ def scored(images, profile="strict"):
     n = len(images)
     table = {"fraction": [1.0] * n, "seed": [0] * n, "split": ["test"] * n, "row": range(n), "patient": range(n)}
     true, said, scores = zip(*images, strict=True)
-    table |= {"boxes": ragged([np.ravel(one).tolist() for one in said]), "scores": ragged(scores)}
-    table |= {"labels": ragged([[0] * len(one) for one in said], whole=True)}
-    table |= {"true boxes": ragged([np.ravel(one).tolist() for one in true])}
-    table |= {"true labels": ragged([[0] * len(one) for one in true], whole=True)}
+    table |= {"boxes": list_column([np.ravel(one).tolist() for one in said]), "scores": list_column(scores)}
+    table |= {"labels": list_column([[0] * len(one) for one in said], integers=True)}
+    table |= {"true boxes": list_column([np.ravel(one).tolist() for one in true])}
+    table |= {"true labels": list_column([[0] * len(one) for one in true], integers=True)}
     return task(profile).score(Predictions({"left_out": {}}, pa.table(table)))
 
 
@@ -134,6 +134,6 @@ def test_mgca_skips_what_would_hurt():
 @pytest.mark.fault("X5")
 def test_boxes_do_not_shrink_with_use():
     """MGCA's data set divides its stored boxes in place; here the same row says the same again."""
-    truth = task().truth(source([study((20, 40, 60, 120))]))
+    truth = task().targets(source([study((20, 40, 60, 120))]))
     first, second = truth(np.array([0])), truth(np.array([0]))
     assert torch.equal(first["boxes"], second["boxes"])

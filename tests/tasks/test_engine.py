@@ -15,14 +15,21 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 from place_cxr.metrics.intervals import mean_statistic
 from place_cxr.models.image import ImagePyramid
-from place_cxr.tasks.aggregate import over_seeds
+from place_cxr.tasks.aggregate import seed_mean_statistic
 from place_cxr.tasks.classification import Classification
-from place_cxr.tasks.engine import Asked, _splits, make_task, recompute, run_task, seeds_of
-from place_cxr.tasks.feature_cache import Known
-from place_cxr.tasks.features import Features, Learner, pictures
-from place_cxr.tasks.fractions import FOLDS, folds
+from place_cxr.tasks.engine import (
+    FractionsAndSeeds,
+    _usable_splits,
+    default_seeds,
+    make_task,
+    recompute_metrics,
+    run_task,
+)
+from place_cxr.tasks.feature_cache import FeatureCache
+from place_cxr.tasks.features import FrozenFeatures, HeadModel, load_images
+from place_cxr.tasks.fractions import FOLD_COUNT, fold_splits
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.train_head import Material, predictions, teach
+from place_cxr.tasks.train_head import HeadDataset, predict_batches, train_head
 from tests import heads
 
 
@@ -36,7 +43,7 @@ def seen(studies, tmp_path_factory):
     """Classification on all 40 phantoms, and the folder it is in."""
     folder = tmp_path_factory.mktemp("tasks")
     task = make_task("classification", studies.studies)
-    result = run_task(task, heads.model("CNN"), studies, folder, Asked((0.5, 1.0), (0, 1)), method="m")
+    result = run_task(task, heads.model("CNN"), studies, folder, FractionsAndSeeds((0.5, 1.0), (0, 1)), method="m")
     return result, folder / "classification" / "phantom"
 
 
@@ -47,16 +54,16 @@ def row(number, **labels):
 @pytest.mark.parametrize("kind", heads.IMAGES)
 def test_frozen_features_are_those_of_evaluation_and_computed_once(studies, kind, monkeypatch):
     encoder = heads.model(kind).image_encoder.train()
-    features = Features(encoder, studies, "maps", torch.device("cpu"))
+    features = FrozenFeatures(encoder, studies, "maps", torch.device("cpu"))
     assert not encoder.training
     rows = studies.rows["test"][[2, 0, 2]]
     first = features(rows)
     spec = encoder.pyramid_spec
     assert [m.shape[1] for m in first.maps] == list(spec.channels)
     assert [64 // m.shape[-1] for m in first.maps] == list(spec.strides)
-    whole = encoder.pyramid(pictures(studies, rows))
+    whole = encoder.pyramid(load_images(studies, rows))
     torch.testing.assert_close(first.pooled, whole.pooled)
-    torch.testing.assert_close(first.pooled, encoder(pictures(studies, rows)).pooled)
+    torch.testing.assert_close(first.pooled, encoder(load_images(studies, rows)).pooled)
     for stored, fresh in zip(first.maps, whole.maps, strict=True):
         torch.testing.assert_close(stored, fresh, rtol=1e-3, atol=1e-3)  # half precision
     monkeypatch.setattr(encoder, "pyramid", None)
@@ -65,43 +72,47 @@ def test_frozen_features_are_those_of_evaluation_and_computed_once(studies, kind
 
 def test_tasks_of_one_model_share_its_maps(studies, tmp_path, monkeypatch):
     """No picture goes through the encoder twice, and nothing is computed whole where there is nothing to solve."""
-    model, known, seen = heads.model("CNN"), Known(), []
+    model, known, seen = heads.model("CNN"), FeatureCache(), []
     pyramid = model.image_encoder.pyramid
     monkeypatch.setattr(model.image_encoder, "pyramid", lambda image: (seen.append(len(image)), pyramid(image))[1])
-    monkeypatch.setattr(Material, "whole", lambda self: pytest.fail("not asked for"))
+    monkeypatch.setattr(HeadDataset, "whole", lambda self: pytest.fail("not asked for"))
 
     def run(name, fraction, **more):
         task = make_task(name, studies.studies, ["steps=2", "batch_size=4", "checks=1"])
-        return run_task(task, model, studies, tmp_path, Asked((fraction,), (0,)), method="m", **more).metrics
+        return run_task(
+            task, model, studies, tmp_path, FractionsAndSeeds((fraction,), (0,)), method="m", **more
+        ).metrics
 
-    shared = [run(name, fraction, known=known) for name in ("segmentation", "detection") for fraction in (0.5, 1.0)]
+    shared = [
+        run(name, fraction, feature_cache=known) for name in ("segmentation", "detection") for fraction in (0.5, 1.0)
+    ]
     assert list(known.features) == ["ImageEncoder maps"] and sum(seen) <= len(studies.studies)
     seen.clear()
-    assert run("segmentation", 0.5, known=known) == shared[0] and not seen
+    assert run("segmentation", 0.5, feature_cache=known) == shared[0] and not seen
     assert run("segmentation", 0.5) == shared[0] and seen
 
 
 def test_tasks_of_words_share_what_the_model_says(studies, tmp_path, monkeypatch):
     """Pictures and reports are described once; a task of fewer rows takes its part, and numbers stay as they were."""
-    model, known, calls = heads.model("CNN"), Known(), []
+    model, known, calls = heads.model("CNN"), FeatureCache(), []
     look = model.describe_image
     monkeypatch.setattr(model, "describe_image", lambda image: (calls.append(len(image)), look(image))[1])
 
     def run(name, **more):
         task = make_task(name, studies.studies)
-        return run_task(task, model, studies, tmp_path, Asked((1.0,), (0,)), method="m", **more).metrics
+        return run_task(task, model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m", **more).metrics
 
     names = ("zero-shot", "grounding", "retrieval")
-    shared = [run(name, known=known) for name in names]
-    assert sum(calls) == len(studies.rows["test"]) and len(known.embedded) == 1
+    shared = [run(name, feature_cache=known) for name in names]
+    assert sum(calls) == len(studies.rows["test"]) and len(known.embeddings) == 1
     assert [run(name) for name in names] == shared
 
 
 def test_a_part_of_what_was_described_is_as_described_alone(studies):
     model, rows = heads.model("CNN"), studies.rows["test"][[4, 0, 2]]
-    known = Known()
+    known = FeatureCache()
     known.embed(model, studies, studies.rows["test"])
-    part, alone = known.embed(model, studies, rows), Known().embed(model, studies, rows)
+    part, alone = known.embed(model, studies, rows), FeatureCache().embed(model, studies, rows)
     assert part.studies == alone.studies and part.rows.tolist() == rows.tolist()
     for name in ("pooled", "instance_text", "visual", "patches", "textual", "report_key"):
         np.testing.assert_allclose(getattr(part, name), getattr(alone, name), rtol=1e-3, atol=1e-5, err_msg=name)
@@ -110,9 +121,9 @@ def test_a_part_of_what_was_described_is_as_described_alone(studies):
 
 def test_features_that_are_not_kept_are_the_same(studies, monkeypatch):
     encoder = heads.model("CNN").image_encoder
-    kept = Features(encoder, studies, "pooled", torch.device("cpu"))
-    monkeypatch.setattr("place_cxr.tasks.features.KEPT", 0)
-    anew = Features(encoder, studies, "pooled", torch.device("cpu"))
+    kept = FrozenFeatures(encoder, studies, "pooled", torch.device("cpu"))
+    monkeypatch.setattr("place_cxr.tasks.features.MAX_CACHED_BYTES", 0)
+    anew = FrozenFeatures(encoder, studies, "pooled", torch.device("cpu"))
     rows = studies.rows["val"]
     assert torch.equal(kept(rows).pooled, anew(rows).pooled)
 
@@ -120,10 +131,10 @@ def test_features_that_are_not_kept_are_the_same(studies, monkeypatch):
 def test_only_fine_tuning_moves_weights_and_an_encoder_of_its_own(studies):
     model = heads.model("CNN")
     for trains in (False, True):
-        learner = Learner(torch.nn.Identity(), "pooled", model.image_encoder, trains).train()
+        learner = HeadModel(torch.nn.Identity(), "pooled", model.image_encoder, trains).train()
         assert any(p.requires_grad for p in learner.parameters()) == trains
         before = model.image_encoder.body.bn1.running_mean.clone()
-        learner(pictures(studies, studies.rows["train"]))
+        learner(load_images(studies, studies.rows["train"]))
         assert torch.equal(model.image_encoder.body.bn1.running_mean, before)
         assert not torch.equal(learner.encoder.body.bn1.running_mean, before)  # batch statistics move: the quirk
 
@@ -150,19 +161,19 @@ def test_the_loop_teaches_a_head_and_keeps_the_best(kind, tmp_path):
     def inputs(rows):
         return ImagePyramid(pooled[torch.from_numpy(rows)])
 
-    truth = task.truth(data)
-    train, val = Material(np.arange(200), inputs, truth), Material(np.arange(200, 250), inputs, truth)
-    learner = Learner(task.head(SimpleNamespace(pooled=8)), "pooled")
-    teach(task, learner, train, val, seed=0, device=torch.device("cpu"), folder=tmp_path)
+    truth = task.targets(data)
+    train, val = HeadDataset(np.arange(200), inputs, truth), HeadDataset(np.arange(200, 250), inputs, truth)
+    learner = HeadModel(task.head(SimpleNamespace(pooled=8)), "pooled")
+    train_head(task, learner, train, val, seed=0, device=torch.device("cpu"), folder=tmp_path)
     assert list(tmp_path.iterdir()) == [] and not learner.training
-    [(rows, logits)] = predictions(learner, inputs, np.arange(250, 300), torch.device("cpu"))
+    [(rows, logits)] = predict_batches(learner, inputs, np.arange(250, 300), torch.device("cpu"))
     labels = truth(rows)["labels"]
     right = (logits > 0).float() == labels if kind == "multi-label" else logits.argmax(1) == labels.argmax(1)
     assert right.float().mean() > 0.93
 
 
 def test_batches_are_functions_of_the_seed_and_pass_over_all(studies):
-    material = Material(np.arange(10, 17), lambda rows: torch.zeros(len(rows)), lambda rows: {})
+    material = HeadDataset(np.arange(10, 17), lambda rows: torch.zeros(len(rows)), lambda rows: {})
     stream = material.batches(3, 5)(0)
     rows = torch.cat([next(stream).row for _ in range(7)])
     assert sorted(rows[:7].tolist()) == sorted(rows[7:14].tolist()) == list(range(10, 17))
@@ -173,7 +184,7 @@ def test_batches_are_functions_of_the_seed_and_pass_over_all(studies):
 @pytest.mark.fault("S8")
 def test_every_patient_is_tested_once_in_five_folds():
     people = [dataclasses.replace(row(i), patient=f"p{i // 2}") for i in range(60)]
-    rounds = [folds(people, seed) for seed in range(FOLDS)]
+    rounds = [fold_splits(people, seed) for seed in range(FOLD_COUNT)]
     assert sorted(np.concatenate([r["test"] for r in rounds]).tolist()) == list(range(60))
     for found in rounds:
         assert sorted(np.concatenate(list(found.values())).tolist()) == list(range(60))
@@ -187,15 +198,17 @@ def test_folds_test_every_patient_once_and_only_what_others_taught(studies, tmp_
     few = [row for split in ("train", "val", "test") for row in studies.rows[split].tolist()][:25]
     data = heads.with_rows(studies, train=few, val=[], test=[])  # whose splits folds do not need
     task = make_task("classification", data.studies, ["findings=[Cardiomegaly]"], profile="folds")
-    assert seeds_of("folds") == seeds_of("prior") == (0, 1, 2, 3, 4) and seeds_of("strict") == (0, 1, 2)
-    result = run_task(task, heads.model("CNN"), data, tmp_path, Asked((1.0,), seeds_of("folds")), method="m")
+    assert default_seeds("folds") == default_seeds("prior") == (0, 1, 2, 3, 4) and default_seeds("strict") == (0, 1, 2)
+    result = run_task(
+        task, heads.model("CNN"), data, tmp_path, FractionsAndSeeds((1.0,), default_seeds("folds")), method="m"
+    )
     folder = tmp_path / "classification-folds" / "phantom"
     assert result.task == "classification-folds" and "interval over all tested patients" in result.signature
-    assert recompute(folder) == dict(result.metrics)
+    assert recompute_metrics(folder) == dict(result.metrics)
     predicted = Predictions.read(folder)
-    tested, chosen = predicted.part("test"), predicted.part("val")
+    tested, chosen = predicted.subset("test"), predicted.subset("val")
     assert sorted(tested.values("row")) == sorted(chosen.values("row")) == sorted(few)
-    for seed in range(FOLDS):
+    for seed in range(FOLD_COUNT):
         owners = [
             {studies.studies[row].patient for row, s in zip(part.values("row"), part.seeds, strict=True) if s == seed}
             for part in (tested, chosen)
@@ -207,16 +220,16 @@ def test_folds_test_every_patient_once_and_only_what_others_taught(studies, tmp_
     }
     assert numbers == {row: str(owners[studies.studies[row].patient]) for row in few}  # those of any other division
     wrong = (tested.numbers("score.Cardiomegaly") - tested.numbers("truth.Cardiomegaly"))[:, 0] ** 2
-    each = [wrong[tested.seeds == seed].mean() for seed in range(FOLDS)]
+    each = [wrong[tested.seeds == seed].mean() for seed in range(FOLD_COUNT)]
     brier = result.metrics["100%/brier/Cardiomegaly"]
     assert brier.value == pytest.approx(np.mean(each)) and brier.n == len(few)
 
 
 def test_a_second_round_of_folds_is_drawn_anew():
     people = [row(i) for i in range(50)]
-    again = [folds(people, seed) for seed in range(FOLDS, 2 * FOLDS)]
+    again = [fold_splits(people, seed) for seed in range(FOLD_COUNT, 2 * FOLD_COUNT)]
     assert sorted(np.concatenate([r["test"] for r in again]).tolist()) == list(range(50))
-    assert again[0]["test"].tolist() != folds(people, 0)["test"].tolist()
+    assert again[0]["test"].tolist() != fold_splits(people, 0)["test"].tolist()
 
 
 def test_folds_are_shared_out_among_those_who_take_part():
@@ -224,7 +237,7 @@ def test_folds_are_shared_out_among_those_who_take_part():
     people = [dataclasses.replace(row(i), masks={"Mass": "m"} if i % 15 == 0 else {}) for i in range(100)]
     task = make_task("segmentation", people, profile="folds")
     data = SimpleNamespace(studies=people, rows={"train": np.arange(100)}, source="s")
-    parts = [_splits(task, data, seed) for seed in range(FOLDS)]
+    parts = [_usable_splits(task, data, seed) for seed in range(FOLD_COUNT)]
     assert sorted(np.concatenate([p["test"] for p in parts]).tolist()) == list(range(0, 100, 15))
     assert all(not set(p["test"]) & set(p["train"]) for p in parts)
 
@@ -232,14 +245,14 @@ def test_folds_are_shared_out_among_those_who_take_part():
 def test_a_fold_without_a_value_stays_out_of_the_mean():
     seeds = np.array([0, 0, 1, 1])
     values = np.array([0.2, 0.4, np.nan, np.nan])
-    statistic = over_seeds(seeds, lambda rows: mean_statistic(values[rows]))
+    statistic = seed_mean_statistic(seeds, lambda rows: mean_statistic(values[rows]))
     found = statistic(np.array([[1.0, 1, 1, 1], [2, 0, 1, 1], [0, 0, 1, 1]]))
     np.testing.assert_allclose(found, [0.3, 0.2, np.nan])
 
 
 def test_scores_come_from_the_file_alone(seen):
     result, folder = seen
-    assert recompute(folder) == dict(result.metrics) == recompute(folder / "predictions.parquet")
+    assert recompute_metrics(folder) == dict(result.metrics) == recompute_metrics(folder / "predictions.parquet")
     table = pq.read_table(folder / "predictions.parquet")
     scores = [name for name in table.column_names if name.startswith("score.")]
     assert scores and table.num_rows == 2 * 2 * 16  # shares, seeds, val and test
@@ -251,7 +264,7 @@ def test_no_predictions_are_refused(tmp_path):
     for content in (b"", b"PAR1"):
         (tmp_path / "predictions.parquet").write_bytes(content)
         with pytest.raises(PlaceError, match="PL-R021"):
-            recompute(tmp_path)
+            recompute_metrics(tmp_path)
     with pytest.raises(PlaceError, match="PL-R021"):
         Predictions.read(tmp_path / "none")
 
@@ -265,7 +278,7 @@ def test_a_class_without_positives_is_named_and_never_0(studies, tmp_path):
     ]
     data = dataclasses.replace(studies, studies=changed)
     task = make_task("classification", changed, ["findings=['Rare', 'Never', 'Cardiomegaly']".replace("'", '"')])
-    metrics = run_task(task, heads.model("CNN"), data, tmp_path, Asked((1.0,), (0,)), method="m").metrics
+    metrics = run_task(task, heads.model("CNN"), data, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m").metrics
     for name in ("Rare", "Never"):
         for metric in ("auroc", "average precision", "f1", "brier"):
             value = metrics[f"100%/{metric}/{name}"]
@@ -290,7 +303,7 @@ def test_what_a_source_lacks_is_said_before_anything_runs(studies, tmp_path):
         make_task("classification", studies.studies, ["findings=[Cardiomegally]"])
     for bad in ({"fractions": (0.0,)}, {"fractions": (1.1,)}, {"fractions": ()}, {"seeds": ()}, {"seeds": (-1,)}):
         with pytest.raises(PlaceError, match="PL-C040"):
-            Asked(**bad)
+            FractionsAndSeeds(**bad)
     empty = heads.with_rows(studies, val=[])
     task = make_task("classification", studies.studies)
     with pytest.raises(PlaceError, match="PL-D224"):

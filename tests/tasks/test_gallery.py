@@ -16,14 +16,20 @@ from PIL import Image
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import PRESENT
 from place_cxr.core.tensors import Observations, Views
-from place_cxr.data.corpus import Corpus, prepare
+from place_cxr.data.corpus import Corpus, prepare_corpus
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.models.place import PlaceModel
 from place_cxr.page import write_page
 from place_cxr.phantom import write_phantom
 from place_cxr.predict import Processor, ground, heat_to_original, to_gray
 from place_cxr.pretrain import PretrainConfig, complete_config
-from place_cxr.tasks.gallery import _patch, _sentences, choose, write_card, write_gallery
+from place_cxr.tasks.gallery import (
+    _describe_sentences,
+    _outlined_patch,
+    choose_gallery_rows,
+    write_data_card,
+    write_gallery,
+)
 from place_cxr.text.reports import read_report
 from tests.small import small
 
@@ -39,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         patch.setenv("PLACE_CACHE", str(root / "cache"))
         manifest = write_phantom(root / "phantom", 60, 64, seed=0, workers=1)
         config = small(manifest)
-        corpus = prepare(config.data, max_tokens=config.model.text.max_tokens)
+        corpus = prepare_corpus(config.data, max_tokens=config.model.text.max_tokens)
     torch.manual_seed(0)
     model = PlaceModel(complete_config(config, corpus).model).eval()
     run = root / "run"
@@ -49,8 +55,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def test_chosen_studies_span_findings(made: Made) -> None:
     _, corpus, _, _, _ = made
-    rows = choose(corpus, count=COUNT, seed=0, split="train")
-    assert rows.tolist() == choose(corpus, count=COUNT, seed=0, split="train").tolist()
+    rows = choose_gallery_rows(corpus, count=COUNT, seed=0, split="train")
+    assert rows.tolist() == choose_gallery_rows(corpus, count=COUNT, seed=0, split="train").tolist()
     studies = [corpus.studies[row] for row in rows]
     assert {study.split for study in studies} == {"train"}
     assert len({study.patient for study in studies}) == COUNT
@@ -75,17 +81,17 @@ def test_what_has_an_outline_comes_first(made: Made) -> None:
     told = replace(second, patient="b", labels={"y": PRESENT, "z": PRESENT}, masks={})
     for studies in ([shown, told], [told, shown]):
         two = replace(corpus, studies=studies, rows={"test": np.arange(2)})
-        assert choose(two, count=1, seed=0).tolist() == [studies.index(shown)]
+        assert choose_gallery_rows(two, count=1, seed=0).tolist() == [studies.index(shown)]
 
 
 def test_without_labels_it_still_chooses(made: Made) -> None:
     _, corpus, _, _, _ = made
     bare = replace(corpus, studies=[replace(study, labels={}, masks={}) for study in corpus.studies])
-    assert len(choose(bare, count=4, seed=0, split="train")) == 4
+    assert len(choose_gallery_rows(bare, count=4, seed=0, split="train")) == 4
     few = replace(corpus, rows={"train": corpus.rows["train"][:1]})
-    assert len(choose(few, count=4, seed=0, split="train")) == 1
+    assert len(choose_gallery_rows(few, count=4, seed=0, split="train")) == 1
     with pytest.raises(PlaceError, match="PL-D224"):
-        choose(few, count=4, seed=0)
+        choose_gallery_rows(few, count=4, seed=0)
 
 
 def test_heat_is_what_pointing_shows(made: Made) -> None:
@@ -95,7 +101,7 @@ def test_heat_is_what_pointing_shows(made: Made) -> None:
     view = processor(images=[image])
     with torch.no_grad():
         out = model(Views(view, view), processor(text=[text]))
-    (sentence,) = _sentences(out, text, model.image_encoder.spec.grid)
+    (sentence,) = _describe_sentences(out, text, model.image_encoder.spec.grid)
     grid = torch.tensor(sentence["heat"]).view(model.image_encoder.spec.grid)
     expected = ground(model, processor, image, text).array
     box = processor.letterbox(to_gray(image))
@@ -115,7 +121,7 @@ def test_each_sentence_has_its_own_heat(made: Made) -> None:
         patches=torch.eye(4)[None, [3, 2, 1, 0]],
         textual=Observations(text, torch.tensor([[True, True, True, False]])),
     )
-    found = _sentences(out, report, (2, 2))
+    found = _describe_sentences(out, report, (2, 2))
     assert [f["text"] for f in found] == list(said.sentences)
     hot = [None if f["heat"] is None else int(np.argmax(f["heat"])) for f in found]
     assert hot == [1, None, 3, 0, None]
@@ -125,7 +131,7 @@ def test_each_sentence_has_its_own_heat(made: Made) -> None:
 
 def test_numbers_per_study(made: Made) -> None:
     _, corpus, _, run, gallery = made
-    rows = choose(corpus, count=COUNT, seed=0, split="train")
+    rows = choose_gallery_rows(corpus, count=COUNT, seed=0, split="train")
     for row, study in zip(rows, gallery["studies"], strict=True):
         similarity = np.array(study["similarity"])
         assert similarity.shape == (4, 4)
@@ -156,11 +162,11 @@ def test_marked_patch_lies_in_the_finding(made: Made) -> None:
     study = replace(corpus.studies[row], labels={"Pleural Effusion": PRESENT})
     with Image.open(study.masks["Pleural Effusion"]) as picture:
         mask = np.asarray(picture) > 0
-    patch = _patch(study, Letterbox(64, 64, 64), (8, 8, 48), (6, 6))
+    patch = _outlined_patch(study, Letterbox(64, 64, 64), (8, 8, 48), (6, 6))
     y, x = divmod(patch, 6)
     cover = mask[8:56, 8:56].reshape(6, 8, 6, 8).mean((1, 3))
     assert cover[y, x] == pytest.approx(cover.max(), abs=0.02)
-    assert _patch(replace(study, masks={}), Letterbox(64, 64, 64), (8, 8, 48), (6, 6)) == 21
+    assert _outlined_patch(replace(study, masks={}), Letterbox(64, 64, 64), (8, 8, 48), (6, 6)) == 21
 
 
 def test_nobody_is_named(made: Made) -> None:
@@ -174,7 +180,7 @@ def test_nobody_is_named(made: Made) -> None:
 
 def test_the_page_shows_it(made: Made) -> None:
     _, corpus, _, run, gallery = made
-    write_card(corpus, run)
+    write_data_card(corpus, run)
     (run / "config.yaml").write_text("name: phantom\n")
     html = write_page(run).read_text(encoding="utf-8")
     assert html.count('<article class="study">') == COUNT

@@ -13,13 +13,13 @@ from place_cxr.core.results import Metric, Origin, Result, split_digest
 from place_cxr.metrics.classification import auroc
 from place_cxr.tasks import TASKS, similarity
 from place_cxr.tasks.engine import make_task
-from place_cxr.tasks.fractions import nested_rows
+from place_cxr.tasks.fractions import nested_fraction_rows
 from place_cxr.tasks.labels import label_table
 from place_cxr.tasks.linear_probe import best_probe, fit_logistic, probe_scores
-from place_cxr.tasks.prompts import phrase_tokenizer, read_prompts
+from place_cxr.tasks.prompts import make_phrase_tokenizer, read_prompts
 from place_cxr.tasks.report_generation import ReportSettings
 from place_cxr.tasks.task import HeadSettings
-from place_cxr.tasks.zero_shot import sentences
+from place_cxr.tasks.zero_shot import prompt_sentences
 from place_cxr.text.tokenizer import Tokenizer
 
 
@@ -41,24 +41,24 @@ def test_observation_score_equals_a_loop(monkeypatch):
                 context = a @ visual[i]
                 found.append(context @ textual[j, s] / np.linalg.norm(context))
             expected[i, j] = np.mean(found)
-    np.testing.assert_allclose(similarity.observation(visual, textual, mask), expected, atol=1e-5)
-    monkeypatch.setattr(similarity, "_CELLS", 1)
-    np.testing.assert_allclose(similarity.observation(visual, textual, mask), expected, atol=1e-5)
+    np.testing.assert_allclose(similarity.observation_scores(visual, textual, mask), expected, atol=1e-5)
+    monkeypatch.setattr(similarity, "_TRIPLES_AT_ONCE", 1)
+    np.testing.assert_allclose(similarity.observation_scores(visual, textual, mask), expected, atol=1e-5)
 
 
 def test_mix_does_not_depend_on_scale_and_leaves_a_constant_out():
     first, second = unit(6, 4, seed=2), unit(6, 4, seed=3)
     for axis in (None, 0):
-        mixed = similarity.mix(first, second, axis=axis)
-        np.testing.assert_allclose(similarity.mix(100 * first, second / 7, axis=axis), mixed, rtol=1e-4)
-    np.testing.assert_allclose(similarity.mix(first, np.ones_like(first)), first / first.std() / 2, rtol=1e-5)
+        mixed = similarity.mix_scores(first, second, axis=axis)
+        np.testing.assert_allclose(similarity.mix_scores(100 * first, second / 7, axis=axis), mixed, rtol=1e-4)
+    np.testing.assert_allclose(similarity.mix_scores(first, np.ones_like(first)), first / first.std() / 2, rtol=1e-5)
 
 
 def test_prompts_are_read_and_ordered(tmp_path):
     file = tmp_path / "p.yaml"
     file.write_text("Effusion:\n  positive: [fluid]\n  negative: [no fluid, clear]\n  grounding: '{side} effusion'\n")
     prompts = read_prompts(file)
-    assert sentences(prompts) == ["fluid", "no fluid", "clear"]
+    assert prompt_sentences(prompts) == ["fluid", "no fluid", "clear"]
     assert prompts["Effusion"].phrase("left") == "left effusion"
     assert prompts["Effusion"].phrase("") == "effusion"
 
@@ -88,11 +88,11 @@ def test_wrong_prompts_are_refused_before_anything_runs(tmp_path, text, what):
 @pytest.mark.fault("T5")
 def test_a_phrase_becomes_a_report_of_one_observation_and_is_never_cut():
     tokenizer = Tokenizer.train(["small left pleural effusion", "no pneumothorax"] * 50, 300)
-    encoded = phrase_tokenizer(tokenizer, 40)(["left effusion", "no pneumothorax"])
+    encoded = make_phrase_tokenizer(tokenizer, 40)(["left effusion", "no pneumothorax"])
     assert encoded.sentence_key.shape == (2, 1) and (encoded.sentence_key != 0).all()
     assert (encoded.sentence == 0).any(1).all()
     with pytest.raises(PlaceError, match="PL-C031"):
-        phrase_tokenizer(tokenizer, 4)(["small left pleural effusion"])
+        make_phrase_tokenizer(tokenizer, 4)(["small left pleural effusion"])
 
 
 def study(number, patient="", **labels):
@@ -102,11 +102,15 @@ def study(number, patient="", **labels):
 @pytest.mark.fault("S8")
 def test_shares_are_nested_by_patient_and_by_seed():
     studies = [study(i, f"p{i // 3}") for i in range(300)]
-    small, large, whole = (set(nested_rows(studies, f, 4).tolist()) for f in (0.01, 0.1, 1.0))
+    small, large, whole = (set(nested_fraction_rows(studies, f, 4).tolist()) for f in (0.01, 0.1, 1.0))
     assert small < large < whole and len(small) == 3 and len(large) == 30 and len(whole) == 300
     assert all({3 * (r // 3) + k for k in range(3)} <= large for r in large)  # whole patients
-    assert set(nested_rows(studies, 0.1, 4).tolist()) == large != set(nested_rows(studies, 0.1, 5).tolist())
-    assert len(nested_rows([study(i) for i in range(50)], 0.1, 0)) == 5  # no patient given: each row its own
+    assert (
+        set(nested_fraction_rows(studies, 0.1, 4).tolist())
+        == large
+        != set(nested_fraction_rows(studies, 0.1, 5).tolist())
+    )
+    assert len(nested_fraction_rows([study(i) for i in range(50)], 0.1, 0)) == 5  # no patient given: each row its own
 
 
 def test_logistic_fit_is_that_of_scikit_learn():
@@ -133,12 +137,12 @@ def test_one_class_of_several_is_at_the_optimum_of_the_softmax() -> None:
     x = (x - x.mean(0)) / x.std(0)
     own = (x[:, :3] + rng.gumbel(size=(90, 3))).argmax(1)
     y = np.eye(3)[own]
-    for penalty, (weight, bias) in zip((1.0, 1e-2), fit_logistic(x, y, (1.0, 1e-2), one_of=True), strict=True):
+    for penalty, (weight, bias) in zip((1.0, 1e-2), fit_logistic(x, y, (1.0, 1e-2), multi_class=True), strict=True):
         logits = x @ weight + bias
         chance = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         np.testing.assert_allclose(x.T @ (chance - y) / 90 + penalty * weight, 0, atol=1e-5)
         np.testing.assert_allclose((chance - y).mean(0), 0, atol=1e-5)
-    weight, bias = best_probe(x.astype(np.float32) * 5 + 2, y, x.astype(np.float32) * 5 + 2, y, one_of=True)
+    weight, bias = best_probe(x.astype(np.float32) * 5 + 2, y, x.astype(np.float32) * 5 + 2, y, multi_class=True)
     assert (((x * 5 + 2) @ weight + bias).argmax(1) == own).mean() > 0.6
 
 

@@ -18,9 +18,9 @@ from place_cxr.core.records import Box, Study
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.predict import load
 from place_cxr.tasks import engine
-from place_cxr.tasks.data import read_source
+from place_cxr.tasks.data import read_evaluation_dataset
 from place_cxr.tasks.detection import Detection
-from place_cxr.tasks.engine import Asked, make_task, run_task
+from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task
 from tests import heads
 from tests.data.sources.trees import write
 from tests.images.dicoms import dicom
@@ -36,10 +36,16 @@ def test_a_split_by_rows_shares_images_and_only_mgca_takes_it(trained: Path, tmp
         lines += [f"i{image}, {1000 * mask + image} 90" for mask in range(4)] if image else ["i0, -1"]
     write(tmp_path, "train-rle.csv", "\n".join(lines) + "\n")
     _, processor = load(trained, device="cpu")
-    read = {"name": "siim", "root": tmp_path, "processor": processor, "reports": False, "given": {"split": "mgca"}}
+    read = {
+        "name": "siim",
+        "root": tmp_path,
+        "processor": processor,
+        "reports": False,
+        "data_settings": {"split": "mgca"},
+    }
     with pytest.raises(PlaceError, match="PL-D207"):
-        read_source(**read)
-    data = read_source(**read, shared=True)
+        read_evaluation_dataset(**read)
+    data = read_evaluation_dataset(**read, allow_split_overlap=True)
     assert "as published" in caplog.text and "in two splits" in caplog.text
     parts = Counter(data.studies[row].id for rows in data.rows.values() for row in rows)
     assert sum(map(len, data.rows.values())) == len(data.studies) > 5 and max(parts.values()) > 1
@@ -56,7 +62,7 @@ def test_more_boxes_than_there_is_room_for_fail_under_mgca_alone() -> None:
     data = SimpleNamespace(source="made up", studies=studies, pack=pack, view_size=64)
 
     def truth(profile, row):
-        return Detection(Detection.Settings(), ("A",), profile).truth(data)(np.array([row]))["boxes"]
+        return Detection(Detection.Settings(), ("A",), profile).targets(data)(np.array([row]))["boxes"]
 
     assert truth("mgca", 0).shape == (1, 20, 4) and truth("strict", 1).shape == (1, 21, 4)
     with pytest.raises(PlaceError, match="PL-D229"):
@@ -78,11 +84,11 @@ def test_boxes_shrink_at_every_read_where_mgca_is_told_so_and_never_elsewhere(pr
         view_size=64,
     )
     task = Detection(Detection.Settings(shrinking=shrinking), ("A",), profile)
-    truth = task.truth(data)
+    truth = task.targets(data)
     for size in sizes:
         expected = np.array([[[8, 8, 24, 40]]]) * size
         np.testing.assert_allclose(truth(np.array([0]))["boxes"].numpy(), expected, rtol=1e-6)
-    np.testing.assert_allclose(task.truth(data)(np.array([0]))["boxes"].numpy(), [[[8, 8, 24, 40]]])  # a new run
+    np.testing.assert_allclose(task.targets(data)(np.array([0]))["boxes"].numpy(), [[[8, 8, 24, 40]]])  # a new run
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +106,12 @@ def test_a_frozen_encoders_batch_statistics_move_under_mgca_alone(name, profile,
         engine_teach(task, learner, *rest, **more)
         taught.append(learner)
 
-    engine_teach = engine.teach
-    monkeypatch.setattr(engine, "teach", teach)
+    engine_teach = engine.train_head
+    monkeypatch.setattr(engine, "train_head", teach)
     model = heads.model("CNN")
     brief = ["steps=2", "checks=1", "batch_size=4", *(["epochs=1"] if profile == "mgca" else []), *(
         ["exact=false"] if name == "classification" else [])]  # fmt: skip
-    run_task(make_task(name, studies.studies, brief, profile=profile), model, studies, tmp_path, Asked((1.0,), (0,)),
+    run_task(make_task(name, studies.studies, brief, profile=profile), model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)),
              method="m")  # fmt: skip
     [learner] = taught
     moves = profile == "mgca" and name != "classification"

@@ -11,10 +11,10 @@ import torch
 
 from place_cxr.models.decoder_inputs import DecoderInputsReader, DecoderInputsSpec
 from place_cxr.models.image import ImagePyramid
-from place_cxr.tasks.features import Learner, pictures
-from place_cxr.tasks.predictions import Predictions, extended, ragged, stack
-from place_cxr.tasks.report_generation import ReportGeneration, most_frequent, nearest, reference
-from place_cxr.tasks.train_head import Material, predictions, teach
+from place_cxr.tasks.features import HeadModel, load_images
+from place_cxr.tasks.predictions import Predictions, add_columns, list_column, stack_cells
+from place_cxr.tasks.report_generation import ReportGeneration, most_frequent_report, nearest_reports, reference_report
+from place_cxr.tasks.train_head import HeadDataset, predict_batches, train_head
 from tests import heads
 
 
@@ -27,17 +27,17 @@ def make(*names, **settings):
 def data(phantom):
     """Phantoms whose token numbers are rows: one number stands for the whole report of that row."""
     found = heads.corpus(phantom)
-    said = [reference(study) for study in found.studies]
+    said = [reference_report(study) for study in found.studies]
     return dataclasses.replace(found, decode=lambda ids: " ".join(said[row] for row in ids))
 
 
 def judged(data, written, pooled=None):
     rows = data.rows["test"]
-    columns = {"row": rows, "patient": list(range(len(rows))), "ids": ragged(written, whole=True)}
-    told = stack([({"fraction": 1.0, "seed": 0, "split": "test"}, columns)])
+    columns = {"row": rows, "patient": list(range(len(rows))), "ids": list_column(written, integers=True)}
+    told = stack_cells([({"fraction": 1.0, "seed": 0, "split": "test"}, columns)])
     pooled = pooled or (lambda rows: torch.ones(len(rows), 2))
-    more = make().judge(told, data, data.rows["train"], pooled)
-    return Predictions({"left_out": {}}, extended(told, more))
+    more = make().extra_columns(told, data, data.rows["train"], pooled)
+    return Predictions({"left_out": {}}, add_columns(told, more))
 
 
 def scores(found, who="decoder"):
@@ -61,7 +61,7 @@ def test_a_decoder_that_repeats_the_most_frequent_report_scores_as_that_does(dat
     train = data.rows["train"]
     keys[train[[3, 5, 7]]], keys[train[[2, 4]]] = 11, 12
     data = dataclasses.replace(data, reports=dataclasses.replace(data.reports, report_key=keys))
-    row = most_frequent(data.reports, train)
+    row = most_frequent_report(data.reports, train)
     assert row == train[3]
     found = judged(data, [[row]] * len(data.rows["test"]))
     assert set(found.values("frequent.row")) == {row}
@@ -79,7 +79,7 @@ def test_the_nearest_is_of_the_training_rows_and_its_report_is_what_is_scored(da
     def pooled(rows):
         return vectors[torch.from_numpy(rows)]
 
-    assert nearest(test, train, pooled).tolist() == likes.tolist()
+    assert nearest_reports(test, train, pooled).tolist() == likes.tolist()
     found = judged(data, [[row] for row in likes.tolist()], pooled)
     assert scores(found) == scores(found, "nearest") != scores(found, "frequent")
 
@@ -98,7 +98,7 @@ def test_what_is_kept_has_no_reference_in_it(data):
 @pytest.mark.parametrize("kind", heads.IMAGES)
 def test_a_reader_sees_what_the_model_describes(data, kind):
     model = heads.model(kind)
-    images = pictures(data, data.rows["test"][:2])
+    images = load_images(data, data.rows["test"][:2])
     reader = DecoderInputsReader(model)
     seen, described = reader.pyramid(images), model.describe_image(images)
     torch.testing.assert_close(seen.pooled, described.vector)
@@ -125,11 +125,11 @@ def test_a_decoder_learns_what_vpors_tell_where_it_reads_them(tmp_path):
         small = {"width": 16, "heads": 2, "layers": 1, "dropout": 0.0, "max_tokens": 8}
         task = make(vpors=reads, steps=120, lr=1e-2, checks=1, batch_size=32, decoder=small)
         torch.manual_seed(0)
-        learner = Learner(task.head(DecoderInputsSpec(4, ((4, 8), (3, 4)), (2, 2), 10)), "maps")
-        train, val = (Material(rows, inputs, task.truth(data)) for rows in (np.arange(64), np.arange(64, 90)))
-        teach(task, learner, train, val, seed=0, device=torch.device("cpu"), folder=tmp_path)
-        [(rows, said)] = predictions(learner, inputs, np.arange(90, 120), torch.device("cpu"))
-        written = task.answer(said, data, rows)["ids"].to_pylist()
+        learner = HeadModel(task.head(DecoderInputsSpec(4, ((4, 8), (3, 4)), (2, 2), 10)), "maps")
+        train, val = (HeadDataset(rows, inputs, task.targets(data)) for rows in (np.arange(64), np.arange(64, 90)))
+        train_head(task, learner, train, val, seed=0, device=torch.device("cpu"), folder=tmp_path)
+        [(rows, said)] = predict_batches(learner, inputs, np.arange(90, 120), torch.device("cpu"))
+        written = task.predict(said, data, rows)["ids"].to_pylist()
         return np.mean([one == [t for t in ids[row] if t > 2] for one, row in zip(written, rows, strict=True)])
 
     assert right(True) > 0.85 and right(False) < 0.75  # half is guessing

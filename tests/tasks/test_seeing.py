@@ -8,8 +8,8 @@ import pytest
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.results import NOTICE, Result
 from place_cxr.tasks import grounding
-from place_cxr.tasks.descriptions import embed, embed_phrases, tokens_of
-from place_cxr.tasks.engine import Asked, make_task, recompute, run_task
+from place_cxr.tasks.descriptions import embed_phrases, embed_studies, report_rows_to_tokens
+from place_cxr.tasks.engine import FractionsAndSeeds, make_task, recompute_metrics, run_task
 
 from .conftest import FINDINGS, PROMPTS, VIEW, Seer, tokenize, view
 
@@ -23,7 +23,7 @@ def ask(prompt_file, tmp_path_factory):
     def run(name, data, model, file=prompt_file):
         folder = tmp_path_factory.mktemp("tasks")
         task = make_task(name, data.studies, [f"prompts={file}"] if name in PROMPTED else [])
-        result = run_task(task, model, data, folder, Asked((0.1, 1.0), (0, 1)), method="m")
+        result = run_task(task, model, data, folder, FractionsAndSeeds((0.1, 1.0), (0, 1)), method="m")
         return result, folder / name / data.source
 
     return run
@@ -46,7 +46,9 @@ def blind(data, ask):
 
 @pytest.fixture(scope="module")
 def embedded(data):
-    return embed(Seer(), data.pack.pixels, data.reports, data.rows["test"], data.studies, view=view, batch_size=17)
+    return embed_studies(
+        Seer(), data.pack.pixels, data.reports, data.rows["test"], data.studies, view=view, batch_size=17
+    )
 
 
 def value(result, name):
@@ -89,18 +91,18 @@ def test_results_are_files_that_can_be_scored_again(folders):
     for result, folder in folders:
         assert NOTICE in (folder / "result.json").read_text("utf-8")
         assert Result.read(folder) == result
-        assert recompute(folder) == result.metrics
+        assert recompute_metrics(folder) == result.metrics
 
 
 def test_batches_do_not_change_what_is_embedded(data, embedded):
-    whole = embed(Seer(), data.pack.pixels, data.reports, data.rows["test"], data.studies, view=view)
+    whole = embed_studies(Seer(), data.pack.pixels, data.reports, data.rows["test"], data.studies, view=view)
     for field in dataclasses.fields(whole):
         first, second = getattr(whole, field.name), getattr(embedded, field.name)
         assert np.allclose(first, second) if isinstance(first, np.ndarray) else first == second
 
 
 def test_padding_is_cut_to_the_longest_report(data):
-    tokens = tokens_of(tokenize(["upper", "upper left.none"]), [0, 1])
+    tokens = report_rows_to_tokens(tokenize(["upper", "upper left.none"]), [0, 1])
     assert tokens.ids.shape == (2, 3) and tokens.mask.tolist() == [[True, False, False], [True, True, True]]
 
 
@@ -151,19 +153,19 @@ def test_a_mask_counts_unless_a_label_denies_it(data):
     study = next(s for s in data.studies if s.masks)
     [name, *_] = study.masks
     for label, there in ((1.0, True), (float("nan"), True), (0.0, False), (-1.0, False)):
-        assert grounding.outlined(dataclasses.replace(study, labels={name: label}), name) == there
-    assert grounding.outlined(dataclasses.replace(study, labels={}), name)
-    assert not grounding.outlined(dataclasses.replace(study, masks={}), name)
+        assert grounding.has_outline(dataclasses.replace(study, labels={name: label}), name) == there
+    assert grounding.has_outline(dataclasses.replace(study, labels={}), name)
+    assert not grounding.has_outline(dataclasses.replace(study, masks={}), name)
 
 
 def test_heat_follows_the_side_that_was_asked_for(data, embedded):
     """Two bright cells of one finding: both light up; another finding's cell does not."""
-    target = next(t for t in grounding.targets(embedded, PROMPTS) if t.finding == "middle")
+    target = next(t for t in grounding.grounding_targets(embedded, PROMPTS) if t.finding == "middle")
     phrases = embed_phrases(Seer(), tokenize, ["middle"])
     heat = grounding.heat_maps(embedded, np.array([target.index]), phrases)["observation"][0]
     assert heat.argmax() // 4 == 1  # row by row
-    view_map = grounding.to_view(heat[None], VIEW)[0]
-    original = grounding.to_original(view_map, data.pack.letterbox(0))
+    view_map = grounding.patches_to_view(heat[None], VIEW)[0]
+    original = grounding.view_to_original(view_map, data.pack.letterbox(0))
     assert original.shape == (80, 80) and original[:7].max() == 0
     assert target.mask[np.unravel_index(original.argmax(), original.shape)]
 
@@ -171,6 +173,6 @@ def test_heat_follows_the_side_that_was_asked_for(data, embedded):
 def test_side_is_the_patients():
     mask = np.zeros((4, 10), bool)
     mask[:, 6:] = True
-    assert grounding.side_of(mask) == "left"
-    assert grounding.side_of(mask[:, ::-1]) == "right"
-    assert grounding.side_of(mask | mask[:, ::-1]) == "bilateral"
+    assert grounding.mask_side(mask) == "left"
+    assert grounding.mask_side(mask[:, ::-1]) == "right"
+    assert grounding.mask_side(mask | mask[:, ::-1]) == "bilateral"

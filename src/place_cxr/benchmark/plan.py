@@ -150,7 +150,7 @@ def check_paths(config: BenchmarkConfig) -> None:
 
 
 def _check_braces(text: str, **names: Any) -> None:
-    """Raises PlaceError PL-C002 where a name in braces is not ``known``."""
+    """Raises PlaceError PL-C002 where a name in braces is not ``names``."""
     try:
         text.format(**names)
     except (KeyError, IndexError, ValueError, AttributeError):

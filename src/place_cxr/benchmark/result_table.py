@@ -10,7 +10,7 @@ from place_cxr.benchmark.cell import ALL_SITES, Cell, CellKey, read_cells
 from place_cxr.benchmark.estimate import FloatArray
 from place_cxr.benchmark.plan import BenchmarkConfig, planned_cells, worker_jobs
 from place_cxr.benchmark.worker import PAIRS_SOURCE, cell_hash, planned_key
-from place_cxr.tasks.engine import title
+from place_cxr.tasks.engine import format_task_title
 from place_cxr.tasks.task import Profile
 
 PathKey = tuple[str, int, str, str, str, str]
@@ -66,7 +66,7 @@ class ResultTable:
 
     def cell(self, slug: str, seed: int, column: Column) -> Cell | None:
         """The cell that holds a column."""
-        task = title(column.task, self.config.methods[slug].mode, column.profile)
+        task = format_task_title(column.task, self.config.methods[slug].mode, column.profile)
         return self.cells.get(path_key(CellKey(slug, seed, task, column.source, column.fraction, column.site)))
 
     def values(self, slug: str, column: Column) -> dict[int, SeedScore]:

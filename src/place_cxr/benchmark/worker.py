@@ -29,14 +29,14 @@ from place_cxr.benchmark.plan import (
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.results import FILE, Origin, Result, hardware, split_digest
 from place_cxr.core.settings import dump
-from place_cxr.data.corpus import Corpus, prepare
+from place_cxr.data.corpus import Corpus, prepare_corpus
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import PretrainConfig, build_untrained
 from place_cxr.tasks import engine
-from place_cxr.tasks.data import Evaluation, read_source
-from place_cxr.tasks.feature_cache import Known
+from place_cxr.tasks.data import EvaluationDataset, read_evaluation_dataset
+from place_cxr.tasks.feature_cache import FeatureCache
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.task import HeadTask, Rows, Task
+from place_cxr.tasks.task import HeadTask, RowIndices, Task
 from place_cxr.text.tokenizer import Tokenizer
 from place_cxr.training import checkpoint
 from place_cxr.training.loop import create_accelerator
@@ -56,8 +56,8 @@ class EvaluatedModel:
     model: Any
     device: torch.device
     commit: str  # of the code, as it was when this process began
-    data: Mapping[str, Evaluation]  # by name
-    known: Mapping[str, Known]  # by data set: what its questions share
+    data: Mapping[str, EvaluationDataset]  # by name
+    known: Mapping[str, FeatureCache]  # by data set: what its questions share
 
 
 def run_worker(config: BenchmarkConfig, out: Path, job: WorkerJob, device: str = "auto") -> None:
@@ -97,7 +97,7 @@ def missing_sites(config: BenchmarkConfig, out: Path, job: WorkerJob, planned_ce
 def planned_key(config: BenchmarkConfig, job: WorkerJob, planned_cell: PlannedCell, site: str) -> CellKey:
     """Where a cell lies."""
     question, mode = planned_cell.question, config.methods[job.slug].mode
-    task = engine.title(question.task, mode, question.profile)
+    task = engine.format_task_title(question.task, mode, question.profile)
     return CellKey(job.slug, job.seed, task, question.source or PAIRS_SOURCE, planned_cell.fraction, site)
 
 
@@ -136,7 +136,7 @@ def _prepare_model(config: BenchmarkConfig, out: Path, job: WorkerJob, device: s
     ):
         begun = bool(method.run) or checkpoint.has_checkpoint(folder)  # then there is a tokenizer
         tokenizer = Tokenizer.load(checkpoint.load(folder).path / "tokenizer") if begun else None
-        pairs = prepare(recipe.data, max_tokens=recipe.model.text.max_tokens, tokenizer=tokenizer)
+        pairs = prepare_corpus(recipe.data, max_tokens=recipe.model.text.max_tokens, tokenizer=tokenizer)
     if pretrains_here:
         _pretrain(recipe, out / job.name, pairs, device)
     if has_run:
@@ -153,17 +153,17 @@ def _prepare_model(config: BenchmarkConfig, out: Path, job: WorkerJob, device: s
         )
     data_sets = {}
     if pairs is not None:
-        data_sets[PAIRS_SOURCE] = Evaluation.of(
+        data_sets[PAIRS_SOURCE] = EvaluationDataset.of(
             pairs, processor.views, source=PAIRS_SOURCE, max_tokens=processor.max_tokens
         )
     for name in sorted({planned_cell.question.source for planned_cell in planned if planned_cell.question.source}):
         data_settings = config.sources[name]
         source_options = data_settings.model_dump(exclude_unset=True, exclude={"source", "manifest"})
-        data_sets[name] = read_source(
-            data_settings.source, data_settings.manifest, processor, reports=False, given=source_options
+        data_sets[name] = read_evaluation_dataset(
+            data_settings.source, data_settings.manifest, processor, reports=False, data_settings=source_options
         )
     return EvaluatedModel(
-        model, next(model.parameters()).device, commit, data_sets, {name: Known() for name in data_sets}
+        model, next(model.parameters()).device, commit, data_sets, {name: FeatureCache() for name in data_sets}
     )
 
 
@@ -218,7 +218,9 @@ def _fill_cell(
     data = evaluated.data[question.source or PAIRS_SOURCE]
     values = [f"{key}={as_yaml(value)}" for key, value in task_settings(method, planned_cell).items()]
     task = engine.make_task(question.task, data.studies, values, profile=question.profile, mode=method.mode)
-    fractions_and_seeds = engine.Asked((planned_cell.fraction or 1.0,), engine.fold_seeds(question.profile, job.seed))
+    fractions_and_seeds = engine.FractionsAndSeeds(
+        (planned_cell.fraction or 1.0,), engine.repetition_seeds(question.profile, job.seed)
+    )
     columns = [column.format(score=method.score, heat=method.heat) for column in question.columns]
     expected_hash = cell_hash(config, job, planned_cell)
     sites = missing_sites(config, out, job, planned_cell)
@@ -245,7 +247,7 @@ def _fill_cell(
             hardware(),
         )
         seconds = (time.perf_counter() - began) / (len(sites) if has_head else 1)
-        result = engine.result_of(task, fractions_and_seeds, provenance, metrics, seconds=seconds)
+        result = engine.make_result(task, fractions_and_seeds, provenance, metrics, seconds=seconds)
         predictions.write(cell_key.folder(out))
         write_cell(cell_key, out, result, columns)
         began = began if has_head else time.perf_counter()
@@ -254,16 +256,22 @@ def _fill_cell(
 def _predict_sites(
     task: Task,
     evaluated: EvaluatedModel,
-    data: Evaluation,
-    feature_cache: Known,
+    data: EvaluationDataset,
+    feature_cache: FeatureCache,
     folder: Path,
-    fractions_and_seeds: engine.Asked,
+    fractions_and_seeds: engine.FractionsAndSeeds,
     sites: Sequence[str],
-) -> Iterator[tuple[str, Predictions, Rows]]:
+) -> Iterator[tuple[str, Predictions, RowIndices]]:
     """(site, predictions, test rows). A head learns once; candidates of retrieval are of one site."""
     if isinstance(task, HeadTask):
-        predictions, rows = engine.predict(
-            task, evaluated.model, data, folder, fractions_and_seeds, known=feature_cache, device=evaluated.device
+        predictions, rows = engine.predict_task(
+            task,
+            evaluated.model,
+            data,
+            folder,
+            fractions_and_seeds,
+            feature_cache=feature_cache,
+            device=evaluated.device,
         )
         for site in sites:
             chosen = np.array([r for r in rows if site in (ALL_SITES, data.studies[r].site)], dtype=np.int64)
@@ -275,13 +283,13 @@ def _predict_sites(
         site_data = replace(data, rows={**data.rows, "test": site_rows})
         yield (
             site,
-            *engine.predict(
+            *engine.predict_task(
                 task,
                 evaluated.model,
                 site_data,
                 folder,
                 fractions_and_seeds,
-                known=feature_cache,
+                feature_cache=feature_cache,
                 device=evaluated.device,
             ),
         )

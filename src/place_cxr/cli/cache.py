@@ -28,10 +28,10 @@ def cache_purge(
     The next run decodes its data again. Packs of 'place data pack' are yours and stay.
     """
     from place_cxr.data.packs.cached import cache_root
-    from place_cxr.data.packs.purge import purge as remove
+    from place_cxr.data.packs.purge import purge_cache
 
     root = cache_root()
-    purged = remove(root, dry=dry_run)
+    purged = purge_cache(root, dry_run=dry_run)
     lines = [f"{'Would remove' if dry_run else 'Removed'} {purged.packs} packs, {purged.freed:,} bytes, from {root}"]
     lines += [f"{purged.busy} are being built and stay"] if purged.busy else []
     print_result({"cache": str(root), **asdict(purged), "dry_run": dry_run}, "\n".join(lines), as_json)

@@ -86,13 +86,13 @@ def data_ls(
     """List the data sets that can be read, what each is good for and its splits; a recipe names one as data.source."""
     from place_cxr.core.registry import pick
     from place_cxr.data.sources import SOURCES
-    from place_cxr.data.sources.listing import listing
+    from place_cxr.data.sources.listing import list_sources
 
     if card:
         text = pick(SOURCES, card, "source").card
         print_result({"name": card, "card": text}, text, as_json)
         return
-    listed = listing(SOURCES, root)
+    listed = list_sources(SOURCES, root)
     print_result(
         {entry.name: entry.to_dict() for entry in listed}, "\n".join(entry.text() for entry in listed), as_json
     )
@@ -131,12 +131,12 @@ def check(
         check_writable(file, overwrite)
     if fix and source != "manifest":
         raise PlaceError("only a manifest can be written anew", code="PL-C003", fix="leave --fix out")
-    from place_cxr.data.checks.check import examine
-    from place_cxr.data.checks.faults import SHOWN, counts, summary, write_csv
-    from place_cxr.data.sources.lenient import write_clean
+    from place_cxr.data.checks.check import check_dataset
+    from place_cxr.data.checks.faults import _SHOWN, count_by_code, fault_summary, write_faults
+    from place_cxr.data.sources.lenient import write_clean_manifest
 
     with progress_bar("looking at pictures") as progress:
-        examined = examine(
+        examined = check_dataset(
             source,
             root,
             source_options(column, option),
@@ -145,20 +145,20 @@ def check(
             progress=progress,
         )
     faults = examined.faults
-    write_csv(faults, out, names=show_names)
-    lines = [summary(faults, examined.total, names=show_names), f"All findings: {out}"]
+    write_faults(faults, out, names=show_names)
+    lines = [fault_summary(faults, examined.total, names=show_names), f"All findings: {out}"]
     if fix:
         if examined.file is None or any(fault.level == "error" and not fault.row for fault in faults):
             raise PlaceError("the manifest cannot be read at all", code="PL-D202", file=root, fix="mend it by hand")
         faulty_rows = {fault.row for fault in faults if fault.level == "error" or fault.code == "PL-D250"}
-        lines.append(f"{fix}: {write_clean(examined.file, fix, faulty_rows)} rows without errors")
+        lines.append(f"{fix}: {write_clean_manifest(examined.file, fix, faulty_rows)} rows without errors")
     errors = sum(fault.level == "error" for fault in faults)
     summary_table = {
         "rows": examined.total,
         "errors": errors,
         "warnings": len(faults) - errors,
-        "counts": counts(faults),
-        "first": [[fault.code, fault.row, fault.problem] for fault in faults[:SHOWN]],
+        "counts": count_by_code(faults),
+        "first": [[fault.code, fault.row, fault.problem] for fault in faults[:_SHOWN]],
         "csv": str(out),
     }
     print_result(summary_table, "\n".join(lines), as_json)
@@ -195,13 +195,13 @@ def card(
         raise PlaceError("pictures of patients on a page", code="PL-C003", fix=fix)
     if (out / "card.json").exists():
         check_writable(out / "card.json", overwrite)
-    from place_cxr.data.checks.card import data_card, sample
-    from place_cxr.data.checks.check import examine
+    from place_cxr.data.checks.card import build_data_card, sample_images
+    from place_cxr.data.checks.check import check_dataset
     from place_cxr.data.sources import SOURCES
     from place_cxr.page.card import write_card_page
 
     with progress_bar("looking at pictures") as progress:
-        examined = examine(
+        examined = check_dataset(
             source,
             root,
             source_options(column, option),
@@ -210,7 +210,7 @@ def card(
             progress=progress,
         )
     source_card = inspect.getdoc(sys.modules[SOURCES[source].__module__]) or ""
-    page = write_card_page(data_card(examined, source, source_card), out, sample(examined, pictures))
+    page = write_card_page(build_data_card(examined, source, source_card), out, sample_images(examined, pictures))
     typer.echo(f"Card: {page.resolve()}")
 
 
@@ -241,10 +241,10 @@ def split(
     check_writable(out, overwrite)
     from collections import Counter
 
-    from place_cxr.data.sources import read_source
+    from place_cxr.data.sources import read_named_source
     from place_cxr.data.splits.stratified import split_stratified, write_splits
 
-    studies = split_stratified(read_source(source, root, source_options(column, option)), seed, fractions)
+    studies = split_stratified(read_named_source(source, root, source_options(column, option)), seed, fractions)
     digest = write_splits(studies, out)
     counts = dict(Counter(study.split for study in studies))
     text = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -281,15 +281,15 @@ def data_pack(
     A run that was stopped goes on where it was. Several processes or machines may each do a share of the work
     (--shard); a last run without --shard puts all together, and does what is missing.
     """
-    from place_cxr.data.packs.export import pack as pack_all
-    from place_cxr.data.packs.tars import export
-    from place_cxr.data.sources import read_source
+    from place_cxr.data.packs.export import pack_dataset as pack_all
+    from place_cxr.data.packs.tars import write_tars
+    from place_cxr.data.sources import read_named_source
     from place_cxr.text.reports import with_report
 
     if overwrite and out.is_dir() and not shard:
         for name in ("data", "parts"):  # anything else in the folder stays
             shutil.rmtree(out / name, ignore_errors=True)
-    studies = with_report(_split_reader(splits)(read_source(source, root, source_options(column, option))))
+    studies = with_report(_split_reader(splits)(read_named_source(source, root, source_options(column, option))))
     base = root if root.is_dir() else root.parent
     with progress_bar("decoding images") as progress:
         packed = pack_all(studies, base, size, out, shard=_parse_shard(shard), workers=workers, progress=progress)
@@ -300,16 +300,16 @@ def data_pack(
     typer.echo(f"digest {packed.digest}")
     if tar:
         with progress_bar("writing shards") as progress:
-            files = export(studies, packed, tar, progress)
+            files = write_tars(studies, packed, tar, progress)
         typer.echo(f"{tar}: {len(files)} files")
 
 
 def _split_reader(file: Path | None) -> Callable[[list[Study]], list[Study]]:
     if file is None:
         return lambda studies: studies
-    from place_cxr.data.splits.stratified import with_splits
+    from place_cxr.data.splits.stratified import apply_splits
 
-    return partial(with_splits, file=file)
+    return partial(apply_splits, file=file)
 
 
 def _parse_shard(text: str) -> tuple[int, int] | None:

@@ -15,16 +15,16 @@ from place_cxr import predict
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.results import FILE, Result
 from place_cxr.core.workers import refuse_if_spawned
-from place_cxr.data.corpus import Corpus, Progress, prepare
+from place_cxr.data.corpus import Corpus, StageProgress, prepare_corpus
 from place_cxr.models.place import PlaceModel
 from place_cxr.page import write_page
 from place_cxr.phantom import write_phantom
 from place_cxr.pretrain import PretrainConfig, build_untrained, load_recipe
 from place_cxr.pretrain import run_pretraining as pretrain
-from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.engine import Asked, make_task, run_task, title_of
-from place_cxr.tasks.feature_cache import Known
-from place_cxr.tasks.gallery import write_card, write_gallery
+from place_cxr.tasks.data import EvaluationDataset
+from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task, task_title
+from place_cxr.tasks.feature_cache import FeatureCache
+from place_cxr.tasks.gallery import write_data_card, write_gallery
 from place_cxr.training import checkpoint
 from place_cxr.training.run_folder import environment, refuse_foreign_folder
 
@@ -69,7 +69,7 @@ def run_demo(
     overwrite: bool = False,
     studies: int = DEMO_STUDIES,
     overrides: tuple[str, ...] = (),
-    progress: Progress = lambda what, done, total: None,
+    progress: StageProgress = lambda what, done, total: None,
 ) -> Path:
     """Everything from nothing; returns the path of ``results.html``. A demo that was stopped goes on where it was.
 
@@ -98,10 +98,12 @@ def run_demo(
         _train(ita_config, baselines / "ita", device, False, progress)
     with _stage(4, f"asking {len(DEMO_TASKS)} tasks on patients that were held out"):
         model, processor = predict.load(out, device=device)
-        corpus = prepare(config.data, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer)
+        corpus = prepare_corpus(config.data, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer)
         evaluate_tasks(DEMO_TASKS, model, config, corpus, out / "tasks", method="PLACE", seeds=(seed,))
         ita_model, ita_processor = predict.load(baselines / "ita", device=device)
-        ita_corpus = prepare(ita_config.data, max_tokens=ita_processor.max_tokens, tokenizer=ita_processor.tokenizer)
+        ita_corpus = prepare_corpus(
+            ita_config.data, max_tokens=ita_processor.max_tokens, tokenizer=ita_processor.tokenizer
+        )
         evaluate_tasks(
             controls, ita_model, ita_config, ita_corpus, baselines / "ita" / "tasks", method="ITA alone", seeds=(seed,)
         )
@@ -109,7 +111,7 @@ def run_demo(
         folder = baselines / "random" / "tasks"
         evaluate_tasks(controls, random_model, config, corpus, folder, method="random weights", seeds=(seed,))
     with _stage(5, "writing the page"):
-        write_card(corpus, out)
+        write_data_card(corpus, out)
         write_gallery(model, config, corpus, out, seed=seed)
         page = write_page(out)
     _log.info("done in %.1f minutes", (time.perf_counter() - started) / 60)
@@ -127,12 +129,15 @@ def evaluate_tasks(
     seeds: tuple[int, ...],
 ) -> None:
     """Every question to a model that was made as ``config`` says; those with an answer in ``folder`` are left out."""
-    data = Evaluation.of(corpus, config.views, source=DEMO_SOURCE, max_tokens=config.model.text.max_tokens)
-    feature_cache = Known()
+    data = EvaluationDataset.of(corpus, config.views, source=DEMO_SOURCE, max_tokens=config.model.text.max_tokens)
+    feature_cache = FeatureCache()
     for name, demo_task in demo_tasks.items():
         task = make_task(name, data.studies, demo_task.settings)
-        fractions_and_seeds, config_hash = Asked(demo_task.fractions, seeds), demo_task_hash(config, demo_task, seeds)
-        if _is_evaluated(folder / title_of(task) / DEMO_SOURCE, config_hash):
+        fractions_and_seeds, config_hash = (
+            FractionsAndSeeds(demo_task.fractions, seeds),
+            demo_task_hash(config, demo_task, seeds),
+        )
+        if _is_evaluated(folder / task_title(task) / DEMO_SOURCE, config_hash):
             continue
         _log.info("        %s: %s", method, name)
         run_task(
@@ -145,7 +150,7 @@ def evaluate_tasks(
             git=environment()["commit"] or "",
             config_hash=config_hash,
             device=next(model.parameters()).device,
-            known=feature_cache,
+            feature_cache=feature_cache,
         )
 
 
@@ -155,7 +160,7 @@ def demo_task_hash(config: PretrainConfig, demo_task: DemoTask, seeds: tuple[int
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _train(config: PretrainConfig, run: Path, device: str, overwrite: bool, progress: Progress) -> None:
+def _train(config: PretrainConfig, run: Path, device: str, overwrite: bool, progress: StageProgress) -> None:
     """Pre-train into ``run_demo``, from the start or from where it was; nothing where it is finished."""
     if overwrite or not _is_run_finished(run):
         pretrain(config, run, resume="" if overwrite else "auto", overwrite=overwrite, device=device, progress=progress)
@@ -176,7 +181,7 @@ def _is_evaluated(folder: Path, config_hash: str) -> bool:
         return False
 
 
-def _ensure_phantoms(folder: Path, studies: int, seed: int, progress: Progress) -> Path:
+def _ensure_phantoms(folder: Path, studies: int, seed: int, progress: StageProgress) -> Path:
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
         unfinished = folder.with_name(f".{folder.name}.part")

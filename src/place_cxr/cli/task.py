@@ -101,10 +101,10 @@ def task(
     Heads learn from nested shares of the training patients, with each seed. KEY=VALUE changes a setting of the task,
     data.KEY=VALUE one of the source, as data.split=mgca.
     """
-    from place_cxr.tasks.run import ask
+    from place_cxr.tasks.run import run_named_task
 
     with progress_bars() as progress:
-        result, folder = ask(
+        result, folder = run_named_task(
             name,
             checkpoint,
             source=source,

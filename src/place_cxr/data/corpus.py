@@ -16,14 +16,14 @@ from place_cxr.core.records import SPLITS, Study
 from place_cxr.core.registry import pick
 from place_cxr.core.settings import Settings
 from place_cxr.data.packs.cached import PixelPack, pack_pixels, pack_text
-from place_cxr.data.packs.export import open_packed
+from place_cxr.data.packs.export import open_packed_pixels
 from place_cxr.data.sources import SOURCES
-from place_cxr.data.splits.by_patient import check_splits, digest, split_by_patient
-from place_cxr.data.splits.stratified import with_splits
+from place_cxr.data.splits.by_patient import check_splits, hash_splits, split_by_patient
+from place_cxr.data.splits.stratified import apply_splits
 from place_cxr.text.reports import ReportText, read_report
 from place_cxr.text.tokenizer import EncodedReports, Tokenizer
 
-Rows = dict[str, np.ndarray[Any, np.dtype[np.int64]]]
+SplitRows = dict[str, np.ndarray[Any, np.dtype[np.int64]]]
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +54,7 @@ class Corpus:
     pixels: PixelPack
     text: EncodedReports
     tokenizer: Tokenizer
-    rows: Rows
+    rows: SplitRows
 
     def lock(self) -> dict[str, Any]:
         """What a run keeps of its data, and a resumed run must find again: counts, digests, no identifier."""
@@ -62,7 +62,7 @@ class Corpus:
         return {
             "images": {split: len(rows) for split, rows in self.rows.items()},
             "patients": patients,
-            "split_digest": digest(self.studies),
+            "split_digest": hash_splits(self.studies),
             "content_digest": self._digest(),
             "tokenizer": self.tokenizer.hash,
             "truncated_reports": self.text.truncated,
@@ -70,7 +70,7 @@ class Corpus:
 
     def _digest(self) -> str:
         """SHA-256 of the pixels and tokens, row by row."""
-        found = hashlib.sha256(self.pixels.digest.encode())
+        hasher = hashlib.sha256(self.pixels.digest.encode())
         for array in (
             self.pixels.rows,
             self.text.ids,
@@ -78,11 +78,11 @@ class Corpus:
             self.text.sentence_key,
             self.text.report_key,
         ):
-            found.update(np.ascontiguousarray(array).data)
-        return found.hexdigest()
+            hasher.update(np.ascontiguousarray(array).data)
+        return hasher.hexdigest()
 
 
-Progress = Callable[[str, int, int], None]  # (what, done, total)
+StageProgress = Callable[[str, int, int], None]  # (what, done, total)
 
 
 def require_data(settings: DataSettings) -> None:
@@ -92,15 +92,19 @@ def require_data(settings: DataSettings) -> None:
         raise PlaceError("no data named", code="PL-C005", fix="set data.manifest=PATH (a manifest file or data folder)")
 
 
-def read_source(settings: DataSettings) -> list[Study]:
+def read_studies(settings: DataSettings) -> list[Study]:
     """The studies that the settings name, as the source gives them. Raises as ``Source`` does."""
-    given = {"columns": settings.columns, "split": settings.split, "split_lists": settings.split_lists}
-    options = {name: value for name, value in given.items() if value} | settings.options
+    values = {"columns": settings.columns, "split": settings.split, "split_lists": settings.split_lists}
+    options = {name: value for name, value in values.items() if value} | settings.options
     return SOURCES[settings.source](Path(settings.manifest), **options)
 
 
-def prepare(
-    settings: DataSettings, *, max_tokens: int, tokenizer: Tokenizer | None = None, progress: Progress | None = None
+def prepare_corpus(
+    settings: DataSettings,
+    *,
+    max_tokens: int,
+    tokenizer: Tokenizer | None = None,
+    progress: StageProgress | None = None,
 ) -> Corpus:
     """Read the source, split by patient, and pack pixels and text; packs are reused while files and rules are the same.
 
@@ -109,42 +113,44 @@ def prepare(
     dropped and counted. Raises PlaceError: PL-C005 no data named, PL-D2xx tables and splits, PL-D4xx packs.
     """
     require_data(settings)
-    studies, reports = _with_reports(_split(_read(settings), settings))
+    studies, reports = _keep_with_reports(_assign_splits(_read_with_splits(settings), settings))
     if tokenizer is None:
-        tokenizer = _tokenizer(settings, studies, reports)
-    pixels, rows = _pack(studies, settings, progress)
+        tokenizer = _load_or_train_tokenizer(settings, studies, reports)
+    pixels, rows = _pack_images(studies, settings, progress)
     text = pack_text(studies, tokenizer, max_tokens=max_tokens, max_sentences=settings.max_sentences)
     return Corpus(studies, pixels, text, tokenizer, rows)
 
 
-def prepare_silent(
+def prepare_without_reports(
     settings: DataSettings,
     *,
     max_tokens: int,
     tokenizer: Tokenizer,
-    progress: Progress | None = None,
-    shared: bool = False,
+    progress: StageProgress | None = None,
+    allow_overlap: bool = False,
 ) -> Corpus:
-    """As `prepare`, for what reads no report: studies without one stay, and every report is empty.
+    """As `prepare_corpus`, for what reads no report: studies without one stay, and every report is empty.
 
-    ``shared``: a named split of the source may have studies and patients in two parts, as it was published.
+    ``allow_overlap``: a named split of the source may have studies and patients in two parts, as it was published.
     """
     require_data(settings)
-    studies = _split(_read(settings), settings, shared=shared and bool(settings.split))
-    pixels, rows = _pack(studies, settings, progress)
-    silent = [ReportText((), (), "none")] * len(studies)
-    return Corpus(studies, pixels, tokenizer.encode(silent, max_tokens, settings.max_sentences), tokenizer, rows)
+    studies = _assign_splits(
+        _read_with_splits(settings), settings, allow_overlap=allow_overlap and bool(settings.split)
+    )
+    pixels, rows = _pack_images(studies, settings, progress)
+    empty_reports = [ReportText((), (), "none")] * len(studies)
+    return Corpus(studies, pixels, tokenizer.encode(empty_reports, max_tokens, settings.max_sentences), tokenizer, rows)
 
 
-def _read(settings: DataSettings) -> list[Study]:
-    studies = read_source(settings)
-    return with_splits(studies, Path(settings.splits)) if settings.splits else studies
+def _read_with_splits(settings: DataSettings) -> list[Study]:
+    studies = read_studies(settings)
+    return apply_splits(studies, Path(settings.splits)) if settings.splits else studies
 
 
-def _split(studies: list[Study], settings: DataSettings, *, shared: bool = False) -> list[Study]:
+def _assign_splits(studies: list[Study], settings: DataSettings, *, allow_overlap: bool = False) -> list[Study]:
     if not any(study.split for study in studies):
         studies = split_by_patient(studies, settings.split_seed)
-    check_splits(studies, shared=shared)
+    check_splits(studies, allow_overlap=allow_overlap)
     if not settings.sites:
         return studies
     for site in settings.sites:
@@ -153,16 +159,18 @@ def _split(studies: list[Study], settings: DataSettings, *, shared: bool = False
     return [study for study in studies if study.split == "test" or study.site in settings.sites]
 
 
-def _pack(studies: list[Study], settings: DataSettings, progress: Progress | None) -> tuple[PixelPack, Rows]:
+def _pack_images(
+    studies: list[Study], settings: DataSettings, progress: StageProgress | None
+) -> tuple[PixelPack, SplitRows]:
     if settings.source == "pack":
-        pixels = open_packed(Path(settings.manifest), settings.pack_size)
+        pixels = open_packed_pixels(Path(settings.manifest), settings.pack_size)
     else:
-        pixels = pack_pixels(studies, settings.pack_size, progress=_named(progress, "decoding images"))
+        pixels = pack_pixels(studies, settings.pack_size, progress=_with_stage(progress, "decoding images"))
     split = np.array([studies[row].split for row in pixels.rows])
     return pixels, {name: pixels.rows[split == name] for name in SPLITS}
 
 
-def _with_reports(studies: list[Study]) -> tuple[list[Study], list[ReportText]]:
+def _keep_with_reports(studies: list[Study]) -> tuple[list[Study], list[ReportText]]:
     kept, reports = [], []
     for study in studies:
         try:
@@ -179,7 +187,7 @@ def _with_reports(studies: list[Study]) -> tuple[list[Study], list[ReportText]]:
     return kept, reports
 
 
-def _tokenizer(settings: DataSettings, studies: list[Study], reports: list[ReportText]) -> Tokenizer:
+def _load_or_train_tokenizer(settings: DataSettings, studies: list[Study], reports: list[ReportText]) -> Tokenizer:
     if settings.tokenizer:
         return Tokenizer.load(settings.tokenizer)
     training = [
@@ -188,5 +196,5 @@ def _tokenizer(settings: DataSettings, studies: list[Study], reports: list[Repor
     return Tokenizer.train(training, vocab_size=settings.vocab_size)
 
 
-def _named(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(what, done, total)
+def _with_stage(progress: StageProgress | None, stage: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(stage, done, total)

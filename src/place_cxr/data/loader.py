@@ -21,8 +21,8 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.tensors import Batch, Tokens
 from place_cxr.text.tokenizer import EncodedReports
 
-PREFETCH = 4  # batches that wait ready
-PATIENCE = 120.0  # seconds without a batch before the storage is called dead
+PREFETCH_BATCHES = 4  # batches that wait ready
+STALL_SECONDS = 120.0  # seconds without a batch before the storage is called dead
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _ORDER, _UNIFORM = 1, 2  # streams that must not meet
@@ -63,7 +63,7 @@ def epoch_order(seed: int, epoch: int, rows: Int64[np.ndarray, "n"]) -> Int64[np
     return np.argsort(_keys(seed, epoch, _ORDER, rows), kind="stable")
 
 
-def gather(
+def gather_batch(
     dataset: PairDataset, positions: Int64[np.ndarray, "b"], uniforms: NDArray[np.float32] | None = None
 ) -> Batch:
     """The pairs at ``positions`` (0..len(dataset)-1) as a batch, in page-locked memory where there is a GPU.
@@ -80,7 +80,7 @@ def gather(
     return Batch(
         row=_tensor(rows, pin),
         pixels=pixels,
-        tokens=tokens_of(dataset.text, text_rows, pin),
+        tokens=gather_tokens(dataset.text, text_rows, pin),
         uniform=_tensor(uniforms, pin),
     )
 
@@ -118,19 +118,21 @@ class Loader:
     def batches(self, start_step: int = 0) -> Generator[Batch, None, None]:
         """Batches of this rank from global step ``start_step`` on, for ever; closing the generator ends its thread.
 
-        What goes wrong while reading is raised here. Raises PL-D403 when no batch arrives for ``PATIENCE`` seconds.
+        What goes wrong while reading is raised here. Raises PL-D403 when no batch arrives for ``STALL_SECONDS`` seconds.
         """
-        ready: queue.Queue[Batch | BaseException] = queue.Queue(PREFETCH)
+        ready: queue.Queue[Batch | BaseException] = queue.Queue(PREFETCH_BATCHES)
         closed = threading.Event()
-        reading = [start_step]
-        worker = threading.Thread(target=self._fill, args=(ready, closed, reading), daemon=True, name="place-loader")
+        current_step = [start_step]
+        worker = threading.Thread(
+            target=self._fill, args=(ready, closed, current_step), daemon=True, name="place-loader"
+        )
         worker.start()
         try:
             while True:
                 try:
-                    item = ready.get(timeout=PATIENCE)
+                    item = ready.get(timeout=STALL_SECONDS)
                 except queue.Empty:
-                    raise self._stuck(reading[0]) from None
+                    raise self._stall_error(current_step[0]) from None
                 if isinstance(item, BaseException):
                     raise item
                 yield item
@@ -140,32 +142,34 @@ class Loader:
 
     def positions(self, start_step: int = 0) -> Iterator[tuple[int, Int64[np.ndarray, "b"]]]:
         """(epoch, dataset positions) of this rank's batches from ``start_step`` on, for ever."""
-        share = self.batch_size // self.world
+        rank_batch_size = self.batch_size // self.world
         step = start_step
         while True:
-            epoch, within = divmod(step, self.steps_per_epoch)
-            if step == start_step or within == 0:
+            epoch, batch_in_epoch = divmod(step, self.steps_per_epoch)
+            if step == start_step or batch_in_epoch == 0:
                 order = epoch_order(self.seed, epoch, self.dataset.rows)
-            first = within * self.batch_size + self.rank * share
-            yield epoch, order[first : first + share]
+            first = batch_in_epoch * self.batch_size + self.rank * rank_batch_size
+            yield epoch, order[first : first + rank_batch_size]
             step += 1
 
-    def _fill(self, ready: queue.Queue[Batch | BaseException], closed: threading.Event, reading: list[int]) -> None:
+    def _fill(
+        self, ready: queue.Queue[Batch | BaseException], closed: threading.Event, current_step: list[int]
+    ) -> None:
         try:
-            for epoch, positions in self.positions(reading[0]):
-                chance = counter_uniform(self.seed, epoch, self.dataset.rows[positions], self.uniforms)
-                batch = gather(self.dataset, positions, chance)
+            for epoch, positions in self.positions(current_step[0]):
+                uniforms = counter_uniform(self.seed, epoch, self.dataset.rows[positions], self.uniforms)
+                batch = gather_batch(self.dataset, positions, uniforms)
                 if not _put(ready, batch, closed):
                     return
-                reading[0] += 1
+                current_step[0] += 1
         except BaseException as error:  # whatever it is, the consumer must not wait for ever
             _put(ready, error, closed)
 
-    def _stuck(self, step: int) -> PlaceError:
+    def _stall_error(self, step: int) -> PlaceError:
         _, positions = next(self.positions(step))
         shown = ", ".join(str(row) for row in np.sort(self.dataset.rows[positions])[:5])
         return PlaceError(
-            f"no batch for {PATIENCE:.0f} s while reading rows {shown}, ... of step {step}",
+            f"no batch for {STALL_SECONDS:.0f} s while reading rows {shown}, ... of step {step}",
             code="PL-D403",
             fix="check the disk that holds the pack",
         )
@@ -182,7 +186,7 @@ def _put(ready: queue.Queue[Batch | BaseException], item: Batch | BaseException,
     return False
 
 
-def tokens_of(text: EncodedReports, rows: NDArray[np.int64], pin: bool = False) -> Tokens:
+def gather_tokens(text: EncodedReports, rows: NDArray[np.int64], pin: bool = False) -> Tokens:
     """Rows of tokenised reports as tensors."""
     ids = text.ids[rows].astype(np.int64)
     mask = ids != text.pad_id

@@ -25,7 +25,7 @@ _RECALLS = np.linspace(0.0, 1.0, 101)  # where precision is read [COCO]
 class ImageBoxes:
     """True and predicted boxes of one finding in one image."""
 
-    truth: Floats  # [G, 4]
+    targets: Floats  # [G, 4]
     boxes: Floats  # [D, 4]
     scores: Floats  # [D]
 
@@ -40,12 +40,12 @@ def box_average_precision(images: Sequence[ImageBoxes], thresholds: Sequence[flo
     from faster_coco_eval import COCOeval_faster
 
     _check(images)
-    if not sum(len(image.truth) for image in images):
+    if not sum(len(image.targets) for image in images):
         return None
     truth = [
         {"id": 0, "image_id": image_id, "category_id": 1, "bbox": _xywh(box), "area": _area(box), "iscrowd": 0}
         for image_id, image in enumerate(images, start=1)
-        for box in image.truth.tolist()
+        for box in image.targets.tolist()
     ]
     for number, annotation in enumerate(truth, start=1):
         annotation["id"] = number
@@ -72,15 +72,15 @@ def box_average_precision(images: Sequence[ImageBoxes], thresholds: Sequence[flo
 def box_average_precision_statistic(images: Sequence[ImageBoxes], thresholds: Sequence[float]) -> Statistic:
     """The same number as a function of how often each image counts, for intervals; NaN without any true box."""
     _check(images)
-    truths = np.array([len(image.truth) for image in images], dtype=np.float64)
+    truths = np.array([len(image.targets) for image in images], dtype=np.float64)
     kept = [np.argsort(-image.scores, kind="mergesort")[:MAX_DETECTIONS] for image in images]
     scores = np.concatenate([image.scores[order] for image, order in zip(images, kept, strict=True)] or [np.zeros(0)])
     owner = np.repeat(np.arange(len(images)), [len(order) for order in kept])
     hits = np.zeros((len(scores), len(thresholds)), dtype=bool)
     start = 0
     for image, order in zip(images, kept, strict=True):
-        if len(order) and len(image.truth):
-            hits[start : start + len(order)] = _matched(_overlap(image.boxes[order], image.truth), thresholds)
+        if len(order) and len(image.targets):
+            hits[start : start + len(order)] = _matched(_overlap(image.boxes[order], image.targets), thresholds)
         start += len(order)
     order = np.argsort(-scores, kind="mergesort")
     owner, hits = owner[order], hits[order]
@@ -127,7 +127,7 @@ def _overlap(first: Floats, second: Floats) -> Floats:
 
 def _check(images: Sequence[ImageBoxes]) -> None:
     for row, image in enumerate(images):
-        if not all(np.isfinite(values).all() for values in (image.truth, image.boxes, image.scores)):
+        if not all(np.isfinite(values).all() for values in (image.targets, image.boxes, image.scores)):
             raise PlaceError(f"image {row}: a box or a score is not finite", code="PL-G002")
 
 

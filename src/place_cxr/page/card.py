@@ -22,7 +22,7 @@ CARD_HTML, CARD_JSON = "card.html", "card.json"
 def write_card_page(card: Mapping[str, Any], out: Path, images: Sequence[NDArray[np.float32]] = ()) -> Path:
     """Write ``card.json`` and ``card.html`` into the folder ``out``, private to the user; the path of the page.
 
-    ``pictures`` [n, n] of grey 0..255 are put on the page: pixels of patients, for those who may show them.
+    ``images`` [n, n] of grey 0..255 are put on the page: pixels of patients, for those who may show them.
     """
     private_folder(out)
     with private_text(out / CARD_JSON) as file:

@@ -11,22 +11,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from place_cxr.phantom.bones import bones
-from place_cxr.phantom.chest import HEART_DEPTH, Chest, Frame
+from place_cxr.phantom.bones import bone_map
+from place_cxr.phantom.chest import HEART_DEPTH, Chest, Projection
 from place_cxr.phantom.grid import (
+    BoolMap,
+    FloatMap,
     Grid,
-    Map,
-    Mask,
-    capsules,
     ellipse_distance,
-    ellipsoid,
     half_ellipse,
-    path,
+    path_segments,
+    project_capsule_pair,
+    project_ellipsoid,
+    project_tubes,
     ramp,
-    tubes,
 )
 from place_cxr.phantom.scene import Body
-from place_cxr.phantom.vessels import vessels
+from place_cxr.phantom.vessels import vessel_map
 
 
 @dataclass(slots=True)
@@ -38,21 +38,21 @@ class Anatomy:
     ``left`` is true on the image side of the patient's left lung.
     """
 
-    body: Map
-    lung: Map
-    tissue: Map
-    vessel: Map
-    soft: Map
-    bone: Map
-    metal: Map
-    heart: Mask
-    left: Mask
+    body: FloatMap
+    lung: FloatMap
+    tissue: FloatMap
+    vessel: FloatMap
+    soft: FloatMap
+    bone: FloatMap
+    metal: FloatMap
+    heart: BoolMap
+    left: BoolMap
     shape: Chest
 
 
-def build(grid: Grid, body: Body, view: str, sex: str) -> Anatomy:
+def build_anatomy(grid: Grid, body: Body, view: str, sex: str) -> Anatomy:
     """Project the normal chest of ``body``."""
-    chest = Chest(grid, body, Frame(view, body.rotation))
+    chest = Chest(grid, body, Projection(view, body.rotation))
     rng = np.random.Generator(np.random.Philox(key=body.key))
     lung, heart = _lungs(chest)
     left = np.broadcast_to(grid.x > chest.middle, lung.shape)
@@ -60,18 +60,18 @@ def build(grid: Grid, body: Body, view: str, sex: str) -> Anatomy:
     airway = _airway(chest)
     gut = _gut_gas(chest, rng)
     tissue = np.full_like(lung, 1 - body.air)
-    vessel = vessels(chest, rng) * np.minimum(lung * np.float32(1 / 60), 2)
-    bone = bones(chest, view, rng)
+    vessel = vessel_map(chest, rng) * np.minimum(lung * np.float32(1 / 60), 2)
+    bone = bone_map(chest, view, rng)
     return Anatomy(trunk, lung, tissue, vessel, soft - airway - gut, bone, grid.zeros(), heart, left, chest)
 
 
-def _overlap(low_a: Map, high_a: Map, low_b: Map, high_b: Map) -> Map:
+def _overlap(low_a: FloatMap, high_a: FloatMap, low_b: FloatMap, high_b: FloatMap) -> FloatMap:
     return np.maximum(np.minimum(high_a, high_b) - np.maximum(low_a, low_b), 0)
 
 
-def _lungs(chest: Chest) -> tuple[Map, Mask]:
+def _lungs(chest: Chest) -> tuple[FloatMap, BoolMap]:
     """Length in the lungs [size, size] and the heart's outline."""
-    grid, body, frame = chest.grid, chest.body, chest.frame
+    grid, body, frame = chest.grid, chest.body, chest.projection
     x, y = grid.x, grid.y
     side = np.where(x > chest.middle, np.float32(1), np.float32(-1))
     across = np.abs(x - np.float32(chest.middle))
@@ -104,31 +104,31 @@ def _lungs(chest: Chest) -> tuple[Map, Mask]:
     for hx, hy, a, b, c, degrees in chest.heart_ellipses():
         r = ellipse_distance(grid, hx, hy, a, b, degrees)
         chord = np.float32(c) * half_ellipse(r) ** np.float32(0.75)
-        hit = r < 1
-        outline |= hit
-        hull_low = np.where(hit, np.minimum(hull_low, HEART_DEPTH - chord), hull_low)
-        hull_high = np.where(hit, np.maximum(hull_high, HEART_DEPTH + chord), hull_high)
+        inside = r < 1
+        outline |= inside
+        hull_low = np.where(inside, np.minimum(hull_low, HEART_DEPTH - chord), hull_low)
+        hull_high = np.where(inside, np.maximum(hull_high, HEART_DEPTH + chord), hull_high)
     for hx, hy, a, b, c, z, degrees in _great_vessels(chest):
         r = ellipse_distance(grid, hx, hy, a, b, degrees)
         chord = np.float32(c) * half_ellipse(r)
-        hit = r < 1
-        hull_low = np.where(hit, np.minimum(hull_low, z - chord), hull_low)
-        hull_high = np.where(hit, np.maximum(hull_high, z + chord), hull_high)
+        inside = r < 1
+        hull_low = np.where(inside, np.minimum(hull_low, z - chord), hull_low)
+        hull_high = np.where(inside, np.maximum(hull_high, z + chord), hull_high)
 
     # |A or B or C| by inclusion and exclusion, each clipped to the chest.
     spans = [(np.maximum(a, low), np.minimum(b, high)) for a, b in
              ((dome_low, dome_high), (core_low, core_high), (hull_low, hull_high))]  # fmt: skip
-    filled = sum(np.maximum(b - a, 0) for a, b in spans)
-    filled = filled - sum(_overlap(*spans[i], *spans[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    occupied = sum(np.maximum(b - a, 0) for a, b in spans)
+    occupied = occupied - sum(_overlap(*spans[i], *spans[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
     three_low = np.maximum(np.maximum(spans[0][0], spans[1][0]), spans[2][0])
     three_high = np.minimum(np.minimum(spans[0][1], spans[1][1]), spans[2][1])
-    filled = filled + np.maximum(three_high - three_low, 0)
-    return np.maximum(2 * half - filled, 0).astype(np.float32), outline
+    occupied = occupied + np.maximum(three_high - three_low, 0)
+    return np.maximum(2 * half - occupied, 0).astype(np.float32), outline
 
 
 def _great_vessels(chest: Chest) -> tuple[tuple[float, float, float, float, float, float, float], ...]:
     """x, y, semi-axes a, b, c, depth, turn: aortic knob, pulmonary trunk, vena cava with aorta."""
-    frame = chest.frame
+    frame = chest.projection
     return (
         (frame.x(19, -15), -27, 19, 20, 34, -10, 0.0),
         (frame.x(18, 20), 14, 24, 34, 26, 20, -24.0),
@@ -136,7 +136,7 @@ def _great_vessels(chest: Chest) -> tuple[tuple[float, float, float, float, floa
     )
 
 
-def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[Map, Map]:
+def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[FloatMap, FloatMap]:
     """Thickness of the trunk with neck, shoulders and arms; and of what hangs before it (breasts, muscle folds)."""
     grid, body = chest.grid, chest.body
     x, y = grid.x, grid.y
@@ -153,8 +153,10 @@ def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[Map,
     pieces.append(np.float32(105 + 1.5 * body.fat) * half_ellipse(x / np.float32(neck)) * ramp(-y - 40, 60))
     apex = -body.apex
     shoulder, thick = apex + 35 + 165 * (slope - 0.35), 40 + 0.6 * body.fat
-    pieces.append(capsules(grid, 26, apex - 10, 34 + 0.3 * body.fat, 165, shoulder, thick) * np.float32(1.7))
-    pieces.append(capsules(grid, 165, apex + 40, thick + 2, 215, apex + 190, thick + 2) * np.float32(1.7))
+    pieces.append(
+        project_capsule_pair(grid, 26, apex - 10, 34 + 0.3 * body.fat, 165, shoulder, thick) * np.float32(1.7)
+    )
+    pieces.append(project_capsule_pair(grid, 165, apex + 40, thick + 2, 215, apex + 190, thick + 2) * np.float32(1.7))
     total = grid.zeros()
     for piece in pieces:  # a smooth maximum
         piece *= np.float32(0.01)
@@ -163,36 +165,36 @@ def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[Map,
         total += piece
     total = np.sqrt(np.sqrt(total)) * np.float32(100)
     # Chest muscle: its lower border runs from the armpit down to the breast.
-    soft = ellipsoid(grid, 0.68 * body.half_width, apex + 62, 62, 40, rng.uniform(6, 14), -25, paired=True)
+    soft = project_ellipsoid(grid, 0.68 * body.half_width, apex + 62, 62, 40, rng.uniform(6, 14), -25, paired=True)
     if body.breast > 0:
         size = body.breast
         drop = rng.uniform(70, 100)
         for sign in (-1, 1):
             bx = sign * (0.56 * body.half_width + rng.uniform(-3, 3))
             by = drop + rng.uniform(-4, 4) - body.fat * 0.2
-            half_moon = ellipsoid(grid, bx, by, 52 * size, 50 * size, 17 * size)
+            half_moon = project_ellipsoid(grid, bx, by, 52 * size, 50 * size, 17 * size)
             soft += half_moon * ramp(y - np.float32(by - 4 * size), 90 * size)
     return total.astype(np.float32), soft * (total > 1)
 
 
-def _airway(chest: Chest) -> Map:
+def _airway(chest: Chest) -> FloatMap:
     """Gas in the trachea, the main bronchi and the beginning of the lobar bronchi."""
-    frame = chest.frame
+    frame = chest.projection
     x = [frame.x(value, -15) for value in (2.0, 1.0, -3.0, -28.0, -40.0, 30.0, 46.0)]
-    trachea = path(np.array([[x[0], -150.0], [x[1], -60.0], [x[2], 0.0]]), 9.5)
-    right = path(np.array([[x[2], -2.0], [x[3], 22.0], [x[4], 42.0]]), np.array([7.0, 6.0, 3.5]))
-    left = path(np.array([[x[2], -2.0], [x[5], 26.0], [x[6], 42.0]]), np.array([6.0, 5.2, 3.2]))
-    return tubes(chest.grid, np.concatenate([trachea, right, left]))
+    trachea = path_segments(np.array([[x[0], -150.0], [x[1], -60.0], [x[2], 0.0]]), 9.5)
+    right = path_segments(np.array([[x[2], -2.0], [x[3], 22.0], [x[4], 42.0]]), np.array([7.0, 6.0, 3.5]))
+    left = path_segments(np.array([[x[2], -2.0], [x[5], 26.0], [x[6], 42.0]]), np.array([6.0, 5.2, 3.2]))
+    return project_tubes(chest.grid, np.concatenate([trachea, right, left]))
 
 
-def _gut_gas(chest: Chest, rng: np.random.Generator) -> Map:
+def _gut_gas(chest: Chest, rng: np.random.Generator) -> FloatMap:
     """The stomach's bubble under the left dome, at times gas in the bend of the colon."""
     grid = chest.grid
     top = chest.domes()[1]
     a, b = rng.uniform(18, 36), rng.uniform(12, 24)
     x, y = 0.45 * chest.body.half_width + rng.uniform(-14, 10), top + 11 + b
-    bubble = ellipsoid(grid, x, y, a, b, rng.uniform(14, 30)) * ramp(y + 0.5 * b - grid.y, 4)
+    bubble = project_ellipsoid(grid, x, y, a, b, rng.uniform(14, 30)) * ramp(y + 0.5 * b - grid.y, 4)
     for _ in range(int(rng.integers(0, 4))):
         px, py = rng.uniform(0.3, 0.85) * chest.body.half_width, top + rng.uniform(45, 90)
-        bubble = np.maximum(bubble, ellipsoid(grid, px, py, rng.uniform(8, 18), rng.uniform(8, 14), 12))
+        bubble = np.maximum(bubble, project_ellipsoid(grid, px, py, rng.uniform(8, 18), rng.uniform(8, 14), 12))
     return bubble

@@ -7,7 +7,17 @@ import math
 import numpy as np
 
 from place_cxr.phantom.chest import CLAVICLE_DEPTH, SOURCE_DISTANCE, SPINE_DEPTH, Chest
-from place_cxr.phantom.grid import Grid, Map, ellipse_distance, ellipsoid, half_ellipse, path, ramp, smooth, tubes
+from place_cxr.phantom.grid import (
+    FloatMap,
+    Grid,
+    ellipse_distance,
+    half_ellipse,
+    path_segments,
+    project_ellipsoid,
+    project_tubes,
+    ramp,
+    smooth_curve,
+)
 
 _RIB_DROP = np.array((34, 52, 70, 84, 94, 100, 104, 106, 104, 100)) / 25  # in spaces between ribs, back to front
 
@@ -17,7 +27,7 @@ def rib_curves(chest: Chest, numbers: np.ndarray, side: np.ndarray, angle: np.nd
 
     ``angle`` [n] runs from the spine (0) round the side (pi / 2) to the front.
     """
-    body, frame = chest.body, chest.frame
+    body, frame = chest.body, chest.projection
     numbers, side = np.reshape(numbers, (-1, 1)), np.reshape(side, (-1, 1))
     spacing = (body.apex + body.dome + 30) / 9.6
     top = -body.apex - 4 + (numbers - 1) * spacing + 11 * (numbers == 1)
@@ -37,29 +47,29 @@ def rib_curve(chest: Chest, number: int, side: int, angle: np.ndarray) -> np.nda
     return rib_curves(chest, np.array([number]), np.array([side]), angle)[0]
 
 
-def rib_bone(grid: Grid, curves: np.ndarray, radius: float | np.ndarray) -> Map:
+def rib_bone(grid: Grid, curves: np.ndarray, radius: float | np.ndarray) -> FloatMap:
     """Bone along ``curves`` [ribs, n, 2] of ``radius``, one or [n]: a dense rim round marrow, flat front to back."""
     joined = np.concatenate([curves, np.broadcast_to(np.reshape(radius, (1, -1, 1)), (*curves.shape[:2], 1))], axis=2)
     outer = np.concatenate([joined[:, :-1], joined[:, 1:]], axis=2).reshape(-1, 6).astype(np.float32)
     inner = outer.copy()
     inner[:, [2, 5]] *= 0.66
-    return (tubes(grid, outer) - 0.8 * tubes(grid, inner)) * np.float32(0.9)
+    return (project_tubes(grid, outer) - 0.8 * project_tubes(grid, inner)) * np.float32(0.9)
 
 
-def bones(chest: Chest, view: str, rng: np.random.Generator) -> Map:
+def bone_map(chest: Chest, view: str, rng: np.random.Generator) -> FloatMap:
     """Length in bone [size, size], mm."""
-    grid, body, frame = chest.grid, chest.body, chest.frame
+    grid, body, frame = chest.grid, chest.body, chest.projection
     back = np.linspace(0.02, 0.5, 14) * math.pi
     front = np.linspace(0.5, 0.79, 9) * math.pi
     radius, thinner = body.rib, np.array([1, 1, 1, 1, 1, 1, 0.95, 0.85, 0.6])  # the ends in front turn to cartilage
-    every, sides = np.repeat(np.arange(1, 11), 2), np.tile((-1, 1), 10)
-    bone = rib_bone(grid, rib_curves(chest, every, sides, back), radius)
-    bone += rib_bone(grid, rib_curves(chest, every[:16], sides[:16], front), radius * thinner) * np.float32(0.8)
+    numbers, sides = np.repeat(np.arange(1, 11), 2), np.tile((-1, 1), 10)
+    bone = rib_bone(grid, rib_curves(chest, numbers, sides, back), radius)
+    bone += rib_bone(grid, rib_curves(chest, numbers[:16], sides[:16], front), radius * thinner) * np.float32(0.8)
     bone += _spine(chest)
     tilt = rng.uniform(-6, 6) + (14 if view == "AP" else 0)
     apex = -body.apex
     cx = frame.shift(CLAVICLE_DEPTH)
-    clavicle = smooth(
+    clavicle = smooth_curve(
         np.array(
             [
                 [17, apex + 34],
@@ -74,13 +84,15 @@ def bones(chest: Chest, view: str, rng: np.random.Generator) -> Map:
     both = np.stack([clavicle * [-1, 1] + [cx, 0], clavicle + [cx, 0]])
     # Shoulder blade: drawn out of the lungs on a PA film, over them on an AP one.
     out = 0.98 * body.half_width if view == "PA" else 0.80 * body.half_width
-    blade = path(smooth(np.array([[out + 26, apex + 28], [out + 12, apex + 70], [out - 10, apex + 128]]), 9), 4.5)
-    arms = tubes(grid, _mirrored(blade)) * np.float32(0.7)
+    blade = path_segments(
+        smooth_curve(np.array([[out + 26, apex + 28], [out + 12, apex + 70], [out - 10, apex + 128]]), 9), 4.5
+    )
+    arms = project_tubes(grid, _mirrored(blade)) * np.float32(0.7)
     spread = ellipse_distance(grid, out - 8, apex + 70, 30, 58, -14, paired=True)
     arms += np.float32(2.2) * ramp(1 - spread, 0.15)
     head = body.half_width + 38
-    arms += ellipsoid(grid, head, apex + 40, 22, 22, 11, paired=True)
-    arms += _long_bone(grid, _mirrored(path(np.array([[head, apex + 44], [head + 26, apex + 180]]), 11.0)))
+    arms += project_ellipsoid(grid, head, apex + 40, 22, 22, 11, paired=True)
+    arms += _long_bone(grid, _mirrored(path_segments(np.array([[head, apex + 44], [head + 26, apex + 180]]), 11.0)))
     return bone + rib_bone(grid, both, 6.0) * np.float32(1.5) + arms
 
 
@@ -88,16 +100,16 @@ def _mirrored(segments: np.ndarray) -> np.ndarray:
     return np.concatenate([segments, segments * np.array([-1, 1, 1, -1, 1, 1], np.float32)])
 
 
-def _long_bone(grid: Grid, segments: np.ndarray) -> Map:
+def _long_bone(grid: Grid, segments: np.ndarray) -> FloatMap:
     """A long bone: dense rim, marrow inside."""
     inner = segments.copy()
     inner[:, [2, 5]] *= 0.6
-    return (tubes(grid, segments) - 0.8 * tubes(grid, inner)) * np.float32(0.7)
+    return (project_tubes(grid, segments) - 0.8 * project_tubes(grid, inner)) * np.float32(0.7)
 
 
-def _spine(chest: Chest) -> Map:
+def _spine(chest: Chest) -> FloatMap:
     """Vertebral bodies with discs between, pedicles and spinous processes; a trace of the sternum."""
-    grid, body, frame = chest.grid, chest.body, chest.frame
+    grid, body, frame = chest.grid, chest.body, chest.projection
     x = grid.x - np.float32(frame.x(0, SPINE_DEPTH))
     spacing = (body.apex + body.dome + 30) / 9.6
     phase = (grid.y + np.float32(body.apex)) / np.float32(spacing)
@@ -105,7 +117,7 @@ def _spine(chest: Chest) -> Map:
     width = 15 + 2.0 * ramp(grid.y, 300) + 2.0 * (1 - wave)
     column = np.float32(8) * half_ellipse(x / width) ** np.float32(0.5)
     column *= np.float32(0.45) + np.float32(0.55) * ramp(wave - 0.16, 0.2)
-    centre = 1 - wave
-    column += 3 * ramp(0.30 - np.hypot(x / 24, (1 - centre) * 0.8), 0.15)
+    center = 1 - wave
+    column += 3 * ramp(0.30 - np.hypot(x / 24, (1 - center) * 0.8), 0.15)
     sternum = np.float32(3) * ramp(20 - np.abs(grid.x - np.float32(frame.x(0, 70))), 6) * ramp(grid.y + 62, 10)
     return column + sternum * ramp(110 - grid.y, 30)

@@ -7,10 +7,18 @@ import math
 import numpy as np
 
 from place_cxr.phantom.anatomy import Anatomy
-from place_cxr.phantom.grid import Mask, ellipse_distance, mean_chord, path, ramp, smooth, tubes
+from place_cxr.phantom.grid import (
+    BoolMap,
+    ellipse_distance,
+    mean_chord,
+    path_segments,
+    project_tubes,
+    ramp,
+    smooth_curve,
+)
 from place_cxr.phantom.scene import Finding
 
-OBJECTS = ("coin", "electrode", "surgical clips", "bullet fragment", "necklace")
+FOREIGN_OBJECTS = ("coin", "electrode", "surgical clips", "bullet fragment", "necklace")
 LINE_TIPS = {
     "in the superior vena cava": (-15.0, 18.0),
     "at the cavoatrial junction": (-17.0, 44.0),
@@ -27,7 +35,7 @@ def _sign(finding: Finding) -> int:
     return 1 if finding.side == "left" else -1
 
 
-def pacemaker(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Mask:
+def pacemaker(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
     """A metal case under the collar bone and one or two leads through the great veins into the heart."""
     shape, grid = anatomy.shape, anatomy.shape.grid
     sign = _sign(finding)
@@ -59,52 +67,52 @@ def pacemaker(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> M
                 [tx, ty],
             ]
         )
-        lead = tubes(grid, path(smooth(points, 36), 1.2))
+        lead = project_tubes(grid, path_segments(smooth_curve(points, 36), 1.2))
         anatomy.metal += lead * np.float32(0.8)
         mask |= lead > 0.35 * min(1.0, 2.4 / grid.step)
     return mask
 
 
-def central_line(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Mask:
+def central_line(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
     """A catheter from the neck, below the collar bone or the arm; ``detail`` says where it ends."""
     shape, grid = anatomy.shape, anatomy.shape.grid
     sign, apex = _sign(finding), -shape.body.apex
     tip = np.array(LINE_TIPS[finding.detail]) + rng.uniform(-3, 3, 2)
-    way = rng.random()
-    if way < 0.5:  # jugular
+    route = rng.random()
+    if route < 0.5:  # jugular
         start = [[sign * (50 + 14 * rng.random()), apex - 55], [sign * 36, apex - 15], [sign * 24, apex + 28]]
     else:
-        out = 0.9 if way < 0.75 else 1.3
+        out = 0.9 if route < 0.75 else 1.3
         start = [
-            [sign * out * shape.body.half_width, apex + (58 if way < 0.75 else 74)],
+            [sign * out * shape.body.half_width, apex + (58 if route < 0.75 else 74)],
             [sign * 0.62 * shape.body.half_width, apex + 36],
             [sign * 40, apex + 30],
         ]
     bend = [[sign * 8 - 6, apex + 56], [-16.0, min(apex + 90, tip[1] - 12)]]
-    tube = tubes(grid, path(smooth(np.array([*start, *bend, tip]), 30), 1.15))
+    tube = project_tubes(grid, path_segments(smooth_curve(np.array([*start, *bend, tip]), 30), 1.15))
     anatomy.metal += tube * np.float32(0.3 + 0.8 * finding.conspicuity)
     return tube > 0.35 * min(1.0, 2.3 / grid.step)
 
 
-def endotracheal_tube(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Mask:
+def endotracheal_tube(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
     """A tube in the windpipe with a dense stripe; ``detail`` says where it ends."""
     shape, grid = anatomy.shape, anatomy.shape.grid
     end = TUBE_TIPS[finding.detail] + rng.uniform(-12, 8) * (finding.detail == "above the carina")
     start = grid.top - 5
-    x = shape.frame.x(0, -15)
+    x = shape.projection.x(0, -15)
     points = [[x + rng.uniform(-4, 4), start], [x + 1, -80.0], [x - 1, min(end, -18.0)]]
     if end > -18:
         points.append([x - 3, min(end, 2.0)])
     if end > 2:
         points.append([x - 26, end])
-    curve = smooth(np.array(points), 20)
-    outer, inner = tubes(grid, path(curve, 5.2)), tubes(grid, path(curve, 3.7))
-    stripe = tubes(grid, path(curve + [2.6, 0.0], 0.8))
+    curve = smooth_curve(np.array(points), 20)
+    outer, inner = project_tubes(grid, path_segments(curve, 5.2)), project_tubes(grid, path_segments(curve, 3.7))
+    stripe = project_tubes(grid, path_segments(curve + [2.6, 0.0], 0.8))
     anatomy.metal += (outer - inner) * np.float32(0.06) + stripe * np.float32(0.35 + 0.9 * finding.conspicuity)
     return outer > 2.0
 
 
-def foreign_object(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Mask:
+def foreign_object(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
     """Metal on or in the patient; ``detail`` is its kind."""
     shape, grid = anatomy.shape, anatomy.shape.grid
     body, sign = shape.body, _sign(finding)
@@ -122,7 +130,7 @@ def foreign_object(anatomy: Anatomy, finding: Finding, rng: np.random.Generator)
         wire = np.array(
             [[x, y], [x + sign * 12, y - 30], [x + sign * 40, y - 60], [sign * 1.35 * body.half_width, y - 45]]
         )
-        cable = tubes(grid, path(smooth(wire, 20), 0.9))
+        cable = project_tubes(grid, path_segments(smooth_curve(wire, 20), 0.9))
         anatomy.metal += (disc * 1.6 + cable * 0.5) * strength
         mask = (disc > 0.5) | (cable > 0.35 * min(1.0, 1.8 / grid.step))
     elif finding.detail == "surgical clips":
@@ -131,7 +139,7 @@ def foreign_object(anatomy: Anatomy, finding: Finding, rng: np.random.Generator)
             cx, cy, turn = x + rng.normal(0, 12), y + rng.normal(0, 12), rng.uniform(0, math.pi)
             dx, dy = 4.5 * math.cos(turn), 4.5 * math.sin(turn)
             parts.append([cx - dx, cy - dy, 1.0, cx + dx, cy + dy, 1.0])
-        clips = tubes(grid, np.array(parts))
+        clips = project_tubes(grid, np.array(parts))
         anatomy.metal += clips * 1.6 * strength
         mask = clips > 0.3
     elif finding.detail == "bullet fragment":
@@ -143,7 +151,7 @@ def foreign_object(anatomy: Anatomy, finding: Finding, rng: np.random.Generator)
         drop, wide = rng.uniform(20, 60), rng.uniform(45, 65)
         t = np.linspace(-1, 1, 31)
         chain = np.stack([wide * t, -body.apex - 25 + (25 + drop) * np.sqrt(np.maximum(1 - t * t, 0))], 1)
-        links = tubes(grid, path(chain, 1.0))
+        links = project_tubes(grid, path_segments(chain, 1.0))
         anatomy.metal += links * 1.1 * strength
         pendant = ellipse_distance(grid, 0, -body.apex + drop + 5, 4, 6)
         ring = mean_chord(np.abs(pendant - 1) * 5, np.full_like(pendant, 1.2), grid.step)

@@ -11,25 +11,34 @@ import numpy as np
 from place_cxr.phantom import devices
 from place_cxr.phantom.anatomy import Anatomy
 from place_cxr.phantom.bones import rib_bone, rib_curve
-from place_cxr.phantom.grid import Map, Mask, ellipse_distance, ellipsoid, mean_chord, path, ramp, tubes
+from place_cxr.phantom.grid import (
+    BoolMap,
+    FloatMap,
+    ellipse_distance,
+    mean_chord,
+    path_segments,
+    project_ellipsoid,
+    project_tubes,
+    ramp,
+)
 from place_cxr.phantom.scene import Finding, Scene
 
-LEVELS = {"small": 0, "mild": 0, "moderate": 1, "large": 2, "severe": 2, "": 0}
-Painter = Callable[[Anatomy, Finding, np.random.Generator], Mask]
+SEVERITY_LEVELS = {"small": 0, "mild": 0, "moderate": 1, "large": 2, "severe": 2, "": 0}
+Painter = Callable[[Anatomy, Finding, np.random.Generator], BoolMap]
 
 
-def paint(anatomy: Anatomy, scene: Scene) -> tuple[Mask, ...]:
+def paint_findings(anatomy: Anatomy, scene: Scene) -> tuple[BoolMap, ...]:
     """Put every finding of ``scene`` into ``anatomy``; the pixels [size, size] each one occupies, in their order."""
     masks = []
     for finding, key in zip(scene.findings, scene.keys, strict=True):
         rng = np.random.Generator(np.random.Philox(key=key))
         sides = ("left", "right") if finding.side == "bilateral" and finding.name in _ONE_SIDED else (finding.side,)
-        parts = [PAINTERS[finding.name](anatomy, _on(finding, side), rng) for side in sides]
+        parts = [PAINTERS[finding.name](anatomy, _with_side(finding, side), rng) for side in sides]
         masks.append(np.logical_or.reduce(parts))
     return tuple(masks)
 
 
-def _on(finding: Finding, side: str) -> Finding:
+def _with_side(finding: Finding, side: str) -> Finding:
     if side == finding.side:
         return finding
     return Finding(
@@ -38,7 +47,7 @@ def _on(finding: Finding, side: str) -> Finding:
 
 
 @lru_cache(maxsize=8)
-def _clouds(size: int) -> Map:
+def _cloud_field(size: int) -> FloatMap:
     """A tileable field [size, size], mean 0, deviation 1, whose grain falls off as 1 / frequency^1.6."""
     rng = np.random.Generator(np.random.Philox(key=11))
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]) * size
@@ -47,17 +56,17 @@ def _clouds(size: int) -> Map:
     return ((field - field.mean()) / field.std()).astype(np.float32)
 
 
-def cloud(size: int, rng: np.random.Generator) -> Map:
+def random_cloud(size: int, rng: np.random.Generator) -> FloatMap:
     """The field of _clouds, rolled by chance."""
     down, across = rng.random(2)
-    return np.roll(_clouds(size), (int(down * size), int(across * size)), (0, 1))
+    return np.roll(_cloud_field(size), (int(down * size), int(across * size)), (0, 1))
 
 
 def _sign(finding: Finding) -> int:
     return 1 if finding.side == "left" else -1
 
 
-def _on_side(anatomy: Anatomy, finding: Finding) -> Mask:
+def _side_mask(anatomy: Anatomy, finding: Finding) -> BoolMap:
     return anatomy.left if finding.side == "left" else ~anatomy.left
 
 
@@ -72,34 +81,34 @@ def lung_point(anatomy: Anatomy, finding: Finding, across: float, down: float) -
     return _sign(finding) * (low + across * (float(shape.lateral(level)[0]) - low)), y
 
 
-def _fill(anatomy: Anatomy, share: Map, density: float = 1.0) -> None:
-    """Replace ``share`` (0 to 1) of the air in the lungs by tissue of ``density``."""
-    anatomy.tissue += share * np.maximum(density - anatomy.tissue, 0)
+def _fill(anatomy: Anatomy, fraction: FloatMap, density: float = 1.0) -> None:
+    """Replace ``fraction`` (0 to 1) of the air in the lungs by tissue of ``density``."""
+    anatomy.tissue += fraction * np.maximum(density - anatomy.tissue, 0)
 
 
-def pleural_effusion(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Mask:
+def pleural_effusion(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
     """Fluid that blunts the costophrenic angle and climbs along the chest wall: the meniscus."""
     shape, grid = anatomy.shape, anatomy.shape.grid
     top = shape.domes()[_sign(finding) > 0]
-    low, high = ((-40, -10), (0, 34), (48, 105))[LEVELS[finding.severity]]
+    low, high = ((-40, -10), (0, 34), (48, 105))[SEVERITY_LEVELS[finding.severity]]
     level = top - (low + (high - low) * rng.random())
     rise = rng.uniform(18, 34)
     outer, inner = shape.lateral(grid.y), shape.medial(grid.y)
     toward = np.clip((np.abs(grid.x) - inner) / np.maximum(outer - inner, 1), 0, 1)
     surface = level - np.float32(rise) * toward**3 - 6 * (1 - toward) ** 2
-    share = ramp(grid.y - surface, 16) * _on_side(anatomy, finding)
-    _fill(anatomy, share * np.float32(0.82 + 0.18 * finding.conspicuity))
-    return (share > 0.5) & (anatomy.lung > 2)
+    fraction = ramp(grid.y - surface, 16) * _side_mask(anatomy, finding)
+    _fill(anatomy, fraction * np.float32(0.82 + 0.18 * finding.conspicuity))
+    return (fraction > 0.5) & (anatomy.lung > 2)
 
 
-def pneumothorax(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Mask:
+def pneumothorax(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
     """Air between chest wall and lung: a thin pleural line, nothing but air beyond it."""
     shape, grid = anatomy.shape, anatomy.shape.grid
-    low, high = ((9, 17), (20, 36), (42, 75))[LEVELS[finding.severity]]
+    low, high = ((9, 17), (20, 36), (42, 75))[SEVERITY_LEVELS[finding.severity]]
     inset = np.float32(low + (high - low) * rng.random())
     edge = shape.lateral(grid.y - 1.2 * inset) - np.float32(rng.uniform(0.3, 0.6)) * inset
     beyond = np.maximum(np.abs(grid.x) - edge, np.float32(1.2 * inset - shape.body.apex) - grid.y)
-    side = _on_side(anatomy, finding)
+    side = _side_mask(anatomy, finding)
     inside = ramp(beyond, 2 * grid.step) * side
     anatomy.tissue *= 1 - inside * np.float32(0.95)
     anatomy.vessel *= 1 - inside
@@ -109,39 +118,41 @@ def pneumothorax(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -
     return (inside > 0.5) & (anatomy.lung > 4)
 
 
-def consolidation(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Mask:
+def consolidation(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
     """A patch of filled lung with a ragged edge, through which air-filled bronchi may show."""
     grid = anatomy.shape.grid
     x, y = lung_point(anatomy, finding, rng.uniform(0.2, 0.75), rng.uniform(0.2, 0.8))
-    radius = (24, 38, 54)[LEVELS[finding.severity]] * rng.uniform(0.85, 1.2)
+    radius = (24, 38, 54)[SEVERITY_LEVELS[finding.severity]] * rng.uniform(0.85, 1.2)
     distance = ellipse_distance(grid, x, y, radius * rng.uniform(0.8, 1.25), radius, rng.uniform(0, 180))
-    share = ramp(0.85 - distance + 0.2 * cloud(grid.size, rng), rng.uniform(0.7, 1.3)) * _on_side(anatomy, finding)
-    share *= distance < 1.7
-    _fill(anatomy, share * np.float32(0.12 + 0.58 * finding.conspicuity))
+    fraction = ramp(0.85 - distance + 0.2 * random_cloud(grid.size, rng), rng.uniform(0.7, 1.3)) * _side_mask(
+        anatomy, finding
+    )
+    fraction *= distance < 1.7
+    _fill(anatomy, fraction * np.float32(0.12 + 0.58 * finding.conspicuity))
     if radius > 32:
         start = np.array([0.35 * x, y - 0.3 * radius])
         ends = np.array([x, y]) + radius * rng.uniform(-0.6, 0.6, (4, 2))
         bronchi = np.concatenate(
-            [path(np.stack([start + 0.5 * (end - start), end]), np.array([2.6, 1.6])) for end in ends]
+            [path_segments(np.stack([start + 0.5 * (end - start), end]), np.array([2.6, 1.6])) for end in ends]
         )
-        anatomy.soft -= tubes(grid, bronchi) * share * np.float32(1.3)
-    return (share > 0.4) & (anatomy.lung > 8)
+        anatomy.soft -= project_tubes(grid, bronchi) * fraction * np.float32(1.3)
+    return (fraction > 0.4) & (anatomy.lung > 8)
 
 
-def atelectasis(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Mask:
+def atelectasis(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
     """Lung without air: flat bands over the diaphragm; when severe a wedge at the base (the dome is drawn up)."""
     shape, grid = anatomy.shape, anatomy.shape.grid
-    side, sign = _on_side(anatomy, finding), _sign(finding)
-    level = LEVELS[finding.severity]
+    side, sign = _side_mask(anatomy, finding), _sign(finding)
+    level = SEVERITY_LEVELS[finding.severity]
     top = shape.domes()[sign > 0]
     mask = np.zeros(anatomy.lung.shape, np.bool_)
     if level == 2:
         far = rng.uniform(0.5, 0.75) * shape.body.half_width
         slope = rng.uniform(70, 100)
         surface = top - np.float32(slope) * (1 - np.abs(grid.x) / np.float32(far))
-        share = ramp(grid.y - surface, 12) * ramp(far - np.abs(grid.x), 12) * side
-        _fill(anatomy, share * np.float32(0.35 + 0.5 * finding.conspicuity))
-        mask = (share > 0.4) & (anatomy.lung > 4)
+        fraction = ramp(grid.y - surface, 12) * ramp(far - np.abs(grid.x), 12) * side
+        _fill(anatomy, fraction * np.float32(0.35 + 0.5 * finding.conspicuity))
+        mask = (fraction > 0.4) & (anatomy.lung > 4)
     for _ in range(1 + level):
         x, y = lung_point(anatomy, finding, rng.uniform(0.3, 0.6), rng.uniform(0.35, 0.85))
         long, turn = rng.uniform(22, 40), math.radians(rng.uniform(-18, 18))
@@ -150,73 +161,75 @@ def atelectasis(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) ->
         points = across @ np.array([[cos, sin], [-sin, cos]]) + [x, y]
         thick = rng.uniform(1.6, 3.2)
         band = (
-            tubes(grid, path(points, np.array([0.6 * thick, thick, 0.5 * thick]))) * side * ramp(anatomy.lung - 10, 10)
+            project_tubes(grid, path_segments(points, np.array([0.6 * thick, thick, 0.5 * thick])))
+            * side
+            * ramp(anatomy.lung - 10, 10)
         )
         anatomy.soft += band * np.float32(2.5 + 6 * finding.conspicuity)
         mask |= band > 0.4 * thick
     return mask
 
 
-def edema(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Mask:
+def edema(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
     """Fluid about the hila and at the bases, blurred full vessels, short lines at the edge of the lungs."""
     shape, grid = anatomy.shape, anatomy.shape.grid
-    level = LEVELS[finding.severity]
+    level = SEVERITY_LEVELS[finding.severity]
     amount = (0.16, 0.30, 0.46)[level] * (0.65 + 0.5 * finding.conspicuity)
     x = np.abs(grid.x)
     spread = 46 + 8 * level
-    share = np.exp(-(((x - 44) / spread) ** 2) - ((grid.y - 48) / (spread * 1.25)) ** 2)
-    share = share + 0.3 * ramp(grid.y - 60, 120)
-    share *= 1 + 0.35 * cloud(grid.size, rng)
-    share = np.clip(share, 0, 1.3)
-    _fill(anatomy, (share * np.float32(amount)).astype(np.float32))
+    fraction = np.exp(-(((x - 44) / spread) ** 2) - ((grid.y - 48) / (spread * 1.25)) ** 2)
+    fraction = fraction + 0.3 * ramp(grid.y - 60, 120)
+    fraction *= 1 + 0.35 * random_cloud(grid.size, rng)
+    fraction = np.clip(fraction, 0, 1.3)
+    _fill(anatomy, (fraction * np.float32(amount)).astype(np.float32))
     anatomy.vessel *= np.float32(1.25 + 0.2 * level)
     lines = []
     for sign in (-1, 1):
         for y in rng.uniform(60, 125, 4 + 3 * level):
             edge = float(shape.lateral(np.array([y], np.float32))[0]) - rng.uniform(1, 6)
             lines.append([sign * edge, y, 0.6, sign * (edge - rng.uniform(12, 20)), y + rng.uniform(-3, 3), 0.6])
-    anatomy.soft += tubes(grid, np.array(lines)) * np.float32(8) * ramp(anatomy.lung - 5, 8)
-    return (share > 0.4) & (anatomy.lung > 25)
+    anatomy.soft += project_tubes(grid, np.array(lines)) * np.float32(8) * ramp(anatomy.lung - 5, 8)
+    return (fraction > 0.4) & (anatomy.lung > 25)
 
 
-def cardiomegaly(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Mask:
+def cardiomegaly(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
     """The heart itself: the body was built with a large one."""
     return anatomy.heart.copy()
 
 
-def nodule(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Mask:
+def nodule(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
     """A ball of soft tissue, at times lobulated or spiculated."""
     grid = anatomy.shape.grid
     x, y = lung_point(anatomy, finding, rng.uniform(0.12, 0.85), rng.uniform(0.1, 0.9))
     radius = (finding.size_mm or 10.0) / 2
     a, b, turn = radius * rng.uniform(0.9, 1.0), radius * rng.uniform(0.85, 1.0), rng.uniform(0, 180)
-    ball = ellipsoid(grid, x, y, a, b, radius, turn)
+    ball = project_ellipsoid(grid, x, y, a, b, radius, turn)
     if radius < grid.step:  # keep the volume of a ball smaller than the pixels
-        ball = np.maximum(ball, tubes(grid, np.array([[x - 0.3, y, radius, x + 0.3, y, radius]])))
+        ball = np.maximum(ball, project_tubes(grid, np.array([[x - 0.3, y, radius, x + 0.3, y, radius]])))
     density = np.float32(0.75 + 0.75 * finding.conspicuity)
     added = np.minimum(ball * density, anatomy.lung * (1 - anatomy.tissue) + 4)
     if rng.random() < 0.4 and radius > 6:
         angles = rng.uniform(0, 2 * math.pi, 9)
         tips = np.stack([np.cos(angles), np.sin(angles)], 1) * radius * rng.uniform(1.25, 1.7, (9, 1)) + [x, y]
-        rays = [path(np.array([[x, y], tip]), np.array([1.6, 0.5])) for tip in tips]
-        added = np.maximum(added, tubes(grid, np.concatenate(rays)) * 2)
+        rays = [path_segments(np.array([[x, y], tip]), np.array([1.6, 0.5])) for tip in tips]
+        added = np.maximum(added, project_tubes(grid, np.concatenate(rays)) * 2)
     anatomy.soft += added
     return ellipse_distance(grid, x, y, max(a, 0.75 * grid.step), max(b, 0.75 * grid.step), turn) < 1
 
 
-def emphysema(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Mask:
+def emphysema(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
     """Destroyed lung: dark, poor in vessels, with bullae above (the body was built with large lungs, flat domes)."""
     grid, body = anatomy.shape.grid, anatomy.shape.body
-    level = LEVELS[finding.severity]
+    level = SEVERITY_LEVELS[finding.severity]
     loss = np.float32((0.16, 0.40, 0.66)[level] * (0.6 + 0.4 * finding.conspicuity))
-    where = np.float32(1) - np.float32(0.55) * ramp(grid.y - 60, 140) + 0.15 * cloud(grid.size, rng)
-    where = np.clip(where, 0, 1)
-    anatomy.tissue *= 1 - loss * where
-    anatomy.vessel *= 1 - loss * where
+    extent = np.float32(1) - np.float32(0.55) * ramp(grid.y - 60, 140) + 0.15 * random_cloud(grid.size, rng)
+    extent = np.clip(extent, 0, 1)
+    anatomy.tissue *= 1 - loss * extent
+    anatomy.vessel *= 1 - loss * extent
     for _ in range((0, 2, 5)[level]):
         sign = rng.choice((-1, 1))
-        place = Finding("Emphysema", "left" if sign > 0 else "right", "upper", "")
-        x, y = lung_point(anatomy, place, rng.uniform(0.35, 0.9), rng.uniform(0.1, 0.9))
+        bulla = Finding("Emphysema", "left" if sign > 0 else "right", "upper", "")
+        x, y = lung_point(anatomy, bulla, rng.uniform(0.35, 0.9), rng.uniform(0.1, 0.9))
         a, b = rng.uniform(9, 22), rng.uniform(10, 26)
         r = ellipse_distance(grid, x, y, a, b)
         hole = ramp(1 - r, 0.15)
@@ -227,18 +240,18 @@ def emphysema(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> M
     return (anatomy.lung > 25) & (grid.y < body.dome + 10)
 
 
-def rib_fracture(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Mask:
+def rib_fracture(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
     """A broken rib whose outer part has slipped; ``detail`` names the rib."""
     shape, grid = anatomy.shape, anatomy.shape.grid
     number, sign = int("".join(c for c in finding.detail if c.isdigit()) or 6), _sign(finding)
     angle, turn = rng.uniform(0.26, 0.45) * math.pi, 0.45
-    whole = rib_curve(shape, number, sign, np.linspace(angle - 0.05, angle + turn, 10))
-    gone = rib_bone(grid, whole[None], shape.body.rib * 1.05)
+    intact = rib_curve(shape, number, sign, np.linspace(angle - 0.05, angle + turn, 10))
+    removed = rib_bone(grid, intact[None], shape.body.rib * 1.05)
     slip = (5.0 + 6.0 * finding.conspicuity) * rng.choice((-1, 1))
     fade = np.linspace(1, 0, 9)[:, None] ** 0.7
-    moved = rib_curve(shape, number, sign, np.linspace(angle + 0.04, angle + turn, 9))
-    moved = moved + fade * np.array([-sign * 3.0, slip])
-    anatomy.bone = np.maximum(anatomy.bone - gone, 0) + rib_bone(grid, moved[None], shape.body.rib)
+    slipped = rib_curve(shape, number, sign, np.linspace(angle + 0.04, angle + turn, 9))
+    slipped = slipped + fade * np.array([-sign * 3.0, slip])
+    anatomy.bone = np.maximum(anatomy.bone - removed, 0) + rib_bone(grid, slipped[None], shape.body.rib)
     x, y = rib_curve(shape, number, sign, np.array([angle + 0.05]))[0]
     return ellipse_distance(grid, x, y + slip / 3, 14, 13) < 1
 

@@ -16,7 +16,7 @@ import numpy as np
 
 # People have favourite phrases: an alternative is at place u ** HABIT of the list, u uniform. With 3, sentences recur
 # as in the Indiana University reports: one is found in 1.0 other reports of 64 (there also 1.0; 0.4 with 1).
-HABIT = 3
+HABIT_EXPONENT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ _BEFORE_STOP = re.compile(r" +([,.;:])")
 def compile_rule(text: str) -> Rule:
     """The tree of one rule. Raises ValueError on brackets that do not match."""
     stack: list[list[list[_Part]]] = [[[]]]
-    read = 0
+    consumed = 0
     for token in _TOKEN.finditer(text):
-        read += len(token[0])
+        consumed += len(token[0])
         if token[0] == "[":
             stack.append([[]])
         elif token[0] == "|" and len(stack) > 1:
@@ -57,7 +57,7 @@ def compile_rule(text: str) -> Rule:
             raise ValueError(f"stray {token[0]!r} in rule {text!r}")
         else:
             stack[-1][-1].append(token[0])
-    if len(stack) != 1 or read != len(text):
+    if len(stack) != 1 or consumed != len(text):
         raise ValueError(f"unclosed bracket in rule {text!r}")
     return tuple(stack[0][0])
 
@@ -106,7 +106,7 @@ class Grammar:
                 words.append(part)
             elif type(part) is _Choice:
                 options = part.options
-                self._expand(options[int(draw() ** HABIT * len(options))], draw, slots, words)
+                self._expand(options[int(draw() ** HABIT_EXPONENT * len(options))], draw, slots, words)
             elif type(part) is _Slot:
                 value = slots.get(part.name)
                 if value is None:
@@ -117,7 +117,7 @@ class Grammar:
                     self._expand(value, draw, slots, words)  # type: ignore[arg-type]
 
 
-def tidy(text: str) -> str:
+def tidy_sentence(text: str) -> str:
     """A sentence from raw words: single spaces, *a* or *an* by sound, capital first, full stop last."""
     text = _BEFORE_STOP.sub(r"\1", " ".join(text.split()))
     text = _ARTICLE.sub(lambda m: m[1] + ("n " if _VOWEL_SOUND.match(m[2]) else " "), text)

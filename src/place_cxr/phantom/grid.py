@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Map = NDArray[Any]  # float32 [rows, columns]; the stubs of numpy widen mixed arithmetic
-Mask = NDArray[np.bool_]
+FloatMap = NDArray[Any]  # float32 [rows, columns]; the stubs of numpy widen mixed arithmetic
+BoolMap = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,42 +29,42 @@ class Grid:
         return self.fov / self.size
 
     @property
-    def x(self) -> Map:
+    def x(self) -> FloatMap:
         """Pixel centres along a row, mm, [1, size]."""
-        return _centres(self.size)[None, :] * np.float32(self.fov) + np.float32(self.left)
+        return _centers(self.size)[None, :] * np.float32(self.fov) + np.float32(self.left)
 
     @property
-    def y(self) -> Map:
+    def y(self) -> FloatMap:
         """Pixel centres along a column, mm, [size, 1]."""
-        return _centres(self.size)[:, None] * np.float32(self.fov) + np.float32(self.top)
+        return _centers(self.size)[:, None] * np.float32(self.fov) + np.float32(self.top)
 
-    def zeros(self) -> Map:
+    def zeros(self) -> FloatMap:
         """An empty map of lengths, mm."""
         return np.zeros((self.size, self.size), np.float32)
 
 
 @lru_cache(maxsize=8)
-def _centres(size: int) -> Map:
+def _centers(size: int) -> FloatMap:
     return ((np.arange(size) + 0.5) / size).astype(np.float32)
 
 
-def half_ellipse(u: Map) -> Map:
+def half_ellipse(u: FloatMap) -> FloatMap:
     """Half chord of the unit circle at distance ``u`` from its centre, 0 outside."""
     return np.sqrt(np.maximum(1 - u * u, 0))
 
 
-def ramp(value: Map, width: float) -> Map:
+def ramp(value: FloatMap, width: float) -> FloatMap:
     """0 below ``-width / 2``, 1 above ``width / 2``, linear between: an edge blurred over ``width``."""
     return np.clip(value * np.float32(1 / width) + np.float32(0.5), 0, 1)
 
 
-def path(points: NDArray[np.floating], radii: NDArray[np.floating] | float) -> Map:
+def path_segments(points: NDArray[np.floating], radii: NDArray[np.floating] | float) -> FloatMap:
     """Segments ``x0 y0 r0 x1 y1 r1`` [n-1, 6] along ``points`` [n, 2] of ``radii`` [n], mm."""
     joined = np.concatenate([points, np.broadcast_to(np.reshape(radii, (-1, 1)), (len(points), 1))], axis=1)
     return np.concatenate([joined[:-1], joined[1:]], axis=1).astype(np.float32)
 
 
-def smooth(points: np.ndarray, count: int) -> np.ndarray:
+def smooth_curve(points: np.ndarray, count: int) -> np.ndarray:
     """A Catmull-Rom curve through ``points`` [n, 2], sampled at ``count`` places."""
     ends = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
     t = np.linspace(0, len(points) - 1, count)
@@ -74,7 +74,7 @@ def smooth(points: np.ndarray, count: int) -> np.ndarray:
     return 0.5 * (2 * b + (c - a) * f + (2 * a - 5 * b + 4 * c - d) * f**2 + (3 * b - 3 * c + d - a) * f**3)
 
 
-def tubes(grid: Grid, segments: NDArray[np.floating]) -> Map:
+def project_tubes(grid: Grid, segments: NDArray[np.floating]) -> FloatMap:
     """Length of the rays inside round tubes, mm: the exact mean over each pixel's width of the chord.
 
     ``segments`` [n, 6] are ``x0 y0 r0 x1 y1 r1`` in mm. Where several lie on a pixel the longest chord counts, so that
@@ -91,12 +91,12 @@ def tubes(grid: Grid, segments: NDArray[np.floating]) -> Map:
     # Patches of like size go together: a long thin tube must not cost every short one a large patch.
     bucket = np.ceil(np.log2(np.maximum(half, 4)) * 1.5).astype(np.int64)
     for value in np.unique(bucket):
-        chosen = bucket == value
-        _tube_patches(grid, segments[chosen], int(half[chosen].max()), out)
+        in_bucket = bucket == value
+        _tube_patches(grid, segments[in_bucket], int(half[in_bucket].max()), out)
     return out.reshape(grid.size, grid.size)
 
 
-def _tube_patches(grid: Grid, segments: Map, half: int, out: Map) -> None:
+def _tube_patches(grid: Grid, segments: FloatMap, half: int, out: FloatMap) -> None:
     """Raise ``out`` [size * size] to the chords of ``segments``, each within ``half`` pixels of its middle."""
     step, size = np.float32(grid.step), grid.size
     x0, y0, r0, x1, y1, r1 = (segments[:, k, None] for k in range(6))
@@ -118,15 +118,15 @@ def _tube_patches(grid: Grid, segments: Map, half: int, out: Map) -> None:
     square += aside
     reach = np.maximum(r0, r1) + step / 2
     on_film = ((column >= 0) & (column < size))[:, None, :] & ((line >= 0) & (line < size))[:, :, None]
-    which = np.flatnonzero((square < (reach * reach)[:, None]) & on_film)
+    covered = np.flatnonzero((square < (reach * reach)[:, None]) & on_film)
     width = len(offsets)
-    segment, rest = which // (width * width), which % (width * width)
-    index = line.ravel()[segment * width + rest // width] * size + column.ravel()[segment * width + rest % width]
-    radius = r0.ravel()[segment] + along.ravel()[which] * (r1 - r0).ravel()[segment]
-    np.maximum.at(out, index, mean_chord(np.sqrt(square.ravel()[which]), radius, float(step)))
+    segment, pixel = covered // (width * width), covered % (width * width)
+    index = line.ravel()[segment * width + pixel // width] * size + column.ravel()[segment * width + pixel % width]
+    radius = r0.ravel()[segment] + along.ravel()[covered] * (r1 - r0).ravel()[segment]
+    np.maximum.at(out, index, mean_chord(np.sqrt(square.ravel()[covered]), radius, float(step)))
 
 
-def mean_chord(distance: Map, radius: Map, width: float) -> Map:
+def mean_chord(distance: FloatMap, radius: FloatMap, width: float) -> FloatMap:
     """Chord of a circle of ``radius`` averaged over a strip of ``width`` centred ``distance`` from its centre."""
     r = np.maximum(radius, np.float32(1e-3))
     low = np.clip((distance - np.float32(width / 2)) / r, -1, 1)
@@ -137,7 +137,7 @@ def mean_chord(distance: Map, radius: Map, width: float) -> Map:
 
 def ellipse_distance(
     grid: Grid, x: float, y: float, a: float, b: float, degrees: float = 0.0, *, paired: bool = False
-) -> Map:
+) -> FloatMap:
     """Normalised radius (1 on the edge) of the ellipse at (x, y) with semi-axes a, b turned clockwise on the image.
 
     ``paired`` adds its mirror image about x = 0.
@@ -154,14 +154,14 @@ def ellipse_distance(
     return np.sqrt(u, out=u)
 
 
-def ellipsoid(
+def project_ellipsoid(
     grid: Grid, x: float, y: float, a: float, b: float, c: float, degrees: float = 0.0, *, paired: bool = False
-) -> Map:
+) -> FloatMap:
     """Length of the rays along z inside an ellipsoid of semi-axes a, b, c, mm: ``2 c sqrt(1 - r^2)``."""
     return np.float32(2 * c) * half_ellipse(ellipse_distance(grid, x, y, a, b, degrees, paired=paired))
 
 
-def capsules(grid: Grid, x0: float, y0: float, r0: float, x1: float, y1: float, r1: float) -> Map:
+def project_capsule_pair(grid: Grid, x0: float, y0: float, r0: float, x1: float, y1: float, r1: float) -> FloatMap:
     """Chord of one wide tube and of its mirror image about x = 0, mm, where both may fill the image."""
     px, py, dx, dy = np.abs(grid.x) - np.float32(x0), grid.y - np.float32(y0), x1 - x0, y1 - y0
     along = np.clip(px * np.float32(dx / (dx * dx + dy * dy)) + py * np.float32(dy / (dx * dx + dy * dy)), 0, 1)

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from place_cxr.phantom.chest import cardiothoracic_ratio
-from place_cxr.phantom.devices import LINE_TIPS, OBJECTS, TUBE_TIPS
+from place_cxr.phantom.devices import FOREIGN_OBJECTS, LINE_TIPS, TUBE_TIPS
 from place_cxr.phantom.scene import CARDIOMEGALY_RATIO, Body, Finding, Scene
 
 # Studies of the ten patients of one block, shuffled in each block.
 STUDIES_OF_PATIENTS = (1, 1, 1, 1, 1, 2, 2, 3, 3, 4)
-BLOCK = sum(STUDIES_OF_PATIENTS)
-SPLIT_SHARES = (("train", 0.7), ("val", 0.1), ("test", 0.2))
+STUDIES_PER_BLOCK = sum(STUDIES_OF_PATIENTS)
+SPLIT_FRACTIONS = (("train", 0.7), ("val", 0.1), ("test", 0.2))
 
 _ACUTE = ("Pleural Effusion", "Pneumothorax", "Consolidation", "Atelectasis", "Edema")
 _AMOUNTS = ("small", "moderate", "large")
@@ -27,33 +27,33 @@ _GRADES = ("mild", "moderate", "severe")
 _BY_AMOUNT = ("Pleural Effusion", "Pneumothorax")
 
 
-def generator(seed: int, patient: int, stream: int) -> np.random.Generator:
+def patient_generator(seed: int, patient: int, stream: int) -> np.random.Generator:
     """Random numbers of one patient, independent for each ``stream``."""
     return np.random.Generator(np.random.Philox(key=[seed % 2**64, (patient << 16) + stream]))
 
 
 def patient_of(seed: int, index: int) -> tuple[int, int]:
     """Which patient study ``index`` belongs to, and its number among the patient's studies, both from 0."""
-    block, place = divmod(index, BLOCK)
-    counts = generator(seed, block, 1).permutation(STUDIES_OF_PATIENTS)
+    block, offset = divmod(index, STUDIES_PER_BLOCK)
+    counts = patient_generator(seed, block, 1).permutation(STUDIES_OF_PATIENTS)
     ends = np.cumsum(counts)
-    within = int(np.searchsorted(ends, place, side="right"))
-    return block * len(counts) + within, place - int(ends[within] - counts[within])
+    patient_in_block = int(np.searchsorted(ends, offset, side="right"))
+    return block * len(counts) + patient_in_block, offset - int(ends[patient_in_block] - counts[patient_in_block])
 
 
 def split_of(seed: int, patient: int) -> str:
     """train, val or test by a hash of the patient."""
     digest = hashlib.blake2b(f"{seed}:{patient}".encode(), digest_size=8).digest()
-    place = int.from_bytes(digest, "big") / 2**64
-    for name, share in SPLIT_SHARES[:-1]:
-        if place < share:
+    position = int.from_bytes(digest, "big") / 2**64
+    for name, fraction in SPLIT_FRACTIONS[:-1]:
+        if position < fraction:
             return name
-        place -= share
-    return SPLIT_SHARES[-1][0]
+        position -= fraction
+    return SPLIT_FRACTIONS[-1][0]
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class _PatientTraits:
     """What stays with a patient."""
 
     sex: str
@@ -69,22 +69,22 @@ class _Case:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _KeyedFinding:
     finding: Finding
     key: int
 
 
-def _case(rng: np.random.Generator) -> _Case:
+def _draw_traits(rng: np.random.Generator) -> _PatientTraits:
     sex = "F" if rng.random() < 0.48 else "M"
     care = str(rng.choice(("out", "ward", "unit"), p=(0.52, 0.28, 0.20)))
     healthy = rng.random() < {"out": 0.34, "ward": 0.08, "unit": 0.0}[care]
     age = int(np.clip(rng.normal(46 if healthy else 61, 16), 18, 94))
     old = 1.25 if age > 60 else 0.75
-    chances = rng.random(5)
-    shares = np.array((0.22 * old, 0.20 * old, 0.26, 0.21 * old, 0.20))
-    failure, emphysema, infection, tumour, injury = ((chances < shares) & (not healthy)).tolist()
+    draws = rng.random(5)
+    probabilities = np.array((0.22 * old, 0.20 * old, 0.26, 0.21 * old, 0.20))
+    failure, emphysema, infection, tumour, injury = ((draws < probabilities) & (not healthy)).tolist()
     site = "A" if rng.random() < 0.6 else "B"
-    return _Case(sex, age, care, failure, emphysema, infection, tumour, injury, healthy, site)
+    return _PatientTraits(sex, age, care, failure, emphysema, infection, tumour, injury, healthy, site)
 
 
 def _side(rng: np.random.Generator, both: float) -> str:
@@ -93,91 +93,95 @@ def _side(rng: np.random.Generator, both: float) -> str:
     return "left" if rng.random() < 0.5 else "right"
 
 
-def _new(name: str, rng: np.random.Generator, case: _Case) -> Finding:
+def _draw_finding(name: str, rng: np.random.Generator, traits: _PatientTraits) -> Finding:
     """A finding of ``name`` as it first appears."""
     grade = int(rng.choice(3, p=(0.42, 0.36, 0.22)))
     severity = (_AMOUNTS if name in _BY_AMOUNT else _GRADES)[grade]
-    seen = float(np.clip(rng.beta(2.2, 1.5) * (0.8 + 0.15 * grade), 0.08, 1))
+    conspicuity = float(np.clip(rng.beta(2.2, 1.5) * (0.8 + 0.15 * grade), 0.08, 1))
     zone = str(rng.choice(("upper", "mid", "lower")))
     if name == "Pleural Effusion":
-        return Finding(name, _side(rng, 0.45 if case.heart_failure else 0.15), "lower", severity, conspicuity=seen)
+        return Finding(
+            name, _side(rng, 0.45 if traits.heart_failure else 0.15), "lower", severity, conspicuity=conspicuity
+        )
     if name == "Pneumothorax":
-        return Finding(name, _side(rng, 0.0), "upper", severity, conspicuity=seen)
+        return Finding(name, _side(rng, 0.0), "upper", severity, conspicuity=conspicuity)
     if name == "Consolidation":
         zone = str(rng.choice(("upper", "mid", "lower"), p=(0.25, 0.25, 0.5)))
-        return Finding(name, _side(rng, 0.12), zone, severity, conspicuity=seen)
+        return Finding(name, _side(rng, 0.12), zone, severity, conspicuity=conspicuity)
     if name == "Atelectasis":
-        return Finding(name, _side(rng, 0.25 if grade < 2 else 0.0), "lower", severity, conspicuity=seen)
+        return Finding(name, _side(rng, 0.25 if grade < 2 else 0.0), "lower", severity, conspicuity=conspicuity)
     if name == "Edema":
-        return Finding(name, "bilateral", "", severity, conspicuity=seen)
+        return Finding(name, "bilateral", "", severity, conspicuity=conspicuity)
     if name == "Nodule":
         size = float(np.round(np.clip(rng.lognormal(2.75, 0.42), 7, 55)))
-        seen = float(np.clip(0.25 + 0.03 * size + rng.normal(0, 0.15), 0.08, 1))
+        conspicuity = float(np.clip(0.25 + 0.03 * size + rng.normal(0, 0.15), 0.08, 1))
         detail = "mass" if size > 30 else "nodule"
-        return Finding(name, _side(rng, 0.0), zone, "", size, detail, seen)
+        return Finding(name, _side(rng, 0.0), zone, "", size, detail, conspicuity)
     if name == "Emphysema":
-        return Finding(name, "bilateral", "upper", severity, conspicuity=seen)
+        return Finding(name, "bilateral", "upper", severity, conspicuity=conspicuity)
     if name == "Rib Fracture":
         number = int(rng.integers(4, 9))
         zone = "upper" if number < 5 else "mid" if number < 7 else "lower"
-        return Finding(name, _side(rng, 0.0), zone, "", None, f"{number}th", seen)
+        return Finding(name, _side(rng, 0.0), zone, "", None, f"{number}th", conspicuity)
     if name == "Pacemaker":
         return Finding(name, "left" if rng.random() < 0.85 else "right", "upper", "", None, "", 1.0)
     if name == "Central Line":
         tip = str(rng.choice(tuple(LINE_TIPS), p=(0.55, 0.25, 0.20)))
-        return Finding(name, "right" if rng.random() < 0.7 else "left", "", "", None, tip, seen)
+        return Finding(name, "right" if rng.random() < 0.7 else "left", "", "", None, tip, conspicuity)
     if name == "Endotracheal Tube":
         tip = str(rng.choice(tuple(TUBE_TIPS), p=(0.74, 0.13, 0.13)))
-        return Finding(name, "", "", "", None, tip, seen)
-    kind = str(rng.choice(OBJECTS))
+        return Finding(name, "", "", "", None, tip, conspicuity)
+    kind = str(rng.choice(FOREIGN_OBJECTS))
     if kind in ("coin", "necklace"):
-        return Finding(name, "", "upper" if kind == "necklace" else zone, "", None, kind, max(seen, 0.3))
-    return Finding(name, _side(rng, 0.0), zone, "", None, kind, max(seen, 0.25))
+        return Finding(name, "", "upper" if kind == "necklace" else zone, "", None, kind, max(conspicuity, 0.3))
+    return Finding(name, _side(rng, 0.0), zone, "", None, kind, max(conspicuity, 0.25))
 
 
-def _first(case: _Case, rng: np.random.Generator) -> list[_Held]:
+def _first_findings(traits: _PatientTraits, rng: np.random.Generator) -> list[_KeyedFinding]:
     """Findings at the first study."""
-    if case.healthy:
+    if traits.healthy:
         return []
-    unit, ward = case.care == "unit", case.care == "ward"
+    unit, ward = traits.care == "unit", traits.care == "ward"
     sick = 0.22 if unit else 0.09 if ward else 0.03
-    chance = {
+    probabilities = {
         "Pleural Effusion": sick
-        + 0.34 * case.heart_failure
-        + 0.20 * case.infection
-        + 0.14 * (case.tumour or case.injury),
-        "Pneumothorax": 0.03 + 0.06 * unit + 0.34 * case.injury + 0.20 * case.emphysema,
-        "Consolidation": 0.6 * sick + 0.62 * case.infection,
+        + 0.34 * traits.heart_failure
+        + 0.20 * traits.infection
+        + 0.14 * (traits.tumour or traits.injury),
+        "Pneumothorax": 0.03 + 0.06 * unit + 0.34 * traits.injury + 0.20 * traits.emphysema,
+        "Consolidation": 0.6 * sick + 0.62 * traits.infection,
         "Atelectasis": 1.1 * sick + 0.03,
-        "Edema": 0.6 * sick + 0.48 * case.heart_failure,
-        "Nodule": 0.03 + 0.64 * case.tumour + 0.12 * case.emphysema,
-        "Emphysema": 0.85 * case.emphysema,
-        "Rib Fracture": 0.04 + 0.66 * case.injury,
-        "Pacemaker": 0.07 * (case.age > 55) + 0.22 * case.heart_failure,
+        "Edema": 0.6 * sick + 0.48 * traits.heart_failure,
+        "Nodule": 0.03 + 0.64 * traits.tumour + 0.12 * traits.emphysema,
+        "Emphysema": 0.85 * traits.emphysema,
+        "Rib Fracture": 0.04 + 0.66 * traits.injury,
+        "Pacemaker": 0.07 * (traits.age > 55) + 0.22 * traits.heart_failure,
         "Central Line": 0.66 * unit + 0.16 * ward,
         "Endotracheal Tube": 0.62 * unit,
-        "Foreign Object": 0.11 + 0.10 * case.injury,
+        "Foreign Object": 0.11 + 0.10 * traits.injury,
     }
-    held: list[_Held] = []
-    for name, share in chance.items():
-        extra = 0.28 if name == "Atelectasis" and any(h.finding.name == "Pleural Effusion" for h in held) else 0.0
-        if name == "Edema" and any(h.finding.name == "Emphysema" for h in held):
+    keyed: list[_KeyedFinding] = []
+    for name, probability in probabilities.items():
+        extra = 0.28 if name == "Atelectasis" and any(h.finding.name == "Pleural Effusion" for h in keyed) else 0.0
+        if name == "Edema" and any(h.finding.name == "Emphysema" for h in keyed):
             extra -= 0.2
-        many = int(rng.integers(1, 4)) if name == "Nodule" and rng.random() < 0.25 else 1
-        many = 2 if name == "Rib Fracture" and rng.random() < 0.4 else many
-        if rng.random() < share + extra:
-            held.extend(_hold(_new(name, rng, case), rng) for _ in range(many))
-    return held
+        count = int(rng.integers(1, 4)) if name == "Nodule" and rng.random() < 0.25 else 1
+        count = 2 if name == "Rib Fracture" and rng.random() < 0.4 else count
+        if rng.random() < probability + extra:
+            keyed.extend(_with_key(_draw_finding(name, rng, traits), rng) for _ in range(count))
+    return keyed
 
 
-def _hold(finding: Finding, rng: np.random.Generator) -> _Held:
-    return _Held(finding, int(rng.integers(1, 2**62)))
+def _with_key(finding: Finding, rng: np.random.Generator) -> _KeyedFinding:
+    return _KeyedFinding(finding, int(rng.integers(1, 2**62)))
 
 
-def _next(held: list[_Held], case: _Case, rng: np.random.Generator) -> list[_Held]:
-    """Findings at the study after one that showed ``held``: acute ones change, lasting ones last."""
-    kept: list[_Held] = []
-    for item in held:
+def _next_findings(
+    previous: list[_KeyedFinding], traits: _PatientTraits, rng: np.random.Generator
+) -> list[_KeyedFinding]:
+    """Findings at the study after one that showed ``previous``: acute ones change, lasting ones last."""
+    kept: list[_KeyedFinding] = []
+    for item in previous:
         finding, name = item.finding, item.finding.name
         draw = rng.random()
         if name in _ACUTE:
@@ -194,14 +198,18 @@ def _next(held: list[_Held], case: _Case, rng: np.random.Generator) -> list[_Hel
             continue
         kept.append(item)
     present = {item.finding.name for item in kept}
-    kept.extend(item for item in _first(case, rng) if item.finding.name not in present and rng.random() < 0.35)
+    kept.extend(
+        item for item in _first_findings(traits, rng) if item.finding.name not in present and rng.random() < 0.35
+    )
     return kept
 
 
-def _body(case: _Case, view: str, held: list[_Held], seed: int, patient: int, study: int) -> Body:
+def _draw_body(
+    traits: _PatientTraits, view: str, keyed: list[_KeyedFinding], seed: int, patient: int, study: int
+) -> Body:
     """The body of the patient as it stood, breathed in and was exposed for this study."""
-    rng, now = generator(seed, patient, 3), generator(seed, patient, 64 + study)
-    woman = case.sex == "F"
+    rng, study_rng = patient_generator(seed, patient, 3), patient_generator(seed, patient, 64 + study)
+    woman = traits.sex == "F"
     size = rng.normal(0, 1)
     fat = float(np.clip(rng.normal(18, 8), 6, 42))
     width = (129 if woman else 144) + 6 * size
@@ -210,15 +218,15 @@ def _body(case: _Case, view: str, held: list[_Held], seed: int, patient: int, st
     dome = (108 if woman else 118) + 5 * size
     breast = float(np.clip(rng.normal(1.0, 0.2) + 0.006 * (fat - 18), 0.55, 1.5)) if woman else 0.0
     air = float(np.clip(rng.normal(0.76, 0.02), 0.7, 0.82))
-    breath = now.normal(0, 6) - (16 if view == "AP" else 0)
-    grades = {item.finding.name: item.finding for item in held}
+    breath = study_rng.normal(0, 6) - (16 if view == "AP" else 0)
+    grades = {item.finding.name: item.finding for item in keyed}
     flat = 0.0
     if "Emphysema" in grades:
         grade = _GRADES.index(grades["Emphysema"].severity)
         flat, breath, depth = (0.12, 0.45, 0.8)[grade], breath + 3 + 12 * grade, depth * (1.01 + 0.05 * grade)
         air += 0.004 + 0.02 * grade
     left_dome = float(np.clip(rng.normal(13, 4), 4, 22))
-    for item in held:
+    for item in keyed:
         if item.finding.name == "Atelectasis" and item.finding.severity == "severe":
             left_dome += -20 if item.finding.side == "left" else 12
             breath -= 0 if item.finding.side == "left" else 14
@@ -233,57 +241,57 @@ def _body(case: _Case, view: str, held: list[_Held], seed: int, patient: int, st
         breast=breast,
         flat=flat,
         rib=rng.uniform(5.2, 6.3) * width / 142,
-        rotation=float(np.clip(now.normal(0, 2.2 if view == "PA" else 4.5), -9, 9)),
+        rotation=float(np.clip(study_rng.normal(0, 2.2 if view == "PA" else 4.5), -9, 9)),
         air=air - (0.025 if view == "AP" else 0),
-        dose=20000.0 * float(np.exp(now.normal(0, 0.35))),
-        level=float(now.normal(0, 0.10)),
+        dose=20000.0 * float(np.exp(study_rng.normal(0, 0.35))),
+        level=float(study_rng.normal(0, 0.10)),
         fov=fov,
-        shift=(float(now.normal(0, 5)), float(now.normal(0, 6))),
+        shift=(float(study_rng.normal(0, 5)), float(study_rng.normal(0, 6))),
         key=int(rng.integers(1, 2**62)),
     )
     # The heart is drawn as a ratio on a PA film, then sized to give it.
-    large = case.heart_failure or rng.random() < (0.06 if case.age < 60 else 0.12)
-    wish = 0.502 + 0.16 * rng.beta(1.1, 1.6) if large and not case.healthy else rng.uniform(0.39, 0.496)
-    wish -= 0.025 * flat
+    large = traits.heart_failure or rng.random() < (0.06 if traits.age < 60 else 0.12)
+    target_ratio = 0.502 + 0.16 * rng.beta(1.1, 1.6) if large and not traits.healthy else rng.uniform(0.39, 0.496)
+    target_ratio -= 0.025 * flat
     upright = replace(body, rotation=0.0)
     low, high = 0.6, 2.0
     for _ in range(14):
         middle = (low + high) / 2
-        if cardiothoracic_ratio(replace(upright, heart=middle), "PA") < wish:
+        if cardiothoracic_ratio(replace(upright, heart=middle), "PA") < target_ratio:
             low = middle
         else:
             high = middle
     return replace(body, heart=(low + high) / 2)
 
 
-def scene_of(seed: int, index: int) -> Scene:
+def make_scene(seed: int, index: int) -> Scene:
     """The scene of study ``index``; its prior is the same patient's study before."""
     patient, study = patient_of(seed, index)
-    case = _case(generator(seed, patient, 2))
-    held: list[_Held] = []
+    traits = _draw_traits(patient_generator(seed, patient, 2))
+    keyed: list[_KeyedFinding] = []
     prior: tuple[Finding, ...] | None = None
     scene: Scene | None = None
     for number in range(study + 1):
-        rng = generator(seed, patient, 16 + number)
-        held = _first(case, rng) if number == 0 else _next(held, case, rng)
-        bedside = {"out": 0.03, "ward": 0.35, "unit": 1.0}[case.care]
-        intubated = any(item.finding.name == "Endotracheal Tube" for item in held)
+        rng = patient_generator(seed, patient, 16 + number)
+        keyed = _first_findings(traits, rng) if number == 0 else _next_findings(keyed, traits, rng)
+        bedside = {"out": 0.03, "ward": 0.35, "unit": 1.0}[traits.care]
+        intubated = any(item.finding.name == "Endotracheal Tube" for item in keyed)
         view = "AP" if intubated or rng.random() < bedside else "PA"
-        body = _body(case, view, held, seed, patient, number)
+        body = _draw_body(traits, view, keyed, seed, patient, number)
         ratio = cardiothoracic_ratio(body, view)
         excess = ratio - CARDIOMEGALY_RATIO[view]
-        shown = list(held)
+        shown = list(keyed)
         if excess > 0:
             grade = _GRADES[0 if excess < 0.05 else 1 if excess < 0.10 else 2]
-            seen = float(np.clip(0.25 + 7 * excess, 0, 1))
-            shown.insert(0, _Held(Finding("Cardiomegaly", "", "", grade, conspicuity=seen), body.key))
+            conspicuity = float(np.clip(0.25 + 7 * excess, 0, 1))
+            shown.insert(0, _KeyedFinding(Finding("Cardiomegaly", "", "", grade, conspicuity=conspicuity), body.key))
         scene = Scene(
             patient=f"P{patient:06d}",
             study=f"S{index - study + number:06d}",
             view=view,
-            sex=case.sex,
-            age=case.age + number // 2,
-            site=case.site,
+            sex=traits.sex,
+            age=traits.age + number // 2,
+            site=traits.site,
             findings=tuple(item.finding for item in shown),
             cardiothoracic_ratio=ratio,
             prior_findings=prior,

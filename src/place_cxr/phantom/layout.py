@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from place_cxr.phantom.grammar import Die, Rule, tidy
+from place_cxr.phantom.grammar import Die, Rule, tidy_sentence
 from place_cxr.phantom.phrases import GRAMMAR
 from place_cxr.phantom.scene import Scene
 
-PREAMBLE = 0.7  # share of reports with anything before the findings
-BARE = 0.03  # share of reports without headers: findings, then impression
+PREAMBLE_FRACTION = 0.7  # share of reports with anything before the findings
+BARE_FRACTION = 0.03  # share of reports without headers: findings, then impression
 
 
-def lay_out(scene: Scene, die: Die, findings: list[str], impression: list[str]) -> str:
+def lay_out_report(scene: Scene, die: Die, findings: list[str], impression: list[str]) -> str:
     """The report of these sentences; an empty list leaves its section out."""
     style = die.pick((str.upper, str.upper, str.upper, str.title))
     gap = die.pick(("\n", "\n", " ", "\n\n"))
-    if findings and impression and die.chance(BARE):
+    if findings and impression and die.chance(BARE_FRACTION):
         return " ".join(findings) + gap + " ".join(impression)
     lines = [f"{style(name)}: {text}" for name, text in _preamble(scene, die)]
     if findings:
@@ -30,7 +30,7 @@ def lay_out(scene: Scene, die: Die, findings: list[str], impression: list[str]) 
 
 def _preamble(scene: Scene, die: Die) -> list[tuple[str, str]]:
     """Some of the sections that come first, as (header, text). None names a finding."""
-    if not die.chance(PREAMBLE):
+    if not die.chance(PREAMBLE_FRACTION):
         return []
     slots: dict[str, str | Rule] = {
         "view": scene.view,
@@ -45,4 +45,4 @@ def _preamble(scene: Scene, die: Die) -> list[tuple[str, str]]:
         "technique": f"technique {scene.view}",
         "comparison": "no comparison" if scene.prior_findings is None else "comparison",
     }
-    return [(name, tidy(GRAMMAR.say(rule, die, slots))) for name, rule in rules.items() if die.chance(0.5)]
+    return [(name, tidy_sentence(GRAMMAR.say(rule, die, slots))) for name, rule in rules.items() if die.chance(0.5)]

@@ -8,15 +8,15 @@ from functools import lru_cache
 import numpy as np
 
 from place_cxr.phantom.anatomy import Anatomy
-from place_cxr.phantom.grid import Map
+from place_cxr.phantom.grid import FloatMap
 from place_cxr.phantom.scene import Body
 
 # Effective attenuation per mm at about 110 kV behind the tube's filter.
-SOFT, BONE, METAL = 0.0175, 0.052, 0.35
+SOFT_ATTENUATION, BONE_ATTENUATION, METAL_ATTENUATION = 0.0175, 0.052, 0.35
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class SiteStyle:
     """What differs between two departments: scatter kept by the grid, noise, processing and display curve."""
 
     scatter: float
@@ -28,38 +28,42 @@ class Site:
     gamma: float
 
 
-SITES = {
-    "A": Site(scatter=0.35, noise=1.0, sharpen=1.1, flatten=0.3, low=0.55, high=4.2, gamma=1.0),
-    "B": Site(scatter=0.9, noise=3.0, sharpen=0.6, flatten=0.1, low=0.35, high=3.6, gamma=1.1),
+SITE_STYLES = {
+    "A": SiteStyle(scatter=0.35, noise=1.0, sharpen=1.1, flatten=0.3, low=0.55, high=4.2, gamma=1.0),
+    "B": SiteStyle(scatter=0.9, noise=3.0, sharpen=0.6, flatten=0.1, low=0.35, high=3.6, gamma=1.1),
 }
 
 
-def attenuation(anatomy: Anatomy) -> Map:
+def attenuation(anatomy: Anatomy) -> FloatMap:
     """Line integral of the attenuation, dimensionless, [size, size]."""
     tissue = np.clip(anatomy.tissue, 0, 1)
     air = anatomy.lung * (1 - tissue)
     vessel = np.minimum(anatomy.vessel, anatomy.lung) * (1 - tissue)
     soft = np.maximum(anatomy.body - air + vessel + anatomy.soft, 0)
-    return np.float32(SOFT) * soft + np.float32(BONE - SOFT) * anatomy.bone + np.float32(METAL) * anatomy.metal
+    return (
+        np.float32(SOFT_ATTENUATION) * soft
+        + np.float32(BONE_ATTENUATION - SOFT_ATTENUATION) * anatomy.bone
+        + np.float32(METAL_ATTENUATION) * anatomy.metal
+    )
 
 
-def transmission(line_integral: Map) -> Map:
+def transmission(line_integral: FloatMap) -> FloatMap:
     """Beer-Lambert: the part of the photons that passes."""
     return np.exp(-line_integral)
 
 
 @lru_cache(maxsize=16)
-def _blur_matrix(size: int, sigma: float) -> Map:
+def _blur_matrix(size: int, sigma: float) -> FloatMap:
     """Gaussian blur along one axis as a matrix [size, size]; ``sigma`` in pixels; the border repeats."""
-    place = np.arange(size)
-    far = np.arange(-int(4 * sigma) - 1, int(4 * sigma) + 2)
-    weight = np.exp(-0.5 * (far / sigma) ** 2)
+    position = np.arange(size)
+    offset = np.arange(-int(4 * sigma) - 1, int(4 * sigma) + 2)
+    weight = np.exp(-0.5 * (offset / sigma) ** 2)
     matrix = np.zeros((size, size))
-    np.add.at(matrix, (place[:, None], np.clip(place[:, None] + far, 0, size - 1)), weight / weight.sum())
+    np.add.at(matrix, (position[:, None], np.clip(position[:, None] + offset, 0, size - 1)), weight / weight.sum())
     return matrix.astype(np.float32)
 
 
-def coarse_blur(image: Map, sigma: float, coarse: int = 32) -> Map:
+def coarse_blur(image: FloatMap, sigma: float, coarse: int = 32) -> FloatMap:
     """Blur over ``sigma`` (a part of the edge) on a ``coarse`` grid, brought back to full size bilinearly."""
     size = len(image)
     if size <= coarse:
@@ -72,23 +76,23 @@ def coarse_blur(image: Map, sigma: float, coarse: int = 32) -> Map:
     small = np.einsum("ij,jk,lk->il", matrix, small, matrix, optimize=["einsum_path", (0, 1), (0, 1)])
     if len(small) == size:
         return small.astype(np.float32)
-    up = _upsample_matrix(size, len(small))
-    low, weight = up
+    interpolation = _upsample_matrix(size, len(small))
+    low, weight = interpolation
     rows = small[low] * (1 - weight)[:, None] + small[np.minimum(low + 1, len(small) - 1)] * weight[:, None]
     high = np.minimum(low + 1, len(small) - 1)
     return (rows[:, low] * (1 - weight) + rows[:, high] * weight).astype(np.float32)
 
 
 @lru_cache(maxsize=8)
-def _upsample_matrix(size: int, coarse: int) -> tuple[np.ndarray, Map]:
-    place = np.clip((np.arange(size) + 0.5) * coarse / size - 0.5, 0, coarse - 1)
-    low = place.astype(np.int64)
-    return low, (place - low).astype(np.float32)
+def _upsample_matrix(size: int, coarse: int) -> tuple[np.ndarray, FloatMap]:
+    position = np.clip((np.arange(size) + 0.5) * coarse / size - 0.5, 0, coarse - 1)
+    low = position.astype(np.int64)
+    return low, (position - low).astype(np.float32)
 
 
-def expose(anatomy: Anatomy, body: Body, site: str, rng: np.random.Generator) -> np.ndarray:
+def render_radiograph(anatomy: Anatomy, body: Body, site: str, rng: np.random.Generator) -> np.ndarray:
     """The displayed radiograph, uint8 [size, size]."""
-    style = SITES[site]
+    style = SITE_STYLES[site]
     step = anatomy.shape.grid.step
     primary = transmission(attenuation(anatomy))
     # Scatter arises in the patient and spreads over centimetres; it veils what is dense most.
@@ -101,8 +105,8 @@ def expose(anatomy: Anatomy, body: Body, site: str, rng: np.random.Generator) ->
     # Processing as vendors do it: fine detail is raised, the range from lung to abdomen compressed.
     film = film + np.float32(style.sharpen) * (film - coarse_blur(film, 0.04))
     film = film - np.float32(style.flatten) * (coarse_blur(film, 0.10) - np.float32(2.5))
-    shown = (film - np.float32(style.low + body.level)) / np.float32(style.high - style.low)
-    shown = 1 / (1 + np.exp(-6 * (shown - 0.5)))
+    display = (film - np.float32(style.low + body.level)) / np.float32(style.high - style.low)
+    display = 1 / (1 + np.exp(-6 * (display - 0.5)))
     low, high = 1 / (1 + np.exp(3.0)), 1 / (1 + np.exp(-3.0))
-    shown = np.clip((shown - low) / (high - low), 0, 1) ** np.float32(style.gamma)
-    return np.round(shown * 255).astype(np.uint8)
+    display = np.clip((display - low) / (high - low), 0, 1) ** np.float32(style.gamma)
+    return np.round(display * 255).astype(np.uint8)

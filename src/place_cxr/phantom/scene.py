@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-FINDINGS: tuple[str, ...] = (
+PHANTOM_FINDINGS: tuple[str, ...] = (
     "Pleural Effusion",
     "Pneumothorax",
     "Consolidation",
@@ -103,4 +103,4 @@ class Scene:
     def labels(self) -> dict[str, float]:
         """1.0 or 0.0 for each of FINDINGS."""
         present = {finding.name for finding in self.findings}
-        return {name: float(name in present) for name in FINDINGS}
+        return {name: float(name in present) for name in PHANTOM_FINDINGS}

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from place_cxr.phantom.chest import Chest
-from place_cxr.phantom.grid import Map, path, tubes
+from place_cxr.phantom.grid import FloatMap, path_segments, project_tubes
 
 
 def hila(chest: Chest) -> tuple[tuple[float, float], tuple[float, float]]:
     """Right and left hilum; the left one stands higher."""
-    frame = chest.frame
+    frame = chest.projection
     return (frame.x(-38, 0), 32.0), (frame.x(40, 0), 20.0)
 
 
-def vessels(chest: Chest, rng: np.random.Generator) -> Map:
+def vessel_map(chest: Chest, rng: np.random.Generator) -> FloatMap:
     """Two trees of vessels from the hila: generations of segments that fork and taper; and the descending aorta."""
     body = chest.body
     parts = []
@@ -24,9 +24,9 @@ def vessels(chest: Chest, rng: np.random.Generator) -> Map:
         reach = 1 / np.hypot(np.cos(angle) / side, np.sin(angle) / np.where(angle < 0, apex, base))
         start = np.array([hx, hy]) + np.stack([-sign * 4 * np.cos(angle), 10 * np.sin(angle)], 1)
         radius = np.where(angle < 0, 4.0, 5.2) * rng.uniform(0.85, 1.15, 9)
-        for share in (0.24, 0.22, 0.18, 0.16, 0.14, 0.12):
+        for fraction in (0.24, 0.22, 0.18, 0.16, 0.14, 0.12):
             bend = angle + rng.normal(0, 0.16, len(angle))
-            end = start + _step(bend, sign, share * reach)
+            end = start + _displacement(bend, sign, fraction * reach)
             parts.append(_segments(start, radius, end, radius * 0.86))
             fork = rng.uniform(0.18, 0.5, len(angle))
             angle = np.concatenate([bend + fork, bend - fork * rng.uniform(0.5, 1.2, len(angle))])
@@ -37,13 +37,13 @@ def vessels(chest: Chest, rng: np.random.Generator) -> Map:
         trunk = np.array(
             [[hx - sign * 8, hy - 14], [hx + sign * 2, hy + 4], [hx + sign * 10, hy + 34], [hx + sign * 17, hy + 62]]
         )
-        parts.append(path(trunk, np.array([8.5, 9.5, 7.0, 4.0])))
-    aorta = chest.frame.x(19, -55)
-    parts.append(path(np.array([[aorta, -20.0], [aorta, 60.0], [aorta - 10, chest.base]]), 12.0))
-    return tubes(chest.grid, np.concatenate(parts))
+        parts.append(path_segments(trunk, np.array([8.5, 9.5, 7.0, 4.0])))
+    aorta = chest.projection.x(19, -55)
+    parts.append(path_segments(np.array([[aorta, -20.0], [aorta, 60.0], [aorta - 10, chest.base]]), 12.0))
+    return project_tubes(chest.grid, np.concatenate(parts))
 
 
-def _step(angle: np.ndarray, sign: int, length: np.ndarray) -> np.ndarray:
+def _displacement(angle: np.ndarray, sign: int, length: np.ndarray) -> np.ndarray:
     return np.stack([sign * np.cos(angle) * length, np.sin(angle) * length], axis=1)
 
 

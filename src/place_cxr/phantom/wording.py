@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from place_cxr.phantom.grammar import Die, Rule
-from place_cxr.phantom.phrases import GRAMMAR, SHORTS
+from place_cxr.phantom.phrases import GRAMMAR, SHORT_NAMES
 from place_cxr.phantom.scene import Finding, Scene
 
 SEVERITIES = ("small", "mild", "moderate", "large", "severe")
 ORDINALS: tuple[str, ...] = ("first", "second", "third", "fourth", "fifth", "sixth")
 ORDINALS += ("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth")
-PLURAL_SHORTS = frozenset(("Pleural Effusion several", "Pneumothorax several", "Consolidation several"))
-DEVICE = frozenset(("Pacemaker", "Central Line", "Endotracheal Tube", "Foreign Object"))
-GROWTH = 1.15  # a nodule larger by this factor has grown
-SINGULAR = {"is": "is", "has": "has", "remains": "remains"}
-PLURAL = {"is": "are", "has": "have", "remains": "remain"}
+PLURAL_SHORT_NAMES = frozenset(("Pleural Effusion several", "Pneumothorax several", "Consolidation several"))
+DEVICE_FINDINGS = frozenset(("Pacemaker", "Central Line", "Endotracheal Tube", "Foreign Object"))
+GROWTH_FACTOR = 1.15  # a nodule larger by this factor has grown
+SINGULAR_VERBS = {"is": "is", "has": "has", "remains": "remains"}
+PLURAL_VERBS = {"is": "are", "has": "have", "remains": "remain"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,14 @@ class Wording:
 
     def _slots(self, finding: Finding, severity_chance: float) -> dict[str, str | Rule]:
         both = finding.side in ("bilateral", "")
-        place = (finding.zone or "side") + (" both" if both else "")
+        location = (finding.zone or "side") + (" both" if both else "")
         rules = GRAMMAR.rules
         graded = bool(finding.severity) and self.die.chance(severity_chance)
         by_name = f"{finding.severity} {finding.name}"
         slots: dict[str, str | Rule] = {
             "side": finding.side,
-            "in": rules["in " + place],
-            "of": rules["of " + place],
+            "in": rules["in " + location],
+            "of": rules["of " + location],
             "sev": rules[by_name if by_name in rules else finding.severity] if graded else "",
             "sev ly": rules.get(finding.severity + " ly", "") if graded else "",
             "layering": rules["layering"] if self.scene.view == "AP" else "",
@@ -86,7 +86,7 @@ class Wording:
         kind, bare = text[0], text[2:]
         phrase = Phrase("a " + bare if kind == "a" else bare, bare, self._change(finding))
         plural = kind == "p"
-        slots |= {"e full": phrase.full, "e bare": bare, **(PLURAL if plural else SINGULAR)}
+        slots |= {"e full": phrase.full, "e bare": bare, **(PLURAL_VERBS if plural else SINGULAR_VERBS)}
         plain = self._variant(name, finding, " plain")
         if plain in GRAMMAR:
             text = GRAMMAR.say(plain, die, slots)
@@ -96,20 +96,20 @@ class Wording:
     def _change(self, finding: Finding) -> str:
         if self.scene.prior_findings is None or finding.name == "Foreign Object":
             return ""
-        before = [other for other in self.scene.prior_findings if other.name == finding.name]
-        if not before:
+        earlier = [prior for prior in self.scene.prior_findings if prior.name == finding.name]
+        if not earlier:
             return "new"
-        before = [other for other in before if (other.side, other.zone) == (finding.side, finding.zone)]
-        if len(before) != 1:
+        earlier = [prior for prior in earlier if (prior.side, prior.zone) == (finding.side, finding.zone)]
+        if len(earlier) != 1:
             return ""
-        then = before[0]
-        if finding.size_mm and then.size_mm:
-            growth = finding.size_mm / then.size_mm
-            return "larger" if growth > GROWTH else "smaller" if growth < 1 / GROWTH else "same"
-        if finding.severity in SEVERITIES and then.severity in SEVERITIES:
-            step = SEVERITIES.index(finding.severity) - SEVERITIES.index(then.severity)
+        previous = earlier[0]
+        if finding.size_mm and previous.size_mm:
+            growth = finding.size_mm / previous.size_mm
+            return "larger" if growth > GROWTH_FACTOR else "smaller" if growth < 1 / GROWTH_FACTOR else "same"
+        if finding.severity in SEVERITIES and previous.severity in SEVERITIES:
+            step = SEVERITIES.index(finding.severity) - SEVERITIES.index(previous.severity)
             return "larger" if step > 0 else "smaller" if step < 0 else "same"
-        return "same" if finding.detail == then.detail else ""
+        return "same" if finding.detail == previous.detail else ""
 
     def _own(self, finding: Finding) -> str:
         """A rule of whole sentences for this finding, or an empty name."""
@@ -119,18 +119,18 @@ class Wording:
             rules += [f"{name} own {grade}", f"{name} own"]
         else:
             rules.append(f"{name} own several")
-        known = [rule for rule in rules if rule in GRAMMAR]
-        return self.die.pick(known) if known else ""
+        available = [rule for rule in rules if rule in GRAMMAR]
+        return self.die.pick(available) if available else ""
 
     def state(self, finding: Finding) -> list[str]:
         """One or two sentences that say the finding is there, the second about its change or what to do."""
         die = self.die
         phrase, slots = self.phrase(finding)
-        own = self._own(finding)
+        own_rule = self._own(finding)
         change = phrase.change if die.chance(0.75) else ""
-        device = " device" if finding.name in DEVICE else ""
-        if own and die.chance(0.2 if change else 0.7 if device else 0.45):
-            return [GRAMMAR.say(own, die, slots), *self._advice(finding)]
+        device = " device" if finding.name in DEVICE_FINDINGS else ""
+        if own_rule and die.chance(0.2 if change else 0.7 if device else 0.45):
+            return [GRAMMAR.say(own_rule, die, slots), *self._advice(finding)]
         if change in ("", "new"):
             return [GRAMMAR.say(f"state {change}".strip() + device, die, slots), *self._advice(finding)]
         text = GRAMMAR.say(("state again" if die.chance(0.5) else "state") + device, die, slots)
@@ -149,21 +149,24 @@ class Wording:
         """A sentence about a finding already known: how it has changed, or that it is gone."""
         slots = self._slots(finding, 0)
         several = f"{finding.name} several"
-        name = several if finding.side == "bilateral" and several in SHORTS else finding.name
-        slots |= {"short": SHORTS.say(name, self.die, slots), **(PLURAL if name in PLURAL_SHORTS else SINGULAR)}
+        name = several if finding.side == "bilateral" and several in SHORT_NAMES else finding.name
+        slots |= {
+            "short": SHORT_NAMES.say(name, self.die, slots),
+            **(PLURAL_VERBS if name in PLURAL_SHORT_NAMES else SINGULAR_VERBS),
+        }
         return GRAMMAR.say(rule, self.die, slots)
 
     def summary(self, finding: Finding) -> str:
         """The finding in a line of an impression."""
         die = self.die
         phrase, slots = self.phrase(finding, 0.7)
-        device = " device" if finding.name in DEVICE else ""
+        device = " device" if finding.name in DEVICE_FINDINGS else ""
         if phrase.change and die.chance(0.5):
             if phrase.change == "new":
                 return GRAMMAR.say("state new" + device, die, slots)
             return phrase.bare + GRAMMAR.say(phrase.change + device, die, slots)
-        own = self._own(finding) if device else ""
-        return GRAMMAR.say(own or ("state" if die.chance(0.25) else "brief"), die, slots)
+        own_rule = self._own(finding) if device else ""
+        return GRAMMAR.say(own_rule or ("state" if die.chance(0.25) else "brief"), die, slots)
 
     def nodules(self, findings: list[Finding]) -> str:
         """Two or more nodules in one line, told by the largest."""
@@ -175,16 +178,16 @@ class Wording:
     def pair(self, first: Finding, second: Finding) -> str:
         """One sentence that states two findings."""
         _, slots = self.phrase(first)
-        other, _ = self.phrase(second)
-        slots |= {"f full": other.full, "f bare": other.bare}
-        near = first.side == second.side and second.name in ("Atelectasis", "Consolidation")
-        near = near and second.zone == "lower" and first.name == "Pleural Effusion"
-        return GRAMMAR.say("next to" if near else "both of", self.die, slots)
+        second_phrase, _ = self.phrase(second)
+        slots |= {"f full": second_phrase.full, "f bare": second_phrase.bare}
+        adjacent = first.side == second.side and second.name in ("Atelectasis", "Consolidation")
+        adjacent = adjacent and second.zone == "lower" and first.name == "Pleural Effusion"
+        return GRAMMAR.say("next to" if adjacent else "both of", self.die, slots)
 
     def doubt(self, finding: Finding) -> str:
         """A sentence that the finding may be there."""
         mild = finding.severity in ("small", "mild")
         _, slots = self.phrase(finding, 0.4 if mild else 0, maybe=True)
         rule = self._variant(finding.name + " doubt", finding)
-        own = rule in GRAMMAR and (mild or not finding.severity) and finding.detail != "mass"
-        return GRAMMAR.say(rule if own and self.die.chance(0.5) else "doubt", self.die, slots)
+        has_own_rule = rule in GRAMMAR and (mild or not finding.severity) and finding.detail != "mass"
+        return GRAMMAR.say(rule if has_own_rule and self.die.chance(0.5) else "doubt", self.die, slots)

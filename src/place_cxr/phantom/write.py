@@ -15,13 +15,13 @@ from PIL import Image
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Box
 from place_cxr.core.workers import CHUNK, cores, in_chunks, refuse_if_spawned
-from place_cxr.phantom.anatomy import build
-from place_cxr.phantom.findings import paint
-from place_cxr.phantom.grid import Grid, Mask
-from place_cxr.phantom.history import patient_of, scene_of, split_of
-from place_cxr.phantom.render import expose
-from place_cxr.phantom.report import write_report
-from place_cxr.phantom.scene import FINDINGS, Scene
+from place_cxr.phantom.anatomy import build_anatomy
+from place_cxr.phantom.findings import paint_findings
+from place_cxr.phantom.grid import BoolMap, Grid
+from place_cxr.phantom.history import make_scene, patient_of, split_of
+from place_cxr.phantom.render import render_radiograph
+from place_cxr.phantom.report import write_phantom_report
+from place_cxr.phantom.scene import PHANTOM_FINDINGS, Scene
 
 _CARINA = 0.385  # height of the carina on the film, as a part of its edge
 
@@ -31,7 +31,7 @@ class PhantomStudy:
     """One study: ``image`` uint8 [size, size]; ``masks`` finding to bool [size, size], of present findings alone."""
 
     image: np.ndarray
-    masks: dict[str, Mask]
+    masks: dict[str, BoolMap]
     boxes: tuple[Box, ...]
     labels: dict[str, float]
     said: dict[str, float]
@@ -39,24 +39,26 @@ class PhantomStudy:
     scene: Scene
 
 
-def render_scene(scene: Scene, size: int) -> tuple[np.ndarray, tuple[Mask, ...]]:
+def render_scene(scene: Scene, size: int) -> tuple[np.ndarray, tuple[BoolMap, ...]]:
     """The image, uint8 [size, size], and the mask of each of the scene's findings."""
     body = scene.body
     grid = Grid(size, body.fov, -body.fov / 2 + body.shift[0], -body.fov * _CARINA + body.shift[1])
-    anatomy = build(grid, body, scene.view, scene.sex)
-    masks = paint(anatomy, scene)
-    return expose(anatomy, body, scene.site, np.random.Generator(np.random.Philox(key=scene.noise_key))), masks
+    anatomy = build_anatomy(grid, body, scene.view, scene.sex)
+    masks = paint_findings(anatomy, scene)
+    return render_radiograph(
+        anatomy, body, scene.site, np.random.Generator(np.random.Philox(key=scene.noise_key))
+    ), masks
 
 
-def boxes_of(scene: Scene, masks: tuple[Mask, ...]) -> tuple[Box, ...]:
+def boxes_of(scene: Scene, masks: tuple[BoolMap, ...]) -> tuple[Box, ...]:
     """The tight box of each finding; one for each side of a bilateral finding."""
     boxes = []
     for finding, mask in zip(scene.findings, masks, strict=True):
         halves = [mask]
         if finding.side == "bilateral":
             size = mask.shape[1]
-            middle = (np.arange(size) + 0.5) / size * scene.body.fov - scene.body.fov / 2 + scene.body.shift[0] > 0
-            halves = [mask & middle, mask & ~middle]
+            is_left = (np.arange(size) + 0.5) / size * scene.body.fov - scene.body.fov / 2 + scene.body.shift[0] > 0
+            halves = [mask & is_left, mask & ~is_left]
         for half in halves:
             rows, columns = np.flatnonzero(half.any(1)), np.flatnonzero(half.any(0))
             if len(rows):
@@ -67,12 +69,12 @@ def boxes_of(scene: Scene, masks: tuple[Mask, ...]) -> tuple[Box, ...]:
 
 def make_study(seed: int, index: int, size: int) -> PhantomStudy:
     """Study ``index`` of phantom ``seed``, ``size`` by ``size`` pixels: the same whether made alone or among others."""
-    scene = scene_of(seed, index)
+    scene = make_scene(seed, index)
     image, masks = render_scene(scene, size)
-    merged: dict[str, Mask] = {}
+    merged: dict[str, BoolMap] = {}
     for finding, mask in zip(scene.findings, masks, strict=True):
         merged[finding.name] = merged[finding.name] | mask if finding.name in merged else mask
-    report = write_report(scene, np.random.Generator(np.random.Philox(key=[scene.noise_key, 5])))
+    report = write_phantom_report(scene, np.random.Generator(np.random.Philox(key=[scene.noise_key, 5])))
     return PhantomStudy(image, merged, boxes_of(scene, masks), scene.labels, report.said, report.text, scene)
 
 
@@ -98,9 +100,9 @@ def write_phantom(
     workers = max(1, min(workers or cores(), -(-studies // (2 * CHUNK))))  # to start one takes longer than few studies
     rows: list[dict[str, str]] = [{}] * studies
     done = 0
-    for start, found in in_chunks(_write_chunk, range(studies), workers, (out, seed, size)):
-        rows[start : start + len(found)] = found
-        done += len(found)
+    for start, written in in_chunks(_write_chunk, range(studies), workers, (out, seed, size)):
+        rows[start : start + len(written)] = written
+        done += len(written)
         if progress is not None:
             progress(done, studies)
     manifest = out / "manifest.csv"
@@ -115,7 +117,7 @@ def write_phantom(
 
 def _columns() -> list[str]:
     plain = ["image", "report", "split", "study", "patient", "view", "sex", "age", "site"]
-    return plain + [f"{kind}.{name}" for kind in ("labels", "said", "mask") for name in FINDINGS] + ["boxes"]
+    return plain + [f"{kind}.{name}" for kind in ("labels", "said", "mask") for name in PHANTOM_FINDINGS] + ["boxes"]
 
 
 def _write_chunk(start: int, indices: Sequence[int], out: Path, seed: int, size: int) -> list[dict[str, str]]:

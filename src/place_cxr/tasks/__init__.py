@@ -9,7 +9,7 @@ from place_cxr.tasks.report_generation import ReportGeneration
 from place_cxr.tasks.retrieval import Retrieval
 from place_cxr.tasks.segmentation import Segmentation
 from place_cxr.tasks.task import Task
-from place_cxr.tasks.zero_shot import ZeroShot
+from place_cxr.tasks.zero_shot import ZeroShotClassification
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
@@ -17,6 +17,6 @@ TASKS: dict[str, type[Task]] = {
     "detection": Detection,
     "report-generation": ReportGeneration,
     "retrieval": Retrieval,
-    "zero-shot": ZeroShot,
+    "zero-shot": ZeroShotClassification,
     "grounding": Grounding,
 }

@@ -14,45 +14,45 @@ from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, bootstrap_
 Positions = NDArray[np.intp]  # of rows of one share's predictions
 
 
-def over_seeds(seeds: NDArray[np.int64], make: Callable[[Positions], Statistic]) -> Statistic:
+def seed_mean_statistic(seeds: NDArray[np.int64], make_statistic: Callable[[Positions], Statistic]) -> Statistic:
     """The mean over seeds (or folds) of each one's own statistic, where it is defined.
 
-    ``make`` gets the positions of a seed's rows. Scores of two heads are never ranked against each other.
+    ``make_statistic`` gets the positions of a seed's rows. Scores of two heads are never ranked against each other.
     """
     runs = [np.flatnonzero(seeds == seed) for seed in np.unique(seeds)]
-    parts = [(rows, make(rows)) for rows in runs]
+    parts = [(rows, make_statistic(rows)) for rows in runs]
 
     def statistic(counts: Floats) -> Floats:
-        each = np.stack([run(counts[:, rows]) for rows, run in parts])
-        defined = np.isfinite(each)
-        total = np.where(defined, each, 0.0).sum(0)
+        seed_values = np.stack([run(counts[:, rows]) for rows, run in parts])
+        defined = np.isfinite(seed_values)
+        total = np.where(defined, seed_values, 0.0).sum(0)
         return np.divide(total, defined.sum(0), out=np.full_like(total, np.nan), where=defined.any(0))
 
     return statistic
 
 
-def by_name(
+def metrics_by_name(
     names: Sequence[str],
     seeds: NDArray[np.int64],
     patients: Sequence[str],
-    make: Callable[[int, Positions], Statistic],
+    make_statistic: Callable[[int, Positions], Statistic],
     *,
-    why: Callable[[int], str],
-    known: Callable[[int], int],
+    undefined_reason: Callable[[int], str],
+    count_known: Callable[[int], int],
     left_out: Mapping[str, str] | None = None,
     resamples: int = RESAMPLES,
 ) -> dict[str, Metric]:
     """A value with an interval for each name, and ``macro``, their mean, which says whom it leaves out.
 
-    ``make(column, positions)`` is one seed's statistic of a name, ``why(column)`` says why there is none (empty: there
-    is one), ``known(column)`` counts the scored rows. What training could not teach is ``left_out``.
+    ``make_statistic(column, positions)`` is one seed's statistic of a name, ``undefined_reason(column)`` says why there is none (empty: there
+    is one), ``count_known(column)`` counts the scored rows. What training could not teach is ``left_out``.
     """
-    reasons = [(left_out or {}).get(name, "") or why(column) for column, name in enumerate(names)]
+    reasons = [(left_out or {}).get(name, "") or undefined_reason(column) for column, name in enumerate(names)]
     kept = [column for column, reason in enumerate(reasons) if not reason]
-    found = {name: undefined_metric(reasons[column], known(column)) for column, name in enumerate(names)}
+    metrics = {name: undefined_metric(reasons[column], count_known(column)) for column, name in enumerate(names)}
     if not kept:
-        return found | {"macro": undefined_metric("no name has a value", len(patients))}
-    parts = [over_seeds(seeds, lambda rows, column=column: make(column, rows)) for column in kept]  # type: ignore[misc]
+        return metrics | {"macro": undefined_metric("no name has a value", len(patients))}
+    parts = [seed_mean_statistic(seeds, lambda rows, column=column: make_statistic(column, rows)) for column in kept]  # type: ignore[misc]
 
     def columns(counts: Floats) -> Floats:
         values = np.stack([part(counts) for part in parts], axis=1)
@@ -60,19 +60,19 @@ def by_name(
         mean = np.where(defined, values, 0.0).sum(1) / np.maximum(defined.sum(1), 1)
         return np.column_stack([values, np.where(defined.any(1), mean, np.nan)])
 
-    rows = [*(known(column) for column in kept), len(patients)]
-    *each, macro = bootstrap_columns(columns, patients, n=resamples, rows=rows)
-    found |= {names[column]: value for column, value in zip(kept, each, strict=True)}
-    absent = [name for name in names if found[name].value is None]
+    rows = [*(count_known(column) for column in kept), len(patients)]
+    *intervals, macro = bootstrap_columns(columns, patients, n=resamples, rows=rows)
+    metrics |= {names[column]: value for column, value in zip(kept, intervals, strict=True)}
+    absent = [name for name in names if metrics[name].value is None]
     note = f"mean of {len(names) - len(absent)} of {len(names)}" + (f", without {', '.join(absent)}" if absent else "")
-    return found | {"macro": replace(macro, reason=note)}
+    return metrics | {"macro": replace(macro, reason=note)}
 
 
-def named(variant: str, metric: str, values: Mapping[str, Metric]) -> dict[str, Metric]:
+def prefix_metrics(variant: str, metric: str, values: Mapping[str, Metric]) -> dict[str, Metric]:
     """Full names of metrics: ``variant/metric/of what``."""
     return {f"{variant}/{metric}/{what}": value for what, value in values.items()}
 
 
-def share(fraction: float) -> str:
+def fraction_label(fraction: float) -> str:
     """A share of training patients as results name it: ``10%``."""
     return f"{100 * fraction:g}%"

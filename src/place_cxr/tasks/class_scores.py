@@ -18,123 +18,135 @@ from place_cxr.metrics.decisions import (
     reliability_bins,
 )
 from place_cxr.metrics.intervals import Floats, bootstrap_columns, mean_statistic, undefined_metric
-from place_cxr.tasks.aggregate import Positions, by_name, named, over_seeds, share
+from place_cxr.tasks.aggregate import Positions, fraction_label, metrics_by_name, prefix_metrics, seed_mean_statistic
 from place_cxr.tasks.predictions import Predictions
 
-GROUPS = ("sex", "age", "view", "site")
-SMALLEST = 30  # studies of a group that may be shown
-FLAGGED = 0.05  # a gap in AUROC that is pointed at
-_RANKING = {"auroc": auroc_statistic, "average precision": average_precision_statistic}
-_CHANCE = {"brier": brier_statistic, "ECE": calibration_error_statistic}
-_DECISION = {"f1": f1_statistic, "accuracy": accuracy_statistic}
+PATIENT_GROUPS = ("sex", "age", "view", "site")
+MIN_GROUP_STUDIES = 30  # studies of a group that may be shown
+FLAGGED_AUROC_GAP = 0.05  # a gap in AUROC that is pointed at
+_RANKING_STATISTICS = {"auroc": auroc_statistic, "average precision": average_precision_statistic}
+_PROBABILITY_STATISTICS = {"brier": brier_statistic, "ECE": calibration_error_statistic}
+_DECISION_STATISTICS = {"f1": f1_statistic, "accuracy": accuracy_statistic}
 
 
-def class_scores(predictions: Predictions, names: Sequence[str], *, one_of: bool) -> dict[str, Metric]:
-    """All metrics of columns ``truth.<name>`` and ``score.<name>``; ``one_of``: exactly one name is right."""
-    found: dict[str, Metric] = {}
+def class_scores(predictions: Predictions, names: Sequence[str], *, multi_class: bool) -> dict[str, Metric]:
+    """All metrics of columns ``truth.<name>`` and ``score.<name>``; ``multi_class``: exactly one name is right."""
+    results: dict[str, Metric] = {}
     for fraction in predictions.fractions:
-        test, val = predictions.part("test", fraction), predictions.part("val", fraction)
+        test, val = predictions.subset("test", fraction), predictions.subset("val", fraction)
         truth, score = (test.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score"))
         left_out = predictions.left_out(fraction)
-        variant = share(fraction)
-        yes = _decided(test, val, names, truth, score, one_of)
-        for metrics, values, needs_both in ((_RANKING, score, True), (_DECISION, yes, False), (_CHANCE, score, False)):
+        variant = fraction_label(fraction)
+        decisions = _decide(test, val, names, truth, score, multi_class)
+        for metrics, values, needs_both in (
+            (_RANKING_STATISTICS, score, True),
+            (_DECISION_STATISTICS, decisions, False),
+            (_PROBABILITY_STATISTICS, score, False),
+        ):
             for metric, statistic in metrics.items():
-                made = by_name(
+                class_metrics = metrics_by_name(
                     names,
                     test.seeds,
                     test.patients,
-                    _maker(statistic, truth, values),
-                    why=_why(truth, needs_both),
-                    known=_known(truth),
+                    _statistic_maker(statistic, truth, values),
+                    undefined_reason=_reason_finder(truth, needs_both),
+                    count_known=_known_counter(truth),
                     left_out=left_out,
                 )
-                found |= named(variant, metric, made)
-        if one_of:
-            found[f"{variant}/top-1 accuracy/all classes"] = _top_1(test, truth, yes)
-        found |= _reliability(variant, names, left_out, truth, score)
-    return found | _groups(predictions, names)
+                results |= prefix_metrics(variant, metric, class_metrics)
+        if multi_class:
+            results[f"{variant}/top-1 accuracy/all classes"] = _top_1_accuracy(test, truth, decisions)
+        results |= _reliability_metrics(variant, names, left_out, truth, score)
+    return results | _group_metrics(predictions, names)
 
 
-def _maker(statistic: Any, truth: Floats, values: Any) -> Any:
+def _statistic_maker(statistic: Any, truth: Floats, values: Any) -> Any:
     return lambda column, rows: statistic(truth[rows, column], values[rows, column])
 
 
-def _why(truth: Floats, needs_both: bool) -> Any:
+def _reason_finder(truth: Floats, needs_both: bool) -> Any:
     """Why a column has no value: rankings need present and absent rows, the others any known row."""
     if needs_both:
         return lambda column: why_undefined(truth[:, column])
     return lambda column: "" if np.isfinite(truth[:, column]).any() else "no known label"
 
 
-def _known(truth: Floats) -> Callable[[int], int]:
+def _known_counter(truth: Floats) -> Callable[[int], int]:
     return lambda column: int(np.isfinite(truth[:, column]).sum())
 
 
-def _top_1(test: Predictions, truth: Floats, yes: Any) -> Metric:
+def _top_1_accuracy(test: Predictions, truth: Floats, decisions: Any) -> Metric:
     """Share of pictures whose likeliest class is theirs."""
-    known = np.isfinite(truth).all(1)
-    right = np.where(known, (yes * np.nan_to_num(truth)).sum(1), np.nan)
-    statistic = over_seeds(test.seeds, lambda rows: mean_statistic(right[rows]))
-    return bootstrap_columns(statistic, test.patients, rows=[int(known.sum())])[0]
+    is_known = np.isfinite(truth).all(1)
+    correct = np.where(is_known, (decisions * np.nan_to_num(truth)).sum(1), np.nan)
+    statistic = seed_mean_statistic(test.seeds, lambda rows: mean_statistic(correct[rows]))
+    return bootstrap_columns(statistic, test.patients, rows=[int(is_known.sum())])[0]
 
 
-def _decided(
-    test: Predictions, val: Predictions, names: Sequence[str], truth: Floats, score: Floats, one_of: bool
+def _decide(
+    test: Predictions, val: Predictions, names: Sequence[str], truth: Floats, score: Floats, multi_class: bool
 ) -> Any:
     """Decisions [L, M]: the likeliest class, or probabilities at each seed's own threshold, chosen on validation."""
-    if one_of:
+    if multi_class:
         return score.argmax(1)[:, None] == np.arange(len(names))
     val_truth, val_score = (val.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score"))
-    yes = np.zeros(score.shape, dtype=bool)
+    decisions = np.zeros(score.shape, dtype=bool)
     for seed in np.unique(test.seeds):
-        rows, chosen = test.seeds == seed, val.seeds == seed
+        rows, val_rows = test.seeds == seed, val.seeds == seed
         for column in range(len(names)):
-            limit = best_threshold(val_truth[chosen, column], val_score[chosen, column])
-            yes[rows, column] = score[rows, column] >= limit
-    return yes
+            threshold = best_threshold(val_truth[val_rows, column], val_score[val_rows, column])
+            decisions[rows, column] = score[rows, column] >= threshold
+    return decisions
 
 
-def _reliability(
+def _reliability_metrics(
     variant: str, names: Sequence[str], left_out: Mapping[str, str], truth: Floats, score: Floats
 ) -> dict[str, Metric]:
     """One entry a bin, all names and seeds together: the value is how often it was there, the note what was said."""
     kept = [column for column, name in enumerate(names) if name not in left_out]
     if not kept:
         return {}
-    found = {}
-    for one in reliability_bins(truth[:, kept].ravel(), score[:, kept].ravel()):
-        note = f"mean probability {one.said:.3f}"
-        found[f"{variant}/reliability/{one.low:.1f}-{one.high:.1f}"] = Metric(one.seen, None, None, one.n, note)
-    return found
+    metrics = {}
+    for reliability_bin in reliability_bins(truth[:, kept].ravel(), score[:, kept].ravel()):
+        note = f"mean probability {reliability_bin.said:.3f}"
+        metrics[f"{variant}/reliability/{reliability_bin.low:.1f}-{reliability_bin.high:.1f}"] = Metric(
+            reliability_bin.seen, None, None, reliability_bin.n, note
+        )
+    return metrics
 
 
-def _groups(predictions: Predictions, names: Sequence[str]) -> dict[str, Metric]:
+def _group_metrics(predictions: Predictions, names: Sequence[str]) -> dict[str, Metric]:
     """Mean AUROC of each group of patients with the largest share of labels, and the gap between best and worst."""
     if not predictions.fractions:
         return {}
     fraction = predictions.fractions[-1]
-    test, variant, left_out = predictions.part("test", fraction), share(fraction), predictions.left_out(fraction)
+    test, variant, left_out = (
+        predictions.subset("test", fraction),
+        fraction_label(fraction),
+        predictions.left_out(fraction),
+    )
     truth, score = (test.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score"))
-    studies, patients, found = test.numbers("row")[:, 0], np.array(test.patients), {}
-    for group in GROUPS:
-        member = np.array(test.values(group))
-        values = sorted(set(member.tolist()) - {""})
+    studies, patients, metrics = test.numbers("row")[:, 0], np.array(test.patients), {}
+    for group in PATIENT_GROUPS:
+        membership = np.array(test.values(group))
+        values = sorted(set(membership.tolist()) - {""})
         if len(values) < 2:
             continue
         for value in values:
-            rows = np.flatnonzero(member == value)
+            rows = np.flatnonzero(membership == value)
             count = len(np.unique(studies[rows]))
-            if count < SMALLEST:
-                metric = undefined_metric(f"suppressed: fewer than {SMALLEST} studies", count)
+            if count < MIN_GROUP_STUDIES:
+                metric = undefined_metric(f"suppressed: fewer than {MIN_GROUP_STUDIES} studies", count)
             else:
                 metric = _group_auroc(
                     truth[rows], score[rows], names, test.seeds[rows], patients[rows].tolist(), left_out
                 )
-            found[f"{variant}/auroc by {group}/{value}"] = metric
-        shown = {v: found[f"{variant}/auroc by {group}/{v}"].value for v in values}
-        found[f"{variant}/auroc gap/{group}"] = _gap({v: value for v, value in shown.items() if value is not None})
-    return found
+            metrics[f"{variant}/auroc by {group}/{value}"] = metric
+        aurocs = {v: metrics[f"{variant}/auroc by {group}/{v}"].value for v in values}
+        metrics[f"{variant}/auroc gap/{group}"] = _auroc_gap(
+            {v: value for v, value in aurocs.items() if value is not None}
+        )
+    return metrics
 
 
 def _group_auroc(
@@ -143,21 +155,25 @@ def _group_auroc(
     def make(column: int, rows: Positions) -> Any:
         return auroc_statistic(truth[rows, column], score[rows, column])
 
-    return by_name(
+    return metrics_by_name(
         names,
         seeds,
         patients,
         make,
-        why=_why(truth, True),
-        known=_known(truth),
+        undefined_reason=_reason_finder(truth, True),
+        count_known=_known_counter(truth),
         left_out=left_out,
     )["macro"]
 
 
-def _gap(values: Mapping[str, float]) -> Metric:
+def _auroc_gap(values: Mapping[str, float]) -> Metric:
     if len(values) < 2:
         return undefined_metric("fewer than two groups are large enough")
     low, high = min(values, key=lambda v: values[v]), max(values, key=lambda v: values[v])
     gap = values[high] - values[low]
-    note = f"flagged: {low} below {high} by more than {FLAGGED}" if gap > FLAGGED else f"{low} below {high}"
+    note = (
+        f"flagged: {low} below {high} by more than {FLAGGED_AUROC_GAP}"
+        if gap > FLAGGED_AUROC_GAP
+        else f"{low} below {high}"
+    )
     return Metric(gap, None, None, len(values), note)

@@ -18,22 +18,32 @@ from place_cxr.metrics.classification import UncertainPolicy, binary_labels, why
 from place_cxr.metrics.decisions import CALIBRATION_BINS
 from place_cxr.metrics.intervals import RESAMPLES
 from place_cxr.models.image import ImagePyramid, PyramidSpec
-from place_cxr.tasks.class_scores import SMALLEST, class_scores
-from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.class_scores import MIN_GROUP_STUDIES, class_scores
+from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.labels import finding_names
 from place_cxr.tasks.linear_probe import PENALTIES, best_probe
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth, Whole
+from place_cxr.tasks.task import (
+    Columns,
+    HeadSettings,
+    HeadTask,
+    Mode,
+    Profile,
+    RowIndices,
+    SplitLoader,
+    TargetFunction,
+    TaskSettings,
+)
 
 # CheXpert's five competition findings and what its followers make of "uncertain" [GLoRIA, MGCA].
-CHEXPERT: dict[str, UncertainPolicy] = {
+CHEXPERT_UNCERTAIN_POLICIES: dict[str, UncertainPolicy] = {
     "Atelectasis": "present",
     "Cardiomegaly": "absent",
     "Consolidation": "absent",
     "Edema": "present",
     "Pleural Effusion": "present",
 }
-_NEVER = -30.0  # logit of a class of several that no training row has
+_NEVER_LOGIT = -30.0  # logit of a class of several that no training row has
 
 
 class ClassificationSettings(HeadSettings):
@@ -54,9 +64,9 @@ class PooledHead(nn.Module):
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, seen: ImagePyramid) -> Tensor:
+    def forward(self, features: ImagePyramid) -> Tensor:
         """Logits [B, M]."""
-        return self.linear(seen.pooled)
+        return self.linear(features.pooled)
 
 
 @dataclass(frozen=True)
@@ -70,12 +80,12 @@ class Classification(HeadTask):
     @classmethod
     def defaults(cls, profile: Profile, mode: Mode) -> dict[str, Any]:
         """[MGCA] linear: AdamW 5e-4, decay 1e-6, 48 images, 50 epochs, patience 10; fine-tuning steps are ours."""
-        given: dict[str, Any] = {"lr": 1e-4, "weight_decay": 0.05} if mode == "finetune" else {}
+        values: dict[str, Any] = {"lr": 1e-4, "weight_decay": 0.05} if mode == "finetune" else {}
         if profile == "mgca":
-            given |= {"lr": 5e-4, "min_lr": 5e-4, "warmup": 0.0, "weight_decay": 1e-6, "batch_size": 48}
-            given |= {"epochs": 50, "patience": 10, "exact": False}
-            given |= {"uncertain": CHEXPERT, "unmentioned": "absent"}
-        return given
+            values |= {"lr": 5e-4, "min_lr": 5e-4, "warmup": 0.0, "weight_decay": 1e-6, "batch_size": 48}
+            values |= {"epochs": 50, "patience": 10, "exact": False}
+            values |= {"uncertain": CHEXPERT_UNCERTAIN_POLICIES, "unmentioned": "absent"}
+        return values
 
     @classmethod
     def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
@@ -88,14 +98,14 @@ class Classification(HeadTask):
         table = np.array(rows, dtype=np.float64).reshape(len(studies), len(self.names))
         if self.settings.unmentioned == "absent":
             table[np.isnan(table)] = 0.0
-        given = self.settings.uncertain
-        policy = [given if isinstance(given, str) else given.get(name, "ignore") for name in self.names]
-        columns = [binary_labels(table[:, column], policy[column]) for column in range(len(self.names))]
-        found = np.stack(columns, axis=1) if columns else table
+        uncertain = self.settings.uncertain
+        policies = [uncertain if isinstance(uncertain, str) else uncertain.get(name, "ignore") for name in self.names]
+        columns = [binary_labels(table[:, column], policies[column]) for column in range(len(self.names))]
+        labels = np.stack(columns, axis=1) if columns else table
         if self.settings.kind == "multi-class":
-            one = (found == PRESENT).sum(1) == 1
-            found = np.where(one[:, None], (found == PRESENT).astype(np.float64), np.nan)
-        return found
+            has_one_class = (labels == PRESENT).sum(1) == 1
+            labels = np.where(has_one_class[:, None], (labels == PRESENT).astype(np.float64), np.nan)
+        return labels
 
     def usable(self, study: Study) -> bool:
         """Some label is known."""
@@ -105,78 +115,80 @@ class Classification(HeadTask):
         """One linear layer."""
         return PooledHead(spec.pooled, len(self.names))
 
-    def truth(self, data: Evaluation) -> Truth:
+    def targets(self, data: EvaluationDataset) -> TargetFunction:
         """``labels`` [B, M], NaN where not known."""
         table = torch.from_numpy(self.labels(data.studies)).float()
         return lambda rows: {"labels": table[torch.from_numpy(rows)]}
 
-    def missing(self, truth: Mapping[str, Tensor]) -> dict[str, str]:
+    def untrainable(self, targets: Mapping[str, Tensor]) -> dict[str, str]:
         """Findings without present or absent rows."""
-        table = truth["labels"].numpy()
+        table = targets["labels"].numpy()
         reasons = {name: why_undefined(table[:, column]) for column, name in enumerate(self.names)}
         return {name: f"{reason} among {len(table)} training rows" for name, reason in reasons.items() if reason}
 
-    def loss(self, prediction: Tensor, truth: Mapping[str, Tensor]) -> Tensor:
+    def loss(self, prediction: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy, mean over known labels or over images."""
-        labels = truth["labels"]
+        labels = targets["labels"]
         if self.settings.kind == "multi-class":
             return nn.functional.cross_entropy(prediction, labels.argmax(1))
-        known = torch.isfinite(labels)
-        each = nn.functional.binary_cross_entropy_with_logits(prediction, labels.nan_to_num(), reduction="none")
-        return (each * known).sum() / known.sum().clamp(min=1)
+        is_known = torch.isfinite(labels)
+        element_losses = nn.functional.binary_cross_entropy_with_logits(
+            prediction, labels.nan_to_num(), reduction="none"
+        )
+        return (element_losses * is_known).sum() / is_known.sum().clamp(min=1)
 
-    def solve(self, head: nn.Module, train: Whole, val: Whole) -> bool:
+    def fit_closed_form(self, head: nn.Module, train: SplitLoader, val: SplitLoader) -> bool:
         """The penalised optimum, in closed steps: what the loop would come to, in a hundredth of the time."""
         if not self.settings.exact:
             return False
         assert isinstance(head, PooledHead)
-        (seen, truth), (val_seen, val_truth) = train(), val()
-        left = self.missing(truth)
-        kept = [column for column, name in enumerate(self.names) if name not in left]
+        (features, targets), (val_features, val_targets) = train(), val()
+        untrainable = self.untrainable(targets)
+        kept = [column for column, name in enumerate(self.names) if name not in untrainable]
         if kept:
             weight, bias = best_probe(
-                seen.pooled.numpy(),
-                truth["labels"].double().numpy()[:, kept],
-                val_seen.pooled.numpy(),
-                val_truth["labels"].double().numpy()[:, kept],
-                one_of=self.settings.kind == "multi-class",
+                features.pooled.numpy(),
+                targets["labels"].double().numpy()[:, kept],
+                val_features.pooled.numpy(),
+                val_targets["labels"].double().numpy()[:, kept],
+                multi_class=self.settings.kind == "multi-class",
             )
             with torch.no_grad():
                 if self.settings.kind == "multi-class":
-                    head.linear.bias.fill_(_NEVER)
+                    head.linear.bias.fill_(_NEVER_LOGIT)
                 head.linear.weight[kept] = torch.from_numpy(weight.T).float()
                 head.linear.bias[kept] = torch.from_numpy(bias).float()
         return True
 
-    def answer(self, prediction: Tensor, data: Evaluation, rows: Rows) -> Columns:
+    def predict(self, prediction: Tensor, data: EvaluationDataset, rows: RowIndices) -> Columns:
         """``score.<name>``: probabilities; ``truth.<name>``."""
-        chance = prediction.softmax(1) if self.settings.kind == "multi-class" else prediction.sigmoid()
-        scores = chance.cpu().numpy()
-        truth = self.labels([data.studies[row] for row in rows])
-        found: Columns = {f"truth.{name}": truth[:, column] for column, name in enumerate(self.names)}
-        return found | {f"score.{name}": scores[:, column] for column, name in enumerate(self.names)}
+        probabilities = prediction.softmax(1) if self.settings.kind == "multi-class" else prediction.sigmoid()
+        scores = probabilities.cpu().numpy()
+        labels = self.labels([data.studies[row] for row in rows])
+        columns: Columns = {f"truth.{name}": labels[:, column] for column, name in enumerate(self.names)}
+        return columns | {f"score.{name}": scores[:, column] for column, name in enumerate(self.names)}
 
     def signature(self) -> str:
         """Everything that changes the numbers."""
         how = self.settings.in_words("kind", "uncertain", "unmentioned", "exact")
-        given = self.settings.uncertain
+        policy = self.settings.uncertain
         uncertain = (
-            given
-            if isinstance(given, str)
-            else ", ".join([*(f"{name} {what}" for name, what in given.items()), "others ignore"])
+            policy
+            if isinstance(policy, str)
+            else ", ".join([*(f"{name} {what}" for name, what in policy.items()), "others ignore"])
         )
         if self.settings.exact and self.mode == "frozen":
-            penalties = ", ".join(f"{one:g}" for one in PENALTIES)
-            by = "log loss" if self.settings.kind == "multi-class" else "mean AUROC"
-            how = f"penalised optimum on standardised features, L2 from {penalties} by {by} on validation"
+            penalties = ", ".join(f"{penalty:g}" for penalty in PENALTIES)
+            criterion = "log loss" if self.settings.kind == "multi-class" else "mean AUROC"
+            how = f"penalised optimum on standardised features, L2 from {penalties} by {criterion} on validation"
         return (
             f"{self.settings.kind}; linear layer on pooled features, encoder {self.mode}: {how}; uncertain: "
             f"{uncertain}; not mentioned: {self.settings.unmentioned}; nested shares of training "
             "patients by seed, values averaged over seeds; decisions at the threshold of the best F1 on validation; "
-            f"ECE: {CALIBRATION_BINS} equal bins; subgroups below {SMALLEST} studies suppressed; 95 % intervals over {RESAMPLES} "
+            f"ECE: {CALIBRATION_BINS} equal bins; subgroups below {MIN_GROUP_STUDIES} studies suppressed; 95 % intervals over {RESAMPLES} "
             "resamples of test patients"
         )
 
     def score(self, predictions: Predictions) -> dict[str, Metric]:
         """AUROC, average precision, F1, accuracy, ECE, Brier, reliability, subgroups."""
-        return class_scores(predictions, self.names, one_of=self.settings.kind == "multi-class")
+        return class_scores(predictions, self.names, multi_class=self.settings.kind == "multi-class")

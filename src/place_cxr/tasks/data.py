@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.records import Study
-from place_cxr.data.corpus import Corpus, DataSettings, Progress, prepare, prepare_silent
+from place_cxr.data.corpus import Corpus, DataSettings, StageProgress, prepare_corpus, prepare_without_reports
 from place_cxr.data.packs.cached import PixelPack
 from place_cxr.images.views import ViewSettings, eval_view
 from place_cxr.predict import Processor
-from place_cxr.tasks.descriptions import View
-from place_cxr.tasks.prompts import phrase_tokenizer
+from place_cxr.tasks.descriptions import ViewTransform
+from place_cxr.tasks.prompts import make_phrase_tokenizer
 from place_cxr.text.tokenizer import EncodedReports
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class EvaluationDataset:
     """A packed source of N studies, and how they become model input."""
 
     source: str  # its name
@@ -31,19 +31,19 @@ class Evaluation:
     reports: EncodedReports
     tokenize: Callable[[Sequence[str]], EncodedReports]  # phrases -> reports of one observation each
     decode: Callable[[Sequence[int]], str]  # token numbers -> text
-    view: View
+    view: ViewTransform
     view_size: int
     rows: Mapping[str, NDArray[np.int64]]  # usable rows by split
 
     @classmethod
-    def of(cls, corpus: Corpus, views: ViewSettings, *, source: str, max_tokens: int) -> Evaluation:
+    def of(cls, corpus: Corpus, views: ViewSettings, *, source: str, max_tokens: int) -> EvaluationDataset:
         """A prepared corpus, seen as the model was trained to see it; ``max_tokens`` is the model's."""
         return cls(
             source=source,
             studies=corpus.studies,
             pack=corpus.pixels,
             reports=corpus.text,
-            tokenize=phrase_tokenizer(corpus.tokenizer, max_tokens),
+            tokenize=make_phrase_tokenizer(corpus.tokenizer, max_tokens),
             decode=corpus.tokenizer.decode,
             view=partial(eval_view, settings=views),
             view_size=views.size,
@@ -51,27 +51,27 @@ class Evaluation:
         )
 
 
-def read_source(
+def read_evaluation_dataset(
     name: str,
     root: str | Path,
     processor: Processor,
     *,
     reports: bool,
-    given: Mapping[str, Any] | None = None,
-    shared: bool = False,
-    progress: Progress | None = None,
-) -> Evaluation:
+    data_settings: Mapping[str, Any] | None = None,
+    allow_split_overlap: bool = False,
+    progress: StageProgress | None = None,
+) -> EvaluationDataset:
     """A data set by its name in ``SOURCES`` and its place, packed as ``processor`` sees pictures and text.
 
-    ``given`` are other values of `DataSettings`: columns, a split. Without ``reports`` studies that have none stay, and
-    with ``shared`` a named split is taken with its faults (`corpus.prepare_silent`). A manifest goes by the name of its
-    folder. Raises PlaceError as `corpus.prepare` does.
+    ``data_settings`` are other values of `DataSettings`: columns, a split. Without ``reports`` studies that have none stay, and
+    with ``allow_split_overlap`` a named split is taken with its faults (`corpus.prepare_without_reports`). A manifest goes by the name of its
+    folder. Raises PlaceError as `corpus.prepare_corpus` does.
     """
-    own: dict[str, Any] = {"source": name, "manifest": str(root)}
-    own |= {"pack_size": processor.pack_size, "max_sentences": processor.max_sentences}
-    settings = DataSettings.model_validate({**(given or {}), **own})
-    read = prepare if reports else partial(prepare_silent, shared=shared)
-    corpus = read(settings, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer, progress=progress)
-    place = Path(root)
-    title = (place if place.is_dir() else place.parent).resolve().name if name == "manifest" else name
-    return Evaluation.of(corpus, processor.views, source=title, max_tokens=processor.max_tokens)
+    fixed_settings: dict[str, Any] = {"source": name, "manifest": str(root)}
+    fixed_settings |= {"pack_size": processor.pack_size, "max_sentences": processor.max_sentences}
+    settings = DataSettings.model_validate({**(data_settings or {}), **fixed_settings})
+    prepare = prepare_corpus if reports else partial(prepare_without_reports, allow_overlap=allow_split_overlap)
+    corpus = prepare(settings, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer, progress=progress)
+    root_path = Path(root)
+    title = (root_path if root_path.is_dir() else root_path.parent).resolve().name if name == "manifest" else name
+    return EvaluationDataset.of(corpus, processor.views, source=title, max_tokens=processor.max_tokens)

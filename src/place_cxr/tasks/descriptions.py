@@ -15,50 +15,50 @@ from place_cxr.core.records import Study
 from place_cxr.core.tensors import Tokens, move
 from place_cxr.text.tokenizer import EncodedReports
 
-Floats = NDArray[np.float32]
-View = Callable[[Tensor], Tensor]  # uint8 [B, S, S] of a pack -> float [B, 1, V, V] for the model
-_BATCH = 64
+_Float32Array = NDArray[np.float32]
+ViewTransform = Callable[[Tensor], Tensor]  # uint8 [B, S, S] of a pack -> float [B, 1, V, V] for the model
+_BATCH_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Phrases:
+class PhraseEmbeddings:
     """Prompts as the model sees them: R phrases, each one report of one sentence."""
 
-    vector: Floats  # [R, D]
-    observation: Floats  # [R, D]
+    vector: _Float32Array  # [R, D]
+    observation: _Float32Array  # [R, D]
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class StudyEmbeddings:
     """N studies of one split as the model describes them. Vectors are of unit length, except ``pooled``."""
 
     rows: NDArray[np.int64]  # [N] rows of the source
     studies: tuple[Study, ...]
-    pooled: Floats  # [N, C]
-    instance_image: Floats  # [N, D]
-    instance_text: Floats  # [N, D]
-    visual: Floats  # [N, K, D] V-PORs
-    attention: Floats  # [N, K, P] where each query looked
+    pooled: _Float32Array  # [N, C]
+    instance_image: _Float32Array  # [N, D]
+    instance_text: _Float32Array  # [N, D]
+    visual: _Float32Array  # [N, K, D] V-PORs
+    attention: _Float32Array  # [N, K, P] where each query looked
     patches: NDArray[np.float16]  # [N, P, D] what each patch says
     grid: tuple[int, int]
     places: NDArray[np.float16]  # [N, Q, D] the last map, place by place, in the space of the instance vectors
     places_grid: tuple[int, int]
-    textual: Floats  # [N, S, D] T-PORs
+    textual: _Float32Array  # [N, S, D] T-PORs
     textual_mask: NDArray[np.bool_]  # [N, S]
     report_key: NDArray[np.int64]  # [N]
 
-    def part(self, rows: NDArray[np.int64]) -> Embedded:
+    def subset(self, rows: NDArray[np.int64]) -> StudyEmbeddings:
         """These ``rows`` of the source alone, in this order; each is one of ours."""
         if np.array_equal(rows, self.rows):
             return self
         order = np.argsort(self.rows)
-        place = order[np.searchsorted(self.rows, rows, sorter=order)]
+        positions = order[np.searchsorted(self.rows, rows, sorter=order)]
 
         def of(value: Any) -> Any:
-            return value[place] if isinstance(value, np.ndarray) else value
+            return value[positions] if isinstance(value, np.ndarray) else value
 
-        taken = {field.name: of(getattr(self, field.name)) for field in fields(self)}
-        return Embedded(**{**taken, "studies": tuple(self.studies[at] for at in place)})
+        selected = {field.name: of(getattr(self, field.name)) for field in fields(self)}
+        return StudyEmbeddings(**{**selected, "studies": tuple(self.studies[position] for position in positions)})
 
     @property
     def patients(self) -> list[str]:
@@ -66,14 +66,14 @@ class Embedded:
         return [study.patient for study in self.studies]
 
 
-def tokens_of(reports: EncodedReports, rows: NDArray[np.int64]) -> Tokens:
+def report_rows_to_tokens(reports: EncodedReports, rows: NDArray[np.int64]) -> Tokens:
     """Rows of tokenised reports as tensors, padding cut to the longest of them."""
     ids = np.asarray(reports.ids[rows]).astype(np.int64)
-    real = ids != reports.pad_id
-    length = max(1, int(real.any(0).nonzero()[0].max(initial=0)) + 1)
+    is_real = ids != reports.pad_id
+    length = max(1, int(is_real.any(0).nonzero()[0].max(initial=0)) + 1)
     return Tokens(
         ids=torch.from_numpy(ids[:, :length]),
-        mask=torch.from_numpy(real[:, :length]),
+        mask=torch.from_numpy(is_real[:, :length]),
         sentence=torch.from_numpy(np.asarray(reports.sentence[rows]).astype(np.int64)[:, :length]),
         sentence_key=torch.from_numpy(np.asarray(reports.sentence_key[rows]).astype(np.int64)),
         report_key=torch.from_numpy(np.asarray(reports.report_key[rows]).astype(np.int64)),
@@ -81,17 +81,17 @@ def tokens_of(reports: EncodedReports, rows: NDArray[np.int64]) -> Tokens:
 
 
 @torch.no_grad()
-def embed(
+def embed_studies(
     model: Any,
     pixels: Any,
     reports: EncodedReports,
     rows: NDArray[np.int64],
     studies: Sequence[Study],
     *,
-    view: View,
+    view: ViewTransform,
     device: torch.device | str = "cpu",
-    batch_size: int = _BATCH,
-) -> Embedded:
+    batch_size: int = _BATCH_SIZE,
+) -> StudyEmbeddings:
     """Describe the images and reports of ``rows``; ``pixels`` uint8 [*, S, S] and ``studies`` cover the whole source.
 
     The model is put in evaluation mode and left there.
@@ -101,17 +101,17 @@ def embed(
     images: list[tuple[NDArray[Any], ...]] = []
     texts: list[tuple[NDArray[Any], ...]] = []
     grid = places_grid = (0, 0)
-    for batch in _batches(order, batch_size):
+    for batch in _split_batches(order, batch_size):
         image = model.describe_image(view(torch.from_numpy(np.asarray(pixels[batch])).to(device)))
-        text = model.describe_text(move(tokens_of(reports, batch), device))
+        text = model.describe_text(move(report_rows_to_tokens(reports, batch), device))
         grid, places_grid = image.grid, image.places_grid
-        seen = (image.pooled, image.vector, image.observations.vectors, image.attention)
-        images.append((*map(_array, seen), _half(image.patches), _half(image.places)))
-        said = (text.vector, text.observations.vectors)
-        texts.append((*map(_array, said), text.observations.mask.cpu().numpy()))
+        image_vectors = (image.pooled, image.vector, image.observations.vectors, image.attention)
+        images.append((*map(_to_float32, image_vectors), _to_float16(image.patches), _to_float16(image.places)))
+        text_vectors = (text.vector, text.observations.vectors)
+        texts.append((*map(_to_float32, text_vectors), text.observations.mask.cpu().numpy()))
     pooled, vector, visual, attention, patches, places = (np.concatenate(x) for x in zip(*images, strict=True))
     text_vector, textual, mask = (np.concatenate(x) for x in zip(*texts, strict=True))
-    return Embedded(
+    return StudyEmbeddings(
         rows=order,
         studies=tuple(studies[row] for row in order),
         pooled=pooled,
@@ -135,16 +135,16 @@ def embed_pooled(
     pixels: Any,
     rows: NDArray[np.int64],
     *,
-    view: View,
+    view: ViewTransform,
     device: torch.device | str = "cpu",
-    batch_size: int = _BATCH,
-) -> Floats:
+    batch_size: int = _BATCH_SIZE,
+) -> _Float32Array:
     """Only the image encoder's pooled vectors [N, C]: what a linear probe reads of a training split."""
     model.eval()
     order = np.asarray(rows, dtype=np.int64)
     parts = [
-        _array(model.image_encoder(view(torch.from_numpy(np.asarray(pixels[batch])).to(device))).pooled)
-        for batch in _batches(order, batch_size)
+        _to_float32(model.image_encoder(view(torch.from_numpy(np.asarray(pixels[batch])).to(device))).pooled)
+        for batch in _split_batches(order, batch_size)
     ]
     return np.concatenate(parts)
 
@@ -156,27 +156,27 @@ def embed_phrases(
     phrases: Sequence[str],
     *,
     device: torch.device | str = "cpu",
-) -> Phrases:
+) -> PhraseEmbeddings:
     """Describe prompts; ``tokenize`` makes of each phrase a report of one observation."""
     model.eval()
     reports = tokenize(list(phrases))
     texts = [
-        model.describe_text(move(tokens_of(reports, batch), device))
-        for batch in _batches(np.arange(len(phrases)), _BATCH)
+        model.describe_text(move(report_rows_to_tokens(reports, batch), device))
+        for batch in _split_batches(np.arange(len(phrases)), _BATCH_SIZE)
     ]
-    return Phrases(
-        np.concatenate([_array(t.vector) for t in texts]),
-        np.concatenate([_array(t.observations.vectors[:, 0]) for t in texts]),
+    return PhraseEmbeddings(
+        np.concatenate([_to_float32(t.vector) for t in texts]),
+        np.concatenate([_to_float32(t.observations.vectors[:, 0]) for t in texts]),
     )
 
 
-def _batches(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+def _split_batches(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _half(tensor: Tensor) -> NDArray[np.float16]:
-    return _array(tensor).astype(np.float16)
+def _to_float16(tensor: Tensor) -> NDArray[np.float16]:
+    return _to_float32(tensor).astype(np.float16)
 
 
-def _array(tensor: Tensor) -> Floats:
+def _to_float32(tensor: Tensor) -> _Float32Array:
     return tensor.float().cpu().numpy()

@@ -25,17 +25,28 @@ from place_cxr.metrics.detection import (
 )
 from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, mean_statistic, undefined_metric
 from place_cxr.models.image import PyramidSpec
-from place_cxr.tasks.aggregate import Positions, by_name, named, over_seeds, share
-from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.predictions import Predictions, ragged
-from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth
+from place_cxr.tasks.aggregate import Positions, fraction_label, metrics_by_name, prefix_metrics, seed_mean_statistic
+from place_cxr.tasks.data import EvaluationDataset
+from place_cxr.tasks.predictions import Predictions, list_column
+from place_cxr.tasks.task import (
+    Columns,
+    HeadSettings,
+    HeadTask,
+    Mode,
+    Profile,
+    RowIndices,
+    TargetFunction,
+    TaskSettings,
+)
 
 if TYPE_CHECKING:
     from place_cxr.models.detect import DetectionOutput
 
-RESAMPLES = 200  # of patients: each scores all boxes anew
-SURE = 0.5  # score from which a box is counted on an image without truth, and by the mgca profile at all [MGCA]
-_OVERLAPS = {"AP 40-75": RSNA_THRESHOLDS, "AP 50-95": COCO_THRESHOLDS, "AP 50": (0.5,)}
+DETECTION_RESAMPLES = 200  # of patients: each scores all boxes anew
+CONFIDENT_SCORE = (
+    0.5  # score from which a box is counted on an image without truth, and by the mgca profile at all [MGCA]
+)
+_IOU_THRESHOLDS = {"AP 40-75": RSNA_THRESHOLDS, "AP 50-95": COCO_THRESHOLDS, "AP 50": (0.5,)}
 
 
 class DetectionSettings(HeadSettings):
@@ -58,17 +69,17 @@ class Detection(HeadTask):
     settings: DetectionSettings
     needs: ClassVar[frozenset[str]] = frozenset({"boxes"})
     reads: ClassVar[Literal["pooled", "maps"]] = "maps"
-    predicts: ClassVar[tuple[str, ...]] = ("test",)
+    predicted_splits: ClassVar[tuple[str, ...]] = ("test",)
     Settings: ClassVar[type[TaskSettings]] = DetectionSettings
 
     @classmethod
     def defaults(cls, profile: Profile, mode: Mode) -> dict[str, Any]:
         """[MGCA]: YOLOv3 head, AdamW 5e-4, decay 1e-6, 50 epochs, patience 10, scores above 0.5."""
-        given: dict[str, Any] = {"lr": 5e-4, "weight_decay": 0.05} if mode == "finetune" else {}
+        values: dict[str, Any] = {"lr": 5e-4, "weight_decay": 0.05} if mode == "finetune" else {}
         if profile == "mgca":
-            given |= {"lr": 5e-4, "min_lr": 5e-4, "warmup": 0.0, "weight_decay": 1e-6, "epochs": 50, "patience": 10}
-            given |= {"head": "yolo", "threshold": SURE}
-        return given
+            values |= {"lr": 5e-4, "min_lr": 5e-4, "warmup": 0.0, "weight_decay": 1e-6, "epochs": 50, "patience": 10}
+            values |= {"head": "yolo", "threshold": CONFIDENT_SCORE}
+        return values
 
     @classmethod
     def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
@@ -76,16 +87,16 @@ class Detection(HeadTask):
         return tuple(dict.fromkeys(box.finding for study in studies for box in study.boxes))
 
     @property
-    def live_norm(self) -> bool:
+    def updates_batchnorm(self) -> bool:
         """[MGCA] freezes weights only: batch statistics of the encoder go on moving."""
         return self.profile == "mgca" and self.mode == "frozen"
 
     def usable(self, study: Study) -> bool:
         """All boxes are known; under the prior profile, there is one [PRIOR: positives only]."""
-        there = {box.finding for box in study.boxes}
-        if self.profile == "prior" and not there & set(self.names):
+        findings = {box.finding for box in study.boxes}
+        if self.profile == "prior" and not findings & set(self.names):
             return False
-        return all(name in there or study.labels.get(name) == ABSENT for name in self.names)
+        return all(name in findings or study.labels.get(name) == ABSENT for name in self.names)
 
     def head(self, spec: PyramidSpec) -> nn.Module:
         """FCOS, or YOLOv3-style."""
@@ -94,7 +105,7 @@ class Detection(HeadTask):
         head: nn.Module = DETECTION_HEADS[self.settings.head](spec, len(self.names))
         return head
 
-    def truth(self, data: Evaluation) -> Truth:
+    def targets(self, data: EvaluationDataset) -> TargetFunction:
         """``boxes`` [B, M, 4] in pixels of the view, and ``labels`` [B, M]: place of the name, -1 where padded.
 
         Raises PlaceError PL-D229 under the mgca profile where an image has more boxes than its data set holds [MGCA].
@@ -103,76 +114,82 @@ class Detection(HeadTask):
         """
         reads: Counter[int] = Counter()
 
-        def of(rows: Rows) -> dict[str, Tensor]:
-            each = [self._on_view(data, int(row)) for row in rows]
+        def of(rows: RowIndices) -> dict[str, Tensor]:
+            boxes_by_row = [self._boxes_on_view(data, int(row)) for row in rows]
             if self.profile == "mgca" and self.settings.shrinking:
-                for row, one in zip(rows.tolist(), each, strict=True):
-                    one[:, :4] /= float(data.view_size) ** reads[row]
+                for row, row_boxes in zip(rows.tolist(), boxes_by_row, strict=True):
+                    row_boxes[:, :4] /= float(data.view_size) ** reads[row]
                     reads[row] += 1
-            most = max(1, *(len(one) for one in each)) if each else 1
-            if self.profile == "mgca" and most > self.settings.most:
-                problem = f"an image has {most} true boxes, and as published there is room for {self.settings.most}"
+            max_boxes = max(1, *(len(row_boxes) for row_boxes in boxes_by_row)) if boxes_by_row else 1
+            if self.profile == "mgca" and max_boxes > self.settings.most:
+                problem = (
+                    f"an image has {max_boxes} true boxes, and as published there is room for {self.settings.most}"
+                )
                 raise PlaceError(problem, code="PL-D229", file=data.source, fix="set most=N, or use the strict profile")
-            table = np.zeros((len(each), most, 5), dtype=np.float32)
+            table = np.zeros((len(boxes_by_row), max_boxes, 5), dtype=np.float32)
             table[..., 4] = -1
-            for place, found in enumerate(each):
-                table[place, : len(found)] = found
-            known = torch.from_numpy(table)
-            return {"boxes": known[..., :4], "labels": known[..., 4].long()}
+            for index, image_boxes in enumerate(boxes_by_row):
+                table[index, : len(image_boxes)] = image_boxes
+            padded = torch.from_numpy(table)
+            return {"boxes": padded[..., :4], "labels": padded[..., 4].long()}
 
         return of
 
-    def _on_view(self, data: Evaluation, row: int) -> Floats:
+    def _boxes_on_view(self, data: EvaluationDataset, row: int) -> Floats:
         """[M, 5]: corners cut at the edge of the view, and the name's place; boxes outside the view are dropped."""
-        box = data.pack.letterbox(row)
-        start, size = (box.size - data.view_size) // 2, data.view_size
-        found = []
-        for one in self._true(data, row):
-            square = box.box_to_square((one.x0, one.y0, one.x1, one.y1))
+        letterbox = data.pack.letterbox(row)
+        start, size = (letterbox.size - data.view_size) // 2, data.view_size
+        boxes = []
+        for true_box in self._true_boxes(data, row):
+            square = letterbox.box_to_square((true_box.x0, true_box.y0, true_box.x1, true_box.y1))
             x0, y0, x1, y1 = (min(max(value - start, 0.0), size) for value in square)
             if x1 - x0 > 0.5 and y1 - y0 > 0.5:
-                found.append((x0, y0, x1, y1, float(self.names.index(one.finding))))
-        return np.array(found, dtype=np.float64).reshape(-1, 5)
+                boxes.append((x0, y0, x1, y1, float(self.names.index(true_box.finding))))
+        return np.array(boxes, dtype=np.float64).reshape(-1, 5)
 
-    def _true(self, data: Evaluation, row: int) -> list[Box]:
+    def _true_boxes(self, data: EvaluationDataset, row: int) -> list[Box]:
         """Boxes of our names. Raises PlaceError PL-D257 where one lies beside its picture: its pixels are others."""
-        picture = data.pack.letterbox(row)
-        found = [box for box in data.studies[row].boxes if box.finding in self.names]
-        if any(box.x0 >= picture.width or box.y0 >= picture.height or min(box.x1, box.y1) <= 0 for box in found):
+        letterbox = data.pack.letterbox(row)
+        boxes = [box for box in data.studies[row].boxes if box.finding in self.names]
+        if any(box.x0 >= letterbox.width or box.y0 >= letterbox.height or min(box.x1, box.y1) <= 0 for box in boxes):
             raise PlaceError(
-                f"a box lies beside its picture of {picture.width} x {picture.height} pixels",
+                f"a box lies beside its picture of {letterbox.width} x {letterbox.height} pixels",
                 code="PL-D257",
                 file=data.source,
                 fix="give boxes in pixels of the picture; place data check names the rows",
             )
-        return found
+        return boxes
 
-    def missing(self, truth: Mapping[str, Tensor]) -> dict[str, str]:
+    def untrainable(self, targets: Mapping[str, Tensor]) -> dict[str, str]:
         """Names without a box."""
-        there = set(truth["labels"].flatten().tolist())
-        count = len(truth["labels"])
+        present = set(targets["labels"].flatten().tolist())
+        count = len(targets["labels"])
         return {
-            name: f"no box among {count} training images" for place, name in enumerate(self.names) if place not in there
+            name: f"no box among {count} training images"
+            for index, name in enumerate(self.names)
+            if index not in present
         }
 
-    def loss(self, prediction: DetectionOutput, truth: Mapping[str, Tensor]) -> Tensor:
+    def loss(self, prediction: DetectionOutput, targets: Mapping[str, Tensor]) -> Tensor:
         """That of the head."""
-        return prediction.loss(truth["boxes"], truth["labels"])
+        return prediction.loss(targets["boxes"], targets["labels"])
 
-    def answer(self, prediction: DetectionOutput, data: Evaluation, rows: Rows) -> Columns:
-        """``boxes``, ``scores``, ``labels`` and ``true boxes``, ``true labels``, in pixels of the original picture."""
-        wanted = self.settings
-        found: Columns = {name: [] for name in ("boxes", "scores", "labels", "true boxes", "true labels")}
-        said = prediction.boxes(wanted.threshold, wanted.overlap, wanted.most)
-        for row, one in zip(rows.tolist(), said, strict=True):
-            letterbox, true = data.pack.letterbox(row), self._true(data, row)
-            corners = [_to_original(letterbox, data.view_size, box) for box in one.boxes.cpu().double().tolist()]
-            found["boxes"].append([value for box in corners for value in box])
-            found["scores"].append(one.scores.cpu().double().tolist())
-            found["labels"].append(one.labels.cpu().tolist())
-            found["true boxes"].append([value for box in true for value in (box.x0, box.y0, box.x1, box.y1)])
-            found["true labels"].append([self.names.index(box.finding) for box in true])
-        return {name: ragged(column, whole=name.endswith("labels")) for name, column in found.items()}
+    def predict(self, prediction: DetectionOutput, data: EvaluationDataset, rows: RowIndices) -> Columns:
+        """``boxes``, ``scores``, ``labels`` and ``true_boxes boxes``, ``true_boxes labels``, in pixels of the original picture."""
+        settings = self.settings
+        columns: Columns = {name: [] for name in ("boxes", "scores", "labels", "true boxes", "true labels")}
+        predicted = prediction.boxes(settings.threshold, settings.overlap, settings.most)
+        for row, image_boxes in zip(rows.tolist(), predicted, strict=True):
+            letterbox, true_boxes = data.pack.letterbox(row), self._true_boxes(data, row)
+            corners = [
+                _box_to_original(letterbox, data.view_size, box) for box in image_boxes.boxes.cpu().double().tolist()
+            ]
+            columns["boxes"].append([value for box in corners for value in box])
+            columns["scores"].append(image_boxes.scores.cpu().double().tolist())
+            columns["labels"].append(image_boxes.labels.cpu().tolist())
+            columns["true boxes"].append([value for box in true_boxes for value in (box.x0, box.y0, box.x1, box.y1)])
+            columns["true labels"].append([self.names.index(box.finding) for box in true_boxes])
+        return {name: list_column(column, integers=name.endswith("labels")) for name, column in columns.items()}
 
     def signature(self) -> str:
         """Everything that changes the numbers."""
@@ -180,37 +197,39 @@ class Detection(HeadTask):
         if self.profile == "mgca":
             counted = "images without a box above 0.5, or without a true one, are skipped with all that is on them"
         return (
-            f"{self.settings.head} head, encoder {self.mode}{', its batch statistics moving' if self.live_norm else ''}"
+            f"{self.settings.head} head, encoder {self.mode}{', its batch statistics moving' if self.updates_batchnorm else ''}"
             f"; {self.settings.in_words('head')}; average precision by faster-coco-eval: AP "
             f"40-75 = mean over overlaps .40 to .75 (RSNA), AP 50-95 (COCO), AP 50; {counted}; 95 % intervals over "
-            f"{RESAMPLES} resamples of test patients"
+            f"{DETECTION_RESAMPLES} resamples of test patients"
         )
 
     def score(self, predictions: Predictions) -> dict[str, Metric]:
         """Average precision over three sets of overlaps, and sure boxes on images where the finding is not."""
-        found: dict[str, Metric] = {}
+        metrics: dict[str, Metric] = {}
         for fraction in predictions.fractions:
             test, variant, left_out = (
-                predictions.part("test", fraction),
-                share(fraction),
+                predictions.subset("test", fraction),
+                fraction_label(fraction),
                 predictions.left_out(fraction),
             )
-            images = _images(test, len(self.names))
+            images = _images_by_name(test, len(self.names))
             if self.profile == "mgca":
-                seen = np.array(
-                    [any(score >= SURE for score in scores) for scores in test.values("scores")], dtype=bool
+                has_confident = np.array(
+                    [any(score >= CONFIDENT_SCORE for score in scores) for scores in test.values("scores")], dtype=bool
                 )
-                true = np.array([len(labels) > 0 for labels in test.values("true labels")], dtype=bool)
-                counted = np.flatnonzero(seen & true)
+                has_true = np.array([len(labels) > 0 for labels in test.values("true labels")], dtype=bool)
+                counted = np.flatnonzero(has_confident & has_true)
             else:
                 counted = np.arange(len(test.seeds))
-            for metric, overlaps in _OVERLAPS.items():
-                found |= named(variant, metric, self._precision(test, images, counted, overlaps, left_out))
+            for metric, overlaps in _IOU_THRESHOLDS.items():
+                metrics |= prefix_metrics(
+                    variant, metric, self._average_precisions(test, images, counted, overlaps, left_out)
+                )
             if self.profile != "mgca":
-                found[f"{variant}/sure boxes where nothing is/all images"] = _false_boxes(test)
-        return found
+                metrics[f"{variant}/sure boxes where nothing is/all images"] = _false_boxes(test)
+        return metrics
 
-    def _precision(
+    def _average_precisions(
         self,
         test: Predictions,
         images: Sequence[Sequence[ImageBoxes]],
@@ -219,45 +238,56 @@ class Detection(HeadTask):
         left_out: Mapping[str, str],
     ) -> dict[str, Metric]:
         """The library's value, mean over seeds, with an interval from our own resampling of the same number."""
-        seeds, patients = test.seeds[counted], [test.patients[place] for place in counted]
-        chosen = [[one[place] for place in counted] for one in images]
+        seeds, patients = test.seeds[counted], [test.patients[position] for position in counted]
+        counted_images = [[one[position] for position in counted] for one in images]
         if not len(counted):
             return {name: undefined_metric("no image has both a box and a true one") for name in (*self.names, "macro")}
-        values = by_name(
+        values = metrics_by_name(
             self.names,
             seeds,
             patients,
-            _maker(chosen, overlaps),
-            why=lambda column: "" if any(len(one.truth) for one in chosen[column]) else "no image has a true box",
-            known=lambda column: len(counted),
+            _statistic_maker(counted_images, overlaps),
+            undefined_reason=lambda column: (
+                "" if any(len(one.targets) for one in counted_images[column]) else "no image has a true box"
+            ),
+            count_known=lambda column: len(counted),
             left_out=left_out,
-            resamples=RESAMPLES,
+            resamples=DETECTION_RESAMPLES,
         )
         for column, name in enumerate(self.names):
             if values[name].value is not None:
-                runs = [[chosen[column][place] for place in np.flatnonzero(seeds == seed)] for seed in np.unique(seeds)]
-                each = [box_average_precision(run, overlaps) for run in runs]
-                values[name] = replace(values[name], value=float(np.mean([one for one in each if one is not None])))
-        known = [value for name in self.names if (value := values[name].value) is not None]
-        return values | ({"macro": replace(values["macro"], value=float(np.mean(known)))} if known else {})
+                runs = [
+                    [counted_images[column][position] for position in np.flatnonzero(seeds == seed)]
+                    for seed in np.unique(seeds)
+                ]
+                precisions = [box_average_precision(run, overlaps) for run in runs]
+                values[name] = replace(
+                    values[name], value=float(np.mean([one for one in precisions if one is not None]))
+                )
+        defined = [value for name in self.names if (value := values[name].value) is not None]
+        return values | ({"macro": replace(values["macro"], value=float(np.mean(defined)))} if defined else {})
 
 
-def _maker(images: Sequence[Sequence[ImageBoxes]], overlaps: Sequence[float]) -> Callable[[int, Positions], Statistic]:
+def _statistic_maker(
+    images: Sequence[Sequence[ImageBoxes]], overlaps: Sequence[float]
+) -> Callable[[int, Positions], Statistic]:
     return lambda column, rows: box_average_precision_statistic([images[column][place] for place in rows], overlaps)
 
 
-def _images(test: Predictions, names: int) -> list[list[ImageBoxes]]:
+def _images_by_name(test: Predictions, names: int) -> list[list[ImageBoxes]]:
     """True and predicted boxes of each name, row by row."""
     columns = [test.values(name) for name in ("boxes", "scores", "labels", "true boxes", "true labels")]
-    found: list[list[ImageBoxes]] = [[] for _ in range(names)]
+    images_by_name: list[list[ImageBoxes]] = [[] for _ in range(names)]
     for boxes, scores, labels, true, true_labels in zip(*columns, strict=True):
-        said, there = np.array(labels, dtype=np.int64), np.array(true_labels, dtype=np.int64)
-        corners, sure = np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(scores, dtype=np.float64)
+        label_array, true_label_array = np.array(labels, dtype=np.int64), np.array(true_labels, dtype=np.int64)
+        corners, score_array = np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(scores, dtype=np.float64)
         true_corners = np.array(true, dtype=np.float64).reshape(-1, 4)
-        for column, images in enumerate(found):
-            mine = said == column
-            images.append(ImageBoxes(true_corners[there == column], corners[mine], sure[mine]))
-    return found
+        for column, images in enumerate(images_by_name):
+            is_predicted = label_array == column
+            images.append(
+                ImageBoxes(true_corners[true_label_array == column], corners[is_predicted], score_array[is_predicted])
+            )
+    return images_by_name
 
 
 def _false_boxes(test: Predictions) -> Metric:
@@ -265,13 +295,15 @@ def _false_boxes(test: Predictions) -> Metric:
     empty = np.array([not labels for labels in test.values("true labels")], dtype=bool)
     if not empty.any():
         return undefined_metric("every image has a true box", len(empty))
-    sure = np.array([sum(score >= SURE for score in scores) for scores in test.values("scores")], dtype=np.float64)
-    values = np.where(empty, sure, np.nan)
-    statistic = over_seeds(test.seeds, lambda rows: mean_statistic(values[rows]))
+    confident_counts = np.array(
+        [sum(score >= CONFIDENT_SCORE for score in scores) for scores in test.values("scores")], dtype=np.float64
+    )
+    values = np.where(empty, confident_counts, np.nan)
+    statistic = seed_mean_statistic(test.seeds, lambda rows: mean_statistic(values[rows]))
     return bootstrap_columns(statistic, test.patients, rows=[int(empty.sum())])[0]
 
 
-def _to_original(box: Letterbox, view: int, corners: Sequence[float]) -> tuple[float, float, float, float]:
-    start = (box.size - view) // 2
+def _box_to_original(letterbox: Letterbox, view: int, corners: Sequence[float]) -> tuple[float, float, float, float]:
+    start = (letterbox.size - view) // 2
     x0, y0, x1, y1 = (value + start for value in corners)
-    return box.box_to_original((x0, y0, x1, y1))
+    return letterbox.box_to_original((x0, y0, x1, y1))

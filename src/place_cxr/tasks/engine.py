@@ -17,18 +17,18 @@ from place_cxr.core.registry import pick
 from place_cxr.core.results import Metric, Origin, Result, hardware, split_digest
 from place_cxr.core.settings import load
 from place_cxr.tasks import TASKS
-from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.feature_cache import Known
-from place_cxr.tasks.features import Learner, pictures
-from place_cxr.tasks.fractions import FOLDS, folds, nested_rows
-from place_cxr.tasks.predictions import Predictions, common_columns, extended, joined, stack
-from place_cxr.tasks.task import FOLDED, PROFILES, HeadTask, Mode, Profile, Rows, Task, TextTask
-from place_cxr.tasks.train_head import Material, predictions, teach
+from place_cxr.tasks.data import EvaluationDataset
+from place_cxr.tasks.feature_cache import FeatureCache
+from place_cxr.tasks.features import HeadModel, load_images
+from place_cxr.tasks.fractions import FOLD_COUNT, fold_splits, nested_fraction_rows
+from place_cxr.tasks.predictions import Predictions, add_columns, common_columns, concat_tables, stack_cells
+from place_cxr.tasks.task import FOLD_PROFILES, PROFILES, HeadTask, Mode, Profile, RowIndices, Task, TextTask
+from place_cxr.tasks.train_head import HeadDataset, predict_batches, train_head
 
-FRACTIONS = (0.01, 0.1, 1.0)
-SEEDS = (0, 1, 2)
-_FIRST = 256  # training rows; where they teach every name, the rest need not be read to know it
-_HAS: Mapping[str, Callable[[Any], object]] = {
+DEFAULT_FRACTIONS = (0.01, 0.1, 1.0)
+DEFAULT_SEEDS = (0, 1, 2)
+_FIRST_ROWS = 256  # training rows; where they teach every name, the rest need not be read to know it
+_HAS_NEED: Mapping[str, Callable[[Any], object]] = {
     "labels": lambda study: not all(map(math.isnan, study.labels.values())),
     "masks": lambda study: study.masks,
     "boxes": lambda study: study.boxes,
@@ -38,28 +38,28 @@ _HAS: Mapping[str, Callable[[Any], object]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FractionsAndSeeds:
     """What is run: shares of the training patients (all of them in every seed at 1) and seeds."""
 
-    fractions: tuple[float, ...] = FRACTIONS
-    seeds: tuple[int, ...] = SEEDS
+    fractions: tuple[float, ...] = DEFAULT_FRACTIONS
+    seeds: tuple[int, ...] = DEFAULT_SEEDS
 
     def __post_init__(self) -> None:
         """Raises PlaceError PL-C040 for shares outside 0 to 1, and for none."""
-        if not self.fractions or not all(0 < share <= 1 for share in self.fractions):
+        if not self.fractions or not all(0 < fraction <= 1 for fraction in self.fractions):
             raise PlaceError("a fraction lies above 0 and at most at 1", code="PL-C040", fix="use --fraction .01,.1,1")
         if not self.seeds or min(self.seeds) < 0:
             raise PlaceError("seeds are numbers from 0", code="PL-C040", fix="use --seeds 0,1,2")
 
 
-def seeds_of(profile: Profile) -> tuple[int, ...]:
+def default_seeds(profile: Profile) -> tuple[int, ...]:
     """The seeds that are asked where none is named: where the seed is the fold, all of them."""
-    return fold_seeds(profile, 0) if profile in FOLDED else SEEDS
+    return repetition_seeds(profile, 0) if profile in FOLD_PROFILES else DEFAULT_SEEDS
 
 
-def fold_seeds(profile: Profile, seed: int) -> tuple[int, ...]:
+def repetition_seeds(profile: Profile, seed: int) -> tuple[int, ...]:
     """What one repetition asks: its seed, or the seeds of all folds of a division of its own."""
-    return tuple(range(FOLDS * seed, FOLDS * (seed + 1))) if profile in FOLDED else (seed,)
+    return tuple(range(FOLD_COUNT * seed, FOLD_COUNT * (seed + 1))) if profile in FOLD_PROFILES else (seed,)
 
 
 def make_task(
@@ -75,195 +75,223 @@ def make_task(
     Raises PlaceError: PL-C001 to PL-C003 for an unknown task, profile, setting, value or finding, PL-D225 for studies
     without what the task needs.
     """
-    kind: type[Task] = pick(TASKS, name, "task")
+    task_class: type[Task] = pick(TASKS, name, "task")
     pick(PROFILES, profile, "profile")
-    for need in sorted(kind.needs):
-        if not any(_HAS[need](study) for study in studies):
+    for need in sorted(task_class.needs):
+        if not any(_HAS_NEED[need](study) for study in studies):
             raise PlaceError(f"{name} needs {need}, and no study has any", code="PL-D225", fix="name another source")
-    given = kind.defaults(profile, mode)
-    settings = load(kind.Settings, "", [*(f"{key}={_yaml(value)}" for key, value in given.items()), *overrides])
-    known = kind.names_in(studies)
-    names = [pick({one: one for one in known}, name, "finding") for name in settings.findings] or known
-    return kind(settings, tuple(names), profile, mode)
+    default_values = task_class.defaults(profile, mode)
+    settings = load(
+        task_class.Settings, "", [*(f"{key}={_to_yaml(value)}" for key, value in default_values.items()), *overrides]
+    )
+    known_names = task_class.names_in(studies)
+    names = [
+        pick({known_name: known_name for known_name in known_names}, name, "finding") for name in settings.findings
+    ] or known_names
+    return task_class(settings, tuple(names), profile, mode)
 
 
 def run_task(
     task: Task,
     model: Any,
-    data: Evaluation,
+    data: EvaluationDataset,
     folder: Path,
-    asked: Asked | None = None,
+    fractions_and_seeds: FractionsAndSeeds | None = None,
     *,
     method: str,
     git: str = "",
     config_hash: str = "",
     device: torch.device | str = "cpu",
-    known: Known | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    feature_cache: FeatureCache | None = None,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> Result:
     """Run ``task`` and write ``folder/<task>/<source>/``: ``predictions.parquet``, and ``result.json`` scored from it.
 
-    ``<task>`` is the registry's name, with ``-finetune`` and the profile where they are not the default. ``known`` as
-    in `predict`. Raises PlaceError PL-D224 where a split is empty.
+    ``<task>`` is the registry's name, with ``-finetune`` and the profile where they are not the default. ``feature_cache`` as
+    in `predict_task`. Raises PlaceError PL-D224 where a split is empty.
     """
-    asked, began = asked or Asked(), time.perf_counter()
-    target = folder / title_of(task) / data.source
-    found, tested = predict(task, model, data, target, asked, device=device, known=known, say=say)
-    found.write(target)
-    metrics = task.score(found)
+    fractions_and_seeds, started = fractions_and_seeds or FractionsAndSeeds(), time.perf_counter()
+    target = folder / task_title(task) / data.source
+    predicted, test_rows = predict_task(
+        task,
+        model,
+        data,
+        target,
+        fractions_and_seeds,
+        device=device,
+        feature_cache=feature_cache,
+        on_progress=on_progress,
+    )
+    predicted.write(target)
+    metrics = task.score(predicted)
     origin = Origin(
         data.source,
         "test",
-        split_digest([data.studies[row] for row in tested]),
+        split_digest([data.studies[row] for row in test_rows]),
         method,
         git,
         config_hash,
         hardware(),
     )
-    result = result_of(task, asked, origin, metrics, seconds=time.perf_counter() - began)
+    result = make_result(task, fractions_and_seeds, origin, metrics, seconds=time.perf_counter() - started)
     result.write(target)
     return result
 
 
-def predict(
+def predict_task(
     task: Task,
     model: Any,
-    data: Evaluation,
+    data: EvaluationDataset,
     folder: Path,
-    asked: Asked,
+    fractions_and_seeds: FractionsAndSeeds,
     *,
     device: torch.device | str = "cpu",
-    known: Known | None = None,
-    say: Callable[[str], None] = lambda _: None,
-) -> tuple[Predictions, Rows]:
+    feature_cache: FeatureCache | None = None,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Predictions, RowIndices]:
     """What ``model`` says on test rows and, where the task needs them, validation rows; and the test rows.
 
-    ``folder`` is where heads may work. ``known`` keeps what was seen from one call to the next: give every task of one
+    ``folder`` is where heads may work. ``feature_cache`` keeps what was seen from one call to the next: give every task of one
     model on one source the same. Raises PlaceError PL-D224 where a split is empty.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    known = known or Known()
+    feature_cache = feature_cache or FeatureCache()
     if isinstance(task, HeadTask):
-        return _with_heads(task, model, data, asked, torch.device(device), folder, known, say)
+        return _predict_with_heads(
+            task, model, data, fractions_and_seeds, torch.device(device), folder, feature_cache, on_progress
+        )
     assert isinstance(task, TextTask)
-    return _with_words(task, model, data, asked, known, say)
+    return _predict_with_text(task, model, data, fractions_and_seeds, feature_cache, on_progress)
 
 
-def result_of(task: Task, asked: Asked, origin: Origin, metrics: Mapping[str, Metric], *, seconds: float) -> Result:
+def make_result(
+    task: Task, fractions_and_seeds: FractionsAndSeeds, origin: Origin, metrics: Mapping[str, Metric], *, seconds: float
+) -> Result:
     """The result of ``task``, whose signature names the profile."""
     words = "; ".join((PROFILES[task.profile], task.signature()))
-    seeds = asked.seeds if isinstance(task, HeadTask) else asked.seeds[:1]
-    return Result.of(title_of(task), origin, metrics, signature=words, seeds=seeds, seconds=seconds)
+    seeds = fractions_and_seeds.seeds if isinstance(task, HeadTask) else fractions_and_seeds.seeds[:1]
+    return Result.of(task_title(task), origin, metrics, signature=words, seeds=seeds, seconds=seconds)
 
 
-def recompute(path: str | Path) -> dict[str, Metric]:
+def recompute_metrics(path: str | Path) -> dict[str, Metric]:
     """Every metric again, from stored predictions alone. Raises PlaceError PL-R021 if there are none."""
-    found = Predictions.read(path)
-    about = found.about
-    kind: type[Task] = pick(TASKS, about["task"], "task")
-    settings = kind.Settings.model_validate(about["settings"])
-    return kind(settings, tuple(about["names"]), about["profile"], about["mode"]).score(found)
+    stored = Predictions.read(path)
+    task_record = stored.about
+    task_class: type[Task] = pick(TASKS, task_record["task"], "task")
+    settings = task_class.Settings.model_validate(task_record["settings"])
+    return task_class(settings, tuple(task_record["names"]), task_record["profile"], task_record["mode"]).score(stored)
 
 
-def title_of(task: Task) -> str:
+def task_title(task: Task) -> str:
     """The name under which results are kept: profiles and modes never share a table."""
-    return title(next(name for name, kind in TASKS.items() if kind is type(task)), task.mode, task.profile)
+    return format_task_title(next(name for name, kind in TASKS.items() if kind is type(task)), task.mode, task.profile)
 
 
-def title(name: str, mode: Mode, profile: Profile) -> str:
-    """As `title_of`, from words alone."""
+def format_task_title(name: str, mode: Mode, profile: Profile) -> str:
+    """As `task_title`, from words alone."""
     return "-".join((name, *(word for word in (mode, profile) if word not in ("frozen", "strict"))))
 
 
-def _about(task: Task, left_out: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def _task_record(task: Task, left_out: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     table = asdict(task) | {"settings": task.settings.model_dump(mode="json"), "names": list(task.names)}
     name = next(name for name, kind in TASKS.items() if kind is type(task))
     return {"task": name} | table | {"left_out": left_out}
 
 
-def _splits(task: Task, data: Evaluation, seed: int) -> dict[str, Rows]:
+def _usable_splits(task: Task, data: EvaluationDataset, seed: int) -> dict[str, RowIndices]:
     """Usable rows by split. Raises PlaceError PL-D224 where one is empty."""
     rows = dict(data.rows)
-    if task.profile in FOLDED:
-        every = [row for row in np.sort(np.concatenate(list(rows.values()))) if task.usable(data.studies[row])]
-        parts = folds([data.studies[row] for row in every], seed)
-        rows = {name: np.array(every, dtype=np.int64)[places] for name, places in parts.items()}
-    found = {}
+    if task.profile in FOLD_PROFILES:
+        usable_rows = [row for row in np.sort(np.concatenate(list(rows.values()))) if task.usable(data.studies[row])]
+        parts = fold_splits([data.studies[row] for row in usable_rows], seed)
+        rows = {name: np.array(usable_rows, dtype=np.int64)[positions] for name, positions in parts.items()}
+    usable_by_split = {}
     for split in ("train", "val", "test"):
-        found[split] = np.array([row for row in rows.get(split, []) if task.usable(data.studies[row])], dtype=np.int64)
-        if not len(found[split]):
-            raise _none(task, data, split)
-    return found
+        usable_by_split[split] = np.array(
+            [row for row in rows.get(split, []) if task.usable(data.studies[row])], dtype=np.int64
+        )
+        if not len(usable_by_split[split]):
+            raise _empty_split_error(task, data, split)
+    return usable_by_split
 
 
-def _none(task: Task, data: Evaluation, split: str) -> PlaceError:
-    problem = f"the {split} split has no study that {title_of(task)} can use"
+def _empty_split_error(task: Task, data: EvaluationDataset, split: str) -> PlaceError:
+    problem = f"the {split} split has no study that {task_title(task)} can use"
     return PlaceError(problem, code="PL-D224", file=data.source, fix="split again, or name another source")
 
 
-def _with_heads(
+def _predict_with_heads(
     task: HeadTask,
     model: Any,
-    data: Evaluation,
-    asked: Asked,
+    data: EvaluationDataset,
+    fractions_and_seeds: FractionsAndSeeds,
     device: torch.device,
     target: Path,
-    known: Known,
-    say: Callable[[str], None],
-) -> tuple[Predictions, Rows]:
+    feature_cache: FeatureCache,
+    on_progress: Callable[[str], None],
+) -> tuple[Predictions, RowIndices]:
     encoder = task.encoder(model).to(device)
-    frozen = task.mode == "frozen" and not task.live_norm
-    features = known.features_for(task, encoder, data, device)
-    inputs = features if frozen else lambda rows: pictures(data, rows)
-    truth = task.truth(data)
+    uses_cached_features = task.mode == "frozen" and not task.updates_batchnorm
+    features = feature_cache.features_for(task, encoder, data, device)
+    inputs = features if uses_cached_features else lambda rows: load_images(data, rows)
+    targets = task.targets(data)
     tables = []
     left_out: dict[str, dict[str, str]] = {}
-    tested: set[int] = set()
-    for fraction in sorted(asked.fractions):
-        for seed in asked.seeds:
-            splits = _splits(task, data, seed)
-            tested |= set(splits["test"].tolist())
-            chosen = nested_rows([data.studies[row] for row in splits["train"]], fraction, seed)
-            train, val = (Material(r, inputs, truth) for r in (splits["train"][chosen], splits["val"]))
-            say(f"{title_of(task)}: {fraction:.0%} of the training patients ({len(train.rows)} images), seed {seed}")
-            missing = task.missing(truth(train.rows[:_FIRST])) and task.missing(truth(train.rows))
-            left_out.setdefault(f"{fraction:g}", {}).update(missing)
+    test_rows: set[int] = set()
+    for fraction in sorted(fractions_and_seeds.fractions):
+        for seed in fractions_and_seeds.seeds:
+            splits = _usable_splits(task, data, seed)
+            test_rows |= set(splits["test"].tolist())
+            fraction_rows = nested_fraction_rows([data.studies[row] for row in splits["train"]], fraction, seed)
+            train, val = (HeadDataset(r, inputs, targets) for r in (splits["train"][fraction_rows], splits["val"]))
+            on_progress(
+                f"{task_title(task)}: {fraction:.0%} of the training patients ({len(train.rows)} images), seed {seed}"
+            )
+            untrainable = task.untrainable(targets(train.rows[:_FIRST_ROWS])) and task.untrainable(targets(train.rows))
+            left_out.setdefault(f"{fraction:g}", {}).update(untrainable)
             torch.manual_seed(seed)
             head = task.head(encoder.pyramid_spec)
-            learner = Learner(head, task.reads, None if frozen else encoder, task.mode == "finetune")
-            solved = frozen and task.solve(head, train.whole, val.whole)
-            if not solved and len(missing) < len(task.names):
-                teach(task, learner, train, val, seed=seed, device=device, folder=target)
-            for split in task.predicts:
+            head_model = HeadModel(head, task.reads, None if uses_cached_features else encoder, task.mode == "finetune")
+            is_fitted = uses_cached_features and task.fit_closed_form(head, train.whole, val.whole)
+            if not is_fitted and len(untrainable) < len(task.names):
+                train_head(task, head_model, train, val, seed=seed, device=device, folder=target)
+            for split in task.predicted_splits:
                 constants = {"fraction": fraction, "seed": seed, "split": split}
-                answers = predictions(learner, inputs, splits[split], device)
-                told = stack([(constants, {"row": rows} | task.answer(said, data, rows)) for rows, said in answers])
-                more = task.judge(told, data, train.rows, features.pooled) if split == "test" else {}
-                tables.append(extended(told, more))
-            if (fraction, seed) == (max(asked.fractions), asked.seeds[0]):
-                task.show(learner, inputs, data, splits["test"], target)
-    table = joined(tables)
-    if task.profile in FOLDED:  # in the source's order, so that patients have the same numbers in every division
+                batches = predict_batches(head_model, inputs, splits[split], device)
+                split_table = stack_cells(
+                    [(constants, {"row": rows} | task.predict(prediction, data, rows)) for rows, prediction in batches]
+                )
+                extra = task.extra_columns(split_table, data, train.rows, features.pooled) if split == "test" else {}
+                tables.append(add_columns(split_table, extra))
+            if (fraction, seed) == (max(fractions_and_seeds.fractions), fractions_and_seeds.seeds[0]):
+                task.save_figures(head_model, inputs, data, splits["test"], target)
+    table = concat_tables(tables)
+    if task.profile in FOLD_PROFILES:  # in the source's order, so that patients have the same numbers in every division
         table = table.sort_by([(name, "ascending") for name in ("row", "fraction", "seed", "split")])
     common = common_columns(data.studies, table["row"].to_numpy())
-    table = extended(table, {name: column for name, column in common.items() if name != "row"})
-    return Predictions(_about(task, left_out), table), np.array(sorted(tested), dtype=np.int64)
+    table = add_columns(table, {name: column for name, column in common.items() if name != "row"})
+    return Predictions(_task_record(task, left_out), table), np.array(sorted(test_rows), dtype=np.int64)
 
 
-def _with_words(
-    task: TextTask, model: Any, data: Evaluation, asked: Asked, known: Known, say: Callable[[str], None]
-) -> tuple[Predictions, Rows]:
+def _predict_with_text(
+    task: TextTask,
+    model: Any,
+    data: EvaluationDataset,
+    fractions_and_seeds: FractionsAndSeeds,
+    feature_cache: FeatureCache,
+    on_progress: Callable[[str], None],
+) -> tuple[Predictions, RowIndices]:
     rows = data.rows.get("test", np.zeros(0, dtype=np.int64))
     rows = np.array([row for row in rows if task.usable(data.studies[row])], dtype=np.int64)
     if not len(rows):
-        raise _none(task, data, "test")
-    say(f"{title_of(task)}: {len(rows)} images")
-    columns = common_columns(data.studies, rows) | task.describe(model, data, known.embed(model, data, rows))
-    constants = {"fraction": 0.0, "seed": asked.seeds[0], "split": "test"}
-    return Predictions(_about(task, {}), stack([(constants, columns)])), rows
+        raise _empty_split_error(task, data, "test")
+    on_progress(f"{task_title(task)}: {len(rows)} images")
+    columns = common_columns(data.studies, rows) | task.describe(model, data, feature_cache.embed(model, data, rows))
+    constants = {"fraction": 0.0, "seed": fractions_and_seeds.seeds[0], "split": "test"}
+    return Predictions(_task_record(task, {}), stack_cells([(constants, columns)])), rows
 
 
-def _yaml(value: Any) -> str:
+def _to_yaml(value: Any) -> str:
     import json
 
     return json.dumps(value)

@@ -10,34 +10,36 @@ import torch
 
 from place_cxr.models.decoder_inputs import DecoderInputsReader
 from place_cxr.models.image import ImageEncoder
-from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.descriptions import Embedded, embed
-from place_cxr.tasks.features import Features
-from place_cxr.tasks.task import HeadTask, Rows
+from place_cxr.tasks.data import EvaluationDataset
+from place_cxr.tasks.descriptions import StudyEmbeddings, embed_studies
+from place_cxr.tasks.features import FrozenFeatures
+from place_cxr.tasks.task import HeadTask, RowIndices
 
 
 @dataclass
-class Known:
+class FeatureCache:
     """Of one model and one source. Empty at first; give it to every task that asks that model about that source."""
 
-    features: dict[str, Features] = field(default_factory=dict)  # by what reads what
-    embedded: list[Embedded] = field(default_factory=list)
+    features: dict[str, FrozenFeatures] = field(default_factory=dict)  # by what reads what
+    embeddings: list[StudyEmbeddings] = field(default_factory=list)
 
     def features_for(
-        self, task: HeadTask, encoder: ImageEncoder | DecoderInputsReader, data: Evaluation, device: torch.device
-    ) -> Features:
+        self, task: HeadTask, encoder: ImageEncoder | DecoderInputsReader, data: EvaluationDataset, device: torch.device
+    ) -> FrozenFeatures:
         """What a frozen encoder gives to the head of ``task``."""
-        what = f"{type(encoder).__name__} {task.reads}"
-        if what not in self.features:
-            self.features[what] = Features(encoder, data, task.reads, device)
-        return self.features[what]
+        key = f"{type(encoder).__name__} {task.reads}"
+        if key not in self.features:
+            self.features[key] = FrozenFeatures(encoder, data, task.reads, device)
+        return self.features[key]
 
-    def embed(self, model: Any, data: Evaluation, rows: Rows) -> Embedded:
+    def embed(self, model: Any, data: EvaluationDataset, rows: RowIndices) -> StudyEmbeddings:
         """``rows`` as the model describes pictures and reports."""
-        for seen in self.embedded:
-            if np.isin(rows, seen.rows).all():
-                return seen.part(rows)
+        for embeddings in self.embeddings:
+            if np.isin(rows, embeddings.rows).all():
+                return embeddings.subset(rows)
         device = next(model.parameters()).device
-        seen = embed(model, data.pack.pixels, data.reports, rows, data.studies, view=data.view, device=device)
-        self.embedded.append(seen)
-        return seen
+        embeddings = embed_studies(
+            model, data.pack.pixels, data.reports, rows, data.studies, view=data.view, device=device
+        )
+        self.embeddings.append(embeddings)
+        return embeddings

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from place_cxr.models.decoder_inputs import DecoderInputsReader
 from place_cxr.models.image import ImageEncoder, ImagePyramid
-from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.task import Rows
+from place_cxr.tasks.data import EvaluationDataset
+from place_cxr.tasks.task import RowIndices
 
-KEPT = 3_000_000_000  # bytes of features that are kept; beyond, they are computed each time
-_AT_ONCE = 64
-_HALF = 65504.0  # largest number of half precision
+MAX_CACHED_BYTES = 3_000_000_000  # bytes of features that are kept; beyond, they are computed each time
+_BATCH_SIZE = 64
+_MAX_FLOAT16 = 65504.0  # largest number of half precision
 _log = logging.getLogger(__name__)
 
 
-class Features:
+class FrozenFeatures:
     """A frozen encoder's features by row, each computed at most once: maps in half precision, pooled vectors in full.
 
     The encoder is in evaluation mode, so neither batch statistics nor dropout move.
@@ -31,7 +31,7 @@ class Features:
     def __init__(
         self,
         encoder: ImageEncoder | DecoderInputsReader,
-        data: Evaluation,
+        data: EvaluationDataset,
         reads: Literal["pooled", "maps"],
         device: torch.device,
     ) -> None:
@@ -39,55 +39,63 @@ class Features:
         spec = encoder.pyramid_spec
         shapes = spec.shapes if self._maps else ()
         count = len(data.studies)
-        self._keeps = count * (4 * spec.pooled + 2 * sum(map(math.prod, shapes))) <= KEPT
-        self._known = np.zeros(count, dtype=bool)
-        if self._keeps:  # memory is taken when rows are filled
+        self._fits_in_memory = count * (4 * spec.pooled + 2 * sum(map(math.prod, shapes))) <= MAX_CACHED_BYTES
+        self._is_computed = np.zeros(count, dtype=bool)
+        if self._fits_in_memory:  # memory is taken when rows are filled
             self._pooled = np.empty((count, spec.pooled), dtype=np.float32)
             self._levels = [np.empty((count, *shape), dtype=np.float16) for shape in shapes]
         else:
-            _log.info("features of %d images would take more than %d GB: computed anew each time", count, KEPT // 10**9)
+            _log.info(
+                "features of %d images would take more than %d GB: computed anew each time",
+                count,
+                MAX_CACHED_BYTES // 10**9,
+            )
 
-    def __call__(self, rows: Rows) -> ImagePyramid:
+    def __call__(self, rows: RowIndices) -> ImagePyramid:
         """Features of ``rows``, on the processor."""
-        if not self._keeps:
+        if not self._fits_in_memory:
             return self._compute(rows)
         self._fill(rows)
         maps = tuple(torch.from_numpy(level[rows]).float() for level in self._levels)
         return ImagePyramid(torch.from_numpy(self._pooled[rows]), maps)
 
-    def pooled(self, rows: Rows) -> Tensor:
+    def pooled(self, rows: RowIndices) -> Tensor:
         """Pooled vectors [N, C] alone: of many rows, maps would not fit."""
-        if not self._keeps:
-            parts = [self._compute(rows[start : start + _AT_ONCE]).pooled for start in range(0, len(rows), _AT_ONCE)]
+        if not self._fits_in_memory:
+            parts = [
+                self._compute(rows[start : start + _BATCH_SIZE]).pooled for start in range(0, len(rows), _BATCH_SIZE)
+            ]
             return torch.cat(parts)
         self._fill(rows)
         return torch.from_numpy(self._pooled[rows])
 
-    def _fill(self, rows: Rows) -> None:
-        missing = np.unique(rows[~self._known[rows]])
-        for start in range(0, len(missing), _AT_ONCE):
-            part = missing[start : start + _AT_ONCE]
-            seen = self._compute(part)
-            self._pooled[part] = seen.pooled.numpy()
-            for level, found in zip(self._levels, seen.maps, strict=True):
-                level[part] = found.clamp(-_HALF, _HALF).half().numpy()
-            self._known[part] = True
+    def _fill(self, rows: RowIndices) -> None:
+        missing = np.unique(rows[~self._is_computed[rows]])
+        for start in range(0, len(missing), _BATCH_SIZE):
+            batch_rows = missing[start : start + _BATCH_SIZE]
+            features = self._compute(batch_rows)
+            self._pooled[batch_rows] = features.pooled.numpy()
+            for level, feature_map in zip(self._levels, features.maps, strict=True):
+                level[batch_rows] = feature_map.clamp(-_MAX_FLOAT16, _MAX_FLOAT16).half().numpy()
+            self._is_computed[batch_rows] = True
 
     @torch.no_grad()
-    def _compute(self, rows: Rows) -> ImagePyramid:
-        image = pictures(self._data, rows).to(self._device)
+    def _compute(self, rows: RowIndices) -> ImagePyramid:
+        images = load_images(self._data, rows).to(self._device)
         if not self._maps:
-            return ImagePyramid(self._encoder(image).pooled.float().cpu())
-        seen = self._encoder.pyramid(image)
-        return ImagePyramid(seen.pooled.float().cpu(), tuple(found.float().cpu() for found in seen.maps))
+            return ImagePyramid(self._encoder(images).pooled.float().cpu())
+        pyramid = self._encoder.pyramid(images)
+        return ImagePyramid(
+            pyramid.pooled.float().cpu(), tuple(feature_map.float().cpu() for feature_map in pyramid.maps)
+        )
 
 
-def pictures(data: Evaluation, rows: Rows) -> Tensor:
+def load_images(data: EvaluationDataset, rows: RowIndices) -> Tensor:
     """Model input [B, 1, V, V] of rows."""
     return data.view(torch.from_numpy(np.asarray(data.pack.pixels[rows])))
 
 
-class Learner(nn.Module):
+class HeadModel(nn.Module):
     """A head, and below it an encoder of its own where features cannot be computed once.
 
     ``encoder`` is copied; ``trains`` decides whether its weights learn. Its batch statistics move in training either
@@ -99,11 +107,11 @@ class Learner(nn.Module):
         head: nn.Module,
         reads: Literal["pooled", "maps"],
         encoder: ImageEncoder | DecoderInputsReader | None = None,
-        trains: bool = False,
+        trains_encoder: bool = False,
     ) -> None:
         super().__init__()
         self.head = head
-        self.encoder = copy.deepcopy(encoder).requires_grad_(trains) if encoder is not None else None
+        self.encoder = copy.deepcopy(encoder).requires_grad_(trains_encoder) if encoder is not None else None
         self._maps = reads == "maps"
 
     def forward(self, inputs: Any) -> Any:

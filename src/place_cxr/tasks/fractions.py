@@ -10,35 +10,35 @@ from numpy.typing import NDArray
 
 from place_cxr.core.records import Study
 
-Rows = NDArray[np.int64]
-FOLDS = 5  # [PRIOR]
+_RowIndices = NDArray[np.int64]
+FOLD_COUNT = 5  # [PRIOR]
 
 
-def nested_rows(studies: Sequence[Study], fraction: float, seed: int) -> Rows:
+def nested_fraction_rows(studies: Sequence[Study], fraction: float, seed: int) -> _RowIndices:
     """Rows of the first ``fraction`` of patients in an order drawn by ``seed``: 1 % lies within 10 %, whole patients.
 
     A study without a patient counts as a patient of its own.
     """
-    owners, patients = _owners(studies)
+    owners, patients = _patients_by_row(studies)
     order = np.random.default_rng(seed).permutation(len(patients))
     kept = {patients[i] for i in order[: max(1, math.ceil(fraction * len(patients)))]}
     return np.array([row for row, owner in enumerate(owners) if owner in kept], dtype=np.int64)
 
 
-def folds(studies: Sequence[Study], seed: int) -> dict[str, Rows]:
+def fold_splits(studies: Sequence[Study], seed: int) -> dict[str, _RowIndices]:
     """Rows by split for the ``seed``-th of five rounds: each patient is tested once in seeds 0 to 4.
 
     One fold tests, the next one chooses, three teach [PRIOR: 60/20/20]. Seeds 5 to 9 test each once more, in folds
     that are drawn anew.
     """
-    owners, patients = _owners(studies)
-    order = np.random.default_rng(seed // FOLDS).permutation(len(patients))
-    fold = {patients[patient]: place % FOLDS for place, patient in enumerate(order)}
-    turn = np.array([(fold[owner] - seed) % FOLDS for owner in owners])
-    test, val = turn == 0, turn == 1
+    owners, patients = _patients_by_row(studies)
+    order = np.random.default_rng(seed // FOLD_COUNT).permutation(len(patients))
+    fold = {patients[patient]: position % FOLD_COUNT for position, patient in enumerate(order)}
+    fold_offset = np.array([(fold[owner] - seed) % FOLD_COUNT for owner in owners])
+    test, val = fold_offset == 0, fold_offset == 1
     return {"test": np.flatnonzero(test), "val": np.flatnonzero(val), "train": np.flatnonzero(~test & ~val)}
 
 
-def _owners(studies: Sequence[Study]) -> tuple[list[str], list[str]]:
+def _patients_by_row(studies: Sequence[Study]) -> tuple[list[str], list[str]]:
     owners = [study.patient or f"\0{row}" for row, study in enumerate(studies)]
     return owners, sorted(set(owners))

@@ -16,7 +16,7 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, SPLITS, UNCERTAIN, RunLengths, Study
 from place_cxr.core.tensors import Observations, PlaceOutputs, Views, move
 from place_cxr.data.corpus import Corpus
-from place_cxr.data.loader import tokens_of
+from place_cxr.data.loader import gather_tokens
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.images.masks import load_mask
 from place_cxr.images.read import read_image
@@ -27,11 +27,11 @@ from place_cxr.models.place import PlaceModel
 from place_cxr.predict import SELECTION_TEMPERATURE, phrase_map
 from place_cxr.text.reports import read_report
 
-SHOWN = 320  # pixels of the longer side of a picture in the gallery
-NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
-_QUALITY = 85  # of JPEG
-_POINTS = 200  # about as many for a line around a mask
-_CLEAR = 3  # findings that an eye can tell apart in one picture
+_IMAGE_SIZE = 320  # pixels of the longer side of a picture in the gallery
+_NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
+_JPEG_QUALITY = 85  # of JPEG
+_OUTLINE_POINTS = 200  # about as many for a line around a mask
+_MAX_CLEAR_FINDINGS = 3  # findings that an eye can tell apart in one picture
 
 
 class HasViews(Protocol):
@@ -55,12 +55,12 @@ def write_gallery(
     """Write ``run/gallery/gallery.json`` with ``count`` studies of ``split`` and their pictures; returns the folder.
 
     Holds pixels and report text of the data, but no identifiers: write it only for data that may be shown. Studies are
-    those of `choose`.
+    those of `choose_gallery_rows`.
 
     Raises:
         PlaceError: PL-D224 if the split is empty.
     """
-    rows = choose(corpus, count=count, seed=seed, split=split)
+    rows = choose_gallery_rows(corpus, count=count, seed=seed, split=split)
     folder = run / "gallery"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     device = next(model.parameters()).device
@@ -68,18 +68,18 @@ def write_gallery(
     studies = []
     with torch.no_grad():
         for number, row in enumerate(rows.tolist(), start=1):
-            tokens = move(tokens_of(corpus.text, np.array([row])), device)
+            tokens = move(gather_tokens(corpus.text, np.array([row])), device)
             pixels = torch.from_numpy(np.array(corpus.pixels.pixels[row : row + 1])).to(device)
             view = eval_view(pixels, config.views)
             out = model(Views(image=view, clean=view), tokens)
-            picture, shown = _picture(corpus.studies[row])
-            picture.save(folder / f"{number}.jpg", format="JPEG", quality=_QUALITY)
+            thumbnail, study_record = _read_thumbnail(corpus.studies[row])
+            thumbnail.save(folder / f"{number}.jpg", format="JPEG", quality=_JPEG_QUALITY)
             studies.append(
-                {"number": number, "image": f"{number}.jpg", **shown}
-                | _described(model, out, corpus, row, config.views, picture.size)
+                {"number": number, "image": f"{number}.jpg", **study_record}
+                | _describe_study(model, out, corpus, row, config.views, thumbnail.size)
             )
     table = {
-        "notice": NOTICE,
+        "notice": _NOTICE,
         "split": split,
         "seed": seed,
         "example": corpus.studies[int(rows[0])].report,
@@ -89,26 +89,28 @@ def write_gallery(
     return folder
 
 
-def write_card(corpus: Corpus, run: Path) -> Path:
+def write_data_card(corpus: Corpus, run: Path) -> Path:
     """Write ``run/data_card.json``: how often each finding is present, absent, uncertain, by split. Counts only."""
     names = list(dict.fromkeys(name for study in corpus.studies for name in study.labels))
-    kept = {split: [corpus.studies[row].labels for row in corpus.rows[split]] for split in SPLITS}
+    labels_by_split = {split: [corpus.studies[row].labels for row in corpus.rows[split]] for split in SPLITS}
 
     def counts(name: str, labels: Sequence[Mapping[str, float]]) -> dict[str, int]:
-        found = [label.get(name) for label in labels]
+        finding_labels = [label.get(name) for label in labels]
         values = {"present": PRESENT, "absent": ABSENT, "uncertain": UNCERTAIN}
-        return {word: sum(x == value for x in found) for word, value in values.items()}
+        return {word: sum(x == value for x in finding_labels) for word, value in values.items()}
 
     table = {
-        "notice": NOTICE,
-        "findings": {name: {split: counts(name, labels) for split, labels in kept.items()} for name in names},
+        "notice": _NOTICE,
+        "findings": {
+            name: {split: counts(name, labels) for split, labels in labels_by_split.items()} for name in names
+        },
     }
     file = run / "data_card.json"
     file.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return file
 
 
-def choose(corpus: Corpus, *, count: int, seed: int, split: str = "test") -> NDArray[np.int64]:
+def choose_gallery_rows(corpus: Corpus, *, count: int, seed: int, split: str = "test") -> NDArray[np.int64]:
     """Up to ``count`` rows of ``split`` that together show as many findings as possible, from different patients.
 
     Rows are visited in an order drawn by ``seed``. Studies of up to three findings, which an eye can tell apart, come
@@ -124,44 +126,49 @@ def choose(corpus: Corpus, *, count: int, seed: int, split: str = "test") -> NDA
         raise PlaceError(f"split '{split}' is empty", code="PL-D224", fix="split again")
     order = np.random.default_rng(seed).permutation(np.sort(rows)).tolist()
     order = [row for row in order if corpus.text.sentence_key[row].any()] or order
-    present = {row: set(_present(corpus.studies[row])) for row in order}
+    present = {row: set(_present_findings(corpus.studies[row])) for row in order}
     outlined = {row: present[row] & set(corpus.studies[row].masks) for row in order}
     normal = [row for row in order if corpus.studies[row].labels and not present[row]][: 1 if count > 1 else 0]
     picked: list[int] = []
-    shown: set[str] = set()
-    patients = {_patient(corpus.studies[row]) for row in normal}
+    shown_findings: set[str] = set()
+    patients = {_patient_key(corpus.studies[row]) for row in normal}
     while len(picked) < count - len(normal):
-        left = [row for row in order if _patient(corpus.studies[row]) not in patients]
-        if not left:
+        candidates = [row for row in order if _patient_key(corpus.studies[row]) not in patients]
+        if not candidates:
             break
-        left = [row for row in left if len(present[row]) <= _CLEAR] or left
-        row = max(left, key=lambda r: (len(outlined[r] - shown), len(present[r] - shown), -len(present[r])))
+        candidates = [row for row in candidates if len(present[row]) <= _MAX_CLEAR_FINDINGS] or candidates
+        row = max(
+            candidates,
+            key=lambda r: (len(outlined[r] - shown_findings), len(present[r] - shown_findings), -len(present[r])),
+        )
         picked.append(row)
-        patients.add(_patient(corpus.studies[row]))
-        shown |= present[row]
-        if all(present[row] <= shown for row in left):
-            shown = set()  # each of them once; now again
+        patients.add(_patient_key(corpus.studies[row]))
+        shown_findings |= present[row]
+        if all(present[row] <= shown_findings for row in candidates):
+            shown_findings = set()  # each of them once; now again
     return np.array([*picked, *normal], dtype=np.int64)
 
 
-def _patient(study: Study) -> str:
+def _patient_key(study: Study) -> str:
     return study.patient or f"\0{study.id}"
 
 
-def _present(study: Study) -> list[str]:
+def _present_findings(study: Study) -> list[str]:
     return [name for name, label in study.labels.items() if label == PRESENT]
 
 
-def _picture(study: Study) -> tuple[Image.Image, dict[str, Any]]:
+def _read_thumbnail(study: Study) -> tuple[Image.Image, dict[str, Any]]:
     """The picture, small, and in its pixels the outlines of what is there."""
-    grey = read_image(study.image)
-    height, width = grey.shape
-    scale = SHOWN / max(height, width)
+    gray = read_image(study.image)
+    height, width = gray.shape
+    scale = _IMAGE_SIZE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture = Image.fromarray(np.uint8(np.rint(255 * grey))).resize(size, Image.Resampling.BICUBIC)
-    names = _present(study)
-    outlines = [{"finding": name, "paths": _outline(study.masks[name], size)} for name in names if name in study.masks]
-    return picture, {
+    thumbnail = Image.fromarray(np.uint8(np.rint(255 * gray))).resize(size, Image.Resampling.BICUBIC)
+    names = _present_findings(study)
+    outlines = [
+        {"finding": name, "paths": _outline_paths(study.masks[name], size)} for name in names if name in study.masks
+    ]
+    return thumbnail, {
         "width": size[0],
         "height": size[1],
         "findings": names,
@@ -169,18 +176,20 @@ def _picture(study: Study) -> tuple[Image.Image, dict[str, Any]]:
     }
 
 
-def _outline(mask: Path | RunLengths, size: tuple[int, int]) -> list[list[list[float]]]:
+def _outline_paths(mask: Path | RunLengths, size: tuple[int, int]) -> list[list[list[float]]]:
     """Closed lines [[x, y], ...] around a mask, in pixels of the picture shown."""
     from contourpy import contour_generator
 
-    wide = Image.fromarray(np.float32(load_mask(mask))).resize(size, Image.Resampling.BILINEAR)
-    padded = np.pad(np.asarray(wide), 1)
+    resized = Image.fromarray(np.float32(load_mask(mask))).resize(size, Image.Resampling.BILINEAR)
+    padded = np.pad(np.asarray(resized), 1)
     lines = [np.asarray(line) for line in contour_generator(z=padded, line_type="Separate").lines(0.5)]
     # Pixel centres lie at .5, and the padding moved them by one.
-    return [np.round(line - 0.5, 1)[:: max(1, len(line) // _POINTS)].tolist() for line in lines if len(line) > 3]
+    return [
+        np.round(line - 0.5, 1)[:: max(1, len(line) // _OUTLINE_POINTS)].tolist() for line in lines if len(line) > 3
+    ]
 
 
-def _described(
+def _describe_study(
     model: PlaceModel, out: PlaceOutputs, corpus: Corpus, row: int, views: ViewSettings, size: tuple[int, int]
 ) -> dict[str, Any]:
     """What the model says of one study, as plain lists."""
@@ -201,58 +210,58 @@ def _described(
             )
         ],
         "grid": [rows, columns],
-        "sentences": _sentences(out, corpus.studies[row].report, (rows, columns)),
-        "similarity": _rounded(visual[0] @ visual[0].T, 3),
-        "correlation": _correlation(out, corpus.studies[row], letterbox, (left, top, side), (rows, columns)),
+        "sentences": _describe_sentences(out, corpus.studies[row].report, (rows, columns)),
+        "similarity": _to_rounded_list(visual[0] @ visual[0].T, 3),
+        "correlation": _describe_correlation(out, corpus.studies[row], letterbox, (left, top, side), (rows, columns)),
     }
 
 
-def _sentences(out: PlaceOutputs, report: str, grid: tuple[int, int]) -> list[dict[str, Any]]:
+def _describe_sentences(out: PlaceOutputs, report: str, grid: tuple[int, int]) -> list[dict[str, Any]]:
     """Each sentence with its map over the patches and how well it matches; none of it for one that is only read."""
-    said = read_report(report)
-    looked_for = said.observes if any(said.observes) else (True,) * len(said.sentences)
+    report_text = read_report(report)
+    observed_flags = report_text.observes if any(report_text.observes) else (True,) * len(report_text.sentences)
     text, mask = out.textual.vectors[0], out.textual.mask[0]
     visual, attention, patches = (x.expand(len(text), -1, -1) for x in (out.visual.vectors, out.attention, out.patches))
-    each = Observations(text[:, None], torch.ones_like(mask)[:, None])
-    maps = phrase_map(visual, attention, patches, each, grid)
+    observations = Observations(text[:, None], torch.ones_like(mask)[:, None])
+    maps = phrase_map(visual, attention, patches, observations, grid)
     match = selected_similarity(out.visual.vectors, text[None], SELECTION_TEMPERATURE)[0, 0]
-    found, number = [], 0
-    for sentence, wanted in zip(said.sentences, looked_for, strict=True):
-        shown = wanted and number < len(text) and bool(mask[number])
-        heat = _rounded((maps[number] / maps[number].max().clamp(min=1e-12)).flatten(), 3) if shown else None
-        found.append({"text": sentence, "heat": heat, "match": round(float(match[number]), 4) if shown else None})
-        number += wanted
-    return found
+    entries, number = [], 0
+    for sentence, is_observed in zip(report_text.sentences, observed_flags, strict=True):
+        has_map = is_observed and number < len(text) and bool(mask[number])
+        heat = _to_rounded_list((maps[number] / maps[number].max().clamp(min=1e-12)).flatten(), 3) if has_map else None
+        entries.append({"text": sentence, "heat": heat, "match": round(float(match[number]), 4) if has_map else None})
+        number += is_observed
+    return entries
 
 
-def _correlation(
+def _describe_correlation(
     out: PlaceOutputs, study: Study, letterbox: Letterbox, view: tuple[int, int, int], grid: tuple[int, int]
 ) -> dict[str, Any] | None:
     """Row of the predicted and of the target correlation for the patch that holds most of the first outline."""
     if out.correlation is None:
         return None
     predicted, target = gram(out.correlation.predicted), gram(out.correlation.target)
-    patch = _patch(study, letterbox, view, grid)
+    patch = _outlined_patch(study, letterbox, view, grid)
     return {
         "patch": patch,
-        "predicted": _rounded(predicted[0, patch], 3),
-        "target": _rounded(target[0, patch], 3),
+        "predicted": _to_rounded_list(predicted[0, patch], 3),
+        "target": _to_rounded_list(target[0, patch], 3),
         "agreement": round(1 - float(gram_distance(predicted, target)[0]), 4),
     }
 
 
-def _patch(study: Study, letterbox: Letterbox, view: tuple[int, int, int], grid: tuple[int, int]) -> int:
+def _outlined_patch(study: Study, letterbox: Letterbox, view: tuple[int, int, int], grid: tuple[int, int]) -> int:
     """Number of the patch that the first outlined finding covers most; the middle one where there is none."""
     rows, columns = grid
-    names = [name for name in _present(study) if name in study.masks]
+    names = [name for name in _present_findings(study) if name in study.masks]
     if names:
         left, top, side = view
-        seen = letterbox.to_square(load_mask(study.masks[names[0]]))[top : top + side, left : left + side]
-        share = np.asarray(Image.fromarray(seen).resize((columns, rows), Image.Resampling.BOX))
-        if share.any():
-            return int(share.argmax())
+        mask_view = letterbox.to_square(load_mask(study.masks[names[0]]))[top : top + side, left : left + side]
+        coverage = np.asarray(Image.fromarray(mask_view).resize((columns, rows), Image.Resampling.BOX))
+        if coverage.any():
+            return int(coverage.argmax())
     return rows // 2 * columns + columns // 2
 
 
-def _rounded(values: torch.Tensor, digits: int) -> list[Any]:
+def _to_rounded_list(values: torch.Tensor, digits: int) -> list[Any]:
     return np.round(values.cpu().double().numpy(), digits).tolist()

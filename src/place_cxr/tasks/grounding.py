@@ -20,19 +20,19 @@ from place_cxr.images.masks import load_mask
 from place_cxr.metrics.intervals import RESAMPLES, Statistic, mean_statistic, undefined_metric
 from place_cxr.metrics.overlap import heat_overlap, pointing_game
 from place_cxr.predict import phrase_map
-from place_cxr.tasks.aggregate import Positions, by_name, named
-from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.descriptions import Embedded, Phrases, embed_phrases
-from place_cxr.tasks.masks import fitting, mask_names
+from place_cxr.tasks.aggregate import Positions, metrics_by_name, prefix_metrics
+from place_cxr.tasks.data import EvaluationDataset
+from place_cxr.tasks.descriptions import PhraseEmbeddings, StudyEmbeddings, embed_phrases
+from place_cxr.tasks.masks import check_mask_size, mask_names
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.prompts import Prompt, prompt_set
+from place_cxr.tasks.prompts import Prompt, read_prompt_set
 from place_cxr.tasks.task import Columns, TaskSettings, TextTask
 
-Floats = NDArray[np.float32]
+_Float32Array = NDArray[np.float32]
 
 SIDES = ("left", "right", "bilateral")  # of the patient, who faces the reader: left is on the image's right
-VARIANTS = ("observation", "instance", "centre", "uniform")
-SIGNATURE = (
+GROUNDING_VARIANTS = ("observation", "instance", "centre", "uniform")
+GROUNDING_SIGNATURE = (
     "one phrase per finding present with a mask, its side (left, right, bilateral) told from the mask; observation = "
     "what each patch adds to the agreement of the phrase with the queries it selects; instance = cosine of places "
     "with the phrase; maps bilinear to the original image; pointing game: maximum inside the mask (ties: mean); IoU: "
@@ -40,14 +40,14 @@ SIGNATURE = (
     "its maximum, fixed in advance; baselines: centre = a bump at the middle of the told side, uniform = everywhere "
     f"alike; macro = mean over findings; 95 % percentile intervals over {RESAMPLES} resamples of patients"
 )
-_METRICS = {"pointing game": "hit", "IoU": "IoU"}  # metric -> column
-_ONE_SIDED = 0.9  # share of a mask on one half of the image that makes it one-sided
-_CHUNK = 256  # targets held at once
-_BUMP = 0.15  # standard deviation of the centre baseline, as a share of the view
+_METRIC_COLUMNS = {"pointing game": "hit", "IoU": "IoU"}  # metric -> column
+_ONE_SIDED_FRACTION = 0.9  # share of a mask on one half of the image that makes it one-sided
+_TARGETS_AT_ONCE = 256  # targets held at once
+_BUMP_WIDTH = 0.15  # standard deviation of the centre baseline, as a share of the view
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class GroundingTarget:
     """One finding of one image: position in the embedded split, its mask bool [H, W], and its phrase."""
 
     index: int
@@ -57,31 +57,33 @@ class Target:
     mask: NDArray[np.bool_]
 
 
-def targets(embedded: Embedded, prompts: Mapping[str, Prompt]) -> list[Target]:
+def grounding_targets(embedded: StudyEmbeddings, prompts: Mapping[str, Prompt]) -> list[GroundingTarget]:
     """All findings that are present, have a mask that is not empty, and a phrase that points."""
-    found = []
+    pointed = []
     for index, study in enumerate(embedded.studies):
         for finding, prompt in prompts.items():
-            if prompt.grounding and outlined(study, finding):
+            if prompt.grounding and has_outline(study, finding):
                 mask = load_mask(study.masks[finding])
                 if mask.any():
-                    side = side_of(mask)
-                    found.append(Target(index, finding, side, prompt.phrase(side), mask))
-    return found
+                    side = mask_side(mask)
+                    pointed.append(GroundingTarget(index, finding, side, prompt.phrase(side), mask))
+    return pointed
 
 
-def outlined(study: Study, finding: str) -> bool:
+def has_outline(study: Study, finding: str) -> bool:
     """Whether a mask says where it is, and no label says that it is not there or may not be."""
     return finding in study.masks and study.labels.get(finding) not in (ABSENT, UNCERTAIN)
 
 
-def side_of(mask: NDArray[np.bool_]) -> str:
+def mask_side(mask: NDArray[np.bool_]) -> str:
     """The patient's side that holds nine tenths of a mask [H, W], else bilateral."""
     left = mask[:, mask.shape[1] // 2 :].sum() / mask.sum()
-    return "left" if left >= _ONE_SIDED else "right" if left <= 1 - _ONE_SIDED else "bilateral"
+    return "left" if left >= _ONE_SIDED_FRACTION else "right" if left <= 1 - _ONE_SIDED_FRACTION else "bilateral"
 
 
-def heat_maps(embedded: Embedded, index: NDArray[np.int64], phrases: Phrases) -> dict[str, Floats]:
+def heat_maps(
+    embedded: StudyEmbeddings, index: NDArray[np.int64], phrases: PhraseEmbeddings
+) -> dict[str, _Float32Array]:
     """Maps over patches, [T, rows, columns] each, of T phrases on the images ``index`` [T].
 
     ``observation``: `predict.phrase_map`. ``instance``: cosine between each place and the phrase, stretched to 0..1
@@ -95,22 +97,22 @@ def heat_maps(embedded: Embedded, index: NDArray[np.int64], phrases: Phrases) ->
         Observations(text, torch.ones(text.shape[:2], dtype=torch.bool)),
         embedded.grid,
     )
-    near = np.einsum("tqd,td->tq", embedded.places[index].astype(np.float32), phrases.vector)
-    low = near.min(1, keepdims=True)
-    near = (near - low) / np.maximum(near.max(1, keepdims=True) - low, 1e-12)
+    cosine = np.einsum("tqd,td->tq", embedded.places[index].astype(np.float32), phrases.vector)
+    low = cosine.min(1, keepdims=True)
+    cosine = (cosine - low) / np.maximum(cosine.max(1, keepdims=True) - low, 1e-12)
     return {
         "observation": observation.numpy(),
-        "instance": near.reshape(-1, *embedded.places_grid),
+        "instance": cosine.reshape(-1, *embedded.places_grid),
     }
 
 
-def to_view(maps: Floats, size: int) -> Floats:
+def patches_to_view(maps: _Float32Array, size: int) -> _Float32Array:
     """Patch maps [T, rows, columns] as [T, size, size], bilinear between patch centres."""
-    grown = torch.nn.functional.interpolate(torch.from_numpy(maps)[:, None], size=(size, size), mode="bilinear")
-    return np.asarray(grown[:, 0].numpy())
+    resized = torch.nn.functional.interpolate(torch.from_numpy(maps)[:, None], size=(size, size), mode="bilinear")
+    return np.asarray(resized[:, 0].numpy())
 
 
-def to_original(view: Floats, letterbox: Letterbox) -> Floats:
+def view_to_original(view: _Float32Array, letterbox: Letterbox) -> _Float32Array:
     """A map on the model's view [V, V], the centre of the pack's square, as [height, width] of the image; 0 outside."""
     side, size = letterbox.size, len(view)
     square = np.zeros((side, side), dtype=np.float32)
@@ -119,12 +121,12 @@ def to_original(view: Floats, letterbox: Letterbox) -> Floats:
     return letterbox.map_to_original(square)
 
 
-def trivial_maps(size: int) -> dict[str, tuple[Floats, Floats]]:
+def baseline_maps(size: int) -> dict[str, tuple[_Float32Array, _Float32Array]]:
     """Baselines on the view by side: centre and uniform, [V, V] each; they know the side, as the phrase does."""
-    across = (np.arange(size, dtype=np.float32) + 0.5) / size
+    positions = (np.arange(size, dtype=np.float32) + 0.5) / size
 
-    def bump(x: float) -> Floats:
-        return np.exp(-((across[:, None] - 0.5) ** 2 + (across[None, :] - x) ** 2) / (2 * _BUMP**2))
+    def bump(x: float) -> _Float32Array:
+        return np.exp(-((positions[:, None] - 0.5) ** 2 + (positions[None, :] - x) ** 2) / (2 * _BUMP_WIDTH**2))
 
     centre = {"left": bump(0.7), "right": bump(0.3), "bilateral": bump(0.3) + bump(0.7)}
     uniform = np.ones((size, size), dtype=np.float32)
@@ -152,75 +154,95 @@ class Grounding(TextTask):
 
     def usable(self, study: Study) -> bool:
         """Something is there and outlined."""
-        return any(outlined(study, name) for name in self.names)
+        return any(has_outline(study, name) for name in self.names)
 
     def prompts(self) -> dict[str, Prompt]:
-        """The set's pointing phrases of our names. Raises PlaceError PL-C030 as `prompt_set`, or if it has none."""
-        known = prompt_set(self.settings.prompts)
-        found = {name: known[name] for name in self.names if name in known and known[name].grounding}
-        if not found:
+        """The set's pointing phrases of our names. Raises PlaceError PL-C030 as `read_prompt_set`, or if it has none."""
+        available = read_prompt_set(self.settings.prompts)
+        pointing = {name: available[name] for name in self.names if name in available and available[name].grounding}
+        if not pointing:
             raise PlaceError("no phrase points at a finding of the source", code="PL-C030", fix="name another set")
-        return found
+        return pointing
 
-    def describe(self, model: Any, data: Evaluation, seen: Embedded) -> Columns:
+    def describe(self, model: Any, data: EvaluationDataset, embeddings: StudyEmbeddings) -> Columns:
         """``hit.<variant>.<name>`` and ``IoU.<variant>.<name>`` for names with phrases; NaN where nothing is outlined.
 
         A hit is 1 where the hottest spot lies inside, 0 outside, and a share where several are hottest.
         """
         prompts, device = self.prompts(), next(model.parameters()).device
-        wanted = targets(seen, prompts)
-        texts = list(dict.fromkeys(target.phrase for target in wanted))
-        told = embed_phrases(model, data.tokenize, texts, device=device) if texts else None
-        found = {
-            f"{metric}.{variant}.{name}": np.full(len(seen.rows), np.nan)
+        all_targets = grounding_targets(embeddings, prompts)
+        texts = list(dict.fromkeys(target.phrase for target in all_targets))
+        phrase_embeddings = embed_phrases(model, data.tokenize, texts, device=device) if texts else None
+        columns = {
+            f"{metric}.{variant}.{name}": np.full(len(embeddings.rows), np.nan)
             for name in prompts
-            for variant in VARIANTS
-            for metric in _METRICS.values()
+            for variant in GROUNDING_VARIANTS
+            for metric in _METRIC_COLUMNS.values()
         }
-        trivial = trivial_maps(data.view_size)
-        for start in range(0, len(wanted), _CHUNK):
-            part = wanted[start : start + _CHUNK]
-            assert told is not None
-            at = np.array([texts.index(target.phrase) for target in part])
-            index = np.array([target.index for target in part])
-            own = heat_maps(seen, index, Phrases(told.vector[at], told.observation[at]))
-            views = [to_view(own[variant], data.view_size) for variant in VARIANTS if variant in own]
-            for number, target in enumerate(part):
-                row = int(seen.rows[target.index])
-                box, mask = data.pack.letterbox(row), fitting(target.mask, data, row, target.finding)
-                maps = np.stack([to_original(one, box) for one in (*(v[number] for v in views), *trivial[target.side])])
+        baselines = baseline_maps(data.view_size)
+        for start in range(0, len(all_targets), _TARGETS_AT_ONCE):
+            chunk = all_targets[start : start + _TARGETS_AT_ONCE]
+            assert phrase_embeddings is not None
+            phrase_index = np.array([texts.index(target.phrase) for target in chunk])
+            image_index = np.array([target.index for target in chunk])
+            maps_by_variant = heat_maps(
+                embeddings,
+                image_index,
+                PhraseEmbeddings(phrase_embeddings.vector[phrase_index], phrase_embeddings.observation[phrase_index]),
+            )
+            views = [
+                patches_to_view(maps_by_variant[variant], data.view_size)
+                for variant in GROUNDING_VARIANTS
+                if variant in maps_by_variant
+            ]
+            for number, target in enumerate(chunk):
+                row = int(embeddings.rows[target.index])
+                letterbox, mask = data.pack.letterbox(row), check_mask_size(target.mask, data, row, target.finding)
+                maps = np.stack(
+                    [
+                        view_to_original(heat_map, letterbox)
+                        for heat_map in (*(v[number] for v in views), *baselines[target.side])
+                    ]
+                )
                 masks = np.broadcast_to(mask, maps.shape)
                 for metric, values in (("hit", pointing_game(maps, masks)), ("IoU", heat_overlap(maps, masks).iou)):
-                    for variant, value in zip(VARIANTS, values, strict=True):
-                        found[f"{metric}.{variant}.{target.finding}"][target.index] = value
-        return found
+                    for variant, value in zip(GROUNDING_VARIANTS, values, strict=True):
+                        columns[f"{metric}.{variant}.{target.finding}"][target.index] = value
+        return columns
 
     def signature(self) -> str:
         """Everything that changes the numbers."""
-        return f"phrases: {self.settings.prompts}; {SIGNATURE}"
+        return f"phrases: {self.settings.prompts}; {GROUNDING_SIGNATURE}"
 
     def score(self, predictions: Predictions) -> dict[str, Metric]:
         """Pointing game and IoU per finding and in the mean, for each variant."""
-        test = predictions.part()
-        names = [name for name in self.names if f"hit.{VARIANTS[0]}.{name}" in test.table.column_names]
-        found: dict[str, Metric] = {}
-        for variant in VARIANTS:
-            for metric, column in _METRICS.items():
+        test = predictions.subset()
+        names = [name for name in self.names if f"hit.{GROUNDING_VARIANTS[0]}.{name}" in test.table.column_names]
+        metrics: dict[str, Metric] = {}
+        for variant in GROUNDING_VARIANTS:
+            for metric, column in _METRIC_COLUMNS.items():
                 table = test.numbers(*(f"{column}.{variant}.{name}" for name in names))
-                values = by_name(names, test.seeds, test.patients, _maker(table), why=_why(table), known=_known(table))
-                found |= named(variant, metric, values)
-        without = [name for name in self.names if name not in names]
-        lacking = undefined_metric("no phrase in the set", len(test.patients))
-        return found | {f"{VARIANTS[0]}/pointing game/{name}": lacking for name in without}
+                values = metrics_by_name(
+                    names,
+                    test.seeds,
+                    test.patients,
+                    _statistic_maker(table),
+                    undefined_reason=_reason_finder(table),
+                    count_known=_known_counter(table),
+                )
+                metrics |= prefix_metrics(variant, metric, values)
+        names_without_phrase = [name for name in self.names if name not in names]
+        no_phrase = undefined_metric("no phrase in the set", len(test.patients))
+        return metrics | {f"{GROUNDING_VARIANTS[0]}/pointing game/{name}": no_phrase for name in names_without_phrase}
 
 
-def _maker(table: NDArray[np.float64]) -> Callable[[int, Positions], Statistic]:
+def _statistic_maker(table: NDArray[np.float64]) -> Callable[[int, Positions], Statistic]:
     return lambda column, rows: mean_statistic(table[rows, column])
 
 
-def _why(table: NDArray[np.float64]) -> Callable[[int], str]:
+def _reason_finder(table: NDArray[np.float64]) -> Callable[[int], str]:
     return lambda column: "" if np.isfinite(table[:, column]).any() else "no image where it is outlined"
 
 
-def _known(table: NDArray[np.float64]) -> Callable[[int], int]:
+def _known_counter(table: NDArray[np.float64]) -> Callable[[int], int]:
     return lambda column: int(np.isfinite(table[:, column]).sum())

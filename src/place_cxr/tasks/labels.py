@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from place_cxr.core.records import NOT_MENTIONED, Study
 from place_cxr.metrics.classification import UncertainPolicy, binary_labels
 
-UNCERTAIN: UncertainPolicy = "ignore"  # an uncertain label is no truth to score against
+UNCERTAIN_POLICY: UncertainPolicy = "ignore"  # an uncertain label is no truth to score against
 
 
 def label_table(
-    studies: Sequence[Study], findings: Sequence[str], uncertain: UncertainPolicy = UNCERTAIN
+    studies: Sequence[Study], findings: Sequence[str], uncertain: UncertainPolicy = UNCERTAIN_POLICY
 ) -> NDArray[np.float64]:
     """What is there [N, M], in the order of ``findings``: 1, 0 or NaN where it is not known.
 

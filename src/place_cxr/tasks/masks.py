@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, Study
 from place_cxr.images.masks import load_mask
-from place_cxr.tasks.data import Evaluation
+from place_cxr.tasks.data import EvaluationDataset
 
-Mask = NDArray[np.bool_]
+_Mask = NDArray[np.bool_]
 
 
-def known_mask(study: Study, name: str) -> bool:
+def is_mask_known(study: Study, name: str) -> bool:
     """Whether it is known where ``name`` is: there is a mask, or the label says it is nowhere."""
     return name in study.masks or study.labels.get(name) == ABSENT
 
@@ -25,43 +25,45 @@ def mask_names(studies: Sequence[Study]) -> list[str]:
     return list(dict.fromkeys(name for study in studies for name in study.masks))
 
 
-def fitting(mask: Mask, data: Evaluation, row: int, name: str) -> Mask:
+def check_mask_size(mask: _Mask, data: EvaluationDataset, row: int, name: str) -> _Mask:
     """The mask of ``row`` itself. Raises PlaceError PL-D258 where it is not of its picture's size."""
-    box = data.pack.letterbox(row)
-    if mask.shape != (box.height, box.width):
+    letterbox = data.pack.letterbox(row)
+    if mask.shape != (letterbox.height, letterbox.width):
         height, width = mask.shape
-        problem = f"a mask of {name} has {width} x {height} pixels, and its picture {box.width} x {box.height}"
+        problem = (
+            f"a mask of {name} has {width} x {height} pixels, and its picture {letterbox.width} x {letterbox.height}"
+        )
         raise PlaceError(
             problem, code="PL-D258", file=data.source, fix="draw it on the picture; place data check names the rows"
         )
     return mask
 
 
-def original_mask(data: Evaluation, row: int, name: str) -> Mask | None:
+def original_mask(data: EvaluationDataset, row: int, name: str) -> _Mask | None:
     """A mask [H, W] in pixels of the original picture; empty where the label is absent, None where it is not known."""
     study = data.studies[row]
     if name in study.masks:
-        return fitting(load_mask(study.masks[name]), data, row, name)
-    box = data.pack.letterbox(row)
-    return np.zeros((box.height, box.width), dtype=bool) if known_mask(study, name) else None
+        return check_mask_size(load_mask(study.masks[name]), data, row, name)
+    letterbox = data.pack.letterbox(row)
+    return np.zeros((letterbox.height, letterbox.width), dtype=bool) if is_mask_known(study, name) else None
 
 
-def view_mask(data: Evaluation, row: int, mask: Mask) -> Mask:
+def view_mask(data: EvaluationDataset, row: int, mask: _Mask) -> _Mask:
     """A mask of the original picture as the model sees it, [V, V]: pixels that it covers by half or more."""
-    box = data.pack.letterbox(row)
-    start = (box.size - data.view_size) // 2
+    letterbox = data.pack.letterbox(row)
+    start = (letterbox.size - data.view_size) // 2
     inside = slice(start, start + data.view_size)
-    return box.to_square(mask)[inside, inside] >= 128
+    return letterbox.to_square(mask)[inside, inside] >= 128
 
 
 class MaskCache:
     """Masks [M, V, V] of rows on the model's view, one bit a pixel, each read once."""
 
-    def __init__(self, data: Evaluation, names: Sequence[str]) -> None:
+    def __init__(self, data: EvaluationDataset, names: Sequence[str]) -> None:
         self._data, self._names = data, tuple(names)
         self._packed: dict[int, NDArray[np.uint8]] = {}
 
-    def __call__(self, rows: Sequence[int]) -> Mask:
+    def __call__(self, rows: Sequence[int]) -> _Mask:
         """Masks [B, M, V, V]; what is not known is empty."""
         size = self._data.view_size
         bits = np.stack([self._row(int(row)) for row in rows])
@@ -72,15 +74,15 @@ class MaskCache:
         if row not in self._packed:
             size, study = self._data.view_size, self._data.studies[row]
             masks = np.zeros((len(self._names), size * size), dtype=bool)
-            for place, name in enumerate(self._names):
+            for index, name in enumerate(self._names):
                 if name in study.masks:
-                    mask = fitting(load_mask(study.masks[name]), self._data, row, name)
-                    masks[place] = view_mask(self._data, row, mask).ravel()
+                    mask = check_mask_size(load_mask(study.masks[name]), self._data, row, name)
+                    masks[index] = view_mask(self._data, row, mask).ravel()
             self._packed[row] = np.packbits(masks, axis=-1)
         return self._packed[row]
 
 
-def run_lengths(mask: Mask) -> list[int]:
+def run_lengths(mask: _Mask) -> list[int]:
     """Lengths of runs of equal pixels, row by row, the first one outside the mask (0 if it begins inside)."""
     flat = mask.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
@@ -89,7 +91,7 @@ def run_lengths(mask: Mask) -> list[int]:
     return [0, *lengths] if flat[0] else lengths
 
 
-def from_run_lengths(lengths: Sequence[int], height: int, width: int) -> Mask:
+def from_run_lengths(lengths: Sequence[int], height: int, width: int) -> _Mask:
     """The mask of `run_lengths`."""
     inside = np.arange(len(lengths)) % 2 == 1
     return np.repeat(inside, lengths).reshape(height, width)

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 
-FILE = "predictions.parquet"
-SHARED = 5  # patients that a value of free text must have in common to be told
-_KEY = b"place"
+PREDICTIONS_FILE = "predictions.parquet"
+MIN_SHARED_PATIENTS = 5  # patients that a value of free text must have in common to be told
+_METADATA_KEY = b"place"
 # Shares of age, in years, that hospitals report by.
-_AGES = ((0, "under 18"), (18, "18-39"), (40, "40-59"), (60, "60-79"), (80, "80 and over"))
+_AGE_BANDS = ((0, "under 18"), (18, "18-39"), (40, "40-59"), (60, "60-79"), (80, "80 and over"))
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Predictions:
         """Shares of training patients, rising."""
         return sorted(set(self.table["fraction"].to_pylist()))
 
-    def part(self, split: str = "test", fraction: float | None = None) -> Predictions:
+    def subset(self, split: str = "test", fraction: float | None = None) -> Predictions:
         """Rows of one split and one share."""
         keep = pc.equal(self.table["split"], split)
         if fraction is not None:
@@ -62,7 +62,7 @@ class Predictions:
         return np.stack(columns, axis=1) if columns else np.zeros((self.table.num_rows, 0))
 
     def matrix(self, name: str) -> NDArray[np.float32]:
-        """A column of `rows_of`, [L, C]."""
+        """A column of `matrix_column`, [L, C]."""
         flat = self.table[name].combine_chunks().flatten().to_numpy()
         return np.asarray(flat, dtype=np.float32).reshape(self.table.num_rows, -1)
 
@@ -87,9 +87,9 @@ class Predictions:
     def write(self, folder: Path) -> Path:
         """Write ``predictions.parquet`` whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / FILE
-        partial = target.with_name(f".{FILE}.{os.getpid()}")
-        table = self.table.replace_schema_metadata({_KEY: json.dumps(self.about).encode()})
+        target = folder / PREDICTIONS_FILE
+        partial = target.with_name(f".{PREDICTIONS_FILE}.{os.getpid()}")
+        table = self.table.replace_schema_metadata({_METADATA_KEY: json.dumps(self.about).encode()})
         pq.write_table(table, partial, compression="zstd")
         partial.replace(target)
         return target
@@ -97,45 +97,45 @@ class Predictions:
     @classmethod
     def read(cls, path: str | Path) -> Predictions:
         """The predictions of a file, or of a result's folder. Raises PlaceError PL-R021 if there are none."""
-        file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+        file = Path(path) / PREDICTIONS_FILE if Path(path).is_dir() else Path(path)
         try:
             table = pq.read_table(file)
-            about = json.loads(table.schema.metadata[_KEY])
+            task_record = json.loads(table.schema.metadata[_METADATA_KEY])
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise PlaceError("no predictions of a task", code="PL-R021", file=file, fix="run the task again") from error
-        return cls(about, table)
+        return cls(task_record, table)
 
 
 def common_columns(studies: Sequence[Study], rows: NDArray[np.int64]) -> dict[str, Any]:
     """Who is in ``rows``, as far as scores are told apart by it: patients as numbers, no id.
 
-    Sex, view and site are free text in a table. One that fewer than ``SHARED`` patients have might name somebody, and
+    Sex, view and site are free text in a table. One that fewer than ``MIN_SHARED_PATIENTS`` patients have might name somebody, and
     becomes "other".
     """
     owners = [studies[row].patient or f"\0{studies[row].id}" for row in rows]
     numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
-    chosen = [studies[row] for row in rows]
+    row_studies = [studies[row] for row in rows]
     return {
         "row": rows,
         "patient": [numbers[owner] for owner in owners],
-        "sex": _shared([study.sex for study in chosen], owners),
-        "age": [age_band(study.age) for study in chosen],
-        "view": _shared([study.view for study in chosen], owners),
-        "site": _shared([study.site for study in chosen], owners),
+        "sex": _hide_rare_values([study.sex for study in row_studies], owners),
+        "age": [age_band(study.age) for study in row_studies],
+        "view": _hide_rare_values([study.view for study in row_studies], owners),
+        "site": _hide_rare_values([study.site for study in row_studies], owners),
     }
 
 
-def _shared(values: Sequence[str], owners: Sequence[str]) -> list[str]:
+def _hide_rare_values(values: Sequence[str], owners: Sequence[str]) -> list[str]:
     patients = Counter(value for value, _ in set(zip(values, owners, strict=True)))
-    return [value if not value or patients[value] >= SHARED else "other" for value in values]
+    return [value if not value or patients[value] >= MIN_SHARED_PATIENTS else "other" for value in values]
 
 
-def ragged(values: Sequence[Sequence[float] | None], *, whole: bool = False) -> Any:
-    """A column of lists of numbers, of one type however empty they are; ``whole``: of integers."""
-    return pa.array(values, pa.list_(pa.int64() if whole else pa.float64()))
+def list_column(values: Sequence[Sequence[float] | None], *, integers: bool = False) -> Any:
+    """A column of lists of numbers, of one type however empty they are; ``integers``: of integers."""
+    return pa.array(values, pa.list_(pa.int64() if integers else pa.float64()))
 
 
-def rows_of(table: NDArray[np.float32]) -> Any:
+def matrix_column(table: NDArray[np.float32]) -> Any:
     """A column of the rows of a matrix [L, C]; no number of it becomes an object on the way."""
     starts = np.arange(len(table) + 1, dtype=np.int64) * table.shape[1]
     return pa.LargeListArray.from_arrays(pa.array(starts), pa.array(table.ravel()))
@@ -143,24 +143,24 @@ def rows_of(table: NDArray[np.float32]) -> Any:
 
 def age_band(age: float | None) -> str:
     """The band of an age in years; empty where it is not known."""
-    return "" if age is None else [name for start, name in _AGES if age >= start][-1]
+    return "" if age is None else [name for start, name in _AGE_BANDS if age >= start][-1]
 
 
-def stack(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Any:
+def stack_cells(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Any:
     """One table of cells: (constants such as the seed, columns) each."""
     tables = []
     for constants, columns in cells:
         count = len(columns["row"])
         tables.append(pa.table({name: [value] * count for name, value in constants.items()} | dict(columns)))
-    return joined(tables)
+    return concat_tables(tables)
 
 
-def joined(tables: Sequence[Any]) -> Any:
+def concat_tables(tables: Sequence[Any]) -> Any:
     """Tables one below the other; what one of them lacks is missing there."""
     return pa.concat_tables(tables, promote_options="default")
 
 
-def extended(table: Any, columns: Mapping[str, Any]) -> Any:
+def add_columns(table: Any, columns: Mapping[str, Any]) -> Any:
     """A table with more columns."""
     for name, column in columns.items():
         table = table.append_column(name, [column])

@@ -16,14 +16,14 @@ from place_cxr.core.settings import Settings
 from place_cxr.text.reports import ReportText
 from place_cxr.text.tokenizer import EncodedReports, Tokenizer
 
-Sentences = Annotated[tuple[str, ...], Field(min_length=1)]
+_Sentences = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Prompt(Settings):
     """Sentences for one finding; ``grounding`` may hold ``{side}``: left, right or bilateral."""
 
-    positive: Sentences
-    negative: Sentences
+    positive: _Sentences
+    negative: _Sentences
     grounding: str = ""
 
     @field_validator("positive", "negative", "grounding")
@@ -41,7 +41,7 @@ class Prompt(Settings):
         return " ".join(self.grounding.replace("{side}", side).split())
 
 
-def phrase_tokenizer(tokenizer: Tokenizer, max_tokens: int) -> Callable[[Sequence[str]], EncodedReports]:
+def make_phrase_tokenizer(tokenizer: Tokenizer, max_tokens: int) -> Callable[[Sequence[str]], EncodedReports]:
     """Makes of each phrase a report of one observation.
 
     The function returned raises PL-C031 for a phrase that the model would see cut off.
@@ -58,7 +58,7 @@ def phrase_tokenizer(tokenizer: Tokenizer, max_tokens: int) -> Callable[[Sequenc
     return tokenize
 
 
-def prompt_set(name: str) -> dict[str, Prompt]:
+def read_prompt_set(name: str) -> dict[str, Prompt]:
     """Prompts of a shipped set, by its name, or of a YAML file. Raises PlaceError PL-C030 as `read_prompts`."""
     shipped = Path(str(resources.files("place_cxr") / "recipes" / "prompts" / f"{name}.yaml"))
     return read_prompts(shipped if shipped.is_file() else name)
@@ -78,13 +78,13 @@ def read_prompts(path: str | Path) -> dict[str, Prompt]:
     if not isinstance(table, Mapping) or not table:
         raise PlaceError("no findings", code="PL-C030", file=path, fix="name at least one finding with its sentences")
     names = re.findall(r"^(\S[^#\n]*?)\s*:", text, flags=re.MULTILINE)
-    wrong = [f"{name}: named twice" for name in dict.fromkeys(names) if names.count(name) > 1]
-    found = {}
+    problems = [f"{name}: named twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    prompts = {}
     for name, entry in table.items():
         try:
-            found[str(name)] = Prompt.model_validate(entry)
+            prompts[str(name)] = Prompt.model_validate(entry)
         except ValidationError as error:
-            wrong += [f"{'.'.join(map(str, (name, *e['loc'])))}: {e['msg']}" for e in error.errors()]
-    if wrong:
-        raise PlaceError("; ".join(wrong), code="PL-C030", file=path, fix="correct these entries")
-    return found
+            problems += [f"{'.'.join(map(str, (name, *e['loc'])))}: {e['msg']}" for e in error.errors()]
+    if problems:
+        raise PlaceError("; ".join(problems), code="PL-C030", file=path, fix="correct these entries")
+    return prompts

@@ -32,18 +32,27 @@ from place_cxr.models.decoder import DecoderSettings, GeneratedReports, ReportDe
 from place_cxr.models.decoder_inputs import DecoderInputsReader, DecoderInputsSpec
 from place_cxr.models.image import ImagePyramid
 from place_cxr.tasks import report_examples
-from place_cxr.tasks.aggregate import share
-from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.predictions import Predictions, ragged
-from place_cxr.tasks.report_examples import Example
-from place_cxr.tasks.task import Columns, HeadSettings, HeadTask, Mode, Profile, Rows, TaskSettings, Truth
-from place_cxr.tasks.train_head import predictions
+from place_cxr.tasks.aggregate import fraction_label
+from place_cxr.tasks.data import EvaluationDataset
+from place_cxr.tasks.predictions import Predictions, list_column
+from place_cxr.tasks.report_examples import ReportExample
+from place_cxr.tasks.task import (
+    Columns,
+    HeadSettings,
+    HeadTask,
+    Mode,
+    Profile,
+    RowIndices,
+    TargetFunction,
+    TaskSettings,
+)
+from place_cxr.tasks.train_head import predict_batches
 from place_cxr.text.labeler import CHEXPERT, label_report
 from place_cxr.text.reports import read_report
 from place_cxr.text.tokenizer import EncodedReports
 
-ANSWERS = ("decoder", "frequent", "nearest")
-_TOKENISER = "words"
+REPORT_WRITERS = ("decoder", "frequent", "nearest")
+_TOKENIZER = "words"
 _UNCERTAIN: clinical.BinaryUncertainPolicy = "absent"
 _NO_METEOR = "not asked for (meteor=true), or METEOR found neither Java nor its jar (pip install 'place-cxr[meteor]')"
 
@@ -69,12 +78,12 @@ class ReportSettings(HeadSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class DecoderInputs:
     """What the decoder has before it writes: it is told the words in training, and searches for them afterwards."""
 
     decoder: ReportDecoder
     memory: tuple[Tensor, ...]
-    looked: Tensor | None  # where each V-POR looked [B, K, P]; None where none is read
+    query_attention: Tensor | None  # where each V-POR looked [B, K, P]; None where none is read
     grid: tuple[int, int]  # rows and columns of patches
 
 
@@ -83,14 +92,14 @@ class ReportHead(nn.Module):
 
     def __init__(self, spec: DecoderInputsSpec, settings: ReportSettings) -> None:
         super().__init__()
-        self.kinds, self.grid = 2 if settings.vpors else 1, spec.grid
-        widths = [width for _, width in spec.shapes[: self.kinds]]
+        self.memory_count, self.grid = 2 if settings.vpors else 1, spec.grid
+        widths = [width for _, width in spec.shapes[: self.memory_count]]
         self.decoder = ReportDecoder(settings.decoder, widths, spec.vocabulary, spec.grid)
 
-    def forward(self, seen: ImagePyramid) -> Reading:
+    def forward(self, inputs: ImagePyramid) -> DecoderInputs:
         """The decoder and its memory."""
-        looked = seen.maps[2] if self.kinds > 1 else None
-        return Reading(self.decoder, seen.maps[: self.kinds], looked, self.grid)
+        query_attention = inputs.maps[2] if self.memory_count > 1 else None
+        return DecoderInputs(self.decoder, inputs.maps[: self.memory_count], query_attention, self.grid)
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ class ReportGeneration(HeadTask):
     settings: ReportSettings
     needs: ClassVar[frozenset[str]] = frozenset({"reports"})
     reads: ClassVar[Literal["pooled", "maps"]] = "maps"
-    predicts: ClassVar[tuple[str, ...]] = ("test",)
+    predicted_splits: ClassVar[tuple[str, ...]] = ("test",)
     Settings: ClassVar[type[TaskSettings]] = ReportSettings
 
     @classmethod
@@ -125,99 +134,126 @@ class ReportGeneration(HeadTask):
         """The decoder."""
         return ReportHead(spec, self.settings)
 
-    def truth(self, data: Evaluation) -> Truth:
-        """``ids`` [B, L] of the report with its first and last token, and ``real`` [B, L]: no padding."""
-        most = self.settings.decoder.max_tokens + 1
+    def targets(self, data: EvaluationDataset) -> TargetFunction:
+        """``ids`` [B, L] of the report with its first and last token, and ``is_real`` [B, L]: no padding."""
+        max_tokens = self.settings.decoder.max_tokens + 1
 
-        def of(rows: Rows) -> dict[str, Tensor]:
-            ids = np.asarray(data.reports.ids[rows])[:, :most].astype(np.int64)
-            real = ids != data.reports.pad_id
-            length = int(real.sum(1).max(initial=1))
-            return {"ids": torch.from_numpy(ids[:, :length]), "real": torch.from_numpy(real[:, :length])}
+        def of(rows: RowIndices) -> dict[str, Tensor]:
+            ids = np.asarray(data.reports.ids[rows])[:, :max_tokens].astype(np.int64)
+            is_real = ids != data.reports.pad_id
+            length = int(is_real.sum(1).max(initial=1))
+            return {"ids": torch.from_numpy(ids[:, :length]), "real": torch.from_numpy(is_real[:, :length])}
 
         return of
 
-    def missing(self, truth: Mapping[str, Tensor]) -> dict[str, str]:
+    def untrainable(self, targets: Mapping[str, Tensor]) -> dict[str, str]:
         """None: what a report does not say, it says so."""
         return {}
 
-    def loss(self, prediction: Reading, truth: Mapping[str, Tensor]) -> Tensor:
+    def loss(self, prediction: DecoderInputs, targets: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of each next token, a mean over the tokens of the batch (teacher forcing)."""
-        return prediction.decoder.loss(prediction.memory, truth["ids"], truth["real"])
+        return prediction.decoder.loss(prediction.memory, targets["ids"], targets["real"])
 
-    def answer(self, prediction: Reading, data: Evaluation, rows: Rows) -> Columns:
+    def predict(self, prediction: DecoderInputs, data: EvaluationDataset, rows: RowIndices) -> Columns:
         """``ids`` that the search found, without first and last token, and their ``score``, log-probability a token."""
-        _, stop, pad = frame(data.reports)
-        found = self._search(prediction, data)
-        return {"ids": ragged(_written(found.ids, stop, pad), whole=True), "score": found.scores.double().cpu().numpy()}
+        _, stop, pad = special_tokens(data.reports)
+        generated = self._search(prediction, data)
+        return {
+            "ids": list_column(_strip_special_tokens(generated.ids, stop, pad), integers=True),
+            "score": generated.scores.double().cpu().numpy(),
+        }
 
-    def show(
-        self, learner: nn.Module, inputs: Callable[[Rows], Any], data: Evaluation, rows: Rows, folder: Path
+    def save_figures(
+        self,
+        head_model: nn.Module,
+        inputs: Callable[[RowIndices], Any],
+        data: EvaluationDataset,
+        rows: RowIndices,
+        folder: Path,
     ) -> None:
         """``examples/<n>.png`` for as many test images as the settings say; those of an earlier run go first."""
-        place = folder / report_examples.FOLDER
-        shutil.rmtree(place, ignore_errors=True)
-        chosen = np.array(report_examples.choose(data.studies, rows, self.settings.examples), dtype=np.int64)
-        if not len(chosen):
+        examples_folder = folder / report_examples.EXAMPLES_FOLDER
+        shutil.rmtree(examples_folder, ignore_errors=True)
+        example_rows = np.array(
+            report_examples.choose_example_rows(data.studies, rows, self.settings.examples), dtype=np.int64
+        )
+        if not len(example_rows):
             return
-        place.mkdir(mode=0o700)
-        read = predictions(learner, inputs, chosen, next(learner.parameters()).device)
-        written = [example for part, reading in read for example in self.examples(reading, data, part)]
-        for number, example in enumerate(written, start=1):
-            report_examples.draw(example, place / f"{number}.png")
+        examples_folder.mkdir(mode=0o700)
+        batches = predict_batches(head_model, inputs, example_rows, next(head_model.parameters()).device)
+        examples = [
+            example
+            for batch_rows, decoder_inputs in batches
+            for example in self.examples(decoder_inputs, data, batch_rows)
+        ]
+        for number, example in enumerate(examples, start=1):
+            report_examples.draw_example(example, examples_folder / f"{number}.png")
 
-    def examples(self, reading: Reading, data: Evaluation, rows: Rows) -> list[Example]:
+    def examples(self, decoder_inputs: DecoderInputs, data: EvaluationDataset, rows: RowIndices) -> list[ReportExample]:
         """What the decoder writes of each of ``rows``, sentence by sentence, with where it looked."""
-        start, stop, pad = frame(data.reports)
-        ids = self._search(reading, data).ids
-        attention = reading.decoder.attention(reading.memory, ids, start=start, pad=pad).cpu().numpy()
-        found = []
-        for place, (row, tokens) in enumerate(zip(rows.tolist(), _written(ids, stop, pad), strict=True)):
-            looked = None if reading.looked is None else reading.looked[place].cpu().numpy()
-            sentences = report_examples.cut(tokens, data.decode)
-            maps = report_examples.by_sentence(report_examples.on_patches(attention[place], looked), sentences)
-            found.append(
-                Example(
-                    report_examples.picture(data.studies[row]),
-                    tuple(data.decode(tokens[part]) for part in sentences),
-                    report_examples.on_picture(maps, reading.grid, data.pack.letterbox(row), data.view_size),
+        start, stop, pad = special_tokens(data.reports)
+        ids = self._search(decoder_inputs, data).ids
+        attention = decoder_inputs.decoder.attention(decoder_inputs.memory, ids, start=start, pad=pad).cpu().numpy()
+        examples = []
+        for index, (row, tokens) in enumerate(zip(rows.tolist(), _strip_special_tokens(ids, stop, pad), strict=True)):
+            query_attention = (
+                None if decoder_inputs.query_attention is None else decoder_inputs.query_attention[index].cpu().numpy()
+            )
+            sentences = report_examples.sentence_spans(tokens, data.decode)
+            maps = report_examples.mean_by_sentence(
+                report_examples.attention_on_patches(attention[index], query_attention), sentences
+            )
+            examples.append(
+                ReportExample(
+                    report_examples.read_radiograph(data.studies[row]),
+                    tuple(data.decode(tokens[span]) for span in sentences),
+                    report_examples.maps_on_image(maps, decoder_inputs.grid, data.pack.letterbox(row), data.view_size),
                 )
             )
-        return found
+        return examples
 
-    def _search(self, reading: Reading, data: Evaluation) -> GeneratedReports:
-        start, stop, pad = frame(data.reports)
-        return reading.decoder.generate(reading.memory, start=start, stop=stop, pad=pad, beams=self.settings.beams)
+    def _search(self, decoder_inputs: DecoderInputs, data: EvaluationDataset) -> GeneratedReports:
+        start, stop, pad = special_tokens(data.reports)
+        return decoder_inputs.decoder.generate(
+            decoder_inputs.memory, start=start, stop=stop, pad=pad, beams=self.settings.beams
+        )
 
-    def judge(self, told: Any, data: Evaluation, train: Rows, pooled: Callable[[Rows], Tensor]) -> Columns:
+    def extra_columns(
+        self, table: Any, data: EvaluationDataset, train: RowIndices, pooled: Callable[[RowIndices], Tensor]
+    ) -> Columns:
         """Rows of the trivial answers; measures, labels and METEOR of all three; labels of the references."""
-        rows = np.array(told["row"].to_numpy())
-        others = {
-            "frequent": np.full(len(rows), most_frequent(data.reports, train)),
-            "nearest": nearest(rows, train, pooled),
+        rows = np.array(table["row"].to_numpy())
+        copied_rows = {
+            "frequent": np.full(len(rows), most_frequent_report(data.reports, train)),
+            "nearest": nearest_reports(rows, train, pooled),
         }
-        said = {"decoder": [data.decode(ids) for ids in told["ids"].to_pylist()]}
-        said |= {who: [reference(data.studies[row]) for row in chosen] for who, chosen in others.items()}
-        truths = [reference(data.studies[row]) for row in rows]
-        columns: Columns = {f"{who}.row": chosen for who, chosen in others.items()}
-        columns["truth.labels"] = ragged(labels(truths, self.names))
-        for who, texts in said.items():
-            columns[f"{who}.measures"] = ragged(text.measure_reports(texts, truths, tokenizer=_TOKENISER).tolist())
-            columns[f"{who}.labels"] = ragged(labels(texts, self.names))
-            value = meteor(texts, truths, tokenizer=_TOKENISER).value if self.settings.meteor else None
-            columns[f"{who}.meteor"] = pa.array([value] * len(rows), pa.float64())
+        texts_by_writer = {"decoder": [data.decode(ids) for ids in table["ids"].to_pylist()]}
+        texts_by_writer |= {
+            writer: [reference_report(data.studies[row]) for row in report_rows]
+            for writer, report_rows in copied_rows.items()
+        }
+        references = [reference_report(data.studies[row]) for row in rows]
+        columns: Columns = {f"{writer}.row": report_rows for writer, report_rows in copied_rows.items()}
+        columns["truth.labels"] = list_column(label_reports(references, self.names))
+        for writer, texts in texts_by_writer.items():
+            columns[f"{writer}.measures"] = list_column(
+                text.measure_reports(texts, references, tokenizer=_TOKENIZER).tolist()
+            )
+            columns[f"{writer}.labels"] = list_column(label_reports(texts, self.names))
+            value = meteor(texts, references, tokenizer=_TOKENIZER).value if self.settings.meteor else None
+            columns[f"{writer}.meteor"] = pa.array([value] * len(rows), pa.float64())
         return columns
 
     def signature(self) -> str:
         """Everything that changes the numbers."""
-        wanted = self.settings
-        reads = "patch tokens and V-PORs" if wanted.vpors else "patch tokens"
-        search = f"beam search, {wanted.beams} beams" if wanted.beams > 1 else "the likeliest token each time"
-        meteor = "METEOR 1.5 over a seed's reports; " if wanted.meteor else ""
+        settings = self.settings
+        reads = "patch tokens and V-PORs" if settings.vpors else "patch tokens"
+        search = f"beam search, {settings.beams} beams" if settings.beams > 1 else "the likeliest token each time"
+        meteor_words = "METEOR 1.5 over a seed's reports; " if settings.meteor else ""
         return (
             f"transformer decoder, encoder {self.mode}, teacher forcing, {search}; it reads {reads}; "
-            f"{wanted.in_words('vpors', 'beams', 'meteor', 'examples')}; references: all sentences read, uncut; "
-            f"{text.text_signature(_TOKENISER)}; {meteor}"
+            f"{settings.in_words('vpors', 'beams', 'meteor', 'examples')}; references: all sentences read, uncut; "
+            f"{text.text_signature(_TOKENIZER)}; {meteor_words}"
             f"labels of both sides by the rule labeller; {clinical.clinical_signature(_UNCERTAIN)}; "
             "frequent: the most frequent training report; nearest: that of the training image nearest by instance "
             "vector; reports of all seeds in one corpus; "
@@ -226,58 +262,64 @@ class ReportGeneration(HeadTask):
 
     def score(self, predictions: Predictions) -> dict[str, Metric]:
         """``share/metric/answer``: text scores, clinical averages and F1 of each finding for each of ANSWERS."""
-        found: dict[str, Metric] = {}
+        metrics: dict[str, Metric] = {}
         for fraction in predictions.fractions:
-            test = predictions.part("test", fraction)
-            for who in ANSWERS:
-                for metric, value in self._scores(test, who).items():
-                    found[f"{share(fraction)}/{metric}/{who}"] = value
-        return found
+            test = predictions.subset("test", fraction)
+            for writer in REPORT_WRITERS:
+                for metric, value in self._scores(test, writer).items():
+                    metrics[f"{fraction_label(fraction)}/{metric}/{writer}"] = value
+        return metrics
 
-    def _scores(self, test: Predictions, who: str) -> dict[str, Metric]:
-        found = text.scores_from_measures(np.array(test.values(f"{who}.measures")), test.patients)
-        values = test.numbers(f"{who}.meteor")[:, 0]
-        found["METEOR"] = undefined_metric(_NO_METEOR, len(values))
+    def _scores(self, test: Predictions, writer: str) -> dict[str, Metric]:
+        metrics = text.scores_from_measures(np.array(test.values(f"{writer}.measures")), test.patients)
+        values = test.numbers(f"{writer}.meteor")[:, 0]
+        metrics["METEOR"] = undefined_metric(_NO_METEOR, len(values))
         if not np.isnan(values).any():
             note = "no interval: it is computed once over all reports of a seed; mean over seeds"
-            found["METEOR"] = Metric(float(values.mean()), None, None, len(values), note)
-        guess, true = (np.array(test.values(f"{name}.labels"), dtype=np.float64) for name in (who, "truth"))
-        shape = (len(guess), len(self.names))
-        judged = clinical.clinical_metrics(
-            guess.reshape(shape), true.reshape(shape), self.names, test.patients, uncertain=_UNCERTAIN
+            metrics["METEOR"] = Metric(float(values.mean()), None, None, len(values), note)
+        predicted_labels, reference_labels = (
+            np.array(test.values(f"{name}.labels"), dtype=np.float64) for name in (writer, "truth")
+        )
+        shape = (len(predicted_labels), len(self.names))
+        clinical_metrics = clinical.clinical_metrics(
+            predicted_labels.reshape(shape),
+            reference_labels.reshape(shape),
+            self.names,
+            test.patients,
+            uncertain=_UNCERTAIN,
         )
         detail = [f"{name} {score}" for name in self.names for score in ("precision", "recall")]
-        return found | {name: value for name, value in judged.items() if name not in detail}
+        return metrics | {name: value for name, value in clinical_metrics.items() if name not in detail}
 
 
-def _written(ids: Tensor, stop: int, pad: int) -> list[list[int]]:
+def _strip_special_tokens(ids: Tensor, stop: int, pad: int) -> list[list[int]]:
     return [[token for token in row if token not in (stop, pad)] for row in ids.tolist()]
 
 
-def reference(study: Study) -> str:
+def reference_report(study: Study) -> str:
     """A study's report as it is scored: every sentence that is read. Raises PlaceError PL-D301 where none is."""
     return " ".join(read_report(study.report).sentences)
 
 
-def labels(texts: Sequence[str], names: Sequence[str]) -> list[list[float]]:
+def label_reports(texts: Sequence[str], names: Sequence[str]) -> list[list[float]]:
     """What each text says of each name: 1, 0, -1 (uncertain) or NaN; equal texts are read once."""
-    read = {said: label_report(said).values for said in set(texts)}
-    return [[read[said][name] for name in names] for said in texts]
+    values_by_report = {report: label_report(report).values for report in set(texts)}
+    return [[values_by_report[report][name] for name in names] for report in texts]
 
 
-def frame(reports: EncodedReports) -> tuple[int, int, int]:
+def special_tokens(reports: EncodedReports) -> tuple[int, int, int]:
     """First, last and padding token of every report."""
     row = np.asarray(reports.ids[0])
     return int(row[0]), int(row[row != reports.pad_id][-1]), reports.pad_id
 
 
-def most_frequent(reports: EncodedReports, train: Rows) -> int:
+def most_frequent_report(reports: EncodedReports, train: RowIndices) -> int:
     """The first of the rows that say what most say."""
     _, first, counts = np.unique(np.asarray(reports.report_key[train]), return_index=True, return_counts=True)
     return int(train[first[counts == counts.max()].min()])
 
 
-def nearest(rows: Rows, train: Rows, pooled: Callable[[Rows], Tensor]) -> Rows:
+def nearest_reports(rows: RowIndices, train: RowIndices, pooled: Callable[[RowIndices], Tensor]) -> RowIndices:
     """For each of ``rows`` the training row whose instance vector has the highest cosine with its own."""
 
     return np.asarray(train[(pooled(rows) @ pooled(train).T).argmax(1)])

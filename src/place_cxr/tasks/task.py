@@ -17,15 +17,17 @@ from place_cxr.core.results import Metric
 from place_cxr.core.settings import Settings
 from place_cxr.models.decoder_inputs import DecoderInputsReader
 from place_cxr.models.image import ImageEncoder, ImagePyramid
-from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.descriptions import Embedded
+from place_cxr.tasks.data import EvaluationDataset
+from place_cxr.tasks.descriptions import StudyEmbeddings
 from place_cxr.tasks.predictions import Predictions
 
 Profile = Literal["strict", "mgca", "prior", "folds"]
 Mode = Literal["frozen", "finetune"]
-Rows = NDArray[np.int64]  # rows of the source
-Truth = Callable[[Rows], dict[str, Tensor]]  # what the loss holds predictions against, row by row
-Whole = Callable[[], tuple[ImagePyramid, dict[str, Tensor]]]  # features and truth of all rows, computed when called
+RowIndices = NDArray[np.int64]  # rows of the source
+TargetFunction = Callable[[RowIndices], dict[str, Tensor]]  # what the loss holds predictions against, row by row
+SplitLoader = Callable[
+    [], tuple[ImagePyramid, dict[str, Tensor]]
+]  # features and truth of all rows, computed when called
 Columns = dict[str, Any]  # of the predictions' table; one list or array a column
 
 PROFILES = {
@@ -37,7 +39,7 @@ PROFILES = {
     "the fold, so that seeds 0 to 4 test each patient once; a value is the mean over the folds in which it is defined, "
     "its interval over all tested patients",
 }
-FOLDED = ("prior", "folds")
+FOLD_PROFILES = ("prior", "folds")
 
 
 class TaskSettings(Settings):
@@ -60,33 +62,33 @@ class HeadSettings(TaskSettings):
     checks: int = Field(5, ge=1, description="looks at the loss on validation images; the best weights are kept")
     patience: int = Field(0, ge=0, description="looks without a better loss after which none is kept; 0: never")
 
-    def in_words(self, *elsewhere: str) -> str:
+    def in_words(self, *skipped: str) -> str:
         """What counts, as ``steps 300, batch size 32, AdamW 0.001 to 1e-06, ...``.
 
-        Left out are ``elsewhere``, the names of settings that are told in other words, and switches that are off as
+        Left out are ``skipped``, the names of settings that are told in other words, and switches that are off as
         they were: 0, false or nothing, here and by default.
         """
-        ignored = {"findings", "linear", "min_lr", *elsewhere, *(("steps", "checks") if self.epochs else ())}
-        return ", ".join(_pairs(self, ignored))
+        ignored = {"findings", "linear", "min_lr", *skipped, *(("steps", "checks") if self.epochs else ())}
+        return ", ".join(_setting_words(self, ignored))
 
 
-_STEPPED = {"adamw": "AdamW", "muon": "Muon"}
+_OPTIMIZER_NAMES = {"adamw": "AdamW", "muon": "Muon"}
 
 
-def _pairs(settings: Settings, ignored: Collection[str] = ()) -> Iterator[str]:
+def _setting_words(settings: Settings, ignored: Collection[str] = ()) -> Iterator[str]:
     """``name value`` of each setting that counts; settings within settings in brackets."""
     for name, value in settings:
         if name in ignored or not (value or type(settings).model_fields[name].default):
             continue
-        said = name.replace("_", " ")
+        words = name.replace("_", " ")
         if isinstance(value, Settings):
-            yield f"{said} ({', '.join(_pairs(value))})"
+            yield f"{words} ({', '.join(_setting_words(value))})"
         elif isinstance(value, bool):
-            yield said if value else f"no {said}"
+            yield words if value else f"no {words}"
         elif name == "lr" and isinstance(settings, HeadSettings):
-            yield f"{_STEPPED[settings.linear]} {value:g} to {min(value, settings.min_lr):g}"
+            yield f"{_OPTIMIZER_NAMES[settings.linear]} {value:g} to {min(value, settings.min_lr):g}"
         else:
-            yield f"{said} {value:g}" if isinstance(value, float) else f"{said} {value}"
+            yield f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
 
 
 @dataclass(frozen=True)
@@ -132,59 +134,66 @@ class HeadTask(Task):
     """A task with a head that learns from labelled studies."""
 
     reads: ClassVar[Literal["pooled", "maps"]] = "pooled"
-    predicts: ClassVar[tuple[str, ...]] = ("val", "test")  # splits; val where the score reads it
+    predicted_splits: ClassVar[tuple[str, ...]] = ("val", "test")  # splits; val where the score reads it
     Settings: ClassVar[type[TaskSettings]] = HeadSettings
 
     @property
-    def live_norm(self) -> bool:
+    def updates_batchnorm(self) -> bool:
         """Whether a frozen encoder's batch statistics move all the same: a published quirk, only in its profile."""
         return False
 
     def encoder(self, model: Any) -> ImageEncoder | DecoderInputsReader:
         """The part of a model that the head reads."""
-        found: ImageEncoder = model.image_encoder
-        return found
+        image_encoder: ImageEncoder = model.image_encoder
+        return image_encoder
 
     def head(self, spec: Any) -> nn.Module:
         """A module from `ImagePyramid` to a prediction; ``spec`` is the ``pyramid_spec`` of what it reads."""
         raise NotImplementedError
 
-    def truth(self, data: Evaluation) -> Truth:
+    def targets(self, data: EvaluationDataset) -> TargetFunction:
         """What is true of rows of the source."""
         raise NotImplementedError
 
-    def missing(self, truth: Mapping[str, Tensor]) -> dict[str, str]:
+    def untrainable(self, targets: Mapping[str, Tensor]) -> dict[str, str]:
         """Names that these training rows cannot teach, and why; they are left out of means and named."""
         raise NotImplementedError
 
-    def loss(self, prediction: Any, truth: Mapping[str, Tensor]) -> Tensor:
+    def loss(self, prediction: Any, targets: Mapping[str, Tensor]) -> Tensor:
         """What is minimised, a mean over a batch."""
         raise NotImplementedError
 
-    def solve(self, head: nn.Module, train: Whole, val: Whole) -> bool:
+    def fit_closed_form(self, head: nn.Module, train: SplitLoader, val: SplitLoader) -> bool:
         """Fill ``head`` with the optimum where it can be had without steps; False where it cannot."""
         return False
 
-    def answer(self, prediction: Any, data: Evaluation, rows: Rows) -> Columns:
+    def predict(self, prediction: Any, data: EvaluationDataset, rows: RowIndices) -> Columns:
         """Predictions and truth of ``rows`` for the table, row by row."""
         raise NotImplementedError
 
-    def judge(self, told: Any, data: Evaluation, train: Rows, pooled: Callable[[Rows], Tensor]) -> Columns:
-        """More columns for ``told``, the table of all test rows of one share and seed: what takes all of them at once,
+    def extra_columns(
+        self, table: Any, data: EvaluationDataset, train: RowIndices, pooled: Callable[[RowIndices], Tensor]
+    ) -> Columns:
+        """More columns for ``table``, the table of all test rows of one share and seed: what takes all of them at once,
         the training rows or the untouched model's ``pooled`` features [N, C]."""
         return {}
 
-    def show(
-        self, learner: nn.Module, inputs: Callable[[Rows], Any], data: Evaluation, rows: Rows, folder: Path
+    def save_figures(
+        self,
+        head_model: nn.Module,
+        inputs: Callable[[RowIndices], Any],
+        data: EvaluationDataset,
+        rows: RowIndices,
+        folder: Path,
     ) -> None:
         """Pictures of some test ``rows`` in ``folder``, where the settings ask for them: of the largest share's first
-        seed, with the inputs that its ``learner`` was taught on."""
+        seed, with the inputs that its ``head_model`` was taught on."""
 
 
 @dataclass(frozen=True)
 class TextTask(Task):
     """A task that needs no head: pictures are held against words."""
 
-    def describe(self, model: Any, data: Evaluation, seen: Embedded) -> Columns:
-        """Predictions and truth for the table, row by row of ``seen``, the test rows as the model describes them."""
+    def describe(self, model: Any, data: EvaluationDataset, embeddings: StudyEmbeddings) -> Columns:
+        """Predictions and truth for the table, row by row of ``embeddings``, the test rows as the model describes them."""
         raise NotImplementedError

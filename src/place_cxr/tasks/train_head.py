@@ -14,131 +14,158 @@ import torch
 from torch import Tensor, nn
 
 from place_cxr.models.image import ImagePyramid
-from place_cxr.tasks.task import HeadSettings, HeadTask, Rows, Truth
+from place_cxr.tasks.task import HeadSettings, HeadTask, RowIndices, TargetFunction
 from place_cxr.training.loop import TrainSettings, fit
 from place_cxr.training.optim import OptimSettings
 from place_cxr.training.run_folder import RunFolder
 
-_LOOKED_AT = 256  # validation images of one look
-_AT_ONCE = 64
-Inputs = Callable[[Rows], Any]  # rows -> Seen, or pictures
+_MAX_VAL_IMAGES = 256  # validation images of one look
+_BATCH_SIZE = 64
+InputFunction = Callable[[RowIndices], Any]  # rows -> Seen, or pictures
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class HeadBatch:
     """A batch: rows of the source, what the learner sees of them, and what is true."""
 
     row: Tensor
     inputs: Any
-    truth: dict[str, Tensor]
+    targets: dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class HeadDataset:
     """Rows to learn from, and how a batch of them is made."""
 
-    rows: Rows
-    inputs: Inputs
-    truth: Truth
+    rows: RowIndices
+    inputs: InputFunction
+    targets: TargetFunction
 
-    def lesson(self, rows: Rows) -> Lesson:
+    def make_batch(self, rows: RowIndices) -> HeadBatch:
         """A batch of these rows of the source."""
-        return Lesson(torch.from_numpy(rows), self.inputs(rows), self.truth(rows))
+        return HeadBatch(torch.from_numpy(rows), self.inputs(rows), self.targets(rows))
 
     def whole(self) -> tuple[Any, dict[str, Tensor]]:
         """All of it at once: what is seen, and what is true."""
-        return self.inputs(self.rows), self.truth(self.rows)
+        return self.inputs(self.rows), self.targets(self.rows)
 
-    def batches(self, size: int, seed: int) -> Callable[[int], Iterator[Lesson]]:
+    def batches(self, size: int, seed: int) -> Callable[[int], Iterator[HeadBatch]]:
         """Batches without end from the n-th on: shuffled passes, one after the other, functions of the seed alone."""
 
         def order(start: int) -> Iterator[int]:
             count = len(self.rows)
             for epoch in range(start // count, 2**62):
-                passed = np.random.default_rng([seed, epoch]).permutation(count)
-                yield from passed[start - epoch * count if epoch == start // count else 0 :].tolist()
+                permutation = np.random.default_rng([seed, epoch]).permutation(count)
+                yield from permutation[start - epoch * count if epoch == start // count else 0 :].tolist()
 
-        def begin(first: int) -> Iterator[Lesson]:
-            places = order(first * size)
+        def begin(first: int) -> Iterator[HeadBatch]:
+            positions = order(first * size)
             while True:
-                yield self.lesson(self.rows[[next(places) for _ in range(size)]])
+                yield self.make_batch(self.rows[[next(positions) for _ in range(size)]])
 
         return begin
 
 
-def teach(
-    task: HeadTask, learner: nn.Module, train: Material, val: Material, *, seed: int, device: torch.device, folder: Path
+def train_head(
+    task: HeadTask,
+    head_model: nn.Module,
+    train: HeadDataset,
+    val: HeadDataset,
+    *,
+    seed: int,
+    device: torch.device,
+    folder: Path,
 ) -> None:
-    """Train ``learner`` and leave it with the weights of the lowest validation loss, in evaluation mode.
+    """Train ``head_model`` and leave it with the weights of the lowest validation loss, in evaluation mode.
 
     The loop works in a folder inside ``folder`` that is gone afterwards. Raises PlaceError as `training.loop.fit` does.
     """
-    wanted: HeadSettings = task.settings
-    size = max(2, min(wanted.batch_size, len(train.rows)))
-    each = math.ceil(len(train.rows) / size)
-    steps = wanted.epochs * each or wanted.steps
-    every = each if wanted.epochs else math.ceil(steps / wanted.checks)
-    best = _Best(task, learner, val, device, every, wanted.patience)
+    settings: HeadSettings = task.settings
+    size = max(2, min(settings.batch_size, len(train.rows)))
+    steps_per_epoch = math.ceil(len(train.rows) / size)
+    steps = settings.epochs * steps_per_epoch or settings.steps
+    check_every = steps_per_epoch if settings.epochs else math.ceil(steps / settings.checks)
+    best = _BestWeights(task, head_model, val, device, check_every, settings.patience)
 
-    def loss(model: nn.Module, lesson: Lesson, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        return task.loss(model(lesson.inputs), lesson.truth), {}
+    def loss(model: nn.Module, batch: HeadBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        return task.loss(model(batch.inputs), batch.targets), {}
 
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".teaching-") as place, RunFolder.create(place) as run:
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix=".teaching-") as work_folder,
+        RunFolder.create(work_folder) as run,
+    ):
         fit(
-            learner,
+            head_model,
             loss,
             train.batches(size, seed),
             settings=TrainSettings(
                 steps=steps, batch_size=size, seed=seed, log_every=max(1, steps // 4), save_every=steps, keep=1
             ),
             optim=OptimSettings(
-                linear=wanted.linear,
-                lr=wanted.lr,
-                min_lr=min(wanted.min_lr, wanted.lr),
-                warmup=wanted.warmup,
-                weight_decay=wanted.weight_decay,
+                linear=settings.linear,
+                lr=settings.lr,
+                min_lr=min(settings.min_lr, settings.lr),
+                warmup=settings.warmup,
+                weight_decay=settings.weight_decay,
             ),
             run=run,
             config={"task": type(task).__name__},
-            move=moved,
+            move=batch_to_device,
             after_step=best.step,
             device=device.type,
         )
     best.look()
-    learner.load_state_dict(best.state)
-    learner.eval()
+    head_model.load_state_dict(best.state)
+    head_model.eval()
 
 
-def moved(lesson: Lesson, device: torch.device) -> Lesson:
+def batch_to_device(batch: HeadBatch, device: torch.device) -> HeadBatch:
     """The same batch on ``device``."""
-    seen = lesson.inputs
-    if isinstance(seen, ImagePyramid):
-        seen = ImagePyramid(seen.pooled.to(device), tuple(found.to(device) for found in seen.maps))
+    inputs = batch.inputs
+    if isinstance(inputs, ImagePyramid):
+        inputs = ImagePyramid(inputs.pooled.to(device), tuple(feature_map.to(device) for feature_map in inputs.maps))
     else:
-        seen = seen.to(device)
-    return Lesson(lesson.row, seen, {name: value.to(device) for name, value in lesson.truth.items()})
+        inputs = inputs.to(device)
+    return HeadBatch(batch.row, inputs, {name: value.to(device) for name, value in batch.targets.items()})
 
 
 @torch.no_grad()
-def predictions(learner: nn.Module, inputs: Inputs, rows: Rows, device: torch.device) -> Iterator[tuple[Rows, Any]]:
+def predict_batches(
+    head_model: nn.Module, inputs: InputFunction, rows: RowIndices, device: torch.device
+) -> Iterator[tuple[RowIndices, Any]]:
     """(rows, prediction), batch by batch, in evaluation mode."""
-    learner.to(device).eval()
-    for start in range(0, len(rows), _AT_ONCE):
-        part = rows[start : start + _AT_ONCE]
-        yield part, learner(moved(Lesson(torch.from_numpy(part), inputs(part), {}), device).inputs)
+    head_model.to(device).eval()
+    for start in range(0, len(rows), _BATCH_SIZE):
+        batch_rows = rows[start : start + _BATCH_SIZE]
+        yield (
+            batch_rows,
+            head_model(batch_to_device(HeadBatch(torch.from_numpy(batch_rows), inputs(batch_rows), {}), device).inputs),
+        )
 
 
-class _Best:
+class _BestWeights:
     """Looks at the validation loss now and then, and keeps the weights of the lowest."""
 
     def __init__(
-        self, task: HeadTask, learner: nn.Module, val: Material, device: torch.device, every: int, patience: int
+        self,
+        task: HeadTask,
+        head_model: nn.Module,
+        val: HeadDataset,
+        device: torch.device,
+        check_every: int,
+        patience: int,
     ) -> None:
         self.state: dict[str, Tensor] = {}
-        self._task, self._learner, self._device, self._every, self._patience = task, learner, device, every, patience
-        order = np.random.default_rng(0).permutation(len(val.rows))[:_LOOKED_AT]
+        self._task, self._head_model, self._device, self._every, self._patience = (
+            task,
+            head_model,
+            device,
+            check_every,
+            patience,
+        )
+        order = np.random.default_rng(0).permutation(len(val.rows))[:_MAX_VAL_IMAGES]
         self._val, self._rows = val, val.rows[np.sort(order)]
-        self._lowest, self._stale, self._steps, self._looked = math.inf, 0, 0, -1
+        self._lowest, self._stale, self._steps, self._last_check = math.inf, 0, 0, -1
 
     def step(self) -> None:
         self._steps += 1
@@ -147,16 +174,16 @@ class _Best:
 
     @torch.no_grad()
     def look(self) -> None:
-        if self._looked == self._steps or (self._patience and self._stale >= self._patience):
+        if self._last_check == self._steps or (self._patience and self._stale >= self._patience):
             return
-        self._looked = self._steps
-        self._learner.eval()
+        self._last_check = self._steps
+        self._head_model.eval()
         total = 0.0
-        for start in range(0, len(self._rows), _AT_ONCE):
-            lesson = moved(self._val.lesson(self._rows[start : start + _AT_ONCE]), self._device)
-            total += float(self._task.loss(self._learner(lesson.inputs), lesson.truth)) * len(lesson.row)
-        self._learner.train()
+        for start in range(0, len(self._rows), _BATCH_SIZE):
+            batch = batch_to_device(self._val.make_batch(self._rows[start : start + _BATCH_SIZE]), self._device)
+            total += float(self._task.loss(self._head_model(batch.inputs), batch.targets)) * len(batch.row)
+        self._head_model.train()
         self._stale += 1
         if total < self._lowest or not self.state:
             self._lowest, self._stale = total, 0
-            self.state = {name: value.detach().clone() for name, value in self._learner.state_dict().items()}
+            self.state = {name: value.detach().clone() for name, value in self._head_model.state_dict().items()}

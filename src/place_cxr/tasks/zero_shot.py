@@ -17,39 +17,43 @@ from place_cxr.metrics.classification import auroc_statistic, average_precision_
 from place_cxr.metrics.decisions import f1_statistic
 from place_cxr.metrics.intervals import RESAMPLES, bootstrap_columns, mean_statistic, undefined_metric
 from place_cxr.tasks import similarity
-from place_cxr.tasks.aggregate import by_name
-from place_cxr.tasks.data import Evaluation
-from place_cxr.tasks.descriptions import Embedded, Phrases, embed_phrases
+from place_cxr.tasks.aggregate import metrics_by_name
+from place_cxr.tasks.data import EvaluationDataset
+from place_cxr.tasks.descriptions import PhraseEmbeddings, StudyEmbeddings, embed_phrases
 from place_cxr.tasks.labels import finding_names, label_table
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.prompts import Prompt, prompt_set
-from place_cxr.tasks.retrieval import exclusive
+from place_cxr.tasks.prompts import Prompt, read_prompt_set
+from place_cxr.tasks.retrieval import exclusive_class
 from place_cxr.tasks.task import Columns, TaskSettings, TextTask
 
-SIGNATURE = (
+ZERO_SHOT_SIGNATURE = (
     "score = mean similarity to stating sentences - mean similarity to denying ones; instance = cosine of pooled "
     "vectors; observation = PCMA soft selection; mix = mean of both, each over its standard deviation across the "
     f"scored images; uncertain and missing labels left out; 95 % percentile intervals over {RESAMPLES} resamples of "
     "patients"
 )
-_METRICS = {"auroc": auroc_statistic, "average precision": average_precision_statistic}
+_STATISTICS = {"auroc": auroc_statistic, "average precision": average_precision_statistic}
 
 
-def sentences(prompts: Mapping[str, Prompt]) -> list[str]:
+def prompt_sentences(prompts: Mapping[str, Prompt]) -> list[str]:
     """All sentences in the order :func:`finding_scores` expects: per finding, stating ones, then denying ones."""
     return [sentence for prompt in prompts.values() for sentence in (*prompt.positive, *prompt.negative)]
 
 
 def finding_scores(
-    embedded: Embedded, phrases: Phrases, prompts: Mapping[str, Prompt]
+    embedded: StudyEmbeddings, phrases: PhraseEmbeddings, prompts: Mapping[str, Prompt]
 ) -> dict[str, NDArray[np.float32]]:
     """Scores [N, M] by variant (instance, observation, mix); larger means present. No threshold is implied."""
-    contrast = _contrast(list(prompts.values()))
+    contrast = _contrast_matrix(list(prompts.values()))
     mask = np.ones((len(phrases.vector), 1), dtype=bool)
-    instance = similarity.instance(embedded.instance_image, phrases.vector) @ contrast
-    observation = similarity.observation(embedded.visual, phrases.observation[:, None], mask) @ contrast
+    instance = similarity.instance_scores(embedded.instance_image, phrases.vector) @ contrast
+    observation = similarity.observation_scores(embedded.visual, phrases.observation[:, None], mask) @ contrast
     return dict(
-        zip(similarity.VARIANTS, (instance, observation, similarity.mix(instance, observation, axis=0)), strict=True)
+        zip(
+            similarity.SIMILARITY_VARIANTS,
+            (instance, observation, similarity.mix_scores(instance, observation, axis=0)),
+            strict=True,
+        )
     )
 
 
@@ -64,7 +68,7 @@ class ZeroShotSettings(TaskSettings):
 
 
 @dataclass(frozen=True)
-class ZeroShot(TextTask):
+class ZeroShotClassification(TextTask):
     """Every finding for itself, stated against denied; or one class of several."""
 
     settings: ZeroShotSettings
@@ -79,115 +83,119 @@ class ZeroShot(TextTask):
     def usable(self, study: Study) -> bool:
         """Some label is known; one class of several: exactly one, and nothing uncertain."""
         if self.settings.kind == "multi-class":
-            return exclusive(study, self.names) >= 0
+            return exclusive_class(study, self.names) >= 0
         return any(study.labels.get(name) in (PRESENT, ABSENT) for name in self.names)
 
     def prompts(self) -> dict[str, Prompt]:
-        """The set's prompts of our names. Raises PlaceError PL-C030 as `prompt_set`, or if it has none of them."""
+        """The set's prompts of our names. Raises PlaceError PL-C030 as `read_prompt_set`, or if it has none of them."""
         if self.settings.prompts == "chexzero":
             return {name: Prompt(positive=(name,), negative=(f"no {name}",)) for name in self.names}
-        known = prompt_set(self.settings.prompts)
-        found = {name: known[name] for name in self.names if name in known}
-        if not found:
+        available = read_prompt_set(self.settings.prompts)
+        selected = {name: available[name] for name in self.names if name in available}
+        if not selected:
             raise PlaceError("no prompt for any finding of the source", code="PL-C030", fix="name another prompt set")
-        return found
+        return selected
 
-    def describe(self, model: Any, data: Evaluation, seen: Embedded) -> Columns:
+    def describe(self, model: Any, data: EvaluationDataset, embeddings: StudyEmbeddings) -> Columns:
         """``<variant>.<name>`` for names with prompts, and ``truth.<name>``."""
         prompts, device = self.prompts(), next(model.parameters()).device
-        phrases = embed_phrases(model, data.tokenize, sentences(prompts), device=device)
+        phrases = embed_phrases(model, data.tokenize, prompt_sentences(prompts), device=device)
         if self.settings.kind == "multi-class":
-            tables = class_tables(seen, phrases, prompts, self.settings.pool)
+            tables = multi_class_scores(embeddings, phrases, prompts, self.settings.pool)
         else:
-            tables = finding_scores(seen, phrases, prompts)
-        truth = label_table(seen.studies, self.names)
+            tables = finding_scores(embeddings, phrases, prompts)
+        truth = label_table(embeddings.studies, self.names)
         if self.settings.kind == "multi-class":
             truth = (truth == PRESENT).astype(np.float64)
-        found: Columns = {f"truth.{name}": truth[:, column] for column, name in enumerate(self.names)}
+        columns: Columns = {f"truth.{name}": truth[:, column] for column, name in enumerate(self.names)}
         for variant, table in tables.items():
-            found |= {f"{variant}.{name}": table[:, column] for column, name in enumerate(prompts)}
-        return found
+            columns |= {f"{variant}.{name}": table[:, column] for column, name in enumerate(prompts)}
+        return columns
 
     def signature(self) -> str:
         """Everything that changes the numbers."""
         prompts = self.prompts()
-        counted = f"{self.settings.prompts}: {sum(len(p.positive) for p in prompts.values())} stating sentences"
+        sentence_count = f"{self.settings.prompts}: {sum(len(p.positive) for p in prompts.values())} stating sentences"
         if self.settings.kind == "multi-class":
             return (
-                f"prompts {counted}; studies with exactly one of {', '.join(self.names)} and nothing uncertain, that "
+                f"prompts {sentence_count}; studies with exactly one of {', '.join(self.names)} and nothing uncertain, that "
                 f"one with a prompt; score = {self.settings.pool} similarity to a class's stating sentences, each "
-                f"class standardised over the images, the largest wins; {SIGNATURE.partition('; ')[2]}"
+                f"class standardised over the images, the largest wins; {ZERO_SHOT_SIGNATURE.partition('; ')[2]}"
             )
-        return f"prompts {counted}; {SIGNATURE}"
+        return f"prompts {sentence_count}; {ZERO_SHOT_SIGNATURE}"
 
     def score(self, predictions: Predictions) -> dict[str, Metric]:
         """AUROC and average precision for each variant; one class of several: also F1 and top-1 accuracy."""
-        test = predictions.part()
-        found: dict[str, Metric] = {}
-        names = [name for name in self.names if f"{similarity.VARIANTS[0]}.{name}" in test.table.column_names]
+        test = predictions.subset()
+        metrics: dict[str, Metric] = {}
+        names = [
+            name for name in self.names if f"{similarity.SIMILARITY_VARIANTS[0]}.{name}" in test.table.column_names
+        ]
         labels = test.numbers(*(f"truth.{name}" for name in names))
         if self.settings.kind == "multi-class":  # a picture whose class has no prompt has no right answer
-            said = (labels == PRESENT).any(1)
-            test, labels = Predictions(test.about, test.table.filter(said)), labels[said]
+            has_answer = (labels == PRESENT).any(1)
+            test, labels = Predictions(test.about, test.table.filter(has_answer)), labels[has_answer]
         patients = test.patients
-        for variant in similarity.VARIANTS:
+        for variant in similarity.SIMILARITY_VARIANTS:
             table = test.numbers(*(f"{variant}.{name}" for name in names))
-            for metric, statistic in _METRICS.items():
+            for metric, statistic in _STATISTICS.items():
                 values = classification_metrics(labels, table, names, patients, statistic=statistic)
-                found |= {f"{variant}/{metric}/{name}": value for name, value in values.items()}
+                metrics |= {f"{variant}/{metric}/{name}": value for name, value in values.items()}
             if self.settings.kind == "multi-class":
-                found |= _decided(variant, names, labels, table, test)
-        without = [name for name in self.names if name not in names]
-        return found | {f"mix/auroc/{name}": undefined_metric("no prompt in the set", len(labels)) for name in without}
+                metrics |= _decision_metrics(variant, names, labels, table, test)
+        names_without_prompt = [name for name in self.names if name not in names]
+        return metrics | {
+            f"mix/auroc/{name}": undefined_metric("no prompt in the set", len(labels)) for name in names_without_prompt
+        }
 
 
-def class_tables(
-    embedded: Embedded, phrases: Phrases, prompts: Mapping[str, Prompt], pool: str
+def multi_class_scores(
+    embedded: StudyEmbeddings, phrases: PhraseEmbeddings, prompts: Mapping[str, Prompt], pool: str
 ) -> dict[str, NDArray[np.float32]]:
     """Scores [N, M] by variant: similarity to a class's stating sentences, each class standardised over the images."""
     owner = np.array([column for column, p in enumerate(prompts.values()) for _ in (*p.positive, *p.negative)])
     states = np.array([sentence in p.positive for p in prompts.values() for sentence in (*p.positive, *p.negative)])
     mask = np.ones((len(phrases.vector), 1), dtype=bool)
     by_phrase = (
-        similarity.instance(embedded.instance_image, phrases.vector),
-        similarity.observation(embedded.visual, phrases.observation[:, None], mask),
+        similarity.instance_scores(embedded.instance_image, phrases.vector),
+        similarity.observation_scores(embedded.visual, phrases.observation[:, None], mask),
     )
     columns = [np.flatnonzero((owner == column) & states) for column in range(len(prompts))]
-    first, second = (standardised([similarity[:, rows] for rows in columns], pool) for similarity in by_phrase)
-    return dict(zip(similarity.VARIANTS, (first, second, (first + second) / np.float32(2)), strict=True))
+    first, second = (pool_and_standardize([scores[:, rows] for rows in columns], pool) for scores in by_phrase)
+    return dict(zip(similarity.SIMILARITY_VARIANTS, (first, second, (first + second) / np.float32(2)), strict=True))
 
 
-def standardised(similarities: Sequence[NDArray[np.float32]], pool: str) -> NDArray[np.float32]:
+def pool_and_standardize(similarities: Sequence[NDArray[np.float32]], pool: str) -> NDArray[np.float32]:
     """Scores [N, M] from one table [N, sentences] a class: the mean or the most similar of its sentences (``max``
     [GLoRIA]), each class standardised over the images. One image alone has nothing to be standardised over."""
-    table = np.stack([one.max(1) if pool == "max" else one.mean(1) for one in similarities], axis=1)
+    table = np.stack([scores.max(1) if pool == "max" else scores.mean(1) for scores in similarities], axis=1)
     spread = table.std(0)
     if len(table) > 1:
         table = (table - table.mean(0)) / np.where(spread > 0, spread, 1)
     return table.astype(np.float32)
 
 
-def _decided(
+def _decision_metrics(
     variant: str, names: Sequence[str], labels: NDArray[np.float64], table: NDArray[np.float64], test: Predictions
 ) -> dict[str, Metric]:
     """F1 of each class and the share of images whose likeliest class is theirs."""
-    yes = table.argmax(1)[:, None] == np.arange(len(names))
-    values = by_name(
+    decisions = table.argmax(1)[:, None] == np.arange(len(names))
+    values = metrics_by_name(
         names,
         test.seeds,
         test.patients,
-        lambda column, rows: f1_statistic(labels[rows, column], yes[rows, column]),
-        why=lambda column: "" if (labels[:, column] == PRESENT).any() else "no present rows",
-        known=lambda column: len(labels),
+        lambda column, rows: f1_statistic(labels[rows, column], decisions[rows, column]),
+        undefined_reason=lambda column: "" if (labels[:, column] == PRESENT).any() else "no present rows",
+        count_known=lambda column: len(labels),
     )
-    right = (yes & (labels == PRESENT)).any(1).astype(np.float64)
+    correct = (decisions & (labels == PRESENT)).any(1).astype(np.float64)
     return {
         **{f"{variant}/f1/{name}": value for name, value in values.items()},
-        f"{variant}/top-1 accuracy/all classes": bootstrap_columns(mean_statistic(right), test.patients)[0],
+        f"{variant}/top-1 accuracy/all classes": bootstrap_columns(mean_statistic(correct), test.patients)[0],
     }
 
 
-def _contrast(prompts: Sequence[Prompt]) -> NDArray[np.float32]:
+def _contrast_matrix(prompts: Sequence[Prompt]) -> NDArray[np.float32]:
     """[R, M]: 1 / count for a finding's stating sentences, -1 / count for its denying ones."""
     blocks = [[1 / len(p.positive)] * len(p.positive) + [-1 / len(p.negative)] * len(p.negative) for p in prompts]
     table = np.zeros((sum(map(len, blocks)), len(blocks)), dtype=np.float32)

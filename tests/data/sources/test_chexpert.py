@@ -11,7 +11,7 @@ import pytest
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
-from place_cxr.data.sources.chexpert import COMPETITION, LABELS, five_by_200, mgca_places, read
+from place_cxr.data.sources.chexpert import COMPETITION_FINDINGS, LABELS, mgca_positions, read, select_five_by_200
 from place_cxr.data.splits.by_patient import check_splits
 from tests.data.sources.test_conventions import as_told
 from tests.data.sources.trees import write
@@ -72,7 +72,7 @@ def made_up(rows: int) -> list[list[str]]:
         cells = dict.fromkeys(columns, "")
         kind = row % 12
         if kind < 5:
-            cells[COMPETITION[kind]] = "1.0"
+            cells[COMPETITION_FINDINGS[kind]] = "1.0"
         else:
             cells[columns[7 * row % 14]] = "1.0"
             cells[columns[(5 * row + 3) % 14]] = ("-1.0", "0.0", "1.0")[row % 3]
@@ -110,18 +110,18 @@ def names(studies: list[Study], split: str) -> list[str]:
 
 def test_5x200_is_alone_and_frontal(nine_thousand: Path, table: list[Study]) -> None:
     studies = read(nine_thousand, "5x200")
-    assert [study.image for study in studies] == [table[place].image for place in five_by_200(table)]
+    assert [study.image for study in studies] == [table[place].image for place in select_five_by_200(table)]
     assert len(set(names(studies, "test"))) == len(studies) == 1_000
     assert "LATERAL" not in {study.view for study in studies}
     others = [name for name in LABELS if name != "No Finding"]
     stated = [tuple(name for name in others if study.labels[name] in (1, -1)) for study in studies]
-    assert Counter(stated) == {(name,): 200 for name in COMPETITION}
+    assert Counter(stated) == {(name,): 200 for name in COMPETITION_FINDINGS}
 
 
 def test_draws_as_the_published_script(table: list[Study], test_data: Path) -> None:
     oracle = json.loads((test_data / "oracles" / "mgca_splits.json").read_text())["chexpert"]
-    train, val = ([table[place].image.stem for place in places] for places in mgca_places(table))
-    assert as_told(oracle["five_by_200"], [table[place].image.stem for place in five_by_200(table)])
+    train, val = ([table[place].image.stem for place in places] for places in mgca_positions(table))
+    assert as_told(oracle["five_by_200"], [table[place].image.stem for place in select_five_by_200(table)])
     assert as_told(oracle["train"], train)
     assert as_told(oracle["valid"], val)
     assert len(set(train) & set(val)) == oracle["in_both_train_and_valid"]
@@ -138,16 +138,16 @@ def test_mgca_is_frontal_overlaps_and_is_refused_by_the_check(nine_thousand: Pat
 
 def test_uncertain_or_a_second_finding_is_not_alone_and_blank_or_absent_is() -> None:
     rows = [{"Edema": 1, "Fracture": 0}, {"Edema": 1, "Fracture": -1}, {"Edema": 1, "Fracture": 1}, {"Edema": -1}]
-    rows += [{name: 1.0, "No Finding": 1.0} for name in COMPETITION if name != "Edema"]
+    rows += [{name: 1.0, "No Finding": 1.0} for name in COMPETITION_FINDINGS if name != "Edema"]
     made = [Study(str(row), Path(str(row)), "", view="PA", labels=labels) for row, labels in enumerate(rows)]
     made.append(Study("l", Path("l"), "", view="LATERAL", labels={"Edema": 1}))
-    assert sorted(five_by_200(made, per_class=1)) == [0, 4, 5, 6, 7]
+    assert sorted(select_five_by_200(made, per_class=1)) == [0, 4, 5, 6, 7]
 
 
 def test_a_class_with_too_few(table: list[Study]) -> None:
-    assert len(five_by_200(table[:600], per_class=10)) == 50
+    assert len(select_five_by_200(table[:600], per_class=10)) == 50
     with pytest.raises(PlaceError) as refused:
-        five_by_200(table[:600])
+        select_five_by_200(table[:600])
     assert refused.value.code == "PL-D231"
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
-from place_cxr.data.checks.check import examine
+from place_cxr.data.checks.check import check_dataset
 from place_cxr.data.sources import folder, manifest
-from place_cxr.data.sources.classes import MOST
+from place_cxr.data.sources.classes import MAX_CLASSES
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.engine import make_task
 from tests.data.sources.trees import picture, write
@@ -48,7 +48,7 @@ def test_an_image_and_a_class_are_enough(root: Path) -> None:
     mapped = manifest.read(write(root, "manifest.csv", text("label")), columns={"class": "label"})
     assert told(mapped) == EXPECTED
     assert told(folder.read(root, columns={"class": "label"})) == EXPECTED
-    assert told(examine("manifest", root, {"columns": {"class": "label"}}, workers=1).studies) == EXPECTED
+    assert told(check_dataset("manifest", root, {"columns": {"class": "label"}}, workers=1).studies) == EXPECTED
 
 
 def test_a_task_of_one_class_of_several_leaves_the_unknown_out(root: Path) -> None:
@@ -94,19 +94,19 @@ def test_what_is_no_class(root: Path, cell: str, says: str) -> None:
     with pytest.raises(PlaceError, match=f"PL-D210.*line 3: {says}") as error:
         manifest.read(root)
     assert "Mass|" not in str(error.value) and error.value.fix
-    faults = examine("manifest", root, {}, workers=1).faults
+    faults = check_dataset("manifest", root, {}, workers=1).faults
     assert [(fault.code, fault.row) for fault in faults if fault.code == "PL-D210"] == [("PL-D210", 3)]
 
 
 @pytest.mark.fault("P3")
 def test_a_column_of_patients_is_no_column_of_classes(root: Path) -> None:
-    names = [f"JANE{number}" for number in range(MOST + 1)]
-    for number in range(MOST + 1):
+    names = [f"JANE{number}" for number in range(MAX_CLASSES + 1)]
+    for number in range(MAX_CLASSES + 1):
         (root / f"{number}.png").write_bytes(b"x")
-    write(root, "manifest.csv", text(cells=tuple(names[:MOST])))
-    assert len(manifest.read(root)[0].labels) == MOST
+    write(root, "manifest.csv", text(cells=tuple(names[:MAX_CLASSES])))
+    assert len(manifest.read(root)[0].labels) == MAX_CLASSES
     write(root, "manifest.csv", text(cells=tuple(names)))
-    with pytest.raises(PlaceError, match=f"more than {MOST} classes") as error:
+    with pytest.raises(PlaceError, match=f"more than {MAX_CLASSES} classes") as error:
         manifest.read(root)
     assert "JANE" not in str(error.value)
 

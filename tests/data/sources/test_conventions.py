@@ -19,11 +19,11 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 from place_cxr.data.sources import SOURCES
 from place_cxr.data.sources.conventions import (
-    SIZES,
-    by_lists,
-    sample,
+    PUBLISHED_SIZES,
+    sample_positions,
     shuffle_split,
-    size_faults,
+    size_problems,
+    split_by_lists,
     stratified_parts,
     three_parts,
 )
@@ -45,10 +45,10 @@ def test_shuffle_split_is_scikit_learns(rows: int, share: float, seed: int) -> N
 
 
 def test_sizes_on_tables_of_the_true_length() -> None:
-    assert sizes(three_parts(26_684, 0.15 * 2)) == SIZES["rsna", "mgca"]
-    assert sizes(three_parts(26_684, 5_337 * 2)) == SIZES["rsna", "mgca_detection"]
+    assert sizes(three_parts(26_684, 0.15 * 2)) == PUBLISHED_SIZES["rsna", "mgca"]
+    assert sizes(three_parts(26_684, 5_337 * 2)) == PUBLISHED_SIZES["rsna", "mgca_detection"]
     assert sizes(three_parts(12_954, 0.15 * 2)) == (9_067, 1_944, 1_943)
-    assert sizes(stratified_parts([1] * 6_012 + [0] * 20_672)) == SIZES["rsna", "benchx"]
+    assert sizes(stratified_parts([1] * 6_012 + [0] * 20_672)) == PUBLISHED_SIZES["rsna", "benchx"]
     assert [len(part) for part in shuffle_split(8_000, 0.1, 0)] == [7_200, 800]
     assert [len(part) for part in shuffle_split(30_130, 30_130 - int(0.8 * 30_130), 0)] == [24_104, 6_026]
     assert [len(part) for part in shuffle_split(15_000, 0.2, 0)] == [12_000, 3_000]
@@ -65,9 +65,11 @@ def test_stratified_parts_are_disjoint_and_in_proportion() -> None:
 
 def test_sample_is_numpys_choice() -> None:
     np.random.seed(0)
-    assert sample(50, 20, np.random.RandomState(0)).tolist() == np.random.choice(50, 20, replace=False).tolist()
+    assert (
+        sample_positions(50, 20, np.random.RandomState(0)).tolist() == np.random.choice(50, 20, replace=False).tolist()
+    )
     with pytest.raises(PlaceError) as refused:
-        sample(3, 4, np.random.RandomState(0))
+        sample_positions(3, 4, np.random.RandomState(0))
     assert refused.value.code == "PL-D231"
 
 
@@ -97,7 +99,7 @@ def test_lists_name_images_by_id_name_stem_or_path(tmp_path: Path, caplog: pytes
     (tmp_path / "train.txt").write_text("1.2.276.1\n\n00000001_000.png 0 1 0\nlost_000.png\n")
     (tmp_path / "test.txt").write_text("\ufeffdata/images/plain.jpg,1\ns3\n", "utf-8")
     with caplog.at_level(logging.WARNING):
-        found = by_lists(studies(), {"train": tmp_path / "train.txt", "test": tmp_path / "test.txt"})
+        found = split_by_lists(studies(), {"train": tmp_path / "train.txt", "test": tmp_path / "test.txt"})
     assert [(study.id, study.split) for study in found] == [
         ("s0", "train"),
         ("s2", "train"),
@@ -122,17 +124,17 @@ def test_lists_that_cannot_be_used(tmp_path: Path, lists: dict[str, str], says: 
     (tmp_path / "other.txt").write_text("stranger\n")
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(PlaceError, match=says) as refused:
-        by_lists(studies(), {split: tmp_path / name for split, name in lists.items()})
+        split_by_lists(studies(), {split: tmp_path / name for split, name in lists.items()})
     assert refused.value.code == "PL-D232"
     assert "stranger" not in str(refused.value)
 
 
 def test_size_faults_name_the_parts_that_differ() -> None:
     found = [Study("a", Path("a"), "", split="test")] * 1_000
-    assert size_faults("chexpert", "5x200", found) == []
-    assert size_faults("chexpert", "5x200", found[:-1]) == ["test: 999, published 1000"]
-    assert size_faults("chexpert", "nothing published", found) == []
-    for source, split in SIZES:
+    assert size_problems("chexpert", "5x200", found) == []
+    assert size_problems("chexpert", "5x200", found[:-1]) == ["test: 999, published 1000"]
+    assert size_problems("chexpert", "nothing published", found) == []
+    for source, split in PUBLISHED_SIZES:
         assert split in SOURCES[source].splits
-        wanted = Counter(dict(zip(("train", "val", "test"), SIZES[source, split], strict=True)))
-        assert len(size_faults(source, split, [])) == sum(size is not None for size in wanted.values())
+        wanted = Counter(dict(zip(("train", "val", "test"), PUBLISHED_SIZES[source, split], strict=True)))
+        assert len(size_problems(source, split, [])) == sum(size is not None for size in wanted.values())

@@ -11,7 +11,7 @@ import pytest
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Box
-from place_cxr.data.sources.coco import read_boxes
+from place_cxr.data.sources.coco import read_coco_boxes
 from place_cxr.data.sources.covid_collection import read
 from place_cxr.images.masks import load_mask
 from tests.data.sources.trees import picture, write
@@ -72,7 +72,7 @@ def test_a_changed_table_is_refused(tmp_path: Path, old_new: tuple[str, str]) ->
 def test_another_json_is_refused(tmp_path: Path, change: dict) -> None:
     file = write(tmp_path, "boxes.json", json.dumps(COCO | change))
     with pytest.raises(PlaceError) as refused:
-        read_boxes(file)
+        read_coco_boxes(file)
     assert refused.value.code == "PL-D202"
 
 

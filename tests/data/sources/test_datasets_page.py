@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from place_cxr.data.sources import SOURCES
-from place_cxr.data.sources.conventions import SIZES
+from place_cxr.data.sources.conventions import PUBLISHED_SIZES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "datasets.md").read_text("utf-8").splitlines()
 
@@ -28,5 +28,5 @@ def test_every_published_size_has_its_row() -> None:
     rows = [line.rsplit("|", 2)[0] for line in PAGE if line.startswith("| `") and line.count("|") == 4]
     assert rows == [
         f"| `{source}`, `{split}` | {' / '.join('-' if size is None else f'{size:,}' for size in sizes)} "
-        for (source, split), sizes in SIZES.items()
+        for (source, split), sizes in PUBLISHED_SIZES.items()
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Box
-from place_cxr.data.sources.object_cxr import objects, read
+from place_cxr.data.sources.object_cxr import parse_objects, read
 from place_cxr.data.splits.by_patient import check_splits
 from tests.data.sources.trees import write
 
@@ -41,7 +41,7 @@ def test_every_kind_of_object(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["3 1 2 3 4", "0 1 2", "0 1 2 3", "2 1 2 3 4 5", "0 a b c d", "0 1 2 nan 4"])
 def test_other_annotations_are_refused(text: str) -> None:
     with pytest.raises(PlaceError) as refused:
-        objects(Path("train.csv"), 7, text)
+        parse_objects(Path("train.csv"), 7, text)
     assert refused.value.code == "PL-D210" and "line 7" in str(refused.value)
 
 
@@ -56,7 +56,7 @@ def test_boxes_hold_what_the_published_script_was_given(test_data: Path) -> None
             for kind, (x, y, width, height) in zip(kinds, case["boxes_xmin_ymin_width_height"], strict=True)
         ]
         told = [one for one in told if one[2] > one[0]]
-        assert [[b.x0, b.y0, b.x1, b.y1] for b in objects(Path("t"), 1, case["annotation"])] == told
+        assert [[b.x0, b.y0, b.x1, b.y1] for b in parse_objects(Path("t"), 1, case["annotation"])] == told
 
 
 def test_mgca_draws_as_the_published_script(tmp_path: Path, test_data: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Box
 from place_cxr.data.sources import SOURCES
-from place_cxr.data.sources.conventions import SIZES
+from place_cxr.data.sources.conventions import PUBLISHED_SIZES
 from place_cxr.data.sources.rsna import read
 from place_cxr.data.splits.by_patient import check_splits
 from tests.data.sources.trees import write
@@ -65,7 +65,7 @@ def counted(root: Path, rows: int, split: str) -> tuple[int, ...]:
 
 def test_conventional_splits(tmp_path: Path) -> None:
     """One table of the true length through the whole reader; the draws have their own tests."""
-    assert counted(tmp_path, 26_684, "mgca") == SIZES["rsna", "mgca"]
+    assert counted(tmp_path, 26_684, "mgca") == PUBLISHED_SIZES["rsna", "mgca"]
     assert counted(tmp_path, 200, "benchx") == (140, 30, 30)
     assert counted(tmp_path, 10_680, "mgca_detection") == (6, 5_337, 5_337)
 

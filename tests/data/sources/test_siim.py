@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.data.sources.conventions import SIZES
+from place_cxr.data.sources.conventions import PUBLISHED_SIZES
 from place_cxr.data.sources.siim import read
 from place_cxr.data.splits.by_patient import check_splits
 from place_cxr.images.masks import load_mask
@@ -76,5 +76,5 @@ def test_mgca_on_a_table_of_the_true_length(tmp_path: Path) -> None:
     write(tmp_path, "train-rle.csv", f"ImageId, EncodedPixels\n{lines}\n")
     counts = Counter(study.split for study in read(tmp_path, "mgca"))
     assert (counts["train"], counts["val"], counts["test"]) == (9_067, 1_944, 1_943)
-    published = zip(("train", "val", "test"), SIZES["siim", "mgca"], strict=True)
+    published = zip(("train", "val", "test"), PUBLISHED_SIZES["siim", "mgca"], strict=True)
     assert all(size and size < counts[name] for name, size in published)

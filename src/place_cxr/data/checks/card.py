@@ -16,36 +16,36 @@ from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, SPLITS, UNCERTAIN, Study
-from place_cxr.data.checks.check import Examined
-from place_cxr.data.checks.faults import about, counts
-from place_cxr.data.checks.image_quality import LETTERS
-from place_cxr.data.splits.by_patient import digest
+from place_cxr.data.checks.check import CheckedDataset
+from place_cxr.data.checks.faults import count_by_code, describe_code
+from place_cxr.data.checks.image_quality import MIN_LETTERS
+from place_cxr.data.splits.by_patient import hash_splits
 from place_cxr.images.letterbox import shrink
 from place_cxr.images.read import decode_scaled
 from place_cxr.text.reports import ORIGINS, normalise, read_report
 
-NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
-PATIENTS = 5  # who share a sentence before it is told
-SENTENCES = 20
-VIEWS = ("PA", "AP", "AP SUPINE", "LATERAL")
+_NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
+MIN_PATIENTS = 5  # who share a sentence before it is told
+_MAX_SENTENCES = 20
+_VIEWS = ("PA", "AP", "AP SUPINE", "LATERAL")
 _LATERAL = ("L", "LL", "RL", "LATERAL", "LEFT LATERAL")
-_SHOWN = 128  # pixels of a picture on the page
+_SAMPLE_SIZE = 128  # pixels of a picture on the page
 _BAND = 10  # years
 _OLDEST = 90  # and older: so few that an age could name them
-_VALUES = {"present": PRESENT, "absent": ABSENT, "uncertain": UNCERTAIN}
+_LABEL_VALUES = {"present": PRESENT, "absent": ABSENT, "uncertain": UNCERTAIN}
 
-Table = dict[str, dict[str, int]]
+_Counts = dict[str, dict[str, int]]
 
 
-def data_card(examined: Examined, source: str, about_source: str) -> dict[str, Any]:
+def build_data_card(examined: CheckedDataset, source: str, about_source: str) -> dict[str, Any]:
     """Plain JSON values: counts by split, labels, reports, pictures, hashes and what the check found."""
     studies = examined.studies
-    reports, sentences = _reports(studies)
+    reports, sentences = _report_counts(studies)
     return {
-        "notice": NOTICE,
+        "notice": _NOTICE,
         "source": source,
         "about": about_source,
-        "licences": dict(Counter(examined.licences).most_common()),
+        "licences": dict(Counter(examined.licenses).most_common()),
         "totals": {
             "rows": examined.total,
             "images": len(studies),
@@ -53,59 +53,69 @@ def data_card(examined: Examined, source: str, about_source: str) -> dict[str, A
             "patients": len({study.patient for study in studies if study.patient}),
             "sites": len({study.site for study in studies if study.site}),
         },
-        "splits": _splits(studies),
-        "view": _by_split(studies, (_view(study.view) for study in studies)),
-        "sex": _by_split(studies, (_sex(study.sex) for study in studies)),
-        "age": _by_split(studies, (_age(study.age) for study in studies)),
-        "findings": _labels(studies, [study.labels for study in studies]),
-        "said": _labels(studies, [study.said for study in studies]),
+        "splits": _split_counts(studies),
+        "view": _count_by_split(studies, (_view(study.view) for study in studies)),
+        "sex": _count_by_split(studies, (_sex(study.sex) for study in studies)),
+        "age": _count_by_split(studies, (_age(study.age) for study in studies)),
+        "findings": _label_counts(studies, [study.labels for study in studies]),
+        "said": _label_counts(studies, [study.said for study in studies]),
         "reports": reports,
         "sentences": sentences,
-        "pictures": _pictures(examined),
+        "pictures": _image_counts(examined),
         "hashes": {
-            "split_digest": digest(studies),
-            "files": hashlib.sha256("".join(sorted(one.sha256 for one in examined.seen)).encode()).hexdigest(),
+            "split_digest": hash_splits(studies),
+            "files": hashlib.sha256("".join(sorted(image.sha256 for image in examined.seen)).encode()).hexdigest(),
         },
         "check": [
-            {"code": code, "count": count, "about": about(code)} for code, count in counts(examined.faults).items()
+            {"code": code, "count": count, "about": describe_code(code)}
+            for code, count in count_by_code(examined.faults).items()
         ],
     }
 
 
-def sample(examined: Examined, count: int) -> list[NDArray[np.float32]]:
+def sample_images(examined: CheckedDataset, count: int) -> list[NDArray[np.float32]]:
     """Up to ``count`` pictures [128, 128], evenly over the rows; none with burnt-in text, of which a name may be."""
-    places = [place for place, one in enumerate(examined.seen) if one.look and one.look.letters < LETTERS]
-    chosen = places[:: max(1, len(places) // max(1, count))][:count]
-    return [shrink(decode_scaled(examined.studies[place].image, _SHOWN), _SHOWN, _SHOWN) for place in chosen]
+    positions = [
+        position for position, image in enumerate(examined.seen) if image.look and image.look.letters < MIN_LETTERS
+    ]
+    chosen = positions[:: max(1, len(positions) // max(1, count))][:count]
+    return [
+        shrink(decode_scaled(examined.studies[position].image, _SAMPLE_SIZE), _SAMPLE_SIZE, _SAMPLE_SIZE)
+        for position in chosen
+    ]
 
 
 def _split(study: Study) -> str:
     return study.split if study.split in SPLITS else "no split"
 
 
-def _splits(studies: Sequence[Study]) -> Table:
-    found: Table = {}
+def _split_counts(studies: Sequence[Study]) -> _Counts:
+    split_counts: _Counts = {}
     for name in (*SPLITS, "no split"):
         part = [study for study in studies if _split(study) == name]
         if part:
             patients = len({study.patient for study in part if study.patient})
-            found[name] = {"images": len(part), "studies": len({study.id for study in part}), "patients": patients}
-    return found
+            split_counts[name] = {
+                "images": len(part),
+                "studies": len({study.id for study in part}),
+                "patients": patients,
+            }
+    return split_counts
 
 
-def _by_split(studies: Sequence[Study], values: Iterable[str]) -> Table:
+def _count_by_split(studies: Sequence[Study], values: Iterable[str]) -> _Counts:
     """value -> split -> count, in the order of the values' text."""
-    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    value_counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for study, value in zip(studies, values, strict=True):
-        found[value][_split(study)] += 1
-    return {value: dict(found[value]) for value in sorted(found)}
+        value_counts[value][_split(study)] += 1
+    return {value: dict(value_counts[value]) for value in sorted(value_counts)}
 
 
 def _view(text: str) -> str:
     view = text.strip().upper()
     if not view:
         return "not known"
-    return "LATERAL" if view in _LATERAL else view if view in VIEWS else "other"
+    return "LATERAL" if view in _LATERAL else view if view in _VIEWS else "other"
 
 
 def _sex(text: str) -> str:
@@ -124,22 +134,24 @@ def _age(age: float | None) -> str:
     return f"{low:02d} to {low + _BAND - 1:02d}"
 
 
-def _labels(studies: Sequence[Study], labels: Sequence[Mapping[str, float]]) -> dict[str, Table]:
+def _label_counts(studies: Sequence[Study], labels: Sequence[Mapping[str, float]]) -> dict[str, _Counts]:
     """finding -> split -> how often present, absent, uncertain, not mentioned."""
-    names = list(dict.fromkeys(name for one in labels for name in one))
-    found: dict[str, Table] = {}
+    names = list(dict.fromkeys(name for study_labels in labels for name in study_labels))
+    finding_counts: dict[str, _Counts] = {}
     for name in names:
         table: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for study, one in zip(studies, labels, strict=True):
-            value = one.get(name)
-            word = next((word for word, known in _VALUES.items() if value == known), "not mentioned")
+        for study, study_labels in zip(studies, labels, strict=True):
+            value = study_labels.get(name)
+            word = next((word for word, label_value in _LABEL_VALUES.items() if value == label_value), "not mentioned")
             table[_split(study)][word] += 1
         order = [split for split in (*SPLITS, "no split") if split in table]
-        found[name] = {split: {word: table[split][word] for word in (*_VALUES, "not mentioned")} for split in order}
-    return found
+        finding_counts[name] = {
+            split: {word: table[split][word] for word in (*_LABEL_VALUES, "not mentioned")} for split in order
+        }
+    return finding_counts
 
 
-def _reports(studies: Sequence[Study]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _report_counts(studies: Sequence[Study]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """How many reports there are, how long and how read; and the sentences that many patients share."""
     words: list[int] = []
     origins: Counter[str] = Counter()
@@ -157,20 +169,28 @@ def _reports(studies: Sequence[Study]) -> tuple[dict[str, Any], list[dict[str, A
                 text = normalise(sentence)
                 patients[text].add(study.patient or study.id)
                 times[text] += 1
-    shared = [(text, count) for text, count in times.items() if text and len(patients[text]) >= PATIENTS]
+    shared = [(text, count) for text, count in times.items() if text and len(patients[text]) >= MIN_PATIENTS]
     shared.sort(key=lambda pair: (-pair[1], pair[0]))
-    top = [{"sentence": text, "times": n, "patients": len(patients[text])} for text, n in shared[:SENTENCES]]
-    read = {origin: origins[origin] for origin in ORIGINS if origins[origin]}
-    return {"with": len(words), "without": len(studies) - len(words), "words": _spread(words), "read_as": read}, top
+    top = [{"sentence": text, "times": n, "patients": len(patients[text])} for text, n in shared[:_MAX_SENTENCES]]
+    read_as = {origin: origins[origin] for origin in ORIGINS if origins[origin]}
+    return {
+        "with": len(words),
+        "without": len(studies) - len(words),
+        "words": _quartiles(words),
+        "read_as": read_as,
+    }, top
 
 
-def _pictures(examined: Examined) -> dict[str, Any]:
-    looks = [one.look for one in examined.seen if one.look is not None]
-    sizes = {"height": _spread([look.height for look in looks]), "width": _spread([look.width for look in looks])}
-    return {"readable": len(looks), **sizes, "chest_score": _spread([look.chest for look in looks])}
+def _image_counts(examined: CheckedDataset) -> dict[str, Any]:
+    stats = [image.look for image in examined.seen if image.look is not None]
+    sizes = {
+        "height": _quartiles([image_stats.height for image_stats in stats]),
+        "width": _quartiles([image_stats.width for image_stats in stats]),
+    }
+    return {"readable": len(stats), **sizes, "chest_score": _quartiles([image_stats.chest for image_stats in stats])}
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
+def _quartiles(values: Sequence[float]) -> dict[str, float]:
     """Smallest, quartiles and largest; empty where there is nothing."""
     if not values:
         return {}

@@ -1,6 +1,6 @@
 """``place data check``: every fault of a data set, row by row, instead of the first one.
 
-``examine`` reads what can be read, looks at every picture once, and gives all to small functions from rows to faults.
+``check_dataset`` reads what can be read, looks at every picture once, and gives all to small functions from rows to faults.
 No fault quotes a report, an id or a name of a file.
 """
 
@@ -20,36 +20,43 @@ from place_cxr.core.registry import pick
 from place_cxr.core.store import sha256_of
 from place_cxr.core.workers import in_chunks
 from place_cxr.data.checks.faults import Fault
-from place_cxr.data.checks.image_quality import CHEST, LETTERS, LEVELS, Look, chest_template, look
-from place_cxr.data.checks.near_duplicates import near_copies
-from place_cxr.data.checks.tables import repeats, split_faults, text_faults
-from place_cxr.data.sources import SOURCES, read_source
-from place_cxr.data.sources.conventions import size_faults
-from place_cxr.data.sources.lenient import Table, read_all
+from place_cxr.data.checks.image_quality import (
+    MIN_CHEST_SCORE,
+    MIN_GRAY_LEVELS,
+    MIN_LETTERS,
+    ImageStats,
+    chest_template,
+    measure_file,
+)
+from place_cxr.data.checks.near_duplicates import find_near_duplicates
+from place_cxr.data.checks.tables import repeat_faults, split_faults, text_faults
+from place_cxr.data.sources import SOURCES, read_named_source
+from place_cxr.data.sources.conventions import size_problems
+from place_cxr.data.sources.lenient import TableWithFaults, read_with_faults
 from place_cxr.images.masks import load_mask
 from place_cxr.images.read import dicom_facts
 
-Progress = Callable[[int, int], None]
+_Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class CheckedImage:
     """One picture's file: its SHA-256 (empty if unreadable), and its look or its faults."""
 
     sha256: str
-    look: Look | None
+    look: ImageStats | None
     faults: tuple[tuple[str, str], ...] = ()  # (code, problem)
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class CheckedDataset:
     """N studies that could be read, each with its row and what its picture looks like, and all faults."""
 
     studies: list[Study]
     rows: list[int]
-    seen: list[Seen]
+    seen: list[CheckedImage]
     faults: list[Fault] = field(default_factory=list)
-    licences: list[str] = field(default_factory=list)  # of the rows that name one
+    licenses: list[str] = field(default_factory=list)  # of the rows that name one
     file: Path | None = None  # the table whose lines ``rows`` are; None: rows count studies
 
     @property
@@ -58,15 +65,15 @@ class Examined:
         return len({*self.rows, *(fault.row for fault in self.faults if fault.row)})
 
 
-def examine(
+def check_dataset(
     source: str,
     root: Path,
     options: Mapping[str, Any],
     *,
     split: Callable[[list[Study]], list[Study]] = lambda studies: studies,
     workers: int = 0,
-    progress: Progress | None = None,
-) -> Examined:
+    progress: _Progress | None = None,
+) -> CheckedDataset:
     """Read and look at all of a data set, ``options`` as its source takes them.
 
     ``split`` puts splits from elsewhere on the studies.
@@ -78,46 +85,46 @@ def examine(
     if source == "pack":
         fix = "name the data that it was made of"
         raise PlaceError("a pack has no original pictures to look at", code="PL-C003", file=root, fix=fix)
-    table = _read(source, Path(root), options)
+    table = _read_table(source, Path(root), options)
     studies, rows = split(table.studies), table.lines
     faults = _size_faults(source, options, table.studies)
     faults += [Fault(error.code, line, error.problem.removeprefix(f"line {line}: ")) for line, error in table.faults]
-    seen = _look_at(studies, workers, progress)
-    licences = [name for name in table.licences if name]
-    examined = Examined(studies, rows, seen, faults, licences, table.file if source == "manifest" else None)
-    for study, row, one, named in zip(studies, rows, seen, table.sha256, strict=True):
-        faults += [Fault(code, row, problem) for code, problem in one.faults]
-        if named and one.sha256 and named.lower() != one.sha256:
+    images = _check_images(studies, workers, progress)
+    licenses = [name for name in table.licenses if name]
+    examined = CheckedDataset(studies, rows, images, faults, licenses, table.file if source == "manifest" else None)
+    for study, row, image, expected_sha256 in zip(studies, rows, images, table.sha256, strict=True):
+        faults += [Fault(code, row, problem) for code, problem in image.faults]
+        if expected_sha256 and image.sha256 and expected_sha256.lower() != image.sha256:
             faults.append(Fault("PL-D155", row, "the file's SHA-256 is not that of the manifest"))
-        faults += [Fault(code, row, problem) for code, problem in _judge(study, one.look)]
-    faults += _copies(examined)
-    faults += repeats(studies, rows)
+        faults += [Fault(code, row, problem) for code, problem in _image_faults(study, image.look)]
+    faults += _copy_faults(examined)
+    faults += repeat_faults(studies, rows)
     faults += split_faults(studies, rows)
     faults += text_faults(studies, rows)
-    places = {row: place for place, row in enumerate(rows)}
+    positions = {row: position for position, row in enumerate(rows)}
     base = table.file.resolve()
     base = base if base.is_dir() else base.parent
     for index, fault in enumerate(faults):
-        place = places.get(fault.row)
-        if place is not None:
-            path = Path(studies[place].image)
+        position = positions.get(fault.row)
+        if position is not None:
+            path = Path(studies[position].image)
             name = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
-            faults[index] = replace(fault, sha256=seen[place].sha256[:12], file=name)
+            faults[index] = replace(fault, sha256=images[position].sha256[:12], file=name)
     return examined
 
 
-def _read(source: str, root: Path, options: Mapping[str, Any]) -> Table:
+def _read_table(source: str, root: Path, options: Mapping[str, Any]) -> TableWithFaults:
     """All that can be read; a refusal of the whole is a fault of row 0."""
     try:
         if source == "manifest":
-            SOURCES[source].refuse_unknown(options)
-            return read_all(root, **options)
-        studies = read_source(source, root, options)
-        return Table(root, studies, list(range(1, len(studies) + 1)), [""] * len(studies), [], [])
+            SOURCES[source].check_options(options)
+            return read_with_faults(root, **options)
+        studies = read_named_source(source, root, options)
+        return TableWithFaults(root, studies, list(range(1, len(studies) + 1)), [""] * len(studies), [], [])
     except PlaceError as error:
         if error.exit_code != 4:
             raise
-        return Table(root, [], [], [], [], [(0, error)])
+        return TableWithFaults(root, [], [], [], [], [(0, error)])
 
 
 def _size_faults(source: str, options: Mapping[str, Any], studies: Sequence[Study]) -> list[Fault]:
@@ -125,96 +132,98 @@ def _size_faults(source: str, options: Mapping[str, Any], studies: Sequence[Stud
     if not studies or set(options) - {"split"}:
         return []
     split = options.get("split") or next(iter(SOURCES[source].splits), "")
-    return [Fault("PL-D259", 0, problem) for problem in size_faults(source, split, studies)]
+    return [Fault("PL-D259", 0, problem) for problem in size_problems(source, split, studies)]
 
 
-def _look_at(studies: Sequence[Study], workers: int, progress: Progress | None) -> list[Seen]:
+def _check_images(studies: Sequence[Study], workers: int, progress: _Progress | None) -> list[CheckedImage]:
     jobs = [(str(study.image), tuple(study.masks.items())) for study in studies]
-    seen: list[Seen] = [Seen("", None)] * len(jobs)
+    images: list[CheckedImage] = [CheckedImage("", None)] * len(jobs)
     done = 0
-    for start, found in in_chunks(_look_chunk, jobs, workers, (chest_template(),)):
-        seen[start : start + len(found)] = found
-        done += len(found)
+    for start, checked in in_chunks(_check_chunk, jobs, workers, (chest_template(),)):
+        images[start : start + len(checked)] = checked
+        done += len(checked)
         if progress:
             progress(done, len(jobs))
-    return seen
+    return images
 
 
-def _look_chunk(start: int, jobs: Sequence[tuple[str, Any]], template: NDArray[np.float32]) -> list[Seen]:
-    return [_see(Path(path), masks, template) for path, masks in jobs]
+def _check_chunk(start: int, jobs: Sequence[tuple[str, Any]], template: NDArray[np.float32]) -> list[CheckedImage]:
+    return [_check_image(Path(path), masks, template) for path, masks in jobs]
 
 
-def _see(path: Path, masks: Sequence[tuple[str, Path | RunLengths]], template: NDArray[np.float32]) -> Seen:
+def _check_image(
+    path: Path, masks: Sequence[tuple[str, Path | RunLengths]], template: NDArray[np.float32]
+) -> CheckedImage:
     sha256 = sha256_of(path)
     try:
-        found = look(path, template)
+        stats = measure_file(path, template)
     except PlaceError as error:
         if error.exit_code != 4:  # not the file: something is not installed
             raise
-        return Seen(sha256, None, ((error.code, error.problem),))
+        return CheckedImage(sha256, None, ((error.code, error.problem),))
     faults = []
-    facts = dicom_facts(path)
-    if facts and facts.burnt_in_text:
-        faults.append(("PL-D154", facts.burnt_in_text))
+    header = dicom_facts(path)
+    if header and header.burnt_in_text:
+        faults.append(("PL-D154", header.burnt_in_text))
     for name, mask in masks:
         try:
             shape = load_mask(mask).shape
-            if shape != (found.height, found.width):
-                size = f"{shape[1]} x {shape[0]} pixels, the picture {found.width} x {found.height}"
+            if shape != (stats.height, stats.width):
+                size = f"{shape[1]} x {shape[0]} pixels, the picture {stats.width} x {stats.height}"
                 faults.append(("PL-D258", f"the mask of {name} has {size}"))
         except PlaceError as error:
             faults.append(("PL-D258", f"the mask of {name}: {error.problem}"))
-    return Seen(sha256, found, tuple(faults))
+    return CheckedImage(sha256, stats, tuple(faults))
 
 
-def _judge(study: Study, seen: Look | None) -> list[tuple[str, str]]:
+def _image_faults(study: Study, stats: ImageStats | None) -> list[tuple[str, str]]:
     """What the look of one picture says against it."""
-    if seen is None:
+    if stats is None:
         return []
-    found = []
-    if any(b.x0 < 0 or b.y0 < 0 or b.x1 > seen.width or b.y1 > seen.height for b in study.boxes):
-        found.append(("PL-D257", f"a box lies outside the picture of {seen.width} x {seen.height} pixels"))
-    if seen.levels < LEVELS:
-        found.append(("PL-D150", f"98 % of the pixels lie within {seen.levels} of 256 grey levels"))
-    if seen.chest < CHEST and not study.view.lower().startswith(("l", "rl")):
-        found.append(("PL-D151", f"chest score {seen.chest:.2f}, a frontal chest film has {CHEST} or more"))
-    if seen.turn:
-        found.append(("PL-D152", f"looks turned by {90 * seen.turn} degrees counter-clockwise"))
-    if seen.negative:
-        found.append(("PL-D153", "looks inverted: black where a radiograph is white"))
-    if seen.letters >= LETTERS:
-        found.append(("PL-D154", f"a line of {seen.letters} letter-like strokes"))
-    return found
+    faults = []
+    if any(b.x0 < 0 or b.y0 < 0 or b.x1 > stats.width or b.y1 > stats.height for b in study.boxes):
+        faults.append(("PL-D257", f"a box lies outside the picture of {stats.width} x {stats.height} pixels"))
+    if stats.levels < MIN_GRAY_LEVELS:
+        faults.append(("PL-D150", f"98 % of the pixels lie within {stats.levels} of 256 grey levels"))
+    if stats.chest < MIN_CHEST_SCORE and not study.view.lower().startswith(("l", "rl")):
+        faults.append(("PL-D151", f"chest score {stats.chest:.2f}, a frontal chest film has {MIN_CHEST_SCORE} or more"))
+    if stats.turn:
+        faults.append(("PL-D152", f"looks turned by {90 * stats.turn} degrees counter-clockwise"))
+    if stats.negative:
+        faults.append(("PL-D153", "looks inverted: black where a radiograph is white"))
+    if stats.letters >= MIN_LETTERS:
+        faults.append(("PL-D154", f"a line of {stats.letters} letter-like strokes"))
+    return faults
 
 
-def _copies(examined: Examined) -> list[Fault]:
+def _copy_faults(examined: CheckedDataset) -> list[Fault]:
     """The same file, or nearly the same picture, in two rows. Images of one study are compared as all others."""
     studies, rows = examined.studies, examined.rows
     faults: list[Fault] = []
     first: dict[str, int] = {}
-    alone: list[int] = []
+    unique: list[int] = []
     thumbs = []
-    for place, one in enumerate(examined.seen):
-        if one.look is None:
+    for position, image in enumerate(examined.seen):
+        if image.look is None:
             continue
-        earlier = first.setdefault(one.sha256, place)
-        if earlier == place:
-            alone.append(place)
-            thumbs.append(one.look.thumb)
-        elif studies[earlier].image != studies[place].image:
-            where = _apart(studies[earlier], studies[place])
-            code = "PL-D251" if where else "PL-D252"
-            problem = f"the same file as row {rows[earlier]}{where}"
-            faults.append(Fault(code, rows[place], problem, rows[earlier]))
-    for a, b in near_copies(np.array(thumbs)) if thumbs else []:
-        earlier, place = alone[a], alone[b]
-        where = _apart(studies[earlier], studies[place])
-        code = "PL-D253" if where else "PL-D254"
-        faults.append(Fault(code, rows[place], f"nearly the picture of row {rows[earlier]}{where}", rows[earlier]))
+        earlier = first.setdefault(image.sha256, position)
+        if earlier == position:
+            unique.append(position)
+            thumbs.append(image.look.thumb)
+        elif studies[earlier].image != studies[position].image:
+            leak = _describe_leak(studies[earlier], studies[position])
+            code = "PL-D251" if leak else "PL-D252"
+            problem = f"the same file as row {rows[earlier]}{leak}"
+            faults.append(Fault(code, rows[position], problem, rows[earlier]))
+    for a, b in find_near_duplicates(np.array(thumbs)) if thumbs else []:
+        earlier, position = unique[a], unique[b]
+        leak = _describe_leak(studies[earlier], studies[position])
+        code = "PL-D253" if leak else "PL-D254"
+        faults.append(Fault(code, rows[position], f"nearly the picture of row {rows[earlier]}{leak}", rows[earlier]))
     return faults
 
 
-def _apart(a: Study, b: Study) -> str:
+def _describe_leak(a: Study, b: Study) -> str:
     if a.split != b.split:
         return ", which is in another split"
     if a.patient and b.patient and a.patient != b.patient:

@@ -23,7 +23,7 @@ from pathlib import Path
 from place_cxr.core.store import private_text
 
 # Worth a look, but no reason to refuse: these have no influence on the exit code.
-WARNINGS = {
+WARNING_CODES = {
     "PL-D150": "pictures with few grey levels",
     "PL-D151": "pictures that do not look like a frontal chest radiograph",
     "PL-D152": "pictures that lie on their side or upside down",
@@ -41,7 +41,7 @@ WARNINGS = {
     "PL-D353": "very long reports, of which training reads the start",
     "PL-D354": "long reports that another patient has word for word",
 }
-ERRORS = {
+ERROR_CODES = {
     "PL-D100": "pictures that cannot be opened",
     "PL-D101": "files that are no pictures",
     "PL-D102": "pictures that are cut off",
@@ -68,7 +68,7 @@ ERRORS = {
     "PL-D257": "boxes outside their picture",
     "PL-D258": "masks that do not fit their picture",
 }
-SHOWN = 20
+_SHOWN = 20
 _COLUMNS = ("code", "level", "row", "other_row", "sha256", "problem")
 
 
@@ -90,40 +90,47 @@ class Fault:
     @property
     def level(self) -> str:
         """``error`` or ``warning``."""
-        return "warning" if self.code in WARNINGS else "error"
+        return "warning" if self.code in WARNING_CODES else "error"
 
 
-def counts(faults: Iterable[Fault]) -> dict[str, int]:
+def count_by_code(faults: Iterable[Fault]) -> dict[str, int]:
     """How many of each code, errors first."""
-    found = Counter(fault.code for fault in sorted(faults, key=lambda fault: (fault.level, fault.code)))
-    return dict(found)
+    counter = Counter(fault.code for fault in sorted(faults, key=lambda fault: (fault.level, fault.code)))
+    return dict(counter)
 
 
-def about(code: str) -> str:
+def describe_code(code: str) -> str:
     """What the faults of a code are."""
-    return WARNINGS.get(code) or ERRORS.get(code) or "data that the source refuses"
+    return WARNING_CODES.get(code) or ERROR_CODES.get(code) or "data that the source refuses"
 
 
-def summary(faults: Sequence[Fault], rows: int, *, names: bool) -> str:
+def fault_summary(faults: Sequence[Fault], rows: int, *, names: bool) -> str:
     """Counts by code, then the first SHOWN faults, errors first."""
     errors = sum(fault.level == "error" for fault in faults)
     lines = [f"{rows} rows: {errors} errors, {len(faults) - errors} warnings"]
-    lines += [f"{count:7d}  {code}  {about(code)}" for code, count in counts(faults).items()]
+    lines += [f"{count:7d}  {code}  {describe_code(code)}" for code, count in count_by_code(faults).items()]
     ordered = sorted(faults, key=lambda fault: (fault.level, fault.row, fault.code))
-    for fault in ordered[:SHOWN]:
+    for fault in ordered[:_SHOWN]:
         where = f"row {fault.row}" if fault.row else "all rows"
         name = f" {fault.file}" if names and fault.file else f" ({fault.sha256})" if fault.sha256 else ""
         lines.append(f"{fault.level}[{fault.code}] {where}{name}: {fault.problem}")
-    if len(ordered) > SHOWN:
-        lines.append(f"and {len(ordered) - SHOWN} more")
+    if len(ordered) > _SHOWN:
+        lines.append(f"and {len(ordered) - _SHOWN} more")
     return "\n".join(lines)
 
 
-def write_csv(faults: Sequence[Fault], path: Path, *, names: bool) -> None:
+def write_faults(faults: Sequence[Fault], path: Path, *, names: bool) -> None:
     """All faults, one a line, in order of rows; private to the user, and with files only if ``names``."""
     with private_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((*_COLUMNS, "file") if names else _COLUMNS)
-        for one in sorted(faults, key=lambda fault: (fault.row, fault.code)):
-            cells = [one.code, one.level, one.row, one.other or "", one.sha256, one.problem]
-            writer.writerow([*cells, one.file] if names else cells)
+        for row_fault in sorted(faults, key=lambda fault: (fault.row, fault.code)):
+            cells = [
+                row_fault.code,
+                row_fault.level,
+                row_fault.row,
+                row_fault.other or "",
+                row_fault.sha256,
+                row_fault.problem,
+            ]
+            writer.writerow([*cells, row_fault.file] if names else cells)

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-BITS, ALIKE = 8, 0.997
+MAX_DIFFERENT_BITS, MIN_CORRELATION = 8, 0.997
 _WAVES = 16
 _BATCH = 1 << 14  # pictures or pairs handled at once: a hundred MB
 
 
-def near_copies(thumbs: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
+def find_near_duplicates(thumbs: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     """(earlier, later) of thumbnails [N, n, n] that show the same picture, once for each later one.
 
     Two numbers that differ in at most 8 bits agree in one of any 9 parts of their bits, so only pictures that share a
@@ -25,19 +25,19 @@ def near_copies(thumbs: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     if len(thumbs) < 2:
         return []
     bits = np.concatenate([_bits(thumbs[start : start + _BATCH]) for start in range(0, len(thumbs), _BATCH)])
-    pairs = _sharing(bits)
+    pairs = _candidate_pairs(bits)
     first: dict[int, int] = {}
     for start in range(0, len(pairs), _BATCH):
         a, b = pairs[start : start + _BATCH].T
-        close = (bits[a] != bits[b]).sum(axis=1) <= BITS
+        close = (bits[a] != bits[b]).sum(axis=1) <= MAX_DIFFERENT_BITS
         a, b = a[close], b[close]
-        same = np.einsum("nd,nd->n", _unit(thumbs[a]), _unit(thumbs[b])) >= ALIKE
+        same = np.einsum("nd,nd->n", _unit_vectors(thumbs[a]), _unit_vectors(thumbs[b])) >= MIN_CORRELATION
         for earlier, later in zip(a[same].tolist(), b[same].tolist(), strict=True):
             first[later] = min(first.get(later, later), earlier)
     return sorted((earlier, later) for later, earlier in first.items())
 
 
-def _unit(thumbs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def _unit_vectors(thumbs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """[N, n * n] with mean 0 and length 1."""
     flat = thumbs.reshape(len(thumbs), thumbs.shape[1] * thumbs.shape[2]).astype(np.float64)  # also of none
     flat -= flat.mean(axis=1, keepdims=True)
@@ -52,12 +52,12 @@ def _bits(thumbs: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     return np.asarray(strength > np.median(strength, axis=1, keepdims=True))
 
 
-def _sharing(bits: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _candidate_pairs(bits: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Pairs (earlier, later) [M, 2] that agree in at least one of BITS + 1 parts."""
     count = len(bits)
     shuffled = bits[:, np.random.default_rng(0).permutation(bits.shape[1])]  # neighbouring waves tell the same
-    found: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
-    for part in np.array_split(shuffled, BITS + 1, axis=1):
+    pair_codes: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
+    for part in np.array_split(shuffled, MAX_DIFFERENT_BITS + 1, axis=1):
         number = part @ (1 << np.arange(part.shape[1], dtype=np.int64))
         order = np.argsort(number, kind="stable")
         ordered = number[order]
@@ -66,6 +66,6 @@ def _sharing(bits: NDArray[np.bool_]) -> NDArray[np.int64]:
             if not len(equal):
                 break
             a, b = order[equal], order[equal + step]
-            found.append(np.minimum(a, b) * count + np.maximum(a, b))
-    pairs = np.unique(np.concatenate(found))
+            pair_codes.append(np.minimum(a, b) * count + np.maximum(a, b))
+    pairs = np.unique(np.concatenate(pair_codes))
     return np.stack(np.divmod(pairs, count), axis=1)

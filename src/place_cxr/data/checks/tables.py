@@ -10,26 +10,32 @@ from place_cxr.core.records import SPLITS, Study
 from place_cxr.data.checks.faults import Fault
 from place_cxr.text.reports import normalise, read_report
 
-LONG = 10_000  # characters of a report; 112 tokens are about 700
-SAME_WORDS = 40  # a text as long as that is rarely written twice: 1 % of 2,697 real reports, many of them normal
-FALL_BACK = 0.05  # share of reports that may be read without findings or impression
+LONG_REPORT = 10_000  # characters of a report; 112 tokens are about 700
+MIN_DUPLICATE_WORDS = (
+    40  # a text as long as that is rarely written twice: 1 % of 2,697 real reports, many of them normal
+)
+MAX_FALLBACK_FRACTION = 0.05  # share of reports that may be read without findings or impression
 _BREAKS = "\n\r\t\f\v"
 
 
-def repeats(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
+def repeat_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
     """PL-D250, rows equal in all that is read; PL-D204, one image or one study with two contents."""
     faults: list[Fault] = []
     images: dict[str, int] = {}
     ids: dict[str, int] = {}
-    for place, study in enumerate(studies):
-        seen = images.setdefault(str(study.image), place)
-        first = ids.setdefault(study.id, place)
-        if seen != place and _content(studies[seen]) == _content(study):
-            faults.append(Fault("PL-D250", rows[place], f"repeats row {rows[seen]}", rows[seen]))
-        elif seen != place:
-            faults.append(Fault("PL-D204", rows[place], f"contradicts row {rows[seen]}: same image", rows[seen]))
-        elif first != place and _of_study(studies[first]) != _of_study(study):
-            faults.append(Fault("PL-D204", rows[place], f"contradicts row {rows[first]}: same study", rows[first]))
+    for position, study in enumerate(studies):
+        first_image = images.setdefault(str(study.image), position)
+        first_study = ids.setdefault(study.id, position)
+        if first_image != position and _image_content(studies[first_image]) == _image_content(study):
+            faults.append(Fault("PL-D250", rows[position], f"repeats row {rows[first_image]}", rows[first_image]))
+        elif first_image != position:
+            faults.append(
+                Fault("PL-D204", rows[position], f"contradicts row {rows[first_image]}: same image", rows[first_image])
+            )
+        elif first_study != position and _study_content(studies[first_study]) != _study_content(study):
+            faults.append(
+                Fault("PL-D204", rows[position], f"contradicts row {rows[first_study]}: same study", rows[first_study])
+            )
     return faults
 
 
@@ -43,15 +49,15 @@ def split_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
         return faults
     patients: dict[str, int] = {}
     ids: dict[str, int] = {}
-    for place, study in enumerate(studies):
+    for position, study in enumerate(studies):
         if study.split not in SPLITS:
-            faults.append(Fault("PL-D207", rows[place], "has no split, others have one"))
+            faults.append(Fault("PL-D207", rows[position], "has no split, others have one"))
             continue
-        for what, key, first in (("patient", study.patient, patients), ("study", study.id, ids)):
-            other = first.setdefault(key, place) if key else place
-            if studies[other].split != study.split:
-                problem = f"its {what} is in {study.split}, and in {studies[other].split} in row {rows[other]}"
-                faults.append(Fault("PL-D207", rows[place], problem, rows[other]))
+        for what, key, first_positions in (("patient", study.patient, patients), ("study", study.id, ids)):
+            first_position = first_positions.setdefault(key, position) if key else position
+            if studies[first_position].split != study.split:
+                problem = f"its {what} is in {study.split}, and in {studies[first_position].split} in row {rows[first_position]}"
+                faults.append(Fault("PL-D207", rows[position], problem, rows[first_position]))
                 break
     return faults
 
@@ -63,8 +69,8 @@ def text_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
     faults: list[Fault] = []
     owners: dict[str, int] = {}
     origins: list[str] = []
-    for place, study in enumerate(studies):
-        row, text = rows[place], study.report
+    for position, study in enumerate(studies):
+        row, text = rows[position], study.report
         try:
             origins.append(read_report(text).origin)
         except PlaceError as error:
@@ -72,18 +78,18 @@ def text_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
             continue
         if lost := sum(map(_is_lost, text)):
             faults.append(Fault("PL-D352", row, f"{lost} lost or control characters"))
-        if len(text) > LONG:
+        if len(text) > LONG_REPORT:
             faults.append(Fault("PL-D353", row, f"{len(text)} characters"))
         words = normalise(text)
-        if words.count(" ") + 1 >= SAME_WORDS:
-            other = owners.setdefault(words, place)
-            if _person(studies[other]) != _person(study):
-                split = ", in another split" if studies[other].split != study.split else ""
-                problem = f"word for word the report of row {rows[other]}, another patient's{split}"
-                faults.append(Fault("PL-D354", row, problem, rows[other]))
-    fallen = sum(origin in ("last_paragraph", "whole") for origin in origins)
-    if origins and fallen > FALL_BACK * len(origins):
-        problem = f"{fallen} of {len(origins)} reports have no findings and no impression and are read whole"
+        if words.count(" ") + 1 >= MIN_DUPLICATE_WORDS:
+            first_position = owners.setdefault(words, position)
+            if _person(studies[first_position]) != _person(study):
+                split = ", in another split" if studies[first_position].split != study.split else ""
+                problem = f"word for word the report of row {rows[first_position]}, another patient's{split}"
+                faults.append(Fault("PL-D354", row, problem, rows[first_position]))
+    fallback_count = sum(origin in ("last_paragraph", "whole") for origin in origins)
+    if origins and fallback_count > MAX_FALLBACK_FRACTION * len(origins):
+        problem = f"{fallback_count} of {len(origins)} reports have no findings and no impression and are read whole"
         faults.append(Fault("PL-D351", 0, problem))
     return faults
 
@@ -96,12 +102,12 @@ def _person(study: Study) -> tuple[str, str]:
     return ("patient", study.patient) if study.patient else ("study", study.id)
 
 
-def _content(study: Study) -> tuple[object, ...]:
+def _image_content(study: Study) -> tuple[object, ...]:
     same = (study.view, study.site, study.age, study.boxes, _values(study.masks.items()))
-    return (*_of_study(study), *same)
+    return (*_study_content(study), *same)
 
 
-def _of_study(study: Study) -> tuple[object, ...]:
+def _study_content(study: Study) -> tuple[object, ...]:
     """What the images of one study share."""
     return (
         study.report,

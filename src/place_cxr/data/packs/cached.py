@@ -41,17 +41,19 @@ from place_cxr.images.read import CONSTANT, decode_with_size, is_constant
 from place_cxr.text.reports import read_report
 from place_cxr.text.tokenizer import EncodedReports, Tokenizer
 
-log = logging.getLogger(__name__)
-Progress = Callable[[int, int], None]
-Outcome = tuple[int, int, str, str]  # height, width, code of the refusal or "", start of the file's SHA-256 if refused
+_log = logging.getLogger(__name__)
+_Progress = Callable[[int, int], None]
+DecodeOutcome = tuple[
+    int, int, str, str
+]  # height, width, code of the refusal or "", start of the file's SHA-256 if refused
 
 # Raise one when the same files give other bytes, so that packs of before are not taken for new ones. The digests of
 # known files in tests/golden/packs.json fail until that is done.
-PIXEL_RULE = 1
-TEXT_RULE = 1
+PIXEL_PACK_VERSION = 1
+TEXT_PACK_VERSION = 1
 
 MAX_REJECTED = 10  # ... or MAX_SHARE of all, whichever is more: beyond, the data and not single files are wrong
-MAX_SHARE = 0.001
+MAX_REJECTED_FRACTION = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def cache_root() -> Path:
 
 
 def pack_pixels(
-    studies: Sequence[Study], size: int, root: Path | None = None, workers: int = 0, progress: Progress | None = None
+    studies: Sequence[Study], size: int, root: Path | None = None, workers: int = 0, progress: _Progress | None = None
 ) -> PixelPack:
     """The studies' images as squares of ``size`` pixels: decoded now, or found under ``root`` (``cache_root()``).
 
@@ -95,78 +97,82 @@ def pack_pixels(
         raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
     root = private_folder(cache_root() if root is None else root)
     paths = [os.path.abspath(study.image) for study in studies]
-    name = "pixels-" + salted(root, _pixel_parts(paths, size))
+    name = "pixels-" + salted(root, _pixel_key_parts(paths, size))
 
     def build(folder: Path) -> None:
-        refused: dict[int, Outcome] = {}
+        refused: dict[int, DecodeOutcome] = {}
 
-        def told(done: int, found: Mapping[int, Outcome]) -> None:
-            refused.update(found)
+        def on_chunk(done: int, refused_chunk: Mapping[int, DecodeOutcome]) -> None:
+            refused.update(refused_chunk)
             check_rejected(refused, done, len(paths), root / f"{name}.quarantine.jsonl")
             if progress:
                 progress(done, len(paths))
 
-        outcomes = decode_all(folder / "pixels", paths, size, workers, told)
-        finish(folder, outcomes, size)
+        outcomes = decode_images(folder / "pixels", paths, size, workers, on_chunk)
+        finish_pack(folder, outcomes, size)
 
     pack, _ = open_pack(build_once(root, name, build))
     if pack.rejected:
-        listed = pack.folder / "quarantine.jsonl"
-        log.warning("%d of %d images are left out, see %s", pack.rejected, len(studies), listed)
+        quarantine = pack.folder / "quarantine.jsonl"
+        _log.warning("%d of %d images are left out, see %s", pack.rejected, len(studies), quarantine)
     return pack
 
 
-def decode_all(
-    target: Path, paths: Sequence[str], size: int, workers: int, told: Callable[[int, Mapping[int, Outcome]], None]
-) -> list[Outcome]:
-    """Decode into the new file ``target``. ``told`` hears how many are done, and which of the latest are refused.
+def decode_images(
+    target: Path,
+    paths: Sequence[str],
+    size: int,
+    workers: int,
+    on_chunk: Callable[[int, Mapping[int, DecodeOutcome]], None],
+) -> list[DecodeOutcome]:
+    """Decode into the new file ``target``. ``on_chunk`` hears how many are done, and which of the latest are refused.
 
     Raises PL-E002 where the disk is too full for all of them, PL-D402 when a decoding process dies.
     """
-    need, free = len(paths) * size * size, shutil.disk_usage(target.parent).free
-    if need > free:
-        problem = f"a pack needs {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
+    needed, free = len(paths) * size * size, shutil.disk_usage(target.parent).free
+    if needed > free:
+        problem = f"a pack needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
         raise PlaceError(problem, code="PL-E002", file=target.parent, fix="free space, or set PLACE_CACHE")
     with create(target) as file:
-        file.truncate(need)
-    outcomes: list[Outcome] = [(0, 0, "", "")] * len(paths)
+        file.truncate(needed)
+    outcomes: list[DecodeOutcome] = [(0, 0, "", "")] * len(paths)
     done = 0
-    for start, found in in_chunks(_decode_chunk, paths, workers, (target, size)):
-        outcomes[start : start + len(found)] = found
-        done += len(found)
-        told(done, refused_of(found, start))
+    for start, decoded in in_chunks(_decode_chunk, paths, workers, (target, size)):
+        outcomes[start : start + len(decoded)] = decoded
+        done += len(decoded)
+        on_chunk(done, select_refused(decoded, start))
     return outcomes
 
 
-def refused_of(outcomes: Sequence[Outcome], start: int = 0) -> dict[int, Outcome]:
+def select_refused(outcomes: Sequence[DecodeOutcome], start: int = 0) -> dict[int, DecodeOutcome]:
     """Row -> outcome of the refused ones."""
     return {row: outcome for row, outcome in enumerate(outcomes, start) if outcome[2]}
 
 
-def finish(
-    folder: Path, outcomes: Sequence[Outcome], size: int, about: Mapping[str, Any] = MappingProxyType({})
+def finish_pack(
+    folder: Path, outcomes: Sequence[DecodeOutcome], size: int, metadata: Mapping[str, Any] = MappingProxyType({})
 ) -> None:
-    """Write all of a pack but its pixels, which lie in ``folder`` already; ``about`` is kept with it."""
-    _write_quarantine(folder / "quarantine.jsonl", refused_of(outcomes))
+    """Write all of a pack but its pixels, which lie in ``folder`` already; ``metadata`` is kept with it."""
+    _write_quarantine(folder / "quarantine.jsonl", select_refused(outcomes))
     packed: Arrays = {
         "pixels": np.memmap(folder / "pixels", dtype=np.uint8, mode="r", shape=(len(outcomes), size, size)),
         "letterboxes": np.array([outcome[:2] for outcome in outcomes], dtype=np.int32),
         "rows": np.array([row for row, outcome in enumerate(outcomes) if not outcome[2]], dtype=np.int64),
     }
     with open(folder / "pixels", "rb") as file:
-        write_arrays(folder, packed, {"digest": hashlib.file_digest(file, "sha256").hexdigest(), **about})
+        write_arrays(folder, packed, {"digest": hashlib.file_digest(file, "sha256").hexdigest(), **metadata})
 
 
 def open_pack(folder: Path) -> tuple[PixelPack, dict[str, Any]]:
     """A finished pack, and what is kept with it."""
-    arrays, about = open_arrays(folder)
-    return PixelPack(arrays["pixels"], arrays["letterboxes"], arrays["rows"], folder, about["digest"]), about
+    arrays, metadata = open_arrays(folder)
+    return PixelPack(arrays["pixels"], arrays["letterboxes"], arrays["rows"], folder, metadata["digest"]), metadata
 
 
-def pixel_rule(size: int) -> bytes:
+def pixel_rule_bytes(size: int) -> bytes:
     """The rule that makes pixels, the libraries under it, and the size of the square."""
     libraries = ("pillow", "simplejpeg", "numpy", "pydicom", "imagecodecs")
-    return _rule(PIXEL_RULE, libraries) + f" {size}".encode()
+    return _rule_bytes(PIXEL_PACK_VERSION, libraries) + f" {size}".encode()
 
 
 def pack_text(
@@ -183,7 +189,7 @@ def pack_text(
     if not studies:
         raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
     root = private_folder(cache_root() if root is None else root)
-    rule = _rule(TEXT_RULE, ("tokenizers",))
+    rule = _rule_bytes(TEXT_PACK_VERSION, ("tokenizers",))
     limits = f"{tokenizer.hash} {max_tokens} {max_sentences}"
     texts = (study.report.encode("utf-8", "surrogatepass") for study in studies)
     name = "text-" + salted(root, (rule, limits.encode(), *texts))
@@ -200,18 +206,18 @@ def pack_text(
     return EncodedReports(**stored)
 
 
-def _pixel_parts(paths: Sequence[str], size: int) -> Iterator[bytes]:
+def _pixel_key_parts(paths: Sequence[str], size: int) -> Iterator[bytes]:
     """All that decides a pixel pack's bytes."""
-    yield pixel_rule(size)
+    yield pixel_rule_bytes(size)
     for path in paths:
         try:
-            found = os.stat(path)
-            yield os.fsencode(path) + f"\0{found.st_size} {found.st_mtime_ns}".encode()
+            status = os.stat(path)
+            yield os.fsencode(path) + f"\0{status.st_size} {status.st_mtime_ns}".encode()
         except (OSError, ValueError):
             yield path.encode("utf-8", "surrogatepass")
 
 
-def _rule(number: int, libraries: Sequence[str]) -> bytes:
+def _rule_bytes(number: int, libraries: Sequence[str]) -> bytes:
     """A rule's number and the versions of the libraries that its bytes come from."""
     return " ".join([str(number), *map(_version, libraries)]).encode()
 
@@ -224,16 +230,16 @@ def _version(library: str) -> str:
         return ""
 
 
-def _decode_chunk(start: int, paths: Sequence[str], target: Path, size: int) -> list[Outcome]:
+def _decode_chunk(start: int, paths: Sequence[str], target: Path, size: int) -> list[DecodeOutcome]:
     """Decode consecutive rows and write them in place; written, not mapped: a full disk is an error, not a crash."""
     block = np.zeros((len(paths), size, size), dtype=np.uint8)
     outcomes = []
     for square, path in zip(block, paths, strict=True):
         try:
-            picture, (height, width) = decode_with_size(path, size)
-            if is_constant(picture):
+            image, (height, width) = decode_with_size(path, size)
+            if is_constant(image):
                 raise PlaceError("shows nothing, all pixels are equal", code=CONSTANT, file=path)
-            square[:] = Letterbox(height, width, size).to_square(picture)
+            square[:] = Letterbox(height, width, size).to_square(image)
             outcomes.append((height, width, "", ""))
         except PlaceError as error:
             if error.code.startswith("PL-E"):  # not the file: something is not installed
@@ -245,20 +251,20 @@ def _decode_chunk(start: int, paths: Sequence[str], target: Path, size: int) -> 
     return outcomes
 
 
-def check_rejected(refused: Mapping[int, Outcome], done: int, total: int, listed: Path) -> None:
-    """PL-D400 where more than max(10, 0.1 %) of all images, or all, are refused; ``listed`` then says which."""
-    if len(refused) > max(MAX_REJECTED, MAX_SHARE * total) or len(refused) == total:
-        _write_quarantine(listed, refused)
+def check_rejected(refused: Mapping[int, DecodeOutcome], done: int, total: int, quarantine: Path) -> None:
+    """PL-D400 where more than max(10, 0.1 %) of all images, or all, are refused; ``quarantine`` then says which."""
+    if len(refused) > max(MAX_REJECTED, MAX_REJECTED_FRACTION * total) or len(refused) == total:
+        _write_quarantine(quarantine, refused)
         codes = Counter(outcome[2] for outcome in refused.values())
         kinds = ", ".join(f"{count} x {code}" for code, count in codes.most_common())
         raise PlaceError(
             f"{len(refused)} of the first {done} images cannot be used ({kinds})",
             code="PL-D400",
-            fix=f"look at the rows listed in {listed}, correct or remove them",
+            fix=f"look at the rows listed in {quarantine}, correct or remove them",
         )
 
 
-def _write_quarantine(path: Path, refused: Mapping[int, Outcome]) -> None:
+def _write_quarantine(path: Path, refused: Mapping[int, DecodeOutcome]) -> None:
     with create(path) as file:
         for row, (_, _, code, sha256) in sorted(refused.items()):
             file.write(json.dumps({"row": row, "code": code, "sha256": sha256}).encode() + b"\n")

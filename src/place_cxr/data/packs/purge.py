@@ -12,11 +12,11 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.store import locked_if_free
 
 _PACK = r"((?:pixels|text)-[0-9a-f]{16})"
-_OURS = re.compile(rf"{_PACK}|\.{_PACK}\.building|{_PACK}\.quarantine\.jsonl")
+_PACK_FILES = re.compile(rf"{_PACK}|\.{_PACK}\.building|{_PACK}\.quarantine\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
-class Purged:
+class PurgeCounts:
     """How many packs went (or would go), whole or not; the bytes of their files; how many are being built and stay."""
 
     packs: int
@@ -24,42 +24,42 @@ class Purged:
     busy: int
 
 
-def purge(root: Path, *, dry: bool = False) -> Purged:
-    """Remove every pack of the cache ``root`` that no process is building; ``dry``: only count.
+def purge_cache(root: Path, *, dry_run: bool = False) -> PurgeCounts:
+    """Remove every pack of the cache ``root`` that no process is building; ``dry_run``: only count.
 
     A run that has a pack open keeps it to its end. Raises PL-E012 for what cannot be removed.
     """
     packs = freed = busy = 0
     if not root.is_dir():
-        return Purged(packs, freed, busy)
-    for name in sorted(set(_names(root))):
+        return PurgeCounts(packs, freed, busy)
+    for name in sorted(set(_pack_names(root))):
         # Lock files stay: who waits for one that is removed, and who makes it anew, would both build.
         with locked_if_free(root / f".{name}.lock") as free:
             if not free:
                 busy += 1
                 continue
-            own = (root / name, root / f".{name}.building", root / f"{name}.quarantine.jsonl")
-            found = [path for path in own if path.exists() and not path.is_symlink()]
-            packs += bool(found)
-            for path in found:  # links are not ours
-                freed += _bytes(path)
-                if not dry:
+            pack_paths = (root / name, root / f".{name}.building", root / f"{name}.quarantine.jsonl")
+            existing = [path for path in pack_paths if path.exists() and not path.is_symlink()]
+            packs += bool(existing)
+            for path in existing:  # links are not ours
+                freed += _size_in_bytes(path)
+                if not dry_run:
                     _remove(path)
-    if not (dry or busy):
+    if not (dry_run or busy):
         # With the salt, who has the same data could tell by the names of the lock files that it was here.
         with locked_if_free(root / ".salt.lock") as free:
             if free:
                 _remove(root / ".salt")
-    return Purged(packs, freed, busy)
+    return PurgeCounts(packs, freed, busy)
 
 
-def _names(root: Path) -> Iterator[str]:
+def _pack_names(root: Path) -> Iterator[str]:
     for path in root.iterdir():
-        if match := _OURS.fullmatch(path.name):
+        if match := _PACK_FILES.fullmatch(path.name):
             yield next(filter(None, match.groups()))
 
 
-def _bytes(path: Path) -> int:
+def _size_in_bytes(path: Path) -> int:
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.lstat().st_size for file in files if file.is_file())
 

@@ -23,10 +23,10 @@ from place_cxr.core.records import Study
 from place_cxr.core.store import create, private_folder
 from place_cxr.data.packs.cached import PixelPack
 
-PER_FILE = 1000
+ROWS_PER_TAR = 1000
 
 
-def export(
+def write_tars(
     studies: Sequence[Study], pack: PixelPack, target: Path, progress: Callable[[int, int], None] | None = None
 ) -> list[Path]:
     """Write the usable rows of ``pack`` under the folder ``target``; returns the files, each whole or not there."""
@@ -36,25 +36,25 @@ def export(
         by_split.setdefault(studies[row].split or "all", []).append(row)
     files, done = [], 0
     for split, rows in sorted(by_split.items()):
-        for number, start in enumerate(range(0, len(rows), PER_FILE)):
+        for number, start in enumerate(range(0, len(rows), ROWS_PER_TAR)):
             file = target / f"{split}-{number:06d}.tar"
-            some = rows[start : start + PER_FILE]
-            _write(file, studies, pack, some)
+            file_rows = rows[start : start + ROWS_PER_TAR]
+            _write_tar(file, studies, pack, file_rows)
             files.append(file)
-            done += len(some)
+            done += len(file_rows)
             if progress:
                 progress(done, len(pack.rows))
     return files
 
 
-def _write(file: Path, studies: Sequence[Study], pack: PixelPack, rows: Sequence[int]) -> None:
+def _write_tar(file: Path, studies: Sequence[Study], pack: PixelPack, rows: Sequence[int]) -> None:
     partial = file.with_name(f".{file.name}.part")
     with create(partial) as handle, tarfile.open(fileobj=handle, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for row in rows:
             buffer = io.BytesIO()
             Image.fromarray(pack.pixels[row]).save(buffer, "PNG")
-            about = _about(studies[row], pack.letterboxes[row].tolist())
-            for suffix, data in (("png", buffer.getvalue()), ("json", json.dumps(about).encode())):
+            metadata = _study_metadata(studies[row], pack.letterboxes[row].tolist())
+            for suffix, data in (("png", buffer.getvalue()), ("json", json.dumps(metadata).encode())):
                 member = tarfile.TarInfo(f"{row:09d}.{suffix}")
                 member.size = len(data)
                 member.mode = 0o600
@@ -62,10 +62,10 @@ def _write(file: Path, studies: Sequence[Study], pack: PixelPack, rows: Sequence
     os.replace(partial, file)
 
 
-def _about(study: Study, size: list[int]) -> dict[str, Any]:
-    def known(values: Any) -> dict[str, float | None]:
+def _study_metadata(study: Study, size: list[int]) -> dict[str, Any]:
+    def nan_to_none(values: Any) -> dict[str, float | None]:
         return {name: None if value != value else value for name, value in values.items()}
 
     plain = {name: getattr(study, name) for name in ("report", "id", "patient", "split", "view", "sex", "age", "site")}
-    found = {"labels": known(study.labels), "said": known(study.said)}
-    return {**plain, **found, "boxes": [astuple(box) for box in study.boxes], "original_size": size}
+    label_values = {"labels": nan_to_none(study.labels), "said": nan_to_none(study.said)}
+    return {**plain, **label_values, "boxes": [astuple(box) for box in study.boxes], "original_size": size}

@@ -31,147 +31,164 @@ import numpy as np
 
 from place_cxr.core.records import PRESENT, UNCERTAIN, Study
 from place_cxr.core.registry import pick
-from place_cxr.data.sources.conventions import Places, assigned, sample
-from place_cxr.data.sources.files import LabelSets, below, cells, find, look, report_of, sex, years
+from place_cxr.data.sources.conventions import RowPositions, assign_splits, sample_positions
+from place_cxr.data.sources.files import (
+    LabelParser,
+    check_relative_path,
+    find_file,
+    find_optional_file,
+    join_sections,
+    parse_age,
+    parse_sex,
+    read_columns,
+)
 
 LABELS = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",
     "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture", "Support Devices",
 )  # fmt: skip
-COMPETITION = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
-LATERAL = "LATERAL"
+COMPETITION_FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+_LATERAL = "LATERAL"
 NEEDS = (("train.csv", "*/train.csv", "df_chexpert_plus_*.csv"),)
 MAY_USE = (("valid.csv", "*/valid.csv"), ("test.csv", "*/test.csv"), ("df_chexpert_plus_*.csv",))
 SPLITS = ("official", "mgca", "5x200")
 _MGCA_VAL = 5_000
 _PER_CLASS = 200
-_ABOUT = ("Sex", "Age", "Frontal/Lateral", "AP/PA")
+_OPTIONAL_COLUMNS = ("Sex", "Age", "Frontal/Lateral", "AP/PA")
 
 
 def read(root: Path, split: str = "official", *, views: Sequence[str] = ()) -> list[Study]:
     """A study for each image; ``views`` (AP, PA, LATERAL, ...) keeps images of these views only, after the split."""
     pick(dict.fromkeys(SPLITS), split, "split of this source")
-    table = look(root, "train.csv", "*/train.csv")
+    table = find_optional_file(root, "train.csv", "*/train.csv")
     if table is None:
-        studies = _plus_alone(root, find(root, *NEEDS[0]))
+        studies = _read_plus(root, find_file(root, *NEEDS[0]))
     else:
-        studies = list(_rows(table, "train"))
+        studies = list(_read_table(table, "train"))
         if split == "official":
-            studies += [*_beside(table, "valid.csv", "val"), *_beside(table, "test.csv", "test")]
-        reports = _reports(root, table.parent)
+            studies += [
+                *_read_sibling_table(table, "valid.csv", "val"),
+                *_read_sibling_table(table, "test.csv", "test"),
+            ]
+        reports = _read_plus_reports(root, table.parent)
         studies = (
-            [replace(study, report=reports.get(_key(study.image), "")) for study in studies] if reports else studies
+            [replace(study, report=reports.get(_image_key(study.image), "")) for study in studies]
+            if reports
+            else studies
         )
     if split == "mgca":
-        train, val = mgca_places(studies)
-        studies = assigned(studies, {"train": train, "val": val})
-        studies += _beside(table, "valid.csv", "test") if table else []
-        studies = [study for study in studies if study.view != LATERAL]
+        train, val = mgca_positions(studies)
+        studies = assign_splits(studies, {"train": train, "val": val})
+        studies += _read_sibling_table(table, "valid.csv", "test") if table else []
+        studies = [study for study in studies if study.view != _LATERAL]
     if split == "5x200":
-        studies = assigned(studies, {"test": five_by_200(studies)})
+        studies = assign_splits(studies, {"test": select_five_by_200(studies)})
     return [study for study in studies if not views or study.view in views]
 
 
-def five_by_200(studies: Sequence[Study], per_class: int = _PER_CLASS) -> Places:
+def select_five_by_200(studies: Sequence[Study], per_class: int = _PER_CLASS) -> RowPositions:
     """Places of frontal images with one competition finding and nothing else but perhaps "No Finding", drawn by class.
 
-    Order and draw are MGCA's: pandas' ``sample`` with random_state 0 for each class. PL-D231 where a class has too few.
+    Order and draw are MGCA's: pandas' ``sample_positions`` with random_state 0 for each class. PL-D231 where a class has too few.
     """
-    alone: dict[str, list[int]] = {name: [] for name in COMPETITION}
-    seen: dict[int, str] = {}  # label mappings are shared between rows
-    for place, study in enumerate(studies):
-        if study.view != LATERAL:
+    positions_by_finding: dict[str, list[int]] = {name: [] for name in COMPETITION_FINDINGS}
+    finding_of: dict[int, str] = {}  # label mappings are shared between rows
+    for position, study in enumerate(studies):
+        if study.view != _LATERAL:
             key = id(study.labels)
-            if key not in seen:
-                seen[key] = _alone(study.labels)
-            if seen[key]:
-                alone[seen[key]].append(place)
-    drawn = [np.array(rows)[sample(len(rows), per_class, np.random.RandomState(0))] for rows in alone.values()]
+            if key not in finding_of:
+                finding_of[key] = _only_finding(study.labels)
+            if finding_of[key]:
+                positions_by_finding[finding_of[key]].append(position)
+    drawn = [
+        np.array(rows)[sample_positions(len(rows), per_class, np.random.RandomState(0))]
+        for rows in positions_by_finding.values()
+    ]
     return np.concatenate(drawn)
 
 
-def _alone(labels: Mapping[str, float]) -> str:
+def _only_finding(labels: Mapping[str, float]) -> str:
     """The competition finding that is alone, or empty. Blank counts as absent here, uncertain does not."""
     stated = [name for name, value in labels.items() if name != "No Finding" and value in (PRESENT, UNCERTAIN)]
-    one = len(stated) == 1 and stated[0] in COMPETITION and labels[stated[0]] == PRESENT
-    return stated[0] if one else ""
+    is_single = len(stated) == 1 and stated[0] in COMPETITION_FINDINGS and labels[stated[0]] == PRESENT
+    return stated[0] if is_single else ""
 
 
-def mgca_places(studies: Sequence[Study]) -> tuple[Places, Places]:
+def mgca_positions(studies: Sequence[Study]) -> tuple[RowPositions, RowPositions]:
     """(train, val) of the training table, all views, with MGCA's overlap: see the card."""
-    left = np.setdiff1d(np.arange(len(studies)), five_by_200(studies))
-    positions = sample(len(left), _MGCA_VAL, np.random.RandomState(0))
+    remaining = np.setdiff1d(np.arange(len(studies)), select_five_by_200(studies))
+    positions = sample_positions(len(remaining), _MGCA_VAL, np.random.RandomState(0))
     # Positions among the rows that are left are taken for rows of the whole table.
-    return np.setdiff1d(left, positions), left[positions]
+    return np.setdiff1d(remaining, positions), remaining[positions]
 
 
-def _rows(table: Path, split: str) -> Iterator[Study]:
-    sets = LabelSets(LABELS, table)
+def _read_table(table: Path, split: str) -> Iterator[Study]:
+    parser = LabelParser(LABELS, table)
     folder = table.parent
-    for line, row in cells(table, "Path", *LABELS, optional=_ABOUT):
-        path = below(table, line, row["Path"])
-        own, _, rest = path.partition("/")
-        if own in ("train", "valid", "test"):
-            rest = path
-        parts = rest.split("/")
+    for line, row in read_columns(table, "Path", *LABELS, optional=_OPTIONAL_COLUMNS):
+        path = check_relative_path(table, line, row["Path"])
+        first_folder, _, relative = path.partition("/")
+        if first_folder in ("train", "valid", "test"):
+            relative = path
+        parts = relative.split("/")
         view = row.get("AP/PA", "").strip() or "FRONTAL"
         lateral = row.get("Frontal/Lateral", parts[-1]).lower().find("lateral") >= 0
         yield Study(
             id="/".join(parts[-3:-1]),
-            image=Path(f"{folder}/{rest}"),
+            image=Path(f"{folder}/{relative}"),
             report="",
             patient=parts[-3] if len(parts) > 2 else "",
             split=split,
-            view=LATERAL if lateral else view,
-            sex=sex(row.get("Sex", "")),
-            age=years(row.get("Age", "")),
-            labels=sets.read(line, row),
+            view=_LATERAL if lateral else view,
+            sex=parse_sex(row.get("Sex", "")),
+            age=parse_age(row.get("Age", "")),
+            labels=parser.read(line, row),
         )
 
 
-def _beside(table: Path, name: str, split: str) -> list[Study]:
-    other = table.with_name(name)
-    return list(_rows(other, split)) if other.exists() else []
+def _read_sibling_table(table: Path, name: str, split: str) -> list[Study]:
+    sibling = table.with_name(name)
+    return list(_read_table(sibling, split)) if sibling.exists() else []
 
 
-def _key(image: Path) -> str:
+def _image_key(image: Path) -> str:
     """What an image is called in CheXpert and in CheXpert Plus: patient, study and view, without the kind of file."""
     return "/".join((*image.parts[-3:-1], image.stem))
 
 
-def _reports(*folders: Path) -> dict[str, str]:
-    table = next((found for folder in folders if (found := look(folder, "df_chexpert_plus_*.csv"))), None)
+def _read_plus_reports(*folders: Path) -> dict[str, str]:
+    table = next((path for folder in folders if (path := find_optional_file(folder, "df_chexpert_plus_*.csv"))), None)
     if table is None:
         return {}
-    return {_key(Path(row["path_to_image"])): _report(row) for _, row in _plus(table)}
+    return {_image_key(Path(row["path_to_image"])): _plus_report(row) for _, row in _plus_rows(table)}
 
 
-def _plus(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _plus_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     sections = ("section_findings", "section_impression")
-    about = ("report", "frontal_lateral", "ap_pa", "deid_patient_id", "age", "sex", "split")
-    return cells(table, "path_to_image", *sections, optional=about)
+    optional_columns = ("report", "frontal_lateral", "ap_pa", "deid_patient_id", "age", "sex", "split")
+    return read_columns(table, "path_to_image", *sections, optional=optional_columns)
 
 
-def _report(row: dict[str, str]) -> str:
-    return report_of(row["section_findings"], row["section_impression"]) or row.get("report", "")
+def _plus_report(row: dict[str, str]) -> str:
+    return join_sections(row["section_findings"], row["section_impression"]) or row.get("report", "")
 
 
-def _plus_alone(root: Path, table: Path) -> list[Study]:
+def _read_plus(root: Path, table: Path) -> list[Study]:
     png = (table.parent / "PNG").is_dir()
     studies = []
-    for line, row in _plus(table):
-        path = Path(below(table, line, row["path_to_image"]))
+    for line, row in _plus_rows(table):
+        path = Path(check_relative_path(table, line, row["path_to_image"]))
         lateral = row.get("frontal_lateral", path.stem).lower().find("lateral") >= 0
         studies.append(
             Study(
                 id="/".join(path.parts[-3:-1]),
                 image=table.parent / "PNG" / path.with_suffix(".png") if png else table.parent / path,
-                report=_report(row),
+                report=_plus_report(row),
                 patient=path.parts[-3] if len(path.parts) > 2 else row.get("deid_patient_id", ""),
                 split={"train": "train", "valid": "val"}.get(row.get("split", path.parts[0]), ""),
-                view=LATERAL if lateral else row.get("ap_pa", "").strip() or "FRONTAL",
-                sex=sex(row.get("sex", "")),
-                age=years(row.get("age", "")),
+                view=_LATERAL if lateral else row.get("ap_pa", "").strip() or "FRONTAL",
+                sex=parse_sex(row.get("sex", "")),
+                age=parse_age(row.get("age", "")),
             )
         )
     return studies

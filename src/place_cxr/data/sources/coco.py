@@ -10,23 +10,25 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Box
 
 
-def read_boxes(file: Path) -> dict[str, tuple[Box, ...]]:
+def read_coco_boxes(file: Path) -> dict[str, tuple[Box, ...]]:
     """File name, as it stands in the table -> boxes, in the order of the annotations; images without boxes have ().
 
     A box without an extent is left out. Raises PL-D202 for what is not COCO's form.
     """
     try:
         content = json.loads(file.read_text("utf-8-sig"))
-        findings = {one["id"]: str(one["name"]) for one in content["categories"]}
-        names = {one["id"]: str(one["file_name"]) for one in content["images"]}
-        found: dict[str, list[Box]] = {name: [] for name in names.values()}
-        for one in content["annotations"]:
-            x, y, width, height = (float(side) for side in one["bbox"])
+        findings = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
+        names = {entry["id"]: str(entry["file_name"]) for entry in content["images"]}
+        boxes_by_name: dict[str, list[Box]] = {name: [] for name in names.values()}
+        for entry in content["annotations"]:
+            x, y, width, height = (float(side) for side in entry["bbox"])
             if not all(map(math.isfinite, (x, y, width, height))):
                 raise ValueError
             if width > 0 and height > 0:
-                found[names[one["image_id"]]].append(Box(findings[one["category_id"]], x, y, x + width, y + height))
+                boxes_by_name[names[entry["image_id"]]].append(
+                    Box(findings[entry["category_id"]], x, y, x + width, y + height)
+                )
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         problem = "not boxes in COCO's form (images, categories, annotations with bbox)"
         raise PlaceError(problem, code="PL-D202", file=file, fix="export it again") from None
-    return {name: tuple(boxes) for name, boxes in found.items()}
+    return {name: tuple(boxes) for name, boxes in boxes_by_name.items()}

@@ -1,8 +1,8 @@
 """Splits that papers made by drawing: the draws themselves, lists that papers published, and the sizes they report.
 
 A draw is a function of a number of rows and a seed, equal to scikit-learn's ``train_test_split`` and pandas'
-``sample``, which rest on NumPy's legacy generator; its stream is frozen, so these splits do not move with a library.
-Conventions without a known rule (MRM, LoVT, KAD, REFERS, BenchX apart from RSNA) are lists: ``by_lists`` reads them.
+``sample_positions``, which rest on NumPy's legacy generator; its stream is frozen, so these splits do not move with a library.
+Conventions without a known rule (MRM, LoVT, KAD, REFERS, BenchX apart from RSNA) are lists: ``split_by_lists`` reads them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import SPLITS, Study
 
-log = logging.getLogger(__name__)
-Places = NDArray[np.int64]
+_log = logging.getLogger(__name__)
+RowPositions = NDArray[np.int64]
 
 # Images in train, val and test of the whole data set; None where the convention has none. Sources in docs/datasets.md.
-SIZES: Mapping[tuple[str, str], tuple[int | None, int | None, int | None]] = {
+PUBLISHED_SIZES: Mapping[tuple[str, str], tuple[int | None, int | None, int | None]] = {
     ("mimic_cxr", "official"): (368_960, 2_991, 5_159),
     ("mimic_cxr", "mgca"): (368_960, 2_991 + 5_159, None),
     ("chexpert", "official"): (223_414, 234, None),
@@ -45,94 +45,94 @@ SIZES: Mapping[tuple[str, str], tuple[int | None, int | None, int | None]] = {
 }
 
 
-def size_faults(source: str, split: str, studies: Sequence[Study]) -> list[str]:
+def size_problems(source: str, split: str, studies: Sequence[Study]) -> list[str]:
     """Where the whole data set's studies are not as many as published; empty where nothing is published.
 
     Needs no image: the studies of the tables alone will do.
     """
-    found = Counter(study.split for study in studies)
-    published = zip(SPLITS, SIZES.get((source, split), (None, None, None)), strict=True)
-    return [f"{name}: {found[name]}, published {size}" for name, size in published if size not in (None, found[name])]
+    counts = Counter(study.split for study in studies)
+    published = zip(SPLITS, PUBLISHED_SIZES.get((source, split), (None, None, None)), strict=True)
+    return [f"{name}: {counts[name]}, published {size}" for name, size in published if size not in (None, counts[name])]
 
 
-def shuffle_split(rows: int, held_out: float | int, seed: int) -> tuple[Places, Places]:
+def shuffle_split(rows: int, held_out: float | int, seed: int) -> tuple[RowPositions, RowPositions]:
     """(kept, held out) as ``train_test_split(..., test_size=held_out, random_state=seed)`` orders them.
 
     ``held_out`` is a share (rounded up) or a number of rows. Raises PL-D231 where a part would be empty.
     """
-    wanted = math.ceil(held_out * rows) if isinstance(held_out, float) else held_out
-    if not 0 < wanted < rows:
-        problem = f"{rows} rows are too few to hold out {wanted}"
+    held_out_count = math.ceil(held_out * rows) if isinstance(held_out, float) else held_out
+    if not 0 < held_out_count < rows:
+        problem = f"{rows} rows are too few to hold out {held_out_count}"
         raise PlaceError(problem, code="PL-D231", fix="check the table, or use split=patient")
     order = np.random.RandomState(seed).permutation(rows)
-    return order[wanted:], order[:wanted]
+    return order[held_out_count:], order[:held_out_count]
 
 
-def three_parts(rows: int, held_out: float | int, seed: int = 0) -> dict[str, Places]:
+def three_parts(rows: int, held_out: float | int, seed: int = 0) -> dict[str, RowPositions]:
     """MGCA's two draws: hold out, then halve what is held out; the FIRST half is called test [MGCA]."""
-    train, rest = shuffle_split(rows, held_out, seed)
-    test, val = shuffle_split(len(rest), 0.5, seed)
-    return {"train": train, "val": rest[val], "test": rest[test]}
+    train, held_out_rows = shuffle_split(rows, held_out, seed)
+    test, val = shuffle_split(len(held_out_rows), 0.5, seed)
+    return {"train": train, "val": held_out_rows[val], "test": held_out_rows[test]}
 
 
-def stratified_parts(classes: Sequence[int], seed: int = 42) -> dict[str, Places]:
+def stratified_parts(classes: Sequence[int], seed: int = 42) -> dict[str, RowPositions]:
     """BenchX's two draws: 70/15/15, each class in proportion; scikit-learn draws, its first half is val [BenchX]."""
     from sklearn.model_selection import train_test_split
 
-    chosen: dict[str, Any] = {"random_state": seed}
+    options: dict[str, Any] = {"random_state": seed}
     try:
-        train, rest = train_test_split(np.arange(len(classes)), test_size=0.3, stratify=classes, **chosen)
-        val, test = train_test_split(rest, test_size=0.5, stratify=np.take(classes, rest), **chosen)
+        train, held_out_rows = train_test_split(np.arange(len(classes)), test_size=0.3, stratify=classes, **options)
+        val, test = train_test_split(held_out_rows, test_size=0.5, stratify=np.take(classes, held_out_rows), **options)
     except ValueError:
         problem = f"{len(classes)} rows are too few for a split in proportion"
         raise PlaceError(problem, code="PL-D231", fix="check the table, or use split=patient") from None
     return {"train": train, "val": val, "test": test}
 
 
-def sample(rows: int, wanted: int, generator: np.random.RandomState) -> Places:
+def sample_positions(rows: int, count: int, generator: np.random.RandomState) -> RowPositions:
     """Places as ``DataFrame.sample(n=wanted, random_state=generator)`` and ``numpy.random.choice`` draw them."""
-    if wanted > rows:
-        problem = f"the table has {rows} rows to draw {wanted} from"
+    if count > rows:
+        problem = f"the table has {rows} rows to draw {count} from"
         raise PlaceError(problem, code="PL-D231", fix="check that the table is whole")
-    return generator.permutation(rows)[:wanted]
+    return generator.permutation(rows)[:count]
 
 
-def assigned(studies: Sequence[Study], parts: Mapping[str, Places]) -> list[Study]:
+def assign_splits(studies: Sequence[Study], parts: Mapping[str, RowPositions]) -> list[Study]:
     """The studies at the places of each part, in its order."""
-    return [replace(studies[place], split=split) for split, places in parts.items() for place in places]
+    return [replace(studies[position], split=split) for split, positions in parts.items() for position in positions]
 
 
-def by_lists(studies: Sequence[Study], lists: Mapping[str, str | Path]) -> list[Study]:
+def split_by_lists(studies: Sequence[Study], lists: Mapping[str, str | Path]) -> list[Study]:
     """Studies that published lists name, in their order; the rest is left out.
 
     ``lists`` maps a split to a text file with a line for each image: its id, its file name with or without ending, or a
     path; what follows after a blank, tab or comma is ignored. Raises PL-D232 for a split of another name, a list that
     cannot be read or names none of the studies, and for a study in two splits.
     """
-    places: dict[str, list[int]] = {}
-    for place, study in enumerate(studies):
+    positions_by_key: dict[str, list[int]] = {}
+    for position, study in enumerate(studies):
         for key in {study.image.name, study.image.stem, study.id}:
-            places.setdefault(key, []).append(place)
-    found: dict[int, str] = {}
+            positions_by_key.setdefault(key, []).append(position)
+    split_of: dict[int, str] = {}
     for split, file in lists.items():
         if split not in SPLITS:
             raise PlaceError(f"a list for split '{split}'", code="PL-D232", fix=f"name {', '.join(SPLITS)}")
-        named = _keys(Path(file))
-        known = [place for key in named for place in _look_up(places, key)]
-        if not known:
+        named = _read_list(Path(file))
+        listed = [position for key in named for position in _look_up(positions_by_key, key)]
+        if not listed:
             problem = f"none of its {len(named)} lines names an image of this source"
             raise PlaceError(problem, code="PL-D232", file=file, fix="check which data set the list is for")
-        lost = sum(not _look_up(places, key) for key in named)
-        if lost:
-            log.warning("%s: %d of %d lines name no image of this source", file, lost, len(named))
-        for place in known:
-            if found.setdefault(place, split) != split:
-                problem = f"an image is in the lists of {found[place]} and {split}"
+        missing = sum(not _look_up(positions_by_key, key) for key in named)
+        if missing:
+            _log.warning("%s: %d of %d lines name no image of this source", file, missing, len(named))
+        for position in listed:
+            if split_of.setdefault(position, split) != split:
+                problem = f"an image is in the lists of {split_of[position]} and {split}"
                 raise PlaceError(problem, code="PL-D232", file=file, fix="take it out of one of them")
-    return [replace(studies[place], split=split) for place, split in found.items()]
+    return [replace(studies[position], split=split) for position, split in split_of.items()]
 
 
-def _keys(file: Path) -> list[str]:
+def _read_list(file: Path) -> list[str]:
     try:
         lines = file.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -140,6 +140,6 @@ def _keys(file: Path) -> list[str]:
     return [line.replace(",", " ").split()[0] for line in lines if line.strip(", \t")]
 
 
-def _look_up(places: Mapping[str, list[int]], key: str) -> list[int]:
+def _look_up(positions_by_key: Mapping[str, list[int]], key: str) -> list[int]:
     name = PurePosixPath(key).name
-    return next((places[key] for key in (key, name, PurePosixPath(name).stem) if key in places), [])
+    return next((positions_by_key[key] for key in (key, name, PurePosixPath(name).stem) if key in positions_by_key), [])

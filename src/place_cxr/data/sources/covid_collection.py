@@ -23,9 +23,17 @@ from pathlib import Path
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import PRESENT, Study
-from place_cxr.data.sources.coco import read_boxes
-from place_cxr.data.sources.files import below, cells, find, images, look, sex, years
-from place_cxr.data.sources.tables import header_of
+from place_cxr.data.sources.coco import read_coco_boxes
+from place_cxr.data.sources.files import (
+    check_relative_path,
+    find_file,
+    find_optional_file,
+    index_files,
+    parse_age,
+    parse_sex,
+    read_columns,
+)
+from place_cxr.data.sources.tables import read_header
 
 NEEDS = (("metadata.csv",),)
 MAY_USE = (
@@ -35,38 +43,38 @@ MAY_USE = (
 )
 SPLITS = ("patient",)
 _PART = re.compile(r"[/,]")
-_NOTHING = frozenset(("todo", "unknown", ""))
+_NO_FINDING_WORDS = frozenset(("todo", "unknown", ""))
 _CT = ("ct", "axial", "coronal")
 
 
 def read(root: Path, split: str = "patient") -> list[Study]:
     """A study for each radiograph, in the order of the table."""
-    table = find(root, "metadata.csv")
-    ours = {theirs.strip().lower().replace(" ", "_"): theirs.strip() for theirs in header_of(table)}
+    table = find_file(root, "metadata.csv")
+    column_names = {theirs.strip().lower().replace(" ", "_"): theirs.strip() for theirs in read_header(table)}
     for needed in ("patientid", "filename", "finding"):
-        if needed not in ours:
+        if needed not in column_names:
             raise PlaceError(f"no column '{needed}'", code="PL-D201", file=table, fix="take the published table")
-    notes = ours.get("clinical_notes", ours.get("notes", ""))
-    masks = images(root / "annotations" / "lungVAE-masks")
-    boxes_file = look(root, MAY_USE[2][0])
-    boxes = read_boxes(boxes_file) if boxes_file else {}
+    notes = column_names.get("clinical_notes", column_names.get("notes", ""))
+    masks = index_files(root / "annotations" / "lungVAE-masks")
+    boxes_file = find_optional_file(root, MAY_USE[2][0])
+    boxes = read_coco_boxes(boxes_file) if boxes_file else {}
     studies = []
-    for line, row in cells(table, *(name for name in ours.values() if name)):
-        about = {name: row[theirs] for name, theirs in ours.items() if theirs}
-        if _is_ct(about):
+    for line, row in read_columns(table, *(name for name in column_names.values() if name)):
+        record = {name: row[theirs] for name, theirs in column_names.items() if theirs}
+        if _is_ct(record):
             continue
-        name = below(table, line, about["filename"].strip())
+        name = check_relative_path(table, line, record["filename"].strip())
         mask = masks.get(f"{Path(name).stem}_mask.png")
         studies.append(
             Study(
                 id=name,
-                image=root / (below(table, line, about.get("folder", "").strip() or "images")) / name,
+                image=root / (check_relative_path(table, line, record.get("folder", "").strip() or "images")) / name,
                 report=row.get(notes, ""),
-                patient=about["patientid"].strip(),
-                view=about.get("view", "").strip(),
-                sex=sex(about.get("sex", "")),
-                age=years(about.get("age", "")),
-                labels=_labels(about["finding"]),
+                patient=record["patientid"].strip(),
+                view=record.get("view", "").strip(),
+                sex=parse_sex(record.get("sex", "")),
+                age=parse_age(record.get("age", "")),
+                labels=_labels(record["finding"]),
                 masks={"Lungs": Path(mask)} if mask else {},
                 boxes=boxes.get(name, ()),
             )
@@ -79,4 +87,4 @@ def _is_ct(row: Mapping[str, str]) -> bool:
 
 
 def _labels(text: str) -> dict[str, float]:
-    return {name: PRESENT for part in _PART.split(text) if (name := part.strip()).lower() not in _NOTHING}
+    return {name: PRESENT for part in _PART.split(text) if (name := part.strip()).lower() not in _NO_FINDING_WORDS}

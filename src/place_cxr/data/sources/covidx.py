@@ -26,7 +26,7 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, Study
 from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import shuffle_split
-from place_cxr.data.sources.files import below, find
+from place_cxr.data.sources.files import check_relative_path, find_file
 
 NEEDS = (
     ("train_COVIDx*.txt", "labels/train_COVIDx*.txt", "train.txt"),
@@ -39,31 +39,33 @@ _LABELS = {one: {name: PRESENT if name == one else ABSENT for name in _CLASSES} 
     "positive": {"COVID-19": PRESENT},
     "negative": {"COVID-19": ABSENT},
 }
-_TRAIN_SHARE = 0.8
+_TRAIN_FRACTION = 0.8
 
 
 def read(root: Path, split: str = "official", *, version: str = "") -> list[Study]:
     """A study for each line, train before test. ``version`` ("9A") chooses among several lists in the folder."""
     pick(dict.fromkeys(SPLITS), split, "split of this source")
-    train = list(_rows(root, _list(root, "train", version), "train"))
-    test = list(_rows(root, _list(root, "test", version), "test"))
+    train = list(_read_list(root, _find_list(root, "train", version), "train"))
+    test = list(_read_list(root, _find_list(root, "test", version), "test"))
     if split == "mgca":
-        kept, held_out = shuffle_split(len(train), len(train) - int(_TRAIN_SHARE * len(train)), 0)
-        train = [train[place] for place in kept] + [replace(train[place], split="val") for place in held_out]
+        kept, held_out = shuffle_split(len(train), len(train) - int(_TRAIN_FRACTION * len(train)), 0)
+        train = [train[position] for position in kept] + [
+            replace(train[position], split="val") for position in held_out
+        ]
     return train + test
 
 
-def _list(root: Path, part: str, version: str) -> Path:
+def _find_list(root: Path, part: str, version: str) -> Path:
     if version:
-        return find(root, f"{part}_COVIDx{version}.txt", f"labels/{part}_COVIDx{version}.txt")
-    found = sorted({*root.glob(f"{part}_COVIDx*.txt"), *root.glob(f"labels/{part}_COVIDx*.txt")})
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found)
-        raise PlaceError(f"{len(found)} lists ({names})", code="PL-D205", file=root, fix="set data.options.version=9A")
-    return found[0] if found else find(root, f"{part}_COVIDx*.txt", f"{part}.txt")
+        return find_file(root, f"{part}_COVIDx{version}.txt", f"labels/{part}_COVIDx{version}.txt")
+    lists = sorted({*root.glob(f"{part}_COVIDx*.txt"), *root.glob(f"labels/{part}_COVIDx*.txt")})
+    if len(lists) > 1:
+        names = ", ".join(file.name for file in lists)
+        raise PlaceError(f"{len(lists)} lists ({names})", code="PL-D205", file=root, fix="set data.options.version=9A")
+    return lists[0] if lists else find_file(root, f"{part}_COVIDx*.txt", f"{part}.txt")
 
 
-def _rows(root: Path, file: Path, part: str) -> Iterator[Study]:
+def _read_list(root: Path, file: Path, part: str) -> Iterator[Study]:
     try:
         lines = file.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -75,13 +77,13 @@ def _rows(root: Path, file: Path, part: str) -> Iterator[Study]:
         if len(fields) < 4 or fields[2] not in _LABELS:
             problem = f"line {line} is not 'patient filename class source' with a known class"
             raise PlaceError(problem, code="PL-D202", file=file, fix="take the list as COVID-Net publishes it")
-        patient, name, kind, source = fields
+        patient, name, class_name, source = fields
         yield Study(
             id=name,
-            image=Path(f"{root}/{part}/{below(file, line, name)}"),
+            image=Path(f"{root}/{part}/{check_relative_path(file, line, name)}"),
             report="",
             patient=f"{source}:{patient}",
             split=part,
             site=source,
-            labels=_LABELS[kind],
+            labels=_LABELS[class_name],
         )

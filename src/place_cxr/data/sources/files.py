@@ -10,36 +10,36 @@ from typing import NoReturn
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 from place_cxr.core.registry import did_you_mean
-from place_cxr.data.sources.tables import rows
+from place_cxr.data.sources.tables import read_table_rows
 
-_OLDEST = 120  # years; NIH ChestX-ray14 has ages over 400
-_VALUES = {"": NOT_MENTIONED}
-_VALUES |= {text: value for value in (PRESENT, ABSENT, UNCERTAIN) for text in (f"{value}", f"{value:.0f}")}
+_MAX_AGE = 120  # years; NIH ChestX-ray14 has ages over 400
+_LABEL_VALUES = {"": NOT_MENTIONED}
+_LABEL_VALUES |= {text: value for value in (PRESENT, ABSENT, UNCERTAIN) for text in (f"{value}", f"{value:.0f}")}
 
 
-def find(root: Path, *names: str) -> Path:
+def find_file(root: Path, *names: str) -> Path:
     """The first file below ``root`` that one of the glob patterns names, the first pattern first, or PL-D205."""
-    found = look(root, *names)
-    if found is None:
+    path = find_optional_file(root, *names)
+    if path is None:
         problem = f"no file {' or '.join(names)}"
         raise PlaceError(problem, code="PL-D205", file=root, fix="name the folder that the data set was unpacked into")
-    return found
+    return path
 
 
-def look(root: Path, *names: str) -> Path | None:
-    """As ``find``, or None."""
+def find_optional_file(root: Path, *names: str) -> Path | None:
+    """As ``find_file``, or None."""
     if not root.is_dir():
         raise PlaceError("no such folder", code="PL-D205", file=root, fix="check the path")
     return next((path for name in names for path in sorted(root.glob(name))), None)
 
 
-def cells(
+def read_columns(
     file: Path, *needed: str, optional: Iterable[str] = (), encoding: str = "utf-8-sig"
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, column -> text) of each row, for the needed columns and the optional ones that are there.
 
     Column names are compared without blanks around them. Raises PL-D201 for a missing column or no rows, else as
-    ``rows``.
+    ``read_table_rows``.
     """
 
     def choose(header: Sequence[str]) -> Mapping[str, str]:
@@ -50,15 +50,15 @@ def cells(
                 raise PlaceError(problem, code="PL-D201", file=file, fix="take the published table as it is")
         return {name: theirs[name] for name in (*needed, *optional) if name in theirs}
 
-    found = rows(file, encoding, choose)
-    first = next(found, None)
+    table_rows = read_table_rows(file, encoding, choose)
+    first = next(table_rows, None)
     if first is None:
         raise PlaceError("a header and no rows", code="PL-D201", file=file, fix="copy the table again")
     yield first
-    yield from found
+    yield from table_rows
 
 
-class LabelSets:
+class LabelParser:
     """Label cells to mappings; rows that say the same share one mapping, which saves most of the memory."""
 
     def __init__(self, names: Sequence[str], file: Path) -> None:
@@ -70,40 +70,42 @@ class LabelSets:
         """Finding -> PRESENT, ABSENT, UNCERTAIN or NOT_MENTIONED, for the columns that the row has. PL-D210."""
         key = tuple(row.get(name, "") for name in self.names)
         if key not in self._seen:
-            unknown = [text for text in key if text not in _VALUES]
+            unknown = [text for text in key if text not in _LABEL_VALUES]
             if unknown:
-                refuse(self._file, line, "a label is not 1, 0, -1 or empty")
-            self._seen[key] = {name: _VALUES[text] for name, text in zip(self.names, key, strict=True) if name in row}
+                refuse_value(self._file, line, "a label is not 1, 0, -1 or empty")
+            self._seen[key] = {
+                name: _LABEL_VALUES[text] for name, text in zip(self.names, key, strict=True) if name in row
+            }
         return self._seen[key]
 
 
-def number(file: Path, line: int, text: str) -> float:
+def parse_number(file: Path, line: int, text: str) -> float:
     """A finite number, or PL-D210."""
     try:
         value = float(text)
     except ValueError:
-        refuse(file, line, "a cell that should be a number is not")
+        refuse_value(file, line, "a cell that should be a number is not")
     if not abs(value) < float("inf"):
-        refuse(file, line, "a number is not finite")
+        refuse_value(file, line, "a number is not finite")
     return value
 
 
-def years(text: str) -> float | None:
+def parse_age(text: str) -> float | None:
     """An age, as "63", "63.0" or "063Y"; None where there is none, or one nobody reaches."""
     text = text.strip().upper().removesuffix("Y")
     try:
         age = float(text)
     except ValueError:
         return None
-    return age if 0 <= age <= _OLDEST else None
+    return age if 0 <= age <= _MAX_AGE else None
 
 
-def sex(text: str) -> str:
+def parse_sex(text: str) -> str:
     """M or F of whatever starts so, else empty."""
     return text.strip()[:1].upper() if text.strip()[:1].upper() in ("M", "F") else ""
 
 
-def below(file: Path, line: int, text: str) -> str:
+def check_relative_path(file: Path, line: int, text: str) -> str:
     """A path from a table, which may not leave the data set's folder: PL-D206."""
     if not text or ".." in text or text[0] == "/" or "\\" in text or "\0" in text:
         problem = f"line {line}: a path that is empty or leaves the data set's folder"
@@ -111,22 +113,22 @@ def below(file: Path, line: int, text: str) -> str:
     return text
 
 
-def images(*folders: Path) -> dict[str, str]:
+def index_files(*folders: Path) -> dict[str, str]:
     """File name -> path of all files below the folders that exist; no file is opened. The first of a name counts."""
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for folder in folders:
-        for where, _, names in os.walk(folder):
+        for directory, _, names in os.walk(folder):
             for name in names:
-                found.setdefault(name, os.path.join(where, name))
-    return found
+                paths.setdefault(name, os.path.join(directory, name))
+    return paths
 
 
-def report_of(findings: str, impression: str) -> str:
+def join_sections(findings: str, impression: str) -> str:
     """A report from its two sections, under the headers that reports carry; without any, empty."""
     parts = (("FINDINGS", findings.strip()), ("IMPRESSION", impression.strip()))
     return "\n".join(f"{name}: {text}" for name, text in parts if text)
 
 
-def refuse(file: Path, line: int, problem: str) -> NoReturn:
+def refuse_value(file: Path, line: int, problem: str) -> NoReturn:
     """PL-D210: a value that the published table does not have."""
     raise PlaceError(f"line {line}: {problem}", code="PL-D210", file=file, fix="take the published table as it is")

@@ -24,17 +24,17 @@ from types import MappingProxyType
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
-from place_cxr.data.sources.manifest import Reader, once
-from place_cxr.data.sources.tables import header_of, rows
+from place_cxr.data.sources.manifest import ManifestReader, drop_repeated_rows
+from place_cxr.data.sources.tables import read_header, read_table_rows
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 NEEDS = (("**/*.*",),)
 MAY_USE = (("*.csv", "*.jsonl", "*.parquet"),)
-_PICTURES = frozenset((".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"))
-_TABLES = (".csv", ".jsonl", ".parquet")
+_IMAGE_SUFFIXES = frozenset((".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"))
+_TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 # Names that tables give the column of the picture, where it is not called image.
 _IMAGE_NAMES = ("file", "filename", "file_name", "path", "image_path", "image_id", "dicom", "dicom_id")
-_LONGEST = 1_000_000  # bytes of a text file
+_MAX_TEXT_BYTES = 1_000_000  # bytes of a text file
 
 
 def read(
@@ -53,36 +53,36 @@ def read(
     if not root.is_dir():
         raise PlaceError("no such folder", code="PL-D205", file=root, fix="check the path")
     root = Path(os.path.realpath(root))
-    pictures, texts = _walk(root)
-    if not pictures:
+    images, texts = _list_files(root)
+    if not images:
         raise PlaceError("no pictures below it", code="PL-D205", file=root, fix="name the folder of the pictures")
-    found = _table(root, table)
-    if found is None:
-        studies = list(_with_texts(root, pictures, texts, encoding))
+    table_path = _find_table(root, table)
+    if table_path is None:
+        studies = list(_read_with_texts(root, images, texts, encoding))
     else:
-        studies = _with_table(root, found, pictures, columns, encoding)
+        studies = _read_with_table(root, table_path, images, columns, encoding)
     if patient_folder:
         studies = [replace(study, patient=_patient(root, study.image, patient_folder)) for study in studies]
     return studies
 
 
-def _walk(root: Path) -> tuple[list[str], set[str]]:
+def _list_files(root: Path) -> tuple[list[str], set[str]]:
     """Pictures, sorted, and text files, as paths below ``root`` with forward slashes."""
-    pictures, texts = [], set()
+    images, texts = [], set()
     for folder, _, names in os.walk(root):
         for name in names:
             path = os.path.join(folder, name)
             ending = os.path.splitext(name)[1].lower()
-            if ending not in _PICTURES and ending not in (".txt", "") and not ending[1:].isdecimal():
+            if ending not in _IMAGE_SUFFIXES and ending not in (".txt", "") and not ending[1:].isdecimal():
                 continue
             if os.path.islink(path) or not os.path.isfile(path):
                 continue
-            below = os.path.relpath(path, root).replace(os.sep, "/")
+            relative = os.path.relpath(path, root).replace(os.sep, "/")
             if ending == ".txt":
-                texts.add(below)
-            elif ending in _PICTURES or _is_dicom(path):
-                pictures.append(below)
-    return sorted(pictures), texts
+                texts.add(relative)
+            elif ending in _IMAGE_SUFFIXES or _is_dicom(path):
+                images.append(relative)
+    return sorted(images), texts
 
 
 def _is_dicom(path: str) -> bool:
@@ -93,87 +93,91 @@ def _is_dicom(path: str) -> bool:
         return False
 
 
-def _table(root: Path, name: str) -> Path | None:
+def _find_table(root: Path, name: str) -> Path | None:
     if name:
         if Path(name).name != name:
             raise PlaceError("a table of another folder", code="PL-C001", file=root, fix="put it into the data folder")
         return root / name
-    found = sorted(path for path in root.iterdir() if path.suffix.lower() in _TABLES)
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise PlaceError(f"{len(found)} tables ({names})", code="PL-D205", file=root, fix="name one as option table")
-    return found[0] if found else None
+    tables = sorted(path for path in root.iterdir() if path.suffix.lower() in _TABLE_SUFFIXES)
+    if len(tables) > 1:
+        names = ", ".join(path.name for path in tables)
+        raise PlaceError(f"{len(tables)} tables ({names})", code="PL-D205", file=root, fix="name one as option table")
+    return tables[0] if tables else None
 
 
-def _with_table(root: Path, table: Path, pictures: list[str], columns: Mapping[str, str], encoding: str) -> list[Study]:
-    header = header_of(table, encoding)
+def _read_with_table(
+    root: Path, table: Path, images: list[str], columns: Mapping[str, str], encoding: str
+) -> list[Study]:
+    header = read_header(table, encoding)
     guess = next((name for name in _IMAGE_NAMES if name in header), "")
     if "image" not in header and "image" not in columns and guess:
         columns = {**columns, "image": guess}
-    reader = Reader(table, columns)
-    places = _by_key(pictures)
+    reader = ManifestReader(table, columns)
+    paths_by_key = _index_by_key(images)
     studies: list[Study] = []
     lines: list[int] = []
-    lost = 0
-    for line, cells in rows(table, encoding, reader.choose):
-        path = _look_up(places, cells["image"])
-        if not path:
-            lost += 1
+    missing = 0
+    for line, cells in read_table_rows(table, encoding, reader.choose):
+        paths = _look_up(paths_by_key, cells["image"])
+        if not paths:
+            missing += 1
             continue
-        if len(path) > 1:
-            problem = f"line {line}: {len(path)} pictures have this name"
+        if len(paths) > 1:
+            problem = f"line {line}: {len(paths)} pictures have this name"
             raise PlaceError(problem, code="PL-D204", file=table, fix="write paths below the folder")
-        study = reader.study(line, {**cells, "image": path[0]}, number=len(studies) + 1)
-        named = study if "study" in reader.used else replace(study, id=str(PurePosixPath(path[0]).with_suffix("")))
-        studies.append(named)
+        study = reader.study(line, {**cells, "image": paths[0]}, number=len(studies) + 1)
+        identified = (
+            study if "study" in reader.used_columns else replace(study, id=str(PurePosixPath(paths[0]).with_suffix("")))
+        )
+        studies.append(identified)
         lines.append(line)
     reader.check_files()
     if not studies:
-        problem = f"none of {lost} rows names one of {len(pictures)} pictures"
+        problem = f"none of {missing} rows names one of {len(images)} pictures"
         raise PlaceError(
             problem, code="PL-D205", file=table, fix="name the picture's column: data.columns.image=COLUMN"
         )
-    kept = once(table, reader.classed(studies), lines, numbered=False)
-    if lost or len(kept) < len(pictures):
-        log.warning(
+    kept = drop_repeated_rows(table, reader.fill_absent_classes(studies), lines, numbered=False)
+    if missing or len(kept) < len(images):
+        _log.warning(
             "%s: %d rows have no picture, %d of %d pictures no row: left out",
-            table, lost, len(pictures) - len({study.image for study in kept}), len(pictures),
+            table, missing, len(images) - len({study.image for study in kept}), len(images),
         )  # fmt: skip
     return sorted(kept, key=lambda study: study.image)
 
 
-def _by_key(pictures: list[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for path in pictures:
+def _index_by_key(images: list[str]) -> dict[str, list[str]]:
+    paths: dict[str, list[str]] = {}
+    for path in images:
         pure = PurePosixPath(path)
         for key in {path, str(pure.with_suffix("")), pure.name, pure.stem}:
-            found.setdefault(key, []).append(path)
-    return found
+            paths.setdefault(key, []).append(path)
+    return paths
 
 
-def _look_up(places: Mapping[str, list[str]], text: str) -> list[str]:
-    return places.get(text.strip().removeprefix("./"), [])
+def _look_up(paths_by_key: Mapping[str, list[str]], text: str) -> list[str]:
+    return paths_by_key.get(text.strip().removeprefix("./"), [])
 
 
-def _with_texts(root: Path, pictures: list[str], texts: set[str], encoding: str) -> Iterator[Study]:
-    alone: dict[str, list[str]] = {}
+def _read_with_texts(root: Path, images: list[str], texts: set[str], encoding: str) -> Iterator[Study]:
+    texts_by_folder: dict[str, list[str]] = {}
     for text in texts:
-        alone.setdefault(os.path.dirname(text), []).append(text)
-    read_already: dict[str, str] = {}
-    for path in pictures:
+        texts_by_folder.setdefault(os.path.dirname(text), []).append(text)
+    read_texts: dict[str, str] = {}
+    for path in images:
         folder = os.path.dirname(path)
-        own = [f"{os.path.splitext(path)[0]}.txt"]
-        only = alone.get(folder, []) if len(alone.get(folder, [])) == 1 else []
+        beside = [f"{os.path.splitext(path)[0]}.txt"]
+        single = texts_by_folder.get(folder, []) if len(texts_by_folder.get(folder, [])) == 1 else []
         above = [f"{folder}.txt"] if folder else []
-        text = next((name for name in (*own, *only, *above) if name in texts), "")
-        if text and text not in read_already:
-            read_already[text] = _text(root / text, encoding)
-        yield Study(id=os.path.splitext(text or path)[0], image=root / path, report=read_already[text] if text else "")
+        text = next((name for name in (*beside, *single, *above) if name in texts), "")
+        if text and text not in read_texts:
+            read_texts[text] = _read_text(root / text, encoding)
+        yield Study(id=os.path.splitext(text or path)[0], image=root / path, report=read_texts[text] if text else "")
 
 
-def _text(file: Path, encoding: str) -> str:
+def _read_text(file: Path, encoding: str) -> str:
     try:
-        data = file.read_bytes()[:_LONGEST]
+        data = file.read_bytes()[:_MAX_TEXT_BYTES]
         return data.decode(encoding)
     except OSError:
         raise PlaceError("cannot be read", code="PL-D205", file=file, fix="check its permissions") from None

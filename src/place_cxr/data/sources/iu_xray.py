@@ -28,13 +28,13 @@ from defusedxml.ElementTree import fromstring
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import PRESENT, Study
 from place_cxr.core.registry import pick
-from place_cxr.data.sources.files import below, images, look, report_of
+from place_cxr.data.sources.files import check_relative_path, find_optional_file, index_files, join_sections
 
 NEEDS = (("annotation.json", "ecgen-radiology/*.xml", "*.xml"),)
 MAY_USE = (("images", "NLMCXR_png", "*.png"),)
 SPLITS = ("r2gen", "patient")
-_PARTS = ("train", "val", "test")
-_LARGEST = 2_000_000  # bytes of an XML file; published ones have under 20,000
+_R2GEN_SPLITS = ("train", "val", "test")
+_MAX_XML_BYTES = 2_000_000  # bytes of an XML file; published ones have under 20,000
 _NO_TERM = ("normal", "no indexing", "technical quality of image unsatisfactory ")
 
 
@@ -42,29 +42,29 @@ def read(root: Path, split: str = "") -> list[Study]:
     """A study for each image; both views of one share id and report. ``split``: "" takes R2Gen's where its file is."""
     if split:
         pick(dict.fromkeys(SPLITS), split, "split of this source")
-    annotation = look(root, "annotation.json")
+    annotation = find_optional_file(root, "annotation.json")
     if annotation is not None and split != "patient":
-        return list(_r2gen(root, annotation))
+        return list(_read_r2gen(root, annotation))
     if split == "r2gen":
         raise PlaceError("no file annotation.json", code="PL-D205", file=root, fix="use split=patient, or get R2Gen's")
     files = sorted(root.glob("ecgen-radiology/*.xml")) or sorted(root.glob("*.xml"))
     if not files:
         raise PlaceError("no XML files", code="PL-D205", file=root, fix="unpack NLMCXR_reports.tgz there")
     folder = root / "NLMCXR_png"
-    placed = images(folder if folder.is_dir() else root)
-    return [study for file in files for study in _open_i(root, file, placed)]
+    paths_by_name = index_files(folder if folder.is_dir() else root)
+    return [study for file in files for study in _read_open_i(root, file, paths_by_name)]
 
 
-def _open_i(root: Path, file: Path, placed: dict[str, str]) -> Iterator[Study]:
+def _read_open_i(root: Path, file: Path, paths_by_name: dict[str, str]) -> Iterator[Study]:
     tree = _parse(file)
     sections = {part.get("Label", ""): "".join(part.itertext()) for part in tree.iter("AbstractText")}
-    report = report_of(sections.get("FINDINGS", ""), sections.get("IMPRESSION", ""))
+    report = join_sections(sections.get("FINDINGS", ""), sections.get("IMPRESSION", ""))
     labels = _labels(tree)
-    for picture in tree.iter("parentImage"):
-        name = below(file, 1, f"{picture.get('id', '')}.png")
+    for image_element in tree.iter("parentImage"):
+        name = check_relative_path(file, 1, f"{image_element.get('id', '')}.png")
         yield Study(
             id=file.stem,
-            image=Path(placed.get(name) or root / "NLMCXR_png" / name),
+            image=Path(paths_by_name.get(name) or root / "NLMCXR_png" / name),
             report=report,
             labels=labels,
         )
@@ -72,7 +72,7 @@ def _open_i(root: Path, file: Path, placed: dict[str, str]) -> Iterator[Study]:
 
 def _parse(file: Path) -> Element:
     try:
-        if file.stat().st_size > _LARGEST:
+        if file.stat().st_size > _MAX_XML_BYTES:
             raise PlaceError("too large for a report", code="PL-D233", file=file, fix="copy it again")
         tree: Element = fromstring(file.read_bytes(), forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError):
@@ -83,21 +83,25 @@ def _parse(file: Path) -> Element:
 
 def _labels(tree: Element) -> dict[str, float]:
     heads = [(term.text or "").split("/")[0].strip() for term in tree.iter("major")]
-    found = {head: PRESENT for head in heads if head and head.lower() not in _NO_TERM}
-    return {"No Finding": PRESENT} if [head.lower() for head in heads] == ["normal"] else found
+    labels = {head: PRESENT for head in heads if head and head.lower() not in _NO_TERM}
+    return {"No Finding": PRESENT} if [head.lower() for head in heads] == ["normal"] else labels
 
 
-def _r2gen(root: Path, file: Path) -> Iterator[Study]:
+def _read_r2gen(root: Path, file: Path) -> Iterator[Study]:
     try:
         content = json.loads(file.read_text("utf-8"))
-        cases = [(split, case["id"], case["report"], case["image_path"]) for split in _PARTS for case in content[split]]
-        good = all(isinstance(text, str) for _, *texts, paths in cases for text in (*texts, *paths))
+        cases = [
+            (split, case["id"], case["report"], case["image_path"])
+            for split in _R2GEN_SPLITS
+            for case in content[split]
+        ]
+        valid = all(isinstance(text, str) for _, *texts, paths in cases for text in (*texts, *paths))
     except (ValueError, KeyError, TypeError, RecursionError):
-        good = False
-    if not good:
+        valid = False
+    if not valid:
         problem = "not R2Gen's form: {train, val, test} of {id, report, image_path}"
         raise PlaceError(problem, code="PL-D202", file=file, fix="copy it again")
     for split, case, report, paths in cases:
         for path in paths:
-            image = root / "images" / below(file, 1, path)
+            image = root / "images" / check_relative_path(file, 1, path)
             yield Study(id=case, image=image, report=f"FINDINGS: {report}" if report.strip() else "", split=split)

@@ -11,56 +11,56 @@ from types import MappingProxyType
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 from place_cxr.core.store import private_text
-from place_cxr.data.sources.manifest import Reader, find
-from place_cxr.data.sources.tables import Faults, rows
+from place_cxr.data.sources.manifest import ManifestReader, find_manifest
+from place_cxr.data.sources.tables import LineFaults, read_table_rows
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TableWithFaults:
     """Studies of a manifest with lines and the columns ``sha256`` and ``license``, and what is wrong elsewhere."""
 
     file: Path
     studies: list[Study]
     lines: list[int]
     sha256: list[str]
-    licences: list[str]
-    faults: Faults
+    licenses: list[str]
+    faults: LineFaults
 
 
-def read_all(
+def read_with_faults(
     root_or_file: Path,
     *,
     columns: Mapping[str, str] = MappingProxyType({}),
     folder: str = "",
     encoding: str = "utf-8-sig",
-) -> Table:
+) -> TableWithFaults:
     """As ``manifest.read``, but a line at fault is listed and passed over, and rows that repeat others stay.
 
     Raises what that does where nothing can be read at all: header, encoding, a quote that is not closed.
     """
-    file = find(Path(root_or_file))
-    reader = Reader(file, columns, folder)
-    table = Table(file, [], [], [], [], [])
-    for number, (line, cells) in enumerate(rows(file, encoding, reader.choose, table.faults), start=1):
+    file = find_manifest(Path(root_or_file))
+    reader = ManifestReader(file, columns, folder)
+    table = TableWithFaults(file, [], [], [], [], [])
+    for number, (line, cells) in enumerate(read_table_rows(file, encoding, reader.choose, table.faults), start=1):
         try:
             study = reader.study(line, cells, number)
         except PlaceError as error:
             table.faults.append((line, error))
             continue
-        if reader.lost and reader.lost[-1][0] == line:
-            problem = f"a path without a file to read ({reader.lost[-1][1]})"
+        if reader.missing_files and reader.missing_files[-1][0] == line:
+            problem = f"a path without a file to read ({reader.missing_files[-1][1]})"
             table.faults.append((line, PlaceError(problem, code="PL-D205", file=file)))
             continue
         table.studies.append(study)
         table.lines.append(line)
         table.sha256.append(cells.get("sha256", "").strip())
-        table.licences.append(cells.get("license", "").strip())
+        table.licenses.append(cells.get("license", "").strip())
     if not table.studies and not table.faults:
         raise PlaceError("a header and no rows", code="PL-D201", file=file, fix="write a row for each image")
-    return replace(table, studies=reader.classed(table.studies))
+    return replace(table, studies=reader.fill_absent_classes(table.studies))
 
 
-def write_clean(file: Path, out: Path, leave_out: Collection[int]) -> int:
+def write_clean_manifest(file: Path, out: Path, leave_out: Collection[int]) -> int:
     """The manifest as CSV, all its columns, without the lines of ``leave_out`` and those of a wrong length.
 
     Returns how many rows it has. Raises PL-C004 where ``out`` lies in another folder, in which its paths mean nothing,
@@ -69,7 +69,7 @@ def write_clean(file: Path, out: Path, leave_out: Collection[int]) -> int:
     if out.resolve().parent != file.resolve().parent:
         fix = f"write it into {file.parent}"
         raise PlaceError("a cleaned manifest belongs beside the first one", code="PL-C004", file=out, fix=fix)
-    kept = [cells for line, cells in rows(file, "utf-8-sig", _every_column, []) if line not in leave_out]
+    kept = [cells for line, cells in read_table_rows(file, "utf-8-sig", _every_column, []) if line not in leave_out]
     if not kept:
         raise PlaceError("no row is without an error", code="PL-D201", file=file, fix="correct the rows by hand")
     with private_text(out) as target:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.data.sources.source import Source
+from place_cxr.data.sources.source import DataSource
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class SourceListing:
     """One data set; ``missing`` are files it needs that are not below the folder asked for, None without a folder."""
 
     name: str
@@ -45,29 +45,29 @@ class Listed:
         return "\n    ".join(lines)
 
 
-def listing(sources: Mapping[str, Source], root: Path | None = None) -> list[Listed]:
+def list_sources(sources: Mapping[str, DataSource], root: Path | None = None) -> list[SourceListing]:
     """Every data set and, with a folder, what of it lies below; those that can be read there first.
 
     Raises PL-D205 where the folder does not exist.
     """
     if root is not None and not root.is_dir():
         raise PlaceError("no such folder", code="PL-D205", file=root, fix="check the path")
-    found = [
-        Listed(
+    listings = [
+        SourceListing(
             name=name,
             about=source.about,
             provides=source.provides,
             splits=source.splits,
             options=source.options,
-            needs=_either(source.needs),
-            may_use=_either(source.may_use),
+            needs=_join_alternatives(source.needs),
+            may_use=_join_alternatives(source.may_use),
             missing=None if root is None else source.missing(root),
             without=None if root is None else source.missing(root, optional=True),
         )
         for name, source in sources.items()
     ]
-    return sorted(found, key=lambda one: (bool(one.missing), one.name))
+    return sorted(listings, key=lambda one: (bool(one.missing), one.name))
 
 
-def _either(files: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+def _join_alternatives(files: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     return tuple(" or ".join(names) for names in files)

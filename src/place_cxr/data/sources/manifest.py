@@ -27,21 +27,21 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, NOT_MENTIONED, PRESENT, SPLITS, UNCERTAIN, Box, Study
 from place_cxr.core.registry import did_you_mean
 from place_cxr.data.sources import classes
-from place_cxr.data.sources.files import report_of
-from place_cxr.data.sources.tables import rows
+from place_cxr.data.sources.files import join_sections
+from place_cxr.data.sources.tables import read_table_rows
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
-NAMES = ("manifest.csv", "manifest.jsonl", "manifest.parquet")
-COLUMNS = (
+MANIFEST_NAMES = ("manifest.csv", "manifest.jsonl", "manifest.parquet")
+MANIFEST_COLUMNS = (
     "image", "report", "findings", "impression", "split", "study", "patient", "view", "sex",
     "age", "site", "class", "boxes", "sha256", "license",
 )  # fmt: skip
-CONTENT = ("report", "findings", "impression", "class", "boxes")
-PREFIXES = ("labels.", "said.", "mask.")
-_LABELS = {PRESENT, ABSENT, UNCERTAIN}
+CONTENT_COLUMNS = ("report", "findings", "impression", "class", "boxes")
+COLUMN_PREFIXES = ("labels.", "said.", "mask.")
+_LABEL_VALUES = {PRESENT, ABSENT, UNCERTAIN}
 _SHOWN = 20
-_OLDEST = 150
+_MAX_AGE = 150
 
 
 def read(
@@ -59,65 +59,69 @@ def read(
     columns, PL-D202 form, PL-D203 ids, PL-D204 rows that contradict each other, PL-D205 files that are missing or no
     regular files, PL-D206 paths that leave the folder, PL-D209 encoding, PL-D210 values.
     """
-    file = find(Path(root_or_file))
-    reader = Reader(file, columns, folder)
+    file = find_manifest(Path(root_or_file))
+    reader = ManifestReader(file, columns, folder)
     studies: list[Study] = []
     lines: list[int] = []
-    for line, cells in rows(file, encoding, reader.choose):
+    for line, cells in read_table_rows(file, encoding, reader.choose):
         studies.append(reader.study(line, cells, number=len(studies) + 1))
         lines.append(line)
     if not studies:
         raise PlaceError("a header and no rows", code="PL-D201", file=file, fix="write a row for each image")
     reader.check_files()
-    return once(file, reader.classed(studies), lines, numbered="study" not in reader.used)
+    return drop_repeated_rows(
+        file, reader.fill_absent_classes(studies), lines, numbered="study" not in reader.used_columns
+    )
 
 
-def find(path: Path) -> Path:
+def find_manifest(path: Path) -> Path:
     """The manifest itself, or the one in a folder; PL-D201 where there is none or several."""
     if not path.is_dir():
         return path
-    found = [path / name for name in NAMES if (path / name).exists()]
-    if len(found) != 1:
-        problem = f"{len(found)} files named {', '.join(NAMES)}, expected one"
+    manifests = [path / name for name in MANIFEST_NAMES if (path / name).exists()]
+    if len(manifests) != 1:
+        problem = f"{len(manifests)} files named {', '.join(MANIFEST_NAMES)}, expected one"
         raise PlaceError(problem, code="PL-D201", file=path, fix="name the manifest file")
-    return found[0]
+    return manifests[0]
 
 
-class Reader:
+class ManifestReader:
     """Rows to studies, also of ``folder``; remembers folders it has resolved and files that are not there."""
 
     def __init__(self, file: Path, columns: Mapping[str, str], folder: str = "") -> None:
         for ours in columns:
-            if ours not in COLUMNS and not ours.startswith(PREFIXES):
-                problem = f"no column '{ours}' to map{did_you_mean(ours, COLUMNS)}"
-                raise PlaceError(problem, code="PL-C001", fix=f"map one of {', '.join((*COLUMNS, *PREFIXES))}")
+            if ours not in MANIFEST_COLUMNS and not ours.startswith(COLUMN_PREFIXES):
+                problem = f"no column '{ours}' to map{did_you_mean(ours, MANIFEST_COLUMNS)}"
+                raise PlaceError(
+                    problem, code="PL-C001", fix=f"map one of {', '.join((*MANIFEST_COLUMNS, *COLUMN_PREFIXES))}"
+                )
         self.file = file
         self.columns = columns
-        self.used: dict[str, str] = {}
+        self.used_columns: dict[str, str] = {}
         self._root = os.path.realpath(folder or file.parent)
         self._folders: dict[str, str] = {}
         self._classes: set[str] = set()
-        self.lost: list[tuple[int, str]] = []  # (line, what is wrong); names of files may name people
+        self.missing_files: list[tuple[int, str]] = []  # (line, what is wrong); names of files may name people
 
     def choose(self, header: Sequence[str]) -> Mapping[str, str]:
         """Our name -> theirs for each column that is read."""
-        known = {name: name for name in header if name in COLUMNS or name.startswith(PREFIXES)}
+        recognized = {name: name for name in header if name in MANIFEST_COLUMNS or name.startswith(COLUMN_PREFIXES)}
         if "class" in self.columns.values():  # a column of 1 and 0 that is mapped to a finding names no classes
-            known.pop("class", None)
-        self.used = used = known | dict(self.columns)
+            recognized.pop("class", None)
+        self.used_columns = used = recognized | dict(self.columns)
         missing = [theirs for theirs in used.values() if theirs not in header]
         if "image" not in used:
             missing.append("image")
-        if not any(name in CONTENT or name.startswith(PREFIXES) for name in used):
+        if not any(name in CONTENT_COLUMNS or name.startswith(COLUMN_PREFIXES) for name in used):
             missing.append("report")
         if missing:
-            found = f"found {', '.join(header[:_SHOWN])}"
-            problem = f"no column '{missing[0]}' ({found}){did_you_mean(missing[0], header)}"
+            header_text = f"found {', '.join(header[:_SHOWN])}"
+            problem = f"no column '{missing[0]}' ({header_text}){did_you_mean(missing[0], header)}"
             raise PlaceError(problem, code="PL-D201", file=self.file, fix="rename the column or map it with columns")
         for ours in ("patient", "study", "split"):
             near = did_you_mean(ours, [name for name in header if name not in used.values()])
             if ours not in used and near:
-                log.warning("%s: no column '%s'%s Then map it with columns.", self.file, ours, near)
+                _log.warning("%s: no column '%s'%s Then map it with columns.", self.file, ours, near)
         return used
 
     def study(self, line: int, cells: Mapping[str, str], number: int) -> Study:
@@ -129,36 +133,36 @@ class Reader:
         split = cells.get("split", "")
         if split and split not in SPLITS:
             self._refuse(line, f"unknown split{did_you_mean(split, SPLITS)}", "PL-D210", f"write {', '.join(SPLITS)}")
-        masks = {name: text for name, text in _named(cells, "mask.").items() if text}
+        masks = {name: text for name, text in _strip_prefix(cells, "mask.").items() if text}
         return Study(
             id=cells.get("study", str(number)),
             image=self._path(line, cells["image"]),
             report=cells["report"]
             if cells.get("report", "").strip()
-            else report_of(cells.get("findings", ""), cells.get("impression", "")),
+            else join_sections(cells.get("findings", ""), cells.get("impression", "")),
             patient=cells.get("patient", ""),
             split=split,
             view=cells.get("view", ""),
             sex=cells.get("sex", ""),
             age=self._age(line, cells.get("age", "")),
             site=cells.get("site", ""),
-            labels={name: self._label(line, text) for name, text in _named(cells, "labels.").items()}
+            labels={name: self._label(line, text) for name, text in _strip_prefix(cells, "labels.").items()}
             | self._class(line, cells.get("class", "").strip()),
-            said={name: self._label(line, text) for name, text in _named(cells, "said.").items()},
+            said={name: self._label(line, text) for name, text in _strip_prefix(cells, "said.").items()},
             masks={name: self._path(line, text) for name, text in masks.items()},
             boxes=self._boxes(line, cells.get("boxes", "")),
         )
 
-    def classed(self, studies: Sequence[Study]) -> list[Study]:
+    def fill_absent_classes(self, studies: Sequence[Study]) -> list[Study]:
         """All studies of the table, with 0 for every class of it that is not theirs."""
-        return classes.completed(studies, self._classes)
+        return classes.fill_absent_classes(studies, self._classes)
 
     def check_files(self) -> None:
         """PL-D205 with the first files that are missing or no regular files; none of them is opened."""
-        if self.lost:
-            shown = "; ".join(f"line {line} ({what})" for line, what in self.lost[:_SHOWN])
-            more = f"; and {len(self.lost) - _SHOWN} more" if len(self.lost) > _SHOWN else ""
-            problem = f"{len(self.lost)} paths without a file to read: {shown}{more}"
+        if self.missing_files:
+            shown = "; ".join(f"line {line} ({what})" for line, what in self.missing_files[:_SHOWN])
+            remainder = f"; and {len(self.missing_files) - _SHOWN} more" if len(self.missing_files) > _SHOWN else ""
+            problem = f"{len(self.missing_files)} paths without a file to read: {shown}{remainder}"
             raise PlaceError(problem, code="PL-D205", file=self.file, fix="copy the files or take these rows out")
 
     def _path(self, line: int, text: str) -> Path:
@@ -175,17 +179,17 @@ class Reader:
             self._folders[folder] = self._inside(line, os.path.join(self._root, folder))
         path = os.path.join(self._folders[folder], name)
         try:
-            found = os.lstat(path)
-            if stat.S_ISLNK(found.st_mode):
+            status = os.lstat(path)
+            if stat.S_ISLNK(status.st_mode):
                 path = self._inside(line, path)
-                found = os.stat(path)
+                status = os.stat(path)
             fault = "" if os.access(path, os.R_OK) else "not readable"
-            if not stat.S_ISREG(found.st_mode):
+            if not stat.S_ISREG(status.st_mode):
                 fault = "not a regular file"
         except OSError:
             fault = "missing"
         if fault:
-            self.lost.append((line, fault))
+            self.missing_files.append((line, fault))
         return Path(path)
 
     def _inside(self, line: int, path: str) -> str:
@@ -199,7 +203,7 @@ class Reader:
         if not text.strip():
             return NOT_MENTIONED
         value = _number(text)
-        if value is None or value not in _LABELS:
+        if value is None or value not in _LABEL_VALUES:
             kind = "text" if value is None else "another number"
             self._refuse(line, f"a label is {kind}", "PL-D210", "write 1, 0, -1 (uncertain) or nothing (not mentioned)")
         return value
@@ -208,13 +212,13 @@ class Reader:
         if not name:
             return {}
         if name not in self._classes:
-            wrong = classes.fault(name)
-            if f"labels.{name}" in self.used:
-                wrong = "a class has a column of labels, too", "leave one of them out"
-            if len(self._classes) == classes.MOST:
-                wrong = f"more than {classes.MOST} classes", "name a column of classes"
-            if wrong:
-                self._refuse(line, wrong[0], "PL-D210", wrong[1])
+            problem = classes.find_class_problem(name)
+            if f"labels.{name}" in self.used_columns:
+                problem = "a class has a column of labels, too", "leave one of them out"
+            if len(self._classes) == classes.MAX_CLASSES:
+                problem = f"more than {classes.MAX_CLASSES} classes", "name a column of classes"
+            if problem:
+                self._refuse(line, problem[0], "PL-D210", problem[1])
             self._classes.add(name)
         return {name: PRESENT}
 
@@ -222,7 +226,7 @@ class Reader:
         if not text.strip():
             return None
         value = _number(text)
-        if value is None or not 0 <= value <= _OLDEST:
+        if value is None or not 0 <= value <= _MAX_AGE:
             self._refuse(line, "an age is no number of years", "PL-D210", "write years, as 63 or 0.5, or nothing")
         return value
 
@@ -231,10 +235,10 @@ class Reader:
             return ()
         try:
             boxes = tuple(
-                Box(one["finding"], float(one["x0"]), float(one["y0"]), float(one["x1"]), float(one["y1"]))
-                for one in json.loads(text)
+                Box(entry["finding"], float(entry["x0"]), float(entry["y0"]), float(entry["x1"]), float(entry["y1"]))
+                for entry in json.loads(text)
             )
-            good = all(
+            valid = all(
                 isinstance(box.finding, str)
                 and all(map(math.isfinite, (box.x0, box.y0, box.x1, box.y1)))
                 and box.x0 < box.x1
@@ -242,8 +246,8 @@ class Reader:
                 for box in boxes
             )
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            good = False
-        if not good:
+            valid = False
+        if not valid:
             fix = 'write [{"finding": "effusion", "x0": 10, "y0": 20, "x1": 90, "y1": 80}] with x0 < x1 and y0 < y1'
             self._refuse(line, "boxes that cannot be read", "PL-D210", fix)
         return boxes
@@ -260,11 +264,11 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _named(cells: Mapping[str, str], prefix: str) -> dict[str, str]:
+def _strip_prefix(cells: Mapping[str, str], prefix: str) -> dict[str, str]:
     return {name.removeprefix(prefix): text for name, text in cells.items() if name.startswith(prefix)}
 
 
-def once(file: Path, studies: Sequence[Study], lines: Sequence[int], *, numbered: bool) -> list[Study]:
+def drop_repeated_rows(file: Path, studies: Sequence[Study], lines: Sequence[int], *, numbered: bool) -> list[Study]:
     """Without repeated rows; ``numbered``: ids are row numbers and do not count.
 
     One image with two contents, or one study with two, is an error naming both lines.
@@ -273,26 +277,26 @@ def once(file: Path, studies: Sequence[Study], lines: Sequence[int], *, numbered
     images: dict[Path, tuple[int, Study]] = {}
     ids: dict[str, tuple[int, Study]] = {}
     for line, study in zip(lines, studies, strict=True):
-        seen, same_image = images.setdefault(study.image, (line, study))
-        if seen != line:
+        first_line, same_image = images.setdefault(study.image, (line, study))
+        if first_line != line:
             repeat = replace(study, id=same_image.id) if numbered else study
             if repeat != same_image:
-                _contradict(file, "image", seen, line)
+                _refuse_contradiction(file, "image", first_line, line)
             continue
-        first, same_study = ids.setdefault(study.id, (line, study))
-        if _of_study(same_study) != _of_study(study):
-            _contradict(file, "study", first, line)
+        study_line, same_study = ids.setdefault(study.id, (line, study))
+        if _study_content(same_study) != _study_content(study):
+            _refuse_contradiction(file, "study", study_line, line)
         kept.append(study)
     if len(kept) < len(studies):
-        log.warning("%s: %d rows repeat an earlier one and are left out", file, len(studies) - len(kept))
+        _log.warning("%s: %d rows repeat an earlier one and are left out", file, len(studies) - len(kept))
     return kept
 
 
-def _of_study(study: Study) -> tuple[object, ...]:
+def _study_content(study: Study) -> tuple[object, ...]:
     """What images of one study share. NaN labels are one object, NOT_MENTIONED, so they compare equal in a dict."""
     return study.report, study.patient, study.split, study.sex, study.labels, study.said
 
 
-def _contradict(file: Path, what: str, first: int, second: int) -> NoReturn:
+def _refuse_contradiction(file: Path, what: str, first: int, second: int) -> NoReturn:
     problem = f"lines {first} and {second} have the same {what} and contradict each other"
     raise PlaceError(problem, code="PL-D204", file=file, fix="take one of them out")

@@ -30,7 +30,14 @@ from pathlib import Path
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 from place_cxr.core.registry import pick
-from place_cxr.data.sources.files import LabelSets, below, cells, find, look, report_of
+from place_cxr.data.sources.files import (
+    LabelParser,
+    check_relative_path,
+    find_file,
+    find_optional_file,
+    join_sections,
+    read_columns,
+)
 from place_cxr.text.mimic_sections import kept_sections, mgca_sentences
 
 LABELS = (
@@ -43,12 +50,12 @@ MAY_USE = (
     ("mimic-cxr-reports.zip", "mimic-cxr-reports/files", "files/p10/p1000*/s*.txt"),
 )
 SPLITS = ("official", "mgca")
-_NAMES = {
+_SPLIT_NAMES = {
     "official": {"train": "train", "validate": "val", "test": "test"},
     "mgca": {"train": "train", "validate": "val", "test": "val"},
 }
-_LABELLERS = {"chexpert": "mimic-cxr-2.?.?-chexpert.csv*", "negbio": "mimic-cxr-2.?.?-negbio.csv*"}
-_LONGEST = 1_000_000  # bytes of a report
+_LABEL_TABLES = {"chexpert": "mimic-cxr-2.?.?-chexpert.csv*", "negbio": "mimic-cxr-2.?.?-negbio.csv*"}
+_MAX_REPORT_BYTES = 1_000_000  # bytes of a report
 
 
 def read(
@@ -65,35 +72,35 @@ def read(
     ``views`` keeps images of these view positions only; empty keeps all. ``reports`` is the folder or zip file that the
     reports lie in, if not below ``root``. A study without a text has an empty report.
     """
-    names = pick(_NAMES, split, "split of this source")
-    chosen = pick(_TEXTS, text, "text rule")
-    table = find(root, *NEEDS[0])
-    split_of = {row["dicom_id"]: row["split"] for _, row in cells(table, "dicom_id", "split")}
+    names = pick(_SPLIT_NAMES, split, "split of this source")
+    text_rule = pick(_TEXT_RULES, text, "text rule")
+    table = find_file(root, *NEEDS[0])
+    split_of = {row["dicom_id"]: row["split"] for _, row in read_columns(table, "dicom_id", "split")}
     if not set(split_of.values()) <= set(names):
         raise PlaceError("a split is not train, validate or test", code="PL-D210", file=table, fix="copy it again")
-    labels = _labels(root, pick(_LABELLERS, labeller, "labeller"))
-    report_of_study = _Reports(root, reports) if text != "none" else None
+    labels = _labels(root, pick(_LABEL_TABLES, labeller, "labeller"))
+    report_of_study = _ReportReader(root, reports) if text != "none" else None
     studies: list[Study] = []
     texts: dict[str, str] = {}
-    table = find(root, *NEEDS[1])
-    for line, row in cells(table, "dicom_id", "subject_id", "study_id", "ViewPosition"):
+    table = find_file(root, *NEEDS[1])
+    for line, row in read_columns(table, "dicom_id", "subject_id", "study_id", "ViewPosition"):
         if views and row["ViewPosition"] not in views:
             continue
         patient, study = row["subject_id"], row["study_id"]
-        where = below(table, line, f"files/p{patient[:2]}/p{patient}/s{study}")
+        study_path = check_relative_path(table, line, f"files/p{patient[:2]}/p{patient}/s{study}")
         if report_of_study and study not in texts:
-            texts[study] = chosen(report_of_study(where))
-        said = labels.get(study, {})
+            texts[study] = text_rule(report_of_study(study_path))
+        study_labels = labels.get(study, {})
         studies.append(
             Study(
                 id=study,
-                image=Path(f"{root}/{where}/{below(table, line, row['dicom_id'])}.jpg"),
+                image=Path(f"{root}/{study_path}/{check_relative_path(table, line, row['dicom_id'])}.jpg"),
                 report=texts.get(study, ""),
                 patient=patient,
                 split=names.get(split_of.get(row["dicom_id"], ""), ""),
                 view=row["ViewPosition"],
-                labels=said,
-                said=said,
+                labels=study_labels,
+                said=study_labels,
             )
         )
     return studies
@@ -101,54 +108,63 @@ def read(
 
 def _labels(root: Path, name: str) -> dict[str, dict[str, float]]:
     """Study id -> labels; empty without the table."""
-    file = look(root, name)
+    file = find_optional_file(root, name)
     if file is None:
         return {}
-    sets = LabelSets(LABELS, file)
-    return {row["study_id"]: sets.read(line, row) for line, row in cells(file, "study_id", *LABELS)}
+    parser = LabelParser(LABELS, file)
+    return {row["study_id"]: parser.read(line, row) for line, row in read_columns(file, "study_id", *LABELS)}
 
 
-def _sections(report: str) -> str:
-    kept = kept_sections(report)
-    if "findings" in kept or "impression" in kept:
-        return report_of(kept.get("findings", ""), kept.get("impression", ""))
-    return kept.get("last_paragraph", "")
+def _sections_text(report: str) -> str:
+    sections = kept_sections(report)
+    if "findings" in sections or "impression" in sections:
+        return join_sections(sections.get("findings", ""), sections.get("impression", ""))
+    return sections.get("last_paragraph", "")
 
 
-def _mgca(report: str) -> str:
+def _mgca_text(report: str) -> str:
     """MGCA's sentences apart by empty lines, where our splitter always cuts and never elsewhere."""
-    kept = kept_sections(report)
-    sentences = mgca_sentences(kept.get("impression", ""), kept.get("findings", ""))
+    sections = kept_sections(report)
+    sentences = mgca_sentences(sections.get("impression", ""), sections.get("findings", ""))
     return "FINDINGS: " + "\n\n".join(sentences) if sentences else ""
 
 
-_TEXTS: Mapping[str, Callable[[str], str]] = {"sections": _sections, "mgca": _mgca, "full": str, "none": str}
+_TEXT_RULES: Mapping[str, Callable[[str], str]] = {
+    "sections": _sections_text,
+    "mgca": _mgca_text,
+    "full": str,
+    "none": str,
+}
 
 
-class _Reports:
+class _ReportReader:
     """The text of a study's report, empty where there is none."""
 
-    def __init__(self, root: Path, place: str) -> None:
-        given = root / place if place else look(root, "mimic-cxr-reports.zip", "mimic-cxr-reports") or root
-        if not given.exists():
-            raise PlaceError("no such folder or file", code="PL-D205", file=given, fix="check data.options.reports")
-        self._file = given
+    def __init__(self, root: Path, location: str) -> None:
+        path = (
+            root / location
+            if location
+            else find_optional_file(root, "mimic-cxr-reports.zip", "mimic-cxr-reports") or root
+        )
+        if not path.exists():
+            raise PlaceError("no such folder or file", code="PL-D205", file=path, fix="check data.options.reports")
+        self._file = path
         self._zip = None
         self._names: set[str] = set()
-        if given.is_file():
+        if path.is_file():
             try:
-                self._zip = zipfile.ZipFile(given)
+                self._zip = zipfile.ZipFile(path)
             except (OSError, zipfile.BadZipFile):
-                raise PlaceError("not a whole zip file", code="PL-D202", file=given, fix="copy it again") from None
+                raise PlaceError("not a whole zip file", code="PL-D202", file=path, fix="copy it again") from None
             self._names = set(self._zip.namelist())
 
-    def __call__(self, where: str) -> str:
-        """``where``: path of the study below the data set, without ending."""
-        name = f"{where}.txt"
+    def __call__(self, study_path: str) -> str:
+        """``study_path``: path of the study below the data set, without ending."""
+        name = f"{study_path}.txt"
         try:
             if self._zip is None:
                 data = (self._file / name).read_bytes()
-            elif name in self._names and self._zip.getinfo(name).file_size <= _LONGEST:
+            elif name in self._names and self._zip.getinfo(name).file_size <= _MAX_REPORT_BYTES:
                 data = self._zip.read(name)
             else:
                 return ""
@@ -158,4 +174,4 @@ class _Reports:
             raise PlaceError(
                 "a report that cannot be read", code="PL-D202", file=self._file, fix="copy the reports again"
             ) from None
-        return data[:_LONGEST].decode("utf-8", "replace").replace("\r\n", "\n")
+        return data[:_MAX_REPORT_BYTES].decode("utf-8", "replace").replace("\r\n", "\n")

@@ -19,40 +19,42 @@ from pathlib import Path, PurePosixPath
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import PRESENT, Box, Study
 from place_cxr.core.registry import pick
-from place_cxr.data.sources.files import below, cells, find, number, refuse
+from place_cxr.data.sources.files import check_relative_path, find_file, parse_number, read_columns, refuse_value
 
 NEEDS = (("MS_CXR_Local_Alignment_v*.csv",),)
 MAY_USE = (("files",),)
 SPLITS = ("test", "published")
 _SIDES = ("x", "y", "w", "h")
-_NAMES = {"train": "train", "val": "val", "validate": "val", "test": "test"}
+_SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "test": "test"}
 
 
 def read(root: Path, split: str = "test", *, mimic: str = "") -> list[Study]:
     """A study for each phrase of an image, with all its boxes, in the order of the table."""
     pick(dict.fromkeys(SPLITS), split, "split of this source")
-    table = sorted([find(root, *NEEDS[0]), *root.glob(NEEDS[0][0])])[-1]
-    pictures = root / mimic
-    found: dict[tuple[str, str, str], tuple[str, str, list[Box]]] = {}
-    for line, row in cells(table, "dicom_id", "category_name", "label_text", "path", *_SIDES, optional=("split",)):
-        x, y, width, height = (number(table, line, row[side]) for side in _SIDES)
+    table = sorted([find_file(root, *NEEDS[0]), *root.glob(NEEDS[0][0])])[-1]
+    image_folder = root / mimic
+    phrases: dict[tuple[str, str, str], tuple[str, str, list[Box]]] = {}
+    for line, row in read_columns(
+        table, "dicom_id", "category_name", "label_text", "path", *_SIDES, optional=("split",)
+    ):
+        x, y, width, height = (parse_number(table, line, row[side]) for side in _SIDES)
         key = (row["dicom_id"], row["category_name"], row["label_text"])
-        part = _NAMES.get(row.get("split", ""), "")
+        part = _SPLIT_NAMES.get(row.get("split", ""), "")
         if split == "published" and not part:
-            refuse(table, line, "no split in this table: take split=test")
-        path = below(table, line, row["path"])
-        found.setdefault(key, (path, part, []))[2].append(Box(row["category_name"], x, y, x + width, y + height))
-    if not pictures.is_dir():
-        raise PlaceError("no such folder", code="PL-D205", file=pictures, fix="check data.options.mimic")
+            refuse_value(table, line, "no split in this table: take split=test")
+        path = check_relative_path(table, line, row["path"])
+        phrases.setdefault(key, (path, part, []))[2].append(Box(row["category_name"], x, y, x + width, y + height))
+    if not image_folder.is_dir():
+        raise PlaceError("no such folder", code="PL-D205", file=image_folder, fix="check data.options.mimic")
     return [
         Study(
-            id=f"{dicom}#{place}",
-            image=pictures / path,
+            id=f"{dicom}#{index}",
+            image=image_folder / path,
             report=phrase,
             patient=next((name for name in PurePosixPath(path).parts if len(name) == 9 and name[0] == "p"), "")[1:],
             split="test" if split == "test" else part,
             labels={finding: PRESENT},
             boxes=tuple(boxes),
         )
-        for place, ((dicom, finding, phrase), (path, part, boxes)) in enumerate(found.items(), start=1)
+        for index, ((dicom, finding, phrase), (path, part, boxes)) in enumerate(phrases.items(), start=1)
     ]

@@ -23,7 +23,16 @@ from pathlib import Path
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, Box, Study
 from place_cxr.core.registry import pick
-from place_cxr.data.sources.files import below, cells, find, images, look, number, sex, years
+from place_cxr.data.sources.files import (
+    check_relative_path,
+    find_file,
+    find_optional_file,
+    index_files,
+    parse_age,
+    parse_number,
+    parse_sex,
+    read_columns,
+)
 from place_cxr.data.splits.by_patient import split_by_patient
 
 LABELS = (
@@ -34,36 +43,36 @@ NEEDS = (("Data_Entry_2017_v2020.csv", "Data_Entry_2017*.csv"),)
 MAY_USE = (("train_val_list.txt",), ("test_list.txt",), ("BBox_List_2017*.csv",))
 SPLITS = ("official", "patient")
 _NORMAL = "No Finding"
-_VAL = (0.9, 0.1, 0.0)
+_VAL_FRACTIONS = (0.9, 0.1, 0.0)
 
 
 def read(root: Path, split: str = "official") -> list[Study]:
     """A study for each image, in the order of the table. Without the two lists, ``official`` is PL-D205."""
     pick(dict.fromkeys(SPLITS), split, "split of this source")
-    table = find(root, *NEEDS[0])
-    placed = images(*sorted(path for path in root.glob("images*") if path.is_dir()))
+    table = find_file(root, *NEEDS[0])
+    paths_by_name = index_files(*sorted(path for path in root.glob("images*") if path.is_dir()))
     boxes = _boxes(root)
-    seen: dict[str, dict[str, float]] = {}
+    labels_by_text: dict[str, dict[str, float]] = {}
     studies = []
     needed = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "View Position")
-    for line, row in cells(table, *needed, optional=("Patient Gender", "Patient Sex")):
-        name = below(table, line, row["Image Index"])
-        if row["Finding Labels"] not in seen:
-            seen[row["Finding Labels"]] = _labels(table, line, row["Finding Labels"])
+    for line, row in read_columns(table, *needed, optional=("Patient Gender", "Patient Sex")):
+        name = check_relative_path(table, line, row["Image Index"])
+        if row["Finding Labels"] not in labels_by_text:
+            labels_by_text[row["Finding Labels"]] = _labels(table, line, row["Finding Labels"])
         studies.append(
             Study(
                 id=name.removesuffix(".png"),
-                image=Path(placed.get(name) or f"{root}/images/{name}"),
+                image=Path(paths_by_name.get(name) or f"{root}/images/{name}"),
                 report="",
                 patient=row["Patient ID"],
                 view=row["View Position"],
-                sex=sex(row.get("Patient Gender", row.get("Patient Sex", ""))),
-                age=years(row["Patient Age"]),
-                labels=seen[row["Finding Labels"]],
+                sex=parse_sex(row.get("Patient Gender", row.get("Patient Sex", ""))),
+                age=parse_age(row["Patient Age"]),
+                labels=labels_by_text[row["Finding Labels"]],
                 boxes=tuple(boxes.get(name, ())),
             )
         )
-    return _official(root, studies) if split == "official" else studies
+    return _official_split(root, studies) if split == "official" else studies
 
 
 def _labels(table: Path, line: int, text: str) -> dict[str, float]:
@@ -75,37 +84,37 @@ def _labels(table: Path, line: int, text: str) -> dict[str, float]:
 
 
 def _boxes(root: Path) -> dict[str, list[Box]]:
-    table = look(root, "BBox_List_2017*.csv")
-    found: dict[str, list[Box]] = {}
+    table = find_optional_file(root, "BBox_List_2017*.csv")
+    boxes: dict[str, list[Box]] = {}
     if table is not None:
-        for line, row in cells(table, "Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"):
-            x, y, width, height = (number(table, line, row[name]) for name in ("Bbox [x", "y", "w", "h]"))
+        for line, row in read_columns(table, "Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"):
+            x, y, width, height = (parse_number(table, line, row[name]) for name in ("Bbox [x", "y", "w", "h]"))
             finding = row["Finding Label"].replace("Infiltrate", "Infiltration")
-            found.setdefault(row["Image Index"], []).append(Box(finding, x, y, x + width, y + height))
-    return found
+            boxes.setdefault(row["Image Index"], []).append(Box(finding, x, y, x + width, y + height))
+    return boxes
 
 
-def _official(root: Path, studies: list[Study]) -> list[Study]:
-    lists = {name: set(find(root, file).read_text("utf-8").split()) for name, file in _LISTS.items()}
-    chosen: dict[str, Study] = {}
+def _official_split(root: Path, studies: list[Study]) -> list[Study]:
+    lists = {name: set(find_file(root, file).read_text("utf-8").split()) for name, file in _SPLIT_LISTS.items()}
+    assigned: dict[str, Study] = {}
     train = [study for study in studies if f"{study.id}.png" in lists["train"]]
     if train:
-        chosen = {study.id: study for study in _train_and_val(train)}
+        assigned = {study.id: study for study in _train_and_val(train)}
     test = {study.id: replace(study, split="test") for study in studies if f"{study.id}.png" in lists["test"]}
-    lost = len(studies) - len(chosen.keys() | test.keys())
-    if lost:
-        problem = f"{lost} of {len(studies)} images of the table are in neither list"
+    missing = len(studies) - len(assigned.keys() | test.keys())
+    if missing:
+        problem = f"{missing} of {len(studies)} images of the table are in neither list"
         raise PlaceError(problem, code="PL-D207", file=root, fix="copy the lists again, or use split=patient")
-    chosen |= test
-    return [chosen[study.id] for study in studies]
+    assigned |= test
+    return [assigned[study.id] for study in studies]
 
 
-_LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
+_SPLIT_LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
 
 
 def _train_and_val(studies: list[Study]) -> list[Study]:
     """By patient; a table of too few patients for both has no val."""
     try:
-        return split_by_patient(studies, 0, _VAL)
+        return split_by_patient(studies, 0, _VAL_FRACTIONS)
     except PlaceError:
         return [replace(study, split="train") for study in studies]

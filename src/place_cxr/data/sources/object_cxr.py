@@ -22,48 +22,50 @@ from pathlib import Path
 from place_cxr.core.records import ABSENT, PRESENT, Box, Study
 from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import shuffle_split
-from place_cxr.data.sources.files import below, cells, find, number, refuse
+from place_cxr.data.sources.files import check_relative_path, find_file, parse_number, read_columns, refuse_value
 
 NEEDS = (("train.csv",), ("dev.csv",))
 MAY_USE = (("train",), ("dev",))
 SPLITS = ("official", "mgca")
-FINDING = "Foreign Object"
+_FINDING = "Foreign Object"
 _TYPES = ("0", "1", "2")
 
 
 def read(root: Path, split: str = "official") -> list[Study]:
     """A study for each image, train before dev; within train in the order of the table or of the draw."""
     pick(dict.fromkeys(SPLITS), split, "split of this source")
-    train = list(_rows(root, "train", "train"))
+    train = list(_read_table(root, "train", "train"))
     if split == "mgca":
         kept, held_out = shuffle_split(len(train), 0.1, 0)
-        train = [train[place] for place in kept] + [replace(train[place], split="val") for place in held_out]
-    return [*train, *_rows(root, "dev", "test")]
+        train = [train[position] for position in kept] + [
+            replace(train[position], split="val") for position in held_out
+        ]
+    return [*train, *_read_table(root, "dev", "test")]
 
 
-def _rows(root: Path, part: str, split: str) -> Iterator[Study]:
-    table = find(root, f"{part}.csv")
-    for line, row in cells(table, "image_name", "annotation"):
-        name = below(table, line, row["image_name"])
-        boxes = objects(table, line, row["annotation"])
+def _read_table(root: Path, part: str, split: str) -> Iterator[Study]:
+    table = find_file(root, f"{part}.csv")
+    for line, row in read_columns(table, "image_name", "annotation"):
+        name = check_relative_path(table, line, row["image_name"])
+        boxes = parse_objects(table, line, row["annotation"])
         yield Study(
             id=name,
             image=root / part / name,
             report="",
             split=split,
-            labels={FINDING: PRESENT if boxes else ABSENT},
+            labels={_FINDING: PRESENT if boxes else ABSENT},
             boxes=boxes,
         )
 
 
-def objects(table: Path, line: int, annotation: str) -> tuple[Box, ...]:
+def parse_objects(table: Path, line: int, annotation: str) -> tuple[Box, ...]:
     """The boxes of one annotation, each holding its points; one without an extent is left out. PL-D210."""
     boxes = []
-    for words in (one.split() for one in annotation.split(";") if one.strip()):
+    for words in (entry.split() for entry in annotation.split(";") if entry.strip()):
         if words[0] not in _TYPES or len(words) % 2 == 0 or len(words) < 5:
-            refuse(table, line, "an annotation is no 'type x1 y1 x2 y2 ...' with type 0, 1 or 2")
-        points = [number(table, line, word) for word in words[1:]]
+            refuse_value(table, line, "an annotation is no 'type x1 y1 x2 y2 ...' with type 0, 1 or 2")
+        points = [parse_number(table, line, word) for word in words[1:]]
         xs, ys = points[::2], points[1::2]
         if min(xs) < max(xs) and min(ys) < max(ys):
-            boxes.append(Box(FINDING, min(xs), min(ys), max(xs), max(ys)))
+            boxes.append(Box(_FINDING, min(xs), min(ys), max(xs), max(ys)))
     return tuple(boxes)

@@ -23,6 +23,8 @@ def read(root: Path, *, columns: Mapping[str, str] = MappingProxyType({})) -> li
 
     ``columns`` has no meaning here. The original pictures need not be there. Raises PL-D410 where no whole pack is.
     """
-    from place_cxr.data.packs.export import read_packed  # needs all that packs need, the listing of sources does not
+    from place_cxr.data.packs.export import (
+        read_packed_studies,  # needs all that packs need, the listing of sources does not
+    )
 
-    return read_packed(Path(root))
+    return read_packed_studies(Path(root))

@@ -23,40 +23,40 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from place_cxr.core.records import PRESENT, Study
-from place_cxr.data.sources.files import below, cells, find, sex
+from place_cxr.data.sources.files import check_relative_path, find_file, parse_sex, read_columns
 
 NEEDS = (("PADCHEST_chest_x_ray_images_labels*.csv*",),)
 SPLITS = ("patient",)
-_NAME = re.compile(r"'([^']*)'|\"([^\"]*)\"")
-_NO_FINDINGS = frozenset(("exclude", "unchanged", "suboptimal study", "normal", ""))
-_OPTIONAL = ("PatientSex_DICOM", "PatientBirth", "StudyDate_DICOM", "Projection")
+_QUOTED_NAME = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+_NOT_A_FINDING = frozenset(("exclude", "unchanged", "suboptimal study", "normal", ""))
+_OPTIONAL_COLUMNS = ("PatientSex_DICOM", "PatientBirth", "StudyDate_DICOM", "Projection")
 
 
 def read(root: Path, split: str = "patient", *, views: Sequence[str] = ()) -> list[Study]:
     """A study for each image; ``views`` (PA, L, AP, AP_horizontal, COSTAL) keeps these projections only."""
-    table = find(root, *NEEDS[0])
+    table = find_file(root, *NEEDS[0])
     folders: dict[str, Path] = {}
     labels: dict[str, dict[str, float]] = {}
     studies = []
     needed = ("ImageID", "ImageDir", "StudyID", "PatientID", "Report", "Labels")
-    for line, row in cells(table, *needed, optional=_OPTIONAL):
+    for line, row in read_columns(table, *needed, optional=_OPTIONAL_COLUMNS):
         view = row.get("Projection", "")
         if views and view not in views:
             continue
-        where = row["ImageDir"].removesuffix(".0")
-        if where not in folders:
-            own = root / below(table, line, where) if where else root
-            folders[where] = own if where and own.is_dir() else root / "images"
+        image_dir = row["ImageDir"].removesuffix(".0")
+        if image_dir not in folders:
+            candidate = root / check_relative_path(table, line, image_dir) if image_dir else root
+            folders[image_dir] = candidate if image_dir and candidate.is_dir() else root / "images"
         if row["Labels"] not in labels:
             labels[row["Labels"]] = _labels(row["Labels"])
         studies.append(
             Study(
                 id=row["StudyID"],
-                image=Path(f"{folders[where]}/{below(table, line, row['ImageID'])}"),
+                image=Path(f"{folders[image_dir]}/{check_relative_path(table, line, row['ImageID'])}"),
                 report=row["Report"],
                 patient=row["PatientID"],
                 view=view,
-                sex=sex(row.get("PatientSex_DICOM", "")),
+                sex=parse_sex(row.get("PatientSex_DICOM", "")),
                 age=_age(row.get("PatientBirth", ""), row.get("StudyDate_DICOM", "")),
                 labels=labels[row["Labels"]],
             )
@@ -65,15 +65,15 @@ def read(root: Path, split: str = "patient", *, views: Sequence[str] = ()) -> li
 
 
 def _labels(text: str) -> dict[str, float]:
-    names = [(one or other).strip() for one, other in _NAME.findall(text)]
-    found = {name: PRESENT for name in names if name not in _NO_FINDINGS}
-    return {"No Finding": PRESENT} if names == ["normal"] else found
+    names = [(single or double).strip() for single, double in _QUOTED_NAME.findall(text)]
+    labels = {name: PRESENT for name in names if name not in _NOT_A_FINDING}
+    return {"No Finding": PRESENT} if names == ["normal"] else labels
 
 
-def _age(born: str, studied: str) -> float | None:
+def _age(birth: str, study_date: str) -> float | None:
     """Difference of the two years; PatientBirth may be "1950.0", the date is YYYYMMDD."""
     try:
-        age = int(studied[:4]) - int(float(born))
+        age = int(study_date[:4]) - int(float(birth))
     except ValueError:
         return None
     return float(age) if 0 <= age <= 120 else None

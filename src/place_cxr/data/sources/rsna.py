@@ -24,8 +24,15 @@ from pathlib import Path
 
 from place_cxr.core.records import ABSENT, PRESENT, Box, Study
 from place_cxr.core.registry import pick
-from place_cxr.data.sources.conventions import assigned, stratified_parts, three_parts
-from place_cxr.data.sources.files import below, cells, find, look, number, refuse
+from place_cxr.data.sources.conventions import assign_splits, stratified_parts, three_parts
+from place_cxr.data.sources.files import (
+    check_relative_path,
+    find_file,
+    find_optional_file,
+    parse_number,
+    read_columns,
+    refuse_value,
+)
 
 NEEDS = (("stage_2_train_labels.csv",),)
 MAY_USE = (("stage_2_detailed_class_info.csv",), ("stage_2_train_images",))
@@ -38,18 +45,18 @@ _DETECTION_EACH = 5_337
 def read(root: Path, split: str = "patient") -> list[Study]:
     """A study for each image: sorted by id where the split is ``patient``, else in the order of the draw."""
     pick(dict.fromkeys(SPLITS), split, "split of this source")
-    table = find(root, *NEEDS[0])
+    table = find_file(root, *NEEDS[0])
     boxes: dict[str, list[Box]] = {}
     targets: dict[str, str] = {}
-    for line, row in cells(table, "patientId", *_SIDES, "Target"):
-        name, target = below(table, line, row["patientId"]), row["Target"]
+    for line, row in read_columns(table, "patientId", *_SIDES, "Target"):
+        name, target = check_relative_path(table, line, row["patientId"]), row["Target"]
         if target not in ("0", "1") or targets.setdefault(name, target) != target:
-            refuse(table, line, "Target is not 0 or 1, or differs between rows of one image")
+            refuse_value(table, line, "Target is not 0 or 1, or differs between rows of one image")
         boxes.setdefault(name, [])
         if target == "1":
-            x, y, width, height = (number(table, line, row[side]) for side in _SIDES)
+            x, y, width, height = (parse_number(table, line, row[side]) for side in _SIDES)
             boxes[name].append(Box(_FINDING, x, y, x + width, y + height))
-    normal = _normal(root)
+    normal = _read_normal(root)
     studies = [
         Study(
             id=name,
@@ -63,8 +70,8 @@ def read(root: Path, split: str = "patient") -> list[Study]:
     if split == "patient":
         return studies
     if split == "benchx":
-        return assigned(studies, stratified_parts([int(targets[study.id]) for study in studies]))
-    return assigned(studies, three_parts(len(studies), 0.15 * 2 if split == "mgca" else _DETECTION_EACH * 2))
+        return assign_splits(studies, stratified_parts([int(targets[study.id]) for study in studies]))
+    return assign_splits(studies, three_parts(len(studies), 0.15 * 2 if split == "mgca" else _DETECTION_EACH * 2))
 
 
 _LABELS = {
@@ -75,8 +82,8 @@ _LABELS = {
 }
 
 
-def _normal(root: Path) -> dict[str, bool]:
+def _read_normal(root: Path) -> dict[str, bool]:
     """Image -> whether its class is Normal; empty without the class table."""
-    table = look(root, "stage_2_detailed_class_info.csv")
-    rows = cells(table, "patientId", "class") if table else ()
+    table = find_optional_file(root, "stage_2_detailed_class_info.csv")
+    rows = read_columns(table, "patientId", "class") if table else ()
     return {row["patientId"]: row["class"] == "Normal" for _, row in rows}

@@ -25,7 +25,7 @@ from pathlib import Path
 from place_cxr.core.records import ABSENT, PRESENT, RunLengths, Study
 from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import three_parts
-from place_cxr.data.sources.files import below, cells, find, images, refuse
+from place_cxr.data.sources.files import check_relative_path, find_file, index_files, read_columns, refuse_value
 
 NEEDS = (("train-rle.csv", "stage_2_train.csv"),)
 MAY_USE = (("dicom-images-train", "stage_2_images"),)
@@ -38,30 +38,30 @@ _SIDE = 1024
 def read(root: Path, split: str = "patient") -> list[Study]:
     """A study for each image and, for ``mgca``, for each part that has a row of it; in the order of the rows."""
     pick(dict.fromkeys(SPLITS), split, "split of this source")
-    table = find(root, *NEEDS[0])
+    table = find_file(root, *NEEDS[0])
     rows = []
-    for line, row in cells(table, "ImageId", "EncodedPixels"):
+    for line, row in read_columns(table, "ImageId", "EncodedPixels"):
         if not row["EncodedPixels"].strip():
-            refuse(table, line, "a mask is neither runs nor -1")
-        rows.append((line, below(table, line, row["ImageId"].strip()), row["EncodedPixels"].strip()))
+            refuse_value(table, line, "a mask is neither runs nor -1")
+        rows.append((line, check_relative_path(table, line, row["ImageId"].strip()), row["EncodedPixels"].strip()))
     parts = {"": range(len(rows))} if split == "patient" else three_parts(len(rows), 0.15 * 2)
-    placed = images(*sorted(path for path in (root / name for name in MAY_USE[0]) if path.is_dir()))
-    found: dict[tuple[str, str], list[str]] = {}
-    for part, places in parts.items():
-        for place in places:
-            line, name, text = rows[place]
-            texts = found.setdefault((name, part), [])
+    paths_by_name = index_files(*sorted(path for path in (root / name for name in MAY_USE[0]) if path.is_dir()))
+    texts_by_image: dict[tuple[str, str], list[str]] = {}
+    for part, positions in parts.items():
+        for position in positions:
+            line, name, text = rows[position]
+            texts = texts_by_image.setdefault((name, part), [])
             if texts and _NONE in (text, texts[0]):
-                refuse(table, line, "an image has a mask and none")
+                refuse_value(table, line, "an image has a mask and none")
             texts.append(text)
-    return [_study(root, placed, name, part, texts) for (name, part), texts in found.items()]
+    return [_study(root, paths_by_name, name, part, texts) for (name, part), texts in texts_by_image.items()]
 
 
-def _study(root: Path, placed: dict[str, str], name: str, part: str, texts: list[str]) -> Study:
+def _study(root: Path, paths_by_name: dict[str, str], name: str, part: str, texts: list[str]) -> Study:
     positive = texts[0] != _NONE
     return Study(
         id=name,
-        image=Path(placed.get(f"{name}.dcm") or root / "dicom-images-train" / f"{name}.dcm"),
+        image=Path(paths_by_name.get(f"{name}.dcm") or root / "dicom-images-train" / f"{name}.dcm"),
         report="",
         split=part,
         labels=_POSITIVE if positive else _NEGATIVE,

@@ -12,15 +12,15 @@ from typing import Any
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 from place_cxr.core.registry import did_you_mean, pick
-from place_cxr.data.sources.conventions import by_lists
+from place_cxr.data.sources.conventions import split_by_lists
 
 # pairs: an image and a text about it. reports: the text is a radiologist's report. The others as in Study.
 PROVIDES = ("pairs", "reports", "labels", "masks", "boxes")
-_FIXED = ("root", "root_or_file", "split")
+_FIXED_PARAMETERS = ("root", "root_or_file", "split")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DataSource:
     """One data set: ``read(root, ...)`` makes its studies, from tables alone; no image is opened or looked for.
 
     ``provides`` holds words of PROVIDES. ``needs`` and ``may_use`` are the files it looks for below ``root``, each with
@@ -40,17 +40,17 @@ class Source:
         Raises PL-C001 for an option that ``read`` does not have, PL-C002 for a split without that name, PL-D2xx as
         ``read`` does.
         """
-        self.refuse_unknown(options)
+        self.check_options(options)
         studies = self.read(Path(root), **options)
-        return by_lists(studies, split_lists) if split_lists else studies
+        return split_by_lists(studies, split_lists) if split_lists else studies
 
-    def refuse_unknown(self, options: Mapping[str, Any]) -> None:
+    def check_options(self, options: Mapping[str, Any]) -> None:
         """PL-C001 for an option that ``read`` does not have, PL-C002 for a split without that name."""
-        known = [*self.options, *(["split"] if self.splits else [])]
+        allowed = [*self.options, *(["split"] if self.splits else [])]
         for name in options:
-            if name not in known:
-                problem = f"this source has no option '{name}'{did_you_mean(name, known)}"
-                raise PlaceError(problem, code="PL-C001", fix=f"options are {', '.join([*known, 'split_lists'])}")
+            if name not in allowed:
+                problem = f"this source has no option '{name}'{did_you_mean(name, allowed)}"
+                raise PlaceError(problem, code="PL-C001", fix=f"options are {', '.join([*allowed, 'split_lists'])}")
         if "split" in options:
             pick(dict.fromkeys(self.splits), options["split"], "split of this source")
 
@@ -67,7 +67,7 @@ class Source:
     @property
     def options(self) -> tuple[str, ...]:
         """What ``read`` takes beside the folder and the split."""
-        return tuple(name for name in inspect.signature(self.read).parameters if name not in _FIXED)
+        return tuple(name for name in inspect.signature(self.read).parameters if name not in _FIXED_PARAMETERS)
 
     def missing(self, root: Path, *, optional: bool = False) -> tuple[str, ...]:
         """Files that are needed (or may be used) and are not below ``root``, each as "one or another"."""

@@ -19,15 +19,17 @@ from typing import Any, NoReturn
 
 from place_cxr.core.errors import PlaceError
 
-Row = tuple[int, dict[str, str]]
-Choose = Callable[[Sequence[str]], Mapping[str, str]]
-Faults = list[tuple[int, PlaceError]]  # (line, what is wrong with it)
+TableRow = tuple[int, dict[str, str]]
+ColumnChooser = Callable[[Sequence[str]], Mapping[str, str]]
+LineFaults = list[tuple[int, PlaceError]]  # (line, what is wrong with it)
 ID_COLUMNS = ("study", "patient")
-NESTED = ("labels", "said", "mask")
-LARGEST = 2_000_000_000  # bytes that a gzipped table may unpack to: a bomb fails here, not in memory
+_NESTED_COLUMNS = ("labels", "said", "mask")
+MAX_UNZIPPED_BYTES = 2_000_000_000  # bytes that a gzipped table may unpack to: a bomb fails here, not in memory
 
 
-def rows(file: Path, encoding: str, choose: Choose, faults: Faults | None = None) -> Iterator[Row]:
+def read_table_rows(
+    file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | None = None
+) -> Iterator[TableRow]:
     """``(line, cells)`` of each row; ``choose`` gets the header and returns our name -> theirs for the columns to read.
 
     Lines count from 1 and include the header; Parquet has rows, counted from 1. Cells are text, empty where nothing is
@@ -49,22 +51,22 @@ def rows(file: Path, encoding: str, choose: Choose, faults: Faults | None = None
     return reader(file, encoding, choose, faults)
 
 
-def header_of(file: Path, encoding: str = "utf-8-sig") -> list[str]:
+def read_header(file: Path, encoding: str = "utf-8-sig") -> list[str]:
     """The names of a table's columns, as they stand there."""
-    found: list[str] = []
+    names: list[str] = []
 
     def keep(header: Sequence[str]) -> Mapping[str, str]:
-        found.extend(header)
+        names.extend(header)
         return {}
 
-    next(rows(file, encoding, keep), None)
-    return found
+    next(read_table_rows(file, encoding, keep), None)
+    return names
 
 
-def _csv(file: Path, encoding: str, choose: Choose, faults: Faults | None) -> Iterator[Row]:
+def _csv(file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | None) -> Iterator[TableRow]:
     reader = csv.reader(io.StringIO(_text(file, encoding), newline=""), strict=True)
     header: list[str] = []
-    places: dict[str, int] = {}
+    indices: dict[str, int] = {}
     line = 1
     try:
         for cells in reader:
@@ -73,7 +75,7 @@ def _csv(file: Path, encoding: str, choose: Choose, faults: Faults | None) -> It
             elif not header:
                 header = cells
                 _check_delimiter(file, header)
-                places = {ours: header.index(theirs) for ours, theirs in _chosen(file, header, choose).items()}
+                indices = {ours: header.index(theirs) for ours, theirs in _choose_columns(file, header, choose).items()}
             elif len(cells) != len(header):
                 problem = f"line {line} has {len(cells)} fields, the header has {len(header)}"
                 error = PlaceError(problem, code="PL-D202", file=file, fix="quote fields that hold commas")
@@ -81,7 +83,7 @@ def _csv(file: Path, encoding: str, choose: Choose, faults: Faults | None) -> It
                     raise error
                 faults.append((line, error))
             else:
-                yield line, {ours: cells[place] for ours, place in places.items()}
+                yield line, {ours: cells[index] for ours, index in indices.items()}
             line = reader.line_num + 1
     except csv.Error:
         limit = csv.field_size_limit()
@@ -91,35 +93,35 @@ def _csv(file: Path, encoding: str, choose: Choose, faults: Faults | None) -> It
         raise PlaceError("the file is empty", code="PL-D201", file=file, fix="write a header line and rows")
 
 
-def _jsonl(file: Path, encoding: str, choose: Choose, faults: Faults | None) -> Iterator[Row]:
+def _jsonl(file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | None) -> Iterator[TableRow]:
     records: list[tuple[int, dict[str, Any]]] = []
     for line, text in enumerate(_text(file, encoding).split("\n"), start=1):
         if not text.strip():
             continue
         try:
-            record = json.loads(text, object_pairs_hook=_once)
+            record = json.loads(text, object_pairs_hook=_refuse_repeated_keys)
         except (ValueError, RecursionError):
             _refuse(file, f"line {line} is not JSON, or names a key twice", "write one JSON object a line")
         if not isinstance(record, dict):
             _refuse(file, f"line {line} is not a JSON object", "write one JSON object a line")
-        records.append((line, _flat(record)))
+        records.append((line, _flatten(record)))
     if not records:
         raise PlaceError("the file is empty", code="PL-D201", file=file, fix="write one JSON object a line")
-    chosen = _chosen(file, list(dict.fromkeys(name for _, record in records for name in record)), choose)
+    columns = _choose_columns(file, list(dict.fromkeys(name for _, record in records for name in record)), choose)
     for line, record in records:
-        yield line, {ours: _cell(record.get(theirs), file, line, ours) for ours, theirs in chosen.items()}
+        yield line, {ours: _cell(record.get(theirs), file, line, ours) for ours, theirs in columns.items()}
 
 
-def _parquet(file: Path, encoding: str, choose: Choose, faults: Faults | None) -> Iterator[Row]:
+def _parquet(file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | None) -> Iterator[TableRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(file) as table:
-            chosen = _chosen(file, table.schema_arrow.names, choose)
+            columns = _choose_columns(file, table.schema_arrow.names, choose)
             row = 0
-            for batch in table.iter_batches(columns=list(dict.fromkeys(chosen.values()))):
-                cells = {ours: batch.column(theirs).to_pylist() for ours, theirs in chosen.items()}
+            for batch in table.iter_batches(columns=list(dict.fromkeys(columns.values()))):
+                cells = {ours: batch.column(theirs).to_pylist() for ours, theirs in columns.items()}
                 for number in range(batch.num_rows):
                     row += 1
                     yield row, {ours: _cell(values[number], file, row, ours) for ours, values in cells.items()}
@@ -143,11 +145,11 @@ def _text(file: Path, encoding: str) -> str:
 def _unzipped(file: Path) -> bytes:
     try:
         with gzip.open(file) as stream:
-            data = stream.read(LARGEST + 1)
+            data = stream.read(MAX_UNZIPPED_BYTES + 1)
     except (OSError, EOFError, zlib.error):
         _refuse(file, "not a whole gzip file", "copy it again")
-    if len(data) > LARGEST:
-        _refuse(file, f"over {LARGEST / 1e9:.0f} GB when unpacked", "check the file")
+    if len(data) > MAX_UNZIPPED_BYTES:
+        _refuse(file, f"over {MAX_UNZIPPED_BYTES / 1e9:.0f} GB when unpacked", "check the file")
     return data
 
 
@@ -158,26 +160,28 @@ def _check_delimiter(file: Path, header: list[str]) -> None:
             _refuse(file, f"line 1: fields are separated by {name}", "save the table with commas")
 
 
-def _chosen(file: Path, header: Sequence[str], choose: Choose) -> Mapping[str, str]:
+def _choose_columns(file: Path, header: Sequence[str], choose: ColumnChooser) -> Mapping[str, str]:
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise PlaceError(f"column '{twice[0]}' is there twice", code="PL-D201", file=file, fix="rename one of them")
     return choose(header)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
         raise ValueError
     return record
 
 
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
+def _flatten(record: dict[str, Any]) -> dict[str, Any]:
     """``{"labels": {"Edema": 1}}`` as ``{"labels.Edema": 1}``."""
     flat: dict[str, Any] = {}
     for name, value in record.items():
         inner = (
-            {f"{name}.{key}": one for key, one in value.items()} if name in NESTED and isinstance(value, dict) else {}
+            {f"{name}.{key}": inner_value for key, inner_value in value.items()}
+            if name in _NESTED_COLUMNS and isinstance(value, dict)
+            else {}
         )
         flat.update(inner or {name: value})
     return flat

@@ -24,8 +24,15 @@ from pathlib import Path
 from place_cxr.core.records import ABSENT, PRESENT, Box, Study
 from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import shuffle_split
-from place_cxr.data.sources.files import below, cells, find, look, number, refuse
-from place_cxr.data.sources.tables import header_of
+from place_cxr.data.sources.files import (
+    check_relative_path,
+    find_file,
+    find_optional_file,
+    parse_number,
+    read_columns,
+    refuse_value,
+)
+from place_cxr.data.sources.tables import read_header
 
 NEEDS = (
     ("annotations/image_labels_train.csv", "image_labels_train.csv"),
@@ -39,32 +46,34 @@ MAY_USE = (
 )
 SPLITS = ("official", "cxr_clip")
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
-_VAL_SHARE = 0.2
+_VAL_FRACTION = 0.2
 
 
 def read(root: Path, split: str = "official", *, agree: int = 2) -> list[Study]:
     """A study for each image, train before test; each by id, but train and val of ``cxr_clip`` as they are drawn."""
     pick(dict.fromkeys(SPLITS), split, "split of this source")
-    train = _part(root, "train", agree)
+    train = _read_part(root, "train", agree)
     if split == "cxr_clip":
-        kept, held_out = shuffle_split(len(train), _VAL_SHARE, 0)
-        train = [train[place] for place in kept] + [replace(train[place], split="val") for place in held_out]
-    return train + _part(root, "test", 1)
+        kept, held_out = shuffle_split(len(train), _VAL_FRACTION, 0)
+        train = [train[position] for position in kept] + [
+            replace(train[position], split="val") for position in held_out
+        ]
+    return train + _read_part(root, "test", 1)
 
 
-def _part(root: Path, part: str, agree: int) -> list[Study]:
-    table = find(root, f"annotations/image_labels_{part}.csv", f"image_labels_{part}.csv")
-    names = [name for name in header_of(table) if name not in ("image_id", "rad_id")]
+def _read_part(root: Path, part: str, agree: int) -> list[Study]:
+    table = find_file(root, f"annotations/image_labels_{part}.csv", f"image_labels_{part}.csv")
+    names = [name for name in read_header(table) if name not in ("image_id", "rad_id")]
     votes: dict[str, list[int]] = {}
-    for line, row in cells(table, "image_id", *names):
-        count = votes.setdefault(below(table, line, row["image_id"]), [0] * len(names))
-        for place, name in enumerate(names):
-            value = number(table, line, row[name])
+    for line, row in read_columns(table, "image_id", *names):
+        counts = votes.setdefault(check_relative_path(table, line, row["image_id"]), [0] * len(names))
+        for column, name in enumerate(names):
+            value = parse_number(table, line, row[name])
             if value not in (ABSENT, PRESENT):
-                refuse(table, line, "a label is not 0 or 1")
-            count[place] += int(value)
+                refuse_value(table, line, "a label is not 0 or 1")
+            counts[column] += int(value)
     boxes = _boxes(root, part)
-    findings = [_SAME.get(name, name) for name in names]
+    findings = [_FINDING_ALIASES.get(name, name) for name in names]
     return [
         Study(
             id=name,
@@ -73,8 +82,8 @@ def _part(root: Path, part: str, agree: int) -> list[Study]:
             split=part,
             view="PA",
             labels={
-                finding: PRESENT if count >= agree else ABSENT
-                for finding, count in zip(findings, votes[name], strict=True)
+                finding: PRESENT if counts >= agree else ABSENT
+                for finding, counts in zip(findings, votes[name], strict=True)
             },
             boxes=tuple(boxes.get(name, ())),
         )
@@ -82,15 +91,15 @@ def _part(root: Path, part: str, agree: int) -> list[Study]:
     ]
 
 
-_SAME = {"Other disease": "Other diseases", "No finding": "No Finding"}
+_FINDING_ALIASES = {"Other disease": "Other diseases", "No finding": "No Finding"}
 
 
 def _boxes(root: Path, part: str) -> dict[str, list[Box]]:
-    table = look(root, f"annotations/annotations_{part}.csv", f"annotations_{part}.csv")
-    found: dict[str, list[Box]] = {}
+    table = find_optional_file(root, f"annotations/annotations_{part}.csv", f"annotations_{part}.csv")
+    boxes: dict[str, list[Box]] = {}
     if table is not None:
-        for line, row in cells(table, "image_id", "class_name", *_SIDES):
+        for line, row in read_columns(table, "image_id", "class_name", *_SIDES):
             if row["x_min"]:
-                sides = [number(table, line, row[side]) for side in _SIDES]
-                found.setdefault(row["image_id"], []).append(Box(row["class_name"], *sides))
-    return found
+                sides = [parse_number(table, line, row[side]) for side in _SIDES]
+                boxes.setdefault(row["image_id"], []).append(Box(row["class_name"], *sides))
+    return boxes

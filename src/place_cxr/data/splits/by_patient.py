@@ -14,7 +14,7 @@ from place_cxr.core.records import SPLITS, Study
 
 _SHOWN = 3
 _log = logging.getLogger(__name__)
-_FIX = "place data split --by patient"
+_FIX_BY_PATIENT = "place data split --by patient"
 
 
 def split_by_patient(
@@ -28,63 +28,63 @@ def split_by_patient(
     """
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise PlaceError(f"split fractions {fractions}", code="PL-C001", fix="give three that sum to 1")
-    taken = [row for row, study in enumerate(studies, start=1) if study.split]
-    if taken:
-        problem = f"{len(taken)} of {len(studies)} studies have a split already, first row {taken[0]}"
+    already_split = [row for row, study in enumerate(studies, start=1) if study.split]
+    if already_split:
+        problem = f"{len(already_split)} of {len(studies)} studies have a split already, first row {already_split[0]}"
         raise PlaceError(problem, code="PL-D207", fix="use their split, or leave its column out")
     edges = list(accumulate(fractions))
-    last = max(place for place, share in enumerate(fractions) if share > 0)
-    split = [replace(study, split=SPLITS[_place(study, seed, edges[:last])]) for study in studies]
+    last = max(index for index, fraction in enumerate(fractions) if fraction > 0)
+    split = [replace(study, split=SPLITS[_split_index(study, seed, edges[:last])]) for study in studies]
     missing = [
         name
-        for name, share in zip(SPLITS, fractions, strict=True)
-        if share > 0 and not any(study.split == name for study in split)
+        for name, fraction in zip(SPLITS, fractions, strict=True)
+        if fraction > 0 and not any(study.split == name for study in split)
     ]
     if missing:
-        patients = len({_person(study) for study in studies})
+        patients = len({_patient_key(study) for study in studies})
         problem = f"none of {patients} patients falls into {missing[0]}"
         raise PlaceError(problem, code="PL-D207", fix="use another seed or fraction, or write a split column")
     return split
 
 
-def check_splits(studies: Sequence[Study], *, shared: bool = False) -> None:
+def check_splits(studies: Sequence[Study], *, allow_overlap: bool = False) -> None:
     """PL-D207, with example rows (from 1, in the order given), where splits cannot be trusted.
 
     That is: a split of another name, splits for some studies only, or a patient, a study or an image file in two. The
-    last three are only warned of where ``shared``: a published split that has this fault is wanted as it is.
+    last three are only warned of where ``allow_overlap``: a published split that has this fault is wanted as it is.
     """
     unknown = [row for row, study in enumerate(studies, start=1) if study.split not in ("", *SPLITS)]
     if unknown:
         raise PlaceError(
-            _rows("have an unknown split", unknown, studies), code="PL-D207", fix=f"write {', '.join(SPLITS)}"
+            _describe_rows("have an unknown split", unknown, studies), code="PL-D207", fix=f"write {', '.join(SPLITS)}"
         )
     unset = [row for row, study in enumerate(studies, start=1) if not study.split]
     if 0 < len(unset) < len(studies):
-        raise PlaceError(_rows("have no split", unset, studies), code="PL-D207", fix=_FIX)
+        raise PlaceError(_describe_rows("have no split", unset, studies), code="PL-D207", fix=_FIX_BY_PATIENT)
     try:
         _check_apart("patient", [study.patient for study in studies], studies)
         _check_apart("study", [study.id for study in studies], studies)
         _check_apart("image", [str(study.image) for study in studies], studies)
     except PlaceError as fault:
-        if not shared:
+        if not allow_overlap:
             raise
         _log.warning("as published: %s", fault.problem)
 
 
-def digest(studies: Iterable[Study]) -> str:
+def hash_splits(studies: Iterable[Study]) -> str:
     """SHA-256, in hex, of who is in which split: of the sorted (id, split), whatever the order of the studies."""
     pairs = sorted((study.id, study.split) for study in studies)
     return hashlib.sha256("\n".join(json.dumps(pair) for pair in pairs).encode()).hexdigest()
 
 
-def _person(study: Study) -> tuple[str, str]:
+def _patient_key(study: Study) -> tuple[str, str]:
     return ("patient", study.patient) if study.patient else ("study", study.id)
 
 
-def _place(study: Study, seed: int, edges: Sequence[float]) -> int:
-    text = json.dumps([seed, *_person(study)])
-    share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
-    return sum(share >= edge for edge in edges)
+def _split_index(study: Study, seed: int, edges: Sequence[float]) -> int:
+    text = json.dumps([seed, *_patient_key(study)])
+    position = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+    return sum(position >= edge for edge in edges)
 
 
 def _check_apart(what: str, keys: Sequence[str], studies: Sequence[Study]) -> None:
@@ -95,13 +95,13 @@ def _check_apart(what: str, keys: Sequence[str], studies: Sequence[Study]) -> No
     bad = [row for row, key in enumerate(keys, start=1) if key and len(splits[key]) > 1]
     if bad:
         first = [row for row in range(1, len(keys) + 1) if keys[row - 1] == keys[bad[0] - 1]]
-        problem = f"{_rows(f'whose {what} is in two splits', bad, studies)}; one {what} is in rows {_some(first)}"
-        raise PlaceError(problem, code="PL-D207", fix=_FIX)
+        problem = f"{_describe_rows(f'whose {what} is in two splits', bad, studies)}; one {what} is in rows {_first_rows(first)}"
+        raise PlaceError(problem, code="PL-D207", fix=_FIX_BY_PATIENT)
 
 
-def _rows(what: str, rows: Sequence[int], studies: Sequence[Study]) -> str:
-    return f"{len(rows)} of {len(studies)} rows {what}, first rows {_some(rows)}"
+def _describe_rows(what: str, rows: Sequence[int], studies: Sequence[Study]) -> str:
+    return f"{len(rows)} of {len(studies)} rows {what}, first rows {_first_rows(rows)}"
 
 
-def _some(rows: Sequence[int]) -> str:
+def _first_rows(rows: Sequence[int]) -> str:
     return ", ".join(map(str, rows[:_SHOWN]))

@@ -20,8 +20,8 @@ from pathlib import Path
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import PRESENT, SPLITS, Study
 from place_cxr.core.store import private_text
-from place_cxr.data.sources.tables import Choose, rows
-from place_cxr.data.splits.by_patient import check_splits, digest
+from place_cxr.data.sources.tables import ColumnChooser, read_table_rows
+from place_cxr.data.splits.by_patient import check_splits, hash_splits
 
 _COLUMNS = ("study", "split")
 
@@ -37,44 +37,52 @@ def split_stratified(
         raise PlaceError(f"split fractions {fractions}", code="PL-C001", fix="give three that sum to 1")
     present: dict[str, set[str]] = {}
     for study in studies:
-        found = {name for name, value in (study.labels or study.said).items() if value == PRESENT}
-        present.setdefault(_person(study), set()).update(found)
-    split = _deal({who: present[who] for who in sorted(present, key=lambda who: _shuffle(seed, who))}, fractions)
+        findings = {name for name, value in (study.labels or study.said).items() if value == PRESENT}
+        present.setdefault(_patient_key(study), set()).update(findings)
+    split = _deal_patients(
+        {patient: present[patient] for patient in sorted(present, key=lambda patient: _shuffle_key(seed, patient))},
+        fractions,
+    )
     dealt = Counter(split.values())
-    for name, share in zip(SPLITS, fractions, strict=True):
-        if share > 0 and not dealt[name]:
+    for name, fraction in zip(SPLITS, fractions, strict=True):
+        if fraction > 0 and not dealt[name]:
             problem = f"none of {len(present)} patients falls into {name}"
             raise PlaceError(problem, code="PL-D207", fix="use other fractions, or more patients")
-    return [replace(study, split=split[_person(study)]) for study in studies]
+    return [replace(study, split=split[_patient_key(study)]) for study in studies]
 
 
-def _deal(present: Mapping[str, Collection[str]], fractions: Sequence[float]) -> dict[str, str]:
+def _deal_patients(present: Mapping[str, Collection[str]], fractions: Sequence[float]) -> dict[str, str]:
     """Patient -> split; ``present`` maps patients, in order, to their findings."""
-    having: dict[str, list[str]] = {}
-    for who, found in present.items():
-        for name in found:
-            having.setdefault(name, []).append(who)
-    everybody = [share * len(present) for share in fractions]
-    wanted = {name: [share * len(whose) for share in fractions] for name, whose in having.items()}
+    patients_by_finding: dict[str, list[str]] = {}
+    for patient, findings in present.items():
+        for name in findings:
+            patients_by_finding.setdefault(name, []).append(patient)
+    patients_lacking = [fraction * len(present) for fraction in fractions]
+    findings_lacking = {
+        name: [fraction * len(patients) for fraction in fractions] for name, patients in patients_by_finding.items()
+    }
     split: dict[str, str] = {}
 
-    def deal(who: str, lacking: Sequence[float]) -> None:
-        part = max(range(len(fractions)), key=lambda part: (lacking[part], everybody[part]))
-        split[who] = SPLITS[part]
-        everybody[part] -= 1
-        for name in present[who]:
-            wanted[name][part] -= 1
+    def deal(patient: str, lacking: Sequence[float]) -> None:
+        part = max(range(len(fractions)), key=lambda part: (lacking[part], patients_lacking[part]))
+        split[patient] = SPLITS[part]
+        patients_lacking[part] -= 1
+        for name in present[patient]:
+            findings_lacking[name][part] -= 1
 
-    while having:
-        undealt = {name: [who for who in whose if who not in split] for name, whose in having.items()}
-        having = {name: whose for name, whose in undealt.items() if whose}
-        if having:
-            name = min(having, key=lambda name: (len(having[name]), name))
-            for who in having.pop(name):
-                deal(who, wanted[name])
-    for who in present:
-        if who not in split:
-            deal(who, everybody)
+    while patients_by_finding:
+        undealt = {
+            name: [patient for patient in patients if patient not in split]
+            for name, patients in patients_by_finding.items()
+        }
+        patients_by_finding = {name: patients for name, patients in undealt.items() if patients}
+        if patients_by_finding:
+            name = min(patients_by_finding, key=lambda name: (len(patients_by_finding[name]), name))
+            for patient in patients_by_finding.pop(name):
+                deal(patient, findings_lacking[name])
+    for patient in present:
+        if patient not in split:
+            deal(patient, patients_lacking)
     return split
 
 
@@ -85,17 +93,17 @@ def write_splits(studies: Sequence[Study], out: Path) -> str:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         writer.writerows(sorted({(study.id, study.split) for study in studies}))
-    return digest(studies)
+    return hash_splits(studies)
 
 
-def with_splits(studies: Sequence[Study], file: Path) -> list[Study]:
+def apply_splits(studies: Sequence[Study], file: Path) -> list[Study]:
     """The studies with the splits of a file; theirs are put aside.
 
     Raises PL-D207 for a study that the file lacks or has twice, and where the split is none by patient; PL-D201 and
     PL-D202 for a file that is no such table.
     """
     split: dict[str, str] = {}
-    for line, cells in rows(file, "utf-8-sig", _columns(file)):
+    for line, cells in read_table_rows(file, "utf-8-sig", _columns(file)):
         if split.setdefault(cells["study"], cells["split"]) != cells["split"]:
             problem = f"line {line}: a study that is in another split already"
             raise PlaceError(problem, code="PL-D207", file=file, fix="make the splits anew: place data split")
@@ -103,12 +111,12 @@ def with_splits(studies: Sequence[Study], file: Path) -> list[Study]:
     if missing:
         problem = f"{len(missing)} of {len(studies)} studies are not in it, first row {missing[0]}"
         raise PlaceError(problem, code="PL-D207", file=file, fix="make the splits anew: place data split")
-    found = [replace(study, split=split[study.id]) for study in studies]
-    check_splits(found)
-    return found
+    assigned = [replace(study, split=split[study.id]) for study in studies]
+    check_splits(assigned)
+    return assigned
 
 
-def _columns(file: Path) -> Choose:
+def _columns(file: Path) -> ColumnChooser:
     def choose(header: Sequence[str]) -> dict[str, str]:
         if not set(_COLUMNS) <= set(header):
             raise PlaceError("no columns 'study' and 'split'", code="PL-D201", file=file, fix="name a file of splits")
@@ -117,9 +125,9 @@ def _columns(file: Path) -> Choose:
     return choose
 
 
-def _person(study: Study) -> str:
+def _patient_key(study: Study) -> str:
     return json.dumps(["patient", study.patient] if study.patient else ["study", study.id])
 
 
-def _shuffle(seed: int, who: str) -> bytes:
-    return hashlib.sha256(f"{seed} {who}".encode("utf-8", "surrogatepass")).digest()
+def _shuffle_key(seed: int, patient: str) -> bytes:
+    return hashlib.sha256(f"{seed} {patient}".encode("utf-8", "surrogatepass")).digest()

@@ -10,9 +10,19 @@ how a denial calls it; ``... absent`` are whole denials. ``... device`` are the 
 from __future__ import annotations
 
 from place_cxr.phantom.grammar import Grammar
-from place_cxr.phantom.phrases.body import BODY, DEVICES, SHORT
-from place_cxr.phantom.phrases.frames import DENIALS, FRAMES, HEADERS, NORMAL
-from place_cxr.phantom.phrases.lungs import LUNG, PLEURA, WORDS
+from place_cxr.phantom.phrases.body import BODY_RULES, DEVICE_RULES, SHORT_NAME_RULES
+from place_cxr.phantom.phrases.frames import DENIAL_RULES, FRAME_RULES, HEADER_RULES, NORMAL_RULES
+from place_cxr.phantom.phrases.lungs import LUNG_RULES, PLEURA_RULES, WORD_RULES
 
-GRAMMAR = Grammar(WORDS | PLEURA | LUNG | BODY | DEVICES | FRAMES | DENIALS | NORMAL | HEADERS)
-SHORTS = Grammar(WORDS | SHORT)
+GRAMMAR = Grammar(
+    WORD_RULES
+    | PLEURA_RULES
+    | LUNG_RULES
+    | BODY_RULES
+    | DEVICE_RULES
+    | FRAME_RULES
+    | DENIAL_RULES
+    | NORMAL_RULES
+    | HEADER_RULES
+)
+SHORT_NAMES = Grammar(WORD_RULES | SHORT_NAME_RULES)

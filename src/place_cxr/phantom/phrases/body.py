@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BODY = {
+BODY_RULES = {
     "Cardiomegaly": (
         "[m {sev} [cardiomegaly|cardiomegaly|cardiac enlargement|enlargement of the heart|enlargement of the "
         "cardiac silhouette]]"
@@ -81,7 +81,7 @@ BODY = {
     "Foreign Object several plain": "p {object}",
 }
 
-DEVICES = {
+DEVICE_RULES = {
     "Pacemaker": (
         "[a {side} [chest wall|pectoral] [pacemaker|pacemaker|pacing device|pacer|cardiac pacing device]|a "
         "{side}[|-sided] [pacemaker|pacer|pacing device]|a [cardiac|permanent|] [pacemaker|pacer|pacing device] "
@@ -119,7 +119,7 @@ DEVICES = {
 }
 
 # A finding already named, or its earlier state.
-SHORT = {
+SHORT_NAME_RULES = {
     "Pleural Effusion": "{side} [pleural effusion|effusion]",
     "Pleural Effusion several": "bilateral [pleural effusions|effusions]",
     "Pneumothorax": "{side} [pneumothorax|pneumothorax|apical pneumothorax]",

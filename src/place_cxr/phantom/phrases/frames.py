@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FRAMES = {
+FRAME_RULES = {
     "prior": (
         "[the prior study|the prior study|the previous study|the prior examination|the previous examination|the "
         "prior radiograph|the previous radiograph|the prior exam|the earlier study|the comparison study|the most "
@@ -107,7 +107,7 @@ FRAMES = {
     ),
 }
 
-DENIALS = {
+DENIAL_RULES = {
     "deny": (
         "[No {names}|No {names}|No {names} [is seen|is identified|is present|is noted|is evident|is visualized|"
         "is demonstrated|is detected]|There is no {names}|There is no [evidence of|sign of|radiographic evidence "
@@ -156,7 +156,7 @@ DENIALS = {
     ),
 }
 
-NORMAL = {
+NORMAL_RULES = {
     "mediastinum": (
         "[[The|] mediastinal [contours are|contour is|silhouette is|and hilar contours are] [unremarkable|normal|"
         "within normal limits]|[The|] [hila are|hilar contours are|hilar structures are] [unremarkable|normal|"
@@ -219,7 +219,7 @@ NORMAL = {
     ),
 }
 
-HEADERS = {
+HEADER_RULES = {
     "exam": (
         "[CHEST, {view words}|CHEST RADIOGRAPH ({view})|Chest {view words}|CHEST ({view words})|{view} chest "
         "radiograph|DX CHEST {view}]"

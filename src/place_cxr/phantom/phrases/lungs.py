@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # How much, how large and where: adjectives by severity (some by finding), "in" phrases, "of" adjectives.
-WORDS = {
+WORD_RULES = {
     "small": "[small|small|small|tiny|minor]",
     "severe Consolidation": "[extensive|extensive|marked]",
     "mild Consolidation": "[mild|mild|minor]",
@@ -47,7 +47,7 @@ WORDS = {
     "count more": "[three|multiple|several|multiple]",
 }
 
-PLEURA = {
+PLEURA_RULES = {
     "Pleural Effusion": (
         "[a {sev} [{side}|{side}|{side}-sided] {layering} [pleural effusion|pleural effusion|effusion|pleural "
         "fluid collection]|a {sev} effusion [on the {side}|at the {side} base]|m pleural fluid on the {side}|m "
@@ -139,7 +139,7 @@ PLEURA = {
     "Pneumothorax plain": "a {sev} [|apical] pneumothorax",
 }
 
-LUNG = {
+LUNG_RULES = {
     "Consolidation": (
         "[m {sev} {of} [consolidation|consolidation|airspace disease|airspace opacification|air space "
         "consolidation]|a {sev} {of} [opacity|opacity|airspace opacity|consolidative opacity|infiltrate|"
