@@ -19,7 +19,7 @@ from place_cxr.benchmark.result_table import Column, ResultTable, home_site, sit
 from place_cxr.benchmark.summary import Summary, summarize
 from place_cxr.benchmark.worker import CONFIG_FILE
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.settings import load
+from place_cxr.core.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKS = ("<!-- benchmark: written by experiments/benchmark_docs.py -->", "<!-- /benchmark -->")
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--readme", action="store_true")
     given = parser.parse_args()
-    book = ResultTable.read(load(BenchmarkConfig, given.folder / CONFIG_FILE), given.folder)
+    book = ResultTable.read(load_settings(BenchmarkConfig, given.folder / CONFIG_FILE), given.folder)
     page(book, given.folder, ROOT / "docs")
     if given.readme:
         readme = ROOT / "README.md"

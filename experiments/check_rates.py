@@ -28,7 +28,7 @@ from place_cxr.data.checks.image_quality import (
     measure_image,
 )
 from place_cxr.data.checks.near_duplicates import find_near_duplicates
-from place_cxr.images.read import decode_with_size
+from place_cxr.images.read import read_scaled_image_and_size
 from place_cxr.phantom import make_study
 
 SETS = ("pairs", "classes/nih", "classes/nih_rotation", "classes/kermany", "classes/hannover_view")
@@ -43,7 +43,7 @@ def held_out(data: Path) -> list[tuple[np.ndarray, dict[str, str]]]:
         with (data / name / "manifest.csv").open(encoding="utf-8-sig", newline="") as file:
             for row in csv.DictReader(file):
                 if int(hashlib.sha256(row["patient_id"].encode()).hexdigest(), 16) % 2:
-                    found.append((decode_with_size(data / name / row["image"], MEASURE_SIDE)[0], row))
+                    found.append((read_scaled_image_and_size(data / name / row["image"], MEASURE_SIDE)[0], row))
     return found
 
 

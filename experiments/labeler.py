@@ -24,8 +24,8 @@ import numpy as np
 from place_cxr.core.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 from place_cxr.phantom.history import make_scene
 from place_cxr.phantom.report import write_phantom_report
-from place_cxr.text.labeler import CHEXPERT, label_report, label_sentence
-from place_cxr.text.labeler.statements import OTHER, strongest
+from place_cxr.text.labeler import CHEXPERT_FINDINGS, label_report, label_sentence
+from place_cxr.text.labeler.statements import OTHER_ABNORMALITY, keep_strongest
 from place_cxr.text.reports import read_report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,7 +71,7 @@ def expected(case: Mapping[str, Any]) -> dict[str, float]:
 
 def given(sentence: str) -> dict[str, float]:
     """The labeller's answer in the same form."""
-    return {name: value for name, value in label_sentence(sentence).items() if name != OTHER}
+    return {name: value for name, value in label_sentence(sentence).items() if name != OTHER_ABNORMALITY}
 
 
 def report_text(row: Mapping[str, str]) -> str:
@@ -146,7 +146,7 @@ def _best(values: Iterable[float]) -> float:
     best: dict[str, float] = {}
     for value in values:
         if not math.isnan(value):
-            strongest(best, "", value)
+            keep_strongest(best, "", value)
     return best.get("", NOT_MENTIONED)
 
 
@@ -154,12 +154,12 @@ def _opacity(text: str) -> float:
     """A phantom's consolidation: consolidation, pneumonia, or an opacity that nothing else explains."""
     best: dict[str, float] = {}
     report = read_report(text)
-    for sentence, observes in zip(report.sentences, report.observes, strict=True):
+    for sentence, observes in zip(report.sentences, report.is_observation, strict=True):
         values = label_sentence(sentence) if observes else {}
         explained = any(values.get(name, ABSENT) != ABSENT for name in EXPLAINED)
         for name in ("Consolidation", "Pneumonia", *(() if explained else ("Lung Opacity",))):
             if name in values:
-                strongest(best, "", values[name])
+                keep_strongest(best, "", values[name])
     return best.get("", NOT_MENTIONED)
 
 
@@ -211,5 +211,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert set(TAGS) <= set(CHEXPERT)
+    assert set(TAGS) <= set(CHEXPERT_FINDINGS)
     main()

@@ -16,7 +16,7 @@ from phantom_methods import ABLATIONS, MAIN
 from phantom_runs import TASKS, Mean, Run, Runs, mean, method, read_runs, seconds, text_of
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.results import NOTICE
+from place_cxr.core.results import RESEARCH_NOTICE
 
 READING = ("<!-- reading: kept when the tables are written anew -->", "<!-- /reading -->")
 TEMPLATE = Path(__file__).with_name("results_template.md")
@@ -214,7 +214,7 @@ def results_page(runs: Runs, reading: str, apart: Runs | None = None) -> str:
         return by_method(runs, MAIN, [(head, "grounding", f"{v}/{metric}/macro") for v, head in names.items()])
 
     fields = {
-        "notice": NOTICE,
+        "notice": RESEARCH_NOTICE,
         "command": COMMAND,
         "reading": f"{READING[0]}\n{reading or 'None yet.'}\n{READING[1]}",
         "counts": _counts(runs),

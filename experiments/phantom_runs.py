@@ -15,7 +15,7 @@ from phantom_methods import METHODS, Method
 
 from place_cxr.cli.demo import DEMO_SOURCE
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.results import FILE, Metric, Result
+from place_cxr.core.results import RESULT_FILE, Metric, Result
 
 TASKS = ("zero-shot", "classification", "retrieval", "grounding")
 
@@ -67,7 +67,7 @@ def read_runs(folder: Path) -> dict[str, dict[int, Run]]:
     digests: dict[str, str] = {}
     for path in sorted(folder.glob("*-s*")):
         name = re.fullmatch(r"(.+)-s(\d+)", path.name)
-        files = [file for task in TASKS if (file := path / "tasks" / task / DEMO_SOURCE / FILE).is_file()]
+        files = [file for task in TASKS if (file := path / "tasks" / task / DEMO_SOURCE / RESULT_FILE).is_file()]
         if name is None or not files:
             continue
         results = {result.task: result for result in map(Result.read, files)}

@@ -212,7 +212,7 @@ def lung_masks(data: Path) -> dict[str, Path]:
 def observed(study: Study) -> list[str]:
     """The first sentences of a report that state an observation."""
     said = read_report(study.report)
-    return [s for s, observes in zip(said.sentences, said.observes, strict=True) if observes][:SENTENCES]
+    return [s for s, observes in zip(said.sentences, said.is_observation, strict=True) if observes][:SENTENCES]
 
 
 def heat_maps(models: Sequence[Trained], masks: Mapping[str, Path]) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from PIL import Image
 from perf.decode import SIZE, converted, with_pillow
 from perf.measure import Figure, interleave, one_thread, ratios, report
 from place_cxr.data.loader import Loader, PairDataset, gather_batch
-from place_cxr.images.views import UNIFORMS
+from place_cxr.images.views import UNIFORMS_PER_ROW
 from place_cxr.text.tokenizer import EncodedReports
 
 ROWS, BATCH, BATCHES, ROUNDS = 2048, 144, 40, 5
@@ -84,7 +84,7 @@ def figures() -> list[Figure]:
         each = [time / (len(range(0, ROWS - BATCH, BATCH)) * BATCH) for time in seconds["packed"]]
         rate = {"pillow/s": round(1 / median(seconds["pillow"]), 1), "packed/s": round(1 / median(each))}
 
-        loader = Loader(pairs, BATCH, seed=0, uniforms=UNIFORMS)
+        loader = Loader(pairs, BATCH, seed=0, uniforms=UNIFORMS_PER_ROW)
         wall: list[float] = []
 
         def stream() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from place_cxr.images.letterbox import Letterbox
-from place_cxr.images.read import decode_with_size
+from place_cxr.images.read import read_scaled_image_and_size
 
 SIZE, CROP, TIMES = 256, 224, 10
 
@@ -30,7 +30,7 @@ def with_pillow(path: Path) -> np.ndarray:
 
 def converted(path: Path) -> np.ndarray:
     """What a pack does once with each file."""
-    picture, (height, width) = decode_with_size(path, SIZE)
+    picture, (height, width) = read_scaled_image_and_size(path, SIZE)
     return Letterbox(height, width, SIZE).to_square(picture)
 
 

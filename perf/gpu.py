@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from perf.measure import Figure, milliseconds, ratios, report
 from perf.parts import encoders, recipe, settings, tokens
 from perf.pcma import Similarity, chunked, loop, vectors
-from place_cxr.core.tensors import Tokens, move
-from place_cxr.images.views import UNIFORMS, train_views
+from place_cxr.core.tensors import Tokens, move_to_device
+from place_cxr.images.views import UNIFORMS_PER_ROW, train_views
 from place_cxr.losses import total_loss
 from place_cxr.losses.pathology import observation_similarity
 from place_cxr.models.place import PlaceModel
@@ -71,7 +71,7 @@ class Method:
 
     def step(self, batch: int) -> Callable[[], None]:
         """A call that takes one training step."""
-        text, chance = on_device(batch), torch.rand(batch, UNIFORMS, device=DEVICE)
+        text, chance = on_device(batch), torch.rand(batch, UNIFORMS_PER_ROW, device=DEVICE)
         pixels = torch.randint(256, (batch, 256, 256), dtype=torch.uint8, device=DEVICE)
 
         def run() -> None:
@@ -100,7 +100,7 @@ class Method:
 
 def on_device(batch: int) -> Tokens:
     """Made-up reports on the device."""
-    return move(tokens(batch), DEVICE)
+    return move_to_device(tokens(batch), DEVICE)
 
 
 def alignment(form: Similarity, batch: int) -> Callable[[], object]:

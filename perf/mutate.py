@@ -25,9 +25,13 @@ from typing import Any
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.images.dicom import codecs
-from place_cxr.images.read import decode_with_size, dicom_facts, read_image
+from place_cxr.images.read import read_dicom_header, read_image, read_scaled_image_and_size
 
-READERS: tuple[Callable[[Path], Any], ...] = (read_image, lambda path: decode_with_size(path, 224), dicom_facts)
+READERS: tuple[Callable[[Path], Any], ...] = (
+    read_image,
+    lambda path: read_scaled_image_and_size(path, 224),
+    read_dicom_header,
+)
 SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm", ".tif", ".bmp", ".webp"}
 LARGEST = 3_000_000
 SECONDS, MEGABYTES = 1.0, 500.0

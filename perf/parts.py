@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from place_cxr.core.settings import load
-from place_cxr.core.tensors import Features, Tokens, Views, move
+from place_cxr.core.settings import load_settings
+from place_cxr.core.tensors import Features, Tokens, Views, move_to_device
 from place_cxr.losses import total_loss
 from place_cxr.models.correlation import CorrelationSettings
 from place_cxr.models.observations import ObservationSettings
@@ -22,7 +22,7 @@ PATCHES, WIDTH, GRID = 196, 768, (14, 14)
 
 def recipe() -> PretrainConfig:
     """The paper setting with ViT-B/16."""
-    return load(PretrainConfig, recipe_path("mimic-vitb16"), [])
+    return load_settings(PretrainConfig, recipe_path("mimic-vitb16"), [])
 
 
 def settings(full: bool = False, *, depth: int = 12, text_layers: int = 12) -> ModelSettings:
@@ -115,7 +115,7 @@ def heads(full: bool) -> Callable[[int], Callable[[], None]]:
 def encoders(model: PlaceModel, batch: int) -> Callable[[], None]:
     """A call that runs both encoders forward and backward, from a gradient on all that heads read."""
     device = next(model.parameters()).device
-    text, pictures = move(tokens(batch), device), move(views(batch), device)
+    text, pictures = move_to_device(tokens(batch), device), move_to_device(views(batch), device)
 
     def run() -> None:
         model.zero_grad(set_to_none=True)

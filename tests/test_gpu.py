@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from place_cxr import pretrain
-from place_cxr.core.tensors import Batch, move
+from place_cxr.core.tensors import Batch, move_to_device
 from place_cxr.data import corpus as corpora
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import PretrainConfig, load_recipe
@@ -74,7 +74,7 @@ def test_losses_and_gradients_are_those_of_the_processor(phantom: Path, peer: st
     found: list[tuple[float, dict[str, torch.Tensor]]] = []
     for device in ("cpu", "cuda"):
         model.to(device).eval().zero_grad()  # no dropout: its chance is another on each
-        value, _ = pretrain.make_loss(config)(model, move(batch, device), 0)
+        value, _ = pretrain.make_loss(config)(model, move_to_device(batch, device), 0)
         value.backward()
         grads = {name: p.grad.cpu().clone() for name, p in model.named_parameters() if p.grad is not None}
         found.append((value.item(), grads))
@@ -96,7 +96,7 @@ def test_the_host_waits_nowhere_in_a_step(phantom: Path, peer: str, linear: str)
 
     def step(number: int) -> None:
         with torch.autocast("cuda", torch.bfloat16):
-            value, _ = loss(model, move(batch, "cuda"), number)
+            value, _ = loss(model, move_to_device(batch, "cuda"), number)
         value.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         for optimizer in optimizers:

@@ -103,13 +103,13 @@ def test_only_the_training_split_is_learnt_from(copied: Path, trained: Path, tmp
 def rows_seen(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The rows of every batch that reaches the device."""
     seen: list[list[int]] = []
-    move = pretrain.move
+    move = pretrain.move_to_device
 
     def watched(batch: Any, device: Any) -> Any:
         seen.append(batch.row.tolist())
         return move(batch, device)
 
-    monkeypatch.setattr(pretrain, "move", watched)
+    monkeypatch.setattr(pretrain, "move_to_device", watched)
     return seen
 
 

@@ -20,10 +20,10 @@ from torch import Tensor
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Box
 from place_cxr.core.settings import Settings
-from place_cxr.core.tensors import Observations, Tokens, move
+from place_cxr.core.tensors import Observations, Tokens, move_to_device
 from place_cxr.data.loader import gather_tokens
 from place_cxr.images.letterbox import Letterbox
-from place_cxr.images.read import from_memory, read_image
+from place_cxr.images.read import image_from_memory, read_image
 from place_cxr.images.views import ViewSettings, eval_view, view_box
 from place_cxr.losses.pathology import observation_similarity, selection_weight
 from place_cxr.models.place import ImageDescription, ModelSettings, PlaceModel, TextDescription
@@ -278,7 +278,7 @@ def embed(
 
 def describe_text(model: PlaceModel, processor: Processor, text: Sequence[str] | str) -> TextDescription:
     """Instance vectors and T-PORs of texts, on the model's device."""
-    return model.describe_text(move(processor(text=text), next(model.parameters()).device))
+    return model.describe_text(move_to_device(processor(text=text), next(model.parameters()).device))
 
 
 def image_text_scores(
@@ -335,7 +335,7 @@ def to_gray(image: ImageInput) -> NDArray[np.float32]:
     if isinstance(image, Tensor):
         image = image.detach().cpu()
         image = (image.float() if image.is_floating_point() else image).numpy()
-    return from_memory(image)
+    return image_from_memory(image)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -20,11 +20,11 @@ from place_cxr.core import settings as settings_file
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.registry import pick
 from place_cxr.core.settings import Settings
-from place_cxr.core.tensors import Batch, move
+from place_cxr.core.tensors import Batch, move_to_device
 from place_cxr.core.workers import refuse_if_spawned
 from place_cxr.data.corpus import Corpus, DataSettings, StageProgress, prepare_corpus, require_data
 from place_cxr.data.loader import Loader, PairDataset
-from place_cxr.images.views import UNIFORMS, ViewSettings, train_views
+from place_cxr.images.views import UNIFORMS_PER_ROW, ViewSettings, train_views
 from place_cxr.losses import LOSS_INPUTS, LOSSES, LossTerm, total_loss
 from place_cxr.losses.monitors import compute_monitors
 from place_cxr.models.place import ModelSettings, PlaceModel
@@ -76,7 +76,7 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> PretrainConfig:
     Raises PlaceError PL-C001 to PL-C003 for unknown keys, names and wrong values, PL-C006 for values that contradict
     each other.
     """
-    config = settings_file.load(PretrainConfig, recipe_path(recipe), overrides, find=recipe_path)
+    config = settings_file.load_settings(PretrainConfig, recipe_path(recipe), overrides, find_base=recipe_path)
     for name in config.losses:
         pick(LOSSES, name, "loss")
     if config.views.size != config.model.image.size:
@@ -130,7 +130,7 @@ def run_pretraining(
         if initial is not None:
             checkpoint.load_weights(model, initial.weights)
         freeze_unused(model, config.losses)
-        folder.describe(settings_file.dump(config))
+        folder.describe(settings_file.dump_settings(config))
         folder.write("data.lock.json", json.dumps(corpus.lock(), indent=2))
         return fit(
             model,
@@ -141,7 +141,7 @@ def run_pretraining(
             run=folder,
             config={**config.model_dump(mode="json"), "data_lock": corpus.lock()},
             extra_files=corpus.tokenizer.files("tokenizer"),
-            move=move,
+            move=move_to_device,
             after_step=model.update_teacher,
             resume=saved,
             stop_at=stop_at,
@@ -168,7 +168,7 @@ def dry_run(config: PretrainConfig, *, device: str = "auto", progress: StageProg
     losses, start = [], time.perf_counter()
     for step, batch in zip(range(2), data.batches(0), strict=False):
         with torch.autocast(torch_device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
-            value, _ = compute(model, move(batch, torch_device), step)
+            value, _ = compute(model, move_to_device(batch, torch_device), step)
         value.backward()
         for optimizer in optimizers:
             optimizer.step()
@@ -214,7 +214,7 @@ def make_loader(config: PretrainConfig, corpus: Corpus) -> Loader:
         PairDataset(corpus.pixels.pixels, corpus.text, rows, report_rows),
         batch_size=micro_batch_size,
         seed=config.train.seed,
-        uniforms=UNIFORMS,
+        uniforms=UNIFORMS_PER_ROW,
         rank=distributed.rank(),
         world=distributed.world_size(),
     )

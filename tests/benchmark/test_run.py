@@ -21,7 +21,7 @@ from place_cxr.benchmark.worker import BUSY_EXIT_CODE, missing_sites, run_worker
 from place_cxr.cli.benchmark import benchmark as command
 from place_cxr.cli.worker import main
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.results import FILE
+from place_cxr.core.results import RESULT_FILE
 from place_cxr.tasks.engine import recompute_metrics
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.training import checkpoint
@@ -147,7 +147,7 @@ def test_costs_are_of_what_was_trained(out: Path) -> None:
 
 
 def test_what_is_done_stays_and_what_is_missing_is_filled(config: BenchmarkConfig, out: Path) -> None:
-    files = sorted(out.glob(f"place-s0/cells/*/*/*/*/{FILE}"))
+    files = sorted(out.glob(f"place-s0/cells/*/*/*/*/{RESULT_FILE}"))
     gone = next(file for file in files if "classification" in str(file) and file.parts[-3:-1] == ("50", "B"))
     before = {file: file.stat().st_mtime_ns for file in files if file != gone}
     gone.unlink()
@@ -166,7 +166,7 @@ def test_a_changed_question_is_asked_again_and_no_other(plan: str, config: Bench
 
 def test_a_moved_benchmark_goes_on(config: BenchmarkConfig, out: Path, tmp_path: Path) -> None:
     place = shutil.copytree(out, tmp_path / "elsewhere")
-    next(place.glob(f"place-s0/cells/classification/*/*/*/{FILE}")).unlink()
+    next(place.glob(f"place-s0/cells/classification/*/*/*/{RESULT_FILE}")).unlink()
     run_worker(config, place, WorkerJob("place", 0), "cpu")
     assert benchmark_run.count_cells(config, place) == (6, 6)
 

@@ -17,7 +17,7 @@ import pytest
 
 from place_cxr.cli import console, main
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.settings import Settings, load
+from place_cxr.core.settings import Settings, load_settings
 
 Place = Callable[..., tuple[int, str, str]]
 COMMANDS = [
@@ -108,7 +108,7 @@ class _Config(Settings):
 
 
 def test_unknown_key_is_one_line_with_the_nearest_name(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    stub(monkeypatch, "pretrain", run_recipe=lambda recipe, values, **more: load(_Config, "", values))
+    stub(monkeypatch, "pretrain", run_recipe=lambda recipe, values, **more: load_settings(_Config, "", values))
     code, out, err = place("pretrain", "toy", "optim.lrr=1")
     assert (code, out) == (2, "")
     assert err.startswith("error[PL-C001] ")
@@ -117,7 +117,12 @@ def test_unknown_key_is_one_line_with_the_nearest_name(place: Place, monkeypatch
 
 
 def test_config_show_prints_every_default(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    stub(monkeypatch, "pretrain", load_recipe=lambda recipe, values: load(_Config, "", values), PretrainConfig=_Config)
+    stub(
+        monkeypatch,
+        "pretrain",
+        load_recipe=lambda recipe, values: load_settings(_Config, "", values),
+        PretrainConfig=_Config,
+    )
     assert place("config", "show", "toy", "optim.lr=2e-4")[:2] == (0, "name: toy\noptim:\n  lr: 0.0002\n")
     code, out, _ = place("config", "schema")
     assert code == 0

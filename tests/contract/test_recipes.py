@@ -25,8 +25,8 @@ def test_recipe_is_valid_and_carries_its_name(path: Path) -> None:
 def test_what_config_show_prints_is_the_same_recipe(path: Path, tmp_path: Path) -> None:
     config = load_recipe(path.stem)
     shown = tmp_path / "shown.yaml"
-    shown.write_text(settings.dump(config))
-    assert settings.load(PretrainConfig, shown) == config
+    shown.write_text(settings.dump_settings(config))
+    assert settings.load_settings(PretrainConfig, shown) == config
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from place_cxr import pretrain
 from place_cxr.core import distributed
-from place_cxr.core.tensors import move
+from place_cxr.core.tensors import move_to_device
 from place_cxr.data.corpus import prepare_corpus
 from place_cxr.pretrain import PretrainConfig
 from place_cxr.training.loop import create_accelerator
@@ -52,7 +52,7 @@ def first_step(config: PretrainConfig) -> tuple[dict[str, float], dict[str, Tens
     batch = next(pretrain.make_loader(config, corpus).batches())
     pretrain.freeze_unused(model, config.losses)
     wrapped = accelerator.prepare_model(model)  # kept: its hooks live as long as it does
-    value, parts = pretrain.make_loss(config)(wrapped, move(batch, "cpu"), 0)
+    value, parts = pretrain.make_loss(config)(wrapped, move_to_device(batch, "cpu"), 0)
     value.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return {"total": float(value.detach()), **{name: float(parts[name].detach()) for name in config.losses}}, gradients

@@ -93,4 +93,4 @@ def test_one_process_gathers_itself() -> None:
     value = torch.arange(6.0).view(3, 2).requires_grad_()
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
     assert distributed.gather(value) is value
-    assert distributed.gather_with_gradient(value) is value and distributed.average(value) is value
+    assert distributed.gather_with_gradient(value) is value and distributed.average_over_ranks(value) is value

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.settings import Settings, dump, load, schema
+from place_cxr.core.settings import Settings, dump_settings, load_settings, settings_schema
 
 
 class Optim(Settings):
@@ -34,19 +34,21 @@ class Recipe(Settings):
 
 def refused(source: str | Path, *overrides: str) -> PlaceError:
     with pytest.raises(PlaceError) as caught:
-        load(Recipe, source, overrides)
+        load_settings(Recipe, source, overrides)
     return caught.value
 
 
 def test_yaml_and_overrides_merge_and_later_wins() -> None:
     text = "optim:\n  lr: 1e-3\n  betas: [0.5, 1]\nterms: {pathology: {weight: 2}}\nout: a/b\nnote: no\nsteps: 010\n"
-    got = load(Recipe, text, ["optim.lr=.5", "optim.lr=2e-5", "head.name=sgd", "terms.cce={weight: 3}", "limit=.inf"])
+    got = load_settings(
+        Recipe, text, ["optim.lr=.5", "optim.lr=2e-5", "head.name=sgd", "terms.cce={weight: 3}", "limit=.inf"]
+    )
     assert got.optim == Optim(lr=2e-5, betas=(0.5, 1.0))
     assert got.head == Optim(name="sgd")
     assert got.terms == {"pathology": Term(weight=2.0), "cce": Term(weight=3.0)}
     assert (got.out, got.note, got.steps, got.limit) == (Path("a/b"), "no", 10, float("inf"))
-    assert load(Recipe, "optim:\n  lr: 1e-3").optim.lr == 1e-3
-    assert load(Recipe) == Recipe()
+    assert load_settings(Recipe, "optim:\n  lr: 1e-3").optim.lr == 1e-3
+    assert load_settings(Recipe) == Recipe()
 
 
 def test_unknown_key_names_line_and_nearest(tmp_path: Path) -> None:
@@ -112,7 +114,7 @@ def test_a_source_extends_another(tmp_path: Path) -> None:
     )
     own = tmp_path / "own.yaml"
     own.write_text("extends: base\noptim.lr: 2\nhead: {lr: 5}\nterms:\n  c: {weight: 4}\n")
-    got = load(Recipe, own, ["steps=7", "terms.c.weight=6"], find=lambda name: tmp_path / f"{name}.yaml")
+    got = load_settings(Recipe, own, ["steps=7", "terms.c.weight=6"], find_base=lambda name: tmp_path / f"{name}.yaml")
     assert got.optim == Optim(lr=2.0, name="sgd") and got.head == Optim(lr=5.0)
     assert got.terms == {"c": Term(weight=6.0)}  # a key's whole value is replaced, as by an override
     assert (got.steps, got.note) == (7, "x")
@@ -134,7 +136,7 @@ def test_mistakes_of_extending_are_placed(tmp_path: Path, text: str, said: str) 
     (tmp_path / "base.yaml").write_text("steps: 3\nnote: 5\n")
     (tmp_path / "own.yaml").write_text(text)
     with pytest.raises(PlaceError) as caught:
-        load(Recipe, tmp_path / "own.yaml", find=lambda name: tmp_path / f"{name}.yaml")
+        load_settings(Recipe, tmp_path / "own.yaml", find_base=lambda name: tmp_path / f"{name}.yaml")
     assert said in str(caught.value)
     assert "unknown key 'extends'" in str(refused(tmp_path / "own.yaml"))  # only where names can be found
 
@@ -159,8 +161,8 @@ def test_frozen_and_forbidden() -> None:
 def test_round_trip(note: str, lr: float, steps: int, names: dict[str, float]) -> None:
     terms = {name: Term(weight=value) for name, value in names.items()}
     recipe = Recipe(note=note, optim=Optim(lr=lr), steps=steps, terms=terms)
-    assert load(Recipe, dump(recipe)) == recipe
+    assert load_settings(Recipe, dump_settings(recipe)) == recipe
 
 
 def test_schema_lists_every_key() -> None:
-    assert set(schema(Recipe)["properties"]) == set(Recipe.model_fields)
+    assert set(settings_schema(Recipe)["properties"]) == set(Recipe.model_fields)

@@ -22,7 +22,7 @@ from place_cxr.data.checks.image_quality import (
     measure_file,
 )
 from place_cxr.data.checks.near_duplicates import MAX_DIFFERENT_BITS, find_near_duplicates
-from place_cxr.images.letterbox import shrink
+from place_cxr.images.letterbox import resize_by_area
 from place_cxr.phantom import make_study
 
 
@@ -109,7 +109,7 @@ def slow(thumbs: np.ndarray) -> list[tuple[int, int]]:
 
 def test_near_copies_are_those_of_all_pairs(pictures: list[np.ndarray]) -> None:
     rng = np.random.default_rng(0)
-    small = [shrink(picture, 16, 16) for picture in pictures[:3]]
+    small = [resize_by_area(picture, 16, 16) for picture in pictures[:3]]
     copies = [
         small[1] * 0.8 + 9,
         small[0] + rng.normal(0, 0.3, (16, 16)),

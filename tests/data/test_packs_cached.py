@@ -23,7 +23,7 @@ from place_cxr.core.records import Study
 from place_cxr.data.packs import cached
 from place_cxr.data.packs.cached import PixelPack, cache_root, pack_pixels, pack_text
 from place_cxr.images.letterbox import Letterbox
-from place_cxr.images.read import decode_scaled
+from place_cxr.images.read import read_scaled_image
 from place_cxr.text.reports import ReportText
 from place_cxr.text.tokenizer import EncodedReports
 
@@ -56,7 +56,7 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(cached, "decode_with_size", refuse)
+    monkeypatch.setattr(cached, "read_scaled_image_and_size", refuse)
 
 
 def in_child(work: Callable[[], object]) -> int:
@@ -83,7 +83,7 @@ def test_rows_are_the_letterboxed_pictures(tmp_path: Path, root: Path) -> None:
     assert pack.pixels.shape == (5, SIZE, SIZE) and pack.rows.tolist() == list(range(5)) and pack.rejected == 0
     for row, study in enumerate(studies):
         assert pack.letterbox(row) == Letterbox(90, 70, SIZE)  # the original size, whatever the decoder scaled to
-        assert np.array_equal(pack.pixels[row], Letterbox(90, 70, SIZE).to_square(decode_scaled(study.image, SIZE)))
+        assert np.array_equal(pack.pixels[row], Letterbox(90, 70, SIZE).to_square(read_scaled_image(study.image, SIZE)))
     assert isinstance(pack.pixels, np.memmap) and not pack.pixels.flags.writeable
     assert seen[-1] == (5, 5) and quarantine(pack) == []
 
@@ -93,7 +93,7 @@ def test_processes_give_the_same_pack(tmp_path: Path, root: Path) -> None:
     seen: list[int] = []
     pack = pack_pixels(studies, SIZE, root, workers=2, progress=lambda done, _: seen.append(done))
     alone = pack_pixels(studies, SIZE, tmp_path / "other", workers=1)
-    expected = [Letterbox(90, 70, SIZE).to_square(decode_scaled(study.image, SIZE)) for study in studies]
+    expected = [Letterbox(90, 70, SIZE).to_square(read_scaled_image(study.image, SIZE)) for study in studies]
     assert np.array_equal(pack.pixels, expected) and np.array_equal(alone.pixels, expected)
     assert np.array_equal(pack.letterboxes, alone.letterboxes)
     assert seen == sorted(seen) and seen[-1] == 40 and len(seen) == 3
@@ -198,7 +198,7 @@ def test_a_dead_worker_is_an_error_not_a_hang(tmp_path: Path, root: Path, monkey
 
 
 @pytest.mark.fault("C2", "C3")
-@pytest.mark.parametrize("point", ["decode_with_size", "write_arrays", "fsync", "rename"])
+@pytest.mark.parametrize("point", ["read_scaled_image_and_size", "write_arrays", "fsync", "rename"])
 @pytest.mark.parametrize("nth", [1, 3])
 def test_killed_at_any_point_leaves_nothing_wrong(tmp_path: Path, root: Path, point: str, nth: int) -> None:
     studies = images(tmp_path / "in")
@@ -226,7 +226,7 @@ def test_killed_at_any_point_leaves_nothing_wrong(tmp_path: Path, root: Path, po
 @pytest.mark.fault("C4")
 def test_two_builders_both_succeed_and_one_works(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     studies, log = images(tmp_path / "in"), tmp_path / "decoded"
-    real = cached.decode_with_size
+    real = cached.read_scaled_image_and_size
 
     def slow(path: str, size: int) -> object:
         time.sleep(0.02)
@@ -234,7 +234,7 @@ def test_two_builders_both_succeed_and_one_works(tmp_path: Path, root: Path, mon
             file.write("x")
         return real(path, size)
 
-    monkeypatch.setattr(cached, "decode_with_size", slow)
+    monkeypatch.setattr(cached, "read_scaled_image_and_size", slow)
     other = os.fork()
     if other == 0:
         os._exit(0 if pack_pixels(studies, SIZE, root).pixels.any() else 1)
@@ -245,7 +245,7 @@ def test_two_builders_both_succeed_and_one_works(tmp_path: Path, root: Path, mon
 
 @pytest.mark.fault("C3")
 def test_a_living_builder_is_not_swept(root: Path) -> None:
-    store.private_folder(root)
+    store.make_private_folder(root)
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(folder: Path) -> None:

@@ -144,7 +144,7 @@ def test_parts_that_are_there_are_not_decoded_again(
 ) -> None:
     folder, studies = data
     expected = whole(data, tmp_path / "other")
-    real, decoded = cached.decode_with_size, []
+    real, decoded = cached.read_scaled_image_and_size, []
 
     def counting(path: str, size: int) -> object:
         decoded.append(path)
@@ -154,11 +154,11 @@ def test_parts_that_are_there_are_not_decoded_again(
 
     child = os.fork()
     if child == 0:
-        cached.decode_with_size = counting  # type: ignore[assignment]
+        cached.read_scaled_image_and_size = counting  # type: ignore[assignment]
         pack_dataset(studies, folder, SIZE, tmp_path / "out")
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    monkeypatch.setattr(cached, "decode_with_size", counting)
+    monkeypatch.setattr(cached, "read_scaled_image_and_size", counting)
     decoded += ["x"] * 100
     before = len(decoded)
     assert whole(data, tmp_path / "out") == expected

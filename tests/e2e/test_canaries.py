@@ -168,7 +168,7 @@ def test_no_crash_tells_who(
         raise ZeroDivisionError("unforeseen")
 
     monkeypatch.setattr(check, "measure_file", crash)
-    monkeypatch.setattr(cached, "is_constant", crash)
+    monkeypatch.setattr(cached, "is_constant_image", crash)
     small(manifest)
     for words in (
         ("data", "check", "--root", manifest, "-o", tmp_path / "faults.csv"),

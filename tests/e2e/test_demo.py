@@ -10,7 +10,7 @@ import yaml
 from place_cxr.cli import demo
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.results import Result
-from place_cxr.core.settings import load
+from place_cxr.core.settings import load_settings
 from place_cxr.page.read import read_run
 from place_cxr.pretrain import load_recipe
 from place_cxr.tasks import TASKS
@@ -103,4 +103,4 @@ def test_another_question_is_another_answer() -> None:
 def test_the_demo_asks_every_task() -> None:
     assert set(demo.DEMO_TASKS) == set(TASKS)
     for name, question in demo.DEMO_TASKS.items():
-        load(TASKS[name].Settings, "", question.settings)
+        load_settings(TASKS[name].Settings, "", question.settings)

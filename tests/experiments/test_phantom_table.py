@@ -13,14 +13,14 @@ from phantom_table import finished, overrides, wanted
 
 from place_cxr.cli.demo import DEMO_RECIPE
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.results import Metric, Origin, Result
+from place_cxr.core.results import Metric, Provenance, Result
 from place_cxr.pretrain import load_recipe
 
 VALUES = {"place": (0.8, 0.9), "ita": (0.7, 0.6), "mystery": (0.5,)}
 
 
 def write(folder: Path, task: str, metrics: dict[str, Metric], digest: str = "d") -> None:
-    origin = Origin("phantom", "test", digest, "x", git="0123456789abcdef")
+    origin = Provenance("phantom", "test", digest, "x", git="0123456789abcdef")
     Result.of(task, origin, metrics, signature=f"how {task}", seeds=[0], seconds=1).write(
         folder / "tasks" / task / "phantom"
     )

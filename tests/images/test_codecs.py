@@ -15,7 +15,13 @@ import pytest
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.images.dicom import codecs
-from place_cxr.images.dicom.codestreams import Frame, has_end, join_fragments, jpeg_2000, jpeg_frame
+from place_cxr.images.dicom.codestreams import (
+    CodestreamHeader,
+    has_end_mark,
+    join_fragments,
+    parse_jpeg_2000,
+    parse_jpeg_header,
+)
 from tests.images import dicoms
 from tests.images.dicoms import frame, picture
 
@@ -26,11 +32,11 @@ SHAPE = (*PIXELS.shape, 1)
 @pytest.fixture(autouse=True)
 def _no_child_is_left() -> Iterator[None]:
     yield
-    codecs._stop()
+    codecs._stop_child()
 
 
 def decode(codec: str = "jpeg-2000", syntax: str = dicoms.JPEG_2000, pixels: np.ndarray = PIXELS) -> np.ndarray:
-    return codecs.decode(frame(pixels, syntax), codec, "JPEG 2000", SHAPE, 2)
+    return codecs.decode_frame(frame(pixels, syntax), codec, "JPEG 2000", SHAPE, 2)
 
 
 def test_one_process_serves_many_pictures() -> None:
@@ -38,7 +44,7 @@ def test_one_process_serves_many_pictures() -> None:
         assert np.array_equal(decode(codec, syntax), PIXELS)
         child = codecs._child
     with pytest.raises(ValueError, match="decode"):
-        codecs.decode(frame(PIXELS, dicoms.JPEG_LS)[:-400] + b"\xff\xd9", "jpeg-ls", "JPEG-LS", SHAPE, 2)
+        codecs.decode_frame(frame(PIXELS, dicoms.JPEG_LS)[:-400] + b"\xff\xd9", "jpeg-ls", "JPEG-LS", SHAPE, 2)
     assert np.array_equal(decode(), PIXELS)
     assert child is not None and codecs._child is child and child.poll() is None
 
@@ -64,7 +70,7 @@ def test_a_decoder_that_dies_or_hangs_is_a_damaged_picture(monkeypatch: pytest.M
         patch.setattr(codecs, "_PIXELS_A_SECOND", 1e10)
         large = np.random.default_rng(0).integers(0, 4096, (600, 600)).astype(np.uint16)
         with pytest.raises(ValueError, match="ended"):
-            codecs.decode(frame(large, dicoms.JPEG_2000), "jpeg-2000", "JPEG 2000", (600, 600, 1), 2)
+            codecs.decode_frame(frame(large, dicoms.JPEG_2000), "jpeg-2000", "JPEG 2000", (600, 600, 1), 2)
     assert np.array_equal(decode(), PIXELS)
 
 
@@ -84,9 +90,9 @@ def test_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codecs, "_BYTES", 2**20)
     monkeypatch.setattr(codecs, "_BYTES_A_SAMPLE", 0)
     with pytest.raises(ValueError, match="decode"):
-        codecs.decode(data, "jpeg-ls", "JPEG-LS", (side, side, 1), 2)
+        codecs.decode_frame(data, "jpeg-ls", "JPEG-LS", (side, side, 1), 2)
     monkeypatch.undo()
-    assert np.array_equal(codecs.decode(data, "jpeg-ls", "JPEG-LS", (side, side, 1), 2), large)
+    assert np.array_equal(codecs.decode_frame(data, "jpeg-ls", "JPEG-LS", (side, side, 1), 2), large)
 
 
 def test_a_program_that_does_not_run_is_no_damaged_picture(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,21 +124,21 @@ def test_a_forked_process_has_a_child_of_its_own() -> None:
 
 def test_headers_of_codestreams() -> None:
     for syntax, bits in ((dicoms.JPEG_12, 12), (dicoms.JPEG_SV1, 12), (dicoms.JPEG_LS, 12)):
-        found = jpeg_frame(frame(PIXELS, syntax))
+        found = parse_jpeg_header(frame(PIXELS, syntax))
         assert (found.height, found.width, found.samples) == SHAPE
         assert bits <= found.bits <= 16
-        assert has_end(frame(PIXELS, syntax)) and not has_end(frame(PIXELS, syntax)[:-2])
+        assert has_end_mark(frame(PIXELS, syntax)) and not has_end_mark(frame(PIXELS, syntax)[:-2])
     for syntax in (dicoms.JPEG_2000, dicoms.HTJ2K):
         data = frame(PIXELS, syntax)
-        found, bare = jpeg_2000(b"\0\0\0\x0cjP  boxes" + data)
+        found, bare = parse_jpeg_2000(b"\0\0\0\x0cjP  boxes" + data)
         assert (found.height, found.width, found.samples, bare) == (*SHAPE, data)
     colour = np.zeros((64, 70, 3), np.uint8)
-    assert jpeg_frame(b"\xff\xd8\xff\xff" + frame(colour, dicoms.JPEG)[3:]) == Frame(64, 70, 3, 8)
+    assert parse_jpeg_header(b"\xff\xd8\xff\xff" + frame(colour, dicoms.JPEG)[3:]) == CodestreamHeader(64, 70, 3, 8)
     for wrong in (b"", b"\xff\xd8", b"\xff\xd8\xff\xc0", b"\xff\xd8\xff\xe0\0\0\xff", bytes(99)):
         with pytest.raises((ValueError, struct.error)):
-            jpeg_frame(wrong)
+            parse_jpeg_header(wrong)
     with pytest.raises(ValueError, match="marker"):
-        jpeg_2000(bytes(5000) + frame(PIXELS, dicoms.JPEG_2000))
+        parse_jpeg_2000(bytes(5000) + frame(PIXELS, dicoms.JPEG_2000))
 
 
 def test_fragments() -> None:

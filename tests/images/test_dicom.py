@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 from place_cxr.data.packs import cached
-from place_cxr.images.read import Limits, decode_scaled, dicom_facts, is_constant, read_image
+from place_cxr.images.read import ImageLimits, is_constant_image, read_dicom_header, read_image, read_scaled_image
 from tests.images import dicoms
 from tests.images.dicoms import dataset, dicom, encode, frame, picture, written
 
@@ -58,7 +58,7 @@ def with_body(body: bytes, syntax: str) -> bytes:
 def test_without_a_preamble_nothing_is_guessed(tmp_path: Path) -> None:
     data = dicom(SMALL)
     for cut in (data[132:], data[128:], data[132 + 12 + data[140] :]):
-        for read in (read_image, lambda path: decode_scaled(path, 32)):
+        for read in (read_image, lambda path: read_scaled_image(path, 32)):
             assert refusal(tmp_path, cut, read).code == "PL-D101"
     assert "preamble" in refusal(tmp_path, data[132:]).problem
     assert "preamble" in refusal(tmp_path, data[132 + 12 + data[140] :]).problem
@@ -116,7 +116,7 @@ def test_frames_modalities_and_views(tmp_path: Path) -> None:
         assert error.code == "PL-D111" and modality in error.problem and "CR, DX" in error.problem
     for modality in ("CR", "DX", "", None):
         read_image(write(tmp_path, dicom(SMALL, Modality=modality)))
-    facts = dicom_facts(write(tmp_path, dicom(SMALL, ViewPosition="LL")))
+    facts = read_dicom_header(write(tmp_path, dicom(SMALL, ViewPosition="LL")))
     assert facts and facts.view == "LL"
 
 
@@ -184,7 +184,7 @@ def test_sizes_are_refused_by_arithmetic(tmp_path: Path) -> None:
         assert refusal(tmp_path, data).code == code, elements
         assert time.process_time() - started < 0.1
     path = write(tmp_path, dicom(SMALL))
-    for limits in (Limits(pixels=SMALL.size - 1), Limits(side=max(SMALL.shape) - 1)):
+    for limits in (ImageLimits(pixels=SMALL.size - 1), ImageLimits(side=max(SMALL.shape) - 1)):
         with pytest.raises(PlaceError, match="PL-D104"):
             read_image(path, limits=limits)
 
@@ -362,7 +362,7 @@ def test_no_value_leaves_a_header(
     logging.getLogger("pydicom").setLevel(logging.DEBUG)
     said = []
     for data in planted():
-        for read in (read_image, dicom_facts):
+        for read in (read_image, read_dicom_header):
             try:
                 result = read(write(tmp_path, data))
                 said.append(str(result) if not isinstance(result, np.ndarray) else "")
@@ -387,14 +387,14 @@ def test_no_value_leaves_a_header(
     ],
 )
 def test_burnt_in_text_is_flagged(tmp_path: Path, elements: dict[str, Any], flagged: bool) -> None:
-    facts = dicom_facts(write(tmp_path, dicom(SMALL, **elements)))
-    assert facts and bool(facts.burnt_in_text) == flagged
+    facts = read_dicom_header(write(tmp_path, dicom(SMALL, **elements)))
+    assert facts and bool(facts.burned_in_reason) == flagged
 
 
 def test_facts(tmp_path: Path) -> None:
     for age, years in (("045Y", 45), ("018M", 1.5), ("", None), ("ABCD", None)):
         elements = {"PatientAge": age, "PatientSex": "F", "ViewPosition": "PA", "ImageType": ["ORIGINAL", "Jane Roe"]}
-        facts = dicom_facts(write(tmp_path, dicom(SMALL, dicoms.JPEG_LS, **elements)))
+        facts = read_dicom_header(write(tmp_path, dicom(SMALL, dicoms.JPEG_LS, **elements)))
         assert facts and (facts.age, facts.sex, facts.view, facts.modality) == (years, "F", "PA", "DX")
         assert facts.image_type == ("ORIGINAL", "OTHER")
         assert (facts.rows, facts.columns, facts.frames, facts.bits) == (*SMALL.shape, 1, 12)
@@ -402,7 +402,7 @@ def test_facts(tmp_path: Path) -> None:
         assert facts.sop_class == "Digital X-Ray Image Storage - For Presentation"
     other = tmp_path / "a.png"
     other.write_bytes(b"\x89PNG")
-    assert dicom_facts(other) is None
+    assert read_dicom_header(other) is None
 
 
 def test_a_large_picture_is_quick(tmp_path: Path) -> None:
@@ -427,8 +427,8 @@ def test_the_sample_files(test_data: Path) -> None:
         path = folder / row["file"]
         shown[path.stem] = read_image(path)
         assert shown[path.stem].shape == (int(row["rows"]), int(row["columns"]))
-        assert not is_constant(shown[path.stem])
-        facts = dicom_facts(path)
+        assert not is_constant_image(shown[path.stem])
+        facts = read_dicom_header(path)
         assert facts and (facts.modality, facts.view) == (row["modality"], row["view"])
         assert (facts.photometric, facts.bits) == (row["photometric"], int(row["bits_stored"]))
     reference = shown["RG1q_explicit_le"]

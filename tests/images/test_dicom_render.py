@@ -16,7 +16,7 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.data.packs.cached import pack_pixels
 from place_cxr.data.sources import SOURCES
 from place_cxr.images.letterbox import Letterbox
-from place_cxr.images.read import decode_with_size, read_image
+from place_cxr.images.read import read_image, read_scaled_image_and_size
 from place_cxr.predict import to_gray
 from tests.images import dicoms
 from tests.images.dicoms import GREY, dataset, dicom, encode, frame, lut, picture, written
@@ -249,7 +249,7 @@ def test_enormous_numbers_do_no_harm(tmp_path: Path, elements: dict[str, str]) -
 def test_eight_bits_for_packs(tmp_path: Path) -> None:
     path = tmp_path / "1.2.840.113619.2"  # names of such files end as they like
     path.write_bytes(dicom(picture(), **FULL))
-    pixels, size = decode_with_size(path, 32)
+    pixels, size = read_scaled_image_and_size(path, 32)
     assert (pixels.dtype, size) == (np.uint8, picture().shape)
     assert np.abs(pixels - picture() / 4095 * 255).max() <= 1
 
@@ -261,7 +261,9 @@ def test_every_way_in_takes_dicom(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("image,report\na.png,Clear lungs.\n", "utf-8")
     pack = pack_pixels(SOURCES["manifest"](tmp_path / "manifest.csv"), 64, tmp_path / "cache")
     assert pack.letterboxes[0].tolist() == list(picture().shape)
-    assert np.array_equal(pack.pixels[0], Letterbox(*picture().shape, 64).to_square(decode_with_size(path, 64)[0]))
+    assert np.array_equal(
+        pack.pixels[0], Letterbox(*picture().shape, 64).to_square(read_scaled_image_and_size(path, 64)[0])
+    )
     assert np.array_equal(to_gray(str(path)), read_image(path))
 
 

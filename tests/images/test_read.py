@@ -24,7 +24,14 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.images import read as read_module
 from place_cxr.images.containers import jpeg_header
 from place_cxr.images.letterbox import Letterbox
-from place_cxr.images.read import CONSTANT, Limits, decode_scaled, is_constant, read_image, read_mask
+from place_cxr.images.read import (
+    CONSTANT_IMAGE_CODE,
+    ImageLimits,
+    is_constant_image,
+    read_image,
+    read_mask,
+    read_scaled_image,
+)
 
 H, W = 96, 80
 REAL = os.environ.get("PLACE_TEST_DATA", "")
@@ -97,7 +104,7 @@ def test_lossless_grey_is_exact(tmp_path: Path, kind: str) -> None:
 )
 def test_not_an_image(tmp_path: Path, data: bytes, says: str) -> None:
     path = write(tmp_path, "a.png", data)
-    for read in (read_image, lambda p: decode_scaled(p, 32)):
+    for read in (read_image, lambda p: read_scaled_image(p, 32)):
         with pytest.raises(PlaceError, match="a.png") as error:
             read(path)
         assert error.value.code == "PL-D101"
@@ -116,7 +123,7 @@ def test_content_decides_and_the_name_warns(tmp_path: Path, caplog: pytest.LogCa
     assert np.array_equal(np.rint(read_image(path) * 255), picture())
     assert "does not end as its content says" in caplog.text and "a.jpg" not in caplog.text
     caplog.clear()
-    assert decode_scaled(write(tmp_path, "b.png", saved("JPEG")), 40).shape == (48, 40)
+    assert read_scaled_image(write(tmp_path, "b.png", saved("JPEG")), 40).shape == (48, 40)
     assert "does not end as its content says" in caplog.text
     caplog.clear()
     read_image(write(tmp_path, "C.PNG", saved("PNG")))
@@ -155,7 +162,7 @@ def test_a_cut_file_is_an_error(
         path = write(tmp_path, "cut", data[:keep])
         assert code_of(path) in ("PL-D101", "PL-D102", "PL-D103"), keep
         monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", foreign)
-        assert code_of(path, lambda p: decode_scaled(p, 32)) in ("PL-D101", "PL-D102", "PL-D103"), keep
+        assert code_of(path, lambda p: read_scaled_image(p, 32)) in ("PL-D101", "PL-D102", "PL-D103"), keep
 
 
 @pytest.mark.fault("I2")
@@ -180,7 +187,7 @@ def test_the_last_bytes_count_even_where_all_pixels_are_there(
         for cut in (1, 2):
             path = write(tmp_path, "cut", data[:-cut])
             assert code_of(path) in ("PL-D101", "PL-D102", "PL-D103")
-            assert code_of(path, lambda p: decode_scaled(p, 16)) in ("PL-D101", "PL-D102", "PL-D103")
+            assert code_of(path, lambda p: read_scaled_image(p, 16)) in ("PL-D101", "PL-D102", "PL-D103")
 
 
 @pytest.mark.fault("I2")
@@ -219,7 +226,7 @@ def test_only_our_error_leaves_a_mutated_file(tmp_path: Path) -> None:
         if picks.random() < 0.3:
             del changed[picks.randrange(len(changed)) :]
         path = write(tmp_path, "a", bytes(changed))
-        for read in (read_image, lambda p: decode_scaled(p, 40)):
+        for read in (read_image, lambda p: read_scaled_image(p, 40)):
             try:
                 result = read(path)
                 assert result.ndim == 2
@@ -236,13 +243,13 @@ def test_bombs_are_refused_from_the_header(tmp_path: Path) -> None:
     script = (
         "import json,resource,sys,time\n"
         "from PIL import Image\n"
-        "from place_cxr.images.read import read_image, decode_scaled\n"
+        "from place_cxr.images.read import read_image, read_scaled_image\n"
         "from place_cxr.core.errors import PlaceError\n"
         "Image.preinit()\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before, worst, codes = peak(), 0.0, []\n"
         "for path in sys.argv[1:]:\n"
-        "    for read in (read_image, lambda p: decode_scaled(p, 256)):\n"
+        "    for read in (read_image, lambda p: read_scaled_image(p, 256)):\n"
         "        start = time.process_time()\n"
         "        try: read(path)\n"
         "        except PlaceError as error: codes.append(error.code)\n"
@@ -260,10 +267,14 @@ def test_bombs_are_refused_from_the_header(tmp_path: Path) -> None:
 def test_limits_hold_for_every_way_in(tmp_path: Path) -> None:
     for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP"):
         path = write(tmp_path, f"a.{kind.lower()}", saved(kind))
-        for limits in (Limits(pixels=H * W - 1), Limits(side=H - 1), Limits(file_bytes=path.stat().st_size - 1)):
+        for limits in (
+            ImageLimits(pixels=H * W - 1),
+            ImageLimits(side=H - 1),
+            ImageLimits(file_bytes=path.stat().st_size - 1),
+        ):
             assert code_of(path, lambda p, limits=limits: read_image(p, limits=limits)) == "PL-D104"
-            assert code_of(path, lambda p, limits=limits: decode_scaled(p, 32, limits=limits)) == "PL-D104"
-        read_image(path, limits=Limits(pixels=H * W, side=H, file_bytes=path.stat().st_size))
+            assert code_of(path, lambda p, limits=limits: read_scaled_image(p, 32, limits=limits)) == "PL-D104"
+        read_image(path, limits=ImageLimits(pixels=H * W, side=H, file_bytes=path.stat().st_size))
 
 
 @pytest.mark.fault("I5")
@@ -271,7 +282,7 @@ def test_narrow_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     for kind in ("PNG", "JPEG"):
         for height, width in ((1, 1), (1, 200), (200, 7)):
             path = write(tmp_path, "a", saved(kind, Image.fromarray(picture(height, width))))
-            assert code_of(path) == code_of(path, lambda p: decode_scaled(p, 32)) == "PL-D105"
+            assert code_of(path) == code_of(path, lambda p: read_scaled_image(p, 32)) == "PL-D105"
     assert read_image(write(tmp_path, "a.png", saved("PNG", Image.fromarray(picture(640, 8))))).shape == (640, 8)
     assert "under 64" in caplog.text
 
@@ -282,18 +293,18 @@ def test_constant_images_load_and_are_known(tmp_path: Path) -> None:
         path = write(tmp_path, "a.png", saved("PNG", Image.new("L", (W, H), value)))
         result = read_image(path)
         assert np.isfinite(result).all()
-        assert is_constant(result) and is_constant(decode_scaled(path, 32))
+        assert is_constant_image(result) and is_constant_image(read_scaled_image(path, 32))
     for high in (0, 7000):
         flat = np.full((H, W), high, dtype=np.uint16)
-        assert is_constant(read_image(write(tmp_path, "a.png", saved("PNG", Image.fromarray(flat)))))
+        assert is_constant_image(read_image(write(tmp_path, "a.png", saved("PNG", Image.fromarray(flat)))))
     signed = Image.fromarray(np.full((H, W), -3, dtype=np.int32))
-    assert is_constant(read_image(write(tmp_path, "a.tif", saved("TIFF", signed))))
+    assert is_constant_image(read_image(write(tmp_path, "a.tif", saved("TIFF", signed))))
     for low in range(255):
         levels = np.array([[low, low + 1]], dtype=np.uint8)
-        assert is_constant(levels) and is_constant(levels.astype(np.float32) / np.float32(255))
-        assert low > 253 or not is_constant(np.array([[low, low + 2]], dtype=np.float32) / np.float32(255))
-    assert not is_constant(picture()) and not is_constant(picture() / 255)
-    assert CONSTANT == "PL-D105"
+        assert is_constant_image(levels) and is_constant_image(levels.astype(np.float32) / np.float32(255))
+        assert low > 253 or not is_constant_image(np.array([[low, low + 2]], dtype=np.float32) / np.float32(255))
+    assert not is_constant_image(picture()) and not is_constant_image(picture() / 255)
+    assert CONSTANT_IMAGE_CODE == "PL-D105"
 
 
 def ramp(top: float, kind: str) -> Image.Image:
@@ -363,7 +374,7 @@ def test_every_colour_model_is_the_same_grey(tmp_path: Path) -> None:
         error = np.abs(read_image(write(tmp_path, name, data)) * 255 - picture())
         assert error.mean() < 1.0, name
         assert error.max() <= 4, name
-        assert np.abs(decode_scaled(tmp_path / name, H).astype(float) - picture()).mean() < 1.5, name
+        assert np.abs(read_scaled_image(tmp_path / name, H).astype(float) - picture()).mean() < 1.5, name
 
 
 @pytest.mark.fault("I7")
@@ -429,7 +440,7 @@ def test_exif_orientation_is_applied_once(tmp_path: Path, kind: str, orientation
     result = read_image(path)
     assert result.shape == (H, W)
     assert np.abs(result * 255 - picture()).mean() < 1
-    assert np.array_equal(decode_scaled(path, 40), np.rint(result * 255))
+    assert np.array_equal(read_scaled_image(path, 40), np.rint(result * 255))
 
 
 def test_exif_is_looked_for_before_the_first_scan_alone(tmp_path: Path) -> None:
@@ -441,10 +452,10 @@ def test_exif_is_looked_for_before_the_first_scan_alone(tmp_path: Path) -> None:
     # A segment that holds the mark of a scan, as a thumbnail does, hides nothing behind it.
     thumbnail = b"\xff\xe3\x00\x06\xff\xda\xff\xda"
     hidden = write(tmp_path, "a.jpg", turned[:2] + thumbnail + turned[2:])
-    assert np.array_equal(decode_scaled(hidden, 40), np.rint(read_image(hidden) * 255))
+    assert np.array_equal(read_scaled_image(hidden, 40), np.rint(read_image(hidden) * 255))
     # The same bytes among the coded pixels, or behind them, mean nothing.
     behind = write(tmp_path, "b.jpg", plain + b"Exif\0\0" + b"MPF\0" + b"\xff\xd9")
-    assert decode_scaled(behind, 40).shape == (H // 2, W // 2)
+    assert read_scaled_image(behind, 40).shape == (H // 2, W // 2)
     for odd in (b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\xff\xff", b"\xff\xd8\xff\xff" + plain[2:]):
         assert jpeg_header(odd) == odd
 
@@ -458,7 +469,7 @@ def test_several_frames_are_refused(tmp_path: Path) -> None:
             read_image(path)
         assert error.value.code == "PL-D109"
     both = write(tmp_path, "a.jpg", saved("MPO", first, save_all=True, append_images=[second]))
-    assert code_of(both) == code_of(both, lambda p: decode_scaled(p, 32)) == "PL-D109"
+    assert code_of(both) == code_of(both, lambda p: read_scaled_image(p, 32)) == "PL-D109"
 
 
 @pytest.mark.fault("I10", "P2")
@@ -485,7 +496,7 @@ def test_metadata_goes_nowhere(
         try:
             result = read_image(path)
             assert type(result) is np.ndarray
-            decode_scaled(path, 32)
+            read_scaled_image(path, 32)
         except PlaceError as error:
             assert canary not in str(error)
             assert error.__cause__ is None
@@ -499,7 +510,7 @@ def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     for path in (fifo, tmp_path, tmp_path / "missing.png", Path("/dev/zero"), tmp_path / "a\0.png"):
         assert code_of(path) == "PL-D100"
-        assert code_of(path, lambda p: decode_scaled(p, 32)) == "PL-D100"
+        assert code_of(path, lambda p: read_scaled_image(p, 32)) == "PL-D100"
 
 
 @pytest.mark.parametrize("colours", ["L", "RGB"])
@@ -508,7 +519,7 @@ def test_the_fast_lane_shows_the_same_picture(tmp_path: Path, colours: str, heig
     random_part = np.random.default_rng(0).normal(0, 4, (height, width))
     image = Image.fromarray(np.clip(picture(height, width) + random_part, 0, 255).astype(np.uint8)).convert(colours)
     path = write(tmp_path, "a.jpg", saved("JPEG", image, quality=90))
-    scaled = decode_scaled(path, 128)
+    scaled = read_scaled_image(path, 128)
     assert scaled.dtype == np.uint8
     assert max(scaled.shape) >= min(128, max(height, width))
     if max(height, width) >= 256:
@@ -528,13 +539,13 @@ def test_the_odd_sample_files_do_what_is_expected() -> None:
         path = folder / row["file"]
         if row["expect"] != "loads":
             expected = "PL-D102" if row["file"].startswith("derived/truncated") else "PL-D101"
-            assert code_of(path) == code_of(path, lambda p: decode_scaled(p, 256)) == expected, row["file"]
+            assert code_of(path) == code_of(path, lambda p: read_scaled_image(p, 256)) == expected, row["file"]
             continue
         result = read_image(path)
         size = (int(row["height"]), int(row["width"]))
         assert result.shape == (size[::-1] if "orientation6" in row["file"] else size), row["file"]
         assert 0 <= result.min() <= result.max() <= 1
-        assert is_constant(result) == ("constant" in row["file"])
+        assert is_constant_image(result) == ("constant" in row["file"])
 
 
 @needs_real
@@ -553,7 +564,7 @@ def test_the_fast_lane_on_radiographs() -> None:
     for path in paths:
         whole = read_image(path)
         box = Letterbox(*whole.shape, 224)
-        difference = box.to_square(decode_scaled(path, 224)).astype(int) - box.to_square(whole)
+        difference = box.to_square(read_scaled_image(path, 224)).astype(int) - box.to_square(whole)
         means.append(np.abs(difference).mean())
     assert len(means) == 25
     assert np.mean(means) < 2

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.images.views import UNIFORMS, ViewSettings, eval_view, train_views, view_box
+from place_cxr.images.views import UNIFORMS_PER_ROW, ViewSettings, eval_view, train_views, view_box
 
 PACK, SIZE = 40, 32
 FULL = ViewSettings(
@@ -17,7 +17,7 @@ FULL = ViewSettings(
 def batch(count: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:
     source = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (count, PACK, PACK), dtype=torch.uint8, generator=source)
-    return pixels, torch.rand(count, UNIFORMS, generator=source)
+    return pixels, torch.rand(count, UNIFORMS_PER_ROW, generator=source)
 
 
 def only(**changes: object) -> ViewSettings:
@@ -99,7 +99,7 @@ def test_views_depend_on_the_numbers_and_stay_in_range() -> None:
     pixels, uniform = batch()
     views = train_views(pixels, uniform, FULL)
     assert views.image.min() >= -1 and views.image.max() <= 1 and views.image.shape == (8, 1, SIZE, SIZE)
-    for column in range(UNIFORMS):
+    for column in range(UNIFORMS_PER_ROW):
         other = uniform.clone()
         other[:, column] = (other[:, column] + 0.37) % 1
         assert not torch.equal(train_views(pixels, other, FULL).image, views.image), column

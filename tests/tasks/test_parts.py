@@ -9,7 +9,7 @@ import pytest
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Box, Study
-from place_cxr.core.results import Metric, Origin, Result, split_digest
+from place_cxr.core.results import Metric, Provenance, Result, split_digest
 from place_cxr.metrics.classification import auroc
 from place_cxr.tasks import TASKS, similarity
 from place_cxr.tasks.engine import make_task
@@ -178,7 +178,7 @@ def test_digest_is_of_the_split_and_not_of_its_order():
 
 
 def result(**metrics):
-    return Result.of("t", Origin("s", "test", "d", "m"), metrics, signature="x", seeds=(0,), seconds=1.0)
+    return Result.of("t", Provenance("s", "test", "d", "m"), metrics, signature="x", seeds=(0,), seconds=1.0)
 
 
 @pytest.mark.fault("E2")

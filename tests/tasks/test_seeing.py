@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.results import NOTICE, Result
+from place_cxr.core.results import RESEARCH_NOTICE, Result
 from place_cxr.tasks import grounding
 from place_cxr.tasks.descriptions import embed_phrases, embed_studies, report_rows_to_tokens
 from place_cxr.tasks.engine import FractionsAndSeeds, make_task, recompute_metrics, run_task
@@ -89,7 +89,7 @@ def test_trivial_answers_stand_beside_grounding(seen):
 
 def test_results_are_files_that_can_be_scored_again(folders):
     for result, folder in folders:
-        assert NOTICE in (folder / "result.json").read_text("utf-8")
+        assert RESEARCH_NOTICE in (folder / "result.json").read_text("utf-8")
         assert Result.read(folder) == result
         assert recompute_metrics(folder) == result.metrics
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from place_cxr.core.records import ABSENT, PRESENT, UNCERTAIN
-from place_cxr.text.labeler import CHEXPERT, label_report, label_sentence
-from place_cxr.text.labeler.phrases import spans, tokens
-from place_cxr.text.labeler.statements import OTHER
+from place_cxr.text.labeler import CHEXPERT_FINDINGS, label_report, label_sentence
+from place_cxr.text.labeler.phrases import find_spans, tokenize_sentence
+from place_cxr.text.labeler.statements import OTHER_ABNORMALITY
 
 HARD = json.loads((Path(__file__).parent / "labeler_sentences.json").read_text(encoding="utf-8"))
 VALUES = {"present": PRESENT, "uncertain": UNCERTAIN, "absent": ABSENT}
@@ -24,24 +24,24 @@ def test_the_set_is_large_and_each_finding_stands_in_it_with_each_value() -> Non
     assert len({case["text"] for case in HARD}) >= 150
     for word in VALUES:
         seen = {name for case in HARD for name in case.get(word, ())}
-        assert seen == set(CHEXPERT[1:]), word
+        assert seen == set(CHEXPERT_FINDINGS[1:]), word
 
 
 @pytest.mark.parametrize("case", HARD, ids=[case["text"] for case in HARD])
 def test_hard_sentence(case: dict[str, object]) -> None:
     found = label_sentence(str(case["text"]))
-    found.pop(OTHER, None)
+    found.pop(OTHER_ABNORMALITY, None)
     assert found == {name: value for word, value in VALUES.items() for name in case.get(word, ())}  # type: ignore[attr-defined]
 
 
 def test_over_sentences_present_wins_over_uncertain_over_absent_and_the_first_such_sentence_decided() -> None:
     text = "No effusion. Possible effusion. Small effusion. Large effusion. Possible edema. No edema. No pneumothorax."
     labels = label_report(text)
-    assert labels.values["Pleural Effusion"] == PRESENT and labels.decided["Pleural Effusion"] == "Small effusion."
-    assert labels.values["Edema"] == UNCERTAIN and labels.decided["Edema"] == "Possible edema."
+    assert labels.values["Pleural Effusion"] == PRESENT and labels.evidence["Pleural Effusion"] == "Small effusion."
+    assert labels.values["Edema"] == UNCERTAIN and labels.evidence["Edema"] == "Possible edema."
     assert labels.values["Pneumothorax"] == ABSENT
-    assert math.isnan(labels.values["Fracture"]) and "Fracture" not in labels.decided
-    assert tuple(labels.values) == CHEXPERT
+    assert math.isnan(labels.values["Fracture"]) and "Fracture" not in labels.evidence
+    assert tuple(labels.values) == CHEXPERT_FINDINGS
 
 
 @pytest.mark.parametrize(
@@ -76,19 +76,22 @@ def test_case_blanks_and_hyphens_do_not_matter() -> None:
 
 
 def test_the_longest_phrase_counts_and_short_forms_are_written_out() -> None:
-    assert tokens("R/o pneumonia w/o effusion.") == ["rule", "out", "pneumonia", "without", "effusion"]
-    assert [span.kind for span in spans(tokens("no change in the pericardial effusion"))] == ["unchanged", "term"]
-    assert label_sentence("Pericardial effusion.") == {OTHER: PRESENT}
+    assert tokenize_sentence("R/o pneumonia w/o effusion.") == ["rule", "out", "pneumonia", "without", "effusion"]
+    assert [span.kind for span in find_spans(tokenize_sentence("no change in the pericardial effusion"))] == [
+        "unchanged",
+        "term",
+    ]
+    assert label_sentence("Pericardial effusion.") == {OTHER_ABNORMALITY: PRESENT}
 
 
-WORDS = sorted({word for case in HARD for word in tokens(case["text"])})
+WORDS = sorted({word for case in HARD for word in tokenize_sentence(case["text"])})
 
 
 @given(st.text(max_size=60) | st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join))
 def test_any_text_gets_labels(text: str) -> None:
     labels = label_report(text)
     assert all(math.isnan(value) or value in (PRESENT, ABSENT, UNCERTAIN) for value in labels.values.values())
-    assert set(labels.decided) == {n for n, v in labels.values.items() if not math.isnan(v)} - {"No Finding"}
+    assert set(labels.evidence) == {n for n, v in labels.values.items() if not math.isnan(v)} - {"No Finding"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from place_cxr.text.mimic_sections import KEPT, conclusion, find_sections, kept_sections, mgca_sentences, section_name
+from place_cxr.text.mimic_sections import (
+    KEPT_SECTIONS,
+    canonical_section_name,
+    find_sections,
+    mgca_sentences,
+    read_kept_sections,
+    text_for_labeler,
+)
 
 
 def test_as_the_published_sections(test_data: Path) -> None:
@@ -20,11 +27,11 @@ def test_as_the_published_sections(test_data: Path) -> None:
         assert [section.text for section in found] == case["sections"]
         assert [section.name for section in found] == case["section_names"]
         assert [section.start for section in found] == case["section_starts"]
-        assert {name: kept_sections(case["text"]).get(name, "") for name in KEPT} == case["csv_row"]
-        assert conclusion(case["text"]) == case["chosen_text"]
+        assert {name: read_kept_sections(case["text"]).get(name, "") for name in KEPT_SECTIONS} == case["csv_row"]
+        assert text_for_labeler(case["text"]) == case["chosen_text"]
     assert len(oracle["cases"]) > 5
     for name in oracle["names"]:
-        assert section_name(name["header"]) == name["normalised"]
+        assert canonical_section_name(name["header"]) == name["normalised"]
 
 
 def test_as_the_published_captions(test_data: Path) -> None:
@@ -57,7 +64,7 @@ def test_as_the_published_captions(test_data: Path) -> None:
     ],
 )
 def test_what_counts_as_a_section(text: str, kept: dict[str, str]) -> None:
-    assert kept_sections(text) == kept
+    assert read_kept_sections(text) == kept
 
 
 @given(st.text(alphabet="AB:\n ()x.", max_size=60))

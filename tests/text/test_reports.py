@@ -16,8 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.text.observation_filter import observes
-from place_cxr.text.reports import ORIGINS, clean, key, normalise, read_report, sections, sentences
+from place_cxr.text.observation_filter import is_observation
+from place_cxr.text.reports import (
+    TEXT_ORIGINS,
+    clean_text,
+    hash_sentence,
+    normalize_sentence,
+    read_report,
+    read_sections,
+    read_sentences,
+)
 
 HARD = json.loads((Path(__file__).parent / "hard_sentences.json").read_text(encoding="utf-8"))
 DATA = os.environ.get("PLACE_TEST_DATA", "")
@@ -29,7 +37,7 @@ needs_data = pytest.mark.skipif(not DATA, reason="PLACE_TEST_DATA is not set")
 def test_hard_cases_stay_right(case: dict[str, object]) -> None:
     report = read_report(str(case["text"]))
     assert list(report.sentences) == case["sentences"]
-    assert [i for i, yes in enumerate(report.observes) if not yes] == case["context"]
+    assert [i for i, yes in enumerate(report.is_observation) if not yes] == case["context"]
     assert report.origin == case["origin"]
 
 
@@ -80,7 +88,7 @@ def test_messages_carry_no_report_text() -> None:
 @pytest.mark.fault("T2")
 def test_the_order_of_what_is_read() -> None:
     whole = "TECHNIQUE: PA.\n\nFree text.\n\nFINDINGS: Scar.\n\nIMPRESSION: Old scar."
-    assert read_report(whole).origin == ORIGINS[0]
+    assert read_report(whole).origin == TEXT_ORIGINS[0]
     assert read_report(whole.replace("Old scar.", "___")).sentences == ("Scar.",)
     assert read_report(whole.replace("Scar.", "")).sentences == ("Old scar.",)
     assert read_report("COMPARISON: ___\n\nFirst one.\n\nSecond one.").origin == "last_paragraph"
@@ -90,19 +98,19 @@ def test_the_order_of_what_is_read() -> None:
 def test_sections_have_our_names_and_the_last_with_text_wins() -> None:
     text = "Seen today.\nCLINICAL HISTORY: Fall.\nFINDINGS: A.\nFINDINGS: B.\nFINDINGS:\n"
     text += "SUMMARY: C.\nRECOMMENDATION(S): D."
-    assert sections(text) == {
+    assert read_sections(text) == {
         "preamble": "Seen today.",
         "history": "Fall.",
         "findings": "B.",
         "impression": "C.",
         "recommendations": "D.",
     }
-    assert sections("no header here") == {"preamble": "no header here"}
-    assert sections("") == {}
+    assert read_sections("no header here") == {"preamble": "no header here"}
+    assert read_sections("") == {}
 
 
 def test_a_colon_in_a_sentence_is_no_header() -> None:
-    assert sections("Old study: clear. The impression: none given by the Exam: lead.") == {
+    assert read_sections("Old study: clear. The impression: none given by the Exam: lead.") == {
         "preamble": "Old study: clear. The impression: none given by the Exam: lead."
     }
 
@@ -111,7 +119,7 @@ def test_a_colon_in_a_sentence_is_no_header() -> None:
 def test_sections_agree_with_the_field_except_where_it_loses_text() -> None:
     """MIT-LCP's section rules, as used by MGCA, on invented reports with their known quirks."""
     cases = json.loads((Path(DATA) / "oracles" / "mimic_sections.json").read_text(encoding="utf-8"))["cases"]
-    ours = {case["study"]: sections(case["text"]) for case in cases}
+    ours = {case["study"]: read_sections(case["text"]) for case in cases}
     differing = set()
     for case in cases:
         for name in ("findings", "impression"):
@@ -145,7 +153,7 @@ def test_sections_agree_with_the_field_except_where_it_loses_text() -> None:
     ],
 )
 def test_routine_is_context(sentence: str) -> None:
-    assert not observes(sentence)
+    assert not is_observation(sentence)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +171,7 @@ def test_routine_is_context(sentence: str) -> None:
     ],
 )
 def test_what_says_anything_about_the_picture_observes(sentence: str) -> None:
-    assert observes(sentence)
+    assert is_observation(sentence)
 
 
 # Cleaning, keys -------------------------------------------------------------------------------------------------------
@@ -172,8 +180,8 @@ def test_what_says_anything_about_the_picture_observes(sentence: str) -> None:
 @pytest.mark.fault("T4")
 @given(st.text(st.characters(codec=None), max_size=200))
 def test_clean_text_is_canonical(text: str) -> None:
-    cleaned = clean(text)
-    assert clean(cleaned) == cleaned
+    cleaned = clean_text(text)
+    assert clean_text(cleaned) == cleaned
     assert unicodedata.is_normalized("NFC", cleaned)
     assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in cleaned if c != "\n")
     assert "  " not in cleaned
@@ -193,14 +201,14 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except PlaceError as error:
         assert error.code == "PL-D301"
         return
-    assert report.origin in ORIGINS
-    assert len(report.sentences) == len(report.observes) > 0
+    assert report.origin in TEXT_ORIGINS
+    assert len(report.sentences) == len(report.is_observation) > 0
     for sentence in report.sentences:
         assert sentence == " ".join(sentence.split())
         assert any(character.isalpha() for character in sentence)
     kept = "".join(report.sentences).replace(" ", "")
-    left = iter("".join(clean(text).split()))
-    assert all(character in left for character in kept) or report.origin == ORIGINS[0]  # nothing is made up
+    left = iter("".join(clean_text(text).split()))
+    assert all(character in left for character in kept) or report.origin == TEXT_ORIGINS[0]  # nothing is made up
 
 
 @pytest.mark.fault("T4")
@@ -212,28 +220,30 @@ def test_wrongly_decoded_bytes_do_not_stop_the_reader(encoding: str) -> None:
 
 @pytest.mark.fault("T4")
 def test_every_kind_of_line_break_is_one() -> None:
-    assert {clean(f"a {end} b") for end in ("\n", "\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029")} == {"a\nb"}
-    assert clean("\n a\t\u00a0b\ufffdc\n \n\n\n d") == "a b c\n\nd"
+    assert {clean_text(f"a {end} b") for end in ("\n", "\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029")} == {
+        "a\nb"
+    }
+    assert clean_text("\n a\t\u00a0b\ufffdc\n \n\n\n d") == "a b c\n\nd"
 
 
 @given(st.text(st.sampled_from("aB1.5 ,;:-_<\n"), max_size=40))
 def test_keys_are_those_of_the_normalised_sentence(text: str) -> None:
-    assert normalise(normalise(text)) == normalise(text)
-    assert key(text) == key(normalise(text))
-    assert 0 < key(text) < 2**63
+    assert normalize_sentence(normalize_sentence(text)) == normalize_sentence(text)
+    assert hash_sentence(text) == hash_sentence(normalize_sentence(text))
+    assert 0 < hash_sentence(text) < 2**63
 
 
 def test_equal_but_for_punctuation_and_case_is_equal() -> None:
     same = ["No acute disease.", "NO ACUTE DISEASE", " no  acute-disease .", "No acute disease ___."]
-    assert len({key(sentence) for sentence in same}) == 1
+    assert len({hash_sentence(sentence) for sentence in same}) == 1
     other = ["1.5 cm nodule", "15 cm nodule", "1 5 cm nodule", "< 5 cm nodule", "> 5 cm nodule"]
-    assert len({key(sentence) for sentence in other}) == len(other)
+    assert len({hash_sentence(sentence) for sentence in other}) == len(other)
 
 
 def test_keys_are_the_same_in_every_process() -> None:
-    code = "from place_cxr.text.reports import key; print(key('Clear lungs.'))"
+    code = "from place_cxr.text.reports import hash_sentence; print(hash_sentence('Clear lungs.'))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(run.stdout) == key("clear lungs") == 27400539719496092
+    assert int(run.stdout) == hash_sentence("clear lungs") == 27400539719496092
 
 
 # Time -----------------------------------------------------------------------------------------------------------------
@@ -287,8 +297,8 @@ def test_all_real_reports_are_read() -> None:
     assert len(reports) == 2697
     said = [sentence for report in reports for sentence in report.sentences]
     assert 5.7 < len(said) / len(reports) < 5.9
-    assert all(any(report.observes) for report in reports)
-    assert sum(not yes for report in reports for yes in report.observes) / len(said) < 0.03
+    assert all(any(report.is_observation) for report in reports)
+    assert sum(not yes for report in reports for yes in report.is_observation) / len(said) < 0.03
     assert sum(len(sentence) < 5 for sentence in said) <= 3
     assert max(map(len, said)) < 300
     # Nothing but list marks, doubled stops, markup and blank sentences gets lost.
@@ -301,7 +311,7 @@ def test_all_real_reports_are_read() -> None:
 def test_all_clinical_notes_are_read() -> None:
     with (Path(DATA) / "pairs" / "manifest.csv").open(encoding="utf-8", newline="") as file:
         reports = [read_report(row["report"]) for row in csv.DictReader(file)]
-    origins = {origin: sum(report.origin == origin for report in reports) for origin in ORIGINS}
+    origins = {origin: sum(report.origin == origin for report in reports) for origin in TEXT_ORIGINS}
     assert origins["whole"] > origins["findings"] > 20
-    assert sum(any(report.observes) for report in reports) > 0.95 * len(reports)
-    assert sentences("Seen on CT. Not here.") == ["Seen on CT.", "Not here."]
+    assert sum(any(report.is_observation) for report in reports) > 0.95 * len(reports)
+    assert read_sentences("Seen on CT. Not here.") == ["Seen on CT.", "Not here."]

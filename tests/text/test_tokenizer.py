@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.text.reports import ReportText, clean, key, read_report
-from place_cxr.text.tokenizer import MOST_SENTENCES, SPECIALS, EncodedReports, Tokenizer
+from place_cxr.text.reports import ReportText, clean_text, hash_sentence, read_report
+from place_cxr.text.tokenizer import MAX_SENTENCES, SPECIAL_TOKENS, EncodedReports, Tokenizer
 
 CORPUS = [
     "No pleural effusion or pneumothorax.",
@@ -61,7 +61,7 @@ def test_the_same_in_every_process() -> None:
 
 def test_vocabulary() -> None:
     numbers = json.loads(TOKENIZER.files("t")["t/tokenizer.json"])["model"]["vocab"]
-    assert sorted(numbers, key=numbers.__getitem__)[:5] == list(SPECIALS)
+    assert sorted(numbers, key=numbers.__getitem__)[:5] == list(SPECIAL_TOKENS)
     assert sorted(numbers.values()) == list(range(TOKENIZER.vocab_size))
     assert TOKENIZER.vocab_size <= 300
     assert TOKENIZER.pad_id == PAD
@@ -103,7 +103,7 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
 
 
 def test_a_bert_folder_with_its_word_list_alone(tmp_path: Path) -> None:
-    words = [*SPECIALS, "the", "heart", "Heart", "##s"]
+    words = [*SPECIAL_TOKENS, "the", "heart", "Heart", "##s"]
     (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     lower = Tokenizer.load(tmp_path)
     assert lower.encode([report("The Hearts")], 16, 2).ids[0, :5].tolist() == [CLS, 5, 6, 8, SEP]
@@ -156,7 +156,11 @@ def test_layout_of_a_report() -> None:
     ]
     assert context.sentence[0, : a + b + c + 2].tolist() == [-1, *[0] * a, *[-1] * b, *[1] * c, -1]
     assert (context.ids[0, : a + b + c + 2] == found.ids[0, : a + b + c + 2]).all()
-    assert context.sentence_key[0].tolist() == [key("The heart is enlarged"), key("The lungs are clear"), *[0] * 6]
+    assert context.sentence_key[0].tolist() == [
+        hash_sentence("The heart is enlarged"),
+        hash_sentence("The lungs are clear"),
+        *[0] * 6,
+    ]
     assert found.truncated == context.truncated == 0
 
 
@@ -191,7 +195,7 @@ def test_limits_cut_and_are_counted() -> None:
     assert (less.sentence_key[0, :2] != 0).all()  # the second sentence still has some tokens
     gone = encode(report(*CORPUS[:2]), report(CORPUS[2]), tokens=first + 2)
     assert gone.truncated == 1
-    assert gone.sentence_key[0].tolist() == [key(CORPUS[0]), *[0] * 7]
+    assert gone.sentence_key[0].tolist() == [hash_sentence(CORPUS[0]), *[0] * 7]
     assert set(gone.sentence[0].tolist()) == {-1, 0}
     assert encode(report(CORPUS[0]), tokens=3).ids.shape == (1, 3)
 
@@ -199,12 +203,12 @@ def test_limits_cut_and_are_counted() -> None:
 def test_observations_beyond_the_limit_stay_as_context() -> None:
     found = encode(report(*CORPUS[:5], context=[0]), sentences=2)
     assert found.truncated == 1
-    assert found.sentence_key[0].tolist() == [key(CORPUS[1]), key(CORPUS[2])]
+    assert found.sentence_key[0].tolist() == [hash_sentence(CORPUS[1]), hash_sentence(CORPUS[2])]
     assert found.sentence.max() == 1
     assert (found.ids[0] == encode(report(*CORPUS[:5])).ids[0]).all()
 
 
-@pytest.mark.parametrize(("tokens", "sentences"), [(2, 4), (32, 0), (32, MOST_SENTENCES + 1)])
+@pytest.mark.parametrize(("tokens", "sentences"), [(2, 4), (32, 0), (32, MAX_SENTENCES + 1)])
 def test_limits_without_room_are_refused(tokens: int, sentences: int) -> None:
     with pytest.raises(PlaceError, match="PL-C003"):
         encode(report("Clear."), tokens=tokens, sentences=sentences)
@@ -216,7 +220,7 @@ def test_no_reports() -> None:
 
 
 def test_large_vocabularies_take_more_bytes(tmp_path: Path) -> None:
-    words = [*SPECIALS, *(f"w{i}" for i in range(70_000))]
+    words = [*SPECIAL_TOKENS, *(f"w{i}" for i in range(70_000))]
     (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     found = Tokenizer.load(tmp_path).encode([report("w69999")], 8, 1)
     assert found.ids.dtype == np.int32
@@ -234,7 +238,7 @@ def slow(reports: Sequence[ReportText], tokens: int, sentences: int) -> list[tup
     """Token by token."""
     rows = []
     for one in reports:
-        observed = one.observes if any(one.observes) else [True] * len(one.sentences)
+        observed = one.is_observation if any(one.is_observation) else [True] * len(one.sentences)
         ids, marks, keys = [CLS], [-1], [0] * sentences
         number = 0
         for text, yes in zip(one.sentences, observed, strict=True):
@@ -247,7 +251,7 @@ def slow(reports: Sequence[ReportText], tokens: int, sentences: int) -> list[tup
                     ids.append(piece)
                     marks.append(mark)
                     if mark >= 0:
-                        keys[mark] = key(text)
+                        keys[mark] = hash_sentence(text)
         rows.append(([*ids, SEP], [*marks, -1], keys))
     return rows
 
@@ -277,7 +281,7 @@ def test_same_as_token_by_token(drawn: list[list[tuple[str, bool]]], tokens: int
 @pytest.mark.fault("T4")
 @given(st.text(st.characters(codec=None), max_size=60))
 def test_any_clean_text_goes_in_and_known_characters_come_back(text: str) -> None:
-    cleaned = clean(text)
+    cleaned = clean_text(text)
     found = encode(report(cleaned or "x"), tokens=512)
     assert found.ids[0, 0] == CLS
     assert (found.ids[0] == SEP).sum() == 1

@@ -90,7 +90,7 @@ def test_a_hundred_kills_at_random_moments(memory: Path, put: Put) -> None:
         pid = os.fork()
         if pid == 0:
             torch.set_num_threads(1)
-            files.sweep(memory)
+            files.remove_orphans(memory)
             checkpoint.set_aside_later_steps(memory, committed)
             for step in range(committed + 1, committed + 10_000):
                 put(memory, step, size=200_000, keep=2)
@@ -112,7 +112,7 @@ def test_a_hundred_kills_at_random_moments(memory: Path, put: Put) -> None:
         if (home / "last").exists():
             assert checkpoint.load(home / "last").step in (committed, committed - 1)
     assert committed > 20 and hits > 3  # the kills did hit saves
-    files.sweep(memory)
+    files.remove_orphans(memory)
     assert {p.name for p in home.iterdir()} <= {"last", *(f"step_{committed - n:06d}" for n in range(3))}
 
 
@@ -136,7 +136,7 @@ def test_a_crash_at_every_point(
     assert found.step in (2, 3)
     assert bool((found.weights["weight"] == found.step).all())
     assert checkpoint.load(tmp_path / "checkpoints" / "last").step in (2, 3)
-    files.sweep(tmp_path)
+    files.remove_orphans(tmp_path)
     assert not list((tmp_path / "checkpoints").glob(".place*"))
     put(tmp_path, 4, keep=2)
     assert checkpoint.load(tmp_path).step == 4
@@ -150,7 +150,7 @@ def test_a_crash_while_a_step_is_saved_again(
     put(tmp_path, 1)
     monkeypatch.setenv("PLACE_CRASH_AT", point)
     assert child(lambda: put(tmp_path, 1) and None) == 137
-    files.sweep(tmp_path)
+    files.remove_orphans(tmp_path)
     assert checkpoint.load(tmp_path / "checkpoints" / "last").step == 1
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["last", "step_000001"]
 
@@ -212,7 +212,7 @@ def test_only_orphans_are_swept(tmp_path: Path, caplog: pytest.LogCaptureFixture
     os.utime(stale, (0, time.time() - 4000))
     other = tmp_path / ".tmp-not-ours"
     other.touch()
-    assert files.sweep(tmp_path) == 4
+    assert files.remove_orphans(tmp_path) == 4
     assert [p.exists() for p in (*gone, stale)] == [False] * 4
     assert alive.exists() and elsewhere.exists() and other.exists()
     assert len(caplog.records) == 1
@@ -270,12 +270,12 @@ def test_nothing_counts_as_saved_before_it_was_read_back(
     tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path, 1, keep=1)
-    real = files.write
+    real = files.write_synced
 
     def lossy(path: Path, content: bytes) -> None:  # a disk that says yes and keeps half
         real(path, content[: len(content) // 2] if path.name == "model.safetensors" else content)
 
-    monkeypatch.setattr(checkpoint, "write", lossy)
+    monkeypatch.setattr(checkpoint, "write_synced", lossy)
     assert code(lambda: put(tmp_path, 2, keep=1)) == "PL-R103"
     monkeypatch.undo()
     assert checkpoint.load(tmp_path / "checkpoints" / "last").step == 1

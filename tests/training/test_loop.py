@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from place_cxr.core import files
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.settings import load
+from place_cxr.core.settings import load_settings
 from place_cxr.training import checkpoint, loop, state
 from place_cxr.training.loop import TrainSettings, fit
 from place_cxr.training.optim import OptimSettings
@@ -258,7 +258,7 @@ def test_noise_is_no_spike() -> None:
 )
 def test_batches_too_small_to_contrast_are_refused(bad: list[str]) -> None:
     with pytest.raises(PlaceError, match="PL-C003"):
-        load(TrainSettings, "", bad)
+        load_settings(TrainSettings, "", bad)
 
 
 @pytest.mark.fault("R9")
@@ -289,7 +289,7 @@ def test_other_errors_pass_unchanged(tmp_path: Path, toy: ModuleType) -> None:
 def test_a_save_that_fails_in_the_background_is_not_lost(
     tmp_path: Path, toy: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = files.write
+    real = files.write_synced
     seen: list[int] = []
 
     def full(path: Path, content: bytes) -> None:
@@ -302,7 +302,7 @@ def test_a_save_that_fails_in_the_background_is_not_lost(
         time.sleep(0.02)
         return toy.loss(model, batch, step)
 
-    monkeypatch.setattr(checkpoint, "write", full)
+    monkeypatch.setattr(checkpoint, "write_synced", full)
     with pytest.raises(PlaceError, match=r"PL-E005.*kept at step 4"):
         toy.train(tmp_path / "run", loss=slow_loss)
     assert 7 <= max(seen) < 11  # raised at a step's end, not at the run's

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.settings import load
+from place_cxr.core.settings import load_settings
 from place_cxr.training.optim import (
     OptimSettings,
     build_optimizers,
@@ -42,7 +42,7 @@ def test_short_runs(total: int, warmup: float) -> None:
 @pytest.mark.parametrize("bad", ["lr=0", "lr=1e-9", "warmup=1", "betas=[0.9, 1.0]", "clip_norm=0", "weight_decay=-1"])
 def test_settings_that_cannot_be(bad: str) -> None:
     with pytest.raises(PlaceError, match="PL-C003"):
-        load(OptimSettings, "", [bad])
+        load_settings(OptimSettings, "", [bad])
 
 
 class Net(nn.Module):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.files import write_atomic
-from place_cxr.core.results import FILE, Metric, Result
+from place_cxr.core.results import RESULT_FILE, Metric, Result
 
 ALL_SITES = "all"  # the name of a part of the test patients that is all of them
 DRAWS_FILE = "draws.parquet"
@@ -104,7 +104,7 @@ def write_cell(key: CellKey, out: Path, result: Result, columns: Sequence[str]) 
 
 def read_cells(out: Path) -> Iterator[Cell]:
     """All cells of a benchmark's folder that are whole, in the order of their paths."""
-    for file in sorted(out.glob(f"*-s*/cells/*/*/*/*/{FILE}")):
+    for file in sorted(out.glob(f"*-s*/cells/*/*/*/*/{RESULT_FILE}")):
         task, source, percent, site = file.parent.relative_to(out).parts[2:]
         name = re.fullmatch(r"(.+)-s(\d+)", file.relative_to(out).parts[0])
         if name is None:

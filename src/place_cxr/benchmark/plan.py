@@ -102,7 +102,7 @@ def load_benchmark(recipe: str, overrides: tuple[str, ...] = ()) -> BenchmarkCon
 
     Raises PlaceError PL-C001 to PL-C003 for unknown keys and names, before anything is computed.
     """
-    config = settings_file.load(BenchmarkConfig, benchmark_path(recipe), overrides)
+    config = settings_file.load_settings(BenchmarkConfig, benchmark_path(recipe), overrides)
     pick(config.methods, config.reference, "method")
     if len(set(config.seeds)) < len(config.seeds):
         raise PlaceError("a seed stands twice in seeds:", code="PL-C002", fix="name each seed once")
@@ -121,7 +121,7 @@ def load_benchmark(recipe: str, overrides: tuple[str, ...] = ()) -> BenchmarkCon
             pick(TASKS, task, "task")
         for planned_cell in planned_cells(config, slug):
             values = task_settings(method, planned_cell)
-            settings_file.load(
+            settings_file.load_settings(
                 TASKS[planned_cell.question.task].Settings, "", [f"{k}={as_yaml(v)}" for k, v in values.items()]
             )
     return config

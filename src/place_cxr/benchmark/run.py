@@ -30,8 +30,8 @@ from place_cxr.benchmark.report import write_results
 from place_cxr.benchmark.worker import BUSY_EXIT_CODE, CONFIG_FILE, missing_sites, planned_key
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.files import write_atomic
-from place_cxr.core.settings import dump, load
-from place_cxr.core.workers import cores, refuse_if_spawned
+from place_cxr.core.settings import dump_settings, load_settings
+from place_cxr.core.workers import available_cores, refuse_if_spawned
 from place_cxr.phantom.write import write_phantom
 from place_cxr.training.log import format_duration
 
@@ -67,7 +67,7 @@ def run_benchmark(
     _claim_folder(config, out)
     _draw_phantoms(config, out)
     gpus = _count_gpus() if device != "cpu" else 0
-    workers = workers or gpus or min(cores(), 8)
+    workers = workers or gpus or min(available_cores(), 8)
     failed = _run_workers(config, out, workers, gpus, device)
     done, total = count_cells(config, out)
     return BenchmarkOutcome(write_results(config, out), done, total, tuple(failed))
@@ -77,7 +77,7 @@ def rewrite_results(out: Path) -> BenchmarkOutcome:
     """The tables anew, from the cells that are there. Raises PlaceError PL-R032 where ``out`` holds no benchmark."""
     if not (out / CONFIG_FILE).is_file():
         raise PlaceError("holds no benchmark", code="PL-R032", file=out, fix="name the --out of a benchmark")
-    config = load(BenchmarkConfig, out / CONFIG_FILE)
+    config = load_settings(BenchmarkConfig, out / CONFIG_FILE)
     done, total = count_cells(config, out)
     return BenchmarkOutcome(write_results(config, out), done, total, ())
 
@@ -128,10 +128,10 @@ def _claim_folder(config: BenchmarkConfig, out: Path) -> None:
     file = out / CONFIG_FILE
     if out.exists() and any(out.iterdir()) and not file.is_file():
         raise PlaceError("holds files that are no benchmark", code="PL-R004", file=out, fix="choose another --out")
-    if file.is_file() and load(BenchmarkConfig, file).name != config.name:
+    if file.is_file() and load_settings(BenchmarkConfig, file).name != config.name:
         raise PlaceError("holds another benchmark", code="PL-R032", file=out, fix="choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, dump(config).encode())
+    write_atomic(file, dump_settings(config).encode())
 
 
 def _draw_phantoms(config: BenchmarkConfig, out: Path) -> None:
@@ -142,13 +142,13 @@ def _draw_phantoms(config: BenchmarkConfig, out: Path) -> None:
     settings_file = folder / "settings.yaml"
     with _file_lock(out / ".drawing"):
         if folder.exists():
-            if settings_file.read_text("utf-8") != dump(settings):
+            if settings_file.read_text("utf-8") != dump_settings(settings):
                 raise PlaceError("other phantoms lie there", code="PL-R032", file=folder, fix="choose another --out")
             return
         unfinished = out / f".{PHANTOM_FOLDER}.part"
         _log.info("drawing %d phantom studies", settings.studies)
         write_phantom(unfinished, settings.studies, settings.size, settings.seed)
-        (unfinished / settings_file.name).write_text(dump(settings), "utf-8")
+        (unfinished / settings_file.name).write_text(dump_settings(settings), "utf-8")
         unfinished.rename(folder)
 
 
@@ -206,7 +206,10 @@ def _start_worker(
     out: Path, job: WorkerJob, slot: int, workers: int, gpus: int, device: str
 ) -> subprocess.Popen[bytes]:
     worker_log(out, job).parent.mkdir(exist_ok=True)
-    environ = {"OMP_NUM_THREADS": str(max(1, cores() // workers)), **os.environ}  # what the user says comes first
+    environ = {
+        "OMP_NUM_THREADS": str(max(1, available_cores() // workers)),
+        **os.environ,
+    }  # what the user says comes first
     if gpus > 1:
         visible = environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         environ["CUDA_VISIBLE_DEVICES"] = visible[slot % gpus]

@@ -27,8 +27,8 @@ from place_cxr.benchmark.plan import (
     task_settings,
 )
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.results import FILE, Origin, Result, hardware, split_digest
-from place_cxr.core.settings import dump
+from place_cxr.core.results import RESULT_FILE, Provenance, Result, describe_hardware, split_digest
+from place_cxr.core.settings import dump_settings
 from place_cxr.data.corpus import Corpus, prepare_corpus
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import PretrainConfig, build_untrained
@@ -84,7 +84,7 @@ def missing_sites(config: BenchmarkConfig, out: Path, job: WorkerJob, planned_ce
     for site in config.sites or (ALL_SITES,):
         try:
             is_current = (
-                Result.read(planned_key(config, job, planned_cell, site).folder(out) / FILE).config_hash
+                Result.read(planned_key(config, job, planned_cell, site).folder(out) / RESULT_FILE).config_hash
                 == expected_hash
             )
         except PlaceError:
@@ -125,7 +125,7 @@ def _prepare_model(config: BenchmarkConfig, out: Path, job: WorkerJob, device: s
     folder = Path(method.run.format(seed=job.seed)) if method.run else out / job.name / RUN_FOLDER
     pretrains_here = method.trained and not method.run
     if pretrains_here:
-        _claim_run(out / job.name, dump(pretrain_config(config, job, Path())))
+        _claim_run(out / job.name, dump_settings(pretrain_config(config, job, Path())))
     has_run = pretrains_here or bool(method.run)
     planned = list(planned_cells(config, job.slug))
     pairs = None
@@ -191,9 +191,9 @@ def _pretrain(recipe: PretrainConfig, folder: Path, corpus: Corpus | None, devic
             memory = torch.cuda.max_memory_allocated(torch_device)
         sizes = {name: value.numel() for name, value in checkpoint.load(run).weights.items()}
         encoder = sum(size for name, size in sizes.items() if name.startswith("image_encoder."))
-        PretrainingCost(_training_seconds(run), round(memory / 1e9, 3), sum(sizes.values()), encoder, hardware()).write(
-            folder
-        )
+        PretrainingCost(
+            _training_seconds(run), round(memory / 1e9, 3), sum(sizes.values()), encoder, describe_hardware()
+        ).write(folder)
 
 
 def _is_finished(run: Path) -> bool:
@@ -237,14 +237,14 @@ def _fill_cell(
             raise PlaceError(
                 f"{question.task} gives no {absent[0]!r}", code="PL-C002", fix="correct columns: of the benchmark"
             )
-        provenance = Origin(
+        provenance = Provenance(
             data.source,
             "test",
             split_digest([data.studies[r] for r in rows]),
             method.title,
             evaluated.commit,
             expected_hash,
-            hardware(),
+            describe_hardware(),
         )
         seconds = (time.perf_counter() - began) / (len(sites) if has_head else 1)
         result = engine.make_result(task, fractions_and_seeds, provenance, metrics, seconds=seconds)

@@ -284,12 +284,12 @@ def data_pack(
     from place_cxr.data.packs.export import pack_dataset as pack_all
     from place_cxr.data.packs.tars import write_tars
     from place_cxr.data.sources import read_named_source
-    from place_cxr.text.reports import with_report
+    from place_cxr.text.reports import select_with_report
 
     if overwrite and out.is_dir() and not shard:
         for name in ("data", "parts"):  # anything else in the folder stays
             shutil.rmtree(out / name, ignore_errors=True)
-    studies = with_report(_split_reader(splits)(read_named_source(source, root, source_options(column, option))))
+    studies = select_with_report(_split_reader(splits)(read_named_source(source, root, source_options(column, option))))
     base = root if root.is_dir() else root.parent
     with progress_bar("decoding images") as progress:
         packed = pack_all(studies, base, size, out, shard=_parse_shard(shard), workers=workers, progress=progress)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from place_cxr import predict
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.results import FILE, Result
+from place_cxr.core.results import RESULT_FILE, Result
 from place_cxr.core.workers import refuse_if_spawned
 from place_cxr.data.corpus import Corpus, StageProgress, prepare_corpus
 from place_cxr.models.place import PlaceModel
@@ -176,7 +176,7 @@ def _train(config: PretrainConfig, run: Path, device: str, overwrite: bool, prog
 
 def _is_evaluated(folder: Path, config_hash: str) -> bool:
     try:
-        return Result.read(folder / FILE).config_hash == config_hash
+        return Result.read(folder / RESULT_FILE).config_hash == config_hash
     except PlaceError:  # none, or none that can be read
         return False
 

@@ -121,16 +121,16 @@ def _libraries() -> Iterator[MachineCheck]:
 
 def _dicom() -> Iterator[MachineCheck]:
     """Which transfer syntaxes of DICOM can be read here."""
-    from place_cxr.images.dicom.codecs import EXTRA, is_installed
-    from place_cxr.images.dicom.syntaxes import SYNTAXES
+    from place_cxr.images.dicom.codecs import INSTALL_DICOM_EXTRA, is_codec_installed
+    from place_cxr.images.dicom.syntaxes import TRANSFER_SYNTAXES
 
     can_parse = bool(_version("pydicom"))
-    read = [syntax.name for syntax in SYNTAXES.values() if can_parse and is_installed(syntax.codec)]
-    absent = [syntax.name for syntax in SYNTAXES.values() if syntax.name not in read]
+    read = [syntax.name for syntax in TRANSFER_SYNTAXES.values() if can_parse and is_codec_installed(syntax.codec)]
+    absent = [syntax.name for syntax in TRANSFER_SYNTAXES.values() if syntax.name not in read]
     if read:
         yield MachineCheck("DICOM", "ok", ", ".join(read))
     if absent:
-        yield MachineCheck("DICOM, not read", "note", ", ".join(absent), EXTRA)
+        yield MachineCheck("DICOM, not read", "note", ", ".join(absent), INSTALL_DICOM_EXTRA)
 
 
 def _device() -> Iterator[MachineCheck]:

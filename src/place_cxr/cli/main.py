@@ -251,19 +251,19 @@ def config_show(
         files = resources.files("place_cxr.recipes").iterdir()
         typer.echo("\n".join(sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))))
         return
-    from place_cxr.core.settings import dump
+    from place_cxr.core.settings import dump_settings
     from place_cxr.pretrain import load_recipe
 
-    typer.echo(dump(load_recipe(recipe, overrides or [])), nl=False)
+    typer.echo(dump_settings(load_recipe(recipe, overrides or [])), nl=False)
 
 
 @register_command(config_app, "schema", "The JSON schema of recipes.", "place config schema > schema.json")
 def config_schema() -> None:
     """Print the JSON schema of a recipe: every key, its type and default."""
-    from place_cxr.core.settings import schema
+    from place_cxr.core.settings import settings_schema
     from place_cxr.pretrain import PretrainConfig
 
-    typer.echo(json.dumps(schema(PretrainConfig), indent=2))
+    typer.echo(json.dumps(settings_schema(PretrainConfig), indent=2))
 
 
 def main() -> None:

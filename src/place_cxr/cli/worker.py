@@ -9,12 +9,12 @@ from place_cxr.benchmark.plan import BenchmarkConfig, WorkerJob
 from place_cxr.benchmark.worker import BUSY_EXIT_CODE, CONFIG_FILE, run_worker
 from place_cxr.cli.console import log_to_stderr, run_guarded
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.settings import load
+from place_cxr.core.settings import load_settings
 
 
 def _run_unless_busy(out: Path, job: WorkerJob, device: str) -> None:
     try:
-        run_worker(load(BenchmarkConfig, out / CONFIG_FILE), out, job, device)
+        run_worker(load_settings(BenchmarkConfig, out / CONFIG_FILE), out, job, device)
     except PlaceError as error:
         if error.code == "PL-R001":
             raise SystemExit(BUSY_EXIT_CODE) from None

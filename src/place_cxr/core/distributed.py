@@ -45,7 +45,7 @@ def gather(value: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def average(value: Tensor) -> Tensor:
+def average_over_ranks(value: Tensor) -> Tensor:
     """The mean over ranks, without gradient; all ranks hold the same shape."""
     if world_size() == 1:
         return value

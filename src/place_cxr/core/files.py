@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 _TEMP = ".place-tmp"  # everything that starts so is ours to sweep
-OLD, GONE = "old", "gone"  # tags of a temporary name: moved aside by a save; about to be removed
+OLD_TAG, GONE_TAG = "old", "gone"  # tags of a temporary name: moved aside by a save; about to be removed
 _TEMP_AGE = 3600.0  # seconds after which a temporary file is an orphan whoever owns it
 _log = logging.getLogger(__name__)
 
@@ -34,16 +34,16 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def temporary(target: Path, tag: str = "new") -> Path:
-    """A name beside ``target`` that says which process of which host owns it; `sweep` knows it."""
+def temporary_path(target: Path, tag: str = "new") -> Path:
+    """A name beside ``target`` that says which process of which host owns it; `remove_orphans` knows it."""
     return target.with_name("@".join([_TEMP, socket.gethostname(), str(os.getpid()), tag, target.name]))
 
 
 def write_atomic(path: Path, content: bytes) -> None:
     """``path`` holds either what it held before or all of ``content``, even if the power goes. Raises OSError."""
-    temp = temporary(path)
+    temp = temporary_path(path)
     try:
-        write(temp, content)
+        write_synced(temp, content)
         temp.replace(path)
     except BaseException:
         temp.unlink(missing_ok=True)
@@ -51,7 +51,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def write(path: Path, content: bytes) -> None:
+def write_synced(path: Path, content: bytes) -> None:
     """Write and flush to the disk. Raises OSError."""
     # A Python file object keeps the errno of a full disk, which torch and safetensors lose.
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,31 +66,31 @@ def write(path: Path, content: bytes) -> None:
     crashpoint(f"written {name}")
 
 
-def sweep(folder: Path) -> int:
+def remove_orphans(folder: Path) -> int:
     """Remove what killed processes left in a run and its checkpoints: how many. Said once in the log.
 
     Only names of our own prefix whose process is dead (same host), or which are older than an hour; the caller holds
     the run's lock. A checkpoint that was moved aside by a save that died before putting the new one in place goes back.
     """
-    swept = 0
+    removed = 0
     for path in [*folder.glob(f"{_TEMP}@*"), *(folder / "checkpoints").glob(f"{_TEMP}@*")]:
         _, host, process, tag, name = path.name.split("@", 4)
-        if not _orphan(path, host, int(process)):
+        if not _is_orphan(path, host, int(process)):
             continue
-        if tag == OLD and not path.with_name(name).exists():
+        if tag == OLD_TAG and not path.with_name(name).exists():
             path.rename(path.with_name(name))
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-        swept += 1
-    if swept:
-        _log.warning("%s: removed %d unfinished files of a process that was killed", folder.name, swept)
-    return swept
+        removed += 1
+    if removed:
+        _log.warning("%s: removed %d unfinished files of a process that was killed", folder.name, removed)
+    return removed
 
 
-def _orphan(path: Path, host: str, process: int) -> bool:
+def _is_orphan(path: Path, host: str, process: int) -> bool:
     if time.time() - path.stat().st_mtime > _TEMP_AGE:
         return True
     if host != socket.gethostname():

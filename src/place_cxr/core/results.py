@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 
-SCHEMA = 1
-FILE = "result.json"
-NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
+RESULT_SCHEMA = 1
+RESULT_FILE = "result.json"
+RESEARCH_NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Provenance:
     """Where numbers come from; the same for all tasks of one evaluation."""
 
     source: str  # name of the data set
@@ -68,13 +68,13 @@ class Result:
     config_hash: str = ""
     seconds: float = 0.0
     hardware: str = ""
-    schema: int = field(default=SCHEMA, kw_only=True)
+    schema: int = field(default=RESULT_SCHEMA, kw_only=True)
 
     @classmethod
     def of(
         cls,
         task: str,
-        origin: Origin,
+        provenance: Provenance,
         metrics: Mapping[str, Metric],
         *,
         signature: str,
@@ -84,7 +84,7 @@ class Result:
         """A result of ``task`` with the origin's fields filled in."""
         return cls(
             task=task,
-            **asdict(origin),
+            **asdict(provenance),
             metrics=dict(metrics),
             signature=signature,
             seeds=tuple(seeds),
@@ -93,36 +93,36 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; an undefined number is null and carries its reason."""
-        table = {f.name: getattr(self, f.name) for f in fields(self)}
-        metrics = {name: _metric(name, metric) for name, metric in self.metrics.items()}
-        return {"notice": NOTICE} | table | {"seeds": list(self.seeds), "metrics": metrics}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        metrics = {name: _metric_to_dict(name, metric) for name, metric in self.metrics.items()}
+        return {"notice": RESEARCH_NOTICE} | values | {"seeds": list(self.seeds), "metrics": metrics}
 
     @classmethod
-    def from_dict(cls, table: Mapping[str, Any]) -> Result:
+    def from_dict(cls, data: Mapping[str, Any]) -> Result:
         """The result that :meth:`to_dict` described.
 
         Raises:
             PlaceError: PL-R020 if the schema is another one or fields are missing.
         """
-        if table.get("schema") != SCHEMA:
+        if data.get("schema") != RESULT_SCHEMA:
             raise PlaceError(
-                f"schema {table.get('schema')!r}, this version reads {SCHEMA}",
+                f"schema {data.get('schema')!r}, this version reads {RESULT_SCHEMA}",
                 code="PL-R020",
                 fix="evaluate again with this version",
             )
         try:
-            values = {f.name: table[f.name] for f in fields(cls)}
-            metrics = {name: _read_metric(metric) for name, metric in values["metrics"].items()}
+            values = {f.name: data[f.name] for f in fields(cls)}
+            metrics = {name: _metric_from_dict(metric) for name, metric in values["metrics"].items()}
         except (KeyError, TypeError, ValueError) as error:
             raise PlaceError(f"not a result: {error!r}", code="PL-R020", fix="evaluate again") from error
         return cls(**(values | {"metrics": metrics, "seeds": tuple(values["seeds"])}))
 
     def write(self, folder: str | Path) -> Path:
         """Write ``folder/result.json`` whole or not at all, and return its path."""
-        target = Path(folder) / FILE
+        target = Path(folder) / RESULT_FILE
         target.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-        partial = target.with_name(f".{FILE}.{os.getpid()}")
+        partial = target.with_name(f".{RESULT_FILE}.{os.getpid()}")
         partial.write_text(text, encoding="utf-8")
         partial.replace(target)
         return target
@@ -134,14 +134,14 @@ class Result:
         Raises:
             PlaceError: PL-R020 if it is missing, not JSON, or not a result.
         """
-        file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+        file = Path(path) / RESULT_FILE if Path(path).is_dir() else Path(path)
         try:
-            table = json.loads(file.read_text(encoding="utf-8"))
+            data = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise PlaceError("not a readable result", code="PL-R020", file=file, fix="evaluate again") from error
-        if not isinstance(table, dict):
+        if not isinstance(data, dict):
             raise PlaceError("not a result", code="PL-R020", file=file, fix="evaluate again")
-        return cls.from_dict(table)
+        return cls.from_dict(data)
 
 
 def split_digest(studies: Sequence[Study]) -> str:
@@ -150,7 +150,7 @@ def split_digest(studies: Sequence[Study]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def hardware() -> str:
+def describe_hardware() -> str:
     """Processor, cores and accelerator of this machine, in words."""
     import torch
 
@@ -158,12 +158,12 @@ def hardware() -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores, {device}, torch {torch.__version__}"
 
 
-def _read_metric(table: Mapping[str, Any]) -> Metric:
-    low, high = table["ci95"] or (None, None)
-    return Metric(table["value"], low, high, table["n"], table["reason"])
+def _metric_from_dict(data: Mapping[str, Any]) -> Metric:
+    low, high = data["ci95"] or (None, None)
+    return Metric(data["value"], low, high, data["n"], data["reason"])
 
 
-def _metric(name: str, metric: Metric) -> dict[str, Any]:
+def _metric_to_dict(name: str, metric: Metric) -> dict[str, Any]:
     numbers = [metric.value, metric.low, metric.high]
     if any(x is not None and not math.isfinite(x) for x in numbers) or (metric.value is None and not metric.reason):
         raise ValueError(f"metric {name}: a number must be finite, or None with a reason")

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from place_cxr.core.errors import PlaceError
 
-Key = tuple[str | int, ...]
+_KeyPath = tuple[str | int, ...]
 
 
 class Settings(BaseModel):
@@ -27,7 +27,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
-S = TypeVar("S", bound=Settings)
+_S = TypeVar("_S", bound=Settings)
 
 _RESOLVERS = [
     ("tag:yaml.org,2002:null", r"^(?:~|null|Null|NULL|)$", "~nN\0"),
@@ -64,25 +64,25 @@ for _class in (_Loader, _Dumper):  # the same rules both ways, so that what is w
         _class.add_implicit_resolver(_tag, re.compile(_pattern), [c if c != "\0" else "" for c in _first])
 # Base ten only: YAML 1.1 would read 010 as eight.
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
-_Loader.add_constructor("tag:yaml.org,2002:float", lambda _, node: _number(node.value))
+_Loader.add_constructor("tag:yaml.org,2002:float", lambda _, node: _parse_float(node.value))
 
 
-def _number(text: str) -> float:
+def _parse_float(text: str) -> float:
     return float(re.sub(r"\.(inf|nan)$", r"\1", text.lower()))
 
 
-def _parse(text: str, name: str) -> tuple[Any, dict[Key, int]]:
+def _parse_yaml(text: str, name: str) -> tuple[Any, dict[_KeyPath, int]]:
     """The value of a YAML text, and the line of each of its keys."""
-    lines: dict[Key, int] = {}
+    lines: dict[_KeyPath, int] = {}
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None, lines
-        for key, line in _keys(node, ()):
+        for key, line in _key_lines(node, ()):
             if key in lines:
                 raise PlaceError(
-                    f"key {_dotted(key)!r} is given twice, on lines {lines[key]} and {line}",
+                    f"key {_to_dotted(key)!r} is given twice, on lines {lines[key]} and {line}",
                     code="PL-C002",
                     file=name,
                     fix="keep one of them",
@@ -102,33 +102,33 @@ def _parse(text: str, name: str) -> tuple[Any, dict[Key, int]]:
         raise PlaceError("nested too deeply", code="PL-C002", file=name) from None
 
 
-def _keys(node: yaml.Node, parent: Key) -> Iterator[tuple[Key, int]]:
+def _key_lines(node: yaml.Node, parent: _KeyPath) -> Iterator[tuple[_KeyPath, int]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             path = (*parent, str(key.value))
             yield path, key.start_mark.line + 1
-            yield from _keys(value, path)
+            yield from _key_lines(value, path)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield (*parent, index), value.start_mark.line + 1
-            yield from _keys(value, (*parent, index))
+            yield from _key_lines(value, (*parent, index))
 
 
-def _dotted(key: Key) -> str:
+def _to_dotted(key: _KeyPath) -> str:
     return ".".join(str(part) for part in key)
 
 
-def load(
-    cls: type[S],
+def load_settings(
+    cls: type[_S],
     source: str | Path = "",
     overrides: Sequence[str] = (),
     *,
-    find: Callable[[str], Path] | None = None,
-) -> S:
+    find_base: Callable[[str], Path] | None = None,
+) -> _S:
     """Settings of class ``cls`` from YAML and overrides; later overrides win.
 
     ``source`` is YAML text, or a file: a ``Path``, or one line of text that ends in ``.yaml`` or ``.yml``. An override
-    is ``a.b=value`` with the value in YAML (``optim.lr=1e-3``, ``betas=[0.9, 0.98]``, ``name=''``). With ``find``, a
+    is ``a.b=value`` with the value in YAML (``optim.lr=1e-3``, ``betas=[0.9, 0.98]``, ``name=''``). With ``find_base``, a
     source may say ``extends: NAME``: it then starts from the settings of that file and its own lines are overrides
     (``model.tokens: {}`` sets one value, ``losses: {...}`` replaces all of them).
 
@@ -136,27 +136,29 @@ def load(
     PL-C002 text that is not YAML or not ``key=value``, PL-C003 a value of the wrong type or range, or none where one is
     needed.
     """
-    name, data, origin = _read(source)
-    if find is not None and "extends" in data:
-        _, base, above = _read(find(str(data.pop("extends"))))
+    name, data, locations = _read_source(source)
+    if find_base is not None and "extends" in data:
+        _, base, base_locations = _read_source(find_base(str(data.pop("extends"))))
         for key, value in data.items():
             parts = str(key).split(".")
-            nested = {(*parts, *path[1:]): where for path, where in origin.items() if path[0] == str(key)}
-            _put(parts, value, nested, base, above)
-        data, origin = base, above
+            nested = {(*parts, *path[1:]): where for path, where in locations.items() if path[0] == str(key)}
+            _set_value(parts, value, nested, base, base_locations)
+        data, locations = base, base_locations
     for override in overrides:
-        _apply(override, data, origin)
+        _apply_override(override, data, locations)
     text = json.dumps(data)
     try:
         # Through JSON: its strict mode takes a list for a tuple and text for a path, but not true for 1 or "5" for 5.
         return cls.model_validate_json(text, strict=True)
     except ValidationError as error:
         data = json.loads(text)  # keys are text now, as in the findings
-        found = [_explain(cls, item, data, origin, name) for item in error.errors(include_url=False)]
-        raise PlaceError("; ".join(dict.fromkeys(text for _, text in found)), code=min(c for c, _ in found)) from None
+        mistakes = [_explain_error(cls, item, data, locations, name) for item in error.errors(include_url=False)]
+        raise PlaceError(
+            "; ".join(dict.fromkeys(text for _, text in mistakes)), code=min(c for c, _ in mistakes)
+        ) from None
 
 
-def _read(source: str | Path) -> tuple[str, dict[str, Any], dict[Key, str]]:
+def _read_source(source: str | Path) -> tuple[str, dict[str, Any], dict[_KeyPath, str]]:
     """The name of a source, its values, and where each key stands."""
     name = "settings"
     if isinstance(source, Path) or ("\n" not in source and source.endswith((".yaml", ".yml"))):
@@ -166,7 +168,7 @@ def _read(source: str | Path) -> tuple[str, dict[str, Any], dict[Key, str]]:
         except (OSError, UnicodeDecodeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             raise PlaceError(f"cannot read settings: {reason}", code="PL-C002", file=source) from None
-    data, lines = _parse(source, name)
+    data, lines = _parse_yaml(source, name)
     data = {} if data is None else data
     if not isinstance(data, dict):
         raise PlaceError("settings must be 'key: value' lines", code="PL-C002", file=name)
@@ -179,53 +181,59 @@ def parse_values(overrides: Sequence[str]) -> dict[str, Any]:
     Raises PL-C002 for what is no such text.
     """
     data: dict[str, Any] = {}
-    origin: dict[Key, str] = {}
+    locations: dict[_KeyPath, str] = {}
     for override in overrides:
-        _apply(override, data, origin)
+        _apply_override(override, data, locations)
     return data
 
 
-def _apply(override: str, data: dict[str, Any], origin: dict[Key, str]) -> None:
+def _apply_override(override: str, data: dict[str, Any], locations: dict[_KeyPath, str]) -> None:
     path, equals, text = override.partition("=")
     parts = path.strip().split(".")
     if not equals or not all(parts):
         raise PlaceError(f"{override!r} is not of the form key=value", code="PL-C002", fix="write e.g. optim.lr=1e-3")
     name = f"override {override!r}"
-    value, _ = _parse(text, name)
-    _put(parts, value, {tuple(parts): name}, data, origin)
+    value, _ = _parse_yaml(text, name)
+    _set_value(parts, value, {tuple(parts): name}, data, locations)
 
 
-def _put(parts: list[str], value: Any, places: Mapping[Key, str], data: dict[str, Any], origin: dict[Key, str]) -> None:
-    """Set one value in ``data`` in place of whatever was there; ``places`` says where it and what is in it stand."""
-    place = data
+def _set_value(
+    parts: list[str],
+    value: Any,
+    new_locations: Mapping[_KeyPath, str],
+    data: dict[str, Any],
+    locations: dict[_KeyPath, str],
+) -> None:
+    """Set one value in ``data`` in place of whatever was there; ``new_locations`` says where it and what is in it stand."""
+    node = data
     for part in parts[:-1]:
-        if not isinstance(place.get(part), dict):
-            place[part] = {}
-        place = place[part]
-    place[parts[-1]] = value
-    for key in [key for key in origin if key[: len(parts)] == tuple(parts)]:
-        del origin[key]
-    origin.update(places)
+        if not isinstance(node.get(part), dict):
+            node[part] = {}
+        node = node[part]
+    node[parts[-1]] = value
+    for key in [key for key in locations if key[: len(parts)] == tuple(parts)]:
+        del locations[key]
+    locations.update(new_locations)
 
 
-def _explain(
-    cls: type[Settings], item: Mapping[str, Any], data: Any, origin: Mapping[Key, str], name: str
+def _explain_error(
+    cls: type[Settings], error: Mapping[str, Any], data: Any, locations: Mapping[_KeyPath, str], name: str
 ) -> tuple[str, str]:
     """(code, text) of one finding of pydantic."""
-    key = _locate(item["loc"], data, item["type"] == "missing")
-    where = next((origin[key[:n]] for n in range(len(key), 0, -1) if key[:n] in origin), name)
-    dotted = _dotted(key) or "settings"
-    if item["type"] == "extra_forbidden":
-        near = _nearest(cls, key)
-        return "PL-C001", f"unknown key {dotted!r} in {where}." + (f" Did you mean {near!r}?" if near else "")
-    if item["type"] == "missing":
+    key = _error_key_path(error["loc"], data, error["type"] == "missing")
+    where = next((locations[key[:n]] for n in range(len(key), 0, -1) if key[:n] in locations), name)
+    dotted = _to_dotted(key) or "settings"
+    if error["type"] == "extra_forbidden":
+        nearest = _nearest_key(cls, key)
+        return "PL-C001", f"unknown key {dotted!r} in {where}." + (f" Did you mean {nearest!r}?" if nearest else "")
+    if error["type"] == "missing":
         return "PL-C003", f"{dotted!r} is missing in {where}"
-    message = item["msg"].removeprefix("Value error, ")
-    shown = repr(item["input"]) if isinstance(item["input"], (str, int, float, type(None))) else ""
+    message = error["msg"].removeprefix("Value error, ")
+    shown = repr(error["input"]) if isinstance(error["input"], (str, int, float, type(None))) else ""
     return "PL-C003", f"{dotted!r} in {where}: {message}" + (f", not {shown[:60]}" if shown else "")
 
 
-def _locate(loc: Sequence[str | int], data: Any, missing: bool) -> Key:
+def _error_key_path(loc: Sequence[str | int], data: Any, missing: bool) -> _KeyPath:
     """The path of a finding, without the names of union branches; the last part of a missing one is not in ``data``."""
     key: list[str | int] = []
     for part in loc[:-1] if missing else loc:
@@ -235,55 +243,55 @@ def _locate(loc: Sequence[str | int], data: Any, missing: bool) -> Key:
     return (*key, loc[-1]) if missing else tuple(key)
 
 
-def _step(kind: Any, part: str | int) -> list[Any]:
+def _child_annotations(annotation: Any, part: str | int) -> list[Any]:
     """The annotations one path element below an annotation."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        field = kind.model_fields.get(str(part))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(str(part))
         return [field.annotation] if field else []
-    args = get_args(kind)
-    if isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Mapping):
+    args = get_args(annotation)
+    if isinstance(get_origin(annotation), type) and issubclass(get_origin(annotation), Mapping):
         return [args[1]]
-    if get_origin(kind) in (list, tuple, Sequence):
+    if get_origin(annotation) in (list, tuple, Sequence):
         return [arg for arg in args if arg is not Ellipsis]
-    return [below for arg in args for below in _step(arg, part)]
+    return [below for arg in args for below in _child_annotations(arg, part)]
 
 
-def _models(kind: Any) -> list[type[BaseModel]]:
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return [kind]
-    return [model for arg in get_args(kind) for model in _models(arg)]
+def _model_classes(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for arg in get_args(annotation) for model in _model_classes(arg)]
 
 
-def _paths(kind: Any, above: Key = (), depth: int = 5) -> Iterator[Key]:
-    for model in _models(kind) if depth else []:
+def _all_key_paths(annotation: Any, parent: _KeyPath = (), depth: int = 5) -> Iterator[_KeyPath]:
+    for model in _model_classes(annotation) if depth else []:
         for name, field in model.model_fields.items():
-            yield (*above, name)
+            yield (*parent, name)
             if get_origin(field.annotation) in (None, *_UNIONS):
-                yield from _paths(field.annotation, (*above, name), depth - 1)
+                yield from _all_key_paths(field.annotation, (*parent, name), depth - 1)
 
 
 _UNIONS = (get_origin(int | None), get_origin(TypeVar("T") | None))  # X | Y and Union[X, Y]
 
 
-def _nearest(cls: type[Settings], key: Key) -> str:
+def _nearest_key(cls: type[Settings], key: _KeyPath) -> str:
     """The existing key that an unknown one is most like: among its siblings, else anywhere; empty if none is."""
-    kinds: list[Any] = [cls]
+    field_types: list[Any] = [cls]
     for part in key[:-1]:
-        kinds = [below for kind in kinds for below in _step(kind, part)]
-    siblings = [name for kind in kinds for model in _models(kind) for name in model.model_fields]
+        field_types = [below for kind in field_types for below in _child_annotations(kind, part)]
+    siblings = [name for kind in field_types for model in _model_classes(kind) for name in model.model_fields]
     if close := difflib.get_close_matches(str(key[-1]), siblings, n=1):
-        return _dotted((*key[:-1], close[0]))
-    everywhere = {str(path[-1]): _dotted(path) for path in reversed(list(_paths(cls)))}
-    close = difflib.get_close_matches(str(key[-1]), everywhere, n=1, cutoff=0.75)
-    return everywhere[close[0]] if close else ""
+        return _to_dotted((*key[:-1], close[0]))
+    keys_by_name = {str(path[-1]): _to_dotted(path) for path in reversed(list(_all_key_paths(cls)))}
+    close = difflib.get_close_matches(str(key[-1]), keys_by_name, n=1, cutoff=0.75)
+    return keys_by_name[close[0]] if close else ""
 
 
-def dump(settings: Settings) -> str:
+def dump_settings(settings: Settings) -> str:
     """YAML text of all values, defaults included; ``load(type(settings), dump(settings)) == settings``."""
     data = settings.model_dump(mode="json")
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=100)
 
 
-def schema(cls: type[Settings]) -> dict[str, Any]:
+def settings_schema(cls: type[Settings]) -> dict[str, Any]:
     """The JSON Schema of a settings class."""
     return cls.model_json_schema()

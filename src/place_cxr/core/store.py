@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.workers import refuse_if_spawned
 
-log = logging.getLogger(__name__)
-SCHEMA = 1
+_log = logging.getLogger(__name__)
+_SCHEMA = 1
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-Arrays = dict[str, NDArray[Any]]
+NamedArrays = dict[str, NDArray[Any]]
 
 
 def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
@@ -39,20 +39,20 @@ def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
     the file system has no locks.
     """
     final, unfinished = root / name, root / f".{name}.building"
-    if not is_whole(final):
-        with _locked(root / f".{name}.lock"):
-            _sweep(root)
-            if not is_whole(final):
+    if not is_folder_complete(final):
+        with _file_lock(root / f".{name}.lock"):
+            _remove_unfinished(root)
+            if not is_folder_complete(final):
                 shutil.rmtree(unfinished, ignore_errors=True)
                 unfinished.mkdir(mode=0o700)
                 try:
                     build(unfinished)
                     for file in unfinished.iterdir():
-                        _flush(file)
-                    _flush(unfinished)
+                        _fsync(file)
+                    _fsync(unfinished)
                     shutil.rmtree(final, ignore_errors=True)  # there, but not whole
                     os.rename(unfinished, final)
-                    _flush(root)
+                    _fsync(root)
                 except BaseException as error:
                     shutil.rmtree(unfinished, ignore_errors=True)
                     if isinstance(error, OSError) and error.errno in _FULL:
@@ -64,7 +64,7 @@ def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
     return final
 
 
-def private_folder(path: Path) -> Path:
+def make_private_folder(path: Path) -> Path:
     """``path``, made for this user alone where it did not exist. Raises PL-E011 when it cannot be made."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -75,12 +75,12 @@ def private_folder(path: Path) -> Path:
     return path
 
 
-def salted(root: Path, parts: Iterable[bytes]) -> str:
+def salted_hash(root: Path, parts: Iterable[bytes]) -> str:
     """16 hex digits for the parts: the same in this ``root`` always, unrelated in another one."""
     salt = root / ".salt"
-    with _locked(root / ".salt.lock"):
+    with _file_lock(root / ".salt.lock"):
         if not salt.exists():
-            with create(root / ".salt.new") as file:
+            with create_private_file(root / ".salt.new") as file:
                 file.write(os.urandom(32))
             os.replace(root / ".salt.new", salt)
     digest = hashlib.blake2b(key=salt.read_bytes(), digest_size=8)
@@ -90,7 +90,7 @@ def salted(root: Path, parts: Iterable[bytes]) -> str:
 
 
 @contextmanager
-def create(path: Path) -> Iterator[Any]:
+def create_private_file(path: Path) -> Iterator[Any]:
     """An empty private file, open for writing bytes."""
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         yield file
@@ -107,7 +107,7 @@ def sha256_of(path: str | Path) -> str:
         return ""
 
 
-def private_text(path: Path) -> TextIO:
+def create_private_text_file(path: Path) -> TextIO:
     """An empty file, open for writing text, that only this user may read."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline="")
 
@@ -117,31 +117,33 @@ def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], numbers: Mapp
 
     A file that lies there already with the right size is taken as the array's bytes.
     """
-    described = {}
+    array_specs = {}
     for name, array in arrays.items():
-        described[name] = {"dtype": array.dtype.str, "shape": list(array.shape)}
+        array_specs[name] = {"dtype": array.dtype.str, "shape": list(array.shape)}
         if not (folder / name).exists():
-            with create(folder / name) as file:
+            with create_private_file(folder / name) as file:
                 file.write(np.ascontiguousarray(array).data)
-    with create(folder / "meta.json") as file:
-        file.write(json.dumps({"schema": SCHEMA, "arrays": described, "numbers": dict(numbers)}, default=int).encode())
+    with create_private_file(folder / "meta.json") as file:
+        file.write(
+            json.dumps({"schema": _SCHEMA, "arrays": array_specs, "numbers": dict(numbers)}, default=int).encode()
+        )
 
 
-def open_arrays(folder: Path) -> tuple[Arrays, dict[str, Any]]:
+def open_arrays(folder: Path) -> tuple[NamedArrays, dict[str, Any]]:
     """What ``write_arrays`` wrote: the arrays as read-only memory maps, and the numbers."""
     meta = json.loads((folder / "meta.json").read_text("utf-8"))
-    arrays: Arrays = {
+    arrays: NamedArrays = {
         name: np.memmap(folder / name, dtype=np.dtype(item["dtype"]), mode="r", shape=tuple(item["shape"]))
         for name, item in meta["arrays"].items()
     }
     return arrays, meta["numbers"]
 
 
-def is_whole(folder: Path) -> bool:
+def is_folder_complete(folder: Path) -> bool:
     """Whether every file of the folder is there with its size. Flipped bits are not looked for."""
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
-        return meta["schema"] == SCHEMA and all(
+        return meta["schema"] == _SCHEMA and all(
             (folder / name).stat().st_size == np.dtype(item["dtype"]).itemsize * int(np.prod(item["shape"]))
             for name, item in meta["arrays"].items()
         )
@@ -150,12 +152,12 @@ def is_whole(folder: Path) -> bool:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _file_lock(path: Path) -> Iterator[None]:
     refuse_if_spawned()
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         if not _try_lock(handle):
-            log.info("waiting for another process that builds the same pack")
+            _log.info("waiting for another process that builds the same pack")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
@@ -184,16 +186,16 @@ def _try_lock(handle: int) -> bool:
     return True
 
 
-def _sweep(root: Path) -> None:
+def _remove_unfinished(root: Path) -> None:
     """Remove unfinished folders whose builder is gone."""
     for unfinished in root.glob(".*.building"):
         with locked_if_free(unfinished.with_suffix(".lock")) as free:
             if free:
                 shutil.rmtree(unfinished, ignore_errors=True)
-                log.info("removed an unfinished pack: %s", unfinished.name)
+                _log.info("removed an unfinished pack: %s", unfinished.name)
 
 
-def _flush(path: Path) -> None:
+def _fsync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

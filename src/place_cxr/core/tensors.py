@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-R = TypeVar("R")
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class PlaceOutputs:
         return {}
 
 
-class _Unit(torch.autograd.Function):
+class _L2Normalize(torch.autograd.Function):
     """As `torch.nn.functional.normalize`, whose gradient alone is 14 operators."""
 
     @staticmethod
@@ -133,22 +133,22 @@ class _Unit(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         scaled, length = ctx.saved_tensors
-        along = (grads[0] * scaled).sum(-1, keepdim=True)
-        return torch.addcmul(grads[0], scaled, along, value=-1).div_(length), None
+        projection = (grads[0] * scaled).sum(-1, keepdim=True)
+        return torch.addcmul(grads[0], scaled, projection, value=-1).div_(length), None
 
 
-def unit(vectors: Float[Tensor, "*rows D"], eps: float = 1e-12) -> Float[Tensor, "*rows D"]:
+def l2_normalize(vectors: Float[Tensor, "*rows D"], eps: float = 1e-12) -> Float[Tensor, "*rows D"]:
     """Each row scaled to length 1; a row shorter than ``eps`` is divided by ``eps``."""
-    return _Unit.apply(vectors, eps)
+    return _L2Normalize.apply(vectors, eps)
 
 
-def move(record: R, device: torch.device | str) -> R:
+def move_to_device(record: _R, device: torch.device | str) -> _R:
     """The same record with every tensor on ``device``. Out of pinned memory the host does not wait for the copy."""
-    ahead = torch.device(device).type != "cpu"
+    non_blocking = torch.device(device).type != "cpu"
 
     def moved(value: Any) -> Any:
         if isinstance(value, Tensor):
-            return value.to(device, non_blocking=ahead)
-        return move(value, device) if is_dataclass(value) else value
+            return value.to(device, non_blocking=non_blocking)
+        return move_to_device(value, device) if is_dataclass(value) else value
 
     return type(record)(**{f.name: moved(getattr(record, f.name)) for f in fields(record)})  # type: ignore[arg-type]

@@ -16,41 +16,41 @@ from typing import Any, TypeVar
 
 from place_cxr.core.errors import PlaceError
 
-R = TypeVar("R")
+_R = TypeVar("_R")
 
-CHUNK = 16  # files a worker handles between two reports of progress
-SMALL = 128  # up to so many files are handled here: starting processes takes longer
+CHUNK_SIZE = 16  # files a worker handles between two reports of progress
+MAX_INLINE_ITEMS = 128  # up to so many files are handled here: starting processes takes longer
 
 
-def in_chunks(
-    work: Callable[..., R], items: Sequence[Any], workers: int = 0, common: tuple[Any, ...] = ()
-) -> Iterator[tuple[int, R]]:
+def map_in_chunks(
+    work: Callable[..., _R], items: Sequence[Any], workers: int = 0, common: tuple[Any, ...] = ()
+) -> Iterator[tuple[int, _R]]:
     """(first position, ``work(first, items[first : first + CHUNK], *common)``) as chunks are done, in any order.
 
     ``workers`` 0: one for each core that this process may use, and none beside it for up to SMALL items. ``work`` is a
     function of a module. Raises PL-D402 when a process dies, PL-E013 when none could begin, and what ``work`` raises.
     """
     refuse_if_spawned()
-    starts = range(0, len(items), CHUNK)
-    workers = workers or (cores() if len(items) > SMALL else 1)
+    starts = range(0, len(items), CHUNK_SIZE)
+    workers = workers or (available_cores() if len(items) > MAX_INLINE_ITEMS else 1)
     if workers == 1:
         for start in starts:
-            yield start, work(start, items[start : start + CHUNK], *common)
+            yield start, work(start, items[start : start + CHUNK_SIZE], *common)
         return
     # Spawned, not forked: this process may hold threads and a device.
     spawn = multiprocessing.get_context("spawn")
-    begun = spawn.Event()
-    pool = ProcessPoolExecutor(min(workers, len(starts)), spawn, initializer=_begin, initargs=(begun,))
-    waiting: dict[Future[R], int] = {}
+    started = spawn.Event()
+    pool = ProcessPoolExecutor(min(workers, len(starts)), spawn, initializer=_init_worker, initargs=(started,))
+    waiting: dict[Future[_R], int] = {}
     try:
         for start in starts:
-            waiting[pool.submit(work, start, items[start : start + CHUNK], *common)] = start
+            waiting[pool.submit(work, start, items[start : start + CHUNK_SIZE], *common)] = start
         for future in as_completed(list(waiting)):
             result = future.result()
             yield waiting.pop(future), result
     except BrokenProcessPool:
-        if not begun.is_set():
-            raise _unguarded() from None
+        if not started.is_set():
+            raise _unguarded_main_error() from None
         problem = f"a worker process died near rows {min(waiting.values(), default=0)} and following"
         raise PlaceError(problem, code="PL-D402", fix="use fewer workers, or look for a damaged file there") from None
     finally:
@@ -65,16 +65,16 @@ def refuse_if_spawned() -> None:
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         sys.tracebacklimit = 0  # this process ends here, and the way to the call says nothing
-        raise _unguarded()
+        raise _unguarded_main_error()
 
 
-def _unguarded() -> PlaceError:
+def _unguarded_main_error() -> PlaceError:
     problem = "worker processes end before they begin, because each runs the program's own file from its start"
     return PlaceError(problem, code="PL-E013", fix='put the calls of that file under: if __name__ == "__main__":')
 
 
-def _begin(begun: Event) -> None:
-    begun.set()
+def _init_worker(started: Event) -> None:
+    started.set()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     die_with_parent()
 
@@ -83,14 +83,14 @@ def die_with_parent() -> None:
     """A worker whose parent was killed would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=_exit_with_parent, args=(parent.sentinel,), daemon=True).start()
 
 
-def cores() -> int:
+def available_cores() -> int:
     """Cores that this process may use, where the system tells."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _exit_after(sentinel: int) -> None:
+def _exit_with_parent(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import struct
 import zlib
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-SUFFIXES = {
+IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+FORMAT_SUFFIXES = {
     "PNG": {".png"},
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
     "TIFF": {".tif", ".tiff"},
     "BMP": {".bmp"},
     "WEBP": {".webp"},
 }
-MAGIC = {
+MAGIC_BYTES = {
     b"\x89PNG": "PNG",
     b"\xff\xd8\xff": "JPEG",
     b"II*\x00": "TIFF",
@@ -23,7 +23,7 @@ MAGIC = {
 }
 
 
-def is_whole(data: bytes, kind: str) -> bool:
+def is_image_complete(data: bytes, kind: str) -> bool:
     """Whether the end of the file is there. Decoders stop at the last pixel and do not miss it; that of WEBP does.
 
     Raises ValueError where a PNG's checksum is wrong, struct.error where a TIFF's directory lies outside the file.
@@ -32,7 +32,7 @@ def is_whole(data: bytes, kind: str) -> bool:
         end = data.rfind(b"\xff\xd9")
         return end >= 0 and data.find(b"\xff\xda", end) < 0  # no scan begins behind the end mark
     if kind == "PNG":
-        return _png_is_whole(data)
+        return _is_png_complete(data)
     if kind == "BMP":
         return len(data) >= int.from_bytes(data[2:6], "little")
     if kind == "TIFF" and 42 in data[2:4]:  # its directory lies last; 43 is a BigTIFF
@@ -48,15 +48,15 @@ def jpeg_header(data: bytes) -> bytes:
 
     All of ``data`` where its segments cannot be followed.
     """
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and 0xC0 <= data[at + 1] <= 0xFE:
-        if data[at + 1] == 0xDA:
-            return data[:at]
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF and 0xC0 <= data[position + 1] <= 0xFE:
+        if data[position + 1] == 0xDA:
+            return data[:position]
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return data
 
 
-def _png_is_whole(data: bytes) -> bool:
+def _is_png_complete(data: bytes) -> bool:
     """Pillow does not look at the checksum of pixel data, so all are checked, up to the end chunk."""
     view, start = memoryview(data), 8
     while start + 12 <= len(data):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from place_cxr.core.errors import PlaceError
 
-Box = tuple[float, float, float, float]
+BoxCorners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +63,18 @@ class Letterbox:
         self._check_shape(image)
         values = image if image.dtype == np.uint8 else np.asarray(image, dtype=np.float32) * np.float32(255)
         square = np.zeros((self.size, self.size), dtype=np.uint8)
-        inner = shrink(values, self.inner_h, self.inner_w)
+        inner = resize_by_area(values, self.inner_h, self.inner_w)
         rows, columns = self._inside()
         square[rows, columns] = np.rint(np.clip(inner, 0, 255)).astype(np.uint8)
         return square
 
-    def box_to_square(self, box: Box) -> Box:
+    def box_to_square(self, box: BoxCorners) -> BoxCorners:
         """``(x0, y0, x1, y1)`` of the original in pixels of the square."""
         x, y = self.inner_w / self.width, self.inner_h / self.height
         x0, y0, x1, y1 = box
         return x0 * x + self.left, y0 * y + self.top, x1 * x + self.left, y1 * y + self.top
 
-    def box_to_original(self, box: Box) -> Box:
+    def box_to_original(self, box: BoxCorners) -> BoxCorners:
         """``(x0, y0, x1, y1)`` of the square in pixels of the original, cut at its edges."""
         x, y = self.width / self.inner_w, self.height / self.inner_h
         x0, x1 = (min(max((value - self.left) * x, 0.0), float(self.width)) for value in (box[0], box[2]))
@@ -104,7 +104,7 @@ class Letterbox:
             raise PlaceError(problem, code="PL-D108", fix="build the letterbox from this picture's size")
 
 
-def shrink(values: NDArray[Any], height: int, width: int) -> NDArray[np.float32]:
+def resize_by_area(values: NDArray[Any], height: int, width: int) -> NDArray[np.float32]:
     """[n, m] to [height, width], each pixel the mean of the area it covers, in the units of ``values``."""
     return _mean_rows(_mean_rows(values, height).T, width).T
 

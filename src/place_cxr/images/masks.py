@@ -19,15 +19,15 @@ from place_cxr.images.read import read_mask
 
 def load_mask(mask: Path | RunLengths) -> NDArray[np.bool_]:
     """A study's mask [height, width], True inside: read from its file, or decoded. Raises PL-D1xx, PL-D230."""
-    return decode(mask) if isinstance(mask, RunLengths) else read_mask(mask)
+    return decode_run_lengths(mask) if isinstance(mask, RunLengths) else read_mask(mask)
 
 
-def decode(mask: RunLengths) -> NDArray[np.bool_]:
+def decode_run_lengths(mask: RunLengths) -> NDArray[np.bool_]:
     """The mask [height, width]. Raises PL-D230 for a text that is no pairs of numbers from 0."""
     size = mask.height * mask.width
     edges = np.zeros(size + 1, dtype=np.int64)
     for text in mask.texts:
-        gaps, lengths = _pairs(text)
+        gaps, lengths = _parse_pairs(text)
         ends = np.minimum(np.cumsum(gaps + lengths), size)
         starts = np.minimum(np.cumsum(gaps + lengths) - lengths, size)
         np.add.at(edges, starts, 1)
@@ -36,7 +36,7 @@ def decode(mask: RunLengths) -> NDArray[np.bool_]:
     return inside.reshape(mask.width, mask.height).T
 
 
-def encode(mask: NDArray[np.bool_]) -> str:
+def encode_run_lengths(mask: NDArray[np.bool_]) -> str:
     """The text of one mask [height, width]; empty for an empty mask."""
     column_first = np.concatenate([[False], mask.T.ravel(), [False]])
     changes = np.flatnonzero(column_first[1:] != column_first[:-1])
@@ -45,7 +45,7 @@ def encode(mask: NDArray[np.bool_]) -> str:
     return " ".join(f"{gap} {length}" for gap, length in zip(gaps, ends - starts, strict=True))
 
 
-def _pairs(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _parse_pairs(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     try:
         numbers = np.array([int(word) for word in text.split()], dtype=np.int64)
     except (ValueError, OverflowError):

@@ -10,7 +10,7 @@ D101    not a PNG, JPEG, TIFF, BMP, WEBP or DICOM
 D102    cut off: the end of the file is missing
 D103    damaged: it does not decode
 D104    over the limits of file size, side or pixels (found before decoding)
-D105    too narrow, or no picture content (``CONSTANT``, for those who quarantine)
+D105    too narrow, or no picture content (``CONSTANT_IMAGE_CODE``, for those who quarantine)
 D106    pixel values are not finite numbers
 D107    a colour model without a defined grey picture, or a mask in a JPEG
 D108    an array that does not fit its letterbox
@@ -39,16 +39,16 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.images.containers import FORMATS, MAGIC, SUFFIXES, is_whole, jpeg_header
-from place_cxr.images.dicom.header import Facts
-from place_cxr.images.dicom.read import is_dicom, read_dicom, read_facts
+from place_cxr.images.containers import FORMAT_SUFFIXES, IMAGE_FORMATS, MAGIC_BYTES, is_image_complete, jpeg_header
+from place_cxr.images.dicom.header import DicomHeader
+from place_cxr.images.dicom.read import is_dicom, parse_dicom_header, read_dicom
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 # Pillow writes values of TIFF tags, which may name a patient, to its debug log.
 logging.getLogger("PIL").setLevel(logging.WARNING)
 
-CONSTANT = "PL-D105"
-_TURN = {  # EXIF orientation -> what shows the picture upright
+CONSTANT_IMAGE_CODE = "PL-D105"
+_ORIENTATIONS = {  # EXIF orientation -> what shows the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -58,12 +58,12 @@ _TURN = {  # EXIF orientation -> what shows the picture upright
     8: Image.Transpose.ROTATE_90,
 }
 _WHITE_IS_ZERO = 0
-_SHOWN = 5  # warnings of one kind that a process writes before it falls silent
+_MAX_WARNINGS = 5  # warnings of one kind that a process writes before it falls silent
 _warned: Counter[str] = Counter()
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ImageLimits:
     """What a file may cost. ``pixels`` and ``side`` are of the header, ``file_bytes`` of the file on disk.
 
     A side under ``narrow`` is accepted with a warning (strips occur in real collections), one under ``min_side`` is
@@ -74,101 +74,101 @@ class Limits:
     side: int = 16_384
     file_bytes: int = 128 * 2**20
     min_side: int = 8
-    narrow: int = 64
+    warn_below_side: int = 64
 
 
-LIMITS = Limits()
+DEFAULT_IMAGE_LIMITS = ImageLimits()
 
 
-def read_image(path: str | Path, *, limits: Limits = LIMITS) -> NDArray[np.float32]:
+def read_image(path: str | Path, *, limits: ImageLimits = DEFAULT_IMAGE_LIMITS) -> NDArray[np.float32]:
     """Grey picture [height, width], float32 in [0, 1], upright, 0 black.
 
     8-bit values are divided by 255. Values of more bits are divided by the largest number of as many bits as the
     picture uses (a 12-bit picture in a 16-bit file by 4095), so nothing is clipped and order is kept. Colour becomes
     luma (ITU-R BT.601), alpha lies on black. Raises ``PlaceError`` PL-D100 to PL-D109, see the module; nothing else.
     """
-    return _read(Path(path), limits)[0]
+    return _read_with_format(Path(path), limits)[0]
 
 
-def from_memory(picture: Image.Image | NDArray[Any]) -> NDArray[np.float32]:
+def image_from_memory(image: Image.Image | NDArray[Any]) -> NDArray[np.float32]:
     """What ``read_image`` returns, of a picture that is in memory already: a PIL image, or an array [height, width].
 
     Arrays of uint8 are divided by 255, of bool are black and white; other numbers are scaled as files of more than 8
     bits are, floats in [0, 1] left as they are. Raises ``PlaceError`` PL-D103, PL-D104 to PL-D107.
     """
     name = Path("picture")
-    height, width = (picture.height, picture.width) if isinstance(picture, Image.Image) else (*picture.shape, 0, 0)[:2]
-    if not isinstance(picture, Image.Image) and (picture.ndim != 2 or picture.dtype.kind not in "buif"):
-        problem = f"an array {picture.shape} of {picture.dtype} is not a grey picture"
+    height, width = (image.height, image.width) if isinstance(image, Image.Image) else (*image.shape, 0, 0)[:2]
+    if not isinstance(image, Image.Image) and (image.ndim != 2 or image.dtype.kind not in "buif"):
+        problem = f"an array {image.shape} of {image.dtype} is not a grey picture"
         raise PlaceError(problem, code="PL-D107", fix="give numbers [height, width]")
-    _check_header(width, height, name, LIMITS)
-    if not isinstance(picture, Image.Image):
-        eight_bits = picture.dtype in (np.uint8, np.bool_)
-        top = np.float32(255 if picture.dtype == np.uint8 else 1)
-        return picture.astype(np.float32) / top if eight_bits else _scale(picture, None, name)
+    _check_header(width, height, name, DEFAULT_IMAGE_LIMITS)
+    if not isinstance(image, Image.Image):
+        eight_bits = image.dtype in (np.uint8, np.bool_)
+        white = np.float32(255 if image.dtype == np.uint8 else 1)
+        return image.astype(np.float32) / white if eight_bits else _scale_to_unit(image, None, name)
     try:
-        return _grey(_upright(picture, name), name)
+        return _to_gray(_turn_upright(image, name), name)
     except PlaceError:
         raise
     except Exception:  # a lazily opened file may be damaged
-        raise _damaged(name) from None
+        raise _damaged_error(name) from None
 
 
 def read_mask(path: str | Path) -> NDArray[np.bool_]:
     """Mask [height, width]: True where a pixel is not black. A JPEG is refused, its pixels are not exact."""
-    mask, kind = _read(Path(path), LIMITS)
+    mask, kind = _read_with_format(Path(path), DEFAULT_IMAGE_LIMITS)
     if kind == "JPEG":
         raise PlaceError("a mask in a JPEG has no exact edge", code="PL-D107", file=path, fix="save masks as PNG")
     return mask > 0
 
 
-def decode_scaled(path: str | Path, size: int, *, limits: Limits = LIMITS) -> NDArray[np.uint8]:
+def read_scaled_image(path: str | Path, size: int, *, limits: ImageLimits = DEFAULT_IMAGE_LIMITS) -> NDArray[np.uint8]:
     """Grey picture [h, w], uint8, whose long side is at least ``size`` where the file's is: meant to be shrunk to it.
 
     A plain JPEG is decoded straight to grey at the smallest eighth that is large enough, several times
     faster than whole; anything else is what ``read_image`` returns, in steps of 1/255.
     """
-    return decode_with_size(path, size, limits=limits)[0]
+    return read_scaled_image_and_size(path, size, limits=limits)[0]
 
 
-def decode_with_size(
-    path: str | Path, size: int, *, limits: Limits = LIMITS
+def read_scaled_image_and_size(
+    path: str | Path, size: int, *, limits: ImageLimits = DEFAULT_IMAGE_LIMITS
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """What ``decode_scaled`` returns, and the (height, width) of the whole picture: what a letterbox needs."""
+    """What ``read_scaled_image`` returns, and the (height, width) of the whole picture: what a letterbox needs."""
     path = Path(path)
-    data = _bytes(path, limits)
-    scaled = _jpeg_scaled(data, path, size, limits)
+    data = _read_bytes(path, limits)
+    scaled = _decode_jpeg_scaled(data, path, size, limits)
     if scaled is not None:
         return scaled
-    picture = np.rint(_decode(data, path, limits)[0] * 255).astype(np.uint8)
-    return picture, (picture.shape[0], picture.shape[1])
+    pixels = np.rint(_decode_bytes(data, path, limits)[0] * 255).astype(np.uint8)
+    return pixels, (pixels.shape[0], pixels.shape[1])
 
 
-def dicom_facts(path: str | Path, *, limits: Limits = LIMITS) -> Facts | None:
+def read_dicom_header(path: str | Path, *, limits: ImageLimits = DEFAULT_IMAGE_LIMITS) -> DicomHeader | None:
     """What a DICOM file says of its picture, which is not decoded; None for a file of another kind."""
     path = Path(path)
-    data = _bytes(path, limits)
-    return read_facts(data, path) if is_dicom(data) else None
+    data = _read_bytes(path, limits)
+    return parse_dicom_header(data, path) if is_dicom(data) else None
 
 
-def is_constant(pixels: NDArray[Any]) -> bool:
+def is_constant_image(pixels: NDArray[Any]) -> bool:
     """Whether the picture (uint8, or float in [0, 1]) shows nothing: all pixels within one grey level of 255."""
     step = 1.5 / 255 if np.issubdtype(pixels.dtype, np.floating) else 1  # half a level for rounding
     return bool(float(pixels.max()) - float(pixels.min()) <= step)
 
 
-def _read(path: Path, limits: Limits) -> tuple[NDArray[np.float32], str]:
-    return _decode(_bytes(path, limits), path, limits)
+def _read_with_format(path: Path, limits: ImageLimits) -> tuple[NDArray[np.float32], str]:
+    return _decode_bytes(_read_bytes(path, limits), path, limits)
 
 
-def _bytes(path: Path, limits: Limits) -> bytes:
+def _read_bytes(path: Path, limits: ImageLimits) -> bytes:
     """The file's bytes. A FIFO or device is never opened: that would wait for ever."""
     try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
             raise PlaceError("not a regular file", code="PL-D100", file=path, fix="name an image file")
-        if found.st_size > limits.file_bytes:
-            raise _too_large(f"{found.st_size / 2**20:.0f} MB, limit {limits.file_bytes / 2**20:.0f} MB", path)
+        if status.st_size > limits.file_bytes:
+            raise _too_large_error(f"{status.st_size / 2**20:.0f} MB, limit {limits.file_bytes / 2**20:.0f} MB", path)
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = (error.strerror if isinstance(error, OSError) else None) or "not a possible path"
@@ -180,62 +180,62 @@ def _bytes(path: Path, limits: Limits) -> bytes:
     return data
 
 
-def _decode(data: bytes, path: Path, limits: Limits) -> tuple[NDArray[np.float32], str]:
+def _decode_bytes(data: bytes, path: Path, limits: ImageLimits) -> tuple[NDArray[np.float32], str]:
     """Pixels and format. Pillow parses hostile bytes here, and dozens of exception types leave it: all are mapped."""
     if is_dicom(data):  # before Pillow: the preamble may make the file a TIFF as well
         return read_dicom(data, path, lambda width, height: _check_header(width, height, path, limits)), "DICOM"
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have set it, and then half a picture is grey
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:  # noqa: TID251
+        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:  # noqa: TID251
             kind = "JPEG" if image.format == "MPO" else str(image.format)
             _check_header(image.width, image.height, path, limits)
             frames = getattr(image, "n_frames", 1)
             if frames != 1:
                 raise PlaceError(f"{frames} frames, expected 1", code="PL-D109", file=path, fix="save one frame alone")
-            if not is_whole(data, kind):
-                raise _cut_off(path)
+            if not is_image_complete(data, kind):
+                raise _cut_off_error(path)
             image.load()
-            pixels = _grey(_upright(image, path), path)
+            pixels = _to_gray(_turn_upright(image, path), path)
     except PlaceError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large(f"too many pixels, limit {limits.pixels / 1e6:.0f} million", path) from None
+        raise _too_large_error(f"too many pixels, limit {limits.pixels / 1e6:.0f} million", path) from None
     except UnidentifiedImageError:
-        raise _unidentified(data, path) from None
+        raise _unidentified_error(data, path) from None
     except Exception as error:
         if "truncated" in str(error).lower():
-            raise _cut_off(path) from None
-        raise _damaged(path) from None
-    if path.suffix.lower() not in SUFFIXES[kind]:
+            raise _cut_off_error(path) from None
+        raise _damaged_error(path) from None
+    if path.suffix.lower() not in FORMAT_SUFFIXES[kind]:
         _warn("a file whose name does not end as its content says")
     return pixels, kind
 
 
-def _check_header(width: int, height: int, path: Path, limits: Limits) -> None:
+def _check_header(width: int, height: int, path: Path, limits: ImageLimits) -> None:
     if width * height > limits.pixels or max(width, height) > limits.side:
-        raise _too_large(
+        raise _too_large_error(
             f"{width} x {height} pixels, limit {limits.side} a side and {limits.pixels / 1e6:.0f} million", path
         )
     if min(width, height) < limits.min_side:
         problem = f"{width} x {height} pixels, a side needs {limits.min_side}"
         raise PlaceError(problem, code="PL-D105", file=path, fix="leave this image out")
-    if min(width, height) < limits.narrow:
-        _warn(f"a picture with a side under {limits.narrow} pixels")
+    if min(width, height) < limits.warn_below_side:
+        _warn(f"a picture with a side under {limits.warn_below_side} pixels")
 
 
-def _upright(image: Image.Image, path: Path) -> Image.Image:
+def _turn_upright(image: Image.Image, path: Path) -> Image.Image:
     """Turned as EXIF says. Pillow has turned a TIFF while loading it, and has taken the tag away."""
-    turn = _TURN.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    if turn is None:
+    transpose = _ORIENTATIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    if transpose is None:
         return image
     _warn("a picture is turned as its EXIF orientation says")
-    return image.transpose(turn)
+    return image.transpose(transpose)
 
 
-def _grey(image: Image.Image, path: Path) -> NDArray[np.float32]:
+def _to_gray(image: Image.Image, path: Path) -> NDArray[np.float32]:
     """[height, width] in [0, 1]."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _scale(np.asarray(image), _photometric(image), path)
+        return _scale_to_unit(np.asarray(image), _photometric(image), path)
     if image.mode in ("P", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
     if image.mode == "CMYK":
@@ -254,7 +254,7 @@ def _photometric(image: Image.Image) -> int | None:
     return None if tags is None else tags.get(262)
 
 
-def _scale(values: NDArray[Any], photometric: int | None, path: Path) -> NDArray[np.float32]:
+def _scale_to_unit(values: NDArray[Any], photometric: int | None, path: Path) -> NDArray[np.float32]:
     """More than 8 bits, or floats, to [0, 1], never clipped and never out of order."""
     exact: NDArray[np.floating[Any]] = values.astype(np.float32 if values.dtype.itemsize == 2 else np.float64)
     low, high = float(exact.min()), float(exact.max())
@@ -264,46 +264,46 @@ def _scale(values: NDArray[Any], photometric: int | None, path: Path) -> NDArray
         )
     if low < 0:  # signed: no black is declared, so the darkest pixel is
         exact, high = exact - low, high - low
-    fractions = np.issubdtype(values.dtype, np.floating) and high <= 1
-    top = 1.0 if fractions else float(max(255, 2 ** int(np.ceil(high)).bit_length() - 1))
-    scaled = exact / (high if low < 0 and high > 0 else top)
+    in_unit_range = np.issubdtype(values.dtype, np.floating) and high <= 1
+    white = 1.0 if in_unit_range else float(max(255, 2 ** int(np.ceil(high)).bit_length() - 1))
+    scaled = exact / (high if low < 0 and high > 0 else white)
     return (1 - scaled if photometric == _WHITE_IS_ZERO else scaled).astype(np.float32)
 
 
-def _jpeg_scaled(
-    data: bytes, path: Path, size: int, limits: Limits
+def _decode_jpeg_scaled(
+    data: bytes, path: Path, size: int, limits: ImageLimits
 ) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
     """The fast lane, or None where the careful reader has to decide: EXIF, several frames, CMYK, damage."""
-    head = jpeg_header(data) if data.startswith(b"\xff\xd8\xff") else b""
-    if not head or b"Exif\x00\x00" in head or b"MPF\x00" in head:
+    header = jpeg_header(data) if data.startswith(b"\xff\xd8\xff") else b""
+    if not header or b"Exif\x00\x00" in header or b"MPF\x00" in header:
         return None
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in ("Gray", "YCbCr"):  # of CMYK it would return one channel
+        height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
+        if color_space not in ("Gray", "YCbCr"):  # of CMYK it would return one channel
             return None
         _check_header(width, height, path, limits)
-        if not is_whole(data, "JPEG"):
-            raise _cut_off(path)
-        tall = height >= width
-        picture = simplejpeg.decode_jpeg(
+        if not is_image_complete(data, "JPEG"):
+            raise _cut_off_error(path)
+        is_tall = height >= width
+        pixels = simplejpeg.decode_jpeg(
             data,
             "GRAY",
-            min_height=size if tall else 0,
-            min_width=0 if tall else size,
+            min_height=size if is_tall else 0,
+            min_width=0 if is_tall else size,
             min_factor=2 if max(height, width) >= 2 * size else 1,
         )
     except ValueError:
         return None
-    if path.suffix.lower() not in SUFFIXES["JPEG"]:
+    if path.suffix.lower() not in FORMAT_SUFFIXES["JPEG"]:
         _warn("a file whose name does not end as its content says")
-    return np.asarray(picture[:, :, 0]), (height, width)
+    return np.asarray(pixels[:, :, 0]), (height, width)
 
 
-def _unidentified(data: bytes, path: Path) -> PlaceError:
-    known = next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)
-    if known:
+def _unidentified_error(data: bytes, path: Path) -> PlaceError:
+    kind_name = next((kind for magic, kind in MAGIC_BYTES.items() if data.startswith(magic)), None)
+    if kind_name:
         return PlaceError(
-            f"starts like a {known}, but its header is cut off or damaged",
+            f"starts like a {kind_name}, but its header is cut off or damaged",
             code="PL-D102",
             file=path,
             fix="copy it again",
@@ -316,20 +316,20 @@ def _unidentified(data: bytes, path: Path) -> PlaceError:
     return PlaceError(problem, code="PL-D101", file=path, fix="convert it to PNG")
 
 
-def _too_large(problem: str, path: Path) -> PlaceError:
+def _too_large_error(problem: str, path: Path) -> PlaceError:
     return PlaceError(problem, code="PL-D104", file=path, fix="make the image smaller")
 
 
-def _damaged(path: Path) -> PlaceError:
+def _damaged_error(path: Path) -> PlaceError:
     return PlaceError("damaged, it does not decode", code="PL-D103", file=path, fix="copy it again")
 
 
-def _cut_off(path: Path) -> PlaceError:
+def _cut_off_error(path: Path) -> PlaceError:
     return PlaceError("cut off, the end of the image is missing", code="PL-D102", file=path, fix="copy it again")
 
 
-def _warn(what: str) -> None:
+def _warn(problem: str) -> None:
     """Without the file: its name may name a patient. ``place data check`` tells rows."""
-    _warned[what] += 1
-    if _warned[what] <= _SHOWN:
-        log.warning("%s%s", what, " (further ones are not shown)" if _warned[what] == _SHOWN else "")
+    _warned[problem] += 1
+    if _warned[problem] <= _MAX_WARNINGS:
+        _log.warning("%s%s", problem, " (further ones are not shown)" if _warned[problem] == _MAX_WARNINGS else "")

@@ -18,8 +18,8 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import Settings
 from place_cxr.core.tensors import Views
 
-UNIFORMS = 9  # how many random numbers a row needs; their use in this order:
-_TOP, _LEFT, _ANGLE, _SCALE, _BRIGHTNESS, _CONTRAST, _GAMMA, _NOISE, _MASK = range(UNIFORMS)
+UNIFORMS_PER_ROW = 9  # how many random numbers a row needs; their use in this order:
+_TOP, _LEFT, _ANGLE, _SCALE, _BRIGHTNESS, _CONTRAST, _GAMMA, _NOISE, _MASK = range(UNIFORMS_PER_ROW)
 
 
 class ViewSettings(Settings):
@@ -49,52 +49,52 @@ def view_box(settings: ViewSettings, pack_size: int) -> tuple[int, int, int]:
 
     Raises PlaceError PL-C013 when the pack is smaller than the view.
     """
-    play = pack_size - settings.size
-    if play < 0:
+    margin = pack_size - settings.size
+    if margin < 0:
         raise PlaceError(
             f"a view of {settings.size} px does not fit into a pack of {pack_size} px",
             code="PL-C013",
             fix=f"set view.size to at most {pack_size}, or pack larger",
         )
-    return play // 2, play // 2, settings.size
+    return margin // 2, margin // 2, settings.size
 
 
 def eval_view(pixels: UInt8[Tensor, "B S S"], settings: ViewSettings) -> Float[Tensor, "B 1 size size"]:
     """The exact centre crop, grey 0..255 to -1..1."""
     left, top, side = view_box(settings, pixels.shape[-1])
-    return _normalise(pixels[:, None, top : top + side, left : left + side].float())
+    return _normalize(pixels[:, None, top : top + side, left : left + side].float())
 
 
 def train_views(pixels: UInt8[Tensor, "B S S"], uniform: Float[Tensor, "B U"], settings: ViewSettings) -> Views:
     """The student's view and the clean picture of the same geometry, both in -1..1.
 
-    ``uniform`` holds at least ``UNIFORMS`` numbers in [0, 1) a row. Where settings neither rotate nor scale, the crop
+    ``uniform`` holds at least ``UNIFORMS_PER_ROW`` numbers in [0, 1) a row. Where settings neither rotate nor scale, the crop
     copies pixels exactly; otherwise it samples them once, bilinearly, with black outside the pack. Hidden cells of
     ``image`` are 0, mid grey.
     """
-    if uniform.shape[1] < UNIFORMS:
-        raise ValueError(f"views need {UNIFORMS} random numbers a row, got {uniform.shape[1]}")
-    top, left = _corner(uniform, settings, pixels.shape[-1])
+    if uniform.shape[1] < UNIFORMS_PER_ROW:
+        raise ValueError(f"views need {UNIFORMS_PER_ROW} random numbers a row, got {uniform.shape[1]}")
+    top, left = _crop_corner(uniform, settings, pixels.shape[-1])
     if settings.degrees == 0 and settings.scale == (1.0, 1.0):
         cropped = _crop(pixels, top, left, settings.size).float()
     else:
-        cropped = _sample(pixels, top, left, uniform, settings)
-    clean = _normalise(cropped[:, None])
-    image = _hide(_disturb(clean, uniform, settings), uniform, settings)
+        cropped = _rotate_and_scale(pixels, top, left, uniform, settings)
+    clean = _normalize(cropped[:, None])
+    image = _mask_cells(_jitter_intensity(clean, uniform, settings), uniform, settings)
     return Views(image=image, clean=clean)
 
 
-def _normalise(grey: Tensor) -> Tensor:
+def _normalize(gray: Tensor) -> Tensor:
     """0..255 to -1..1: mean .5, deviation .5 [MGCA]."""
-    return grey.mul(1 / 127.5).sub_(1)
+    return gray.mul(1 / 127.5).sub_(1)
 
 
-def _corner(uniform: Tensor, settings: ViewSettings, pack_size: int) -> tuple[Tensor, Tensor]:
+def _crop_corner(uniform: Tensor, settings: ViewSettings, pack_size: int) -> tuple[Tensor, Tensor]:
     """The crop's first row and column, int64 [B]: whole pixels, so that a plain crop is exact."""
     view_box(settings, pack_size)
-    play = pack_size - settings.size
-    span = round(settings.shift * play)
-    corner = (uniform[:, [_TOP, _LEFT]] * (span + 1)).long().clamp_(max=span) + (play - span) // 2
+    margin = pack_size - settings.size
+    span = round(settings.shift * margin)
+    corner = (uniform[:, [_TOP, _LEFT]] * (span + 1)).long().clamp_(max=span) + (margin - span) // 2
     return corner[:, 0], corner[:, 1]
 
 
@@ -103,7 +103,7 @@ def _crop(pixels: Tensor, top: Tensor, left: Tensor, side: int) -> UInt8[Tensor,
     return windows[torch.arange(len(pixels), device=pixels.device), top, left]
 
 
-def _sample(
+def _rotate_and_scale(
     pixels: Tensor, top: Tensor, left: Tensor, uniform: Tensor, settings: ViewSettings
 ) -> Float[Tensor, "B size size"]:
     """The window turned and scaled about its own centre. Element by element: no row depends on its batch."""
@@ -114,14 +114,14 @@ def _sample(
     cos, sin = (step * angle.cos())[:, None, None], (step * angle.sin())[:, None, None]
     offset = torch.arange(side, device=pixels.device, dtype=torch.float32) - (side - 1) / 2
     across, down = offset[None, None, :], offset[None, :, None]
-    middle_x, middle_y = ((corner + (side - 1) / 2)[:, None, None] for corner in (left, top))
-    x = middle_x + cos * across - sin * down
-    y = middle_y + sin * across + cos * down
+    center_x, center_y = ((corner + (side - 1) / 2)[:, None, None] for corner in (left, top))
+    x = center_x + cos * across - sin * down
+    y = center_y + sin * across + cos * down
     grid = torch.stack([x, y], dim=-1).add_(0.5).mul_(2 / pack).sub_(1)
     return functional.grid_sample(pixels[:, None].float(), grid, padding_mode="zeros", align_corners=False)[:, 0]
 
 
-def _disturb(clean: Tensor, uniform: Tensor, settings: ViewSettings) -> Tensor:
+def _jitter_intensity(clean: Tensor, uniform: Tensor, settings: ViewSettings) -> Tensor:
     """Gamma, contrast, brightness, noise, in this order; grey stays within -1..1."""
 
     def around_zero(column: int) -> Tensor:
@@ -137,47 +137,47 @@ def _disturb(clean: Tensor, uniform: Tensor, settings: ViewSettings) -> Tensor:
         image = image + 2 * settings.brightness * around_zero(_BRIGHTNESS)
     if settings.noise:
         count = image.shape[-2] * image.shape[-1]
-        image = image + (2 * settings.noise) * _bell(uniform[:, _NOISE], count).view_as(image)
+        image = image + (2 * settings.noise) * _bell_noise(uniform[:, _NOISE], count).view_as(image)
     return image if image is clean else image.clamp(-1, 1)
 
 
-def _hide(image: Tensor, uniform: Tensor, settings: ViewSettings) -> Tensor:
+def _mask_cells(image: Tensor, uniform: Tensor, settings: ViewSettings) -> Tensor:
     """Exactly round(mask_ratio * mask_grid^2) cells set to 0, another choice for every row."""
     cells = settings.mask_grid**2
-    hidden = round(settings.mask_ratio * cells)
-    if not hidden:
+    hidden_count = round(settings.mask_ratio * cells)
+    if not hidden_count:
         return image
-    rank = _hash(uniform[:, _MASK], cells).argsort(dim=1, stable=True).argsort(dim=1)
-    shown = (rank >= hidden).to(image.dtype).view(-1, 1, settings.mask_grid, settings.mask_grid)
+    rank = _hash_bits(uniform[:, _MASK], cells).argsort(dim=1, stable=True).argsort(dim=1)
+    visible = (rank >= hidden_count).to(image.dtype).view(-1, 1, settings.mask_grid, settings.mask_grid)
     cell = torch.arange(settings.size, device=image.device) * settings.mask_grid // settings.size
-    return image * shown[..., cell, :][..., cell]
+    return image * visible[..., cell, :][..., cell]
 
 
-def _bell(uniform: Float[Tensor, "B"], count: int) -> Float[Tensor, "B count"]:
+def _bell_noise(uniform: Float[Tensor, "B"], count: int) -> Float[Tensor, "B count"]:
     """Noise of mean 0 and deviation 1: the sum of the four bytes of a hash, bell-shaped within +-3.5."""
-    bits = _hash(uniform, count)
+    bits = _hash_bits(uniform, count)
     total = bits & 255
     for shift in (8, 16, 24):
         total += (bits >> shift) & 255
     return total.float().sub_(510).mul_(1 / math.sqrt(4 * (256**2 - 1) / 12))
 
 
-def _hash(uniform: Float[Tensor, "B"], count: int) -> Int[Tensor, "B count"]:
+def _hash_bits(uniform: Float[Tensor, "B"], count: int) -> Int[Tensor, "B count"]:
     """32 well-mixed bits for each (row's number, index): murmur3's finaliser in wrapping int32.
 
     Counted, not drawn: a generator would need its seed on the host, and its numbers would depend on the batch.
     """
-    index = torch.arange(count, dtype=torch.int32, device=uniform.device) * _signed(0x9E3779B1)
-    seed = _mix((uniform * 2**24).int()[:, None] + 1)
-    return _mix(seed ^ index)
+    index = torch.arange(count, dtype=torch.int32, device=uniform.device) * _to_int32(0x9E3779B1)
+    seed = _mix_bits((uniform * 2**24).int()[:, None] + 1)
+    return _mix_bits(seed ^ index)
 
 
-def _mix(bits: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+def _mix_bits(bits: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        bits = (bits ^ ((bits >> shift) & ((1 << (32 - shift)) - 1))) * _signed(factor)
+        bits = (bits ^ ((bits >> shift) & ((1 << (32 - shift)) - 1))) * _to_int32(factor)
     return bits ^ ((bits >> 16) & 0xFFFF)
 
 
-def _signed(value: int) -> int:
+def _to_int32(value: int) -> int:
     """The int32 of the same bits."""
     return value - 2**32 if value >= 2**31 else value

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from place_cxr.core.distributed import gather, gather_with_gradient
-from place_cxr.core.tensors import PlaceOutputs, unit
+from place_cxr.core.tensors import PlaceOutputs, l2_normalize
 from place_cxr.losses.contrast import contrastive_loss, equal_keys, symmetric_contrastive_loss
 
 Selection = Literal["soft", "max", "transport"]
@@ -70,7 +70,7 @@ def pathology_sentence(
     """
     visual, text = out.visual.vectors, out.textual.vectors
     weight = selection_weight(torch.bmm(text, visual.transpose(1, 2)), selection_temperature, selection)  # [B, S, K]
-    selected = unit(torch.bmm(weight, visual)).flatten(0, 1)
+    selected = l2_normalize(torch.bmm(weight, visual)).flatten(0, 1)
     selected, sentences = gather_with_gradient(selected), gather_with_gradient(text.flatten(0, 1))
     key, valid = gather(out.sentence_key.flatten()), gather(out.textual.mask.flatten())
     return symmetric_contrastive_loss(selected @ sentences.T / temperature, equal_keys(key), valid)

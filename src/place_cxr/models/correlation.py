@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from place_cxr.core.settings import Settings
-from place_cxr.core.tensors import unit
+from place_cxr.core.tensors import l2_normalize
 from place_cxr.models.attention import Attention, grid_positions
 from place_cxr.models.image import FeatureSpec
 
@@ -52,7 +52,7 @@ class PatchCorrelation(nn.Module):
 def correlation_vectors(tokens: Float[Tensor, "B P C"]) -> Float[Tensor, "B P C"]:
     """Centre over the patches of each image and scale to unit length: inner products are then correlations."""
     tokens = tokens.float()
-    return unit(tokens - tokens.mean(1, keepdim=True), eps=1e-6)
+    return l2_normalize(tokens - tokens.mean(1, keepdim=True), eps=1e-6)
 
 
 def pixel_patches(clean: Float[Tensor, "B 1 H W"], grid: tuple[int, int]) -> Float[Tensor, "B P F"]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from place_cxr.core.tensors import Features, unit
+from place_cxr.core.tensors import Features, l2_normalize
 from place_cxr.models.image import ImagePyramid
 from place_cxr.models.place import PlaceModel
 
@@ -48,4 +48,4 @@ class DecoderInputsReader(nn.Module):
         return self._seen(features, (features.local, visual.vectors, attention))
 
     def _seen(self, features: Features, maps: tuple[Tensor, ...]) -> ImagePyramid:
-        return ImagePyramid(unit(self.projection(features.pooled).float()), maps)
+        return ImagePyramid(l2_normalize(self.projection(features.pooled).float()), maps)

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from place_cxr.core.distributed import average
+from place_cxr.core.distributed import average_over_ranks
 from place_cxr.core.settings import Settings
-from place_cxr.core.tensors import Features, Observations, Tokens, unit
+from place_cxr.core.tensors import Features, Observations, Tokens, l2_normalize
 from place_cxr.models.attention import DecoderBlock, grid_positions
 from place_cxr.models.image import FeatureSpec
 
@@ -40,7 +40,7 @@ class SubtractRunningMean(nn.Module):
         centered = x - self.running_mean
         if self.training:
             with torch.no_grad():
-                self.running_mean.lerp_(average(x.float().mean(0)), self.momentum)
+                self.running_mean.lerp_(average_over_ranks(x.float().mean(0)), self.momentum)
         return centered
 
 
@@ -75,7 +75,7 @@ class VisualObserver(nn.Module):
         patch_vectors = self.usual(value)
         score = torch.bmm(self.norm(x).view(batch, -1, width), key.transpose(1, 2))
         attention = (score.float() * width**-0.5).softmax(-1)
-        vectors = unit(torch.bmm(attention.to(patch_vectors.dtype), patch_vectors).float())
+        vectors = l2_normalize(torch.bmm(attention.to(patch_vectors.dtype), patch_vectors).float())
         mask = torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
         return Observations(vectors, mask), attention, patch_vectors.float()
 
@@ -94,5 +94,5 @@ class SentencePool(nn.Module):
         belongs = tokens.sentence[:, None, :] == numbers[:, None]  # [B, S, L]
         score = self.score(states).transpose(1, 2).float().masked_fill(~belongs, -1e4)
         weight = score.softmax(-1) * belongs
-        vectors = unit(self.project(torch.bmm(weight.to(states.dtype), states)).float())
+        vectors = l2_normalize(self.project(torch.bmm(weight.to(states.dtype), states)).float())
         return Observations(vectors, tokens.sentence_mask & belongs.any(-1))

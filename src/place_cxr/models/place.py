@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from place_cxr.core.settings import Settings
-from place_cxr.core.tensors import Correlation, Features, Observations, PlaceOutputs, Tokens, Views, unit
+from place_cxr.core.tensors import Correlation, Features, Observations, PlaceOutputs, Tokens, Views, l2_normalize
 from place_cxr.models.correlation import (
     CorrelationSettings,
     PatchCorrelation,
@@ -93,8 +93,8 @@ class PlaceModel(nn.Module):
         text = self.text_encoder(tokens, attend)
         visual, attention, patches = self.observer(image)
         return PlaceOutputs(
-            image=unit(self.image_projection(image.pooled).float()),
-            text=unit(self.text_projection(text.pooled).float()),
+            image=l2_normalize(self.image_projection(image.pooled).float()),
+            text=l2_normalize(self.text_projection(text.pooled).float()),
             scale=self.scale,
             visual=visual,
             attention=attention,
@@ -104,7 +104,7 @@ class PlaceModel(nn.Module):
             report_key=tokens.report_key,
             correlation=self._correlate(views, image, text, tokens, monitor),
             tokens=None if self.tokens is None else self.tokens(image, text, tokens),
-            prototypes=None if self.prototypes is None else unit(self.prototypes),
+            prototypes=None if self.prototypes is None else l2_normalize(self.prototypes),
         )
 
     @property
@@ -118,27 +118,29 @@ class PlaceModel(nn.Module):
         observations, attention, patches = self.observer(features)
         return ImageDescription(
             pooled=features.pooled,
-            vector=unit(self.image_projection(features.pooled).float()),
+            vector=l2_normalize(self.image_projection(features.pooled).float()),
             observations=observations,
             attention=attention,
             patches=patches,
             grid=features.grid,
-            places=unit(self.image_projection(places).float()),
+            places=l2_normalize(self.image_projection(places).float()),
             places_grid=places_grid,
         )
 
     def describe_text(self, tokens: Tokens) -> TextDescription:
         """Instance vector and T-PORs of reports or prompts."""
         text = self.text_encoder(tokens)
-        return TextDescription(unit(self.text_projection(text.pooled).float()), self.sentences(text.local, tokens))
+        return TextDescription(
+            l2_normalize(self.text_projection(text.pooled).float()), self.sentences(text.local, tokens)
+        )
 
     def encode_image(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B D"]:
         """Unit-length instance vectors."""
-        return unit(self.image_projection(self.image_encoder(image).pooled).float())
+        return l2_normalize(self.image_projection(self.image_encoder(image).pooled).float())
 
     def encode_text(self, tokens: Tokens) -> Float[Tensor, "B D"]:
         """Unit-length instance vectors."""
-        return unit(self.text_projection(self.text_encoder(tokens).pooled).float())
+        return l2_normalize(self.text_projection(self.text_encoder(tokens).pooled).float())
 
     @torch.no_grad()
     def update_teacher(self) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from place_cxr.core.store import private_folder, private_text
+from place_cxr.core.store import create_private_text_file, make_private_folder
 from place_cxr.page.write import page_templates
 
 CARD_HTML, CARD_JSON = "card.html", "card.json"
@@ -24,15 +24,15 @@ def write_card_page(card: Mapping[str, Any], out: Path, images: Sequence[NDArray
 
     ``images`` [n, n] of grey 0..255 are put on the page: pixels of patients, for those who may show them.
     """
-    private_folder(out)
-    with private_text(out / CARD_JSON) as file:
+    make_private_folder(out)
+    with create_private_text_file(out / CARD_JSON) as file:
         json.dump(card, file, indent=1, ensure_ascii=False, allow_nan=False)
     page = (
         page_templates()
         .get_template("card.html.j2")
         .render(card=card, pictures=[_png_data_uri(image) for image in images])
     )
-    with private_text(out / CARD_HTML) as file:
+    with create_private_text_file(out / CARD_HTML) as file:
         file.write(page)
     return out / CARD_HTML
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Box
-from place_cxr.core.workers import CHUNK, cores, in_chunks, refuse_if_spawned
+from place_cxr.core.workers import CHUNK_SIZE, available_cores, map_in_chunks, refuse_if_spawned
 from place_cxr.phantom.anatomy import build_anatomy
 from place_cxr.phantom.findings import paint_findings
 from place_cxr.phantom.grid import BoolMap, Grid
@@ -89,7 +89,7 @@ def write_phantom(
     """Write ``studies`` studies under ``out``: images/, masks/ and manifest.csv, whose path is returned.
 
     The bytes depend on ``studies``, ``size`` and ``seed`` alone. ``progress`` is called with studies done and studies
-    in all. Raises PL-C101 for a size below 32 or no studies, and PL-D402 and PL-E013 as ``in_chunks``.
+    in all. Raises PL-C101 for a size below 32 or no studies, and PL-D402 and PL-E013 as ``map_in_chunks``.
     """
     refuse_if_spawned()  # before a file of the first process is touched
     if studies < 1 or size < 32:
@@ -97,10 +97,12 @@ def write_phantom(
     out = Path(out)
     (out / "images").mkdir(parents=True, exist_ok=True)
     (out / "masks").mkdir(exist_ok=True)
-    workers = max(1, min(workers or cores(), -(-studies // (2 * CHUNK))))  # to start one takes longer than few studies
+    workers = max(
+        1, min(workers or available_cores(), -(-studies // (2 * CHUNK_SIZE)))
+    )  # to start one takes longer than few studies
     rows: list[dict[str, str]] = [{}] * studies
     done = 0
-    for start, written in in_chunks(_write_chunk, range(studies), workers, (out, seed, size)):
+    for start, written in map_in_chunks(_write_chunk, range(studies), workers, (out, seed, size)):
         rows[start : start + len(written)] = written
         done += len(written)
         if progress is not None:

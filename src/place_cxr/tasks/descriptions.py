@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from place_cxr.core.records import Study
-from place_cxr.core.tensors import Tokens, move
+from place_cxr.core.tensors import Tokens, move_to_device
 from place_cxr.text.tokenizer import EncodedReports
 
 _Float32Array = NDArray[np.float32]
@@ -103,7 +103,7 @@ def embed_studies(
     grid = places_grid = (0, 0)
     for batch in _split_batches(order, batch_size):
         image = model.describe_image(view(torch.from_numpy(np.asarray(pixels[batch])).to(device)))
-        text = model.describe_text(move(report_rows_to_tokens(reports, batch), device))
+        text = model.describe_text(move_to_device(report_rows_to_tokens(reports, batch), device))
         grid, places_grid = image.grid, image.places_grid
         image_vectors = (image.pooled, image.vector, image.observations.vectors, image.attention)
         images.append((*map(_to_float32, image_vectors), _to_float16(image.patches), _to_float16(image.places)))
@@ -161,7 +161,7 @@ def embed_phrases(
     model.eval()
     reports = tokenize(list(phrases))
     texts = [
-        model.describe_text(move(report_rows_to_tokens(reports, batch), device))
+        model.describe_text(move_to_device(report_rows_to_tokens(reports, batch), device))
         for batch in _split_batches(np.arange(len(phrases)), _BATCH_SIZE)
     ]
     return PhraseEmbeddings(

@@ -14,8 +14,8 @@ import torch
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.registry import pick
-from place_cxr.core.results import Metric, Origin, Result, hardware, split_digest
-from place_cxr.core.settings import load
+from place_cxr.core.results import Metric, Provenance, Result, describe_hardware, split_digest
+from place_cxr.core.settings import load_settings
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.feature_cache import FeatureCache
@@ -81,7 +81,7 @@ def make_task(
         if not any(_HAS_NEED[need](study) for study in studies):
             raise PlaceError(f"{name} needs {need}, and no study has any", code="PL-D225", fix="name another source")
     default_values = task_class.defaults(profile, mode)
-    settings = load(
+    settings = load_settings(
         task_class.Settings, "", [*(f"{key}={_to_yaml(value)}" for key, value in default_values.items()), *overrides]
     )
     known_names = task_class.names_in(studies)
@@ -124,14 +124,14 @@ def run_task(
     )
     predicted.write(target)
     metrics = task.score(predicted)
-    origin = Origin(
+    origin = Provenance(
         data.source,
         "test",
         split_digest([data.studies[row] for row in test_rows]),
         method,
         git,
         config_hash,
-        hardware(),
+        describe_hardware(),
     )
     result = make_result(task, fractions_and_seeds, origin, metrics, seconds=time.perf_counter() - started)
     result.write(target)
@@ -165,7 +165,12 @@ def predict_task(
 
 
 def make_result(
-    task: Task, fractions_and_seeds: FractionsAndSeeds, origin: Origin, metrics: Mapping[str, Metric], *, seconds: float
+    task: Task,
+    fractions_and_seeds: FractionsAndSeeds,
+    origin: Provenance,
+    metrics: Mapping[str, Metric],
+    *,
+    seconds: float,
 ) -> Result:
     """The result of ``task``, whose signature names the profile."""
     words = "; ".join((PROFILES[task.profile], task.signature()))

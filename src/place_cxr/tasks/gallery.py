@@ -14,7 +14,7 @@ from PIL import Image
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, SPLITS, UNCERTAIN, RunLengths, Study
-from place_cxr.core.tensors import Observations, PlaceOutputs, Views, move
+from place_cxr.core.tensors import Observations, PlaceOutputs, Views, move_to_device
 from place_cxr.data.corpus import Corpus
 from place_cxr.data.loader import gather_tokens
 from place_cxr.images.letterbox import Letterbox
@@ -68,7 +68,7 @@ def write_gallery(
     studies = []
     with torch.no_grad():
         for number, row in enumerate(rows.tolist(), start=1):
-            tokens = move(gather_tokens(corpus.text, np.array([row])), device)
+            tokens = move_to_device(gather_tokens(corpus.text, np.array([row])), device)
             pixels = torch.from_numpy(np.array(corpus.pixels.pixels[row : row + 1])).to(device)
             view = eval_view(pixels, config.views)
             out = model(Views(image=view, clean=view), tokens)
@@ -219,7 +219,7 @@ def _describe_study(
 def _describe_sentences(out: PlaceOutputs, report: str, grid: tuple[int, int]) -> list[dict[str, Any]]:
     """Each sentence with its map over the patches and how well it matches; none of it for one that is only read."""
     report_text = read_report(report)
-    observed_flags = report_text.observes if any(report_text.observes) else (True,) * len(report_text.sentences)
+    observed_flags = report_text.is_observation if any(report_text.is_observation) else (True,) * len(report_text.sentences)
     text, mask = out.textual.vectors[0], out.textual.mask[0]
     visual, attention, patches = (x.expand(len(text), -1, -1) for x in (out.visual.vectors, out.attention, out.patches))
     observations = Observations(text[:, None], torch.ones_like(mask)[:, None])

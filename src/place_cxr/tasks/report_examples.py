@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.records import PRESENT, Study
-from place_cxr.core.results import NOTICE
+from place_cxr.core.results import RESEARCH_NOTICE
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.images.read import read_image
 from place_cxr.tasks.grounding import patches_to_view, view_to_original
@@ -123,7 +123,9 @@ def draw_example(example: ReportExample, file: Path) -> Path:
         axes.set_axis_off()
     figure.text(0.42, 1 - 0.55 * edge, "Generated sentences, and where the network looked while writing each",
                 fontsize=10)  # fmt: skip
-    figure.text(0.015, 0.35 * edge, f"Written by a network; it may be wrong. Bright: looked most. {NOTICE}", fontsize=9)
+    figure.text(
+        0.015, 0.35 * edge, f"Written by a network; it may be wrong. Bright: looked most. {RESEARCH_NOTICE}", fontsize=9
+    )
     figure.savefig(file, format="png", metadata={"Software": None})
     return file
 

@@ -47,7 +47,7 @@ from place_cxr.tasks.task import (
     TaskSettings,
 )
 from place_cxr.tasks.train_head import predict_batches
-from place_cxr.text.labeler import CHEXPERT, label_report
+from place_cxr.text.labeler import CHEXPERT_FINDINGS, label_report
 from place_cxr.text.reports import read_report
 from place_cxr.text.tokenizer import EncodedReports
 
@@ -120,7 +120,7 @@ class ReportGeneration(HeadTask):
     @classmethod
     def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
         """The labeller's findings, whatever labels the source has."""
-        return CHEXPERT
+        return CHEXPERT_FINDINGS
 
     def usable(self, study: Study) -> bool:
         """It has a report."""

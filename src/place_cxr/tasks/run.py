@@ -13,7 +13,7 @@ from place_cxr import predict
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.registry import pick
 from place_cxr.core.results import Result
-from place_cxr.core.settings import load
+from place_cxr.core.settings import load_settings
 from place_cxr.data.corpus import DataSettings, StageProgress
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.data import read_evaluation_dataset
@@ -52,7 +52,7 @@ def run_named_task(
     ``root`` is by default the data that the run learned from, ``seeds`` those of the profile. ``overrides`` are
     settings of the task, and of the source where they begin with ``data.``. With ``random_weights`` the run's network
     is asked before it learned anything; the result goes below ``baselines/random``. The mgca profile takes a named
-    split with its faults. Raises PlaceError as `make_task`, `run_task`, `predict.load` and `read_evaluation_dataset` do, PL-C005
+    split with its faults. Raises PlaceError as `make_task`, `run_task`, `predict.load_settings` and `read_evaluation_dataset` do, PL-C005
     where no data are named, PL-C001 for a setting of the data that is the run's.
     """
     task_class = pick(TASKS, name, "task")
@@ -112,8 +112,8 @@ def run_named_task(
 
 
 def _parse_data_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """Values of `DataSettings` from ``data.KEY=VALUE``. Raises PlaceError PL-C001 to PL-C003 as `settings.load`."""
-    settings = load(DataSettings, "", [word.removeprefix(_DATA_PREFIX) for word in overrides])
+    """Values of `DataSettings` from ``data.KEY=VALUE``. Raises PlaceError PL-C001 to PL-C003 as `settings.load_settings`."""
+    settings = load_settings(DataSettings, "", [word.removeprefix(_DATA_PREFIX) for word in overrides])
     values = {key: getattr(settings, key) for key in settings.model_fields_set}
     refused = [key for key in values if key not in _OVERRIDABLE_KEYS]
     if refused:

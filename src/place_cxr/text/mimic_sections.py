@@ -33,11 +33,16 @@ _VIEWS = re.compile(
 )
 _BODY = ("impression", "findings")
 _BREAK = "\n \n"  # what stands between paragraphs
-KEPT = ("impression", "findings", "last_paragraph", "comparison")  # in the order in which one of them is chosen
+KEPT_SECTIONS = (
+    "impression",
+    "findings",
+    "last_paragraph",
+    "comparison",
+)  # in the order in which one of them is chosen
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class MimicSection:
     """``text`` as it stands in the report from character ``start``."""
 
     name: str
@@ -45,36 +50,39 @@ class Section:
     text: str
 
 
-def find_sections(report: str) -> list[Section]:
+def find_sections(report: str) -> list[MimicSection]:
     """The report's sections in order, without findings and impression sections that have no text.
 
     Text before the first header is "preamble", a report without headers one "full report". Where neither findings nor
     impression are left, the paragraphs after the first one of the last section become "last_paragraph".
     """
-    found = _cut(report)
-    found = [section for section in found if section.name not in _BODY or section.text.strip()]
-    if not any(section.name in _BODY for section in found) and _BREAK in found[-1].text:
-        last = found.pop()
-        first, _, rest = last.text.partition(_BREAK)
-        found += [Section(last.name, last.start, first), Section("last_paragraph", last.start + len(first), rest)]
-    return found
+    sections = _split_at_headers(report)
+    sections = [section for section in sections if section.name not in _BODY or section.text.strip()]
+    if not any(section.name in _BODY for section in sections) and _BREAK in sections[-1].text:
+        last = sections.pop()
+        first, _, paragraphs = last.text.partition(_BREAK)
+        sections += [
+            MimicSection(last.name, last.start, first),
+            MimicSection("last_paragraph", last.start + len(first), paragraphs),
+        ]
+    return sections
 
 
-def _cut(report: str) -> list[Section]:
+def _split_at_headers(report: str) -> list[MimicSection]:
     header = _HEADER.search(report)
     if header is None:
-        return [Section("full report", 0, report)]
-    found = [Section("preamble", 0, report[: header.start(1)])]
+        return [MimicSection("full report", 0, report)]
+    sections = [MimicSection("preamble", 0, report[: header.start(1)])]
     while header:
         # The white space after a colon can be the line break that a header right below would need: that one is text.
         following = _HEADER.search(report, header.end())
         end = following.start() if following else len(report)
-        found.append(Section(section_name(header[1]), header.end(), report[header.end() : end]))
+        sections.append(MimicSection(canonical_section_name(header[1]), header.end(), report[header.end() : end]))
         header = following
-    return found
+    return sections
 
 
-def section_name(header: str) -> str:
+def canonical_section_name(header: str) -> str:
     """The name that a header counts as; one that is not known stays itself, in lower case."""
     name = header.lower().strip()
     if name in _NAMES:
@@ -83,15 +91,15 @@ def section_name(header: str) -> str:
     return contained or ("findings" if _VIEWS.search(name) else name)
 
 
-def kept_sections(report: str) -> dict[str, str]:
+def read_kept_sections(report: str) -> dict[str, str]:
     """The sections of KEPT that a report has, stripped; of several with one name the last."""
-    found = {section.name: section.text.strip() for section in find_sections(report)}
-    return {name: found[name] for name in KEPT if name in found}
+    texts = {section.name: section.text.strip() for section in find_sections(report)}
+    return {name: texts[name] for name in KEPT_SECTIONS if name in texts}
 
 
-def conclusion(report: str) -> str:
+def text_for_labeler(report: str) -> str:
     """The one text that labellers read: impression, else findings, last paragraph, comparison, else nothing."""
-    return next(iter(kept_sections(report).values()), "")
+    return next(iter(read_kept_sections(report).values()), "")
 
 
 _LIST_MARK = re.compile(r"[0-9]+\.")
@@ -108,8 +116,8 @@ def mgca_sentences(impression: str, findings: str) -> list[str]:
     text = f"{impression} {findings}".replace("\n", " ")
     sentences = []
     for piece in _LIST_MARK.sub(".", text).split("."):
-        found = _WORD.findall(piece.lower())
-        words = [word for word in (word.encode("ascii", "ignore").decode() for word in found) if word]
-        if len(found) > 1 and words:
+        raw_words = _WORD.findall(piece.lower())
+        words = [word for word in (word.encode("ascii", "ignore").decode() for word in raw_words) if word]
+        if len(raw_words) > 1 and words:
             sentences.append(" ".join(words))
     return sentences if sum(len(sentence.split()) for sentence in sentences) >= _FEWEST_WORDS else []

@@ -43,14 +43,14 @@ _ROUTINE_WORDS = {
 _ROUTINE = frozenset(word for words in _ROUTINE_WORDS.values() for word in words.split())
 _WORD = re.compile(r"[^\W\d_]+")
 _REDACTED = re.compile(r"X{3,}|_{2,}")
-_FOUND_WORDS = (
+_FINDING_PATTERN = (
     r"pneumothora|effusion|consolidat|opaci|nodul|\bmass|fractur|o?edema|atelecta|infiltrat|catheter|\btubes?\b"
     r"|\blines?\b|\bleads?\b|cardiomegal|heart size|\bcardiac|malposition|free air|\blungs?\b|hilar|hilum|mediastin"
     r"|pleura|lesion|collaps|lucenc|densit|silhouette|diaphragm|shadow|air ?space|ground.glass|granuloma|calcif|\bscar"
     r"|emphysem|\blobes?\b|\bzones?\b|fibros|interstiti|bronch"
 )
-_FOUND = re.compile(_FOUND_WORDS, re.I)
-_FOUND_OR_PICTURE = re.compile(_FOUND_WORDS + r"|x-?ray|radiogra|radiolog|\bcxr\b|\bct\b", re.I)
+_FINDING = re.compile(_FINDING_PATTERN, re.I)
+_FINDING_OR_IMAGE = re.compile(_FINDING_PATTERN + r"|x-?ray|radiogra|radiolog|\bcxr\b|\bct\b", re.I)
 _MESSAGE = re.compile(
     r"\bnotif(?:ied|ication|y)\b|\b(?:tele)?phoned?\b|\bpaged\b|\bread ?back\b|\bprimordial\b|\backnowledged receipt\b"
     r"|\baccepted receipt\b|\bmessage was\b"
@@ -76,14 +76,14 @@ _STORY = re.compile(
 )
 
 
-def observes(sentence: str, *, story: bool = False) -> bool:
+def is_observation(sentence: str, *, may_be_story: bool = False) -> bool:
     """Whether ``sentence`` tells something about the picture (see the rules above).
 
-    ``story``: it may be the patient's; sections that describe the picture have none.
+    ``may_be_story``: it may be the patient's; sections that describe the picture have none.
     """
     words = _WORD.findall(_REDACTED.sub(" ", sentence).lower())
     if all(word in _ROUTINE for word in words):
         return False
-    if (_MESSAGE.search(sentence) or _CLOSING.search(sentence)) and not _FOUND.search(sentence):
+    if (_MESSAGE.search(sentence) or _CLOSING.search(sentence)) and not _FINDING.search(sentence):
         return False
-    return not (story and _STORY.search(sentence)) or _FOUND_OR_PICTURE.search(sentence) is not None
+    return not (may_be_story and _STORY.search(sentence)) or _FINDING_OR_IMAGE.search(sentence) is not None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_NAMES = {
+_NAME_VARIANTS = {
     "findings": """findings, finding, findigns, finidngs, findins, fndings, findngs, imaging findings, imaging notes,
         radiographic findings, chest findings, observations, description""",
     "impression": """impression, impressions, impresson, impresion, impressoin, impreession, imression, imprression,
@@ -39,22 +39,28 @@ _NAMES = {
         by, transcriptionist, radiologist, attending, attending radiologist, resident""",
     "preamble": "final report, radiology report, report, final reading",
 }
-NAMES = {" ".join(name.split()): ours for ours, names in _NAMES.items() for name in names.split(",")}
+SECTION_NAMES = {" ".join(name.split()): ours for ours, names in _NAME_VARIANTS.items() for name in names.split(",")}
 # Sections that never describe the picture; text before headers may, and a case's story.
-NO_OBSERVATION = frozenset(_NAMES) - {"findings", "impression", "presentation", "discussion", "preamble"}
-_WORDS = max(name.count(" ") for name in NAMES) + 1
-_LAST = frozenset(re.split("[ /]", name)[-1] for name in NAMES)
-_LONGEST = 60  # characters of a header
+SECTIONS_WITHOUT_OBSERVATIONS = frozenset(_NAME_VARIANTS) - {
+    "findings",
+    "impression",
+    "presentation",
+    "discussion",
+    "preamble",
+}
+_MAX_HEADER_WORDS = max(name.count(" ") for name in SECTION_NAMES) + 1
+_LAST_HEADER_WORDS = frozenset(re.split("[ /]", name)[-1] for name in SECTION_NAMES)
+_MAX_HEADER_CHARACTERS = 60  # characters of a header
 _VIEW = re.compile(
     r"\b(?:VIEWS?|RADIOGRAPHS?|FILMS?|X-?RAYS?|CXR|PORTABLE|FRONTAL|LATERAL|SUPINE|SEMI-?UPRIGHT|UPRIGHT|ERECT|AP|PA)\b"
 )
 _VIEW_LINE = re.compile(r"[A-Z][A-Z ()/,&-]*")
-_BARE = re.compile(r"^([A-Za-z][A-Za-z()/& ]{2,40}[A-Za-z)])$", re.M)
-_DESCRIBE = frozenset(("findings", "impression"))
+_BARE_HEADER = re.compile(r"^([A-Za-z][A-Za-z()/& ]{2,40}[A-Za-z)])$", re.M)
+_DESCRIPTIVE = frozenset(("findings", "impression"))
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class SectionHeader:
     """``name`` of the section whose text starts at ``end``; ``start``: where the header itself starts."""
 
     name: str
@@ -62,74 +68,76 @@ class Header:
     end: int
 
 
-def find_headers(text: str) -> list[Header]:
+def find_headers(text: str) -> list[SectionHeader]:
     """Headers of a cleaned text in order. Linear: each colon looks at no more than 60 characters before it."""
-    found: list[Header] = []
-    taken = 0
+    headers: list[SectionHeader] = []
+    previous_end = 0
     position = text.find(":")
     while position >= 0:
-        if header := _before_colon(text, taken, position, described=bool(found) and found[-1].name in _DESCRIBE):
-            found.append(header)
-            taken = header.end
+        if header := _header_before_colon(
+            text, previous_end, position, described=bool(headers) and headers[-1].name in _DESCRIPTIVE
+        ):
+            headers.append(header)
+            previous_end = header.end
         position = text.find(":", position + 1)
-    found += [header for header in map(_alone, _BARE.finditer(text)) if header]
-    return sorted(found, key=lambda header: header.start)
+    headers += [header for header in map(_header_without_colon, _BARE_HEADER.finditer(text)) if header]
+    return sorted(headers, key=lambda header: header.start)
 
 
-def _before_colon(text: str, taken: int, colon: int, *, described: bool) -> Header | None:
-    floor = max(taken, colon - _LONGEST)
+def _header_before_colon(text: str, previous_end: int, colon: int, *, described: bool) -> SectionHeader | None:
+    floor = max(previous_end, colon - _MAX_HEADER_CHARACTERS)
     line = max(text.rfind("\n", floor, colon) + 1, floor)
     words = text[line:colon].split()
     if not words:
         return None
-    whole = line == 0 or line == taken or text[line - 1] == "\n"
+    at_line_start = line == 0 or line == previous_end or text[line - 1] == "\n"
     line_text = " ".join(words)
-    if whole and (name := NAMES.get(line_text.lower().lstrip("*#[( "))):
-        return Header(name, line, colon + 1)
-    if whole and _views(line_text, described):
-        return Header("views", line, colon + 1)
-    if words[-1].lower().rsplit("/", 1)[-1].lstrip("*#[(") in _LAST:
-        for count in range(min(_WORDS, len(words) - 1), 0, -1):
-            name = NAMES.get(" ".join(words[-count:]).lower())
-            if name and _stands(words, count):
-                return Header(name, colon - len(" ".join(words[-count:])), colon + 1)
+    if at_line_start and (name := SECTION_NAMES.get(line_text.lower().lstrip("*#[( "))):
+        return SectionHeader(name, line, colon + 1)
+    if at_line_start and _names_views(line_text, described):
+        return SectionHeader("views", line, colon + 1)
+    if words[-1].lower().rsplit("/", 1)[-1].lstrip("*#[(") in _LAST_HEADER_WORDS:
+        for count in range(min(_MAX_HEADER_WORDS, len(words) - 1), 0, -1):
+            name = SECTION_NAMES.get(" ".join(words[-count:]).lower())
+            if name and _may_be_inline_header(words, count):
+                return SectionHeader(name, colon - len(" ".join(words[-count:])), colon + 1)
     return None
 
 
-def _views(line: str, described: bool) -> bool:
+def _names_views(line: str, described: bool) -> bool:
     """Whether capitals name views; CHEST alone does so only outside findings and impression (``described``)."""
     named = _VIEW.search(line) is not None or (line == "CHEST" and not described)
     return named and _VIEW_LINE.fullmatch(line) is not None
 
 
-def _stands(words: list[str], count: int) -> bool:
+def _may_be_inline_header(words: list[str], count: int) -> bool:
     """Whether the last ``count`` of ``words`` may be a header inside a line."""
     return words[-count - 1][-1] in ".!?)]" or "".join(words[-count:]).isupper()
 
 
-def _alone(found: re.Match[str]) -> Header | None:
-    line = found[1]
-    name = NAMES.get(line.lower())
-    if name and (line.isupper() or name in _DESCRIBE):
-        return Header(name, found.start(), found.end())
+def _header_without_colon(match: re.Match[str]) -> SectionHeader | None:
+    line = match[1]
+    name = SECTION_NAMES.get(line.lower())
+    if name and (line.isupper() or name in _DESCRIPTIVE):
+        return SectionHeader(name, match.start(), match.end())
     return None
 
 
-def section_texts(text: str, headers: list[Header]) -> dict[str, str]:
+def section_texts(text: str, headers: list[SectionHeader]) -> dict[str, str]:
     """Our name -> text. Of a repeated section the last one that has text counts; empty sections are left out.
 
     Text before the first header, and boilerplate lines such as FINAL REPORT with what follows them, is "preamble".
     """
     starts = [*(header.start for header in headers), len(text)]
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     opening = text[: starts[0]].strip()
     for header, end in zip(headers, starts[1:], strict=True):
         if part := text[header.end : end].strip():
             name = "preamble" if header.name == "preamble" and opening else header.name
-            found[name] = f"{opening}\n\n{part}" if name == "preamble" and opening else part
+            texts[name] = f"{opening}\n\n{part}" if name == "preamble" and opening else part
     if opening:
-        found.setdefault("preamble", opening)
-    views = found.pop("views", "")
+        texts.setdefault("preamble", opening)
+    views = texts.pop("views", "")
     if views:
-        found.setdefault("findings", views)
-    return found
+        texts.setdefault("findings", views)
+    return texts

@@ -16,7 +16,7 @@ _SOFT_WORDS = """
     etc al a.m p.m am pm cm mm ml mg kg lat bilat ant post sup inf prob poss esp pt pts yr yrs yo hr hrs wk wks mo mos
     min max med hx dx tx sx fx rt lt abd diff dept hosp jr sr m.d md ph.d r.n rn no nos
 """
-_OPEN, _SOFT = frozenset(_OPEN_WORDS.split()), frozenset(_SOFT_WORDS.split())
+_NEVER_FINAL, _SELDOM_FINAL = frozenset(_OPEN_WORDS.split()), frozenset(_SOFT_WORDS.split())
 _STOP = re.compile(r"[.!?]+[\"'”’)\]>}]{0,4}|[。！？]|\n+|[•●▪]")
 # What a list item starts with; digits directly after the stop make a decimal number, not a mark.
 _MARK = re.compile(r"[\s.,;]*(?:(?:\(?(\d{1,2})[.)](?![.)])(?!\d)|[-*•●▪·–—>#]+(?!\d)|[a-hA-H]\)(?=\s)),?\s*)?")
@@ -27,7 +27,7 @@ _SHORT_LINE = 40  # characters; hard-wrapped text breaks lines later than this
 _HANGING = re.compile(
     r"(?:[,:;(/-]|\b(?:a|an|the|of|and|or|with|without|in|on|at|to|by|for|from|is|are|no|as|dr\.?))$", re.I
 )
-_LEFT = 24  # characters before a stop that are looked at
+_LEFT_CONTEXT = 24  # characters before a stop that are looked at
 _SPLIT_NUMBER = re.compile(r"\d+ ?(?:x \d|[cm]m\b)")
 _REDACTED = re.compile(r"X{3,}|_{2,}")
 _MESSAGE = re.compile(r"discuss|called|notif|communicat|inform|contact|convey|relay|please", re.I)
@@ -38,20 +38,20 @@ def split_sentences(text: str) -> list[str]:
 
     What has no letter apart from redactions (``___``, ``XXXX``) is dropped. Linear in the length of ``text``.
     """
-    found: list[str] = []
+    sentences: list[str] = []
     start, item = _after_mark(text, 0, 0)
     position = start
     while stop := _STOP.search(text, position):
         position = stop.end()
         if mark := _inner_mark(text, start, stop, item):
-            _add(found, text[start : mark.start()])
+            _add_sentence(sentences, text[start : mark.start()])
             start, item = mark.end(), item + 1
-        elif _ends(text, start, stop):
-            _add(found, text[start:position])
+        elif _ends_sentence(text, start, stop):
+            _add_sentence(sentences, text[start:position])
             start, item = _after_mark(text, position, item)
         position = max(position, start)
-    _add(found, text[start:])
-    return found
+    _add_sentence(sentences, text[start:])
+    return sentences
 
 
 def _after_mark(text: str, position: int, item: int) -> tuple[int, int]:
@@ -70,12 +70,12 @@ def _inner_mark(text: str, start: int, stop: re.Match[str], item: int) -> re.Mat
     return None if mark and _SPLIT_NUMBER.match(text, mark.end()) else mark
 
 
-def _add(found: list[str], piece: str) -> None:
+def _add_sentence(sentences: list[str], piece: str) -> None:
     sentence = " ".join(piece.split()).strip(" •●▪")
     if sentence.endswith("..") and not sentence.endswith("..."):
         sentence = sentence[:-1]
     if has_words(sentence):
-        found.append(sentence)
+        sentences.append(sentence)
 
 
 def has_words(text: str) -> bool:
@@ -83,65 +83,77 @@ def has_words(text: str) -> bool:
     return any(character.isalpha() for character in _REDACTED.sub(" ", text))
 
 
-def _ends(text: str, start: int, stop: re.Match[str]) -> bool:
+def _ends_sentence(text: str, start: int, stop: re.Match[str]) -> bool:
     mark = stop[0]
     if mark[0] == "\n":
-        return len(mark) > 1 or _line_ends(text, start, stop.start(), stop.end())
+        return len(mark) > 1 or _line_ends_sentence(text, start, stop.start(), stop.end())
     if mark[0] in "。！？•●▪":
         return True
     following = _NEXT.match(text, stop.end())
     assert following is not None  # every part of it is optional
-    at = following.end()
-    after = text[at : at + 1]
+    position = following.end()
+    after = text[position : position + 1]
     if not after:
         return True
     left = _left_word(text, start, stop.start())
     blank = text[stop.end()].isspace()
     if not blank:  # "bilaterally.There": two words that lost their blank; never a number, an address or an initial
-        return mark == "." and left.isalpha() and len(left) > 1 and _open_word(text, at) and left.lower() not in _OPEN
+        return (
+            mark == "."
+            and left.isalpha()
+            and len(left) > 1
+            and _starts_capitalized_word(text, position)
+            and left.lower() not in _NEVER_FINAL
+        )
     if mark[0] == "?":  # also stands for a character lost in transfer: 39?C, 3 ? 5, ?ground-glass?
         return bool(left) and text[stop.start() - 1] != " " and not after.islower()
     if mark.startswith("..") and after.islower():
         return False
-    return mark[0] == "!" or _full_stop_ends(text, start, left, at)
+    return mark[0] == "!" or _full_stop_ends(text, start, left, position)
 
 
 def _left_word(text: str, start: int, end: int) -> str:
     """The word before a stop, without brackets."""
-    words = text[max(start, end - _LEFT) : end].split()
+    words = text[max(start, end - _LEFT_CONTEXT) : end].split()
     return words[-1].lstrip("([{<\"'") if words and not text[end - 1].isspace() else ""
 
 
-def _open_word(text: str, at: int) -> bool:
+def _starts_capitalized_word(text: str, position: int) -> bool:
     """Whether a capitalised word of more than one letter starts here."""
-    return text[at].isupper() and text[at + 1 : at + 2].islower()
+    return text[position].isupper() and text[position + 1 : position + 2].islower()
 
 
-def _full_stop_ends(text: str, start: int, left: str, at: int) -> bool:
-    after, word = text[at], left.lower()
-    if word in _OPEN:
+def _full_stop_ends(text: str, start: int, left: str, position: int) -> bool:
+    after, word = text[position], left.lower()
+    if word in _NEVER_FINAL:
         return False
     if word == "no" and after.isdigit():
         return False
-    if word in _SOFT or ("." in word and not word[-1].isdigit()):
-        return _open_word(text, at) or (word != "no" and after.isdigit() and bool(_LINE_ITEM.match(text, at)))
+    if word in _SELDOM_FINAL or ("." in word and not word[-1].isdigit()):
+        return _starts_capitalized_word(text, position) or (
+            word != "no" and after.isdigit() and bool(_LINE_ITEM.match(text, position))
+        )
     if len(left) == 1 and left.isalpha():
-        return not (after.islower() or _initial(text, start, at))
-    if left.isdigit() and len(left) <= 2 and after.isdigit() and _SPLIT_NUMBER.match(text, at):
+        return not (after.islower() or _is_initial(text, start, position))
+    if left.isdigit() and len(left) <= 2 and after.isdigit() and _SPLIT_NUMBER.match(text, position):
         return False  # "1. 5 cm"
-    redacted = left.strip("X_") == "" and text.startswith(("XXX", "___"), at)
-    return not (redacted and left and _MESSAGE.search(text, max(start, at - 120), at))  # "told Dr. Who at ..."
+    redacted = left.strip("X_") == "" and text.startswith(("XXX", "___"), position)
+    return not (
+        redacted and left and _MESSAGE.search(text, max(start, position - 120), position)
+    )  # "told Dr. Who at ..."
 
 
-def _initial(text: str, start: int, at: int) -> bool:
-    """Whether the single capital before ``at`` is of a name: "J. Smith", "Dr. J. R. Smith", "Mary J. Smith"."""
-    words = text[max(start, at - 2 * _LEFT) : at].split()
+def _is_initial(text: str, start: int, position: int) -> bool:
+    """Whether the single capital before ``position`` is of a name: "J. Smith", "Dr. J. R. Smith", "Mary J. Smith"."""
+    words = text[max(start, position - 2 * _LEFT_CONTEXT) : position].split()
     before = words[-2] if len(words) > 1 else ""
-    named = _open_word(text, at) or (text[at].isupper() and text[at + 1 : at + 2] == ".")
+    named = _starts_capitalized_word(text, position) or (
+        text[position].isupper() and text[position + 1 : position + 2] == "."
+    )
     return named and (not before or before[0].isupper() or before.lower() in ("by", "with", "md"))
 
 
-def _line_ends(text: str, start: int, end: int, following: int) -> bool:
+def _line_ends_sentence(text: str, start: int, end: int, following: int) -> bool:
     if _LINE_ITEM.match(text, following):
         return True
     line = text[max(text.rfind("\n", max(start, end - _SHORT_LINE), end) + 1, start, end - _SHORT_LINE) : end]

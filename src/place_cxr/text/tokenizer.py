@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.text.reports import ReportText, key, number_of
+from place_cxr.text.reports import ReportText, hash_bytes, hash_sentence
 
-SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_UNKNOWN = SPECIALS[1]
-MOST_SENTENCES = 127  # int8
-_ROUND = 8  # sequence lengths are multiples of it
-_CHARACTERS = 1000  # most frequent ones that get a token of their own; words with others become [UNK]
-_ALWAYS = "abcdefghijklmnopqrstuvwxyz0123456789"
-_PRIVATE = 0xF0000  # Unicode's private use plane
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_UNKNOWN = SPECIAL_TOKENS[1]
+MAX_SENTENCES = 127  # int8
+_LENGTH_MULTIPLE = 8  # sequence lengths are multiples of it
+_MAX_CHARACTERS = 1000  # most frequent ones that get a token of their own; words with others become [UNK]
+_BASE_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_PRIVATE_USE_START = 0xF0000  # Unicode's private use plane
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,9 @@ class Tokenizer:
         for sentence, count in Counter(sentences).items():
             for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(sentence)):
                 words[word] += count
-        vocabulary = [*SPECIALS, *_word_pieces(words, vocab_size - len(SPECIALS))]
+        vocabulary = [*SPECIAL_TOKENS, *_train_word_pieces(words, vocab_size - len(SPECIAL_TOKENS))]
         numbers = {piece: number for number, piece in enumerate(vocabulary)}
-        return cls(_bert(numbers, lowercase=True))
+        return cls(_make_bert_tokenizer(numbers, lowercase=True))
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
@@ -100,7 +100,10 @@ class Tokenizer:
                 return cls(tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8")), source=file)
             if words.is_file():
                 lines = words.read_text(encoding="utf-8").splitlines()
-                return cls(_bert({line: number for number, line in enumerate(lines)}, _lowercase(folder)), source=words)
+                return cls(
+                    _make_bert_tokenizer({line: number for number, line in enumerate(lines)}, _read_lowercase(folder)),
+                    source=words,
+                )
         except PlaceError:
             raise
         except Exception as error:  # the library raises plain Exception
@@ -131,66 +134,73 @@ class Tokenizer:
         a number. In a report where none observes all do, so that nothing is dropped silently. Raises PL-C003 for limits
         that leave no room.
         """
-        if max_tokens < 3 or not 1 <= max_sentences <= MOST_SENTENCES:
+        if max_tokens < 3 or not 1 <= max_sentences <= MAX_SENTENCES:
             problem = f"{max_tokens} tokens, {max_sentences} sentences"
-            raise PlaceError(problem, code="PL-C003", fix=f"use 3 or more tokens, 1 to {MOST_SENTENCES} sentences")
-        number: dict[str, int] = {}
-        said = [[number.setdefault(text, len(number)) for text in report.sentences] for report in reports]
-        observed = [report.observes if any(report.observes) else (True,) * len(report.sentences) for report in reports]
-        tokens = [found.ids for found in self._inner.encode_batch_fast(list(number), add_special_tokens=False)]
-        keys = np.array([key(text) for text in number], np.int64)
+            raise PlaceError(problem, code="PL-C003", fix=f"use 3 or more tokens, 1 to {MAX_SENTENCES} sentences")
+        sentence_ids: dict[str, int] = {}
+        report_sentences = [
+            [sentence_ids.setdefault(text, len(sentence_ids)) for text in report.sentences] for report in reports
+        ]
+        observed = [
+            report.is_observation if any(report.is_observation) else (True,) * len(report.sentences)
+            for report in reports
+        ]
+        tokens = [
+            encoding.ids for encoding in self._inner.encode_batch_fast(list(sentence_ids), add_special_tokens=False)
+        ]
+        keys = np.array([hash_sentence(text) for text in sentence_ids], np.int64)
         length = np.array([len(ids) for ids in tokens], np.int64)
         flat = np.array([token for ids in tokens for token in ids], np.int64)
-        sets = [
-            {int(keys[i]) for i, yes in zip(one, saw, strict=True) if yes}
-            for one, saw in zip(said, observed, strict=True)
+        key_sets = [
+            {int(keys[i]) for i, flag in zip(numbers, flags, strict=True) if flag}
+            for numbers, flags in zip(report_sentences, observed, strict=True)
         ]
-        return self._lay_out(
-            _Sentences(said, observed, keys, length, flat),
-            np.array([number_of(np.array(sorted(some), "<i8").tobytes()) for some in sets], np.int64),
+        return self._to_arrays(
+            _DistinctSentences(report_sentences, observed, keys, length, flat),
+            np.array([hash_bytes(np.array(sorted(key_set), "<i8").tobytes()) for key_set in key_sets], np.int64),
             max_tokens,
             max_sentences,
         )
 
-    def _lay_out(
-        self, spoken: _Sentences, report_key: NDArray[np.int64], max_tokens: int, max_sentences: int
+    def _to_arrays(
+        self, sentences: _DistinctSentences, report_key: NDArray[np.int64], max_tokens: int, max_sentences: int
     ) -> EncodedReports:
-        reports = len(spoken.said)
+        report_count = len(sentences.said)
         # One entry for each sentence of each report.
-        row = np.repeat(np.arange(reports), [len(one) for one in spoken.said])
-        which = np.array([i for one in spoken.said for i in one], np.int64)
-        saw = np.array([yes for one in spoken.observed for yes in one], bool)
-        size = spoken.length[which]
-        saw &= size > 0
-        order = _count_within(row, saw.astype(np.int64), reports)
-        start = _count_within(row, size, reports) + 1
-        numbered = saw & (order < max_sentences)
+        row = np.repeat(np.arange(report_count), [len(report_sentences) for report_sentences in sentences.said])
+        sentence_index = np.array([i for report_sentences in sentences.said for i in report_sentences], np.int64)
+        observed = np.array([flag for report_sentences in sentences.observed for flag in report_sentences], bool)
+        token_count = sentences.length[sentence_index]
+        observed &= token_count > 0
+        order = _sum_before(row, observed.astype(np.int64), report_count)
+        start = _sum_before(row, token_count, report_count) + 1
+        numbered = observed & (order < max_sentences)
         fits = numbered & (start < max_tokens - 1)
-        sentence_key = np.zeros((reports, max_sentences), np.int64)
-        sentence_key[row[fits], order[fits]] = spoken.keys[which[fits]]
-        total = np.bincount(row, size, reports).astype(np.int64)
+        sentence_key = np.zeros((report_count, max_sentences), np.int64)
+        sentence_key[row[fits], order[fits]] = sentences.keys[sentence_index[fits]]
+        total = np.bincount(row, token_count, report_count).astype(np.int64)
         used = np.minimum(total, max_tokens - 2)
         longest = int(used.max(initial=0)) + 2
-        width = min(max_tokens, -(-longest // _ROUND) * _ROUND)
+        width = min(max_tokens, -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE)
         # One entry for each token.
-        begin = np.cumsum(spoken.length) - spoken.length
-        offset = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size)
-        column = np.repeat(start, size) + offset
+        begin = np.cumsum(sentences.length) - sentences.length
+        offset = np.arange(int(token_count.sum())) - np.repeat(np.cumsum(token_count) - token_count, token_count)
+        column = np.repeat(start, token_count) + offset
         keep = column < max_tokens - 1
-        line, column = np.repeat(row, size)[keep], column[keep]
-        ids = np.full((reports, width), self.pad_id, np.uint16 if self.vocab_size <= 1 << 16 else np.int32)
-        ids[line, column] = spoken.flat[(np.repeat(begin[which], size) + offset)[keep]]
+        token_row, column = np.repeat(row, token_count)[keep], column[keep]
+        ids = np.full((report_count, width), self.pad_id, np.uint16 if self.vocab_size <= 1 << 16 else np.int32)
+        ids[token_row, column] = sentences.flat[(np.repeat(begin[sentence_index], token_count) + offset)[keep]]
         ids[:, 0] = self._first
-        ids[np.arange(reports), used + 1] = self._last
-        sentence = np.full((reports, width), -1, np.int8)
-        sentence[line, column] = np.repeat(np.where(numbered, order, -1), size)[keep]
-        lost = (total > used) | (np.bincount(row, saw & ~fits, reports) > 0)
+        ids[np.arange(report_count), used + 1] = self._last
+        sentence = np.full((report_count, width), -1, np.int8)
+        sentence[token_row, column] = np.repeat(np.where(numbered, order, -1), token_count)[keep]
+        lost = (total > used) | (np.bincount(row, observed & ~fits, report_count) > 0)
         truncated = int(lost.sum())
         return EncodedReports(ids, sentence, sentence_key, report_key, self.pad_id, truncated, self._continues)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sentences:
+class _DistinctSentences:
     """Reports as numbers of their sentences, and what each distinct sentence is: key, length, where its tokens are."""
 
     said: list[list[int]]
@@ -200,55 +210,57 @@ class _Sentences:
     flat: NDArray[np.int64]
 
 
-def _count_within(row: NDArray[np.int64], amount: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+def _sum_before(row: NDArray[np.int64], amount: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
     """Sum of the ``amount``s before each entry of the same ``row``; rows ascend."""
     before = np.cumsum(amount) - amount
     per_row = np.bincount(row, amount, rows).astype(np.int64)
     return before - (np.cumsum(per_row) - per_row)[row]
 
 
-def _bert(vocabulary: dict[str, int], lowercase: bool) -> tokenizers.Tokenizer:
+def _make_bert_tokenizer(vocabulary: dict[str, int], lowercase: bool) -> tokenizers.Tokenizer:
     inner = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=_UNKNOWN, max_input_chars_per_word=100))
     inner.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     inner.decoder = tokenizers.decoders.WordPiece()
-    inner.add_special_tokens([name for name in SPECIALS if name in vocabulary])
+    inner.add_special_tokens([name for name in SPECIAL_TOKENS if name in vocabulary])
     inner.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
     return inner
 
 
-def _lowercase(folder: Path) -> bool:
+def _read_lowercase(folder: Path) -> bool:
     """``do_lower_case`` of a BERT folder; true where nothing is said, as in transformers."""
     file = folder / "tokenizer_config.json"
     return not file.is_file() or bool(json.loads(file.read_text(encoding="utf-8")).get("do_lower_case", True))
 
 
-def _word_pieces(words: Counter[str], room: int) -> list[str]:
+def _train_word_pieces(words: Counter[str], max_pieces: int) -> list[str]:
     """Pieces of the counted words, best first after the characters; "##" marks those that continue a word.
 
     The library's own trainer numbers the continuing characters in an order that changes from process to process, and
     breaks ties by number. Hence plain pairs are merged here, with a private character for each that continues a word.
     """
-    seen: Counter[str] = Counter()
+    character_counts: Counter[str] = Counter()
     for word, count in words.items():
         for character in word:
-            seen[character] += count
-    frequent = sorted(seen, key=lambda character: (-seen[character], character))[:_CHARACTERS]
-    alphabet = sorted({*_ALWAYS, *frequent})
-    if room < 2 * len(alphabet):
-        fix = f"use {2 * len(alphabet) + len(SPECIALS)} or more"
+            character_counts[character] += count
+    frequent = sorted(character_counts, key=lambda character: (-character_counts[character], character))[
+        :_MAX_CHARACTERS
+    ]
+    alphabet = sorted({*_BASE_CHARACTERS, *frequent})
+    if max_pieces < 2 * len(alphabet):
+        fix = f"use {2 * len(alphabet) + len(SPECIAL_TOKENS)} or more"
         raise PlaceError("vocab_size has no room for the characters", code="PL-C003", fix=fix)
-    continuing = {character: chr(_PRIVATE + number) for number, character in enumerate(alphabet)}
+    continuing = {character: chr(_PRIVATE_USE_START + number) for number, character in enumerate(alphabet)}
     plain = {private: character for character, private in continuing.items()}
     spelled = []
     for word in sorted(words):
         if all(character in continuing for character in word):
-            one = word[0] + "".join(continuing[character] for character in word[1:])
-            spelled.append(" ".join([one] * words[word]))
+            spelling = word[0] + "".join(continuing[character] for character in word[1:])
+            spelled.append(" ".join([spelling] * words[word]))
     inner = tokenizers.Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
-        vocab_size=room,
+        vocab_size=max_pieces,
         min_frequency=2,
         show_progress=False,
         initial_alphabet=[*alphabet, *plain],

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.files import GONE, OLD, crashpoint, sync_folder, temporary, write, write_atomic
+from place_cxr.core.files import GONE_TAG, OLD_TAG, crashpoint, sync_folder, temporary_path, write_atomic, write_synced
 from place_cxr.training.manifest import (
     CONFIG,
     MANIFEST,
@@ -84,7 +84,7 @@ def save(
     files[MANIFEST] = manifest_bytes(step, files)
     home = folder / "checkpoints"
     target = home / f"step_{step:06d}"
-    temp = temporary(target)
+    temp = temporary_path(target)
     try:
         _commit(temp, target, files)
     except OSError as error:
@@ -107,11 +107,11 @@ def _commit(temp: Path, target: Path, files: Mapping[str, bytes]) -> None:
     home.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(temp, ignore_errors=True)
     for name, content in files.items():
-        write(temp / name, content)
+        write_synced(temp / name, content)
     for inner in sorted({(temp / name).parent for name in files}, reverse=True):
         sync_folder(inner)
     crashpoint("synced")
-    old = temporary(target, OLD)
+    old = temporary_path(target, OLD_TAG)
     if target.exists():  # saved again after a resume from an earlier step, or unreadable
         target.rename(old)
         crashpoint("moved aside")
@@ -155,7 +155,7 @@ def _prune(home: Path, keep: int) -> None:
     named = _pointed_steps(home)
     for _, path in _steps(home)[: -max(1, keep)]:
         if path.name not in named:
-            doomed = temporary(path, GONE)  # a half-removed folder must not look like a checkpoint
+            doomed = temporary_path(path, GONE_TAG)  # a half-removed folder must not look like a checkpoint
             path.rename(doomed)
             crashpoint("pruning")
             shutil.rmtree(doomed, ignore_errors=True)

@@ -72,7 +72,7 @@ class RunFolder:
             if overwrite and any(entry.name != _LOCK for entry in path.iterdir()):
                 path, lock = _move_aside(path, lock)
             _check_writable(path)
-            files.sweep(path)
+            files.remove_orphans(path)
         except BaseException:
             os.close(lock)
             raise

@@ -20,9 +20,9 @@ from place_cxr.data.checks.check import CheckedDataset
 from place_cxr.data.checks.faults import count_by_code, describe_code
 from place_cxr.data.checks.image_quality import MIN_LETTERS
 from place_cxr.data.splits.by_patient import hash_splits
-from place_cxr.images.letterbox import shrink
-from place_cxr.images.read import decode_scaled
-from place_cxr.text.reports import ORIGINS, normalise, read_report
+from place_cxr.images.letterbox import resize_by_area
+from place_cxr.images.read import read_scaled_image
+from place_cxr.text.reports import TEXT_ORIGINS, normalize_sentence, read_report
 
 _NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
 MIN_PATIENTS = 5  # who share a sentence before it is told
@@ -80,7 +80,7 @@ def sample_images(examined: CheckedDataset, count: int) -> list[NDArray[np.float
     ]
     chosen = positions[:: max(1, len(positions) // max(1, count))][:count]
     return [
-        shrink(decode_scaled(examined.studies[position].image, _SAMPLE_SIZE), _SAMPLE_SIZE, _SAMPLE_SIZE)
+        resize_by_area(read_scaled_image(examined.studies[position].image, _SAMPLE_SIZE), _SAMPLE_SIZE, _SAMPLE_SIZE)
         for position in chosen
     ]
 
@@ -164,15 +164,15 @@ def _report_counts(studies: Sequence[Study]) -> tuple[dict[str, Any], list[dict[
             continue
         origins[report.origin] += 1
         words.append(len(study.report.split()))
-        for sentence, observes in zip(report.sentences, report.observes, strict=True):
+        for sentence, observes in zip(report.sentences, report.is_observation, strict=True):
             if observes:
-                text = normalise(sentence)
+                text = normalize_sentence(sentence)
                 patients[text].add(study.patient or study.id)
                 times[text] += 1
     shared = [(text, count) for text, count in times.items() if text and len(patients[text]) >= MIN_PATIENTS]
     shared.sort(key=lambda pair: (-pair[1], pair[0]))
     top = [{"sentence": text, "times": n, "patients": len(patients[text])} for text, n in shared[:_MAX_SENTENCES]]
-    read_as = {origin: origins[origin] for origin in ORIGINS if origins[origin]}
+    read_as = {origin: origins[origin] for origin in TEXT_ORIGINS if origins[origin]}
     return {
         "with": len(words),
         "without": len(studies) - len(words),

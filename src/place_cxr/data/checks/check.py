@@ -18,7 +18,7 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import RunLengths, Study
 from place_cxr.core.registry import pick
 from place_cxr.core.store import sha256_of
-from place_cxr.core.workers import in_chunks
+from place_cxr.core.workers import map_in_chunks
 from place_cxr.data.checks.faults import Fault
 from place_cxr.data.checks.image_quality import (
     MIN_CHEST_SCORE,
@@ -34,7 +34,7 @@ from place_cxr.data.sources import SOURCES, read_named_source
 from place_cxr.data.sources.conventions import size_problems
 from place_cxr.data.sources.lenient import TableWithFaults, read_with_faults
 from place_cxr.images.masks import load_mask
-from place_cxr.images.read import dicom_facts
+from place_cxr.images.read import read_dicom_header
 
 _Progress = Callable[[int, int], None]
 
@@ -139,7 +139,7 @@ def _check_images(studies: Sequence[Study], workers: int, progress: _Progress | 
     jobs = [(str(study.image), tuple(study.masks.items())) for study in studies]
     images: list[CheckedImage] = [CheckedImage("", None)] * len(jobs)
     done = 0
-    for start, checked in in_chunks(_check_chunk, jobs, workers, (chest_template(),)):
+    for start, checked in map_in_chunks(_check_chunk, jobs, workers, (chest_template(),)):
         images[start : start + len(checked)] = checked
         done += len(checked)
         if progress:
@@ -162,9 +162,9 @@ def _check_image(
             raise
         return CheckedImage(sha256, None, ((error.code, error.problem),))
     faults = []
-    header = dicom_facts(path)
-    if header and header.burnt_in_text:
-        faults.append(("PL-D154", header.burnt_in_text))
+    header = read_dicom_header(path)
+    if header and header.burned_in_reason:
+        faults.append(("PL-D154", header.burned_in_reason))
     for name, mask in masks:
         try:
             shape = load_mask(mask).shape

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from place_cxr.core.store import private_text
+from place_cxr.core.store import create_private_text_file
 
 # Worth a look, but no reason to refuse: these have no influence on the exit code.
 WARNING_CODES = {
@@ -121,7 +121,7 @@ def fault_summary(faults: Sequence[Fault], rows: int, *, names: bool) -> str:
 
 def write_faults(faults: Sequence[Fault], path: Path, *, names: bool) -> None:
     """All faults, one a line, in order of rows; private to the user, and with files only if ``names``."""
-    with private_text(path) as file:
+    with create_private_text_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((*_COLUMNS, "file") if names else _COLUMNS)
         for row_fault in sorted(faults, key=lambda fault: (fault.row, fault.code)):

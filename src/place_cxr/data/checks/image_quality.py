@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.images.letterbox import shrink
-from place_cxr.images.read import CONSTANT, decode_with_size, is_constant
+from place_cxr.images.letterbox import resize_by_area
+from place_cxr.images.read import CONSTANT_IMAGE_CODE, is_constant_image, read_scaled_image_and_size
 
 MIN_CHEST_SCORE, SURE_CHEST_SCORE, TURN_MARGIN, NEGATIVE_MARGIN = 0.2, 0.3, 0.2, 0.1
 MIN_GRAY_LEVELS = 32  # of 256: fewer between the 1st and the 99th percentile is a picture that was scaled wrongly
@@ -59,9 +59,9 @@ class ImageStats:
 
 def measure_file(path: Path | str, template: NDArray[np.float32]) -> ImageStats:
     """Look at one file; ``template`` is ``chest_template()``. Raises what ``read_image`` does, PL-D105 if constant."""
-    image, (height, width) = decode_with_size(path, MEASURE_SIDE)
-    if is_constant(image):
-        raise PlaceError("shows nothing, all pixels are equal", code=CONSTANT, file=path, fix="leave it out")
+    image, (height, width) = read_scaled_image_and_size(path, MEASURE_SIDE)
+    if is_constant_image(image):
+        raise PlaceError("shows nothing, all pixels are equal", code=CONSTANT_IMAGE_CODE, file=path, fix="leave it out")
     return measure_image(image, height, width, template)
 
 
@@ -81,7 +81,7 @@ def measure_image(image: NDArray[np.uint8], height: int, width: int, template: N
         _best_turn(-scores if negative else scores) if is_chest else 0,
         negative,
         count_letters(image),
-        shrink(image, THUMB_SIZE, THUMB_SIZE).astype(np.float16),  # half the memory: a large set has many
+        resize_by_area(image, THUMB_SIZE, THUMB_SIZE).astype(np.float16),  # half the memory: a large set has many
     )
 
 
@@ -91,12 +91,12 @@ def chest_template() -> NDArray[np.float32]:
     from place_cxr.phantom import make_study
 
     images = [make_study(0, index, _PHANTOM_SIZE).image for index in range(_PHANTOMS)]
-    return _ranks(np.mean([shrink(_trim_edges(image), _GRID, _GRID) for image in images], axis=0))
+    return _ranks(np.mean([resize_by_area(_trim_edges(image), _GRID, _GRID) for image in images], axis=0))
 
 
 def chest_scores(image: NDArray[Any], template: NDArray[np.float32]) -> NDArray[np.float64]:
     """Correlation of a picture's ranks with the template as it is and turned by 90, 180 and 270 degrees."""
-    ranks = _ranks(shrink(_trim_edges(image), _GRID, _GRID))
+    ranks = _ranks(resize_by_area(_trim_edges(image), _GRID, _GRID))
     norm = float(np.linalg.norm(ranks) * np.linalg.norm(template))
     return np.array([float((ranks * np.rot90(template, turn)).sum()) / norm for turn in range(4)])
 

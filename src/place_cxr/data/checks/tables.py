@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import SPLITS, Study
 from place_cxr.data.checks.faults import Fault
-from place_cxr.text.reports import normalise, read_report
+from place_cxr.text.reports import normalize_sentence, read_report
 
 LONG_REPORT = 10_000  # characters of a report; 112 tokens are about 700
 MIN_DUPLICATE_WORDS = (
@@ -80,7 +80,7 @@ def text_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
             faults.append(Fault("PL-D352", row, f"{lost} lost or control characters"))
         if len(text) > LONG_REPORT:
             faults.append(Fault("PL-D353", row, f"{len(text)} characters"))
-        words = normalise(text)
+        words = normalize_sentence(text)
         if words.count(" ") + 1 >= MIN_DUPLICATE_WORDS:
             first_position = owners.setdefault(words, position)
             if _person(studies[first_position]) != _person(study):

@@ -26,18 +26,18 @@ from numpy.typing import NDArray
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 from place_cxr.core.store import (
-    Arrays,
+    NamedArrays,
     build_once,
-    create,
+    create_private_file,
+    make_private_folder,
     open_arrays,
-    private_folder,
-    salted,
+    salted_hash,
     sha256_of,
     write_arrays,
 )
-from place_cxr.core.workers import in_chunks
+from place_cxr.core.workers import map_in_chunks
 from place_cxr.images.letterbox import Letterbox
-from place_cxr.images.read import CONSTANT, decode_with_size, is_constant
+from place_cxr.images.read import CONSTANT_IMAGE_CODE, is_constant_image, read_scaled_image_and_size
 from place_cxr.text.reports import read_report
 from place_cxr.text.tokenizer import EncodedReports, Tokenizer
 
@@ -95,9 +95,9 @@ def pack_pixels(
     """
     if not studies:
         raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
-    root = private_folder(cache_root() if root is None else root)
+    root = make_private_folder(cache_root() if root is None else root)
     paths = [os.path.abspath(study.image) for study in studies]
-    name = "pixels-" + salted(root, _pixel_key_parts(paths, size))
+    name = "pixels-" + salted_hash(root, _pixel_key_parts(paths, size))
 
     def build(folder: Path) -> None:
         refused: dict[int, DecodeOutcome] = {}
@@ -133,11 +133,11 @@ def decode_images(
     if needed > free:
         problem = f"a pack needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
         raise PlaceError(problem, code="PL-E002", file=target.parent, fix="free space, or set PLACE_CACHE")
-    with create(target) as file:
+    with create_private_file(target) as file:
         file.truncate(needed)
     outcomes: list[DecodeOutcome] = [(0, 0, "", "")] * len(paths)
     done = 0
-    for start, decoded in in_chunks(_decode_chunk, paths, workers, (target, size)):
+    for start, decoded in map_in_chunks(_decode_chunk, paths, workers, (target, size)):
         outcomes[start : start + len(decoded)] = decoded
         done += len(decoded)
         on_chunk(done, select_refused(decoded, start))
@@ -154,7 +154,7 @@ def finish_pack(
 ) -> None:
     """Write all of a pack but its pixels, which lie in ``folder`` already; ``metadata`` is kept with it."""
     _write_quarantine(folder / "quarantine.jsonl", select_refused(outcomes))
-    packed: Arrays = {
+    packed: NamedArrays = {
         "pixels": np.memmap(folder / "pixels", dtype=np.uint8, mode="r", shape=(len(outcomes), size, size)),
         "letterboxes": np.array([outcome[:2] for outcome in outcomes], dtype=np.int32),
         "rows": np.array([row for row, outcome in enumerate(outcomes) if not outcome[2]], dtype=np.int64),
@@ -188,17 +188,17 @@ def pack_text(
     """
     if not studies:
         raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
-    root = private_folder(cache_root() if root is None else root)
+    root = make_private_folder(cache_root() if root is None else root)
     rule = _rule_bytes(TEXT_PACK_VERSION, ("tokenizers",))
     limits = f"{tokenizer.hash} {max_tokens} {max_sentences}"
     texts = (study.report.encode("utf-8", "surrogatepass") for study in studies)
-    name = "text-" + salted(root, (rule, limits.encode(), *texts))
+    name = "text-" + salted_hash(root, (rule, limits.encode(), *texts))
 
     def build(folder: Path) -> None:
         reports = [read_report(study.report) for study in studies]
         encoded = tokenizer.encode(reports, max_tokens, max_sentences)
         values = {field.name: getattr(encoded, field.name) for field in fields(encoded)}
-        arrays: Arrays = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
+        arrays: NamedArrays = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
         write_arrays(folder, arrays, {key: value for key, value in values.items() if key not in arrays})
 
     arrays, numbers = open_arrays(build_once(root, name, build))
@@ -236,9 +236,9 @@ def _decode_chunk(start: int, paths: Sequence[str], target: Path, size: int) -> 
     outcomes = []
     for square, path in zip(block, paths, strict=True):
         try:
-            image, (height, width) = decode_with_size(path, size)
-            if is_constant(image):
-                raise PlaceError("shows nothing, all pixels are equal", code=CONSTANT, file=path)
+            image, (height, width) = read_scaled_image_and_size(path, size)
+            if is_constant_image(image):
+                raise PlaceError("shows nothing, all pixels are equal", code=CONSTANT_IMAGE_CODE, file=path)
             square[:] = Letterbox(height, width, size).to_square(image)
             outcomes.append((height, width, "", ""))
         except PlaceError as error:
@@ -265,6 +265,6 @@ def check_rejected(refused: Mapping[int, DecodeOutcome], done: int, total: int, 
 
 
 def _write_quarantine(path: Path, refused: Mapping[int, DecodeOutcome]) -> None:
-    with create(path) as file:
+    with create_private_file(path) as file:
         for row, (_, _, code, sha256) in sorted(refused.items()):
             file.write(json.dumps({"row": row, "code": code, "sha256": sha256}).encode() + b"\n")

@@ -23,7 +23,15 @@ import numpy as np
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Box, Study
-from place_cxr.core.store import Arrays, build_once, create, is_whole, open_arrays, private_folder, write_arrays
+from place_cxr.core.store import (
+    NamedArrays,
+    build_once,
+    create_private_file,
+    is_folder_complete,
+    make_private_folder,
+    open_arrays,
+    write_arrays,
+)
 from place_cxr.data.packs.cached import (
     DecodeOutcome,
     PixelPack,
@@ -64,7 +72,7 @@ def pack_dataset(
         raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
     if shard and not 1 <= shard[0] <= shard[1]:
         raise PlaceError(f"there is no shard {shard[0]} of {shard[1]}", code="PL-C009", fix="count from 1, as 1/4")
-    private_folder(out)
+    make_private_folder(out)
     names = [_relative(study.image, root) for study in studies]
     keys = [
         _part_key(studies[start : start + ROWS_PER_PART], names[start : start + ROWS_PER_PART], size)
@@ -73,7 +81,7 @@ def pack_dataset(
     hasher = hashlib.sha256(
         "".join([*keys, *(_study_line(s, n) for s, n in zip(studies, names, strict=True))]).encode()
     )
-    if is_whole(out / DATA_FOLDER):
+    if is_folder_complete(out / DATA_FOLDER):
         opened, metadata = open_pack(out / DATA_FOLDER)
         if metadata.get("key") != hasher.hexdigest():
             fix = "take another --out, or add --overwrite"
@@ -87,11 +95,11 @@ def pack_dataset(
     outcomes = [outcome for folder in folders for outcome in _read_outcomes(folder)]
 
     def join(folder: Path) -> None:
-        with create(folder / "pixels") as target:
+        with create_private_file(folder / "pixels") as target:
             for part in folders:
                 with open(part / "pixels", "rb") as source:
                     shutil.copyfileobj(source, target, 1 << 20)
-        with create(folder / STUDIES_FILE) as file:
+        with create_private_file(folder / STUDIES_FILE) as file:
             for study, name in zip(studies, names, strict=True):
                 file.write(_study_line(study, name).encode())
         finish_pack(folder, outcomes, size, {"key": hasher.hexdigest()})
@@ -112,7 +120,7 @@ class _PartBuilder:
         self, studies: Sequence[Study], keys: Sequence[str], size: int, out: Path, progress: _Progress | None
     ) -> None:
         self.studies, self.keys, self.size, self.out, self.progress = studies, keys, size, out, progress
-        self.folder = private_folder(out / PARTS_FOLDER)
+        self.folder = make_private_folder(out / PARTS_FOLDER)
         self.refused: dict[int, DecodeOutcome] = {}
 
     def make(self, part_numbers: Sequence[int], workers: int) -> list[Path]:
@@ -122,7 +130,7 @@ class _PartBuilder:
         for k in part_numbers:
             build = partial(self._decode, k=k, done=done, total=total, workers=workers)
             folder = self.folder / f"part-{k:05d}-{self.keys[k][:_HASHED]}"
-            existed = is_whole(folder)
+            existed = is_folder_complete(folder)
             build_once(self.folder, folder.name, build)
             done += len(_part_studies(self.studies, k))
             if existed:
@@ -163,7 +171,7 @@ def read_packed_studies(out: Path) -> list[Study]:
 
 
 def _require_whole(out: Path) -> Path:
-    if not is_whole(out / DATA_FOLDER) or not (out / DATA_FOLDER / STUDIES_FILE).is_file():
+    if not is_folder_complete(out / DATA_FOLDER) or not (out / DATA_FOLDER / STUDIES_FILE).is_file():
         fix = "finish it: place data pack with the same --out and no --shard"
         raise PlaceError("no whole pack", code="PL-D410", file=out, fix=fix)
     return out / DATA_FOLDER
@@ -208,7 +216,7 @@ def _parse_study(plain: dict[str, Any], out: Path) -> Study:
 
 
 def _write_part(folder: Path, outcomes: Sequence[DecodeOutcome], size: int) -> None:
-    arrays: Arrays = {
+    arrays: NamedArrays = {
         "pixels": np.memmap(folder / "pixels", dtype=np.uint8, mode="r", shape=(len(outcomes), size, size)),
         "sizes": np.array([outcome[:2] for outcome in outcomes], dtype=np.int32),
         "codes": np.array([outcome[2] for outcome in outcomes], dtype="S8"),

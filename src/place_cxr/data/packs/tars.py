@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image
 
 from place_cxr.core.records import Study
-from place_cxr.core.store import create, private_folder
+from place_cxr.core.store import create_private_file, make_private_folder
 from place_cxr.data.packs.cached import PixelPack
 
 ROWS_PER_TAR = 1000
@@ -30,7 +30,7 @@ def write_tars(
     studies: Sequence[Study], pack: PixelPack, target: Path, progress: Callable[[int, int], None] | None = None
 ) -> list[Path]:
     """Write the usable rows of ``pack`` under the folder ``target``; returns the files, each whole or not there."""
-    private_folder(target)
+    make_private_folder(target)
     by_split: dict[str, list[int]] = {}
     for row in pack.rows.tolist():
         by_split.setdefault(studies[row].split or "all", []).append(row)
@@ -49,7 +49,10 @@ def write_tars(
 
 def _write_tar(file: Path, studies: Sequence[Study], pack: PixelPack, rows: Sequence[int]) -> None:
     partial = file.with_name(f".{file.name}.part")
-    with create(partial) as handle, tarfile.open(fileobj=handle, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with (
+        create_private_file(partial) as handle,
+        tarfile.open(fileobj=handle, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
         for row in rows:
             buffer = io.BytesIO()
             Image.fromarray(pack.pixels[row]).save(buffer, "PNG")

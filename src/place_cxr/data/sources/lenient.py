@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
-from place_cxr.core.store import private_text
+from place_cxr.core.store import create_private_text_file
 from place_cxr.data.sources.manifest import ManifestReader, find_manifest
 from place_cxr.data.sources.tables import LineFaults, read_table_rows
 
@@ -72,7 +72,7 @@ def write_clean_manifest(file: Path, out: Path, leave_out: Collection[int]) -> i
     kept = [cells for line, cells in read_table_rows(file, "utf-8-sig", _every_column, []) if line not in leave_out]
     if not kept:
         raise PlaceError("no row is without an error", code="PL-D201", file=file, fix="correct the rows by hand")
-    with private_text(out) as target:
+    with create_private_text_file(out) as target:
         writer = csv.DictWriter(target, list(kept[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)

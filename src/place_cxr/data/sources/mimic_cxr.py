@@ -38,7 +38,7 @@ from place_cxr.data.sources.files import (
     join_sections,
     read_columns,
 )
-from place_cxr.text.mimic_sections import kept_sections, mgca_sentences
+from place_cxr.text.mimic_sections import mgca_sentences, read_kept_sections
 
 LABELS = (
     "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture", "Lung Lesion",
@@ -116,7 +116,7 @@ def _labels(root: Path, name: str) -> dict[str, dict[str, float]]:
 
 
 def _sections_text(report: str) -> str:
-    sections = kept_sections(report)
+    sections = read_kept_sections(report)
     if "findings" in sections or "impression" in sections:
         return join_sections(sections.get("findings", ""), sections.get("impression", ""))
     return sections.get("last_paragraph", "")
@@ -124,7 +124,7 @@ def _sections_text(report: str) -> str:
 
 def _mgca_text(report: str) -> str:
     """MGCA's sentences apart by empty lines, where our splitter always cuts and never elsewhere."""
-    sections = kept_sections(report)
+    sections = read_kept_sections(report)
     sentences = mgca_sentences(sections.get("impression", ""), sections.get("findings", ""))
     return "FINDINGS: " + "\n\n".join(sentences) if sentences else ""
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import PRESENT, SPLITS, Study
-from place_cxr.core.store import private_text
+from place_cxr.core.store import create_private_text_file
 from place_cxr.data.sources.tables import ColumnChooser, read_table_rows
 from place_cxr.data.splits.by_patient import check_splits, hash_splits
 
@@ -89,7 +89,7 @@ def _deal_patients(present: Mapping[str, Collection[str]], fractions: Sequence[f
 def write_splits(studies: Sequence[Study], out: Path) -> str:
     """Study and split, one a line, sorted, into a file only this user may read; returns the digest of the split."""
     check_splits(studies)
-    with private_text(out) as file:
+    with create_private_text_file(out) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         writer.writerows(sorted({(study.id, study.split) for study in studies}))

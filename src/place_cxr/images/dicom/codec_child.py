@@ -14,24 +14,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-_PAGE = resource.getpagesize()
-_ROOM = 64  # bytes a segment may hold beyond its plane: padding
+_PAGE_BYTES = resource.getpagesize()
+_PADDING_BYTES = 64  # bytes a segment may hold beyond its plane: padding
 
 
-def _library() -> Any:
+def _import_imagecodecs() -> Any:
     import imagecodecs  # noqa: TID251
 
     return imagecodecs
 
 
-def _load() -> None:
+def _preload_decoders() -> None:
     """Import what decodes now: that takes longer than many pictures, and is not what their time is allowed for."""
-    library = _library()
+    library = _import_imagecodecs()
     for name in ("packbits_decode", "jpeg8_decode", "jpegls_decode", "jpeg2k_decode"):
         getattr(library, name)
 
 
-def _rle(data: bytes, shape: list[int], depth: int) -> Any:
+def _decode_rle(data: bytes, shape: list[int], depth: int) -> Any:
     """DICOM's own run-length coding: each byte of each sample is a plane, the high byte first."""
     import numpy as np
 
@@ -42,7 +42,7 @@ def _rle(data: bytes, shape: list[int], depth: int) -> Any:
     ends = [*starts[1:count], len(data)]
     planes = np.empty((samples, depth, height * width), np.uint8)
     for plane, start, end in zip(planes.reshape(count, -1), starts, ends, strict=False):
-        decoded = _library().packbits_decode(data[start:end], out=plane.size + _ROOM)
+        decoded = _import_imagecodecs().packbits_decode(data[start:end], out=plane.size + _PADDING_BYTES)
         plane[:] = np.frombuffer(decoded, np.uint8, plane.size)
     pixels = planes[:, 0].astype(f"u{depth}")
     for low in range(1, depth):
@@ -50,23 +50,23 @@ def _rle(data: bytes, shape: list[int], depth: int) -> Any:
     return np.moveaxis(pixels.reshape(samples, height, width), 0, -1)
 
 
-def _jpeg(data: bytes, shape: list[int], depth: int) -> Any:
-    return _library().jpeg8_decode(data)
+def _decode_jpeg(data: bytes, shape: list[int], depth: int) -> Any:
+    return _import_imagecodecs().jpeg8_decode(data)
 
 
-def _jpeg_ls(data: bytes, shape: list[int], depth: int) -> Any:
-    return _library().jpegls_decode(data)
+def _decode_jpeg_ls(data: bytes, shape: list[int], depth: int) -> Any:
+    return _import_imagecodecs().jpegls_decode(data)
 
 
-def _jpeg_2000(data: bytes, shape: list[int], depth: int) -> Any:
-    return _library().jpeg2k_decode(data, numthreads=1)
+def _decode_jpeg_2000(data: bytes, shape: list[int], depth: int) -> Any:
+    return _import_imagecodecs().jpeg2k_decode(data, numthreads=1)
 
 
 DECODERS: dict[str, Callable[[bytes, list[int], int], Any]] = {
-    "rle": _rle,
-    "jpeg": _jpeg,
-    "jpeg-ls": _jpeg_ls,
-    "jpeg-2000": _jpeg_2000,
+    "rle": _decode_rle,
+    "jpeg": _decode_jpeg,
+    "jpeg-ls": _decode_jpeg_ls,
+    "jpeg-2000": _decode_jpeg_2000,
 }
 
 
@@ -77,32 +77,32 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library may print is no answer
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of memory would hold the picture
     with suppress(ImportError):  # each request that needs what is missing will say so
-        _load()
+        _preload_decoders()
     while line := source.readline():
-        asked = json.loads(line)
-        data = source.read(asked["length"])
-        _allow(asked["seconds"], asked["bytes"])
+        request = json.loads(line)
+        data = source.read(request["length"])
+        _set_limits(request["seconds"], request["bytes"])
         try:
-            pixels = DECODERS[asked["codec"]](data, asked["shape"], asked["depth"])
+            pixels = DECODERS[request["codec"]](data, request["shape"], request["depth"])
             answer, body = {"shape": pixels.shape, "kind": pixels.dtype.str}, pixels.tobytes()
         except ImportError:
             answer, body = {"error": "missing"}, b""
         except Exception:
             answer, body = {"error": "damaged"}, b""
-        _allow(0, 0)
+        _set_limits(0, 0)
         sink.write(json.dumps(answer).encode() + b"\n")
         sink.write(body)
         sink.flush()
 
 
-def _allow(seconds: float, extra: int) -> None:
+def _set_limits(seconds: float, memory_bytes: int) -> None:
     """Processor time and memory from here on; past the time, the system ends this process. Zeros: no limit."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = hard
-    if extra and os.path.exists("/proc/self/statm"):
+    if memory_bytes and os.path.exists("/proc/self/statm"):
         with open("/proc/self/statm", encoding="ascii") as file:
-            limit = int(file.read().split()[0]) * _PAGE + extra
+            limit = int(file.read().split()[0]) * _PAGE_BYTES + memory_bytes
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 

@@ -12,7 +12,7 @@ _JP2_HEADER = 4096  # bytes in which the codestream starts, where a file wraps i
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class CodestreamHeader:
     """What a codestream's header says: size in pixels, samples a pixel, bits a sample."""
 
     height: int
@@ -41,33 +41,33 @@ def join_fragments(data: bytes, start: int) -> bytes:
     return b"".join(parts[1:])
 
 
-def jpeg_frame(data: bytes) -> Frame:
+def parse_jpeg_header(data: bytes) -> CodestreamHeader:
     """Header of a JPEG of any process, or of a JPEG-LS. Raises ValueError or struct.error where there is none."""
-    at = 2
-    while data[:2] == b"\xff\xd8" and at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
+    position = 2
+    while data[:2] == b"\xff\xd8" and position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
         if marker == 0xFF:  # a fill byte
-            at += 1
+            position += 1
         elif marker in _FRAME_MARKERS:
-            bits, height, width, samples = struct.unpack_from(">BHHB", data, at + 4)
-            return Frame(height, width, samples, bits)
+            bits, height, width, samples = struct.unpack_from(">BHHB", data, position + 4)
+            return CodestreamHeader(height, width, samples, bits)
         else:
-            at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
+            position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
     raise ValueError("no frame header")
 
 
-def jpeg_2000(data: bytes) -> tuple[Frame, bytes]:
-    """Header of a JPEG 2000 or HTJ2K, and the bare codestream without boxes around it. Raises as ``jpeg_frame``."""
+def parse_jpeg_2000(data: bytes) -> tuple[CodestreamHeader, bytes]:
+    """Header of a JPEG 2000 or HTJ2K, and the bare codestream without boxes around it. Raises as ``parse_jpeg_header``."""
     start = data.find(_J2K_START, 0, _JP2_HEADER)
     if start < 0:
         raise ValueError("no size marker")
     right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
     (samples,) = struct.unpack_from(">H", data, start + 40)
     bits = max(data[start + 42 + 3 * sample] & 127 for sample in range(samples)) + 1
-    return Frame(bottom - top, right - left, samples, bits), data[start:]
+    return CodestreamHeader(bottom - top, right - left, samples, bits), data[start:]
 
 
-def has_end(data: bytes) -> bool:
+def has_end_mark(data: bytes) -> bool:
     """Whether the end mark is there, the same in all but RLE. Some decoders paint what is missing grey and say nothing.
 
     Inside the data no such two bytes can stand; a few bytes of padding may follow them.

@@ -18,10 +18,10 @@ from place_cxr.core.errors import PlaceError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-RADIOGRAPHS = ("CR", "DX", "DR", "RG", "RF", "XA", "SC", "OT")
+RADIOGRAPH_MODALITIES = ("CR", "DX", "DR", "RG", "RF", "XA", "SC", "OT")
 # fmt: off
 _MODALITIES = frozenset((
-    *RADIOGRAPHS, "AU", "BI", "CT", "DG", "DOC", "ECG", "EM", "EPS", "ES", "FID", "GM", "HD", "IO", "IVOCT", "IVUS",
+    *RADIOGRAPH_MODALITIES, "AU", "BI", "CT", "DG", "DOC", "ECG", "EM", "EPS", "ES", "FID", "GM", "HD", "IO", "IVOCT", "IVUS",
     "KO", "LS", "MG", "MR", "NM", "OCT", "OP", "OPT", "PLAN", "PR", "PT", "PX", "REG", "RESP", "RTDOSE", "RTIMAGE",
     "RTPLAN", "RTRECORD", "RTSTRUCT", "RWV", "SEG", "SM", "SR", "TG", "US", "XC",
 ))
@@ -38,13 +38,13 @@ _PHOTOMETRICS = frozenset((
 ))
 _SEXES = frozenset(("M", "F", "O"))
 # fmt: on
-OTHER = "OTHER"  # a word that is not listed
-_YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+UNLISTED_WORD = "OTHER"  # a word that is not listed
+_YEARS_PER_UNIT = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 _SECONDARY_CAPTURE = "Secondary Capture"
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DicomHeader:
     """What is kept of a DICOM header; nothing in it names a person, a place or a day. Empty or None: not stated.
 
     ``frames``, ``rows``, ``columns`` and ``bits`` (stored ones) are as the header claims, unchecked; ``age`` in years.
@@ -65,7 +65,7 @@ class Facts:
     age: float | None
 
     @property
-    def burnt_in_text(self) -> str:
+    def burned_in_reason(self) -> str:
         """Why letters, maybe a name, are to be expected in the pixels (row P4); empty where nothing says so."""
         if self.burned_in:
             return "BurnedInAnnotation is YES"
@@ -78,81 +78,83 @@ class Facts:
         return ""
 
 
-def facts_of(header: Dataset, syntax: str) -> Facts:
+def extract_header(header: Dataset, syntax: str) -> DicomHeader:
     """The facts; ``syntax`` is the transfer syntax's name. Raises PL-D103 as the readers below."""
-    return Facts(
-        modality=_word(text(header, "Modality"), _MODALITIES),
-        view=_word(text(header, "ViewPosition"), _VIEWS),
-        photometric=_word(text(header, "PhotometricInterpretation"), _PHOTOMETRICS),
-        image_type=tuple(_word(str(word).strip().upper(), _IMAGE_TYPES) for word in values(header, "ImageType")),
-        sop_class=_sop_class(text(header, "SOPClassUID")),
+    return DicomHeader(
+        modality=_listed_word(element_text(header, "Modality"), _MODALITIES),
+        view=_listed_word(element_text(header, "ViewPosition"), _VIEWS),
+        photometric=_listed_word(element_text(header, "PhotometricInterpretation"), _PHOTOMETRICS),
+        image_type=tuple(
+            _listed_word(str(word).strip().upper(), _IMAGE_TYPES) for word in element_values(header, "ImageType")
+        ),
+        sop_class=_sop_class(element_text(header, "SOPClassUID")),
         transfer_syntax=syntax,
-        rows=whole(header, "Rows", 0),
-        columns=whole(header, "Columns", 0),
-        frames=whole(header, "NumberOfFrames", 1),
-        bits=whole(header, "BitsStored", whole(header, "BitsAllocated", 0)),
-        burned_in={"YES": True, "NO": False}.get(text(header, "BurnedInAnnotation")),
-        sex=_word(text(header, "PatientSex"), _SEXES),
-        age=_age(text(header, "PatientAge")),
+        rows=element_int(header, "Rows", 0),
+        columns=element_int(header, "Columns", 0),
+        frames=element_int(header, "NumberOfFrames", 1),
+        bits=element_int(header, "BitsStored", element_int(header, "BitsAllocated", 0)),
+        burned_in={"YES": True, "NO": False}.get(element_text(header, "BurnedInAnnotation")),
+        sex=_listed_word(element_text(header, "PatientSex"), _SEXES),
+        age=_age_in_years(element_text(header, "PatientAge")),
     )
 
 
-def values(header: Dataset, keyword: str) -> list[Any]:
+def element_values(header: Dataset, keyword: str) -> list[Any]:
     """All values of an element, [] where it is absent or empty. Raises PL-D103 where it cannot be read."""
     try:
         value = header.get(keyword)
         if isinstance(value, MutableSequence):
             return list(value)
     except Exception:
-        raise _unreadable(keyword) from None
+        raise _unreadable_error(keyword) from None
     return [] if value is None or value == "" else [value]
 
 
-def numbers(header: Dataset, keyword: str) -> list[float]:
+def element_numbers(header: Dataset, keyword: str) -> list[float]:
     """All values as finite numbers. Raises PL-D103."""
     try:
-        found = [float(value) for value in values(header, keyword)]
+        floats = [float(value) for value in element_values(header, keyword)]
     except (TypeError, ValueError, OverflowError):
-        raise _unreadable(keyword) from None
-    if not np.isfinite(found).all():
-        raise _unreadable(keyword)
-    return found
+        raise _unreadable_error(keyword) from None
+    if not np.isfinite(floats).all():
+        raise _unreadable_error(keyword)
+    return floats
 
 
-def whole(header: Dataset, keyword: str, default: int | None = None) -> int:
+def element_int(header: Dataset, keyword: str, default: int | None = None) -> int:
     """The first value as a whole number. Raises PL-D103 where there is none and no default."""
-    found = numbers(header, keyword)
-    if not found:
+    floats = element_numbers(header, keyword)
+    if not floats:
         if default is None:
             raise PlaceError(f"{keyword} is missing", code="PL-D103", fix="export it again")
         return default
-    if found[0] != int(found[0]):
-        raise _unreadable(keyword)
-    return int(found[0])
+    if floats[0] != int(floats[0]):
+        raise _unreadable_error(keyword)
+    return int(floats[0])
 
 
-def text(header: Dataset, keyword: str) -> str:
+def element_text(header: Dataset, keyword: str) -> str:
     """The first value, upper case, without blanks around it; "" where there is none."""
-    found = values(header, keyword)
-    return str(found[0]).strip(" \0").upper() if found else ""
+    elements = element_values(header, keyword)
+    return str(elements[0]).strip(" \0").upper() if elements else ""
 
 
-def _unreadable(keyword: str) -> PlaceError:
+def _unreadable_error(keyword: str) -> PlaceError:
     return PlaceError(f"{keyword} has no readable value", code="PL-D103", fix="export it again")
 
 
-def _word(found: str, known: frozenset[str]) -> str:
-    return found if found in known or not found else OTHER
+def _listed_word(word: str, listed: frozenset[str]) -> str:
+    return word if word in listed or not word else UNLISTED_WORD
 
 
 def _sop_class(uid: str) -> str:
     """Its name in the standard; "" for none, OTHER for a private one."""
     from pydicom.uid import UID
 
-    known = UID(uid)
-    return known.name if known.type == "SOP Class" else OTHER if uid else ""
+    parsed = UID(uid)
+    return parsed.name if parsed.type == "SOP Class" else UNLISTED_WORD if uid else ""
 
 
-def _age(found: str) -> float | None:
-    match = re.fullmatch(r"(\d{1,3})([DWMY])", found)
-    return float(match[1]) * _YEARS[match[2]] if match else None
+def _age_in_years(age: str) -> float | None:
+    match = re.fullmatch(r"(\d{1,3})([DWMY])", age)
+    return float(match[1]) * _YEARS_PER_UNIT[match[2]] if match else None

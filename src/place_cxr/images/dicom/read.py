@@ -36,25 +36,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.images.dicom.codecs import EXTRA, decode
+from place_cxr.images.dicom.codecs import INSTALL_DICOM_EXTRA, decode_frame
 from place_cxr.images.dicom.codestreams import join_fragments
-from place_cxr.images.dicom.display import PALETTE, display_of, palette_of
-from place_cxr.images.dicom.header import RADIOGRAPHS, Facts, facts_of, text, whole
-from place_cxr.images.dicom.render import Display, Layout, show, show_colour, show_palette
-from place_cxr.images.dicom.syntaxes import Syntax, syntax_of
+from place_cxr.images.dicom.display import PALETTE_KEYWORDS, read_display, read_palette
+from place_cxr.images.dicom.header import RADIOGRAPH_MODALITIES, DicomHeader, element_int, element_text, extract_header
+from place_cxr.images.dicom.render import DisplayParameters, SampleLayout, render_color, render_gray, render_palette
+from place_cxr.images.dicom.syntaxes import TransferSyntax, find_transfer_syntax
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-INFLATED = 64 * 2**20  # bytes a deflated data set may have
-_READS = 100_000  # elements are read one by one; a radiograph has hundreds
-_LARGEST = 2**20  # bytes of one element that is looked at: some tables of 65,536 entries
-_UNDEFINED = 0xFFFFFFFF
-_PIXELS, _FLOATS = 0x7FE00010, (0x7FE00008, 0x7FE00009)
-_LONG = (b"OB", b"OW", b"OF", b"OD", b"UN")
-_META = [0x00020002, 0x00020010]  # of the file meta elements: the class and the transfer syntax
+MAX_INFLATED_BYTES = 64 * 2**20  # bytes a deflated data set may have
+_MAX_READS = 100_000  # elements are read one by one; a radiograph has hundreds
+_MAX_ELEMENT_BYTES = 2**20  # bytes of one element that is looked at: some tables of 65,536 entries
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_PIXEL_TAG, _FLOAT_PIXEL_TAGS = 0x7FE00010, (0x7FE00008, 0x7FE00009)
+_LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
+_META_TAGS = [0x00020002, 0x00020010]  # of the file meta elements: the class and the transfer syntax
 _PYDICOM = re.compile(r"pydicom(\.|$)")
-_DIRECTORY = "1.2.840.10008.1.3.10"
+_DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 _ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _THREE_SAMPLES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT")
 _KEYWORDS = (
@@ -63,17 +63,17 @@ _KEYWORDS = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
-    *(f"{stem}{part}" for stem in PALETTE for part in ("Descriptor", "Data")),
+    *(f"{stem}{part}" for stem in PALETTE_KEYWORDS for part in ("Descriptor", "Data")),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class _ParsedFile:
     """The header up to the pixels, and where in ``body`` their bytes are; ``tag`` 0: there are none."""
 
     header: Dataset
-    facts: Facts
-    syntax: Syntax
+    facts: DicomHeader
+    syntax: TransferSyntax
     body: bytes
     tag: int
     vr: bytes
@@ -86,24 +86,24 @@ def is_dicom(data: bytes) -> bool:
     return data[128:132] == b"DICM"
 
 
-def read_dicom(data: bytes, path: Path, check: Callable[[int, int], None]) -> NDArray[np.float32]:
+def read_dicom(data: bytes, path: Path, check_size: Callable[[int, int], None]) -> NDArray[np.float32]:
     """Grey picture [height, width] in [0, 1], 0 black, of a DICOM file's bytes; ``path`` is for messages only.
 
     Modality table or rescale, then VOI table or the first window, then inversion for MONOCHROME1; see ``displayed.py``.
-    ``check(width, height)`` raises where that size is not wanted: nothing was allocated yet. Raises PlaceError only.
+    ``check_size(width, height)`` raises where that size is not wanted: nothing was allocated yet. Raises PlaceError only.
     """
-    with _coded(path):
-        return _picture(_open(data), check)
+    with _as_place_errors(path):
+        return _decode_image(_parse_file(data), check_size)
 
 
-def read_facts(data: bytes, path: Path) -> Facts:
+def parse_dicom_header(data: bytes, path: Path) -> DicomHeader:
     """What a DICOM file's header says of its picture, which is not decoded. Raises PlaceError only."""
-    with _coded(path):
-        return _open(data).facts
+    with _as_place_errors(path):
+        return _parse_file(data).facts
 
 
 @contextmanager
-def _coded(path: Path) -> Iterator[None]:
+def _as_place_errors(path: Path) -> Iterator[None]:
     """Names the file in a refusal, and turns what libraries raise over hostile bytes into one."""
     try:
         yield
@@ -119,58 +119,58 @@ def _coded(path: Path) -> Iterator[None]:
         raise PlaceError(problem, code="PL-D103", file=path, fix="copy it again") from None
 
 
-class _Counted(io.BytesIO):
+class _CountedReads(io.BytesIO):
     """Bytes that can be read so many times and no more: any nesting of any number of elements costs reads."""
 
-    left = _READS
+    left = _MAX_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.left -= 1
         if self.left < 0:
-            raise PlaceError(f"more than {_READS} elements", code="PL-D104", fix="leave this file out")
+            raise PlaceError(f"more than {_MAX_READS} elements", code="PL-D104", fix="leave this file out")
         return super().read(size)
 
 
-def _open(data: bytes) -> _File:
-    _silence()
+def _parse_file(data: bytes) -> _ParsedFile:
+    _silence_pydicom()
     try:
         from pydicom.filereader import read_dataset  # noqa: TID251
     except ImportError:
-        raise PlaceError("reading DICOM needs an extra", code="PL-E030", fix=EXTRA) from None
-    source = _Counted(data)
+        raise PlaceError("reading DICOM needs an extra", code="PL-E030", fix=INSTALL_DICOM_EXTRA) from None
+    source = _CountedReads(data)
     source.seek(132)
-    meta = read_dataset(source, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2, specific_tags=_META)
-    syntax = syntax_of(text(meta, "TransferSyntaxUID"))
+    meta = read_dataset(source, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2, specific_tags=_META_TAGS)
+    syntax = find_transfer_syntax(element_text(meta, "TransferSyntaxUID"))
     body = data
     if syntax.deflated:
         body = _inflate(memoryview(data)[source.tell() :])
-        source = _Counted(body)
-    wanted = _tags()
+        source = _CountedReads(body)
+    tags = _wanted_tags()
 
     def stop(tag: int, vr: str | None, length: int) -> bool:
-        if tag in wanted and _LARGEST < length < _UNDEFINED:
+        if tag in tags and _MAX_ELEMENT_BYTES < length < _UNDEFINED_LENGTH:
             raise PlaceError(f"an element of {length} bytes", code="PL-D104", fix="leave this file out")
-        return tag == _PIXELS or tag in _FLOATS
+        return tag == _PIXEL_TAG or tag in _FLOAT_PIXEL_TAGS
 
-    header = read_dataset(source, syntax.implicit, syntax.little, stop_when=stop, specific_tags=list(wanted))
-    at = source.tell()
-    if at > len(body) or 0 < len(body) - at < 8:
+    header = read_dataset(source, syntax.implicit, syntax.little, stop_when=stop, specific_tags=list(tags))
+    position = source.tell()
+    if position > len(body) or 0 < len(body) - position < 8:
         raise EOFError("cut off before the pixels")
     if "PixelRepresentation" not in header:
         header.PixelRepresentation = 0  # pydicom asks for it to know which elements are signed
-    facts = facts_of(header, syntax.name)
-    if at == len(body):
-        if text(meta, "MediaStorageSOPClassUID") == _DIRECTORY:
+    header_summary = extract_header(header, syntax.name)
+    if position == len(body):
+        if element_text(meta, "MediaStorageSOPClassUID") == _DICOMDIR_CLASS:
             problem = "a DICOMDIR, which lists other files and holds no picture"
             raise PlaceError(problem, code="PL-D110", fix="name the files themselves")
-        return _File(header, facts, syntax, body, 0, b"", at, 0)
-    tag, vr, start, length = _element(body, at, bool(header.original_encoding[0]), syntax.little)
-    if tag != _PIXELS and tag not in _FLOATS:
+        return _ParsedFile(header, header_summary, syntax, body, 0, b"", position, 0)
+    tag, vr, start, length = _read_element(body, position, bool(header.original_encoding[0]), syntax.little)
+    if tag != _PIXEL_TAG and tag not in _FLOAT_PIXEL_TAGS:
         raise ValueError("the data set ends before its end")
-    return _File(header, facts, syntax, body, tag, vr, start, length)
+    return _ParsedFile(header, header_summary, syntax, body, tag, vr, start, length)
 
 
-def _silence() -> None:
+def _silence_pydicom() -> None:
     """pydicom writes the values that it doubts, a patient's name among them, into its log and its warnings."""
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
     if ("ignore", None, Warning, _PYDICOM, 0) not in warnings.filters:
@@ -178,7 +178,7 @@ def _silence() -> None:
 
 
 @cache
-def _tags() -> frozenset[int]:
+def _wanted_tags() -> frozenset[int]:
     from pydicom.datadict import tag_for_keyword
 
     return frozenset(int(tag_for_keyword(keyword) or 0) for keyword in _KEYWORDS)
@@ -188,80 +188,86 @@ def _inflate(data: memoryview) -> bytes:
     """The data set of a deflated file, up to the limit: 400 kB can hold a gigabyte."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        body = stream.decompress(data, INFLATED + 1)
+        body = stream.decompress(data, MAX_INFLATED_BYTES + 1)
     except zlib.error:
         raise ValueError("not deflated") from None
-    if len(body) > INFLATED:
-        problem = f"deflated, and more than {INFLATED >> 20} MB when inflated"
+    if len(body) > MAX_INFLATED_BYTES:
+        problem = f"deflated, and more than {MAX_INFLATED_BYTES >> 20} MB when inflated"
         raise PlaceError(problem, code="PL-D104", fix="export it uncompressed (Explicit VR Little Endian)")
     if not stream.eof:
         raise EOFError("the deflated data end early")
     return body
 
 
-def _element(body: bytes, at: int, implicit: bool, little: bool) -> tuple[int, bytes, int, int]:
-    """Tag, VR (b"" where it is implicit), start and length of the value of the element at ``at``."""
+def _read_element(body: bytes, position: int, implicit: bool, little: bool) -> tuple[int, bytes, int, int]:
+    """Tag, VR (b"" where it is implicit), start and length of the value of the element at ``position``."""
     order: Literal["little", "big"] = "little" if little else "big"
-    tag = int.from_bytes(body[at : at + 2], order) << 16 | int.from_bytes(body[at + 2 : at + 4], order)
-    vr = b"" if implicit or body[at + 4 : at + 6] not in _LONG else body[at + 4 : at + 6]
-    start = at + (12 if vr else 8)
+    tag = int.from_bytes(body[position : position + 2], order) << 16 | int.from_bytes(
+        body[position + 2 : position + 4], order
+    )
+    vr = b"" if implicit or body[position + 4 : position + 6] not in _LONG_VRS else body[position + 4 : position + 6]
+    start = position + (12 if vr else 8)
     return tag, vr, start, int.from_bytes(body[start - 4 : start], order)
 
 
-def _picture(file: _File, check: Callable[[int, int], None]) -> NDArray[np.float32]:
-    header, facts = file.header, file.facts
-    if file.tag != _PIXELS:
-        what = "pixels as floats" if file.tag else "no pixel data"
-        of = f" ({facts.sop_class})" if facts.sop_class else ""
-        raise PlaceError(f"{what}{of}", code="PL-D110", fix="leave this file out")
-    if facts.modality and facts.modality not in RADIOGRAPHS:
-        problem = f"Modality is {facts.modality}, not one of a radiograph ({', '.join(RADIOGRAPHS)})"
+def _decode_image(file: _ParsedFile, check_size: Callable[[int, int], None]) -> NDArray[np.float32]:
+    header, header_summary = file.header, file.facts
+    if file.tag != _PIXEL_TAG:
+        content = "pixels as floats" if file.tag else "no pixel data"
+        class_note = f" ({header_summary.sop_class})" if header_summary.sop_class else ""
+        raise PlaceError(f"{content}{class_note}", code="PL-D110", fix="leave this file out")
+    if header_summary.modality and header_summary.modality not in RADIOGRAPH_MODALITIES:
+        problem = f"Modality is {header_summary.modality}, not one of a radiograph ({', '.join(RADIOGRAPH_MODALITIES)})"
         raise PlaceError(problem, code="PL-D111", fix="leave this file out")
-    if facts.frames > 1:
-        raise PlaceError(f"{facts.frames} frames, expected 1", code="PL-D109", fix="save one frame alone")
-    height, width = whole(header, "Rows"), whole(header, "Columns")
-    check(width, height)
-    layout, samples = _layout(header), whole(header, "SamplesPerPixel", 1)
-    photometric = text(header, "PhotometricInterpretation")
+    if header_summary.frames > 1:
+        raise PlaceError(f"{header_summary.frames} frames, expected 1", code="PL-D109", fix="save one frame alone")
+    height, width = element_int(header, "Rows"), element_int(header, "Columns")
+    check_size(width, height)
+    layout, samples = _read_layout(header), element_int(header, "SamplesPerPixel", 1)
+    photometric = element_text(header, "PhotometricInterpretation")
     if samples != (1 if photometric in _ONE_SAMPLE else 3 if photometric in _THREE_SAMPLES else 0):
         accepted = ", ".join((*_ONE_SAMPLE, *_THREE_SAMPLES))
         problem = f"{samples} samples a pixel and a PhotometricInterpretation that do not make one of {accepted}"
         raise PlaceError(problem, code="PL-D107", fix="export it as MONOCHROME2")
     shape, depth = (height, width, samples), layout.allocated // 8
     if file.syntax.codec:
-        if file.length != _UNDEFINED:
+        if file.length != _UNDEFINED_LENGTH:
             raise ValueError("compressed, but not in fragments")
         frame = join_fragments(file.body, file.start)
-        pixels = decode(frame, file.syntax.codec, file.syntax.name, shape, depth)
+        pixels = decode_frame(frame, file.syntax.codec, file.syntax.name, shape, depth)
     else:
-        pixels = _plain(file, shape, depth, photometric)
+        pixels = _read_uncompressed(file, shape, depth, photometric)
     if samples == 3:
-        eight_bits = Layout(8, 8, 7, False)
-        return show_colour(pixels, layout, photometric) if pixels.ndim == 3 else show(pixels, eight_bits, Display())
+        eight_bits = SampleLayout(8, 8, 7, False)
+        return (
+            render_color(pixels, layout, photometric)
+            if pixels.ndim == 3
+            else render_gray(pixels, eight_bits, DisplayParameters())
+        )
     if photometric == "PALETTE COLOR":
-        return show_palette(pixels, layout, palette_of(header, little=file.syntax.little))
-    return show(pixels, layout, display_of(header, layout, photometric, little=file.syntax.little))
+        return render_palette(pixels, layout, read_palette(header, little=file.syntax.little))
+    return render_gray(pixels, layout, read_display(header, layout, photometric, little=file.syntax.little))
 
 
-def _layout(header: Dataset) -> Layout:
-    allocated = whole(header, "BitsAllocated")
+def _read_layout(header: Dataset) -> SampleLayout:
+    allocated = element_int(header, "BitsAllocated")
     if allocated not in (8, 16):
         problem = f"{allocated} bits allocated, 8 or 16 are read"
         raise PlaceError(problem, code="PL-D107", fix="export it with 16 bits allocated")
-    bits = whole(header, "BitsStored", allocated)
-    high = whole(header, "HighBit", bits - 1)
+    bits = element_int(header, "BitsStored", allocated)
+    high = element_int(header, "HighBit", bits - 1)
     if not 0 < bits <= high + 1 <= allocated:
         problem = f"{bits} bits stored up to bit {high} do not fit in {allocated}"
         raise PlaceError(problem, code="PL-D103", fix="export it again")
-    return Layout(allocated, bits, high, whole(header, "PixelRepresentation") == 1)
+    return SampleLayout(allocated, bits, high, element_int(header, "PixelRepresentation") == 1)
 
 
-def _plain(file: _File, shape: tuple[int, int, int], depth: int, photometric: str) -> NDArray[Any]:
+def _read_uncompressed(file: _ParsedFile, shape: tuple[int, int, int], depth: int, photometric: str) -> NDArray[Any]:
     """Pixels that are not compressed, as [height, width] or [height, width, 3]."""
     height, width, samples = shape
     halved = photometric.endswith("_422")  # two pixels share their colour: Y Y Cb Cr
     need = height * width * (2 if halved else samples) * depth
-    if file.length == _UNDEFINED:
+    if file.length == _UNDEFINED_LENGTH:
         raise ValueError("in fragments, but not compressed")
     if file.start + need > len(file.body):
         raise EOFError("pixels are missing")
@@ -279,6 +285,6 @@ def _plain(file: _File, shape: tuple[int, int, int], depth: int, photometric: st
         return np.ascontiguousarray(flat.reshape(height, width // 2, 4)[:, :, :2]).reshape(height, width, 1)
     if samples == 1:
         return flat.reshape(height, width)
-    if whole(file.header, "PlanarConfiguration", 0) == 1:
+    if element_int(file.header, "PlanarConfiguration", 0) == 1:
         return np.moveaxis(flat.reshape(samples, height, width), 0, -1)
     return flat.reshape(shape)

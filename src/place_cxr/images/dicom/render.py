@@ -20,7 +20,7 @@ _PARTIAL = (16, 235)  # black and white of YBR_PARTIAL_422, of 255
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class SampleLayout:
     """How a sample lies in its bytes: ``bits`` of ``allocated`` (8 or 16), the highest of them being ``high_bit``."""
 
     allocated: int
@@ -35,7 +35,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Lut:
+class LookupTable:
     """A table of the file: ``entries`` [n] of ``bits`` bits; the first answers to ``first`` and all below it."""
 
     first: int
@@ -56,7 +56,7 @@ class Lut:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class IntensityWindow:
     """DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3; ``function`` is LINEAR, LINEAR_EXACT or SIGMOID, ``width`` > 0."""
 
     center: float
@@ -77,16 +77,16 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Display:
+class DisplayParameters:
     """What a file says of showing one-channel pixels. ``padding``: first and last stored value that is no picture."""
 
-    modality: Lut | tuple[float, float] = (1.0, 0.0)  # or slope and intercept
-    voi: Lut | Window | None = None
+    modality: LookupTable | tuple[float, float] = (1.0, 0.0)  # or slope and intercept
+    voi: LookupTable | IntensityWindow | None = None
     padding: tuple[int, int] | None = None
     inverted: bool = False  # MONOCHROME1: the lowest value is white
 
 
-def show(pixels: NDArray[Any], layout: Layout, display: Display) -> NDArray[np.float32]:
+def render_gray(pixels: NDArray[Any], layout: SampleLayout, display: DisplayParameters) -> NDArray[np.float32]:
     """[height, width] in [0, 1], 0 black, of unsigned ``pixels`` as they lie in the file. Padding is black.
 
     Without a window or table, values are divided by the largest number of as many bits as they use, as a picture
@@ -97,52 +97,56 @@ def show(pixels: NDArray[Any], layout: Layout, display: Display) -> NDArray[np.f
     low, high = display.padding or (1, 0)
     padded = (stored >= low) & (stored <= high)
     values: NDArray[Any]
-    if isinstance(display.modality, Lut):
-        values, whole = display.modality.look_up(stored), True
+    if isinstance(display.modality, LookupTable):
+        values, whole_numbers = display.modality.look_up(stored), True
     else:
         slope, intercept = display.modality
         with np.errstate(over="ignore"):
-            values, whole = stored * slope + intercept, abs(slope) == 1
+            values, whole_numbers = stored * slope + intercept, abs(slope) == 1
         if not np.isfinite(values).all():
             problem = "RescaleSlope and RescaleIntercept make numbers that are not finite"
             raise PlaceError(problem, code="PL-D106", fix="export it again")
-    if isinstance(display.voi, Lut):
-        grey = display.voi.look_up(values) / display.voi.top
+    if isinstance(display.voi, LookupTable):
+        gray = display.voi.look_up(values) / display.voi.top
     elif display.voi is not None:
-        grey = display.voi.look_up(values)
+        gray = display.voi.look_up(values)
     else:
-        black, white = _range(values[_used(pixels, len(stored)) & ~padded], whole, layout.bits)
-        grey = np.clip((values - black) / (white - black), 0, 1)
+        black, white = _black_and_white(
+            values[_used_patterns(pixels, len(stored)) & ~padded], whole_numbers, layout.bits
+        )
+        gray = np.clip((values - black) / (white - black), 0, 1)
     if display.inverted:
-        grey = 1 - grey
-    grey[padded] = 0
-    return _look_up(grey, pixels)
+        gray = 1 - gray
+    gray[padded] = 0
+    return _look_up(gray, pixels)
 
 
-def show_palette(pixels: NDArray[Any], layout: Layout, red_green_blue: tuple[Lut, Lut, Lut]) -> NDArray[np.float32]:
-    """As ``show``, of PALETTE COLOR."""
+def render_palette(
+    pixels: NDArray[Any], layout: SampleLayout, red_green_blue: tuple[LookupTable, LookupTable, LookupTable]
+) -> NDArray[np.float32]:
+    """As ``render_gray``, of PALETTE COLOR."""
     stored = layout.values()
     # Entries of 8 bits stand in 16-bit words of some files that promise 16.
-    top = 255 if max(int(lut.entries.max()) for lut in red_green_blue) < 256 else 65535
-    grey = sum(weight * lut.look_up(stored) for weight, lut in zip(_LUMA, red_green_blue, strict=True))
-    return _look_up(np.asarray(grey) / top, pixels)
+    white = 255 if max(int(lut.entries.max()) for lut in red_green_blue) < 256 else 65535
+    gray = sum(weight * lut.look_up(stored) for weight, lut in zip(_LUMA, red_green_blue, strict=True))
+    return _look_up(np.asarray(gray) / white, pixels)
 
 
-def show_colour(pixels: NDArray[Any], layout: Layout, photometric: str) -> NDArray[np.float32]:
-    """As ``show``, of samples [height, width, 3] in RGB or YBR; the luma of YBR is its first channel."""
+def render_color(pixels: NDArray[Any], layout: SampleLayout, photometric: str) -> NDArray[np.float32]:
+    """As ``render_gray``, of samples [height, width, 3] in RGB or YBR; the luma of YBR is its first channel."""
     steps = layout.values() / (2**layout.bits - 1)
     if photometric.startswith("YBR_FULL"):
         return _look_up(steps, pixels[:, :, 0])
     if photometric.startswith("YBR_PARTIAL"):
         black, white = (level / 255 for level in _PARTIAL)
         return _look_up(np.clip((steps - black) / (white - black), 0, 1), pixels[:, :, 0])
-    grey = np.zeros(pixels.shape[:2], np.float32)
+    gray = np.zeros(pixels.shape[:2], np.float32)
     for channel, weight in enumerate(_LUMA):
-        grey += _look_up(steps * weight, pixels[:, :, channel])
-    return np.clip(grey, 0, 1, out=grey)
+        gray += _look_up(steps * weight, pixels[:, :, channel])
+    return np.clip(gray, 0, 1, out=gray)
 
 
-def _used(pixels: NDArray[Any], patterns: int) -> NDArray[np.bool_]:
+def _used_patterns(pixels: NDArray[Any], patterns: int) -> NDArray[np.bool_]:
     """Which patterns of bits occur in the picture."""
     used = np.zeros(patterns, np.bool_)
     flat = pixels.reshape(-1)
@@ -151,10 +155,10 @@ def _used(pixels: NDArray[Any], patterns: int) -> NDArray[np.bool_]:
     return used
 
 
-def _range(values: NDArray[Any], whole: bool, bits: int) -> tuple[float, float]:
+def _black_and_white(values: NDArray[Any], whole_numbers: bool, bits: int) -> tuple[float, float]:
     """What is black and what is white where the file does not say; ``values`` are those in the picture."""
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    if low < 0 or not whole:
+    if low < 0 or not whole_numbers:
         return low, high if high > low else low + 1
     return 0.0, float(max(2 ** min(bits, 8), 2 ** int(np.ceil(high)).bit_length()) - 1)
 
@@ -162,7 +166,7 @@ def _range(values: NDArray[Any], whole: bool, bits: int) -> tuple[float, float]:
 def _look_up(table: NDArray[Any], pixels: NDArray[Any]) -> NDArray[np.float32]:
     table = table.astype(np.float32)
     flat = pixels.reshape(-1)
-    grey = np.empty(flat.size, np.float32)
+    gray = np.empty(flat.size, np.float32)
     for start in range(0, flat.size, _CHUNK):
-        np.take(table, flat[start : start + _CHUNK], out=grey[start : start + _CHUNK], mode="clip")
-    return grey.reshape(pixels.shape)
+        np.take(table, flat[start : start + _CHUNK], out=gray[start : start + _CHUNK], mode="clip")
+    return gray.reshape(pixels.shape)

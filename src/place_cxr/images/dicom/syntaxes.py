@@ -8,7 +8,7 @@ from place_cxr.core.errors import PlaceError
 
 
 @dataclass(frozen=True, slots=True)
-class Syntax:
+class TransferSyntax:
     """A transfer syntax: its name in the standard, how its elements are written, and what decodes its pixels."""
 
     name: str
@@ -19,35 +19,35 @@ class Syntax:
 
 
 _ROOT = "1.2.840.10008.1.2"
-SYNTAXES = {
-    _ROOT: Syntax("Implicit VR Little Endian", implicit=True),
-    f"{_ROOT}.1": Syntax("Explicit VR Little Endian"),
-    f"{_ROOT}.1.99": Syntax("Deflated Explicit VR Little Endian", deflated=True),
-    f"{_ROOT}.2": Syntax("Explicit VR Big Endian", little=False),
-    f"{_ROOT}.4.50": Syntax("JPEG Baseline", "jpeg"),
-    f"{_ROOT}.4.51": Syntax("JPEG Extended", "jpeg"),
-    f"{_ROOT}.4.57": Syntax("JPEG Lossless", "jpeg-lossless"),
-    f"{_ROOT}.4.70": Syntax("JPEG Lossless SV1", "jpeg-lossless"),
-    f"{_ROOT}.4.80": Syntax("JPEG-LS Lossless", "jpeg-ls"),
-    f"{_ROOT}.4.81": Syntax("JPEG-LS Near Lossless", "jpeg-ls"),
-    f"{_ROOT}.4.90": Syntax("JPEG 2000 Lossless", "jpeg-2000"),
-    f"{_ROOT}.4.91": Syntax("JPEG 2000", "jpeg-2000"),
-    f"{_ROOT}.4.201": Syntax("HTJ2K Lossless", "jpeg-2000"),
-    f"{_ROOT}.4.202": Syntax("HTJ2K Lossless RPCL", "jpeg-2000"),
-    f"{_ROOT}.4.203": Syntax("HTJ2K", "jpeg-2000"),
-    f"{_ROOT}.5": Syntax("RLE Lossless", "rle"),
+TRANSFER_SYNTAXES = {
+    _ROOT: TransferSyntax("Implicit VR Little Endian", implicit=True),
+    f"{_ROOT}.1": TransferSyntax("Explicit VR Little Endian"),
+    f"{_ROOT}.1.99": TransferSyntax("Deflated Explicit VR Little Endian", deflated=True),
+    f"{_ROOT}.2": TransferSyntax("Explicit VR Big Endian", little=False),
+    f"{_ROOT}.4.50": TransferSyntax("JPEG Baseline", "jpeg"),
+    f"{_ROOT}.4.51": TransferSyntax("JPEG Extended", "jpeg"),
+    f"{_ROOT}.4.57": TransferSyntax("JPEG Lossless", "jpeg-lossless"),
+    f"{_ROOT}.4.70": TransferSyntax("JPEG Lossless SV1", "jpeg-lossless"),
+    f"{_ROOT}.4.80": TransferSyntax("JPEG-LS Lossless", "jpeg-ls"),
+    f"{_ROOT}.4.81": TransferSyntax("JPEG-LS Near Lossless", "jpeg-ls"),
+    f"{_ROOT}.4.90": TransferSyntax("JPEG 2000 Lossless", "jpeg-2000"),
+    f"{_ROOT}.4.91": TransferSyntax("JPEG 2000", "jpeg-2000"),
+    f"{_ROOT}.4.201": TransferSyntax("HTJ2K Lossless", "jpeg-2000"),
+    f"{_ROOT}.4.202": TransferSyntax("HTJ2K Lossless RPCL", "jpeg-2000"),
+    f"{_ROOT}.4.203": TransferSyntax("HTJ2K", "jpeg-2000"),
+    f"{_ROOT}.5": TransferSyntax("RLE Lossless", "rle"),
 }
 
 
-def syntax_of(uid: str) -> Syntax:
+def find_transfer_syntax(uid: str) -> TransferSyntax:
     """The syntax with this UID. Raises PL-D112 for one that is not read, PL-D103 where the file names none."""
     if not uid:
         raise PlaceError("TransferSyntaxUID is missing", code="PL-D103", fix="export it again")
-    if uid not in SYNTAXES:
+    if uid not in TRANSFER_SYNTAXES:
         from pydicom.uid import UID
 
         name = UID(uid).name if UID(uid).type == "Transfer Syntax" else "a private one"
         accepted = "uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K are"
         problem = f"the transfer syntax ({name}) is not read; {accepted}"
         raise PlaceError(problem, code="PL-D112", fix="export it uncompressed (Explicit VR Little Endian)")
-    return SYNTAXES[uid]
+    return TRANSFER_SYNTAXES[uid]

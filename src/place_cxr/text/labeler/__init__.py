@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, NOT_MENTIONED, PRESENT
-from place_cxr.text.labeler.statements import OTHER, label_sentence, strongest
-from place_cxr.text.labeler.terms import CHEXPERT
+from place_cxr.text.labeler.statements import OTHER_ABNORMALITY, keep_strongest, label_sentence
+from place_cxr.text.labeler.terms import CHEXPERT_FINDINGS
 from place_cxr.text.reports import read_report
 
-__all__ = ["CHEXPERT", "ReportLabels", "label_report", "label_sentence"]
+__all__ = ["CHEXPERT_FINDINGS", "ReportLabels", "label_report", "label_sentence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class ReportLabels:
     """
 
     values: Mapping[str, float]
-    decided: Mapping[str, str]
+    evidence: Mapping[str, str]
 
 
 def label_report(text: str) -> ReportLabels:
@@ -36,14 +36,14 @@ def label_report(text: str) -> ReportLabels:
     try:
         report = read_report(text)
     except PlaceError:
-        return ReportLabels(dict.fromkeys(CHEXPERT, NOT_MENTIONED), {})
+        return ReportLabels(dict.fromkeys(CHEXPERT_FINDINGS, NOT_MENTIONED), {})
     values: dict[str, float] = {}
-    decided: dict[str, str] = {}
-    for sentence, observes in zip(report.sentences, report.observes, strict=True):
-        for name, value in (label_sentence(sentence) if observes else {}).items():
-            if strongest(values, name, value):
-                decided[name] = sentence
-    decided.pop(OTHER, None)
+    evidence: dict[str, str] = {}
+    for sentence, is_observation in zip(report.sentences, report.is_observation, strict=True):
+        for name, value in (label_sentence(sentence) if is_observation else {}).items():
+            if keep_strongest(values, name, value):
+                evidence[name] = sentence
+    evidence.pop(OTHER_ABNORMALITY, None)
     if values and all(value == ABSENT or name == "Support Devices" for name, value in values.items()):
         values["No Finding"] = PRESENT
-    return ReportLabels({name: values.get(name, NOT_MENTIONED) for name in CHEXPERT}, decided)
+    return ReportLabels({name: values.get(name, NOT_MENTIONED) for name in CHEXPERT_FINDINGS}, evidence)

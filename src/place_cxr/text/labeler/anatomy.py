@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from place_cxr.text.labeler.terms import CHEST, LUNGS, Term, one
+from place_cxr.text.labeler.terms import CHEST_FINDINGS, LUNG_FINDINGS, Term, symmetric_term
 
-_BOTH = ("Enlarged Cardiomediastinum", "Cardiomegaly")
+_HEART_AND_MEDIASTINUM = ("Enlarged Cardiomediastinum", "Cardiomegaly")
 # Parts of the body: what it means that they are large (``shows``), or normal or clear (``denies``).
-PLACE_WORDS: dict[str, tuple[Term, str]] = {
+BODY_PART_WORDS: dict[str, tuple[Term, str]] = {
     "heart": (
-        one("Cardiomegaly"),
+        symmetric_term("Cardiomegaly"),
         """
         heart|cardiac
         heart|cardiac size|silhouette|shadow|contour|contours|configuration
@@ -16,7 +16,7 @@ PLACE_WORDS: dict[str, tuple[Term, str]] = {
         """,
     ),
     "cardiomediastinum": (
-        one(*_BOTH),
+        symmetric_term(*_HEART_AND_MEDIASTINUM),
         """
         cardiomediastinal|cardiomediastinum
         cardiomediastinal silhouette|silhouettes|contour|contours|structures
@@ -24,14 +24,14 @@ PLACE_WORDS: dict[str, tuple[Term, str]] = {
         """,
     ),
     "mediastinum": (
-        one("Enlarged Cardiomediastinum"),
+        symmetric_term("Enlarged Cardiomediastinum"),
         """
         mediastinum|mediastinal
         superior|upper| mediastinal|mediastinum silhouette|contour|contours|structures|
         """,
     ),
     "lungs": (
-        Term(denies=LUNGS),
+        Term(denies=LUNG_FINDINGS),
         """
         lungs|lung fields|field|parenchyma|
         both lungs|lung
@@ -46,7 +46,7 @@ PLACE_WORDS: dict[str, tuple[Term, str]] = {
         "costophrenic|cp angle|angles|sulcus|sulci|recesses|xxxx",
     ),
     "vessels": (
-        one("Edema", doubtful=True),
+        symmetric_term("Edema", doubtful=True),
         """
         pulmonary| vasculature|vascularity
         pulmonary|central|perihilar|lung vessels|vasculature
@@ -63,7 +63,7 @@ PLACE_WORDS: dict[str, tuple[Term, str]] = {
         """,
     ),
     "chest": (
-        Term(denies=CHEST),
+        Term(denies=CHEST_FINDINGS),
         """
         chest
         chest radiograph|x|film|examination|xray ray|

@@ -6,12 +6,12 @@ Words are lower case without hyphens, as ``phrases.tokens`` leaves them. The lon
 
 from __future__ import annotations
 
-from place_cxr.text.labeler.terms import ACUTE, LUNGS, Term, one
+from place_cxr.text.labeler.terms import ACUTE_CHEXPERT_FINDINGS, LUNG_FINDINGS, Term, symmetric_term
 
 FINDING_WORDS: dict[str, tuple[Term, str]] = {
-    "cardiomegaly": (one("Cardiomegaly"), "cardiomegaly"),
+    "cardiomegaly": (symmetric_term("Cardiomegaly"), "cardiomegaly"),
     "effusion": (
-        one("Pleural Effusion"),
+        symmetric_term("Pleural Effusion"),
         """
         pleural| effusion|effusions
         pleural fluid collection|collections|
@@ -22,22 +22,25 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         parapneumonic effusion|effusions
         """,
     ),
-    "pneumothorax": (one("Pneumothorax"), "pneumothorax|pneumothoraces|ptx"),
+    "pneumothorax": (symmetric_term("Pneumothorax"), "pneumothorax|pneumothoraces|ptx"),
     "hydropneumothorax": (
-        one("Pneumothorax", "Pleural Effusion"),
+        symmetric_term("Pneumothorax", "Pleural Effusion"),
         "hydropneumothorax|hydropneumothoraces|hemopneumothorax",
     ),
     "consolidation": (
-        one("Consolidation"),
+        symmetric_term("Consolidation"),
         """
         consolidation|consolidations|consolidative|consolidated
         air|airspace|alveolar space| consolidation|consolidations
         air bronchogram|bronchograms
         """,
     ),
-    "consolidative opacity": (one("Consolidation", "Lung Opacity"), "consolidative opacity|opacities|density"),
+    "consolidative opacity": (
+        symmetric_term("Consolidation", "Lung Opacity"),
+        "consolidative opacity|opacities|density",
+    ),
     "pneumonia": (
-        one("Pneumonia"),
+        symmetric_term("Pneumonia"),
         """
         pneumonia|pneumonias|pneumonic|bronchopneumonia
         infection|infections
@@ -45,7 +48,7 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         """,
     ),
     "opacity": (
-        one("Lung Opacity"),
+        symmetric_term("Lung Opacity"),
         """
         opacity|opacities|opacification|opacifications|opacified
         airspace|alveolar|interstitial|pulmonary opacity|opacities|infiltrate|infiltrates|infiltration
@@ -66,7 +69,7 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         """,
     ),
     "lesion": (
-        one("Lung Lesion"),
+        symmetric_term("Lung Lesion"),
         """
         nodule|nodules|nodularity
         nodular|rounded|masslike density|densities
@@ -79,14 +82,14 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         """,
     ),
     "nodular opacity": (
-        one("Lung Lesion", "Lung Opacity"),
+        symmetric_term("Lung Lesion", "Lung Opacity"),
         """
         nodular|rounded|round|masslike opacity|opacities|infiltrate
         well circumscribed|defined opacity|density
         """,
     ),
     "atelectasis": (
-        one("Atelectasis"),
+        symmetric_term("Atelectasis"),
         """
         atelectasis|atelectases|atelectatic
         volume loss
@@ -98,7 +101,7 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         """,
     ),
     "edema": (
-        one("Edema"),
+        symmetric_term("Edema"),
         """
         edema|oedema
         pulmonary|interstitial|alveolar edema|oedema
@@ -116,7 +119,7 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         """,
     ),
     "pleural other": (
-        one("Pleural Other"),
+        symmetric_term("Pleural Other"),
         """
         pleural thickening|plaque|plaques|scarring|scar|calcification|calcifications|reaction|disease|mass|masses
         thickening
@@ -128,14 +131,14 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         """,
     ),
     "fracture": (
-        one("Fracture"),
+        symmetric_term("Fracture"),
         """
         fracture|fractures|fractured
         rib|compression|clavicle|clavicular fracture|fractures
         """,
     ),
     "device": (
-        one("Support Devices"),
+        symmetric_term("Support Devices"),
         """
         pacemaker|pacer|icd|aicd|defibrillator|generator|stimulator|leads|electrode|electrodes
         pacing|pacemaker|cardiac|monitoring|monitor|implanted|indwelling|support|medical lead|leads|wire|wires
@@ -202,7 +205,7 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         """,
     ),
     "acute": (
-        Term(denies=ACUTE),
+        Term(denies=ACUTE_CHEXPERT_FINDINGS),
         """
         acute|active cardiopulmonary|intrathoracic|cardiothoracic|thoracic|radiographic| abnormality|abnormalities
         acute|active cardiopulmonary|intrathoracic|cardiothoracic|thoracic|radiographic| process|processes|disease
@@ -216,7 +219,7 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         "acute|active lung|pulmonary|parenchymal abnormality|abnormalities|process|disease|finding|findings",
     ),
     "lung abnormality": (
-        Term(denies=LUNGS),
+        Term(denies=LUNG_FINDINGS),
         """
         focal|pulmonary|lung|parenchymal parenchymal|lung|pulmonary| abnormality|abnormalities|lesion
         """,

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from place_cxr.text.labeler.anatomy import PLACE_WORDS
+from place_cxr.text.labeler.anatomy import BODY_PART_WORDS
 from place_cxr.text.labeler.cues import CUES
 from place_cxr.text.labeler.findings import FINDING_WORDS
 from place_cxr.text.labeler.terms import Term
 
-_SHORT = {
+_ABBREVIATIONS = {
     "w/o": " without ",
     "r/o": " rule out ",
     "s/p": " status post ",
@@ -25,7 +25,7 @@ _SHORT = {
     "aren't": " are not ",
     "doesn't": " does not ",
 }
-_SHORTS = re.compile("|".join(rf"\b{re.escape(short)}\b" for short in _SHORT))
+_ABBREVIATION = re.compile("|".join(rf"\b{re.escape(short)}\b" for short in _ABBREVIATIONS))
 _TOKEN = re.compile(r"[a-z0-9.]+|[,;:()/?]")
 _END = ()  # the key under which a node of the table holds what its phrase means
 
@@ -40,15 +40,15 @@ class Span:
     end: int
 
 
-def tokens(sentence: str) -> list[str]:
+def tokenize_sentence(sentence: str) -> list[str]:
     """Lower-case words and the marks , ; : ( ) / ? of a sentence; hyphens part words, short forms are written out."""
-    text = _SHORTS.sub(lambda found: _SHORT[found[0]], sentence.lower().replace("’", "'"))
+    text = _ABBREVIATION.sub(lambda found: _ABBREVIATIONS[found[0]], sentence.lower().replace("’", "'"))
     return [word for word in (token.rstrip(".") for token in _TOKEN.findall(text)) if word]
 
 
-def spans(words: list[str]) -> list[Span]:
+def find_spans(words: list[str]) -> list[Span]:
     """The phrases in ``words``, from left to right; words that belong to none are passed over."""
-    found, position = [], 0
+    result, position = [], 0
     while position < len(words):
         node, end, meaning = _TABLE, position, None
         while end < len(words) and words[end] in node:
@@ -58,12 +58,12 @@ def spans(words: list[str]) -> list[Span]:
         if meaning is None:
             position += 1
         else:
-            found.append(Span(*meaning))
+            result.append(Span(*meaning))
             position = meaning[-1]
-    return found
+    return result
 
 
-def _phrases(lines: str) -> Iterator[tuple[str, ...]]:
+def _expand_alternatives(lines: str) -> Iterator[tuple[str, ...]]:
     """``a|b c|`` -> (a, c), (a,), (b, c), (b,)."""
     for line in lines.strip().splitlines():
         for words in product(*(word.split("|") for word in line.split())):
@@ -71,15 +71,15 @@ def _phrases(lines: str) -> Iterator[tuple[str, ...]]:
                 yield phrase
 
 
-def _table() -> dict[Any, Any]:
+def _build_table() -> dict[Any, Any]:
     meanings: dict[tuple[str, ...], tuple[str, Term | None]] = {}
     # A phrase in two lists belongs to the later one: cues before parts of the body before findings.
     for kind, lines in CUES.items():
-        meanings |= dict.fromkeys(_phrases(lines), (kind, None))
-    for term, lines in PLACE_WORDS.values():
-        meanings |= dict.fromkeys(_phrases(lines), ("place", term))
+        meanings |= dict.fromkeys(_expand_alternatives(lines), (kind, None))
+    for term, lines in BODY_PART_WORDS.values():
+        meanings |= dict.fromkeys(_expand_alternatives(lines), ("place", term))
     for term, lines in FINDING_WORDS.values():
-        meanings |= dict.fromkeys(_phrases(lines), ("term", term))
+        meanings |= dict.fromkeys(_expand_alternatives(lines), ("term", term))
     root: dict[Any, Any] = {}
     for phrase, meaning in meanings.items():
         node = root
@@ -89,4 +89,4 @@ def _table() -> dict[Any, Any]:
     return root
 
 
-_TABLE = _table()
+_TABLE = _build_table()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CHEXPERT = (
+CHEXPERT_FINDINGS = (
     "No Finding",
     "Enlarged Cardiomediastinum",
     "Cardiomegaly",
@@ -20,9 +20,9 @@ CHEXPERT = (
     "Fracture",
     "Support Devices",
 )
-LUNGS = ("Lung Opacity", "Lung Lesion", "Edema", "Consolidation", "Pneumonia", "Atelectasis")
-ACUTE = ("Edema", "Consolidation", "Pneumonia", "Pneumothorax", "Pleural Effusion")
-CHEST = CHEXPERT[1:-1]
+LUNG_FINDINGS = ("Lung Opacity", "Lung Lesion", "Edema", "Consolidation", "Pneumonia", "Atelectasis")
+ACUTE_CHEXPERT_FINDINGS = ("Edema", "Consolidation", "Pneumonia", "Pneumothorax", "Pleural Effusion")
+CHEST_FINDINGS = CHEXPERT_FINDINGS[1:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,6 @@ class Term:
     doubtful: bool = False
 
 
-def one(*names: str, doubtful: bool = False) -> Term:
+def symmetric_term(*names: str, doubtful: bool = False) -> Term:
     """A term that shows, or denied excludes, the same findings."""
     return Term(names, names, doubtful)
