@@ -2,9 +2,10 @@
 
     python experiments/labeler.py [--real FOLDER] [--phantoms 3000] [--out docs/labeler.md]
 
-FOLDER is the sample data (docs/data.md); without it the tables of real reports stay as they are. Four figures: the
-frozen sentences, sentences of real reports labelled by hand (``labeler_rows.json``: no text, only where it stands),
-phantom reports against what they say, and real reports against their expert tags. No number is typed.
+FOLDER is the sample data (docs/data.md); without it the tables of real reports stay as they are.
+Four figures: the frozen sentences, sentences of real reports labelled by hand
+(``labeler_rows.json``: no text, only where it stands), phantom reports against what they say, and
+real reports against their expert tags. No number is typed.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ ROWS = Path(__file__).parent / "labeler_rows.json"
 SENTENCES = ROOT / "tests" / "data" / "labeler_sentences.json"
 SEED = 11
 WORDS = {"present": PRESENT, "uncertain": UNCERTAIN, "absent": ABSENT}
-# A phantom's finding -> ours. Where reports call a consolidation an opacity, only opacities count that stand in a
-# sentence without another explanation of them.
+# A phantom's finding -> ours. Where reports call a consolidation an opacity, only opacities count
+# that stand in a sentence without another explanation of them.
 PHANTOM = {
     "Pleural Effusion": ("Pleural Effusion",),
     "Pneumothorax": ("Pneumothorax",),
@@ -60,7 +61,12 @@ TAGS = {
     "Pneumothorax": {"pneumothorax"},
     "Pleural Effusion": {"pleural effusion"},
     "Fracture": {"fractures, bone"},
-    "Support Devices": {"catheters, indwelling", "implanted medical device", "tube, inserted", "medical device"},
+    "Support Devices": {
+        "catheters, indwelling",
+        "implanted medical device",
+        "tube, inserted",
+        "medical device",
+    },
 }
 
 
@@ -71,7 +77,9 @@ def expected(case: Mapping[str, Any]) -> dict[str, float]:
 
 def given(sentence: str) -> dict[str, float]:
     """The labeller's answer in the same form."""
-    return {name: value for name, value in label_sentence(sentence).items() if name != OTHER_ABNORMALITY}
+    return {
+        name: value for name, value in label_sentence(sentence).items() if name != OTHER_ABNORMALITY
+    }
 
 
 def report_text(row: Mapping[str, str]) -> str:
@@ -90,11 +98,17 @@ def hand_labelled(folder: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
     """Part, sentence and labels for each row of labeler_rows.json."""
     texts = {row["uid"]: report_text(row) for row in real_reports(folder)}
     for case in json.loads(ROWS.read_text("utf-8")):
-        yield case["part"], read_report(texts[case["report"]]).sentences[case["sentence"]], expected(case)
+        yield (
+            case["part"],
+            read_report(texts[case["report"]]).sentences[case["sentence"]],
+            expected(case),
+        )
 
 
 def sentence_table(cases: Iterable[tuple[str, str, dict[str, float]]]) -> list[str]:
-    """For each part: sentences right in every finding, and the statements found, missed, added and turned."""
+    """For each part: sentences right in every finding, and the statements found, missed, added and
+    turned.
+    """
     counts: dict[str, Counter[str]] = {}
     for part, sentence, truth in cases:
         answer, count = given(sentence), counts.setdefault(part, Counter())
@@ -102,7 +116,9 @@ def sentence_table(cases: Iterable[tuple[str, str, dict[str, float]]]) -> list[s
         count["right"] += answer == truth
         for name in truth.keys() | answer.keys():
             both = name in truth and name in answer
-            kind = "same" if both and truth[name] == answer[name] else "turned" if both else "missed"
+            kind = (
+                "same" if both and truth[name] == answer[name] else "turned" if both else "missed"
+            )
             count[kind if name in truth else "added"] += 1
     head = ["sentences", "wholly right", "statements right", "missed", "added", "other value"]
     rows = [
@@ -115,23 +131,52 @@ def sentence_table(cases: Iterable[tuple[str, str, dict[str, float]]]) -> list[s
 
 def phantom_table(studies: int) -> list[str]:
     """Labeller against ``said`` over phantom reports."""
-    counts: dict[str, Counter[tuple[float | None, float | None]]] = {name: Counter() for name in (*PHANTOM, "Devices")}
+    counts: dict[str, Counter[tuple[float | None, float | None]]] = {
+        name: Counter() for name in (*PHANTOM, "Devices")
+    }
     for index in range(studies):
         scene = make_scene(SEED, index)
-        report = write_phantom_report(scene, np.random.Generator(np.random.Philox(key=[scene.noise_key, 5])))
+        report = write_phantom_report(
+            scene, np.random.Generator(np.random.Philox(key=[scene.noise_key, 5]))
+        )
         values = label_report(report.text).values
         for name, ours in PHANTOM.items():
-            answer = _opacity(report.text) if name == "Consolidation" else _best(values[one] for one in ours)
+            answer = (
+                _opacity(report.text)
+                if name == "Consolidation"
+                else _best(values[one] for one in ours)
+            )
             counts[name][_key(report.said[name]), _key(answer)] += 1
-        if report.said["Foreign Object"] not in (PRESENT, UNCERTAIN):  # clips and electrodes are devices, coins are not
+        if report.said["Foreign Object"] not in (
+            PRESENT,
+            UNCERTAIN,
+        ):  # clips and electrodes are devices, coins are not
             said = _best(report.said[one] for one in DEVICES)
             counts["Devices"][_key(said), _key(values["Support Devices"])] += 1
-    head = ["phantom finding", "reports", "present", "uncertain", "absent", "not mentioned", "agreement"]
+    head = [
+        "phantom finding",
+        "reports",
+        "present",
+        "uncertain",
+        "absent",
+        "not mentioned",
+        "agreement",
+    ]
     rows = []
     for name, count in counts.items():
-        hits = [(count[value, value], sum(n for (said, _), n in count.items() if said == value)) for value in _VALUES]
+        hits = [
+            (count[value, value], sum(n for (said, _), n in count.items() if said == value))
+            for value in _VALUES
+        ]
         shares = [f"{right} of {all_}" for right, all_ in hits]
-        rows.append([name, str(count.total()), *shares, f"{sum(right for right, _ in hits) / count.total():.1%}"])
+        rows.append(
+            [
+                name,
+                str(count.total()),
+                *shares,
+                f"{sum(right for right, _ in hits) / count.total():.1%}",
+            ]
+        )
     return table(head, rows)
 
 
@@ -151,7 +196,9 @@ def _best(values: Iterable[float]) -> float:
 
 
 def _opacity(text: str) -> float:
-    """A phantom's consolidation: consolidation, pneumonia, or an opacity that nothing else explains."""
+    """A phantom's consolidation: consolidation, pneumonia, or an opacity that nothing else
+    explains.
+    """
     best: dict[str, float] = {}
     report = read_report(text)
     for sentence, observes in zip(report.sentences, report.is_observation, strict=True):
@@ -171,12 +218,18 @@ def tag_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
         values = label_report(report_text(row)).values
         for name, words in TAGS.items():
             found, tagged = values[name] in (PRESENT, UNCERTAIN), not tags.isdisjoint(words)
-            counts[name]["both" if found and tagged else "found" if found else "tagged" if tagged else "none"] += 1
+            counts[name][
+                "both" if found and tagged else "found" if found else "tagged" if tagged else "none"
+            ] += 1
     head = ["finding", "tagged and found", "only found", "only tagged", "precision", "recall", "F1"]
     lines = []
     for name, c in counts.items():
         both, found, tagged = c["both"], c["both"] + c["found"], c["both"] + c["tagged"]
-        shares = [both / found if found else None, both / tagged if tagged else None, 2 * both / max(found + tagged, 1)]
+        shares = [
+            both / found if found else None,
+            both / tagged if tagged else None,
+            2 * both / max(found + tagged, 1),
+        ]
         cells = ["–" if share is None else f"{share:.2f}" for share in shares]
         lines.append([name, str(both), str(c["found"]), str(c["tagged"]), *cells])
     return table(head, lines)
@@ -197,13 +250,19 @@ def put(file: Path, name: str, lines: Sequence[str]) -> None:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--real", type=Path, default=os.environ.get("PLACE_TEST_DATA") or None)
     parser.add_argument("--phantoms", type=int, default=3000)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "labeler.md")
     args = parser.parse_args()
     frozen = json.loads(SENTENCES.read_text("utf-8"))
-    put(args.out, "sentences", sentence_table(("made up", case["text"], expected(case)) for case in frozen))
+    put(
+        args.out,
+        "sentences",
+        sentence_table(("made up", case["text"], expected(case)) for case in frozen),
+    )
     put(args.out, "phantoms", phantom_table(args.phantoms))
     if args.real:
         put(args.out, "rows", sentence_table(hand_labelled(Path(args.real))))

@@ -1,4 +1,6 @@
-"""What the first-results table compares: every method is the recipe ``phantom-tiny`` with these values changed."""
+"""What the first-results table compares: every method is the recipe ``phantom-tiny`` with these
+values changed.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from place_cxr.cli.demo import NO_CCE, NO_PCMA
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A row of the table. ``score`` and ``heat`` are fixed in advance: what a method trains is what it is read by."""
+    """A row of the table. ``score`` and ``heat`` are fixed in advance: what a method trains is what
+    it is read by.
+    """
 
     title: str
     overrides: tuple[str, ...] = ()
@@ -19,7 +23,9 @@ class Method:
 
 
 def _option(name: str, value: str) -> tuple[str, ...]:
-    return tuple(f"losses.pathology_{part}.options.{name}={value}" for part in ("pair", "image", "sentence"))
+    return tuple(
+        f"losses.pathology_{part}.options.{name}={value}" for part in ("pair", "image", "sentence")
+    )
 
 
 def _pcma(pair: float, image: float, sentence: float) -> tuple[str, ...]:
@@ -36,12 +42,18 @@ MAIN = {
 ABLATIONS = {
     "place-no-cce": Method("PLACE without CCE", NO_CCE),
     "place-no-pcma": Method("PLACE without PCMA", NO_PCMA, score="instance", heat="instance"),
-    "no-sentence": Method("PCMA without sentences against sentences", ("losses.pathology_sentence.weight=0",)),
-    "no-image": Method("PCMA without sentences against images", ("losses.pathology_image.weight=0",)),
+    "no-sentence": Method(
+        "PCMA without sentences against sentences", ("losses.pathology_sentence.weight=0",)
+    ),
+    "no-image": Method(
+        "PCMA without sentences against images", ("losses.pathology_image.weight=0",)
+    ),
     "pcma-double": Method("PCMA weights doubled", _pcma(1.0, 0.6, 0.4)),
     "select-max": Method("PCMA selection: maximum", _option("selection", "max")),
     "select-transport": Method("PCMA selection: transport", _option("selection", "transport")),
-    "select-soft-tau-0.03": Method("PCMA selection: soft, temperature .03", _option("selection_temperature", "0.03")),
+    "select-soft-tau-0.03": Method(
+        "PCMA selection: soft, temperature .03", _option("selection_temperature", "0.03")
+    ),
     "cce-pixels": Method("CCE target: pixels", ("model.correlation.target=pixels",)),
     "cce-shallow": Method("CCE target: first map", ("model.correlation.target=shallow",)),
     "cce-5": Method("CCE weight 5", ("losses.correlation.weight=5",)),

@@ -47,7 +47,9 @@ def cell(found: Mean | None, digits: int = 3, interval: bool = True) -> str:
     if found is None:
         return ""
     between = (
-        f" [{number(found.low, digits)}, {number(found.high, digits)}]" if interval and found.low is not None else ""
+        f" [{number(found.low, digits)}, {number(found.high, digits)}]"
+        if interval and found.low is not None
+        else ""
     )
     return f"{number(found.value, digits)}{between}" + (
         f" ±{number(found.spread, digits)}" if found.spread is not None else ""
@@ -62,7 +64,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def by_method(runs: Runs, slugs: Iterable[str], columns: Sequence[Column], **how: Any) -> str:
     """A row a method, whether it has been run or not."""
-    rows = [[method(s).title, *(cell(mean(runs, s, t, n), **how) for _, t, n in columns)] for s in slugs]
+    rows = [
+        [method(s).title, *(cell(mean(runs, s, t, n), **how) for _, t, n in columns)] for s in slugs
+    ]
     return table(["", *(head for head, _, _ in columns)], rows)
 
 
@@ -88,7 +92,9 @@ SHORT: Sequence[Column] = (
 
 
 def verdict(ours: Mean, theirs: Mean) -> str:
-    """What may be said of a difference: its sign with every seed, and whether the two intervals are apart."""
+    """What may be said of a difference: its sign with every seed, and whether the two intervals are
+    apart.
+    """
     common = sorted(set(ours.by_seed) & set(theirs.by_seed))
     above = sum(ours.by_seed[seed] > theirs.by_seed[seed] for seed in common)
     below = sum(ours.by_seed[seed] < theirs.by_seed[seed] for seed in common)
@@ -113,7 +119,9 @@ def comparison(runs: Runs, theirs: Callable[[str, str], Mean | None], title: str
             continue
         common = sorted(set(a.by_seed) & set(b.by_seed))
         steps = [a.by_seed[seed] - b.by_seed[seed] for seed in common]
-        means = [number(fmean(x.by_seed[seed] for seed in common)) if common else "" for x in (a, b)]
+        means = [
+            number(fmean(x.by_seed[seed] for seed in common)) if common else "" for x in (a, b)
+        ]
         each = ", ".join(f"{step:+.3f}" for step in steps)
         rows.append([head, *means, f"{fmean(steps):+.3f}" if steps else "", each, verdict(a, b)])
     return table(["", "PLACE", title, "difference", "by seed", "verdict"], rows)
@@ -124,7 +132,9 @@ def ending(runs: Runs, slugs: Iterable[str]) -> str:
     rows = []
     for slug in slugs:
         last = [run.records[-1] for run in runs.get(slug, {}).values() if run.records]
-        values = [[record[name] for record in last if record.get(name) is not None] for name in MONITORS]
+        values = [
+            [record[name] for record in last if record.get(name) is not None] for name in MONITORS
+        ]
         if last:
             rows.append([method(slug).title, *(number(fmean(v)) if v else "" for v in values)])
     return table(["", *MONITORS.values()], rows)
@@ -147,7 +157,10 @@ def by_finding(runs: Runs) -> str:
         ("place", "grounding", pointing),
         ("place", "grounding", "centre/pointing game/"),
     ]
-    rows = [[name, *(cell(mean(runs, s, t, p + name), interval=False) for s, t, p in columns)] for name in names]
+    rows = [
+        [name, *(cell(mean(runs, s, t, p + name), interval=False) for s, t, p in columns)]
+        for name in names
+    ]
     head = [
         "",
         "zero-shot, PLACE",
@@ -175,8 +188,18 @@ def provenance(runs: Runs) -> str:
                 " ".join(map(str, seeds)),
                 ", ".join(map(str, sorted(steps))),
                 f"{fmean(minutes):.1f}" if minutes else "",
-                ", ".join(sorted(f"`{commit[:9]}{'+' * commit.endswith('+')}`" for commit in commits)),
-                ", ".join(sorted({run.environment["started"][:10] for run in each if "started" in run.environment})),
+                ", ".join(
+                    sorted(f"`{commit[:9]}{'+' * commit.endswith('+')}`" for commit in commits)
+                ),
+                ", ".join(
+                    sorted(
+                        {
+                            run.environment["started"][:10]
+                            for run in each
+                            if "started" in run.environment
+                        }
+                    )
+                ),
             ]
         )
     return table(["", "folder", "seeds", "steps", "minutes of training", "commit", "date"], rows)
@@ -196,22 +219,40 @@ def results_page(runs: Runs, reading: str, apart: Runs | None = None) -> str:
     """docs/results.md, whole; ``apart`` are ablations that were made on a budget of their own."""
     all_runs = [run for seeds in runs.values() for run in seeds.values()]
     changed = runs if apart is None else apart
-    ablations = ["place", *(slug for slug in [*ABLATIONS, *changed] if slug != "place" and (apart or slug not in MAIN))]
+    ablations = [
+        "place",
+        *(
+            slug
+            for slug in [*ABLATIONS, *changed]
+            if slug != "place" and (apart or slug not in MAIN)
+        ),
+    ]
     ablations = list(dict.fromkeys(ablations))
-    scores, heats = ("instance", "observation", "mix"), {"centre": "middle of the side", "uniform": "everywhere"}
+    scores, heats = (
+        ("instance", "observation", "mix"),
+        {"centre": "middle of the side", "uniform": "everywhere"},
+    )
 
     def against(slug: str) -> str:
         return comparison(runs, lambda task, name: mean(runs, slug, task, name), method(slug).title)
 
     def middle(task: str, name: str) -> Mean | None:
-        return mean(runs, "place", task, name.replace("{heat}", "centre")) if task == "grounding" else None
+        return (
+            mean(runs, "place", task, name.replace("{heat}", "centre"))
+            if task == "grounding"
+            else None
+        )
 
     def scored(task: str, metric: str, **how: Any) -> str:
-        return by_method(runs, MAIN, [(variant, task, f"{variant}/{metric}") for variant in scores], **how)
+        return by_method(
+            runs, MAIN, [(variant, task, f"{variant}/{metric}") for variant in scores], **how
+        )
 
     def pointed(metric: str) -> str:
         names = {"observation": "observation", "instance": "instance", **heats}
-        return by_method(runs, MAIN, [(head, "grounding", f"{v}/{metric}/macro") for v, head in names.items()])
+        return by_method(
+            runs, MAIN, [(head, "grounding", f"{v}/{metric}/macro") for v, head in names.items()]
+        )
 
     fields = {
         "notice": RESEARCH_NOTICE,
@@ -221,7 +262,11 @@ def results_page(runs: Runs, reading: str, apart: Runs | None = None) -> str:
         "budget": "" if apart is None else f" {_budget(apart)}",
         "zero_shot": scored("zero-shot", "auroc/macro"),
         "thin": _thin(runs),
-        "probe": by_method(runs, MAIN, [(f"{s} of the labels", "classification", f"{s}/auroc/macro") for s in SHARES]),
+        "probe": by_method(
+            runs,
+            MAIN,
+            [(f"{s} of the labels", "classification", f"{s}/auroc/macro") for s in SHARES],
+        ),
         "to_report": scored("retrieval", "image to report/R@10"),
         "to_image": scored("retrieval", "report to image/R@10"),
         "ranks": scored("retrieval", "image to report/median rank", digits=0),
@@ -234,14 +279,19 @@ def results_page(runs: Runs, reading: str, apart: Runs | None = None) -> str:
         "ending_ablations": ending(changed, ablations),
         "by_finding": by_finding(runs),
         "machines": _machines(all_runs),
-        "provenance": provenance(runs) + ("" if apart is None else f"\n\nAblations:\n\n{provenance(apart)}"),
-        "signatures": "\n".join(f"- **{task}**: {how}." for task in TASKS if (how := _signature(all_runs, task))),
+        "provenance": provenance(runs)
+        + ("" if apart is None else f"\n\nAblations:\n\n{provenance(apart)}"),
+        "signatures": "\n".join(
+            f"- **{task}**: {how}." for task in TASKS if (how := _signature(all_runs, task))
+        ),
     }
     return Template(TEMPLATE.read_text("utf-8")).substitute(fields)
 
 
 def _counts(runs: Runs) -> str:
-    images = next((run.images for seeds in runs.values() for run in seeds.values() if run.images), {})
+    images = next(
+        (run.images for seeds in runs.values() for run in seeds.values() if run.images), {}
+    )
     return ", ".join(f"{count} {split}" for split, count in images.items())
 
 
@@ -252,7 +302,8 @@ def _budget(runs: Runs) -> str:
     seeds = sorted({seed for found in runs.values() for seed in found})
     return (
         f"**These runs have a budget of their own**: {' or '.join(map(str, steps))} steps, seed "
-        f"{', '.join(map(str, seeds))}, phantoms of {_counts(runs)} pictures. They are compared with the PLACE of this "
+        f"{', '.join(map(str, seeds))}, phantoms of {_counts(runs)} pictures. They are compared "
+        f"with the PLACE of this "
         "table, not with the tables above."
     )
 
@@ -263,9 +314,12 @@ def _thin(runs: Runs) -> str:
         f"{share}, {metric.reason}"
         for run in runs.get("place", {}).values()
         for share in SHARES
-        if (metric := run.metric("classification", f"{share}/auroc/macro")) and "without" in metric.reason
+        if (metric := run.metric("classification", f"{share}/auroc/macro"))
+        and "without" in metric.reason
     )
-    return found and f"Some findings have too few labels, and which ones depends on the seed: {found}."
+    return (
+        found and f"Some findings have too few labels, and which ones depends on the seed: {found}."
+    )
 
 
 def _signature(runs: Iterable[Run], task: str) -> str:
@@ -273,9 +327,14 @@ def _signature(runs: Iterable[Run], task: str) -> str:
 
 
 def _machines(runs: Iterable[Run]) -> str:
-    processors = ((run.environment["cpu"], run.environment["gpus"]) for run in runs if "cpu" in run.environment)
+    processors = (
+        (run.environment["cpu"], run.environment["gpus"])
+        for run in runs
+        if "cpu" in run.environment
+    )
     words = (
-        f"{cpu['model']}, {cpu['cores']} cores, {cpu['threads']} thread(s) a run, {', '.join(gpus) or 'no GPU'}."
+        f"{cpu['model']}, {cpu['cores']} cores, {cpu['threads']} thread(s) a run, "
+        f"{', '.join(gpus) or 'no GPU'}."
         for cpu, gpus in processors
     )
     return _unique(words)
@@ -288,6 +347,11 @@ def render(folder: Path, results: Path, *, ablations: Path | None = None) -> Non
     """
     runs = read_runs(folder)
     if not runs:
-        raise PlaceError("no results", code="PL-R020", file=folder, fix="give the folder that holds METHOD-sSEED runs")
+        raise PlaceError(
+            "no results",
+            code="PL-R020",
+            file=folder,
+            fix="give the folder that holds METHOD-sSEED runs",
+        )
     apart = None if ablations is None else read_runs(ablations)
     results.write_text(results_page(runs, between(text_of(results), READING), apart), "utf-8")

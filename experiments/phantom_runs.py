@@ -1,4 +1,6 @@
-"""The runs of the first-results table, ``RUNS/METHOD-sSEED``, as their files give them; means over seeds."""
+"""The runs of the first-results table, ``RUNS/METHOD-sSEED``, as their files give them; means over
+seeds.
+"""
 
 from __future__ import annotations
 
@@ -67,14 +69,20 @@ def read_runs(folder: Path) -> dict[str, dict[int, Run]]:
     digests: dict[str, str] = {}
     for path in sorted(folder.glob("*-s*")):
         name = re.fullmatch(r"(.+)-s(\d+)", path.name)
-        files = [file for task in TASKS if (file := path / "tasks" / task / DEMO_SOURCE / RESULT_FILE).is_file()]
+        files = [
+            file
+            for task in TASKS
+            if (file := path / "tasks" / task / DEMO_SOURCE / RESULT_FILE).is_file()
+        ]
         if name is None or not files:
             continue
         results = {result.task: result for result in map(Result.read, files)}
         for task, result in results.items():
             if digests.setdefault(task, result.split_digest) != result.split_digest:
                 problem = "its test studies are not those of the other runs"
-                raise PlaceError(problem, code="PL-R020", file=path, fix="evaluate all runs on the same phantoms")
+                raise PlaceError(
+                    problem, code="PL-R020", file=path, fix="evaluate all runs on the same phantoms"
+                )
         config = yaml.safe_load(text_of(path / "config.yaml")) or {}
         found.setdefault(name[1], {})[int(name[2])] = Run(
             results,
@@ -95,7 +103,11 @@ def method(slug: str) -> Method:
 def mean(runs: Runs, slug: str, task: str, name: str) -> Mean | None:
     """A metric of a method over its seeds, or None where no run has it."""
     name = name.format(score=method(slug).score, heat=method(slug).heat)
-    found = {seed: metric for seed, run in runs.get(slug, {}).items() if (metric := run.metric(task, name))}
+    found = {
+        seed: metric
+        for seed, run in runs.get(slug, {}).items()
+        if (metric := run.metric(task, name))
+    }
     if not found:
         return None
     lows = [m.low for m in found.values() if m.low is not None]
@@ -109,7 +121,11 @@ def seconds(run: Run) -> float:
     """Of training: pictures between two records over their rate, summed."""
     steps = [0, *(record["step"] for record in run.records)]
     rates = [record.get("images_per_s") for record in run.records]
-    return sum(run.batch * (b - a) / rate for a, b, rate in zip(steps, steps[1:], rates, strict=False) if rate)
+    return sum(
+        run.batch * (b - a) / rate
+        for a, b, rate in zip(steps, steps[1:], rates, strict=False)
+        if rate
+    )
 
 
 def text_of(path: Path) -> str:

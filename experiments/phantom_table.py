@@ -1,12 +1,13 @@
 """The first-results table: PLACE, its controls and ablations on phantoms, several seeds each.
 
-    python experiments/phantom_table.py --out runs/table --seeds 0 1 2 --jobs 2
-    python experiments/phantom_table.py --out runs/table --only place ita
-    python experiments/phantom_table.py --out runs/smaller --seeds 0 --steps 240 --only place cce-5 select-max
-    python experiments/phantom_table.py --render-only runs/table [--ablations runs/smaller]
+python experiments/phantom_table.py --out runs/table --seeds 0 1 2 --jobs 2 python
+experiments/phantom_table.py --out runs/table --only place ita python experiments/phantom_table.py
+--out runs/smaller --seeds 0 --steps 240 --only place cce-5 select-max python
+experiments/phantom_table.py --render-only runs/table [--ablations runs/smaller]
 
-Draws the phantoms once, trains and evaluates ``OUT/METHOD-sSEED`` (what is there already is not done again; what was
-stopped goes on), and writes docs/results.md from the result files. No number is typed.
+Draws the phantoms once, trains and evaluates ``OUT/METHOD-sSEED`` (what is there already is not
+done again; what was stopped goes on), and writes docs/results.md from the result files. No number
+is typed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,14 @@ from phantom_report import render
 from phantom_runs import TASKS
 
 from place_cxr.cli.console import log_to_stderr
-from place_cxr.cli.demo import DEMO_RECIPE, DEMO_SIZE, DEMO_SOURCE, DEMO_STUDIES, DemoTask, evaluate_tasks
+from place_cxr.cli.demo import (
+    DEMO_RECIPE,
+    DEMO_SIZE,
+    DEMO_SOURCE,
+    DEMO_STUDIES,
+    DemoTask,
+    evaluate_tasks,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 QUESTIONS = {name: DemoTask(fractions=(0.01, 0.1, 1.0)) for name in TASKS}
@@ -51,7 +59,9 @@ def overrides(method: Method, manifest: Path, seed: int, extra: Sequence[str] = 
     return [f"data.manifest={manifest}", f"train.seed={seed}", *extra, *method.overrides]
 
 
-def run_one(slug: str, seed: int, manifest: Path, run: Path, threads: int, extra: Sequence[str] = ()) -> str:
+def run_one(
+    slug: str, seed: int, manifest: Path, run: Path, threads: int, extra: Sequence[str] = ()
+) -> str:
     """Train and evaluate one method; returns its name."""
     import torch
 
@@ -74,10 +84,14 @@ def run_one(slug: str, seed: int, manifest: Path, run: Path, threads: int, extra
     else:
         run.mkdir(parents=True, exist_ok=True)
         (run / "env.json").write_text(json.dumps(environment(), indent=1), "utf-8")
-    corpus = prepare_corpus(config.data, max_tokens=config.model.text.max_tokens, tokenizer=tokenizer)
+    corpus = prepare_corpus(
+        config.data, max_tokens=config.model.text.max_tokens, tokenizer=tokenizer
+    )
     model = predict.load(run)[0] if method.trained else build_untrained(config, corpus)
     seeds = tuple(range(seed, seed + DRAWS))
-    evaluate_tasks(QUESTIONS, model, config, corpus, run / "tasks", method=method.title, seeds=seeds)
+    evaluate_tasks(
+        QUESTIONS, model, config, corpus, run / "tasks", method=method.title, seeds=seeds
+    )
     return run.name
 
 
@@ -89,40 +103,67 @@ def wanted(only: Sequence[str], manifest: Path) -> list[str]:
         return load_recipe(DEMO_RECIPE, overrides(METHODS[slug], manifest, 0)).model_dump()
 
     place = resolved("place")
-    return [slug for slug in only or METHODS if slug == "place" or not METHODS[slug].trained or resolved(slug) != place]
+    return [
+        slug
+        for slug in only or METHODS
+        if slug == "place" or not METHODS[slug].trained or resolved(slug) != place
+    ]
 
 
-def run_all(out: Path, seeds: Sequence[int], only: Sequence[str], jobs: int, extra: Sequence[str]) -> None:
+def run_all(
+    out: Path, seeds: Sequence[int], only: Sequence[str], jobs: int, extra: Sequence[str]
+) -> None:
     """Every method with every seed that is not there yet, ``jobs`` at a time, seed by seed."""
     manifest = draw(out / "phantom")
     todo = [(slug, seed) for seed in seeds for slug in wanted(only, manifest)]
-    left = [(slug, seed, out / f"{slug}-s{seed}") for slug, seed in todo if not finished(out / f"{slug}-s{seed}")]
+    left = [
+        (slug, seed, out / f"{slug}-s{seed}")
+        for slug, seed in todo
+        if not finished(out / f"{slug}-s{seed}")
+    ]
     _log.info("%d runs, %d of them to do", len(todo), len(left))
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=log_to_stderr) as pool:
-        futures = [pool.submit(run_one, slug, seed, manifest, run, threads, extra) for slug, seed, run in left]
+    with ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=log_to_stderr
+    ) as pool:
+        futures = [
+            pool.submit(run_one, slug, seed, manifest, run, threads, extra)
+            for slug, seed, run in left
+        ]
         for number, future in enumerate(as_completed(futures), start=1):
             _log.info("%d of %d done: %s", number, len(left), future.result())
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/table"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", choices=METHODS, default=[], metavar="METHOD", help=", ".join(METHODS))
+    parser.add_argument(
+        "--only", nargs="+", choices=METHODS, default=[], metavar="METHOD", help=", ".join(METHODS)
+    )
     parser.add_argument("--steps", type=int, help="of training, where other than the recipe's")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     parser.add_argument(
-        "--render-only", type=Path, metavar="RUNS_DIR", help="only write the documents, from these runs"
+        "--render-only",
+        type=Path,
+        metavar="RUNS_DIR",
+        help="only write the documents, from these runs",
     )
     parser.add_argument(
-        "--ablations", type=Path, metavar="RUNS_DIR", help="ablations made apart, on a budget of their own"
+        "--ablations",
+        type=Path,
+        metavar="RUNS_DIR",
+        help="ablations made apart, on a budget of their own",
     )
     given = parser.parse_args()
     log_to_stderr()
     if given.render_only is None:
-        extra = [f"train.steps={given.steps}", f"train.save_every={given.steps}"] if given.steps else []
+        extra = (
+            [f"train.steps={given.steps}", f"train.save_every={given.steps}"] if given.steps else []
+        )
         run_all(given.out, given.seeds, given.only, given.jobs, extra)
     main_runs = given.render_only or given.out
     render(main_runs, ROOT / "docs" / "results.md", ablations=given.ablations)

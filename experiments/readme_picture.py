@@ -1,9 +1,11 @@
-"""One picture for README.md from the gallery of a phantom run: three studies, each with a sentence and its heat map.
+"""One picture for README.md from the gallery of a phantom run: three studies, each with a sentence
+and its heat map.
 
     python experiments/readme_picture.py runs/demo -o picture.png
 
-Nothing is picked by how it came out: findings are gone through in the order of STATED, those first that fill much of a
-picture, and of each the gallery's first study counts that outlines it and states it.
+Nothing is picked by how it came out: findings are gone through in the order of STATED, those first
+that fill much of a picture, and of each the gallery's first study counts that outlines it and
+states it.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ class Shown(NamedTuple):
 
 
 def choose(studies: list[dict[str, Any]]) -> list[Shown]:
-    """Up to COUNT studies by the rule above, each study once. Raises PlaceError PL-D224 if there is none."""
+    """Up to COUNT studies by the rule above, each study once. Raises PlaceError PL-D224 if there is
+    none.
+    """
     found: list[Shown] = []
     for finding, words in STATED.items():
         for study in studies:
@@ -62,7 +66,11 @@ def choose(studies: list[dict[str, Any]]) -> list[Shown]:
                 found.append(Shown(study, finding, said[0]))
                 break
     if not found:
-        raise PlaceError("no study of the gallery states what is outlined", code="PL-D224", fix="give a phantom run")
+        raise PlaceError(
+            "no study of the gallery states what is outlined",
+            code="PL-D224",
+            fix="give a phantom run",
+        )
     return found[:COUNT]
 
 
@@ -71,12 +79,16 @@ def _states(text: str, words: str) -> bool:
 
 
 def draw(run: Path) -> Image.Image:
-    """The picture, RGB, WIDTH pixels wide, on its own dark ground: it reads the same on white and on black."""
+    """The picture, RGB, WIDTH pixels wide, on its own dark ground: it reads the same on white and
+    on black.
+    """
     folder = run / "gallery"
     try:
         studies = json.loads((folder / "gallery.json").read_text(encoding="utf-8"))["studies"]
     except OSError as error:
-        raise PlaceError("no gallery here", code="PL-R007", file=run, fix="give the folder of a phantom run") from error
+        raise PlaceError(
+            "no gallery here", code="PL-R007", file=run, fix="give the folder of a phantom run"
+        ) from error
     shown = choose(studies)
     column = 2 * PANEL + TIGHT
     texts = [_wrapped(f"“{s.sentence['text']}”", column) for s in shown]
@@ -86,7 +98,9 @@ def draw(run: Path) -> Image.Image:
     pen = ImageDraw.Draw(sheet)
     for place, (one, lines) in enumerate(zip(shown, texts, strict=True)):
         left = MARGIN + place * (column + GAP)
-        plain = Image.fromarray(np.uint8(255 * read_image(folder / one.study["image"]))).convert("RGB")
+        plain = Image.fromarray(np.uint8(255 * read_image(folder / one.study["image"]))).convert(
+            "RGB"
+        )
         for number, picture in enumerate((plain, _heated(plain, one))):
             sheet.paste(_outlined(picture, one), (left + number * (PANEL + TIGHT), HEAD))
         for row, line in enumerate(lines):
@@ -98,7 +112,9 @@ def save(picture: Image.Image, path: Path) -> Path:
     """As PNG of as many colours as MOST_BYTES allow."""
     for colours in (256, 128, 64, 32):
         palette = picture.quantize(colours, kmeans=3)
-        picture.quantize(palette=palette).save(path, format="PNG", optimize=True)  # dithered: heat without steps
+        picture.quantize(palette=palette).save(
+            path, format="PNG", optimize=True
+        )  # dithered: heat without steps
         if path.stat().st_size <= MOST_BYTES:
             break
     return path
@@ -106,7 +122,12 @@ def save(picture: Image.Image, path: Path) -> Path:
 
 def _head(sheet: Image.Image) -> None:
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, 12), "Made-up pictures, drawn by a program: no patient. Research use only.", INK, _font(TEXT + 2))
+    pen.text(
+        (MARGIN, 12),
+        "Made-up pictures, drawn by a program: no patient. Research use only.",
+        INK,
+        _font(TEXT + 2),
+    )
     pen.line([(MARGIN, 58), (MARGIN + 36, 58)], LINE, 4)
     pen.text((MARGIN + 46, 46), "true outline, never shown to the network", SOFT, _font(TEXT))
     bar = np.broadcast_to(_colours(np.linspace(0, 1, 90)), (14, 90, 3))
@@ -120,10 +141,14 @@ def _heated(picture: Image.Image, one: Shown) -> Image.Image:
     values = np.array(one.sentence["heat"], np.float32).reshape(one.study["grid"])
     map_ = Image.fromarray(values / max(float(values.max()), 1e-12))
     whole = Image.new("F", picture.size)
-    whole.paste(map_.resize((round(width), round(height)), Image.Resampling.BILINEAR), (round(x), round(y)))
+    whole.paste(
+        map_.resize((round(width), round(height)), Image.Resampling.BILINEAR), (round(x), round(y))
+    )
     heat = np.asarray(whole)
     alpha = 0.8 * heat[..., None]
-    return Image.fromarray(np.uint8((1 - alpha) * 0.6 * np.asarray(picture) + alpha * _colours(heat)))
+    return Image.fromarray(
+        np.uint8((1 - alpha) * 0.6 * np.asarray(picture) + alpha * _colours(heat))
+    )
 
 
 def _colours(values: np.ndarray) -> np.ndarray:
@@ -141,8 +166,12 @@ def _outlined(picture: Image.Image, one: Shown) -> Image.Image:
     for colour, wide in (((0, 0, 0), 3.5), (LINE, 1.8)):
         stencil = Image.new("L", (PANEL * _FINE, PANEL * _FINE))
         pen = ImageDraw.Draw(stencil)
-        for path in (p for o in one.study["outlines"] if o["finding"] == one.finding for p in o["paths"]):
-            points = [((x * scale + corner[0]) * _FINE, (y * scale + corner[1]) * _FINE) for x, y in path]
+        for path in (
+            p for o in one.study["outlines"] if o["finding"] == one.finding for p in o["paths"]
+        ):
+            points = [
+                ((x * scale + corner[0]) * _FINE, (y * scale + corner[1]) * _FINE) for x, y in path
+            ]
             pen.line([*points, points[0]], 255, round(wide * _FINE), joint="curve")
         panel.paste(colour, mask=stencil.resize(panel.size, Image.Resampling.BOX))
     return panel
@@ -164,7 +193,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     given = parser.parse_args()

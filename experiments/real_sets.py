@@ -1,11 +1,12 @@
-"""Small real sets as manifests: NIH labels, masks of lungs and of twelve structures, boxes of lungs and of opacities.
+"""Small real sets as manifests: NIH labels, masks of lungs and of twelve structures, boxes of lungs
+and of opacities.
 
     python experiments/real_sets.py --data $PLACE_TEST_DATA --out data/real
     place benchmark benchmark-real
 
-Needs the layout of the sample data (docs/data.md). Writes ``<out>/<set>/manifest.csv`` with paths relative to
-``--data``, and a link ``<out>/files`` to that folder: no picture is copied. ``files/classes`` is read as it stands. To
-look at one:
+Needs the layout of the sample data (docs/data.md). Writes ``<out>/<set>/manifest.csv`` with paths
+relative to ``--data``, and a link ``<out>/files`` to that folder: no picture is copied.
+``files/classes`` is read as it stands. To look at one:
 
     place data check --root data/real/rsna/manifest.csv --option folder=data/real/files
 
@@ -17,7 +18,8 @@ What is known in each set, where not known is not absent:
 - rsna: radiologists boxed every opacity that may be pneumonia, so a picture without a box has none (0), whether its
   class is Normal or not; another disease it may have. Names are those of the source rsna.
 
-A patient is the ``group`` of ``pairs/``, which joins ids of one person or one published case, where there is one.
+A patient is the ``group`` of ``pairs/``, which joins ids of one person or one published case, where
+there is one.
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ def masks(data: Path, *, lungs: bool) -> list[Row]:
         if (row["target"] == "lungs") == lungs:
             image = below("masks", row["image"])
             name = LUNGS if lungs else row["target"]
-            one = found.setdefault(image, about(image, person.get(row["patient_id"], row["patient_id"]), row))
+            one = found.setdefault(
+                image, about(image, person.get(row["patient_id"], row["patient_id"]), row)
+            )
             one[f"mask.{name}"] = below("masks", row["mask"])
     return list(found.values())
 
@@ -85,7 +89,9 @@ def lung_boxes(data: Path) -> list[Row]:
         image = below("boxes", name)
         row = known[image]
         sides = [(box.finding, box.x0, box.y0, box.x1, box.y1) for box in boxes]
-        rows.append(about(image, person.get(row["patient_id"], row["patient_id"]), row) | written(sides))
+        rows.append(
+            about(image, person.get(row["patient_id"], row["patient_id"]), row) | written(sides)
+        )
     return rows
 
 
@@ -95,7 +101,10 @@ def rsna(data: Path) -> list[Row]:
     boxes: dict[str, list[tuple[str, float, float, float, float]]] = {}
     for row in table(data / "boxes" / "rsna.csv"):
         image = below("boxes", row["image"])
-        labels = {f"labels.{OPACITY}": row["target"], "labels.No Finding": str(int(row["klass"] == "Normal"))}
+        labels = {
+            f"labels.{OPACITY}": row["target"],
+            "labels.No Finding": str(int(row["klass"] == "Normal")),
+        }
         found[image] = about(image, row["patient_id"], row) | labels
         if row["target"] == "1":
             x, y, width, height = (float(row[side]) for side in ("x", "y", "width", "height"))
@@ -147,8 +156,15 @@ def make(data: Path, out: Path) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder with pairs/, masks/, boxes/ and classes/")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="the folder with pairs/, masks/, boxes/ and classes/",
+    )
     parser.add_argument("--out", type=Path, required=True, help="a folder that git ignores")
     given = parser.parse_args()
     log_to_stderr()

@@ -20,14 +20,25 @@ def tables(result: Mapping[str, Any]) -> str:
     for where, found in result["retrieval"].items():
         columns = [name for name in next(iter(found.values())) if name != "patients"]
         queries = found["guessing"][columns[0]]["n"]
-        lines += [f"**Retrieval, {where} pairs** ({queries} queries, {found['guessing']['patients']} patients)", ""]
+        lines += [
+            f"**Retrieval, {where} pairs** ({queries} queries, {found['guessing']['patients']} "
+            f"patients)",
+            "",
+        ]
         lines += table(
-            ["", *columns], ([m, *(cell(v[c], bare=m == "guessing") for c in columns)] for m, v in found.items())
+            ["", *columns],
+            ([m, *(cell(v[c], bare=m == "guessing") for c in columns)] for m, v in found.items()),
         )
     for name, one in result["probe"].items():
         classes = list(next(iter(one["auroc"].values())))
-        classes = classes if len(classes) > 2 else classes[1:]  # the mean of one class is that class
-        lines += [f"**Linear probe, `classes/{name}`** ({one['rows']} pictures, {one['patients']} patients), AUROC", ""]
+        classes = (
+            classes if len(classes) > 2 else classes[1:]
+        )  # the mean of one class is that class
+        lines += [
+            f"**Linear probe, `classes/{name}`** ({one['rows']} pictures, {one['patients']} "
+            f"patients), AUROC",
+            "",
+        ]
         scores = (
             [m, *(cell(v[c]) for c in classes), cell(one["against random"].get(m), "+.2f")]
             for m, v in one["auroc"].items()
@@ -44,7 +55,13 @@ def tables(result: Mapping[str, Any]) -> str:
     lines += table(
         head,
         (
-            [m, cell(v["lungs"]), cell(v["alike"]), str(v["lungs"]["n"]), str(v["lungs"]["patients"])]
+            [
+                m,
+                cell(v["lungs"]),
+                cell(v["alike"]),
+                str(v["lungs"]["n"]),
+                str(v["lungs"]["patients"]),
+            ]
             for m, v in result["heat maps"].items()
         ),
     )
@@ -52,7 +69,11 @@ def tables(result: Mapping[str, Any]) -> str:
     reading = result["splits"][0]["reading"]
     head = ["tokenizer of", "median tokens a report", "reports cut at the model's length"]
     lines += table(
-        head, ([m, f"{v['median tokens']:.0f}", f"{v['cut reports']} of {v['of']}"] for m, v in reading.items())
+        head,
+        (
+            [m, f"{v['median tokens']:.0f}", f"{v['cut reports']} of {v['of']}"]
+            for m, v in reading.items()
+        ),
     )
     return "\n".join([*lines, made(result)])
 
@@ -60,13 +81,17 @@ def tables(result: Mapping[str, Any]) -> str:
 def made(result: Mapping[str, Any]) -> str:
     """What the numbers come from."""
     sizes = "; ".join(
-        " / ".join(f"{split['images'][name]} pictures of {split['patients'][name]}" for name in split["images"])
+        " / ".join(
+            f"{split['images'][name]} pictures of {split['patients'][name]}"
+            for name in split["images"]
+        )
         for split in result["splits"]
     )
     return (
-        f"Commit `{result['commit']}`, {result['date']}, {result['steps']} steps of {result['batch size']} pairs, "
-        f"{result['seconds']:.0f} s in all on {result['cpu']['threads']} thread(s) of {result['cpu']['model']}. "
-        f"Patients by split, train / val / test: {sizes}."
+        f"Commit `{result['commit']}`, {result['date']}, {result['steps']} steps of "
+        f"{result['batch size']} pairs, {result['seconds']:.0f} s in all on "
+        f"{result['cpu']['threads']} thread(s) of {result['cpu']['model']}. Patients by split, "
+        f"train / val / test: {sizes}."
     )
 
 

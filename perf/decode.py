@@ -1,8 +1,10 @@
-"""Two ways from a JPEG to a square, alone in a process: ``python -m perf.decode pillow|convert FILE``.
+"""Two ways from a JPEG to a square, alone in a process: ``python -m perf.decode pillow|convert
+FILE``.
 
-Prints the CPU milliseconds of an image. A process of its own, because Pillow's time depends on what ran before: as it
-starts, each picture of 8 megapixels is memory that the system hands out and takes back, a fifth of the whole; once a
-large array has been freed, the allocator keeps it. Packs are made in processes of their own, and so do peers' loaders.
+Prints the CPU milliseconds of an image. A process of its own, because Pillow's time depends on what
+ran before: as it starts, each picture of 8 megapixels is memory that the system hands out and takes
+back, a fifth of the whole; once a large array has been freed, the allocator keeps it. Packs are
+made in processes of their own, and so do peers' loaders.
 """
 
 from __future__ import annotations

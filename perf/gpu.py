@@ -1,9 +1,11 @@
-"""Goal 16, on one GPU: what a training step costs beside its encoders and beside the peers, and what alignment takes.
+"""Goal 16, on one GPU: what a training step costs beside its encoders and beside the peers, and
+what alignment takes.
 
-A step is whole: views cut from uint8 pictures on the device, model, all losses, clipping, fused AdamW, the teacher's
-update; bfloat16, ViT-B/16 at 224 px, 12 text layers, reports of 89 tokens on average without padding. Sides run in turn
-in one process, each timed over several calls between two waits for the device; memory is the most the allocator held.
-The published MGCA is not ours to run: the peers are our own, with the same encoders, and have no loops over a batch.
+A step is whole: views cut from uint8 pictures on the device, model, all losses, clipping, fused
+AdamW, the teacher's update; bfloat16, ViT-B/16 at 224 px, 12 text layers, reports of 89 tokens on
+average without padding. Sides run in turn in one process, each timed over several calls between two
+waits for the device; memory is the most the allocator held. The published MGCA is not ours to run:
+the peers are our own, with the same encoders, and have no loops over a batch.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ PEERS = {"ConVIRT": "phantom-convirt", "GLoRIA": "phantom-gloria", "MGCA": "phan
 
 
 def interleave(sides: Mapping[str, Callable[[], object]], calls: int = 5) -> dict[str, list[float]]:
-    """Seconds of one call of each side by the clock, A B A B ..., after a round that does not count."""
+    """Seconds of one call of each side by the clock, A B A B ..., after a round that does not
+    count.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(ROUNDS + 1):
         for name, call in sides.items():
@@ -62,8 +66,14 @@ class Method:
         shape, config = settings(), recipe()
         if peer:
             theirs = load_recipe(peer)
-            parts = {name: getattr(theirs.model, name) for name in ("correlation", "tokens", "prototypes")}
-            shape, config = shape.model_copy(update=parts), config.model_copy(update={"losses": theirs.losses})
+            parts = {
+                name: getattr(theirs.model, name)
+                for name in ("correlation", "tokens", "prototypes")
+            }
+            shape, config = (
+                shape.model_copy(update=parts),
+                config.model_copy(update={"losses": theirs.losses}),
+            )
         self.model, self.config = PlaceModel(shape).to(DEVICE).train(), config
         freeze_unused(self.model, config.losses)
         self.optimizers = build_optimizers(self.model, config.optim)
@@ -108,7 +118,9 @@ def alignment(form: Similarity, batch: int) -> Callable[[], object]:
     visual, text, mask = vectors(batch, device="cuda")
 
     def run() -> object:
-        value = form(nn.functional.normalize(visual, dim=-1), nn.functional.normalize(text, dim=-1), mask)
+        value = form(
+            nn.functional.normalize(visual, dim=-1), nn.functional.normalize(text, dim=-1), mask
+        )
         return torch.autograd.grad(value.diagonal().sum(), (visual, text))
 
     return run
@@ -124,7 +136,16 @@ def steps(place: Method) -> list[Figure]:
         about["GB"] = peak_gigabytes(step)
         rates = [batch / second for second in seconds["step"]]
         found += [
-            Figure(f"training step, B={batch}", "a fixed number", rates, 1900, "higher", "samples/s", "16", about),
+            Figure(
+                f"training step, B={batch}",
+                "a fixed number",
+                rates,
+                1900,
+                "higher",
+                "samples/s",
+                "16",
+                about,
+            ),
             Figure(
                 f"rate of a whole step, B={batch}",
                 "encoders alone, forward and backward",
@@ -138,7 +159,9 @@ def steps(place: Method) -> list[Figure]:
 
 
 def methods(place: Method) -> list[Figure]:
-    """A step of PLACE against one of each peer with the same encoders, at MGCA's batch and at twice that."""
+    """A step of PLACE against one of each peer with the same encoders, at MGCA's batch and at twice
+    that.
+    """
     found = []
     known = {"PLACE": place} | {name: Method(peer) for name, peer in PEERS.items()}
     for batch in (SMALL, LARGE):
@@ -146,7 +169,9 @@ def methods(place: Method) -> list[Figure]:
         for name in PEERS:
             about = {"ms": milliseconds(seconds[name]), "PLACE ms": milliseconds(seconds["PLACE"])}
             times = ratios(seconds["PLACE"], seconds[name])
-            found.append(Figure(f"step of PLACE, B={batch}", f"{name}, our own", times, about=about))
+            found.append(
+                Figure(f"step of PLACE, B={batch}", f"{name}, our own", times, about=about)
+            )
     return found
 
 
@@ -168,14 +193,21 @@ def text() -> list[Figure]:
         {
             "unpadded": both_passes(lambda: encoder(batch).local),
             "padded": both_passes(
-                lambda: encoder.body(input_ids=batch.ids, attention_mask=batch.mask.long()).last_hidden_state
+                lambda: (
+                    encoder.body(
+                        input_ids=batch.ids, attention_mask=batch.mask.long()
+                    ).last_hidden_state
+                )
             ),
         }
     )
     about = {f"{name} ms": milliseconds(side) for name, side in seconds.items()}
     return [
         Figure(
-            f"unpadded text encoder, B={LARGE}", "padded", ratios(seconds["unpadded"], seconds["padded"]), about=about
+            f"unpadded text encoder, B={LARGE}",
+            "padded",
+            ratios(seconds["unpadded"], seconds["padded"]),
+            about=about,
         )
     ]
 
@@ -186,7 +218,12 @@ def pcma() -> list[Figure]:
     seconds = interleave({"ours": ours, "loop": slow}, 3)
     about = {f"{name} ms": milliseconds(side) for name, side in seconds.items()}
     found = [
-        Figure(f"PCMA time, B={LARGE}", "loop over reports", ratios(seconds["ours"], seconds["loop"]), about=about)
+        Figure(
+            f"PCMA time, B={LARGE}",
+            "loop over reports",
+            ratios(seconds["ours"], seconds["loop"]),
+            about=about,
+        )
     ]
     for batch, chunk in ((1024, 256), (4096, 64)):
         free()

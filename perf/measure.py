@@ -1,4 +1,6 @@
-"""How everything here is measured: sides in turn on one thread, CPU seconds, ratios with their spread."""
+"""How everything here is measured: sides in turn on one thread, CPU seconds, ratios with their
+spread.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,36 @@ from torch.utils._python_dispatch import TorchDispatchMode
 RESULTS = Path(__file__).parent / "results"
 # Operators that compute nothing: they describe memory anew.
 _VIEWS = (
-    *("alias", "as_strided", "detach", "diagonal", "expand", "permute", "select", "slice", "split", "split_with_sizes"),
+    *(
+        "alias",
+        "as_strided",
+        "detach",
+        "diagonal",
+        "expand",
+        "permute",
+        "select",
+        "slice",
+        "split",
+        "split_with_sizes",
+    ),
     *("squeeze", "t", "transpose", "unbind", "unfold", "unsqueeze", "view", "_unsafe_view"),
 )
-_READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "item", "_unique2", "masked_select")
+_READS = (
+    "_local_scalar_dense",
+    "nonzero",
+    "is_nonzero",
+    "equal",
+    "item",
+    "_unique2",
+    "masked_select",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured number per round, its baseline, and the goal, if there is one, that the median must meet."""
+    """One measured number per round, its baseline, and the goal, if there is one, that the median
+    must meet.
+    """
 
     name: str
     baseline: str
@@ -45,11 +68,17 @@ class Figure:
         """Whether the median meets the goal."""
         if self.goal is None:
             return True
-        return median(self.values) <= self.goal if self.better == "lower" else median(self.values) >= self.goal
+        return (
+            median(self.values) <= self.goal
+            if self.better == "lower"
+            else median(self.values) >= self.goal
+        )
 
     def line(self) -> str:
         """One line for a person."""
-        low, mid, high = (f"{v:.4g}" for v in (min(self.values), median(self.values), max(self.values)))
+        low, mid, high = (
+            f"{v:.4g}" for v in (min(self.values), median(self.values), max(self.values))
+        )
         sign = "<=" if self.better == "lower" else ">="
         spread = mid if low == high else f"{mid} ({low} .. {high})"
         state = ("holds" if self.holds else "NOT MET") if self.goal is not None else "measured"
@@ -64,8 +93,8 @@ def interleave(
 ) -> dict[str, list[float]]:
     """CPU seconds of one call of each side, A B A B ..., after one unmeasured round.
 
-    ``repeat``: calls that a quick side is averaged over within a round. CPU seconds of this process, not the clock on
-    the wall: a machine shared with others then still gives usable ratios.
+    ``repeat``: calls that a quick side is averaged over within a round. CPU seconds of this
+    process, not the clock on the wall: a machine shared with others then still gives usable ratios.
     """
     repeat = repeat or {}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
@@ -91,7 +120,9 @@ def milliseconds(seconds: Sequence[float]) -> float:
 
 
 class Tape(TorchDispatchMode):
-    """Counts every operator that PyTorch dispatches, backward pass included, and those that wait for the device."""
+    """Counts every operator that PyTorch dispatches, backward pass included, and those that wait
+    for the device.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,24 +144,34 @@ class Tape(TorchDispatchMode):
         name = func.overloadpacket.__name__
         self.ops[name] += 1
         indices = args[1] if name in ("index", "index_put", "index_put_") else ()
-        self.reads += name in _READS or any(t is not None and t.dtype in (torch.bool, torch.uint8) for t in indices)
+        self.reads += name in _READS or any(
+            t is not None and t.dtype in (torch.bool, torch.uint8) for t in indices
+        )
         return func(*args, **(kwargs or {}))
 
 
 def count(call: Callable[[], object]) -> Tape:
-    """Operators that one call dispatches. It is called twice: a profiler sees what there is when nobody counts."""
+    """Operators that one call dispatches. It is called twice: a profiler sees what there is when
+    nobody counts.
+    """
     with Tape() as tape:
         call()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
         call()
-    detached = sum(event.name() == "aten::detach" for event in seen.profiler.kineto_results.events())
+    detached = sum(
+        event.name() == "aten::detach" for event in seen.profiler.kineto_results.events()
+    )
     tape.provoked = tape.ops["detach"] - detached
     return tape
 
 
 def peak_mebibytes(call: Callable[[], object]) -> float:
-    """The most that PyTorch's CPU allocator held at once during one call, above what it held before."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+    """The most that PyTorch's CPU allocator held at once during one call, above what it held
+    before.
+    """
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as seen:
         call()
     events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
     level = peak = 0
@@ -151,14 +192,19 @@ def machine() -> dict[str, str]:
     """What a figure depends on besides the code."""
     try:
         info = Path("/proc/cpuinfo").read_text()
-        cpu = next(line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name"))
+        cpu = next(
+            line.split(":")[1].strip()
+            for line in info.splitlines()
+            if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         cpu = platform.processor()
     changed = _git("status", "--porcelain", "--", "src")
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": _git("rev-parse", "--short", "HEAD") + (" and uncommitted changes" if changed else ""),
+        "commit": _git("rev-parse", "--short", "HEAD")
+        + (" and uncommitted changes" if changed else ""),
         "cpu": cpu,
         "cores": str(os.cpu_count()),
         "load": load,
@@ -169,7 +215,9 @@ def machine() -> dict[str, str]:
 
 
 def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
     return done.stdout.strip()
 
 
@@ -177,7 +225,10 @@ def report(name: str, figures: Sequence[Figure]) -> None:
     """Print each figure and write ``results/<name>.json``."""
     for figure in figures:
         print(figure.line(), flush=True)
-    rows = [asdict(figure) | {"median": median(figure.values), "holds": figure.holds} for figure in figures]
+    rows = [
+        asdict(figure) | {"median": median(figure.values), "holds": figure.holds}
+        for figure in figures
+    ]
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"benchmark": name, "machine": machine(), "figures": rows}, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n")

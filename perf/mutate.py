@@ -1,13 +1,15 @@
-"""Damaged files by the thousand: does anything but a coded refusal leave the reader, and what does a file cost?
+"""Damaged files by the thousand: does anything but a coded refusal leave the reader, and what does
+a file cost?
 
     python perf/mutate.py FOLDER [FOLDER ...] --count 1500 --seed 0
     python perf/mutate.py $PLACE_TEST_DATA/dicom --count 1500
     python perf/mutate.py $PLACE_TEST_DATA/raw $PLACE_TEST_DATA/pairs --count 3000
 
-Each round takes one of the folders' picture files of at most 3 MB, changes some bytes, cuts it or doubles a piece, and
-reads it as a whole and as packs do. Prints counts by code and the worst time and memory; exits with 1 when something
-else than ``PlaceError`` came out, or a file took more than a second or 500 MB. Time is that of this process and its
-decoder's together, so that other work on the machine does not count.
+Each round takes one of the folders' picture files of at most 3 MB, changes some bytes, cuts it or
+doubles a piece, and reads it as a whole and as packs do. Prints counts by code and the worst time
+and memory; exits with 1 when something else than ``PlaceError`` came out, or a file took more than
+a second or 500 MB. Time is that of this process and its decoder's together, so that other work on
+the machine does not count.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ SECONDS, MEGABYTES = 1.0, 500.0
 
 
 def mutated(data: bytes, picks: random.Random) -> bytes:
-    """One to thirty bytes changed, most often near the start; sometimes the end cut off or a piece doubled."""
+    """One to thirty bytes changed, most often near the start; sometimes the end cut off or a piece
+    doubled.
+    """
     changed = bytearray(data)
     for _ in range(picks.choice([1, 3, 10, 30])):
         reach = min(len(changed), picks.choice([64, 400, 2000, len(changed)]))
@@ -78,9 +82,19 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    files = sorted(path for folder in asked.folders for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(
+        path
+        for folder in asked.folders
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+    )
     seeds = [path.read_bytes() for path in files if 0 < path.stat().st_size <= LARGEST]
-    picks, codes, foreign, slowest = random.Random(asked.seed), Counter[str](), Counter[str](), (0.0, "")
+    picks, codes, foreign, slowest = (
+        random.Random(asked.seed),
+        Counter[str](),
+        Counter[str](),
+        (0.0, ""),
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mutated"
         path.write_bytes(seeds[0])
@@ -97,8 +111,13 @@ def main() -> int:
                     codes[error.code] += 1
                 except BaseException as error:  # what must not be
                     foreign[type(error).__name__] += 1
-                slowest = max(slowest, (seconds() - before, f"{files[number % len(seeds)].name} round {number}"))
-    print(f"{asked.count} files from {len(seeds)}, each read {len(READERS)} ways; seed {asked.seed}")
+                slowest = max(
+                    slowest,
+                    (seconds() - before, f"{files[number % len(seeds)].name} round {number}"),
+                )
+    print(
+        f"{asked.count} files from {len(seeds)}, each read {len(READERS)} ways; seed {asked.seed}"
+    )
     print("outcomes:", ", ".join(f"{code} {count}" for code, count in sorted(codes.items())))
     print("foreign exceptions:", dict(foreign) or "none")
     print(f"slowest: {slowest[0]:.2f} s ({slowest[1]}); most memory: {peak():.0f} MB")

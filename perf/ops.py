@@ -1,7 +1,8 @@
-"""Goal 2: operators that a training step dispatches outside the encoders, and how often it waits for the device.
+"""Goal 2: operators that a training step dispatches outside the encoders, and how often it waits
+for the device.
 
-For comparison: MGCA's heads at its own batch of 72 dispatch 50,554 operators and wait 6,234 times, both growing with
-the batch. Exact numbers, so tests/perf holds them.
+For comparison: MGCA's heads at its own batch of 72 dispatch 50,554 operators and wait 6,234 times,
+both growing with the batch. Exact numbers, so tests/perf holds them.
 """
 
 from __future__ import annotations
@@ -29,8 +30,21 @@ def figures() -> list[Figure]:
                 number="2",
                 about={"computing": small.computing, "provoked by counting": small.provoked},
             ),
-            Figure(f"all operators, {name}, B=72", "B=8", [large.dispatched / small.dispatched], 1.0, number="2"),
-            Figure(f"host reads in the heads, {name}, B=72", "none", [large.reads], 0, unit="", number="2"),
+            Figure(
+                f"all operators, {name}, B=72",
+                "B=8",
+                [large.dispatched / small.dispatched],
+                1.0,
+                number="2",
+            ),
+            Figure(
+                f"host reads in the heads, {name}, B=72",
+                "none",
+                [large.reads],
+                0,
+                unit="",
+                number="2",
+            ),
         ]
     return found
 

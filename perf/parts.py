@@ -1,4 +1,6 @@
-"""The network and batches that are measured: shapes of the recipe mimic-vitb16, random weights, made-up tokens."""
+"""The network and batches that are measured: shapes of the recipe mimic-vitb16, random weights,
+made-up tokens.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def recipe() -> PretrainConfig:
 
 
 def settings(full: bool = False, *, depth: int = 12, text_layers: int = 12) -> ModelSettings:
-    """ViT-B/16 + BERT; ``full``: observer and correlation block as wide as the encoders, else the recipe's 256."""
+    """ViT-B/16 + BERT; ``full``: observer and correlation block as wide as the encoders, else the
+    recipe's 256.
+    """
     model = recipe().model
     image = model.image.model_copy(update={"options": {"depth": depth}})
     text = model.text.model_copy(update={"vocab_size": VOCABULARY, "layers": text_layers})
@@ -40,7 +44,11 @@ def settings(full: bool = False, *, depth: int = 12, text_layers: int = 12) -> M
 def tokens(batch: int, *, mean: int = 89, seed: int = 0) -> Tokens:
     """Reports of ``mean`` tokens on average, at most 112, of up to 12 sentences, all different."""
     generator = torch.Generator().manual_seed(seed)
-    spread = torch.linspace(-1, 1, batch)[torch.randperm(batch, generator=generator)] if batch > 1 else torch.zeros(1)
+    spread = (
+        torch.linspace(-1, 1, batch)[torch.randperm(batch, generator=generator)]
+        if batch > 1
+        else torch.zeros(1)
+    )
     used = (mean + (LENGTH - mean) * spread).round().long()[:, None]
     place = torch.arange(LENGTH)[None]
     mask = place < used
@@ -48,12 +56,16 @@ def tokens(batch: int, *, mean: int = 89, seed: int = 0) -> Tokens:
     stated = torch.stack([(sentence == s).any(1) for s in range(SENTENCES)], 1)
     key = (torch.arange(batch * SENTENCES).view(batch, SENTENCES) + 1) * stated
     ids = torch.randint(1000, VOCABULARY, mask.shape, generator=generator) * mask
-    return Tokens(ids, mask, sentence, key, torch.arange(batch), mask.flatten().nonzero().squeeze(1))
+    return Tokens(
+        ids, mask, sentence, key, torch.arange(batch), mask.flatten().nonzero().squeeze(1)
+    )
 
 
 def views(batch: int, seed: int = 0) -> Views:
     """Two random pictures of 224 px an image."""
-    picture = torch.rand(2, batch, 1, 224, 224, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    picture = (
+        torch.rand(2, batch, 1, 224, 224, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    )
     return Views(picture[0], picture[1])
 
 
@@ -69,7 +81,9 @@ class Stored(nn.Module):
         )
 
     def forward(self, *_: Any) -> Features:
-        """The stored features, whatever comes in; their gradient would go on into the encoder, so none is kept."""
+        """The stored features, whatever comes in; their gradient would go on into the encoder, so
+        none is kept.
+        """
         self.features.pooled.grad = self.features.local.grad = None
         return self.features
 
@@ -79,12 +93,16 @@ class Stored(nn.Module):
 
 
 def heads_only(model: PlaceModel, batch: int, seed: int = 0) -> PlaceModel:
-    """``model`` with its encoders, the teacher's too, replaced by random outputs of theirs: what is left is heads."""
+    """``model`` with its encoders, the teacher's too, replaced by random outputs of theirs: what is
+    left is heads.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def features(places: int, grid: tuple[int, int], trained: bool = True) -> Stored:
         local = torch.randn(batch, places, WIDTH, generator=generator)
-        return Stored(Features(torch.randn(batch, WIDTH, generator=generator), local, grid), trained)
+        return Stored(
+            Features(torch.randn(batch, WIDTH, generator=generator), local, grid), trained
+        )
 
     model.image_encoder = features(PATCHES, GRID)  # type: ignore[assignment]
     model.text_encoder = features(LENGTH, (1, LENGTH))  # type: ignore[assignment]
@@ -93,7 +111,9 @@ def heads_only(model: PlaceModel, batch: int, seed: int = 0) -> PlaceModel:
 
 
 def heads(full: bool) -> Callable[[int], Callable[[], None]]:
-    """For a batch size, a call that runs the heads and all losses of the recipe, forward and backward."""
+    """For a batch size, a call that runs the heads and all losses of the recipe, forward and
+    backward.
+    """
     torch.manual_seed(0)
     model = PlaceModel(settings(full, depth=1, text_layers=1))
     terms = recipe().losses

@@ -1,7 +1,9 @@
-"""Goals 5 and 6: PCMA over all pairs of images and reports, by Gram matrices, against the two usual forms of it.
+"""Goals 5 and 6: PCMA over all pairs of images and reports, by Gram matrices, against the two usual
+forms of it.
 
-``loop``: report by report, as GLoRIA and PRIOR lay it out. ``context``: one einsum that forms the [B, B, S, D]
-tensor of what each sentence selects in each image. K=16 queries, S=12 sentences, D=256, forward and backward, float32.
+``loop``: report by report, as GLoRIA and PRIOR lay it out. ``context``: one einsum that forms the
+[B, B, S, D] tensor of what each sentence selects in each image. K=16 queries, S=12 sentences,
+D=256, forward and backward, float32.
 """
 
 from __future__ import annotations
@@ -12,7 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from perf.measure import Figure, interleave, milliseconds, one_thread, peak_mebibytes, ratios, report
+from perf.measure import (
+    Figure,
+    interleave,
+    milliseconds,
+    one_thread,
+    peak_mebibytes,
+    ratios,
+    report,
+)
 from place_cxr.core.tensors import Observations, PlaceOutputs
 from place_cxr.losses.pathology import observation_similarity, pathology_pair
 
@@ -20,13 +30,19 @@ QUERIES, SENTENCES, WIDTH, TEMPERATURE, ROUNDS = 16, 12, 256, 0.1, 5
 Similarity = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def vectors(batch: int, dtype: torch.dtype = torch.float32, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+def vectors(
+    batch: int, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> tuple[Tensor, Tensor, Tensor]:
     """V-PORs and T-PORs before they are normalised, and which sentences exist: 3 to 12 a report."""
     generator = torch.Generator().manual_seed(0)
     visual = torch.randn(batch, QUERIES, WIDTH, generator=generator, dtype=torch.float64)
     text = torch.randn(batch, SENTENCES, WIDTH, generator=generator, dtype=torch.float64)
     mask = torch.arange(SENTENCES)[None] < (torch.arange(batch) % 10 + 3)[:, None]
-    return visual.to(device, dtype).requires_grad_(), text.to(device, dtype).requires_grad_(), mask.to(device)
+    return (
+        visual.to(device, dtype).requires_grad_(),
+        text.to(device, dtype).requires_grad_(),
+        mask.to(device),
+    )
 
 
 def loop(visual: Tensor, text: Tensor, mask: Tensor) -> Tensor:
@@ -48,14 +64,21 @@ def context(visual: Tensor, text: Tensor, mask: Tensor) -> Tensor:
     return (cosine * mask).sum(-1) / mask.sum(-1)
 
 
-def both_passes(form: Similarity, batch: int, dtype: torch.dtype = torch.float32) -> Callable[[], list[Tensor]]:
+def both_passes(
+    form: Similarity, batch: int, dtype: torch.dtype = torch.float32
+) -> Callable[[], list[Tensor]]:
     """A call that gives the similarity and the gradient of a fixed weighting of it."""
     visual, text, mask = vectors(batch, dtype)
-    weight = torch.randn(batch, batch, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
+    weight = torch.randn(
+        batch, batch, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    ).to(dtype)
 
     def run() -> list[Tensor]:
         value = form(F.normalize(visual, dim=-1), F.normalize(text, dim=-1), mask)
-        return [value.detach(), *torch.autograd.grad((value * weight).sum() / batch, (visual, text))]
+        return [
+            value.detach(),
+            *torch.autograd.grad((value * weight).sum() / batch, (visual, text)),
+        ]
 
     return run
 
@@ -85,7 +108,10 @@ def chunked(batch: int, chunk: int, device: str = "cpu") -> Callable[[], object]
 
 def furthest(form: Similarity, batch: int, dtype: torch.dtype) -> float:
     """The largest difference from our form in any value or gradient."""
-    ours, theirs = both_passes(observation_similarity, batch, dtype)(), both_passes(form, batch, dtype)()
+    ours, theirs = (
+        both_passes(observation_similarity, batch, dtype)(),
+        both_passes(form, batch, dtype)(),
+    )
     return max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
 
 
@@ -111,9 +137,20 @@ def figures() -> list[Figure]:
             about=times,
         ),
         Figure(
-            "PCMA peak memory, B=128", "context einsum", [peak["ours"] / peak["context"]], 0.10, number="5", about=peaks
+            "PCMA peak memory, B=128",
+            "context einsum",
+            [peak["ours"] / peak["context"]],
+            0.10,
+            number="5",
+            about=peaks,
         ),
-        Figure("PCMA peak memory, B=128, chunks of 32", "context einsum", [cut / peak["context"]], 0.10, number="5"),
+        Figure(
+            "PCMA peak memory, B=128, chunks of 32",
+            "context einsum",
+            [cut / peak["context"]],
+            0.10,
+            number="5",
+        ),
         Figure(
             "furthest value or gradient, float32",
             "loop",
@@ -122,7 +159,13 @@ def figures() -> list[Figure]:
             unit="",
             number="5",
         ),
-        Figure("furthest value or gradient, float64", "loop", [furthest(loop, 16, torch.float64)], 1e-12, unit=""),
+        Figure(
+            "furthest value or gradient, float64",
+            "loop",
+            [furthest(loop, 16, torch.float64)],
+            1e-12,
+            unit="",
+        ),
         Figure(
             "PCMA peak memory, B=512, chunks of 32",
             "a fixed number",

@@ -1,7 +1,8 @@
 """Run measurements, each in a process of its own on one thread: ``python perf/run.py [NAME ...]``.
 
-Without names all run, about ten minutes of one core. What they measured goes to ``results/<name>.json``, all of it as
-one table to ``results/README.md``. GOALS are the numbers of the goals that these figures have to show.
+Without names all run, about ten minutes of one core. What they measured goes to
+``results/<name>.json``, all of it as one table to ``results/README.md``. GOALS are the numbers of
+the goals that these figures have to show.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def table(results: list[dict[str, Any]]) -> str:
     for result in results:
         machine = result["machine"]
         for row in result["figures"]:
-            values = [f"{value:.4g}" for value in (row["median"], min(row["values"]), max(row["values"]))]
+            values = [
+                f"{value:.4g}" for value in (row["median"], min(row["values"]), max(row["values"]))
+            ]
             sign = "≤" if row["better"] == "lower" else "≥"
             goal = "" if row["goal"] is None else f"{sign} {row['goal']:g}"
             cells = [
@@ -53,11 +56,15 @@ def table(results: list[dict[str, Any]]) -> str:
 
 
 def _machine(machine: dict[str, str]) -> str:
-    return ", ".join(filter(None, (machine["cpu"], f"{machine['cores']} cores", machine.get("gpu"))))
+    return ", ".join(
+        filter(None, (machine["cpu"], f"{machine['cores']} cores", machine.get("gpu")))
+    )
 
 
 def main(names: list[str]) -> int:
-    """Exit code 2 for an unknown name, 1 when a benchmark broke; a goal that is not met is no failure."""
+    """Exit code 2 for an unknown name, 1 when a benchmark broke; a goal that is not met is no
+    failure.
+    """
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         print(f"no benchmark '{unknown[0]}'; there are {', '.join(NAMES)}", file=sys.stderr)
@@ -66,7 +73,9 @@ def main(names: list[str]) -> int:
     for name in names or NAMES:
         print(f"== {name}", flush=True)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "5"}
-        done = subprocess.run([sys.executable, "-m", f"perf.{name}"], cwd=HERE.parent, env=environment, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", f"perf.{name}"], cwd=HERE.parent, env=environment, check=False
+        )
         broken += done.returncode != 0
     files = [HERE / "results" / f"{name}.json" for name in NAMES]
     (HERE / "results" / "README.md").write_text(

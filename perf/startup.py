@@ -1,7 +1,8 @@
 """Goal 12: how soon the command answers, and how soon weights are ready to use.
 
-CPU seconds, for a busy machine stretches the clock; the shortest time on the clock stands beside them. The checkpoint
-is of ViT-B/16 + BERT with 12 layers with heads and teacher, as pre-training saves it but without optimizer state.
+CPU seconds, for a busy machine stretches the clock; the shortest time on the clock stands beside
+them. The checkpoint is of ViT-B/16 + BERT with 12 layers with heads and teacher, as pre-training
+saves it but without optimizer state.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ ROUNDS = 5
 def started(*words: str) -> tuple[float, float]:
     """CPU seconds and seconds on the clock of a Python process."""
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, *words], check=True, capture_output=True, env={**os.environ, "COLUMNS": "100"})
+    subprocess.run(
+        [sys.executable, *words],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "COLUMNS": "100"},
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     return spent, time.perf_counter() - begin
@@ -40,7 +46,9 @@ def write_checkpoint(folder: Path) -> Path:
     torch.manual_seed(0)
     whole = recipe()
     config = whole.model_copy(update={"model": settings()})
-    tokenizer = Tokenizer.train(["The heart is normal in size.", "No pleural effusion."], vocab_size=100)
+    tokenizer = Tokenizer.train(
+        ["The heart is normal in size.", "No pleural effusion."], vocab_size=100
+    )
     model = PlaceModel(config.model)
     return checkpoint.save(
         folder,
@@ -76,8 +84,21 @@ def figures() -> list[Figure]:
         seconds = interleave(sides, 3)
     about = {f"{name} ms": milliseconds(side) for name, side in seconds.items()}
     found += [
-        Figure("load without hashes, CPU", "a fixed number", seconds["load"], 0.15, unit="s", number="12", about=about),
-        Figure("load without hashes", "building with random weights", ratios(seconds["load"], seconds["build"]), 0.1),
+        Figure(
+            "load without hashes, CPU",
+            "a fixed number",
+            seconds["load"],
+            0.15,
+            unit="s",
+            number="12",
+            about=about,
+        ),
+        Figure(
+            "load without hashes",
+            "building with random weights",
+            ratios(seconds["load"], seconds["build"]),
+            0.1,
+        ),
     ]
     return found
 

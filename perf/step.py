@@ -1,9 +1,10 @@
 """Goal 4: a whole training step as PLACE takes it against the same step without the free factors.
 
-The goal names MGCA's step; MGCA's heads are not ours to run, so the baseline is the nearest honest thing: PLACE's own
-step in float32, on padded reports, with 6 text layers as MGCA keeps, and AdamW unfused. Ours: bfloat16 autocast, real
-tokens only, 12 text layers, fused AdamW. Both at ViT-B/16, 224 px, with the teacher's forward pass, clipping, and the
-teacher's update. MGCA has no teacher and fewer losses: against MGCA itself the ratio would be higher.
+The goal names MGCA's step; MGCA's heads are not ours to run, so the baseline is the nearest honest
+thing: PLACE's own step in float32, on padded reports, with 6 text layers as MGCA keeps, and AdamW
+unfused. Ours: bfloat16 autocast, real tokens only, 12 text layers, fused AdamW. Both at ViT-B/16,
+224 px, with the teacher's forward pass, clipping, and the teacher's update. MGCA has no teacher and
+fewer losses: against MGCA itself the ratio would be higher.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def figures() -> list[Figure]:
     base = "own step, padded float32, 6 text layers, unfused"
     return [
         Figure(
-            "fast step, 12 text layers", base, ratios(seconds["fast"], seconds["padded float32, 6 layers"]), 0.65,
+            "fast step, 12 text layers", base, ratios(seconds["fast"], seconds["padded float32, 6 "
+                                                                               "layers"]), 0.65,
             number="4", about=about,
         ),
         Figure("fast step", "same step in float32", ratios(seconds["fast"], seconds["float32 alone"]), 0.65),

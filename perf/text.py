@@ -1,7 +1,7 @@
 """Goal 10: the text encoder on real tokens alone against the same weights run on padded reports.
 
-BERT with 12 layers, reports of 89 tokens on average padded to 112, forward and backward; the padded side is the
-transformers library's own BERT with its fused attention.
+BERT with 12 layers, reports of 89 tokens on average padded to 112, forward and backward; the padded
+side is the transformers library's own BERT with its fused attention.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def figures() -> list[Figure]:
     with torch.no_grad():
         apart = float((ours() - padded())[batch.mask].abs().max())
     share = batch.mask.float().mean().item()
-    about = {f"{name} ms": milliseconds(side) for name, side in seconds.items()} | {"tokens": f"{share:.3f} of all"}
+    about = {f"{name} ms": milliseconds(side) for name, side in seconds.items()} | {
+        "tokens": f"{share:.3f} of all"
+    }
     return [
         Figure(
             "unpadded text encoder",

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 # Before torch, transformers or gradio are imported by anything.
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the sums of a stopped and a resumed process are cut alike
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # the sums of a stopped and a resumed process are cut alike
 os.environ.setdefault("HYPOTHESIS_PROFILE", "ci")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -27,9 +29,16 @@ SHAPED = ("core.tensors", "models", "losses", "metrics", "images.views", "data.l
 install_import_hook([f"place_cxr.{name}" for name in SHAPED], "beartype.beartype")
 
 settings.register_profile(
-    "ci", max_examples=100, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+    "ci",
+    max_examples=100,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("nightly", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "nightly", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile(os.environ["HYPOTHESIS_PROFILE"])
 
 # The fault catalogue: a family's letter and how many rows it has.
@@ -47,16 +56,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in item.iter_markers("fault"):
             unknown = set(mark.args) - set(ROWS)
             if unknown or not mark.args:
-                raise pytest.UsageError(f"{item.nodeid}: no such row in the fault catalogue: {sorted(unknown)}")
+                raise pytest.UsageError(
+                    f"{item.nodeid}: no such row in the fault catalogue: {sorted(unknown)}"
+                )
             _proved.update(mark.args)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """After a run of everything: which rows of the fault catalogue have a test."""
     if _proved and not config.option.keyword and not config.option.file_or_dir:
         missing = [row for row in ROWS if row not in _proved]
         terminalreporter.section("fault catalogue")
-        terminalreporter.line(f"{len(_proved)} of {len(ROWS)} rows have a test; without: {' '.join(missing) or 'none'}")
+        terminalreporter.line(
+            f"{len(_proved)} of {len(ROWS)} rows have a test; without: "
+            f"{' '.join(missing) or 'none'}"
+        )
 
 
 def _guard(original: Any) -> Any:
@@ -80,7 +96,9 @@ def no_network() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def fresh_log() -> None:
-    """The package's log as an import leaves it: an earlier command in this process may have sent it to the screen."""
+    """The package's log as an import leaves it: an earlier command in this process may have sent it
+    to the screen.
+    """
     log = logging.getLogger("place_cxr")
     log.handlers, log.propagate = [], True
     log.setLevel(logging.NOTSET)
@@ -105,7 +123,9 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
-    """A small run over ``phantom`` that was never interrupted; tests only read it. See tests/small.py."""
+    """A small run over ``phantom`` that was never interrupted; tests only read it. See
+    tests/small.py.
+    """
     from place_cxr import pretrain
     from tests.small import small
 

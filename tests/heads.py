@@ -15,7 +15,12 @@ from place_cxr.tasks.data import EvaluationDataset
 
 VIEWS = ViewSettings(size=64)
 IMAGES = {
-    "CNN": {"name": "resnet18", "size": 64, "local_strides": [8, 16], "options": {"channels": [16, 16, 16, 32]}},
+    "CNN": {
+        "name": "resnet18",
+        "size": 64,
+        "local_strides": [8, 16],
+        "options": {"channels": [16, 16, 16, 32]},
+    },
     "ViT": {
         "name": "vit_tiny_patch16_224",
         "size": 64,
@@ -36,23 +41,32 @@ def model(kind: str, vocabulary: int = 400, seed: int = 0) -> PlaceModel:
         "observations": {"queries": 4, "width": 32, "heads": 2},
         "correlation": None,
     }
-    return PlaceModel(ModelSettings.model_validate(settings, strict=False)).eval().requires_grad_(False)
+    return (
+        PlaceModel(ModelSettings.model_validate(settings, strict=False))
+        .eval()
+        .requires_grad_(False)
+    )
 
 
 def corpus(manifest: Path) -> EvaluationDataset:
     """All studies of a phantom, in packs of 64 pixels."""
     made = prepare_corpus(
-        DataSettings(manifest=str(manifest), pack_size=64, vocab_size=400, max_sentences=6), max_tokens=64
+        DataSettings(manifest=str(manifest), pack_size=64, vocab_size=400, max_sentences=6),
+        max_tokens=64,
     )
     return EvaluationDataset.of(made, VIEWS, source="phantom", max_tokens=64)
 
 
 def dozen(manifest: Path) -> EvaluationDataset:
-    """Twelve of them: six teach, three choose, three test, those first that have something outlined."""
+    """Twelve of them: six teach, three choose, three test, those first that have something
+    outlined.
+    """
     data = corpus(manifest)
     counts = {"train": 6, "val": 3, "test": 3}
     rows = {split: data.rows[split][:count] for split, count in counts.items()}
-    rows["test"] = np.array(sorted(data.rows["test"], key=lambda row: not data.studies[row].masks)[: counts["test"]])
+    rows["test"] = np.array(
+        sorted(data.rows["test"], key=lambda row: not data.studies[row].masks)[: counts["test"]]
+    )
     return dataclasses.replace(data, rows=rows)
 
 

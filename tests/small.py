@@ -1,4 +1,6 @@
-"""A whole pre-training in a second: a recipe with every part of the method, far too small to learn anything."""
+"""A whole pre-training in a second: a recipe with every part of the method, far too small to learn
+anything.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +47,15 @@ def digest(weights: dict[str, torch.Tensor]) -> str:
     """One hash of all weights, to the bit."""
     found = hashlib.sha256()
     for name, value in sorted(weights.items()):
-        found.update(name.encode() + value.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        found.update(
+            name.encode() + value.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        )
     return found.hexdigest()
 
 
 def records(run: Path) -> list[dict[str, Any]]:
     """What a run logged, without what depends on the clock."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("images_per_s", "data_wait")} for line in lines]
+    return [
+        {k: v for k, v in line.items() if k not in ("images_per_s", "data_wait")} for line in lines
+    ]

@@ -34,5 +34,7 @@ def test_import_is_light() -> None:
         "heavy = {'torch', 'numpy', 'PIL', 'transformers', 'timm'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False
+    )
     assert done.returncode == 0, done.stderr

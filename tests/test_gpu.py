@@ -1,4 +1,6 @@
-"""What only a GPU can show: its numbers are the processor's, the host never waits in a step, and every task runs."""
+"""What only a GPU can show: its numbers are the processor's, the host never waits in a step, and
+every task runs.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from tests.contract.test_tasks import brief
 from tests.small import digest, small
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-not_yet = pytest.mark.xfail(strict=False, reason="nobody has seen it pass on a GPU yet (docs/LOG.md, 2026-11-26)")
+not_yet = pytest.mark.xfail(
+    strict=False, reason="nobody has seen it pass on a GPU yet (docs/LOG.md, 2026-11-26)"
+)
 PEERS = ("", "phantom-convirt", "phantom-gloria", "phantom-mgca")
 
 
@@ -57,7 +61,9 @@ def made(phantom: Path, peer: str, *overrides: str) -> tuple[PretrainConfig, Pla
     config = small(phantom, "model.text.dropout=0.0", *overrides)
     if peer:
         theirs = load_recipe(peer)
-        parts = {part: getattr(theirs.model, part) for part in ("correlation", "tokens", "prototypes")}
+        parts = {
+            part: getattr(theirs.model, part) for part in ("correlation", "tokens", "prototypes")
+        }
         model = config.model.model_copy(update=parts)
         config = config.model_copy(update={"losses": theirs.losses, "model": model})
     data = corpora.prepare_corpus(config.data, max_tokens=64)
@@ -76,7 +82,9 @@ def test_losses_and_gradients_are_those_of_the_processor(phantom: Path, peer: st
         model.to(device).eval().zero_grad()  # no dropout: its chance is another on each
         value, _ = pretrain.make_loss(config)(model, move_to_device(batch, device), 0)
         value.backward()
-        grads = {name: p.grad.cpu().clone() for name, p in model.named_parameters() if p.grad is not None}
+        grads = {
+            name: p.grad.cpu().clone() for name, p in model.named_parameters() if p.grad is not None
+        }
         found.append((value.item(), grads))
     (here, mine), (there, theirs) = found
     assert there == pytest.approx(here, rel=1e-4)
@@ -91,7 +99,10 @@ def test_losses_and_gradients_are_those_of_the_processor(phantom: Path, peer: st
 def test_the_host_waits_nowhere_in_a_step(phantom: Path, peer: str, linear: str) -> None:
     config, model, batch = made(phantom, peer, f"optim.linear={linear}")
     model.cuda()
-    optimizers, trained = build_optimizers(model, config.optim), [p for p in model.parameters() if p.requires_grad]
+    optimizers, trained = (
+        build_optimizers(model, config.optim),
+        [p for p in model.parameters() if p.requires_grad],
+    )
     loss = pretrain.make_loss(config)
 
     def step(number: int) -> None:
@@ -121,7 +132,9 @@ def test_a_stopped_run_ends_as_if_never_stopped(phantom: Path, tmp_path: Path) -
 
 
 CASES = [
-    (name, mode) for name, kind in TASKS.items() for mode in ("frozen", "finetune")[: 1 + issubclass(kind, HeadTask)]
+    (name, mode)
+    for name, kind in TASKS.items()
+    for mode in ("frozen", "finetune")[: 1 + issubclass(kind, HeadTask)]
 ]
 
 
@@ -131,5 +144,7 @@ def test_a_task_runs(name: str, mode: Any, kind: str, phantom: Path, tmp_path: P
     studies = heads.dozen(phantom)
     task = make_task(name, studies.studies, brief(name), mode=mode)
     model = heads.model(kind).cuda()
-    found = run_task(task, model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m", device="cuda").metrics
+    found = run_task(
+        task, model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m", device="cuda"
+    ).metrics
     assert found and all(metric.value is not None or metric.reason for metric in found.values())

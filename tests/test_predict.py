@@ -1,4 +1,6 @@
-"""A trained run in use: the model as it was saved, pictures of every kind, words, and maps in the right place."""
+"""A trained run in use: the model as it was saved, pictures of every kind, words, and maps in the
+right place.
+"""
 
 from __future__ import annotations
 
@@ -40,24 +42,36 @@ def pictures(phantom: Path) -> list[Path]:
     return sorted((phantom.parent / "images").iterdir())[:5]
 
 
-# ---- loading ---------------------------------------------------------------------------------------------------------
+# ---- loading -------------------------------------------------------------------------------------
 
 
-def test_load_gives_the_weights_that_were_trained(trained: Path, loaded: tuple[PlaceModel, Processor]) -> None:
+def test_load_gives_the_weights_that_were_trained(
+    trained: Path, loaded: tuple[PlaceModel, Processor]
+) -> None:
     model, processor = loaded
     saved = checkpoint.load(trained)
     assert digest({k: v.cpu() for k, v in model.state_dict().items()}) == digest(saved.weights)
     assert not model.training
     assert not any(p.requires_grad for p in model.parameters())
-    assert processor.tokenizer.hash == json.loads((trained / "data.lock.json").read_text())["tokenizer"]
-    assert (processor.pack_size, processor.views.size, processor.max_tokens, processor.max_sentences) == (64, 48, 64, 6)
+    assert (
+        processor.tokenizer.hash
+        == json.loads((trained / "data.lock.json").read_text())["tokenizer"]
+    )
+    assert (
+        processor.pack_size,
+        processor.views.size,
+        processor.max_tokens,
+        processor.max_sentences,
+    ) == (64, 48, 64, 6)
     one, _ = predict.load(saved.path, device="cpu")
     assert digest(one.state_dict()) == digest(saved.weights)
 
 
 @pytest.mark.fault("C9")
 def test_load_refuses_the_config_of_something_else(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, {"weight": torch.ones(2)}, config={"model": {"depth": 3}, "views": {}})
+    checkpoint.save(
+        tmp_path, 1, {"weight": torch.ones(2)}, config={"model": {"depth": 3}, "views": {}}
+    )
     with pytest.raises(PlaceError, match=r"model\.depth, data") as refusal:
         predict.load(tmp_path)
     assert refusal.value.code == "PL-R109"
@@ -76,7 +90,7 @@ def test_a_gpu_that_is_not_there(trained: Path) -> None:
     assert refusal.value.code == "PL-E007"
 
 
-# ---- encoding --------------------------------------------------------------------------------------------------------
+# ---- encoding ------------------------------------------------------------------------------------
 
 
 def test_vectors_have_length_1_and_do_not_depend_on_the_batch(
@@ -84,7 +98,10 @@ def test_vectors_have_length_1_and_do_not_depend_on_the_batch(
 ) -> None:
     model, processor = loaded
     for encode, inputs in (
-        (model.encode_image, [processor(images=pictures), *(processor(images=one) for one in pictures)]),
+        (
+            model.encode_image,
+            [processor(images=pictures), *(processor(images=one) for one in pictures)],
+        ),
         (model.encode_text, [processor(text=WORDS), *(processor(text=one) for one in WORDS)]),
     ):
         together, *alone = (encode(given) for given in inputs)
@@ -102,20 +119,26 @@ def test_embed_is_encode_image_a_few_at_a_time(
     vectors = predict.embed(model, processor, pictures, progress=lambda *now: heard.append(now))
     assert vectors.dtype == np.float32
     assert heard == [(2, 5), (4, 5), (5, 5)]
-    np.testing.assert_allclose(vectors, model.encode_image(processor(images=pictures)).numpy(), atol=1e-5)
+    np.testing.assert_allclose(
+        vectors, model.encode_image(processor(images=pictures)).numpy(), atol=1e-5
+    )
 
 
-def test_a_text_that_is_cut_off_is_told(loaded: tuple[PlaceModel, Processor], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_text_that_is_cut_off_is_told(
+    loaded: tuple[PlaceModel, Processor], caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, "place_cxr"):
         loaded[1](text=[*WORDS, "The heart is enlarged and there is a nodule. " * 20])
     assert "1 of 4 texts are longer" in caplog.text
     assert "nodule" not in caplog.text
 
 
-# ---- pictures of every kind ------------------------------------------------------------------------------------------
+# ---- pictures of every kind ----------------------------------------------------------------------
 
 
-def test_all_kinds_of_pictures_agree(loaded: tuple[PlaceModel, Processor], pictures: list[Path]) -> None:
+def test_all_kinds_of_pictures_agree(
+    loaded: tuple[PlaceModel, Processor], pictures: list[Path]
+) -> None:
     processor = loaded[1]
     grey = np.asarray(Image.open(pictures[0]))
     kinds: list[Any] = [
@@ -162,7 +185,9 @@ def test_what_is_no_grey_picture_is_refused(wrong: Any, code: str) -> None:
     assert refusal.value.code == code
 
 
-def test_nothing_given_is_an_error_of_use(loaded: tuple[PlaceModel, Processor], pictures: list[Path]) -> None:
+def test_nothing_given_is_an_error_of_use(
+    loaded: tuple[PlaceModel, Processor], pictures: list[Path]
+) -> None:
     model, processor = loaded
     for call in (
         lambda: predict.embed(model, processor, []),
@@ -179,7 +204,7 @@ def test_nothing_given_is_an_error_of_use(loaded: tuple[PlaceModel, Processor], 
         processor()  # type: ignore[call-overload]
 
 
-# ---- words -----------------------------------------------------------------------------------------------------------
+# ---- words ---------------------------------------------------------------------------------------
 
 PROMPTS = {"effusion": ["pleural effusion", "fluid in the pleural space."], "nodule": "nodule"}
 
@@ -192,11 +217,15 @@ def test_zero_shot_gives_a_probability_for_each_picture(
     for numbers in (found.probability, found.instance, found.observation):
         assert numbers.shape == (5, 2)
         assert ((numbers > 0) & (numbers < 1)).all()
-    np.testing.assert_allclose(found.probability, (found.instance + found.observation) / 2, atol=1e-6)
+    np.testing.assert_allclose(
+        found.probability, (found.instance + found.observation) / 2, atol=1e-6
+    )
     probabilities = json.loads(json.dumps(found.to_dict()))["probabilities"]
     np.testing.assert_allclose(probabilities["nodule"], found.probability[:, 1], atol=1e-6)
     monkeypatch.setattr(predict, "_BATCH_SIZE", 2)
-    np.testing.assert_allclose(predict.zero_shot(*loaded, pictures, PROMPTS).probability, found.probability, atol=1e-5)
+    np.testing.assert_allclose(
+        predict.zero_shot(*loaded, pictures, PROMPTS).probability, found.probability, atol=1e-5
+    )
     alone = predict.zero_shot(*loaded, pictures[2], {"nodule": ["nodule"]})
     np.testing.assert_allclose(alone.probability, found.probability[2:3, 1:], atol=1e-5)
 
@@ -204,13 +233,17 @@ def test_zero_shot_gives_a_probability_for_each_picture(
 def test_zero_shot_turns_round_with_the_negation(
     loaded: tuple[PlaceModel, Processor], pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is said of a finding and what is said against it exchanged: each probability becomes 1 minus itself."""
+    """What is said of a finding and what is said against it exchanged: each probability becomes 1
+    minus itself.
+    """
     before = predict.zero_shot(*loaded, pictures, PROMPTS)
     said: list[str] = []
 
     def exchanged(model: PlaceModel, processor: Processor, text: list[str]) -> TextDescription:
         said.extend(text)
-        return describe(model, processor, [t[3:] if t.startswith("No ") else f"No {t}" for t in text])
+        return describe(
+            model, processor, [t[3:] if t.startswith("No ") else f"No {t}" for t in text]
+        )
 
     describe = predict.describe_text
     monkeypatch.setattr(predict, "describe_text", exchanged)
@@ -227,11 +260,13 @@ def test_zero_shot_turns_round_with_the_negation(
     assert np.abs(before.probability - 0.5).max() > 1e-3
 
 
-# ---- where -----------------------------------------------------------------------------------------------------------
+# ---- where ---------------------------------------------------------------------------------------
 
 
 class Bright(torch.nn.Module):
-    """A model whose one query per patch looks at its patch, and which finds the brightest patch for any text."""
+    """A model whose one query per patch looks at its patch, and which finds the brightest patch for
+    any text.
+    """
 
     def __init__(self, patch: int) -> None:
         super().__init__()
@@ -248,7 +283,14 @@ class Bright(torch.nn.Module):
         mask = torch.ones(1, patches, dtype=torch.bool)
         attention = torch.eye(patches)[None]
         return ImageDescription(
-            empty, empty, Observations(vectors, mask), attention, vectors, (rows, columns), empty[None], (1, 1)
+            empty,
+            empty,
+            Observations(vectors, mask),
+            attention,
+            vectors,
+            (rows, columns),
+            empty[None],
+            (1, 1),
         )
 
     def describe_text(self, tokens: Any) -> TextDescription:
@@ -275,11 +317,17 @@ def planted(height: int, width: int, box: tuple[int, int, int, int]) -> NDArray[
     ],
 )
 def test_a_bright_spot_is_found_where_it_lies_in_the_original(
-    loaded: tuple[PlaceModel, Processor], height: int, width: int, box: tuple[int, int, int, int], view: int
+    loaded: tuple[PlaceModel, Processor],
+    height: int,
+    width: int,
+    box: tuple[int, int, int, int],
+    view: int,
 ) -> None:
     trained = loaded[1]
     processor = Processor(trained.tokenizer, ViewSettings(size=view), 64, 64, 6)
-    heat = predict.ground(Bright(4), processor, planted(height, width, box), "left pleural effusion")  # type: ignore[arg-type]
+    heat = predict.ground(
+        Bright(4), processor, planted(height, width, box), "left pleural effusion"
+    )  # type: ignore[arg-type]
     assert heat.array.shape == heat.image.shape == (height, width)
     assert heat.array.max() == 1 and heat.array.min() >= 0
     x0, y0, x1, y1 = box
@@ -309,23 +357,31 @@ def test_ground_follows_the_words_of_a_real_model(
     model, processor = loaded
     seen = model.describe_image(processor(images=pictures[0]))
     said = predict.describe_text(model, processor, WORDS[2])
-    drawn = predict.phrase_map(seen.observations.vectors, seen.attention, seen.patches, said.observations, seen.grid)
+    drawn = predict.phrase_map(
+        seen.observations.vectors, seen.attention, seen.patches, said.observations, seen.grid
+    )
     assert drawn.shape == (1, *seen.grid) and drawn.min() >= 0
 
 
 def test_a_map_is_what_patches_add_in_closed_form() -> None:
-    """Two sentences, of which the second is padding; one query looks at the corner, the other at the middle."""
+    """Two sentences, of which the second is padding; one query looks at the corner, the other at
+    the middle.
+    """
     vectors = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     attention = torch.zeros(1, 2, 25)
     attention[0, 0, 0], attention[0, 0, 24], attention[0, 1, 12] = 0.75, 0.25, 1.0
     patches = torch.zeros(1, 25, 2)
-    patches[0, 0], patches[0, 24], patches[0, 12] = (torch.tensor(v) for v in ([4.0, 0.0], [-4.0, 0.0], [9.0, 5.0]))
+    patches[0, 0], patches[0, 24], patches[0, 12] = (
+        torch.tensor(v) for v in ([4.0, 0.0], [-4.0, 0.0], [9.0, 5.0])
+    )
     said = Observations(torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]), torch.tensor([[True, False]]))
     drawn = predict.phrase_map(vectors, attention, patches, said, (5, 5))[0]
     selected = torch.tensor([1.0, 0.0]).div(predict.SELECTION_TEMPERATURE).softmax(0)
     corner = 11 / 16  # of the kernel, when what lies outside repeats the edge
     assert drawn[0, 0] == pytest.approx(float(selected[0]) * 0.75 * 4 * corner**2, rel=1e-4)
-    assert drawn[4, 4] == pytest.approx(float(selected[1]) * 9 / 256, rel=1e-3)  # the middle's, from two patches away
+    assert drawn[4, 4] == pytest.approx(
+        float(selected[1]) * 9 / 256, rel=1e-3
+    )  # the middle's, from two patches away
     assert int(drawn.argmax()) == 0
 
 

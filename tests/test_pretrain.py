@@ -1,4 +1,6 @@
-"""Pre-training, whole: what it reads, that it goes on where it stopped, where it may start from, its controls."""
+"""Pre-training, whole: what it reads, that it goes on where it stopped, where it may start from,
+its controls.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,13 @@ from place_cxr.training import checkpoint
 from tests.small import digest, records, small
 from tests.tables import read_rows, write_rows
 
-SPEAKING = ("image", "report", "split", "study", "patient")  # the columns that pre-training may know
+SPEAKING = (
+    "image",
+    "report",
+    "split",
+    "study",
+    "patient",
+)  # the columns that pre-training may know
 
 
 class Trap:
@@ -43,7 +51,9 @@ class Trap:
     __hash__ = None  # type: ignore[assignment]
 
 
-def rewrite(source: Path, target: Path, change: Callable[[list[dict[str, str]]], list[dict[str, str]]]) -> Path:
+def rewrite(
+    source: Path, target: Path, change: Callable[[list[dict[str, str]]], list[dict[str, str]]]
+) -> Path:
     """A manifest with other rows."""
     rows = change(read_rows(source))
     return write_rows(target, rows)
@@ -59,7 +69,7 @@ def weights(run: Path) -> str:
     return digest(checkpoint.load(run).weights)
 
 
-# ---- what is read ----------------------------------------------------------------------------------------------------
+# ---- what is read --------------------------------------------------------------------------------
 
 
 def test_annotations_are_never_looked_at(
@@ -83,7 +93,9 @@ def test_annotations_change_no_weight(copied: Path, trained: Path, tmp_path: Pat
     assert weights(tmp_path / "run") == weights(trained)
 
 
-def test_only_the_training_split_is_learnt_from(copied: Path, trained: Path, tmp_path: Path) -> None:
+def test_only_the_training_split_is_learnt_from(
+    copied: Path, trained: Path, tmp_path: Path
+) -> None:
     def blacken(rows: list[dict[str, str]]) -> list[dict[str, str]]:
         for row in rows:
             if row["split"] != "train":
@@ -96,7 +108,7 @@ def test_only_the_training_split_is_learnt_from(copied: Path, trained: Path, tmp
     assert weights(tmp_path / "run") == weights(trained)
 
 
-# ---- resuming --------------------------------------------------------------------------------------------------------
+# ---- resuming ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -118,16 +130,24 @@ def rows_of_seven(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> li
     config = small(phantom)
     data = corpora.prepare_corpus(config.data, max_tokens=64)
     return [
-        batch.row.tolist() for batch, _ in zip(pretrain.make_loader(config, data).batches(), range(7), strict=False)
+        batch.row.tolist()
+        for batch, _ in zip(pretrain.make_loader(config, data).batches(), range(7), strict=False)
     ]
 
 
 @pytest.mark.fault("R1")
 @pytest.mark.parametrize("stop", [1, 4, 5])
 def test_a_stopped_run_ends_as_if_never_stopped(
-    phantom: Path, trained: Path, tmp_path: Path, rows_seen: list[list[int]], rows_of_seven: list[list[int]], stop: int
+    phantom: Path,
+    trained: Path,
+    tmp_path: Path,
+    rows_seen: list[list[int]],
+    rows_of_seven: list[list[int]],
+    stop: int,
 ) -> None:
-    """Dropout, teacher, batch norm, moments, the order of rows; an epoch has three steps, so all stops lie within."""
+    """Dropout, teacher, batch norm, moments, the order of rows; an epoch has three steps, so all
+    stops lie within.
+    """
     config = small(phantom)
     pretrain.run_pretraining(config, tmp_path / "run", device="cpu", stop_at=stop)
     assert checkpoint.load(tmp_path / "run").step == stop
@@ -158,7 +178,9 @@ def _other_order(copied: Path) -> None:
 
 @pytest.mark.fault("R1")
 @pytest.mark.parametrize("change", [_other_report, _other_picture, _other_order])
-def test_resume_refuses_other_data(copied: Path, tmp_path: Path, change: Callable[[Path], None]) -> None:
+def test_resume_refuses_other_data(
+    copied: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
     config = small(copied)
     pretrain.run_pretraining(config, tmp_path / "run", device="cpu", stop_at=1)
     before = weights(tmp_path / "run")
@@ -176,14 +198,16 @@ def test_resume_finds_the_same_data_elsewhere(copied: Path, trained: Path, tmp_p
     assert weights(tmp_path / "run") == weights(trained)
 
 
-# ---- starting from another run ---------------------------------------------------------------------------------------
+# ---- starting from another run -------------------------------------------------------------------
 
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What `fit` is given, instead of training."""
     given: dict[str, Any] = {}
-    monkeypatch.setattr(pretrain, "fit", lambda model, *_, **options: given.update(options, model=model))
+    monkeypatch.setattr(
+        pretrain, "fit", lambda model, *_, **options: given.update(options, model=model)
+    )
     return given
 
 
@@ -201,14 +225,20 @@ def test_init_from_takes_weights_and_tokenizer(
     begun.clear()
     pretrain.run_pretraining(config, tmp_path / "run", device="cpu")
     assert digest(begun["model"].state_dict()) != digest(donor.weights)
-    assert begun["extra_files"]["tokenizer/tokenizer.json"] != (donor.path / "tokenizer/tokenizer.json").read_bytes()
+    assert (
+        begun["extra_files"]["tokenizer/tokenizer.json"]
+        != (donor.path / "tokenizer/tokenizer.json").read_bytes()
+    )
 
 
 @pytest.mark.fault("C9")
 def test_init_from_refuses_another_network(phantom: Path, trained: Path, tmp_path: Path) -> None:
     with pytest.raises(PlaceError) as refusal:
         pretrain.run_pretraining(
-            small(phantom, "model.shared=24"), tmp_path / "run", device="cpu", init_from=str(trained)
+            small(phantom, "model.shared=24"),
+            tmp_path / "run",
+            device="cpu",
+            init_from=str(trained),
         )
     assert refusal.value.code == "PL-R109"
     assert "image_projection.3.weight: expected 24x32, found 16x32" in str(refusal.value)
@@ -216,21 +246,29 @@ def test_init_from_refuses_another_network(phantom: Path, trained: Path, tmp_pat
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_init_from_leaves_the_donor_alone_and_starts_at_step_0(phantom: Path, trained: Path, tmp_path: Path) -> None:
+def test_init_from_leaves_the_donor_alone_and_starts_at_step_0(
+    phantom: Path, trained: Path, tmp_path: Path
+) -> None:
     before = weights(trained), records(trained)
     result = pretrain.run_pretraining(
-        small(phantom, "train.steps=1"), tmp_path / "run", device="cpu", init_from=str(trained / "checkpoints" / "last")
+        small(phantom, "train.steps=1"),
+        tmp_path / "run",
+        device="cpu",
+        init_from=str(trained / "checkpoints" / "last"),
     )
     assert (result.step, checkpoint.load(tmp_path / "run").step) == (1, 1)
     assert (weights(trained), records(trained)) == before
 
 
-# ---- before a run ----------------------------------------------------------------------------------------------------
+# ---- before a run --------------------------------------------------------------------------------
 
 
 def test_without_data_nothing_is_made(tmp_path: Path) -> None:
     config = pretrain.load_recipe("phantom-tiny")
-    for begin in (lambda: pretrain.run_pretraining(config, tmp_path / "run"), lambda: pretrain.dry_run(config)):
+    for begin in (
+        lambda: pretrain.run_pretraining(config, tmp_path / "run"),
+        lambda: pretrain.dry_run(config),
+    ):
         with pytest.raises(PlaceError, match=r"data\.manifest=PATH") as refusal:
             begin()
         assert (refusal.value.code, refusal.value.exit_code) == ("PL-C005", 2)
@@ -249,26 +287,40 @@ def test_without_data_nothing_is_made(tmp_path: Path) -> None:
         ("optim.lrr=1", "PL-C001"),
     ],
 )
-def test_a_recipe_that_cannot_work_is_refused_when_read(phantom: Path, override: str, code: str) -> None:
+def test_a_recipe_that_cannot_work_is_refused_when_read(
+    phantom: Path, override: str, code: str
+) -> None:
     with pytest.raises(PlaceError) as refusal:
         small(phantom, override)
     assert refusal.value.code == code
 
 
-def test_dry_run_trains_two_steps_and_keeps_nothing(phantom: Path, trained: Path, tmp_path: Path) -> None:
+def test_dry_run_trains_two_steps_and_keeps_nothing(
+    phantom: Path, trained: Path, tmp_path: Path
+) -> None:
     recipe = str(phantom.parent / "small.yaml")
     said = pretrain.run_recipe(
-        recipe, [f"data.manifest={phantom}"], out=tmp_path / "run", dry=True, device="cpu", progress=lambda *_: None
+        recipe,
+        [f"data.manifest={phantom}"],
+        out=tmp_path / "run",
+        dry=True,
+        device="cpu",
+        progress=lambda *_: None,
     )
     assert not (tmp_path / "run").exists()
     assert json.loads(json.dumps(said))["data"]["images"] == {"train": 24, "val": 5, "test": 11}
     assert said["steps_per_epoch"] == 3
-    assert len(said["losses"]) == 2 and np.isfinite(said["losses"]).all() and said["losses"][0] != said["losses"][1]
+    assert (
+        len(said["losses"]) == 2
+        and np.isfinite(said["losses"]).all()
+        and said["losses"][0] != said["losses"][1]
+    )
 
 
 @pytest.mark.fault("R5")
 @pytest.mark.parametrize(
-    ("batch", "accumulate", "warned"), [(31, 1, True), (32, 1, False), (64, 2, False), (48, 2, True)]
+    ("batch", "accumulate", "warned"),
+    [(31, 1, True), (32, 1, False), (64, 2, False), (48, 2, True)],
 )
 def test_few_pairs_to_tell_apart_are_warned_of(
     phantom: Path, caplog: pytest.LogCaptureFixture, batch: int, accumulate: int, warned: bool
@@ -279,13 +331,15 @@ def test_few_pairs_to_tell_apart_are_warned_of(
     assert ("told apart" in caplog.text) == warned
 
 
-# ---- the shuffled control --------------------------------------------------------------------------------------------
+# ---- the shuffled control ------------------------------------------------------------------------
 
 
 def fake(patients: list[str]) -> Any:
     """A corpus of 1-pixel pictures, one for each entry; the first row is not in the training split."""
     count = len(patients) + 1
-    studies = [Study(f"s{row}", Path("x"), "", patient) for row, patient in enumerate(["val", *patients])]
+    studies = [
+        Study(f"s{row}", Path("x"), "", patient) for row, patient in enumerate(["val", *patients])
+    ]
     text = EncodedReports(
         np.zeros((count, 8), np.uint16),
         np.zeros((count, 8), np.int8),
@@ -295,7 +349,9 @@ def fake(patients: list[str]) -> Any:
         truncated=0,
     )
     pixels = SimpleNamespace(pixels=np.zeros((count, 1, 1), np.uint8))
-    return SimpleNamespace(studies=studies, pixels=pixels, text=text, rows={"train": np.arange(1, count)})
+    return SimpleNamespace(
+        studies=studies, pixels=pixels, text=text, rows={"train": np.arange(1, count)}
+    )
 
 
 def some_patients() -> Iterator[list[str]]:
@@ -308,15 +364,23 @@ def some_patients() -> Iterator[list[str]]:
     yield [""] * 6  # no patient column: every study is its own
 
 
-@pytest.mark.parametrize("patients", list(some_patients()), ids=lambda patients: f"{len(patients)} rows")
+@pytest.mark.parametrize(
+    "patients", list(some_patients()), ids=lambda patients: f"{len(patients)} rows"
+)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_shuffled_control_gives_everybody_anothers_report(phantom: Path, patients: list[str], seed: int) -> None:
+def test_the_shuffled_control_gives_everybody_anothers_report(
+    phantom: Path, patients: list[str], seed: int
+) -> None:
     corpus = fake(patients)
     config = small(phantom, "data.shuffle_reports=true", "train.batch_size=2", f"train.seed={seed}")
     pairs = pretrain.make_loader(config, corpus).dataset
     assert pairs.rows.tolist() == corpus.rows["train"].tolist()
-    assert sorted(pairs.text_rows.tolist()) == pairs.rows.tolist()  # each report once, none of another split
-    who = [corpus.studies[row].patient or corpus.studies[row].id for row in range(len(corpus.studies))]
+    assert (
+        sorted(pairs.text_rows.tolist()) == pairs.rows.tolist()
+    )  # each report once, none of another split
+    who = [
+        corpus.studies[row].patient or corpus.studies[row].id for row in range(len(corpus.studies))
+    ]
     assert all(who[a] != who[b] for a, b in zip(pairs.rows, pairs.text_rows, strict=True))
 
 
@@ -333,7 +397,7 @@ def test_the_true_pairs_are_true(phantom: Path) -> None:
     assert (pairs.rows == pairs.text_rows).all()
 
 
-# ---- parts that no loss reads ----------------------------------------------------------------------------------------
+# ---- parts that no loss reads --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -341,14 +405,19 @@ def test_the_true_pairs_are_true(phantom: Path) -> None:
     [
         ({"instance"}, ("observer", "sentences", "correlation")),
         ({"pathology_image"}, ("image_projection", "text_projection", "log_scale", "correlation")),
-        ({"correlation"}, ("observer", "sentences", "image_projection", "text_projection", "log_scale")),
+        (
+            {"correlation"},
+            ("observer", "sentences", "image_projection", "text_projection", "log_scale"),
+        ),
     ],
 )
 def test_what_no_loss_reads_keeps_its_weights(
     phantom: Path, tmp_path: Path, losses: set[str], still: tuple[str, ...]
 ) -> None:
     names = ("instance", "pathology_pair", "pathology_image", "pathology_sentence", "correlation")
-    config = small(phantom, "train.steps=2", *(f"losses.{n}.weight=0" for n in names if n not in losses))
+    config = small(
+        phantom, "train.steps=2", *(f"losses.{n}.weight=0" for n in names if n not in losses)
+    )
     torch.manual_seed(config.train.seed)
     data = corpora.prepare_corpus(config.data, max_tokens=64)
     start = pretrain.PlaceModel(pretrain.complete_config(config, data).model).state_dict()
@@ -356,7 +425,8 @@ def test_what_no_loss_reads_keeps_its_weights(
     moved = {
         name.split(".")[0]
         for name, value in checkpoint.load(tmp_path / "run").weights.items()
-        if not value.equal(start[name]) and not name.endswith("running_mean")  # statistics, which no loss moves
+        if not value.equal(start[name])
+        and not name.endswith("running_mean")  # statistics, which no loss moves
     }
     assert moved.isdisjoint(still)
     assert {"image_encoder", "text_encoder"} & moved
@@ -364,21 +434,29 @@ def test_what_no_loss_reads_keeps_its_weights(
 
 def test_a_peer_learns_is_saved_and_described(phantom: Path, tmp_path: Path) -> None:
     peer = (
-        "losses={gloria_global: {}, gloria_local: {options: {chunk: 3}}, mgca_instance: {}, mgca_token: {}, "
-        "mgca_prototype: {}}"
+        "losses={gloria_global: {}, gloria_local: {options: {chunk: 3}}, mgca_instance: {}, "
+        "mgca_token: {}, mgca_prototype: {}}"
     )
     parts = ("model.tokens={hidden: 8}", "model.prototypes=5", "model.correlation=null")
-    pretrain.run_pretraining(small(phantom, peer, *parts, "train.steps=3"), tmp_path / "run", device="cpu")
+    pretrain.run_pretraining(
+        small(phantom, peer, *parts, "train.steps=3"), tmp_path / "run", device="cpu"
+    )
     model, processor = predict.load(tmp_path / "run", device="cpu")
     assert model.prototypes is not None and model.tokens is not None
     assert predict.describe_text(model, processor, "No pleural effusion.").vector.shape == (1, 16)
     logged = records(tmp_path / "run")[-1]
-    assert all(np.isfinite(logged[name]) for name in ("gloria_local", "mgca_token", "mgca_prototype"))
+    assert all(
+        np.isfinite(logged[name]) for name in ("gloria_local", "mgca_token", "mgca_prototype")
+    )
 
 
-def test_resume_auto_begins_where_nothing_was_saved(phantom: Path, trained: Path, tmp_path: Path) -> None:
+def test_resume_auto_begins_where_nothing_was_saved(
+    phantom: Path, trained: Path, tmp_path: Path
+) -> None:
     pretrain.run_pretraining(small(phantom), tmp_path / "run", device="cpu", resume="auto")
-    assert digest(checkpoint.load(tmp_path / "run").weights) == digest(checkpoint.load(trained).weights)
+    assert digest(checkpoint.load(tmp_path / "run").weights) == digest(
+        checkpoint.load(trained).weights
+    )
 
 
 @pytest.mark.parametrize("call", ["pretrain", "demo", "write_phantom"])

@@ -1,6 +1,8 @@
-"""PLACE: medical visual representations from image-report pairs. Research use only, not a medical device.
+"""PLACE: medical visual representations from image-report pairs. Research use only, not a medical
+device.
 
-``import place_cxr as place`` gives the names below; torch is imported when one of them is first used.
+``import place_cxr as place`` gives the names below; torch is imported when one of them is first
+used.
 """
 
 from importlib import import_module

@@ -1,4 +1,6 @@
-"""What users, tasks and pages call: load a run, encode, classify without training, point at what a phrase names."""
+"""What users, tasks and pages call: load a run, encode, classify without training, point at what a
+phrase names.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,13 @@ from place_cxr.training import checkpoint
 
 SELECTION_TEMPERATURE = 0.1  # that of pathology_pair
 PATHOLOGY_SCALE = 1 / 0.07  # inverse temperature of pathology_pair
-_SMOOTHING_KERNEL = [1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16]  # over patches, by row and column [ours: docs/LOG.md]
+_SMOOTHING_KERNEL = [
+    1 / 16,
+    4 / 16,
+    6 / 16,
+    4 / 16,
+    1 / 16,
+]  # over patches, by row and column [ours: docs/LOG.md]
 _BATCH_SIZE = 32  # pictures decoded and encoded together
 ImageInput = str | Path | Image.Image | NDArray[Any] | Tensor
 _Progress = Callable[[int, int], None]  # (done, total)
@@ -53,28 +61,42 @@ class Processor:
     max_sentences: int
 
     @overload
-    def __call__(self, *, images: Sequence[ImageInput] | ImageInput) -> Float[Tensor, "N 1 H W"]: ...
+    def __call__(
+        self, *, images: Sequence[ImageInput] | ImageInput
+    ) -> Float[Tensor, "N 1 H W"]: ...
     @overload
     def __call__(self, *, text: Sequence[str] | str) -> Tokens: ...
     def __call__(
-        self, *, images: Sequence[ImageInput] | ImageInput | None = None, text: Sequence[str] | str | None = None
+        self,
+        *,
+        images: Sequence[ImageInput] | ImageInput | None = None,
+        text: Sequence[str] | str | None = None,
     ) -> Float[Tensor, "N 1 H W"] | Tokens:
-        """``images`` as model input [N, 1, size, size] in [-1, 1], or ``text`` as Tokens; give one of the two.
+        """``images`` as model input [N, 1, size, size] in [-1, 1], or ``text`` as Tokens; give one
+        of the two.
 
-        A picture is a path, a PIL image, or an array or tensor [H, W] (see `to_gray`); a single one, or a single text,
-        is a list of one. Raises PlaceError PL-D1xx for a picture that cannot be read, PL-D301 for an empty text,
-        PL-C020 for an empty list.
+        A picture is a path, a PIL image, or an array or tensor [H, W] (see `to_gray`); a single
+        one, or a single text, is a list of one. Raises PlaceError PL-D1xx for a picture that cannot
+        be read, PL-D301 for an empty text, PL-C020 for an empty list.
         """
         if (images is None) == (text is None):
             raise TypeError("give either images or text")
         if images is not None:
-            squares = [self.letterbox(gray).to_square(gray) for gray in map(to_gray, _as_list(images))]
+            squares = [
+                self.letterbox(gray).to_square(gray) for gray in map(to_gray, _as_list(images))
+            ]
             return eval_view(torch.from_numpy(np.stack(squares)), self.views)
         assert text is not None
         texts = _as_list(text)
-        encoded = self.tokenizer.encode([read_report(t) for t in texts], self.max_tokens, self.max_sentences)
+        encoded = self.tokenizer.encode(
+            [read_report(t) for t in texts], self.max_tokens, self.max_sentences
+        )
         if encoded.truncated:
-            _log.warning("%d of %d texts are longer than the model reads, and cut off", encoded.truncated, len(texts))
+            _log.warning(
+                "%d of %d texts are longer than the model reads, and cut off",
+                encoded.truncated,
+                len(texts),
+            )
         return gather_tokens(encoded, np.arange(len(texts)))
 
     def letterbox(self, gray: NDArray[Any]) -> Letterbox:
@@ -84,7 +106,9 @@ class Processor:
 
 @dataclass(frozen=True, slots=True)
 class ZeroShot:
-    """How likely each finding is, by name. Scores are not calibrated; rank with them, do not threshold them."""
+    """How likely each finding is, by name. Scores are not calibrated; rank with them, do not
+    threshold them.
+    """
 
     findings: tuple[str, ...]
     probability: NDArray[np.float32]  # [N, C], mean of the two below
@@ -98,7 +122,9 @@ class ZeroShot:
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """Where a phrase is seen: ``array`` [H, W] in [0, 1] (maximum 1) in pixels of the original picture."""
+    """Where a phrase is seen: ``array`` [H, W] in [0, 1] (maximum 1) in pixels of the original
+    picture.
+    """
 
     phrase: str
     array: NDArray[np.float32]
@@ -126,7 +152,12 @@ class Heat:
     def to_dict(self) -> dict[str, Any]:
         """Phrase, size and boxes at half of the maximum."""
         boxes = [[b.x0, b.y0, b.x1, b.y1] for b in self.boxes()]
-        return {"phrase": self.phrase, "height": len(self.array), "width": self.array.shape[1], "boxes": boxes}
+        return {
+            "phrase": self.phrase,
+            "height": len(self.array),
+            "width": self.array.shape[1],
+            "boxes": boxes,
+        }
 
 
 class _DataConfig(Settings, extra="ignore"):
@@ -147,11 +178,14 @@ class _RunConfig(Settings, extra="ignore"):
     train: _TrainConfig
 
 
-def load(path: str | Path, *, device: str = "auto", verify: bool = True) -> tuple[PlaceModel, Processor]:
+def load(
+    path: str | Path, *, device: str = "auto", verify: bool = True
+) -> tuple[PlaceModel, Processor]:
     """Model (evaluation mode, no gradients) and processor of a run folder or a checkpoint folder.
 
-    ``device`` is auto (the GPU where there is one), cpu or cuda. Raises PlaceError PL-R1xx when there is no good
-    checkpoint, see `training.checkpoint.load`; PL-E007 where there is no such device.
+    ``device`` is auto (the GPU where there is one), cpu or cuda. Raises PlaceError PL-R1xx when
+    there is no good checkpoint, see `training.checkpoint.load`; PL-E007 where there is no such
+    device.
     """
     torch_device = _select_device(device)
     saved = checkpoint.load(Path(path), verify=verify)
@@ -164,15 +198,19 @@ def load(path: str | Path, *, device: str = "auto", verify: bool = True) -> tupl
 
 
 def load_untrained(path: str | Path, *, device: str = "auto") -> tuple[PlaceModel, Processor]:
-    """The control for a run: its network with the random weights that a run of its seed starts from.
+    """The control for a run: its network with the random weights that a run of its seed starts
+    from.
 
-    Where a run starts from given weights (ImageNet, a BERT), they are random here all the same. Raises as `load`.
+    Where a run starts from given weights (ImageNet, a BERT), they are random here all the same.
+    Raises as `load`.
     """
     torch_device = _select_device(device)
     saved = checkpoint.load(Path(path))
     config = _read_config(saved)
     torch.manual_seed(config.train.seed)
-    return PlaceModel(config.model).to(torch_device).eval().requires_grad_(False), _build_processor(saved, config)
+    return PlaceModel(config.model).to(torch_device).eval().requires_grad_(False), _build_processor(
+        saved, config
+    )
 
 
 def _read_config(saved: checkpoint.Checkpoint) -> _RunConfig:
@@ -181,7 +219,9 @@ def _read_config(saved: checkpoint.Checkpoint) -> _RunConfig:
     except ValidationError as error:
         keys = ", ".join(".".join(map(str, detail["loc"])) for detail in error.errors()[:5])
         problem = f"its config is not one of a pre-trained model; look at {keys}"
-        raise PlaceError(problem, code="PL-R109", file=saved.path.name, fix="give a run of place pretrain") from None
+        raise PlaceError(
+            problem, code="PL-R109", file=saved.path.name, fix="give a run of place pretrain"
+        ) from None
     # Weights come from the checkpoint: nothing is fetched or read from where they once came.
     image = config.model.image.model_copy(update={"weights": "", "pretrained": False})
     text = config.model.text.model_copy(update={"weights": ""})
@@ -202,7 +242,11 @@ def _build_processor(saved: checkpoint.Checkpoint, config: _RunConfig) -> Proces
 def _select_device(name: str) -> torch.device:
     has_cuda = torch.cuda.is_available()
     if name.startswith("cuda") and not has_cuda:
-        raise PlaceError("there is no usable CUDA device", code="PL-E007", fix="use --device cpu, or see place doctor")
+        raise PlaceError(
+            "there is no usable CUDA device",
+            code="PL-E007",
+            fix="use --device cpu, or see place doctor",
+        )
     return torch.device(("cuda" if has_cuda else "cpu") if name == "auto" else name)
 
 
@@ -213,19 +257,26 @@ def zero_shot(
     images: Sequence[ImageInput] | ImageInput,
     prompts: Mapping[str, Sequence[str] | str],
 ) -> ZeroShot:
-    """Probability of each finding in each picture, from what it is called: ``{"effusion": ["pleural effusion"]}``.
+    """Probability of each finding in each picture, from what it is called: ``{"effusion": ["pleural
+    effusion"]}``.
 
-    Each phrase is held against its own negation ("No pleural effusion."); several phrases are averaged. Raises
-    PlaceError PL-C020 for no picture, no finding or no phrase.
+    Each phrase is held against its own negation ("No pleural effusion."); several phrases are
+    averaged. Raises PlaceError PL-C020 for no picture, no finding or no phrase.
     """
     groups = {name: _as_list(wording) for name, wording in prompts.items() if wording}
     if not groups or len(groups) < len(prompts):
-        raise PlaceError("every finding needs at least one phrase", code="PL-C020", fix="give {name: [phrase, ...]}")
+        raise PlaceError(
+            "every finding needs at least one phrase",
+            code="PL-C020",
+            fix="give {name: [phrase, ...]}",
+        )
     device = next(model.parameters()).device
     phrases = [phrase.strip().rstrip(".") for group in groups.values() for phrase in group]
     yes = describe_text(model, processor, [f"{p}." for p in phrases])
     no = describe_text(model, processor, [f"No {p[:1].lower()}{p[1:]}." for p in phrases])
-    group_index = torch.tensor([i for i, group in enumerate(groups.values()) for _ in group], device=device)
+    group_index = torch.tensor(
+        [i for i, group in enumerate(groups.values()) for _ in group], device=device
+    )
     averaging = F.one_hot(group_index, len(groups)).float()
     averaging = averaging / averaging.sum(0)
     margins: list[tuple[Tensor, Tensor]] = []
@@ -233,9 +284,17 @@ def zero_shot(
         description = model.describe_image(processor(images=part).to(device))
         agreement, negated = image_text_scores(description, yes), image_text_scores(description, no)
         margins.append((agreement[0] - negated[0], agreement[1] - negated[1]))
-    by_instance, by_observation = (torch.cat(parts) @ averaging for parts in zip(*margins, strict=True))
-    instance, observation = torch.sigmoid(model.scale * by_instance), torch.sigmoid(PATHOLOGY_SCALE * by_observation)
-    return ZeroShot(tuple(groups), *(t.cpu().numpy() for t in ((instance + observation) / 2, instance, observation)))
+    by_instance, by_observation = (
+        torch.cat(parts) @ averaging for parts in zip(*margins, strict=True)
+    )
+    instance, observation = (
+        torch.sigmoid(model.scale * by_instance),
+        torch.sigmoid(PATHOLOGY_SCALE * by_observation),
+    )
+    return ZeroShot(
+        tuple(groups),
+        *(t.cpu().numpy() for t in ((instance + observation) / 2, instance, observation)),
+    )
 
 
 @torch.no_grad()
@@ -263,7 +322,8 @@ def embed(
     *,
     progress: _Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Unit-length instance vectors [N, D], a few pictures at a time; ``progress(done, total)`` is told after each few.
+    """Unit-length instance vectors [N, D], a few pictures at a time; ``progress(done, total)`` is
+    told after each few.
 
     Raises PlaceError PL-C020 for no picture.
     """
@@ -276,17 +336,26 @@ def embed(
     return np.concatenate(parts)
 
 
-def describe_text(model: PlaceModel, processor: Processor, text: Sequence[str] | str) -> TextDescription:
+def describe_text(
+    model: PlaceModel, processor: Processor, text: Sequence[str] | str
+) -> TextDescription:
     """Instance vectors and T-PORs of texts, on the model's device."""
-    return model.describe_text(move_to_device(processor(text=text), next(model.parameters()).device))
+    return model.describe_text(
+        move_to_device(processor(text=text), next(model.parameters()).device)
+    )
 
 
 def image_text_scores(
     image: ImageDescription, text: TextDescription
 ) -> tuple[Float[Tensor, "N R"], Float[Tensor, "N R"]]:
-    """Cosine of the instance vectors, and the observation score of PCMA, of every image with every text."""
+    """Cosine of the instance vectors, and the observation score of PCMA, of every image with every
+    text.
+    """
     observation = observation_similarity(
-        image.observations.vectors, text.observations.vectors, text.observations.mask, SELECTION_TEMPERATURE
+        image.observations.vectors,
+        text.observations.vectors,
+        text.observations.mask,
+        SELECTION_TEMPERATURE,
     )
     return image.vector @ text.vector.T, observation
 
@@ -298,12 +367,16 @@ def phrase_map(
     sentences: Observations,
     grid: tuple[int, int],
 ) -> Float[Tensor, "N rows columns"]:
-    """How much each patch adds to the agreement of image n with text n, where it adds; mean over a text's sentences.
+    """How much each patch adds to the agreement of image n with text n, where it adds; mean over a
+    text's sentences.
 
-    With w the selection weights, A the attention and u what the patches say, a sentence t agrees with what it selects
-    in proportion to the sum over patches p of (w A)_p (u_p . t): these summands, those below 0 left out, smoothed.
+    With w the selection weights, A the attention and u what the patches say, a sentence t agrees
+    with what it selects in proportion to the sum over patches p of (w A)_p (u_p . t): these
+    summands, those below 0 left out, smoothed.
     """
-    weight = selection_weight(sentences.vectors @ visual.transpose(1, 2), SELECTION_TEMPERATURE, "soft")
+    weight = selection_weight(
+        sentences.vectors @ visual.transpose(1, 2), SELECTION_TEMPERATURE, "soft"
+    )
     contribution = weight @ attention * (sentences.vectors @ patches.transpose(1, 2)).clamp(min=0)
     count = sentences.mask.sum(1, keepdim=True).clamp(min=1)
     heat = ((contribution * sentences.mask[..., None]).sum(1) / count).unflatten(1, grid)
@@ -315,7 +388,9 @@ def phrase_map(
 def heat_to_original(
     heat: Float[Tensor, "rows columns"], processor: Processor, letterbox: Letterbox
 ) -> NDArray[np.float32]:
-    """A map over patches as [H, W] of the original picture, scaled to a maximum of 1; 0 outside the model's view."""
+    """A map over patches as [H, W] of the original picture, scaled to a maximum of 1; 0 outside the
+    model's view.
+    """
     left, top, side = view_box(processor.views, processor.pack_size)
     view = F.interpolate(heat[None, None].float().cpu(), (side, side), mode="bilinear")[0, 0]
     square = np.zeros((processor.pack_size, processor.pack_size), np.float32)
@@ -327,8 +402,9 @@ def heat_to_original(
 def to_gray(image: ImageInput) -> NDArray[np.float32]:
     """Any accepted picture as float32 [H, W] in [0, 1].
 
-    A file is read by `data.images.read_image`; a PIL image, an array or a tensor [H, W] is scaled by the same rules: 8
-    bits are divided by 255, more bits by what they can hold, floats in [0, 1] stay. Raises PlaceError PL-D1xx.
+    A file is read by `data.images.read_image`; a PIL image, an array or a tensor [H, W] is scaled
+    by the same rules: 8 bits are divided by 255, more bits by what they can hold, floats in [0, 1]
+    stay. Raises PlaceError PL-D1xx.
     """
     if isinstance(image, (str, Path)):
         return read_image(image)
@@ -339,7 +415,9 @@ def to_gray(image: ImageInput) -> NDArray[np.float32]:
 
 
 def _as_list(value: Any) -> list[Any]:
-    """A list of what was given; text, a path or one picture is one thing, though Python can iterate over it."""
+    """A list of what was given; text, a path or one picture is one thing, though Python can iterate
+    over it.
+    """
     is_single = isinstance(value, (str, Path, Image.Image)) or getattr(value, "ndim", None) == 2
     listed = [value] if is_single else list(value)
     if not listed:

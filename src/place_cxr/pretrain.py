@@ -63,7 +63,9 @@ class DryRun:
 
 
 def recipe_path(name: str) -> Path:
-    """The file of a recipe: a shipped name such as ``phantom-tiny``, or a path to a YAML file of one's own."""
+    """The file of a recipe: a shipped name such as ``phantom-tiny``, or a path to a YAML file of
+    one's own.
+    """
     if name.endswith((".yaml", ".yml")):
         return Path(name)
     folder = Path(str(resources.files("place_cxr") / "recipes"))
@@ -71,12 +73,15 @@ def recipe_path(name: str) -> Path:
 
 
 def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> PretrainConfig:
-    """A recipe with ``key=value`` overrides applied; wrong names and values are refused before any work.
+    """A recipe with ``key=value`` overrides applied; wrong names and values are refused before any
+    work.
 
-    Raises PlaceError PL-C001 to PL-C003 for unknown keys, names and wrong values, PL-C006 for values that contradict
-    each other.
+    Raises PlaceError PL-C001 to PL-C003 for unknown keys, names and wrong values, PL-C006 for
+    values that contradict each other.
     """
-    config = settings_file.load_settings(PretrainConfig, recipe_path(recipe), overrides, find_base=recipe_path)
+    config = settings_file.load_settings(
+        PretrainConfig, recipe_path(recipe), overrides, find_base=recipe_path
+    )
     for name in config.losses:
         pick(LOSSES, name, "loss")
     if config.views.size != config.model.image.size:
@@ -88,7 +93,11 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> PretrainConfig:
     for part in ("correlation", "tokens", "prototypes"):
         if getattr(config.model, part) is None and part in _fields_read(config.losses):
             reading = ", ".join(name for name in config.losses if part in LOSS_INPUTS[name])
-            raise PlaceError(f"{reading} needs model.{part}", code="PL-C006", fix="remove the loss or set that part")
+            raise PlaceError(
+                f"{reading} needs model.{part}",
+                code="PL-C006",
+                fix="remove the loss or set that part",
+            )
     return config
 
 
@@ -106,10 +115,11 @@ def run_pretraining(
 ) -> FitResult:
     """Pre-train into the run folder ``out``. Labels, masks and boxes are never read.
 
-    ``resume`` is ``auto`` (the newest good checkpoint of ``out``, the start where nothing was saved yet, so that a
-    scheduler can repeat one command) or a checkpoint's path; ``init_from`` starts a new run from another run's weights
-    and tokenizer. ``corpus`` is the data of ``config``, where they are ready, with the tokenizer of what is resumed.
-    Raises PlaceError as `fit`, `prepare_corpus` and `RunFolder.create` do.
+    ``resume`` is ``auto`` (the newest good checkpoint of ``out``, the start where nothing was saved
+    yet, so that a scheduler can repeat one command) or a checkpoint's path; ``init_from`` starts a
+    new run from another run's weights and tokenizer. ``corpus`` is the data of ``config``, where
+    they are ready, with the tokenizer of what is resumed. Raises PlaceError as `fit`,
+    `prepare_corpus` and `RunFolder.create` do.
     """
     refuse_if_spawned()
     require_data(config.data)
@@ -156,18 +166,28 @@ def _load_resumed(out: Path, resume: str) -> checkpoint.Checkpoint | None:
     return checkpoint.load(out if resume == "auto" else Path(resume)) if resume else None
 
 
-def dry_run(config: PretrainConfig, *, device: str = "auto", progress: StageProgress | None = None) -> DryRun:
-    """Read, check and pack the data, build the model and take two steps; nothing is saved but the packs."""
+def dry_run(
+    config: PretrainConfig, *, device: str = "auto", progress: StageProgress | None = None
+) -> DryRun:
+    """Read, check and pack the data, build the model and take two steps; nothing is saved but the
+    packs.
+    """
     torch_device = create_accelerator(device).device
     corpus = prepare_corpus(config.data, max_tokens=config.model.text.max_tokens, progress=progress)
     config = complete_config(config, corpus)
     torch.manual_seed(config.train.seed)
     model = PlaceModel(config.model).to(torch_device).train()
     freeze_unused(model, config.losses)
-    optimizers, compute, data = build_optimizers(model, config.optim), make_loss(config), make_loader(config, corpus)
+    optimizers, compute, data = (
+        build_optimizers(model, config.optim),
+        make_loss(config),
+        make_loader(config, corpus),
+    )
     losses, start = [], time.perf_counter()
     for step, batch in zip(range(2), data.batches(0), strict=False):
-        with torch.autocast(torch_device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+        with torch.autocast(
+            torch_device.type, torch.bfloat16, enabled=config.train.precision == "bf16"
+        ):
             value, _ = compute(model, move_to_device(batch, torch_device), step)
         value.backward()
         for optimizer in optimizers:
@@ -175,7 +195,13 @@ def dry_run(config: PretrainConfig, *, device: str = "auto", progress: StageProg
             optimizer.zero_grad()
         losses.append(float(value.detach()))
     seconds = (time.perf_counter() - start) / 2
-    return DryRun(corpus.lock(), sum(p.numel() for p in model.parameters()), data.steps_per_epoch, losses, seconds)
+    return DryRun(
+        corpus.lock(),
+        sum(p.numel() for p in model.parameters()),
+        data.steps_per_epoch,
+        losses,
+        seconds,
+    )
 
 
 def run_recipe(
@@ -195,21 +221,37 @@ def run_recipe(
     if dry:
         return asdict(dry_run(config, device=device, progress=progress))
     result = run_pretraining(
-        config, out, resume=resume, init_from=str(init_from), overwrite=overwrite, device=device, progress=progress
+        config,
+        out,
+        resume=resume,
+        init_from=str(init_from),
+        overwrite=overwrite,
+        device=device,
+        progress=progress,
     )
-    return {"run": str(out), "step": result.step, "finished": result.finished, "seconds": round(result.seconds, 1)}
+    return {
+        "run": str(out),
+        "step": result.step,
+        "finished": result.finished,
+        "seconds": round(result.seconds, 1),
+    }
 
 
 def make_loader(config: PretrainConfig, corpus: Corpus) -> Loader:
     """The training split's batches of this process, micro batch by micro batch."""
-    rows, micro_batch_size = corpus.rows["train"], config.train.batch_size // config.train.accumulate
+    rows, micro_batch_size = (
+        corpus.rows["train"],
+        config.train.batch_size // config.train.accumulate,
+    )
     if micro_batch_size < _SMALL_BATCH:
         _log.warning(
             "each pair is told apart from %d others only; batches of %d or more learn more",
             micro_batch_size - 1,
             _SMALL_BATCH,
         )
-    report_rows = _shuffle_reports(rows, corpus, config.train.seed) if config.data.shuffle_reports else rows
+    report_rows = (
+        _shuffle_reports(rows, corpus, config.train.seed) if config.data.shuffle_reports else rows
+    )
     return Loader(
         PairDataset(corpus.pixels.pixels, corpus.text, rows, report_rows),
         batch_size=micro_batch_size,
@@ -221,7 +263,9 @@ def make_loader(config: PretrainConfig, corpus: Corpus) -> Loader:
 
 
 def make_loss(config: PretrainConfig) -> Any:
-    """What `fit` minimises: ``(model, batch, step)`` -> total loss and its parts, with monitors where it is logged."""
+    """What `fit` minimises: ``(model, batch, step)`` -> total loss and its parts, with monitors
+    where it is logged.
+    """
 
     def compute(model: nn.Module, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         is_logged = (step + 1) % config.train.log_every == 0
@@ -238,7 +282,9 @@ def _fields_read(terms: Mapping[str, LossTerm]) -> set[str]:
 
 
 def freeze_unused(model: PlaceModel, terms: Mapping[str, LossTerm]) -> None:
-    """Parts that no active loss reads take no gradient: nothing to synchronise between ranks, nothing to decay."""
+    """Parts that no active loss reads take no gradient: nothing to synchronise between ranks,
+    nothing to decay.
+    """
     fields = _fields_read(terms)
     unused: list[nn.Module | nn.Parameter | None] = []
     if "visual" not in fields:
@@ -248,14 +294,20 @@ def freeze_unused(model: PlaceModel, terms: Mapping[str, LossTerm]) -> None:
         model.image_encoder.freeze_beyond_maps()
     if "scale" not in fields:
         unused.append(model.log_scale)
-    unused += [getattr(model, part) for part in ("correlation", "tokens", "prototypes") if part not in fields]
+    unused += [
+        getattr(model, part)
+        for part in ("correlation", "tokens", "prototypes")
+        if part not in fields
+    ]
     for part in unused:
         if part is not None:
             part.requires_grad_(False)
 
 
 def complete_config(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:
-    """With what only the tokenizer and the text encoder's folder tell: the vocabulary, and a given BERT's shape."""
+    """With what only the tokenizer and the text encoder's folder tell: the vocabulary, and a given
+    BERT's shape.
+    """
     text = complete_text_settings(config.model.text, corpus.tokenizer.vocab_size)
     return config.model_copy(update={"model": config.model.model_copy(update={"text": text})})
 
@@ -267,20 +319,25 @@ def build_untrained(config: PretrainConfig, corpus: Corpus, device: str = "cpu")
 
 
 def _shuffle_reports(rows: np.ndarray[Any, Any], corpus: Corpus, seed: int) -> np.ndarray[Any, Any]:
-    """Another patient's report for every row, each report used once: patients in random order, shifted by the largest.
+    """Another patient's report for every row, each report used once: patients in random order,
+    shifted by the largest.
 
     Raises PlaceError PL-C014 where one patient has more than half of the rows.
     """
     patients = [corpus.studies[row].patient or corpus.studies[row].id for row in rows]
     names = sorted(set(patients))
-    order = dict(zip(np.random.default_rng(seed).permutation(names).tolist(), range(len(names)), strict=True))
+    order = dict(
+        zip(np.random.default_rng(seed).permutation(names).tolist(), range(len(names)), strict=True)
+    )
     ranked = rows[np.argsort([order[p] for p in patients], kind="stable")]
     largest = int(np.unique(patients, return_counts=True)[1].max(initial=0))
     if 2 * largest > len(rows):
         raise PlaceError(
-            f"one patient has {largest} of {len(rows)} training pairs, so reports cannot be exchanged between patients",
+            f"one patient has {largest} of {len(rows)} training pairs, so reports cannot be "
+            f"exchanged between patients",
             code="PL-C014",
-            fix="remove data.shuffle_reports, or name the patient column: data.columns.patient=COLUMN",
+            fix="remove data.shuffle_reports, or name the patient column: "
+            "data.columns.patient=COLUMN",
         )
     shifted = dict(zip(ranked.tolist(), np.roll(ranked, -largest).tolist(), strict=True))
     return np.array([shifted[row] for row in rows.tolist()], np.int64)

@@ -1,4 +1,6 @@
-"""Calls that run code from files, or open files unchecked, stand in one audited module each, or nowhere."""
+"""Calls that run code from files, or open files unchecked, stand in one audited module each, or
+nowhere.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,18 @@ HOMES = {
     "builtins.exec": "",
     "os.system": "",
 }
-BANNED_ARGUMENTS = {"allow_pickle": True, "trust_remote_code": True, "shell": True, "weights_only": False}
+BANNED_ARGUMENTS = {
+    "allow_pickle": True,
+    "trust_remote_code": True,
+    "shell": True,
+    "weights_only": False,
+}
 
 
 def uses(source: str) -> set[str]:
-    """Dotted names that a file uses, with import aliases resolved; builtins that are called get their module's name."""
+    """Dotted names that a file uses, with import aliases resolved; builtins that are called get
+    their module's name.
+    """
     tree = ast.parse(source)
     known: dict[str, str] = {}
     found: set[str] = set()
@@ -77,7 +86,12 @@ def uses(source: str) -> set[str]:
 def faults(name: str, source: str) -> set[str]:
     """The banned names in a file at ``name``, relative to the package."""
     found = uses(source)
-    banned = {use for use in found for ban, home in HOMES.items() if (use + ".").startswith(ban + ".") and home != name}
+    banned = {
+        use
+        for use in found
+        for ban, home in HOMES.items()
+        if (use + ".").startswith(ban + ".") and home != name
+    }
     return banned | {use for use in found if "=" in use}
 
 
@@ -117,9 +131,13 @@ def test_audited_home_is_allowed() -> None:
 
 @pytest.mark.fault("D3")
 def test_exceptions_are_module_level() -> None:
-    """An exception class made inside a function cannot be sent between processes and hangs the parent."""
+    """An exception class made inside a function cannot be sent between processes and hangs the
+    parent.
+    """
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 nested = [inner.name for inner in ast.walk(node) if isinstance(inner, ast.ClassDef)]
-                assert not [name for name in nested if name.endswith(("Error", "Exception"))], f"{path.name}: {nested}"
+                assert not [name for name in nested if name.endswith(("Error", "Exception"))], (
+                    f"{path.name}: {nested}"
+                )

@@ -39,12 +39,16 @@ def broken_code(text: str) -> Iterator[str]:
             yield file
         elif name:
             body = ast.parse(path.read_text("utf-8")).body
-            if name not in {node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)}:
+            if name not in {
+                node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)
+            }:
                 yield f"{file}:{name}"
 
 
 def broken_commands(text: str) -> Iterator[str]:
-    """``place ...`` with a command or option that is not there; words in capitals and braces are placeholders."""
+    """``place ...`` with a command or option that is not there; words in capitals and braces are
+    placeholders.
+    """
     for block, inline in _COMMAND.findall(text):
         line = re.split(r"\s{2,}|\s#", block or inline)[0]
         words = line.split()
@@ -56,7 +60,9 @@ def broken_commands(text: str) -> Iterator[str]:
             node = node.commands[words.pop(0)]
         known = {name for parameter in node.params for name in parameter.opts} | {"-h", "--help"}
         yield from (
-            f"{line}: {word}" for word in words if re.match(r"--?[a-z]", word) and word.split("=")[0] not in known
+            f"{line}: {word}"
+            for word in words
+            if re.match(r"--?[a-z]", word) and word.split("=")[0] not in known
         )
 
 
@@ -77,16 +83,38 @@ def test_the_checks_have_teeth() -> None:
     assert list(broken_commands("place dmo"))
     assert list(broken_commands("`place data phantum`"))
     assert list(broken_commands("place demo --outt x"))
-    assert list(broken_commands("place pretrain RECIPE train.steps=5 --resume auto -o x   # comment --nope")) == []
+    assert (
+        list(
+            broken_commands(
+                "place pretrain RECIPE train.steps=5 --resume auto -o x   # comment --nope"
+            )
+        )
+        == []
+    )
 
 
 @pytest.mark.fault("P7")
 def test_tree_holds_no_data() -> None:
     """No picture of a patient, weights, table over 1 MB or notebook is part of the repository."""
-    bad = {".dcm", ".pt", ".pth", ".ckpt", ".pkl", ".npy", ".npz", ".safetensors", ".parquet", ".ipynb", ".jpg", ".tif"}
+    bad = {
+        ".dcm",
+        ".pt",
+        ".pth",
+        ".ckpt",
+        ".pkl",
+        ".npy",
+        ".npz",
+        ".safetensors",
+        ".parquet",
+        ".ipynb",
+        ".jpg",
+        ".tif",
+    }
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True
+    ).stdout.decode()
     files = [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
     assert files
     assert [path for path in files if path.suffix in bad or path.stat().st_size > 1_000_000] == []

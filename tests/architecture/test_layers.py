@@ -1,4 +1,6 @@
-"""The dependency rule: a file imports its own folder and strictly lower levels, never a sibling, never upward."""
+"""The dependency rule: a file imports its own folder and strictly lower levels, never a sibling,
+never upward.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "src" / "place_cxr"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# The one place that says which level a folder or a loose file has; docs/architecture.md repeats it, checked below.
+# The one place that says which level a folder or a loose file has; docs/architecture.md repeats it,
+# checked below.
 LEVELS = {
     "core": 0,
     "images": 1, "text": 1, "phantom": 1,
@@ -35,7 +38,9 @@ NO_TORCH = (
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Every module that a file names in an import, wherever it stands; `from a import b` yields a and a.b."""
+    """Every module that a file names in an import, wherever it stands; `from a import b` yields a
+    and a.b.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -58,7 +63,10 @@ def faults(name: str, source: str) -> list[str]:
     for module in imports(ast.parse(source)):
         other = part(module)
         if other in LEVELS and own not in (other, "__init__") and LEVELS[other] >= LEVELS[own]:
-            found.append(f"{name} imports {module}: {own} (L{LEVELS[own]}) may not know {other} (L{LEVELS[other]})")
+            found.append(
+                f"{name} imports {module}: {own} (L{LEVELS[own]}) may not know {other} "
+                f"(L{LEVELS[other]})"
+            )
         if name.startswith(NO_TORCH) and module.split(".")[0] == "torch":
             found.append(f"{name} imports torch")
     return found
@@ -91,7 +99,12 @@ def test_the_rule_has_teeth(name: str, line: str) -> None:
 
 def test_tasks_may_use_a_loss() -> None:
     """Zero-shot scoring is the alignment's own similarity: a verb uses a pillar, as it may."""
-    assert faults("tasks/zero_shot.py", "from place_cxr.losses.pathology import observation_similarity") == []
+    assert (
+        faults(
+            "tasks/zero_shot.py", "from place_cxr.losses.pathology import observation_similarity"
+        )
+        == []
+    )
 
 
 def test_nothing_else_is_loose() -> None:
@@ -100,15 +113,23 @@ def test_nothing_else_is_loose() -> None:
 
 def test_no_cycle_inside_a_folder() -> None:
     """Modules of the package form no import cycle, counting imports at the top of a file only."""
-    names = {path: "place_cxr." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in FILES}
+    names = {
+        path: "place_cxr." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for path in FILES
+    }
     modules = {name.removesuffix(".__init__") for name in names.values()}
     graph = {}
     for path, name in names.items():
         body = ast.parse(path.read_text("utf-8")).body
-        top = ast.Module([node for node in body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+        top = ast.Module(
+            [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)], []
+        )
         named = set(imports(top)) & modules
-        # `from folder import module` needs the module, not what the folder's own __init__ goes on to import.
-        packages = {module for module in named if any(other.startswith(module + ".") for other in named)}
+        # `from folder import module` needs the module, not what the folder's own __init__ goes on
+        # to import.
+        packages = {
+            module for module in named if any(other.startswith(module + ".") for other in named)
+        }
         graph[name.removesuffix(".__init__")] = named - packages - {name.removesuffix(".__init__")}
     done: set[str] = set()
 

@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from place_cxr.benchmark.cell import ALL_SITES, CellKey, PretrainingCost, full_metric_name, write_cell
+from place_cxr.benchmark.cell import (
+    ALL_SITES,
+    CellKey,
+    PretrainingCost,
+    full_metric_name,
+    write_cell,
+)
 from place_cxr.benchmark.plan import BenchmarkConfig, planned_cells, worker_jobs
 from place_cxr.benchmark.worker import cell_hash, planned_key
 from place_cxr.core.results import Metric, Result
@@ -36,7 +42,13 @@ QUESTIONS: list[dict[str, Any]] = [
     {"task": "retrieval", "columns": [f"{{score}}/{d}/R@{k}" for d in WAYS for k in (1, 5, 10)]},
     {"task": "zero-shot", "columns": ["{score}/auroc/macro", "instance/auroc/macro"]},
 ]  # fmt: skip
-BASE = {"classification": 0.76, "segmentation": 0.42, "detection": 0.16, "report-generation": 0.44, "retrieval": 0.15}
+BASE = {
+    "classification": 0.76,
+    "segmentation": 0.42,
+    "detection": 0.16,
+    "report-generation": 0.44,
+    "retrieval": 0.15,
+}
 Score = Callable[[CellKey, str], tuple[float, np.ndarray | None]]
 
 
@@ -75,21 +87,36 @@ def small(
 
 def realistic(place: CellKey, column: str) -> tuple[float, np.ndarray]:
     """A number that depends on method, share, site, seed, and patients that all methods share."""
-    patients = np.random.default_rng(_key(place.task.split("-f")[0], place.site, column.split("/", 1)[-1]))
-    own = np.random.default_rng(_key(place.slug, place.task, column, place.site, f"{place.fraction}"))
+    patients = np.random.default_rng(
+        _key(place.task.split("-f")[0], place.site, column.split("/", 1)[-1])
+    )
+    own = np.random.default_rng(
+        _key(place.slug, place.task, column, place.site, f"{place.fraction}")
+    )
     seed = np.random.default_rng(_key(place.slug, place.task, column, f"{place.seed}"))
     level = BASE.get(_plain(place.task), 0.72) + 0.05 * np.log10(place.fraction or 1.0)
     scale = 1.0 if level > 0.3 else 0.4
-    value = level + scale * LEVELS[place.slug] - 0.03 * (place.site == "B") + scale * seed.normal(0, 0.006)
+    value = (
+        level
+        + scale * LEVELS[place.slug]
+        - 0.03 * (place.site == "B")
+        + scale * seed.normal(0, 0.006)
+    )
     value += scale * own.normal(0, 0.004)
     draws = value + patients.normal(0, 0.011, R) + own.normal(0, 0.004, R)
     return float(value), draws
 
 
 def write(
-    config: BenchmarkConfig, out: Path, score: Score = realistic, *, skip: Callable[[CellKey], bool] = bool
+    config: BenchmarkConfig,
+    out: Path,
+    score: Score = realistic,
+    *,
+    skip: Callable[[CellKey], bool] = bool,
 ) -> None:
-    """All cells of the plan for which ``skip`` is false, by ``score``; a value that is NaN is undefined."""
+    """All cells of the plan for which ``skip`` is false, by ``score``; a value that is NaN is
+    undefined.
+    """
     asked = [
         (row, one, site)
         for row in worker_jobs(config)
@@ -134,10 +161,17 @@ def costs(config: BenchmarkConfig, out: Path) -> None:
     for slug, method in config.methods.items():
         for seed in config.seeds if method.trained else ():
             folder = out / f"{slug}-s{seed}"
-            PretrainingCost(600.0 + 10 * seed, 1.5 + 0.1 * seed, 5_250_000, 2_800_000, "a processor").write(folder)
+            PretrainingCost(
+                600.0 + 10 * seed, 1.5 + 0.1 * seed, 5_250_000, 2_800_000, "a processor"
+            ).write(folder)
             (folder / "run").mkdir(parents=True, exist_ok=True)
-            (folder / "run" / "env.json").write_text(json.dumps({"started": f"2026-11-2{seed}T10:00:00Z"}))
-            lock = {"images": {"train": 4179, "test": 1185}, "patients": {"train": 2500, "test": 710}}
+            (folder / "run" / "env.json").write_text(
+                json.dumps({"started": f"2026-11-2{seed}T10:00:00Z"})
+            )
+            lock = {
+                "images": {"train": 4179, "test": 1185},
+                "patients": {"train": 2500, "test": 710},
+            }
             (folder / "run" / "data.lock.json").write_text(json.dumps(lock))
 
 

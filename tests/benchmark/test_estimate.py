@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from place_cxr.benchmark.estimate import Estimate, correct_holm, estimate, estimate_unpaired, p_value
+from place_cxr.benchmark.estimate import (
+    Estimate,
+    correct_holm,
+    estimate,
+    estimate_unpaired,
+    p_value,
+)
 
 UNIT = np.linspace(-1.0, 1.0, 401)  # percentiles 2.5 and 97.5 are -.95 and .95
 
@@ -20,7 +26,9 @@ def test_one_seed_has_the_patients_part_alone() -> None:
 
 
 def test_seeds_alone_give_the_t_interval() -> None:
-    """Patients that do not matter: all that is left is t(.975, 2) sd / sqrt(3) = 4.3027 * .02 / 1.7321."""
+    """Patients that do not matter: all that is left is t(.975, 2) sd / sqrt(3) = 4.3027 * .02 /
+    1.7321.
+    """
     found = estimate([0.68, 0.70, 0.72], [np.full(50, v) for v in (0.68, 0.70, 0.72)])
     assert found.high == pytest.approx(0.70 + 4.302653 * 0.02 / math.sqrt(3), abs=1e-6)
     assert found.low == pytest.approx(0.70 - 4.302653 * 0.02 / math.sqrt(3), abs=1e-6)
@@ -28,7 +36,9 @@ def test_seeds_alone_give_the_t_interval() -> None:
 
 def test_both_parts_are_squared_and_added() -> None:
     """By hand: 3 below and 1 above over patients, 4 over seeds: 5 below and sqrt(17) above."""
-    step = 4.0 / (12.706205 / math.sqrt(2)) / math.sqrt(2)  # half the distance of two seeds whose half width is 4
+    step = (
+        4.0 / (12.706205 / math.sqrt(2)) / math.sqrt(2)
+    )  # half the distance of two seeds whose half width is 4
     draws = np.concatenate([np.full(30, 7.0), np.full(40, 10.0), np.full(30, 11.0)])
     found = estimate([10 - step, 10 + step], [draws, draws])
     assert found.value - found.low == pytest.approx(5.0, abs=1e-5)
@@ -44,8 +54,12 @@ def test_draws_of_seeds_are_paired() -> None:
 
 
 def test_two_groups_of_patients_by_hand() -> None:
-    """Half widths .095 and .19 of groups that share no patient, and seeds that agree: sqrt of the sum of squares."""
-    found = estimate_unpaired([0.8, 0.8], [0.6, 0.6], [0.8 + 0.1 * UNIT] * 2, [0.6 + 0.2 * UNIT] * 2)
+    """Half widths .095 and .19 of groups that share no patient, and seeds that agree: sqrt of the
+    sum of squares.
+    """
+    found = estimate_unpaired(
+        [0.8, 0.8], [0.6, 0.6], [0.8 + 0.1 * UNIT] * 2, [0.6 + 0.2 * UNIT] * 2
+    )
     half = math.hypot(0.095, 0.19)
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.2 - half, 0.2 + half))
 
@@ -87,7 +101,8 @@ def test_a_mean_outside_its_percentiles_keeps_the_interval_around_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "clear"), [((0.01, 0.02), True), ((-2.0, -1.0), True), ((-1.0, 1.0), False), ((0.0, 1.0), False)]
+    ("interval", "clear"),
+    [((0.01, 0.02), True), ((-2.0, -1.0), True), ((-1.0, 1.0), False), ((0.0, 1.0), False)],
 )
 def test_clear(interval: tuple[float, float], clear: bool) -> None:
     assert Estimate(0.0, *interval, 3).clear is clear
@@ -120,7 +135,9 @@ def test_holm_by_hand() -> None:
 
 
 def test_coverage_over_seeds_and_patients() -> None:
-    """Means of 3 seeds x 120 patients, both drawn anew: about 95 % of the intervals hold the truth, and not all."""
+    """Means of 3 seeds x 120 patients, both drawn anew: about 95 % of the intervals hold the truth,
+    and not all.
+    """
     rng = np.random.default_rng(0)
     hit, runs, patients = 0, 400, 120
     counts = rng.multinomial(patients, np.full(patients, 1 / patients), size=200) / patients

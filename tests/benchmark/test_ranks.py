@@ -37,7 +37,10 @@ def test_ties_share_the_mean_rank(tmp_path: Path) -> None:
 def test_mean_over_columns_then_over_tasks(tmp_path: Path) -> None:
     """Segmentation has two columns and zero-shot one; each task counts half."""
     config = made.small(FOUR, [SEGMENT, WORDS], seeds=(0,))
-    score = {"segmentation": {"place": 0.4, "a": 0.5, "b": 0.3}, "zero-shot": {"place": 0.9, "a": 0.6, "b": 0.7}}
+    score = {
+        "segmentation": {"place": 0.4, "a": 0.5, "b": 0.3},
+        "zero-shot": {"place": 0.9, "a": 0.6, "b": 0.7},
+    }
 
     def of(place: CellKey, column: str) -> tuple[float, np.ndarray]:
         value = score[place.task].get(place.slug, 1.0)
@@ -77,7 +80,11 @@ def test_only_seeds_that_all_have(tmp_path: Path) -> None:
         ),
         skip=lambda place: (place.slug, place.seed) == ("b", 1),
     )
-    assert rank_methods(ResultTable.read(config, tmp_path)).overall == {"place": 1.5, "a": 3.0, "b": 1.5}
+    assert rank_methods(ResultTable.read(config, tmp_path)).overall == {
+        "place": 1.5,
+        "a": 3.0,
+        "b": 1.5,
+    }
 
 
 def test_first_in_a_share_of_resamples(tmp_path: Path) -> None:
@@ -85,9 +92,13 @@ def test_first_in_a_share_of_resamples(tmp_path: Path) -> None:
     config = made.small({"place": {}, "a": {}}, [WORDS], seeds=(0,))
     ahead = np.array([0.6, 0.6, 0.6, 0.4, np.nan])
     made.write(
-        config, tmp_path, lambda place, column: (0.6, ahead) if place.slug == "place" else (0.5, np.full(5, 0.5))
+        config,
+        tmp_path,
+        lambda place, column: (0.6, ahead) if place.slug == "place" else (0.5, np.full(5, 0.5)),
     )
-    assert rank_methods(ResultTable.read(config, tmp_path)).best == pytest.approx({"place": 0.75, "a": 0.25})
+    assert rank_methods(ResultTable.read(config, tmp_path)).best == pytest.approx(
+        {"place": 0.75, "a": 0.25}
+    )
 
 
 def test_no_draws_no_share(tmp_path: Path) -> None:
@@ -101,4 +112,7 @@ def test_one_method_or_none_has_no_rank(tmp_path: Path) -> None:
     config = made.small({"place": {}, "a": {"ranked": False}}, [WORDS], seeds=(0,))
     made.write(config, tmp_path, level({"place": 0.5, "a": 0.5}))
     assert rank_methods(ResultTable.read(config, tmp_path)).overall == {}
-    assert rank_methods(ResultTable.read(made.small(FOUR, [WORDS]), tmp_path / "nothing")).overall == {}
+    assert (
+        rank_methods(ResultTable.read(made.small(FOUR, [WORDS]), tmp_path / "nothing")).overall
+        == {}
+    )

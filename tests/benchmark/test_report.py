@@ -1,4 +1,6 @@
-"""The report: every number from a cell, nothing filled in, the reading kept, one file that needs no other."""
+"""The report: every number from a cell, nothing filled in, the reading kept, one file that needs no
+other.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def config() -> BenchmarkConfig:
         "gloria": {},
         "supervised": {"ranked": False, "mode": "finetune", "fractions": [1.0], "trained": False},
     }
-    return made.small(methods, made.QUESTIONS, seeds=(0, 1), sites=["A", "B"], phantom={"studies": 600})
+    return made.small(
+        methods, made.QUESTIONS, seeds=(0, 1), sites=["A", "B"], phantom={"studies": 600}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +43,18 @@ def out(config: BenchmarkConfig, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("benchmark")
 
     def skip(place: CellKey) -> bool:
-        return (place.slug, place.seed) == ("gloria", 1) or (place.slug, place.task) == ("other", "detection")
+        return (place.slug, place.seed) == ("gloria", 1) or (place.slug, place.task) == (
+            "other",
+            "detection",
+        )
 
     def score(place: CellKey, column: str) -> tuple[float, np.ndarray]:
-        value, draws = made.realistic(CellKey("mgca" if place.slug == "other" else place.slug, *_rest(place)), column)
-        return (float("nan") if (place.slug, column) == ("other", "BLEU-4/decoder") else value), draws
+        value, draws = made.realistic(
+            CellKey("mgca" if place.slug == "other" else place.slug, *_rest(place)), column
+        )
+        return (
+            float("nan") if (place.slug, column) == ("other", "BLEU-4/decoder") else value
+        ), draws
 
     made.write(config, folder, score, skip=skip)
     made.costs(config, folder)
@@ -74,7 +85,8 @@ def test_parts_in_their_order(out: Path) -> None:
     assert titles == [
         "Reading", "What ran", "How to read a number", "Overview", "Classification", "Segmentation", "Detection",
         "Report generation", "Retrieval", "Zero-shot classification", "Differences to Place",
-        "Site shift: from A to B", "Sample-size curves", "Costs", "Rules of each task, word by word",
+        "Site shift: from A to B", "Sample-size curves", "Costs", "Rules of each task, word by "
+                                                                  "word",
         "What is missing",
     ]  # fmt: skip
     assert text.startswith(f"# Benchmark made up\n\n**{NOTICE}**")
@@ -106,8 +118,9 @@ def test_columns_that_do_not_count_are_named(out: Path) -> None:
     text = (out / "results.md").read_text()
     overview = text[text.index("## Overview") : text.index("## Classification")]
     assert "18 of 20 columns" not in overview  # detection twice, and BLEU-4
-    assert re.search(r"19 of 22 columns count\. Not all ranked methods have: detection, AP 40-75, 10 % of labels; "
-                     r"detection, AP 40-75, 100 % of labels; reports, BLEU-4, 100 % of labels\.", overview)  # fmt: skip
+    assert re.search(r"19 of 22 columns count\. Not all ranked methods have: detection, AP 40-75, "
+                     r"10 % of labels; detection, AP 40-75, 100 % of "
+                     r"labels; reports, BLEU-4, 100 % of labels\.", overview)  # fmt: skip
     assert table(overview, "Overview")[-1][:3] == ["*Supervised*", "—", "—"]
 
 
@@ -121,14 +134,22 @@ def test_whole_or_empty(config: BenchmarkConfig, tmp_path: Path) -> None:
     made.write(whole, tmp_path / "whole", lambda place, column: (0.5, np.linspace(0.4, 0.6, 50)))
     write_results(whole, tmp_path / "whole")
     text = (tmp_path / "whole" / "results.md").read_text()
-    assert "Nothing: every cell is there." in text and "Site shift" not in text and "curves" not in text
+    assert (
+        "Nothing: every cell is there." in text
+        and "Site shift" not in text
+        and "curves" not in text
+    )
 
 
 def test_clear_differences_have_a_sign(tmp_path: Path) -> None:
     """Far below the reference: ▼ in the task's table, ** in that of differences; the same: no sign."""
     config = made.small({"place": {}, "low": {}, "high": {}, "same": {}})
     by = {"place": 0.7, "low": 0.6, "high": 0.8, "same": 0.7}
-    made.write(config, tmp_path, lambda place, column: (by[place.slug], by[place.slug] + np.linspace(-0.05, 0.05, 99)))
+    made.write(
+        config,
+        tmp_path,
+        lambda place, column: (by[place.slug], by[place.slug] + np.linspace(-0.05, 0.05, 99)),
+    )
     write_results(config, tmp_path)
     text = (tmp_path / "results.md").read_text()
     assert [row[1][-1] for row in table(text, "## Classification")[2:]] == ["]", "▼", "▲", "]"]
@@ -139,13 +160,18 @@ def test_clear_differences_have_a_sign(tmp_path: Path) -> None:
     assert [row[1].split("<sup>")[1] for row in rows] == ["3/3</sup>", "0/3</sup>", "0/3</sup>"]
 
 
-def test_written_twice_keeps_the_reading_and_nothing_else(config: BenchmarkConfig, out: Path) -> None:
+def test_written_twice_keeps_the_reading_and_nothing_else(
+    config: BenchmarkConfig, out: Path
+) -> None:
     file, page = out / "results.md", out / "results.html"
     before = file.read_text(), page.read_text()
     write_results(config, out)
     assert (file.read_text(), page.read_text()) == before
     reading = "**PLACE** leads `here`, see [the log](LOG.md).\n\n- one <script>\n- two"
-    start, end = before[0].index(READING_MARKS[0]) + len(READING_MARKS[0]), before[0].index(READING_MARKS[1])
+    start, end = (
+        before[0].index(READING_MARKS[0]) + len(READING_MARKS[0]),
+        before[0].index(READING_MARKS[1]),
+    )
     file.write_text(before[0][:start] + f"\n{reading}\n" + before[0][end:] + "\nstray words\n")
     write_results(config, out)
     text, html = file.read_text(), page.read_text()
@@ -167,7 +193,11 @@ class Outside(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found += [tag] if tag in ("script", "link", "iframe", "img", "object", "form") else []
-        self.found += [f"{k}={v}" for k, v in attrs if k in ("src", "href", "style") and not str(v).startswith("#")]
+        self.found += [
+            f"{k}={v}"
+            for k, v in attrs
+            if k in ("src", "href", "style") and not str(v).startswith("#")
+        ]
         self.found += [k for k, _ in attrs if k.startswith("on")]
         self.ids += [str(v) for k, v in attrs if k == "id"]
         if tag not in ("meta", "line", "circle", "path"):
@@ -188,7 +218,12 @@ def test_page_needs_nothing_else(out: Path) -> None:
     assert (parser.found, parser.open) == ([], [])
     assert len(parser.ids) == len(set(parser.ids))
     assert set(re.findall(r'href="#([^"]+)"', html)) == set(parser.ids)
-    assert "http:" not in html and "https:" not in html and "url(" not in html and "<b>bold" not in html
+    assert (
+        "http:" not in html
+        and "https:" not in html
+        and "url(" not in html
+        and "<b>bold" not in html
+    )
     assert "default-src 'none'" in html and NOTICE in html
     assert html.count("<svg") == 3 and html.count('class="axis') > 20
     assert "rules of zero-shot; {&#39;lr&#39;: 0.001} | &lt;whole&gt;" in html
@@ -196,14 +231,22 @@ def test_page_needs_nothing_else(out: Path) -> None:
 
 def test_tables_are_not_too_wide(config: BenchmarkConfig, out: Path) -> None:
     text = (out / "results.md").read_text()
-    rows = re.findall(r"^\|.*\|$", text[text.index("## Classification") : text.index("## Costs")], re.MULTILINE)
-    assert max(len(re.split(r"(?<!\\)\|", row)) for row in rows) <= 7  # a name and four columns between outer marks
+    rows = re.findall(
+        r"^\|.*\|$", text[text.index("## Classification") : text.index("## Costs")], re.MULTILINE
+    )
+    assert (
+        max(len(re.split(r"(?<!\\)\|", row)) for row in rows) <= 7
+    )  # a name and four columns between outer marks
 
 
 def test_trivial_answers_stand_below_their_table(tmp_path: Path) -> None:
     told = {"BLEU-4/decoder": 0.2, "micro F1/decoder": 0.5, "micro F1/frequent": 0.26}
-    config = made.small(questions=[{"task": "report-generation", "columns": list(told)}], seeds=(0, 1))
-    made.write(config, tmp_path, lambda place, column: (told[column] + 0.02 * place.seed, np.zeros(made.R)))
+    config = made.small(
+        questions=[{"task": "report-generation", "columns": list(told)}], seeds=(0, 1)
+    )
+    made.write(
+        config, tmp_path, lambda place, column: (told[column] + 0.02 * place.seed, np.zeros(made.R))
+    )
     text = write_results(config, tmp_path).read_text("utf-8")
     assert text.count("To beat, ") == 1
     assert "To beat, micro F1: the most frequent training report .270." in text
@@ -229,7 +272,12 @@ def test_numbers(value: float | None, signed: bool, text: str) -> None:
 
 
 def test_headings() -> None:
-    names = ["{score}/auroc/macro", "instance/auroc/macro", "micro F1/decoder", "{score}/image to report/R@10"]
+    names = [
+        "{score}/auroc/macro",
+        "instance/auroc/macro",
+        "micro F1/decoder",
+        "{score}/image to report/R@10",
+    ]
     assert [descriptions.metric_heading(name) for name in names] == [
         "AUROC",
         "instance, AUROC",
@@ -243,7 +291,9 @@ def test_names_of_curves_do_not_lie_on_each_other() -> None:
     drawn = curve_chart("t", "y", values)
     heights = sorted(curve.label for curve in drawn.curves)
     assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) >= 16.9
-    assert [c.label for c in drawn.curves] == sorted(heights, reverse=True)  # the highest value on top
+    assert [c.label for c in drawn.curves] == sorted(
+        heights, reverse=True
+    )  # the highest value on top
     assert [tick.label for tick in drawn.x] == ["1 %", "100 %"]
     assert curve_chart("t", "y", {"a": (0, {1.0: 0.5}), "b": (1, {})}) is None
     assert curve_chart("t", "y", {}) is None

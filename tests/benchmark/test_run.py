@@ -66,7 +66,9 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_each_row_tests_every_patient_once_in_folds_of_its_own(plan: str, tmp_path: Path) -> None:
-    (tmp_path / "plan.yaml").write_text(FOLDS.replace("RECIPE", str(Path(plan).parent / "small.yaml")))
+    (tmp_path / "plan.yaml").write_text(
+        FOLDS.replace("RECIPE", str(Path(plan).parent / "small.yaml"))
+    )
     config, out = load_benchmark(str(tmp_path / "plan.yaml")), tmp_path / "out"
     benchmark_run._claim_folder(config, out)
     benchmark_run._draw_phantoms(config, out)
@@ -75,10 +77,14 @@ def test_each_row_tests_every_patient_once_in_folds_of_its_own(plan: str, tmp_pa
     cells = list(read_cells(out))
     assert [cell.place.task for cell in cells] == ["classification-folds"] * 2
     assert [cell.result.seeds for cell in cells] == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9)]
-    assert len({cell.result.split_digest for cell in cells}) == 1  # the same patients, so draws are paired
+    assert (
+        len({cell.result.split_digest for cell in cells}) == 1
+    )  # the same patients, so draws are paired
     tested = [Predictions.read(cell.place.folder(out)).subset("test") for cell in cells]
     owners = [dict(zip(one.values("row"), one.patients, strict=True)) for one in tested]
-    assert owners[0] == owners[1] and all(len(one.values("row")) == len(owners[0]) == 60 for one in tested)
+    assert owners[0] == owners[1] and all(
+        len(one.values("row")) == len(owners[0]) == 60 for one in tested
+    )
     assert benchmark_run.count_cells(config, out) == (2, 2)
 
 
@@ -99,25 +105,42 @@ def out(config: BenchmarkConfig, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_every_cell_is_there_on_both_sites(config: BenchmarkConfig, out: Path) -> None:
-    found = {(c.place.slug, c.place.task, c.place.fraction, c.place.site): c for c in read_cells(out)}
+    found = {
+        (c.place.slug, c.place.task, c.place.fraction, c.place.site): c for c in read_cells(out)
+    }
     asked = [("classification", 0.5), ("classification", 1.0), ("retrieval", 0.0)]
     assert set(found) == {(m, t, f, s) for m in config.methods for t, f in asked for s in "AB"}
     assert benchmark_run.count_cells(config, out) == (6, 6)
     assert benchmark_run.seconds_left(config, out, 1) == 0
 
 
-def test_draws_are_paired_and_no_training_patient_is_of_the_other_site(config: BenchmarkConfig, out: Path) -> None:
-    cells = {(c.place.slug, c.place.task, c.place.site): c for c in read_cells(out) if c.place.fraction in (0, 1)}
+def test_draws_are_paired_and_no_training_patient_is_of_the_other_site(
+    config: BenchmarkConfig, out: Path
+) -> None:
+    cells = {
+        (c.place.slug, c.place.task, c.place.site): c
+        for c in read_cells(out)
+        if c.place.fraction in (0, 1)
+    }
     for task in ("classification", "retrieval"):
         for site in "AB":
             ours, theirs = cells["place", task, site], cells["random", task, site]
             assert ours.result.split_digest == theirs.result.split_digest
-        assert cells["place", task, "A"].result.split_digest != cells["place", task, "B"].result.split_digest
+        assert (
+            cells["place", task, "A"].result.split_digest
+            != cells["place", task, "B"].result.split_digest
+        )
     lock = json.loads((out / "place-s0" / "run" / "data.lock.json").read_text())
-    both = sum(json.loads(line)["site"] == "B" for line in _rows(out) if json.loads(line)["split"] != "test")
+    both = sum(
+        json.loads(line)["site"] == "B"
+        for line in _rows(out)
+        if json.loads(line)["split"] != "test"
+    )
     assert both > 0  # there were such patients to leave out
     train = [json.loads(line) for line in _rows(out)]
-    assert lock["images"]["train"] == sum(row["split"] == "train" and row["site"] == "A" for row in train)
+    assert lock["images"]["train"] == sum(
+        row["split"] == "train" and row["site"] == "A" for row in train
+    )
     assert lock["images"]["test"] == sum(row["split"] == "test" for row in train)
 
 
@@ -132,7 +155,9 @@ def test_a_cell_is_a_result_that_can_be_computed_again(out: Path) -> None:
     for cell in read_cells(out):
         column = cell.result.metrics
         again = recompute_metrics(cell.place.folder(out))
-        assert {name: metric.value for name, metric in again.items()} == {n: m.value for n, m in column.items()}
+        assert {name: metric.value for name, metric in again.items()} == {
+            n: m.value for n, m in column.items()
+        }
         for name, drawn in cell.draws.items():
             low, high = np.percentile(drawn[np.isfinite(drawn)], [2.5, 97.5])
             if column[name].low is not None:
@@ -146,9 +171,13 @@ def test_costs_are_of_what_was_trained(out: Path) -> None:
     assert PretrainingCost.read(out / "random-s0") is None
 
 
-def test_what_is_done_stays_and_what_is_missing_is_filled(config: BenchmarkConfig, out: Path) -> None:
+def test_what_is_done_stays_and_what_is_missing_is_filled(
+    config: BenchmarkConfig, out: Path
+) -> None:
     files = sorted(out.glob(f"place-s0/cells/*/*/*/*/{RESULT_FILE}"))
-    gone = next(file for file in files if "classification" in str(file) and file.parts[-3:-1] == ("50", "B"))
+    gone = next(
+        file for file in files if "classification" in str(file) and file.parts[-3:-1] == ("50", "B")
+    )
     before = {file: file.stat().st_mtime_ns for file in files if file != gone}
     gone.unlink()
     assert benchmark_run.count_cells(config, out) == (5, 6)
@@ -157,8 +186,12 @@ def test_what_is_done_stays_and_what_is_missing_is_filled(config: BenchmarkConfi
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
-def test_a_changed_question_is_asked_again_and_no_other(plan: str, config: BenchmarkConfig, out: Path) -> None:
-    other = load_benchmark(plan, ("questions=[{task: classification, columns: [auroc/macro], settings: {lr: 0.1}}]",))
+def test_a_changed_question_is_asked_again_and_no_other(
+    plan: str, config: BenchmarkConfig, out: Path
+) -> None:
+    other = load_benchmark(
+        plan, ("questions=[{task: classification, columns: [auroc/macro], settings: {lr: 0.1}}]",)
+    )
     (asked,) = benchmark_run.planned_cells(other, "place")
     assert missing_sites(other, out, WorkerJob("place", 0), asked) == ["A", "B"]
     assert benchmark_run.count_cells(config, out) == (6, 6)
@@ -171,7 +204,9 @@ def test_a_moved_benchmark_goes_on(config: BenchmarkConfig, out: Path, tmp_path:
     assert benchmark_run.count_cells(config, place) == (6, 6)
 
 
-def test_a_stopped_pre_training_goes_on_to_the_same_weights(config: BenchmarkConfig, out: Path, tmp_path: Path) -> None:
+def test_a_stopped_pre_training_goes_on_to_the_same_weights(
+    config: BenchmarkConfig, out: Path, tmp_path: Path
+) -> None:
     (tmp_path / "phantom").symlink_to(out / "phantom")
     whole_run = pretrain.run_pretraining
 
@@ -189,9 +224,13 @@ def test_a_stopped_pre_training_goes_on_to_the_same_weights(config: BenchmarkCon
     assert digest(begun.weights) != digest(ended.weights) == digest(whole.weights)
 
 
-def test_another_recipe_does_not_go_on_with_a_run(plan: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_recipe_does_not_go_on_with_a_run(
+    plan: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = load_benchmark(plan, ("values={data.sites: [A], train.steps: 3}",))
-    monkeypatch.setattr(row_module, "prepare_corpus", lambda *_, **__: pytest.fail("nothing is read before"))
+    monkeypatch.setattr(
+        row_module, "prepare_corpus", lambda *_, **__: pytest.fail("nothing is read before")
+    )
     with pytest.raises(PlaceError) as caught:
         run_worker(other, out, WorkerJob("place", 0), "cpu")
     assert caught.value.code == "PL-R031"
@@ -204,7 +243,9 @@ def test_a_column_that_a_task_does_not_give(plan: str, out: Path) -> None:
     assert "gives no 'auroc/micro'" in str(caught.value)
 
 
-def test_folders_of_others_are_left_alone(config: BenchmarkConfig, plan: str, out: Path, tmp_path: Path) -> None:
+def test_folders_of_others_are_left_alone(
+    config: BenchmarkConfig, plan: str, out: Path, tmp_path: Path
+) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(PlaceError) as caught:
         benchmark_run._claim_folder(config, tmp_path)
@@ -216,7 +257,9 @@ def test_folders_of_others_are_left_alone(config: BenchmarkConfig, plan: str, ou
         benchmark_run.rewrite_results(tmp_path)
     assert caught.value.code == "PL-R032"
     with pytest.raises(PlaceError) as caught:
-        benchmark_run._draw_phantoms(load_benchmark(plan, ("phantom={studies: 61, size: 64}",)), out)
+        benchmark_run._draw_phantoms(
+            load_benchmark(plan, ("phantom={studies: 61, size: 64}",)), out
+        )
     assert caught.value.code == "PL-R032"
 
 
@@ -237,7 +280,16 @@ def test_a_row_that_is_held_elsewhere(out: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.slow
 def test_the_command_goes_on_and_names_what_failed(plan: str, tmp_path: Path) -> None:
     def place(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "place_cxr", "benchmark", plan, "-o", str(tmp_path / "b"), *words]
+        command = [
+            sys.executable,
+            "-m",
+            "place_cxr",
+            "benchmark",
+            plan,
+            "-o",
+            str(tmp_path / "b"),
+            *words,
+        ]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     planned = place("--dry-run")

@@ -10,7 +10,13 @@ import pytest
 
 from place_cxr.benchmark.cell import CellKey, PretrainingCost, read_cells
 from place_cxr.benchmark.provenance import missing_section
-from place_cxr.benchmark.result_table import Column, ResultTable, home_site, planned_keys, site_columns
+from place_cxr.benchmark.result_table import (
+    Column,
+    ResultTable,
+    home_site,
+    planned_keys,
+    site_columns,
+)
 from place_cxr.benchmark.summary import (
     mean_cost,
     mean_over_seeds,
@@ -45,7 +51,9 @@ def book_of(config, out: Path, score: made.Score, **how) -> ResultTable:  # type
 def test_mean_over_seeds(tmp_path: Path) -> None:
     found = mean_over_seeds(book_of(made.small(), tmp_path, shifted(0.0)), "place", AUROC)
     assert (found.value, found.seeds) == (pytest.approx(0.71), 3)
-    assert found.low < 0.71 - 0.0248 < 0.71 + 0.0248 < found.high  # t(.975, 2) * .01 / sqrt(3), and more
+    assert (
+        found.low < 0.71 - 0.0248 < 0.71 + 0.0248 < found.high
+    )  # t(.975, 2) * .01 / sqrt(3), and more
 
 
 def test_identical_methods_differ_by_exactly_0(tmp_path: Path) -> None:
@@ -70,14 +78,19 @@ def test_the_sign_of_a_difference(tmp_path: Path) -> None:
 
 def test_only_seeds_that_both_have(tmp_path: Path) -> None:
     book = book_of(
-        made.small(), tmp_path, shifted(0.01), skip=lambda p: (p.slug, p.seed) in {("place", 0), ("other", 2)}
+        made.small(),
+        tmp_path,
+        shifted(0.01),
+        skip=lambda p: (p.slug, p.seed) in {("place", 0), ("other", 2)},
     )
     found = reference_difference(book, "other", AUROC)
     assert (found.estimate.seeds, found.ahead) == (1, 1)
     assert mean_over_seeds(book, "other", AUROC).seeds == 2
     assert (
         reference_difference(
-            book_of(made.small(), tmp_path / "b", shifted(0.1), skip=lambda p: p.slug == "place"), "other", AUROC
+            book_of(made.small(), tmp_path / "b", shifted(0.1), skip=lambda p: p.slug == "place"),
+            "other",
+            AUROC,
         )
         is None
     )
@@ -86,7 +99,9 @@ def test_only_seeds_that_both_have(tmp_path: Path) -> None:
 def test_other_test_rows_are_not_compared(tmp_path: Path) -> None:
     book = book_of(made.small(), tmp_path, shifted(0.01))
     cells = {
-        where: replace(cell, result=replace(cell.result, split_digest="others")) if where[:2] == ("other", 1) else cell
+        where: replace(cell, result=replace(cell.result, split_digest="others"))
+        if where[:2] == ("other", 1)
+        else cell
         for where, cell in book.cells.items()
     }
     assert reference_difference(replace(book, cells=cells), "other", AUROC) is None
@@ -99,24 +114,41 @@ def test_undefined_and_missing_draws(tmp_path: Path) -> None:
     found = mean_over_seeds(book, "place", AUROC)
     assert (found.value, found.seeds, found.low) == (pytest.approx(0.55), 2, None)
     told = reference_differences(book, AUROC)["other"]
-    assert (told.p, told.corrected, told.significant, told.estimate.clear) == (None, None, False, False)
+    assert (told.p, told.corrected, told.significant, told.estimate.clear) == (
+        None,
+        None,
+        False,
+        False,
+    )
 
 
 def test_score_stands_for_what_the_method_is_read_by(tmp_path: Path) -> None:
     config = made.small({"place": {"score": "mix"}, "other": {}}, [WORDS])
-    book = book_of(config, tmp_path, lambda place, column: ({"mix": 0.8, "instance": 0.6}[column.split("/")[0]], NOISE))
+    book = book_of(
+        config,
+        tmp_path,
+        lambda place, column: ({"mix": 0.8, "instance": 0.6}[column.split("/")[0]], NOISE),
+    )
     column = site_columns(config, home_site(config))[0]
-    assert [mean_over_seeds(book, slug, column).value for slug in SHARED] == pytest.approx([0.8, 0.6])
+    assert [mean_over_seeds(book, slug, column).value for slug in SHARED] == pytest.approx(
+        [0.8, 0.6]
+    )
 
 
 def test_home_less_away(tmp_path: Path) -> None:
     config = made.small(sites=["A", "B"])
-    score = lambda place, column: (0.8 - 0.1 * (place.site == "B"), 0.8 - 0.1 * (place.site == "B") + NOISE)  # noqa: E731
+
+    def score(place, column):
+        value = 0.8 - 0.1 * (place.site == "B")
+        return value, value + NOISE
+
     book = book_of(config, tmp_path, score)
     found = site_shift(book, "place", replace(AUROC, site="A"), "B")
     low, high = np.percentile(NOISE, [2.5, 97.5])
     assert found.value == pytest.approx(0.1)
-    assert found.low == pytest.approx(0.1 - np.hypot(low, high))  # the same patients' noise at both, yet not paired
+    assert found.low == pytest.approx(
+        0.1 - np.hypot(low, high)
+    )  # the same patients' noise at both, yet not paired
     assert site_shift(book, "place", replace(AUROC, site="A"), "C") is None
 
 
@@ -125,11 +157,18 @@ def test_cells_that_the_plan_does_not_ask_for_are_of_no_concern(tmp_path: Path) 
     made.write(wide, tmp_path, shifted(0.0))
     now = made.small(seeds=(0,))
     assert len(list(read_cells(tmp_path))) == 6
-    assert {where[:2] for where in ResultTable.read(now, tmp_path).cells} == {("place", 0), ("other", 0)}
+    assert {where[:2] for where in ResultTable.read(now, tmp_path).cells} == {
+        ("place", 0),
+        ("other", 0),
+    }
 
 
 def test_shares_that_are_no_round_number(tmp_path: Path) -> None:
-    config = made.small(questions=[{"task": "classification", "fractions": [0.07, 1 / 3], "columns": ["auroc/macro"]}])
+    config = made.small(
+        questions=[
+            {"task": "classification", "fractions": [0.07, 1 / 3], "columns": ["auroc/macro"]}
+        ]
+    )
     told = summarize(book_of(config, tmp_path, shifted(0.0)))
     assert len(told.results.cells) == len(list(planned_keys(config))) == 12
     assert len(told.means) == 4
@@ -145,7 +184,12 @@ def test_costs(tmp_path: Path) -> None:
     assert found.heads == 41.0  # two sites of seed 0; seed 1 is not whole and is left out
     assert mean_cost(book, "other", tmp_path).seconds == 610.0
     nothing = mean_cost(ResultTable(config, {}), "place", tmp_path / "nothing")
-    assert (nothing.seconds, nothing.memory_gb, nothing.parameters, nothing.heads) == (None, None, None, None)
+    assert (nothing.seconds, nothing.memory_gb, nothing.parameters, nothing.heads) == (
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 def test_cells_of_other_settings_are_left_out(tmp_path: Path) -> None:
@@ -155,4 +199,8 @@ def test_cells_of_other_settings_are_left_out(tmp_path: Path) -> None:
     book = ResultTable.read(made.small(questions=[changed]), tmp_path)
     assert (len(book.cells), len(book.stale)) == (0, 6)
     item = missing_section(book, tmp_path).items[0]
-    assert item == "Place, seed 0 (not started): all cells; 1 of them measured with other settings and left out"
+    assert (
+        item
+        == "Place, seed 0 (not started): all cells; 1 of them measured with other settings and "
+        "left out"
+    )

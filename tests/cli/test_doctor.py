@@ -17,7 +17,11 @@ def _named(name: str) -> doctor.MachineCheck:
 
 def test_here_nothing_is_missing() -> None:
     """The tests run where the package is installed, so nothing it needs may be reported."""
-    checks = [check for check in doctor.check_machine() if not check.name.startswith("disk") and check.name != "cache"]
+    checks = [
+        check
+        for check in doctor.check_machine()
+        if not check.name.startswith("disk") and check.name != "cache"
+    ]
     assert [check.name for check in checks if check.state == "missing"] == []
     names = {check.name for check in checks}
     assert {"python", "cores", "torch", "transformers", "simplejpeg", "network"} <= names

@@ -28,7 +28,9 @@ COMMANDS = [
 
 
 @pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Place:
+def place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Place:
     """Run ``place`` in this process: exit code, stdout, stderr."""
     monkeypatch.setattr(console.tempfile, "tempdir", str(tmp_path))
 
@@ -51,7 +53,14 @@ def stub(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], ["pretrain", "--help"], ["data", "check", "--help"], ["config", "show"]]
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["pretrain", "--help"],
+        ["data", "check", "--help"],
+        ["config", "show"],
+    ],
 )
 def test_starts_without_heavy_imports(words: list[str]) -> None:
     code = (
@@ -62,13 +71,17 @@ def test_starts_without_heavy_imports(words: list[str]) -> None:
         "bad = {'torch', 'numpy', 'transformers', 'matplotlib', 'rich'} & set(sys.modules)\n"
         "assert not bad, bad"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
 
 def test_module_is_the_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "place_cxr", "--version"], capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, "-m", "place_cxr", "--version"], capture_output=True, text=True, timeout=50
+    )
     assert re.fullmatch(r"place-cxr \d+\.\d+\.\d+\n", done.stdout)
 
 
@@ -107,8 +120,14 @@ class _Config(Settings):
     optim: _Optim = _Optim()
 
 
-def test_unknown_key_is_one_line_with_the_nearest_name(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    stub(monkeypatch, "pretrain", run_recipe=lambda recipe, values, **more: load_settings(_Config, "", values))
+def test_unknown_key_is_one_line_with_the_nearest_name(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub(
+        monkeypatch,
+        "pretrain",
+        run_recipe=lambda recipe, values, **more: load_settings(_Config, "", values),
+    )
     code, out, err = place("pretrain", "toy", "optim.lrr=1")
     assert (code, out) == (2, "")
     assert err.startswith("error[PL-C001] ")
@@ -123,7 +142,10 @@ def test_config_show_prints_every_default(place: Place, monkeypatch: pytest.Monk
         load_recipe=lambda recipe, values: load_settings(_Config, "", values),
         PretrainConfig=_Config,
     )
-    assert place("config", "show", "toy", "optim.lr=2e-4")[:2] == (0, "name: toy\noptim:\n  lr: 0.0002\n")
+    assert place("config", "show", "toy", "optim.lr=2e-4")[:2] == (
+        0,
+        "name: toy\noptim:\n  lr: 0.0002\n",
+    )
     code, out, _ = place("config", "schema")
     assert code == 0
     assert "optim" in json.loads(out)["properties"]
@@ -145,7 +167,11 @@ def test_exit_code_follows_the_error_code(
         raise PlaceError("broken", code=f"PL-{letter}001", file="a.png", fix="mend it")
 
     stub(monkeypatch, "page", write_page=refuse)
-    assert place("page", "x") == (exit_code, "", f"error[PL-{letter}001] a.png: broken. Fix: mend it\n")
+    assert place("page", "x") == (
+        exit_code,
+        "",
+        f"error[PL-{letter}001] a.png: broken. Fix: mend it\n",
+    )
     code, _, err = place("page", "x", "--debug")
     assert code == exit_code
     assert "Traceback" in err
@@ -159,7 +185,9 @@ def _raise(error: BaseException) -> Callable[..., None]:
 
 
 @pytest.mark.fault("P2")
-def test_crash_is_three_lines_and_a_private_log(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_crash_is_three_lines_and_a_private_log(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     stub(monkeypatch, "page", write_page=_raise(ValueError("CANARY of patient Smith")))
     code, out, err = place("page", "x")
     assert (code, out) == (1, "")
@@ -191,7 +219,10 @@ def test_stopped_by_a_signal_keeps_its_code(place: Place, monkeypatch: pytest.Mo
 
 def test_full_disk_is_3(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     stub(monkeypatch, "page", write_page=_raise(OSError(28, "No space left on device", "/runs/x")))
-    assert place("page", "x")[::2] == (3, "error[PL-E001] /runs/x: no space left. Fix: free some and run it again\n")
+    assert place("page", "x")[::2] == (
+        3,
+        "error[PL-E001] /runs/x: no space left. Fix: free some and run it again\n",
+    )
 
 
 def test_demo_gives_its_arguments_on_and_ends_with_the_page(
@@ -207,7 +238,11 @@ def test_demo_gives_its_arguments_on_and_ends_with_the_page(
 
     stub(monkeypatch, "cli.demo", run_demo=run)
     code, out, err = place("demo", "-o", str(tmp_path), "--seed", "3")
-    assert (code, out, err) == (0, f"Results: {tmp_path.resolve()}/results.html\n", "phantoms: 3\nworking\n")
+    assert (code, out, err) == (
+        0,
+        f"Results: {tmp_path.resolve()}/results.html\n",
+        "phantoms: 3\nworking\n",
+    )
     assert calls == [(tmp_path, {"seed": 3, "device": "auto", "overwrite": False})]
     assert place("demo", "-o", str(tmp_path), "-q")[2] == ""
     assert json.loads(place("demo", "-o", str(tmp_path), "--json")[1])["run"] == str(tmp_path)
@@ -217,26 +252,50 @@ def test_a_log_hears_of_long_work_and_of_the_time_left(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = iter(range(0, 1000, 6))
-    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # of this module alone
+    monkeypatch.setattr(
+        console, "time", SimpleNamespace(monotonic=lambda: next(clock))
+    )  # of this module alone
     caplog.set_level(logging.INFO, "place_cxr")
     with console.progress_bars() as progress:
         for done in range(0, 60, 10):  # one every six seconds
             progress("studies", done, 60)
         progress("studies", 60, 60)
-    assert caplog.messages == ["studies 30/60, 0:18 left", "studies 50/60, 0:06 left", "studies: 60"]
+    assert caplog.messages == [
+        "studies 30/60, 0:18 left",
+        "studies 50/60, 0:06 left",
+        "studies: 60",
+    ]
 
 
 def test_pretrain_gives_its_arguments_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def run_recipe(recipe: str, values: list[str], **options: object) -> dict[str, object]:
-        calls.append((recipe, values, {name: value for name, value in options.items() if name != "progress"}))
+        calls.append(
+            (recipe, values, {name: value for name, value in options.items() if name != "progress"})
+        )
         return {"run": str(options["out"]), "step": 3}
 
     stub(monkeypatch, "pretrain", run_recipe=run_recipe)
-    words = ["pretrain", "my/toy.yaml", "optim.lr=1", "--seed", "5", "--precision", "bf16", "--resume", "auto"]
+    words = [
+        "pretrain",
+        "my/toy.yaml",
+        "optim.lr=1",
+        "--seed",
+        "5",
+        "--precision",
+        "bf16",
+        "--resume",
+        "auto",
+    ]
     assert place(*words)[:2] == (0, "run: runs/toy\nstep: 3\n")
-    given = {"out": Path("runs/toy"), "resume": "auto", "init_from": "", "overwrite": False, "dry": False}
+    given = {
+        "out": Path("runs/toy"),
+        "resume": "auto",
+        "init_from": "",
+        "overwrite": False,
+        "dry": False,
+    }
     values = ["optim.lr=1", "train.precision=bf16", "train.seed=5"]
     assert calls == [("my/toy.yaml", values, {**given, "device": "auto"})]
 
@@ -245,7 +304,10 @@ def test_phantoms_are_never_drawn_over_other_files(place: Place, tmp_path: Path)
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path, tmp_path / "file"):
         code, _, err = place("data", "phantom", "-o", str(out), "--studies", "1", "--size", "64")
-        assert (code, err) == (2, f"error[PL-C004] {out}: is not a new or empty folder. Fix: take another --out\n")
+        assert (code, err) == (
+            2,
+            f"error[PL-C004] {out}: is not a new or empty folder. Fix: take another --out\n",
+        )
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
@@ -268,7 +330,11 @@ def test_hub_is_off_unless_the_user_says_otherwise(
     if given is not None:
         monkeypatch.setenv("HF_HUB_OFFLINE", given)
     seen: list[str | None] = []
-    stub(monkeypatch, "page", write_page=lambda run: seen.append(os.environ.get("HF_HUB_OFFLINE")) or "x")
+    stub(
+        monkeypatch,
+        "page",
+        write_page=lambda run: seen.append(os.environ.get("HF_HUB_OFFLINE")) or "x",
+    )
     place("page", "x")
     assert seen == [kept]
 

@@ -13,13 +13,19 @@ from place_cxr.core.tensors import Observations, PlaceOutputs, TokenOutputs
 from place_cxr.losses import LOSS_INPUTS, LOSSES, LossTerm, total_loss
 from tests.losses.outputs import normal, outputs, unit
 
-QUIRKS = {"mgca_token"}  # padded words are negatives in MGCA's code; tests/losses/test_token.py holds it to that
+QUIRKS = {
+    "mgca_token"
+}  # padded words are negatives in MGCA's code; tests/losses/test_token.py holds it to that
 
 
 def _tensors(record: Any) -> list[Tensor]:
     if isinstance(record, Tensor):
         return [record]
-    return [t for f in fields(record) for t in _tensors(getattr(record, f.name))] if is_dataclass(record) else []
+    return (
+        [t for f in fields(record) for t in _tensors(getattr(record, f.name))]
+        if is_dataclass(record)
+        else []
+    )
 
 
 def _ordered(record: Any, order: Tensor) -> Any:
@@ -28,15 +34,21 @@ def _ordered(record: Any, order: Tensor) -> Any:
         return record[order] if record.ndim and len(record) == len(order) else record
     if not is_dataclass(record):
         return record
-    return type(record)(**{f.name: _ordered(getattr(record, f.name), order) for f in fields(record)})  # type: ignore[arg-type]
+    return type(record)(
+        **{f.name: _ordered(getattr(record, f.name), order) for f in fields(record)}
+    )  # type: ignore[arg-type]
 
 
 def _padded(out: PlaceOutputs) -> PlaceOutputs:
-    """The same reports with two more empty slots for sentences and words: noise that must not be looked at."""
+    """The same reports with two more empty slots for sentences and words: noise that must not be
+    looked at.
+    """
     rows = len(out.image)
     noise = unit(rows, 2, out.textual.vectors.shape[-1], seed=99).detach()
     absent = torch.zeros(rows, 2, dtype=torch.bool)
-    textual = Observations(torch.cat([out.textual.vectors, noise], 1), torch.cat([out.textual.mask, absent], 1))
+    textual = Observations(
+        torch.cat([out.textual.vectors, noise], 1), torch.cat([out.textual.mask, absent], 1)
+    )
     key = torch.cat([out.sentence_key, absent.long()], 1)
     tokens = out.tokens
     assert tokens is not None
@@ -66,10 +78,16 @@ def test_finite_scalar_with_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", LOSSES)
 def test_it_teaches_through_the_fields_that_are_listed(name: str) -> None:
     out = outputs()
-    leaves = {f.name: [t for t in _tensors(getattr(out, f.name)) if t.requires_grad] for f in fields(out)}
+    leaves = {
+        f.name: [t for t in _tensors(getattr(out, f.name)) if t.requires_grad] for f in fields(out)
+    }
     found = [name for name, some in leaves.items() for _ in some]
-    grads = torch.autograd.grad(LOSSES[name](out), [t for some in leaves.values() for t in some], allow_unused=True)
-    read = {field for field, g in zip(found, grads, strict=True) if g is not None and g.abs().sum() > 0}
+    grads = torch.autograd.grad(
+        LOSSES[name](out), [t for some in leaves.values() for t in some], allow_unused=True
+    )
+    read = {
+        field for field, g in zip(found, grads, strict=True) if g is not None and g.abs().sum() > 0
+    }
     assert read == set(LOSS_INPUTS[name])
     assert set(LOSS_INPUTS) == set(LOSSES)
 

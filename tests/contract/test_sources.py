@@ -1,4 +1,6 @@
-"""Every entry of SOURCES: documented, declared, torch-free, and refusing what is not there in one coded line."""
+"""Every entry of SOURCES: documented, declared, torch-free, and refusing what is not there in one
+coded line.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def test_the_card_says_what_a_user_has_to_know(name: str) -> None:
         assert f"``{split}``" in card, f"the data card of {name} does not explain split '{split}'"
     for option in SOURCES[name].options:
         about = card + (SOURCES[name].read.__doc__ or "")
-        assert option in about or option in ("encoding",), f"{name} does not explain option '{option}'"
+        assert option in about or option in ("encoding",), (
+            f"{name} does not explain option '{option}'"
+        )
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -47,7 +51,9 @@ def test_it_has_a_test_of_its_own(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-@pytest.mark.parametrize("make", [lambda folder: folder / "nowhere", lambda folder: folder], ids=["absent", "empty"])
+@pytest.mark.parametrize(
+    "make", [lambda folder: folder / "nowhere", lambda folder: folder], ids=["absent", "empty"]
+)
 def test_nothing_to_read_is_one_coded_line(name: str, make: object, tmp_path: Path) -> None:
     with pytest.raises(PlaceError) as refused:
         SOURCES[name](make(tmp_path))  # type: ignore[operator]

@@ -1,4 +1,6 @@
-"""Every entry of TASKS: runs to its end on every kind of encoder with a dozen studies, and can be scored again."""
+"""Every entry of TASKS: runs to its end on every kind of encoder with a dozen studies, and can be
+scored again.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,17 @@ def test_a_task_runs_on_an_encoder(name: str, kind: str, studies, tmp_path: Path
         assert value.value is not None or value.reason
     assert "strict" in result.signature and result.metrics
     table = Predictions.read(folder).table
-    assert set(table.column_names) >= {"fraction", "seed", "split", "row", "patient", "sex", "age", "view", "site"}
+    assert set(table.column_names) >= {
+        "fraction",
+        "seed",
+        "split",
+        "row",
+        "patient",
+        "sex",
+        "age",
+        "view",
+        "site",
+    }
     ids = {study.patient for study in studies.studies} | {study.id for study in studies.studies}
     words = {str(value) for name in table.column_names if "string" in str(table.schema.field(name).type)
              for value in table[name].to_pylist()}  # fmt: skip
@@ -57,9 +69,15 @@ OTHERS = [(profile, mode) for profile in PROFILES for mode in ("frozen", "finetu
 HEADS = [name for name, kind in TASKS.items() if issubclass(kind, HeadTask)]
 CASES = [
     *((name, "CNN", profile, mode) for name in HEADS for profile, mode in OTHERS),
-    *((name, "ViT", "mgca", "frozen") for name in HEADS),  # batch statistics that move, the other dense heads
+    *(
+        (name, "ViT", "mgca", "frozen") for name in HEADS
+    ),  # batch statistics that move, the other dense heads
     *((name, "ViT", "strict", "finetune") for name in HEADS),
-    *((name, "CNN", profile, "frozen") for name in set(TASKS) - set(HEADS) for profile in list(PROFILES)[1:]),
+    *(
+        (name, "CNN", profile, "frozen")
+        for name in set(TASKS) - set(HEADS)
+        for profile in list(PROFILES)[1:]
+    ),
 ]
 
 
@@ -69,7 +87,9 @@ def test_profiles_and_modes_have_tables_of_their_own(
 ) -> None:
     more = ("epochs=1",) if profile == "mgca" and name in HEADS else ()
     task = make_task(name, studies.studies, brief(name, *more), profile=profile, mode=mode)
-    result = run_task(task, heads.model(kind), studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m")
+    result = run_task(
+        task, heads.model(kind), studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m"
+    )
     assert result.task != name and profile in result.signature
     folder = tmp_path / result.task / "phantom"
     assert (folder / "result.json").is_file() and recompute_metrics(folder) == dict(result.metrics)

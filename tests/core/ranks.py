@@ -1,4 +1,6 @@
-"""What each of two processes does in test_distributed.py: ``python ranks.py MANIFEST FOLDER``, told by a launcher."""
+"""What each of two processes does in test_distributed.py: ``python ranks.py MANIFEST FOLDER``, told
+by a launcher.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ from place_cxr.training.loop import create_accelerator
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.small import small
 
-# No batch norm, which would see half of a batch in each process, and no dropout, which each process draws for itself.
+# No batch norm, which would see half of a batch in each process, and no dropout, which each process
+# draws for itself.
 OVERRIDES = (
-    "model.image={name: vit_tiny_patch16_224, size: 48, options: {depth: 1, embed_dim: 48, num_heads: 3}}",
+    "model.image={name: vit_tiny_patch16_224, size: 48, options: {depth: 1, embed_dim: 48, "
+    "num_heads: 3}}",
     "model.text.dropout=0",
     "losses.instance.weight=0.7",
     "losses.pathology_pair.weight=1.3",
@@ -37,13 +41,15 @@ PEERS = (
     "model.tokens={hidden: 24}",
     "model.prototypes=20",
     "model.correlation=null",
-    "losses={convirt: {}, gloria_global: {}, gloria_local: {options: {chunk: 3}}, mgca_instance: {}, mgca_token: {}, "
-    "mgca_prototype: {}}",
+    "losses={convirt: {}, gloria_global: {}, gloria_local: {options: {chunk: 3}}, mgca_instance: "
+    "{}, mgca_token: {}, mgca_prototype: {}}",
 )
 
 
 def first_step(config: PretrainConfig) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """The losses of this process's share of the first batch, and all gradients after the processes have agreed."""
+    """The losses of this process's share of the first batch, and all gradients after the processes
+    have agreed.
+    """
     accelerator = create_accelerator("cpu")
     corpus = prepare_corpus(config.data, max_tokens=config.model.text.max_tokens)
     config = pretrain.complete_config(config, corpus)
@@ -55,7 +61,10 @@ def first_step(config: PretrainConfig) -> tuple[dict[str, float], dict[str, Tens
     value, parts = pretrain.make_loss(config)(wrapped, move_to_device(batch, "cpu"), 0)
     value.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return {"total": float(value.detach()), **{name: float(parts[name].detach()) for name in config.losses}}, gradients
+    return {
+        "total": float(value.detach()),
+        **{name: float(parts[name].detach()) for name in config.losses},
+    }, gradients
 
 
 def main(manifest: Path, folder: Path) -> None:

@@ -1,4 +1,6 @@
-"""Two processes against one with the joint batch: the same losses, the same gradients, the same course."""
+"""Two processes against one with the joint batch: the same losses, the same gradients, the same
+course.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,14 @@ from tests.core.ranks import OVERRIDES, PEERS, first_step
 from tests.small import records, small
 
 TERMS = ("instance", "pathology_pair", "pathology_image", "pathology_sentence", "correlation")
-PEER_TERMS = ("convirt", "gloria_global", "gloria_local", "mgca_instance", "mgca_token", "mgca_prototype")
+PEER_TERMS = (
+    "convirt",
+    "gloria_global",
+    "gloria_local",
+    "mgca_instance",
+    "mgca_token",
+    "mgca_prototype",
+)
 WITHIN_PAIRS = ("correlation", "mgca_token")
 
 
@@ -32,11 +41,22 @@ def two(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    launcher = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    launcher = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
     programs = [
         subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("ranks.py")), str(phantom), str(folder)],
-            env={**os.environ, **launcher, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                **launcher,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "OMP_NUM_THREADS": "1",
+            },
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -58,7 +78,8 @@ def test_two_processes_have_the_losses_and_gradients_of_one(
     assert set(losses) == {"total", *(TERMS if method == "place" else PEER_TERMS)}
     said = [json.loads((two / f"{method}{rank}.json").read_text()) for rank in (0, 1)]
     for name, value in losses.items():
-        # Contrast is over the joint batch, so both say the same; the others are means over each one's own pairs.
+        # Contrast is over the joint batch, so both say the same; the others are means over each
+        # one's own pairs.
         assert (said[0][name] + said[1][name]) / 2 == pytest.approx(value, rel=1e-5), name
         if name in WITHIN_PAIRS:
             assert said[0][name] != said[1][name]
@@ -70,11 +91,17 @@ def test_two_processes_have_the_losses_and_gradients_of_one(
     for name, value in gradients.items():
         assert torch.equal(both[0][name], both[1][name]), name
         torch.testing.assert_close(
-            both[0][name], value, rtol=1e-4, atol=1e-5 * size, msg=lambda text, n=name: f"{n}: {text}"
+            both[0][name],
+            value,
+            rtol=1e-4,
+            atol=1e-5 * size,
+            msg=lambda text, n=name: f"{n}: {text}",
         )
 
 
-def test_a_run_of_two_processes_takes_the_course_of_one(two: Path, phantom: Path, tmp_path: Path) -> None:
+def test_a_run_of_two_processes_takes_the_course_of_one(
+    two: Path, phantom: Path, tmp_path: Path
+) -> None:
     pretrain.run_pretraining(small(phantom, *OVERRIDES), tmp_path / "run", device="cpu")
     joint, alone = records(two / "run"), records(tmp_path / "run")
     assert len(joint) == len(alone) == 3
@@ -93,4 +120,7 @@ def test_one_process_gathers_itself() -> None:
     value = torch.arange(6.0).view(3, 2).requires_grad_()
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
     assert distributed.gather(value) is value
-    assert distributed.gather_with_gradient(value) is value and distributed.average_over_ranks(value) is value
+    assert (
+        distributed.gather_with_gradient(value) is value
+        and distributed.average_over_ranks(value) is value
+    )

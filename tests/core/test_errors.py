@@ -21,16 +21,21 @@ def test_question_keeps_its_mark() -> None:
 
 
 @pytest.mark.fault("D3")
-@pytest.mark.parametrize("copied", [lambda e: pickle.loads(pickle.dumps(e)), lambda e: type(e)(str(e))])
+@pytest.mark.parametrize(
+    "copied", [lambda e: pickle.loads(pickle.dumps(e)), lambda e: type(e)(str(e))]
+)
 def test_survives_a_process_border(copied: object) -> None:
-    """multiprocessing sends the pickle, torch rebuilds from the text alone: code and exit code are kept both ways."""
+    """multiprocessing sends the pickle, torch rebuilds from the text alone: code and exit code are
+    kept both ways.
+    """
     error = PlaceError("3 of 5 rows are wrong", code="PL-D204", file="m.csv", fix="mend them")
     again = copied(error)  # type: ignore[operator]
     assert (str(again), again.code, again.exit_code) == (str(error), "PL-D204", 4)
 
 
 @pytest.mark.parametrize(
-    ("code", "exit_code"), [("PL-C001", 2), ("PL-E001", 3), ("PL-D101", 4), ("PL-R101", 5), ("PL-G001", 6), ("", 1)]
+    ("code", "exit_code"),
+    [("PL-C001", 2), ("PL-E001", 3), ("PL-D101", 4), ("PL-R101", 5), ("PL-G001", 6), ("", 1)],
 )
 def test_letter_decides_the_exit_code(code: str, exit_code: int) -> None:
     assert PlaceError("x", code=code).exit_code == exit_code

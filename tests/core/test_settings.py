@@ -41,7 +41,9 @@ def refused(source: str | Path, *overrides: str) -> PlaceError:
 def test_yaml_and_overrides_merge_and_later_wins() -> None:
     text = "optim:\n  lr: 1e-3\n  betas: [0.5, 1]\nterms: {pathology: {weight: 2}}\nout: a/b\nnote: no\nsteps: 010\n"
     got = load_settings(
-        Recipe, text, ["optim.lr=.5", "optim.lr=2e-5", "head.name=sgd", "terms.cce={weight: 3}", "limit=.inf"]
+        Recipe,
+        text,
+        ["optim.lr=.5", "optim.lr=2e-5", "head.name=sgd", "terms.cce={weight: 3}", "limit=.inf"],
     )
     assert got.optim == Optim(lr=2e-5, betas=(0.5, 1.0))
     assert got.head == Optim(name="sgd")
@@ -57,7 +59,10 @@ def test_unknown_key_names_line_and_nearest(tmp_path: Path) -> None:
     for source in (file, str(file)):
         error = refused(source)
         assert error.code == "PL-C001" and error.exit_code == 2
-        assert str(error) == "error[PL-C001] unknown key 'optim.lrr' in run.yaml:3. Did you mean 'optim.lr'?"
+        assert (
+            str(error)
+            == "error[PL-C001] unknown key 'optim.lrr' in run.yaml:3. Did you mean 'optim.lr'?"
+        )
     assert "Did you mean 'head.betas'?" in str(refused("", "head.beta=3"))
     assert "Did you mean 'terms.a.weight'?" in str(refused("terms: {a: {wieght: 3}}"))
     assert "Did you mean 'optim.lr'?" in str(refused("lr: 3"))  # right key, wrong place
@@ -65,7 +70,9 @@ def test_unknown_key_names_line_and_nearest(tmp_path: Path) -> None:
 
 
 def test_all_mistakes_in_one_message() -> None:
-    error = refused("steps: true\nnote: 7\noptim:\n  betas: [1]\n  nme: adam\n", "optim.lr=fast", "fast=1")
+    error = refused(
+        "steps: true\nnote: 7\noptim:\n  betas: [1]\n  nme: adam\n", "optim.lr=fast", "fast=1"
+    )
     for part in (
         "'steps' in settings:1",
         "'note' in settings:2",
@@ -114,19 +121,35 @@ def test_a_source_extends_another(tmp_path: Path) -> None:
     )
     own = tmp_path / "own.yaml"
     own.write_text("extends: base\noptim.lr: 2\nhead: {lr: 5}\nterms:\n  c: {weight: 4}\n")
-    got = load_settings(Recipe, own, ["steps=7", "terms.c.weight=6"], find_base=lambda name: tmp_path / f"{name}.yaml")
+    got = load_settings(
+        Recipe,
+        own,
+        ["steps=7", "terms.c.weight=6"],
+        find_base=lambda name: tmp_path / f"{name}.yaml",
+    )
     assert got.optim == Optim(lr=2.0, name="sgd") and got.head == Optim(lr=5.0)
-    assert got.terms == {"c": Term(weight=6.0)}  # a key's whole value is replaced, as by an override
+    assert got.terms == {
+        "c": Term(weight=6.0)
+    }  # a key's whole value is replaced, as by an override
     assert (got.steps, got.note) == (7, "x")
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("extends: base\nterms:\n  c: {wieght: 1}", "'terms.c.wieght' in own.yaml:3. Did you mean 'terms.c.weight'"),
+        (
+            "extends: base\nterms:\n  c: {wieght: 1}",
+            "'terms.c.wieght' in own.yaml:3. Did you mean 'terms.c.weight'",
+        ),
         ("extends: base\noptim.lr: fast", "'optim.lr' in own.yaml:2"),
-        ("extends: base\nsteps: 2", "'note' in base.yaml:2"),  # what is wrong in the other file is told with its name
-        ("extends: own", "unknown key 'extends'"),  # one step: a recipe is read from two files at most
+        (
+            "extends: base\nsteps: 2",
+            "'note' in base.yaml:2",
+        ),  # what is wrong in the other file is told with its name
+        (
+            "extends: own",
+            "unknown key 'extends'",
+        ),  # one step: a recipe is read from two files at most
         ("extends: nowhere", "cannot read settings"),
         ("extends: [base]", "cannot read settings"),
         ("extends: base\n3: 1", "unknown key '3' in own.yaml:2"),
@@ -136,9 +159,13 @@ def test_mistakes_of_extending_are_placed(tmp_path: Path, text: str, said: str) 
     (tmp_path / "base.yaml").write_text("steps: 3\nnote: 5\n")
     (tmp_path / "own.yaml").write_text(text)
     with pytest.raises(PlaceError) as caught:
-        load_settings(Recipe, tmp_path / "own.yaml", find_base=lambda name: tmp_path / f"{name}.yaml")
+        load_settings(
+            Recipe, tmp_path / "own.yaml", find_base=lambda name: tmp_path / f"{name}.yaml"
+        )
     assert said in str(caught.value)
-    assert "unknown key 'extends'" in str(refused(tmp_path / "own.yaml"))  # only where names can be found
+    assert "unknown key 'extends'" in str(
+        refused(tmp_path / "own.yaml")
+    )  # only where names can be found
 
 
 def test_frozen_and_forbidden() -> None:
@@ -151,12 +178,29 @@ def test_frozen_and_forbidden() -> None:
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     note=st.one_of(
-        st.sampled_from(["no", "1e-3", "null", "~", "010", "2020-01-01", ".inf", "yes", " a: b # c", "-", "=", "<<"]),
+        st.sampled_from(
+            [
+                "no",
+                "1e-3",
+                "null",
+                "~",
+                "010",
+                "2020-01-01",
+                ".inf",
+                "yes",
+                " a: b # c",
+                "-",
+                "=",
+                "<<",
+            ]
+        ),
         st.text(st.characters(exclude_categories=["Cs"])),
     ),
     lr=st.floats(allow_nan=False),
     steps=st.integers(-(2**70), 2**70),
-    names=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=4), st.floats(allow_nan=False)),
+    names=st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=4), st.floats(allow_nan=False)
+    ),
 )
 def test_round_trip(note: str, lr: float, steps: int, names: dict[str, float]) -> None:
     terms = {name: Term(weight=value) for name, value in names.items()}

@@ -35,5 +35,7 @@ def test_what_losses_share_belongs_to_one_batch_and_one_setting() -> None:
     assert len(out.shared) == 1
     image(out, selection_temperature=0.5)
     assert len(out.shared) == 2
-    turned = dataclasses.replace(out, visual=dataclasses.replace(out.visual, vectors=out.visual.vectors.flip(0)))
+    turned = dataclasses.replace(
+        out, visual=dataclasses.replace(out.visual, vectors=out.visual.vectors.flip(0))
+    )
     assert not turned.shared and not torch.isclose(image(turned), image(out))

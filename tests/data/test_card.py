@@ -37,7 +37,18 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> CheckedDataset:
         Image.fromarray(pixels).save(folder / f"{number}.png")
     with (folder / "manifest.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        header = ["image", "split", "patient", "view", "sex", "age", "labels.Nodule", "report", "license", "site"]
+        header = [
+            "image",
+            "split",
+            "patient",
+            "view",
+            "sex",
+            "age",
+            "labels.Nodule",
+            "report",
+            "license",
+            "site",
+        ]
         writer.writerows([header, *((*row, "CC0", "Zebedee") for row in ROWS)])
     return check_dataset("manifest", folder, {})
 
@@ -66,7 +77,9 @@ def test_counts(examined: CheckedDataset) -> None:
     assert card["licences"] == {"CC0": 9}
     assert card["reports"]["with"] == 9 and card["reports"]["read_as"] == {"findings": 9}
     assert card["pictures"]["readable"] == 9 and card["pictures"]["width"]["median"] == 50
-    assert {one["code"]: one["count"] for one in card["check"]} == {"PL-D151": 8}  # noise; one of them is a lateral
+    assert {one["code"]: one["count"] for one in card["check"]} == {
+        "PL-D151": 8
+    }  # noise; one of them is a lateral
 
 
 @pytest.mark.fault("P3")
@@ -82,18 +95,29 @@ def test_page_and_numbers(examined: CheckedDataset, tmp_path: Path) -> None:
     page = write_card_page(card, tmp_path / "card")
     html = page.read_text()
     assert json.loads((tmp_path / "card" / "card.json").read_text()) == card
-    assert "<script>" not in html and "&lt;script&gt;" in html and "http" not in html.replace("http-equiv", "")
+    assert (
+        "<script>" not in html
+        and "&lt;script&gt;" in html
+        and "http" not in html.replace("http-equiv", "")
+    )
     assert "the lungs are clear" in html and card["hashes"]["files"] in html and "PL-D151" in html
     assert "<img" not in html and html.count("Research use only") == 2
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in (tmp_path / "card").iterdir())
 
 
 @pytest.mark.fault("P4")
-def test_pictures_only_on_demand_and_never_with_text(examined: CheckedDataset, tmp_path: Path) -> None:
+def test_pictures_only_on_demand_and_never_with_text(
+    examined: CheckedDataset, tmp_path: Path
+) -> None:
     assert sample_images(examined, 0) == []
     some = sample_images(examined, 3)
     assert [one.shape for one in some] == [(128, 128)] * 3
-    assert write_card_page(build_data_card(examined, "m", ""), tmp_path, some).read_text().count("<img") == 3
+    assert (
+        write_card_page(build_data_card(examined, "m", ""), tmp_path, some)
+        .read_text()
+        .count("<img")
+        == 3
+    )
     assert len(sample_images(examined, 50)) == 9
     from dataclasses import replace
 

@@ -1,4 +1,6 @@
-"""``place data check``: every fault that is put into a small data set is found in its row, and nothing else."""
+"""``place data check``: every fault that is put into a small data set is found in its row, and
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,24 @@ from tests.tables import write_rows
 
 Rows = list[dict[str, str]]
 Spoil = Callable[[Rows, Path], int]
-COLUMNS = ["image", "report", "study", "patient", "split", "view", "labels.Nodule", "mask.Nodule", "boxes", "sha256"]
+COLUMNS = [
+    "image",
+    "report",
+    "study",
+    "patient",
+    "split",
+    "view",
+    "labels.Nodule",
+    "mask.Nodule",
+    "boxes",
+    "sha256",
+]
 SIZE = 128
-LONG = "Findings: " + " ".join(f"The {word} is normal." for word in map(str, range(12))) + " Impression: Normal."
+LONG = (
+    "Findings: "
+    + " ".join(f"The {word} is normal." for word in map(str, range(12)))
+    + " Impression: Normal."
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +67,8 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
             dict.fromkeys(COLUMNS, "")
             | {
                 "image": f"{number}.png",
-                "report": f"Findings: The lungs are clear in case {number}. Impression: No change since {number}.",
+                "report": f"Findings: The lungs are clear in case {number}. Impression: No change "
+                f"since {number}.",
                 "study": f"s{number}",
                 "patient": f"p{max(1, number)}",
                 "split": "train" if number < 6 else "test",
@@ -114,7 +132,9 @@ def constant(rows: Rows, folder: Path) -> int:
 
 
 def not_finite(rows: Rows, folder: Path) -> int:
-    Image.fromarray(np.full((SIZE, SIZE), np.nan, dtype=np.float32)).save(folder / "3.png", format="TIFF")
+    Image.fromarray(np.full((SIZE, SIZE), np.nan, dtype=np.float32)).save(
+        folder / "3.png", format="TIFF"
+    )
     return 5
 
 
@@ -125,7 +145,9 @@ def colour_model(rows: Rows, folder: Path) -> int:
 
 def frames(rows: Rows, folder: Path) -> int:
     first = Image.fromarray(picture(folder, rows[3]))
-    first.save(folder / "3.png", save_all=True, append_images=[first.transpose(Image.Transpose.ROTATE_180)])
+    first.save(
+        folder / "3.png", save_all=True, append_images=[first.transpose(Image.Transpose.ROTATE_180)]
+    )
     return 5
 
 
@@ -238,7 +260,9 @@ def negative(rows: Rows, folder: Path) -> int:
 
 def text(rows: Rows, folder: Path) -> int:
     image = Image.fromarray(picture(folder, rows[3]))
-    ImageDraw.Draw(image).text((4, 2), "M U E L L E R 61", fill=255, font=ImageFont.load_default(12))
+    ImageDraw.Draw(image).text(
+        (4, 2), "M U E L L E R 61", fill=255, font=ImageFont.load_default(12)
+    )
     image.save(folder / "3.png")
     return 5
 
@@ -340,7 +364,25 @@ def test_nothing_is_found_in_a_clean_set(clean: Path) -> None:
     assert [one.look.turn for one in examined.seen if one.look] == [0] * 10
 
 
-@pytest.mark.fault("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I9", "T1", "T2", "T4", "S1", "S2", "S3", "S4", "S5", "S6")
+@pytest.mark.fault(
+    "I1",
+    "I2",
+    "I3",
+    "I4",
+    "I5",
+    "I6",
+    "I7",
+    "I9",
+    "T1",
+    "T2",
+    "T4",
+    "S1",
+    "S2",
+    "S3",
+    "S4",
+    "S5",
+    "S6",
+)
 @pytest.mark.fault("S7", "E1", "E5")
 @pytest.mark.parametrize(("code", "spoil"), CASES, ids=lambda case: getattr(case, "__name__", case))
 def test_a_fault_is_found_where_it_is(clean: Path, tmp_path: Path, code: str, spoil: Spoil) -> None:
@@ -353,8 +395,8 @@ def test_a_fault_is_found_where_it_is(clean: Path, tmp_path: Path, code: str, sp
 def test_every_code_is_spoiled_once() -> None:
     """PL-D100 cannot come from a manifest, whose reader looks for the files: see the next test.
 
-    D110 and D112 are other refusals of the DICOM reader, told as D111 is (test_dicom.py); D259 is of public sets alone
-    (e2e/test_data_commands.py).
+    D110 and D112 are other refusals of the DICOM reader, told as D111 is (test_dicom.py); D259 is
+    of public sets alone (e2e/test_data_commands.py).
     """
     assert {*SPOILERS, "PL-D100", "PL-D110", "PL-D112", "PL-D259"} == {*ERROR_CODES, *WARNING_CODES}
     assert not set(ERROR_CODES) & set(WARNING_CODES)
@@ -396,7 +438,9 @@ def test_all_faults_at_once_and_the_cleaned_manifest_has_none(clean: Path, tmp_p
     bad = {fault.row for fault in examined.faults}
     assert bad == {5, 7, 8, 11, 12, 13} and examined.total == 12
     assert write_clean_manifest(manifest, folder / "clean.csv", bad) == 6
-    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name in before} == before
+    assert {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.name in before
+    } == before
     again = check_dataset("manifest", folder / "clean.csv", {})
     assert (again.faults, again.total) == ([], 6)
     with pytest.raises(PlaceError, match="PL-C004"):
@@ -409,7 +453,9 @@ def test_all_faults_at_once_and_the_cleaned_manifest_has_none(clean: Path, tmp_p
 def test_names_are_told_to_those_who_ask(clean: Path, tmp_path: Path) -> None:
     manifest, _ = broken(clean, tmp_path, not_an_image)
     faults = check_dataset("manifest", manifest, {}).faults
-    assert "3.png" not in fault_summary(faults, 10, names=False) and "3.png" in fault_summary(faults, 10, names=True)
+    assert "3.png" not in fault_summary(faults, 10, names=False) and "3.png" in fault_summary(
+        faults, 10, names=True
+    )
     for names in (False, True):
         write_faults(faults, tmp_path / "faults.csv", names=names)
         assert ("3.png" in (tmp_path / "faults.csv").read_text()) == names

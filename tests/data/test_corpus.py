@@ -1,4 +1,6 @@
-"""From files to a corpus: who is in it, what is counted, what the tokenizer may know, what the lock holds."""
+"""From files to a corpus: who is in it, what is counted, what the tokenizer may know, what the lock
+holds.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,13 @@ def rows(count: int = 12, **more: str) -> list[dict[str, str]]:
 
 
 def ready(manifest: Path, **settings: object) -> Corpus:
-    given = {"manifest": str(manifest), "pack_size": 32, "vocab_size": 200, "max_sentences": 4, **settings}
+    given = {
+        "manifest": str(manifest),
+        "pack_size": 32,
+        "vocab_size": 200,
+        "max_sentences": 4,
+        **settings,
+    }
     return prepare_corpus(DataSettings.model_validate(given), max_tokens=24)
 
 
@@ -88,7 +96,8 @@ def test_a_study_without_report_and_a_broken_picture_are_left_out_and_counted(
 
 def test_splits_are_made_by_patient_where_there_are_none(tmp_path: Path) -> None:
     table = [
-        {"image": f"{n}.png", "report": "Findings: The lungs are clear.", "patient": f"p{n // 2}"} for n in range(80)
+        {"image": f"{n}.png", "report": "Findings: The lungs are clear.", "patient": f"p{n // 2}"}
+        for n in range(80)
     ]
     manifest = write(tmp_path / "d", table)
     corpus, other = ready(manifest), ready(manifest, split_seed=1)
@@ -116,13 +125,18 @@ def test_the_vocabulary_is_that_of_the_training_reports(tmp_path: Path) -> None:
         row["report"] = "Findings: Pneumomediastinum pneumomediastinum pneumomediastinum."
     for row in table[:8]:
         row["report"] += " Cardiomegaly cardiomegaly."
-    words = json.loads(ready(write(tmp_path / "d", table)).tokenizer.files("t")["t/tokenizer.json"])["model"]["vocab"]
+    words = json.loads(
+        ready(write(tmp_path / "d", table)).tokenizer.files("t")["t/tokenizer.json"]
+    )["model"]["vocab"]
     assert "cardiomegaly" in words
     assert not [word for word in words if "pneumo" in word or "mediast" in word]
 
 
 def test_columns_of_other_names(tmp_path: Path) -> None:
-    table = [{{"report": "text", "patient": "subject"}.get(k, k): v for k, v in row.items()} for row in rows()]
+    table = [
+        {{"report": "text", "patient": "subject"}.get(k, k): v for k, v in row.items()}
+        for row in rows()
+    ]
     manifest = write(tmp_path / "d", table)
     corpus = ready(manifest, columns={"report": "text", "patient": "subject"})
     assert corpus.lock()["patients"] == {"train": 4, "val": 1, "test": 1}
@@ -143,7 +157,9 @@ def test_packs_are_made_once_and_told_of(tmp_path: Path) -> None:
 
 
 def test_the_lock_knows_contents_and_no_names(tmp_path: Path) -> None:
-    """Equal contents, equal digests, wherever they lie; another pixel or word, another digest; no id in it."""
+    """Equal contents, equal digests, wherever they lie; another pixel or word, another digest; no
+    id in it.
+    """
     manifest = write(tmp_path / "one", rows(study_note="x"))
     lock = ready(manifest).lock()
     moved = Path(shutil.copytree(tmp_path / "one", tmp_path / "two")) / manifest.name

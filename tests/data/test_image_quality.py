@@ -52,7 +52,9 @@ def test_noise_is_no_chest(seed: int) -> None:
 def test_bars_around_a_picture_do_not_matter(pictures: list[np.ndarray]) -> None:
     template = chest_template()
     wide = np.pad(pictures[0], ((0, 0), (90, 60)))
-    np.testing.assert_allclose(chest_scores(wide, template), chest_scores(pictures[0], template), atol=0.05)
+    np.testing.assert_allclose(
+        chest_scores(wide, template), chest_scores(pictures[0], template), atol=0.05
+    )
     edges = np.zeros((30, 30), dtype=np.uint8)
     edges[4, 4] = 255  # nothing is left inside its bars: taken whole
     assert np.isfinite(chest_scores(edges, template)).all()
@@ -73,7 +75,11 @@ def test_a_line_of_text_is_found_and_a_marker_is_not(size: int, white: bool) -> 
 def test_bones_and_lines_are_no_text(pictures: list[np.ndarray]) -> None:
     assert max(map(count_letters, pictures)) < MIN_LETTERS
     stripes = np.where(np.arange(300) % 20 < 4, 255, 0).astype(np.uint8)
-    assert count_letters(np.tile(stripes, (300, 1))) == count_letters(np.tile(stripes[:, None], (1, 300))) == 0
+    assert (
+        count_letters(np.tile(stripes, (300, 1)))
+        == count_letters(np.tile(stripes[:, None], (1, 300)))
+        == 0
+    )
     dots = np.zeros((600, 600), dtype=np.uint8)
     dots[::10, ::10] = 255
     assert count_letters(dots) == 0
@@ -87,7 +93,9 @@ def slow(thumbs: np.ndarray) -> list[tuple[int, int]]:
         n = len(thumb)
         strength = [
             sum(
-                thumb[y, x] * np.cos(np.pi * u * (2 * y + 1) / (2 * n)) * np.cos(np.pi * v * (2 * x + 1) / (2 * n))
+                thumb[y, x]
+                * np.cos(np.pi * u * (2 * y + 1) / (2 * n))
+                * np.cos(np.pi * v * (2 * x + 1) / (2 * n))
                 for y in range(n)
                 for x in range(n)
             )
@@ -121,9 +129,13 @@ def test_near_copies_are_those_of_all_pairs(pictures: list[np.ndarray]) -> None:
     assert find_near_duplicates(thumbs[:1]) == find_near_duplicates(thumbs[:0]) == []
 
 
-def test_pictures_that_share_a_part_and_no_more_are_no_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_that_share_a_part_and_no_more_are_no_copies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     thumbs = np.random.default_rng(2).normal(100, 30, (4, 32, 32)).astype(np.float16)
-    monkeypatch.setattr(near_duplicates, "_candidate_pairs", lambda bits: np.array([(0, 1), (2, 3), (0, 3)]))
+    monkeypatch.setattr(
+        near_duplicates, "_candidate_pairs", lambda bits: np.array([(0, 1), (2, 3), (0, 3)])
+    )
     assert find_near_duplicates(thumbs) == []
 
 
@@ -142,12 +154,15 @@ def test_pictures_saved_again_are_near_copies(pictures: list[np.ndarray], tmp_pa
         image.save(tmp_path / f"{number}.png")
         image.save(tmp_path / f"{number}.jpg", quality=60)
         image.resize((90, 90)).save(tmp_path / f"{number}.tif")
-        thumbs += [measure_file(tmp_path / f"{number}.{kind}", template).thumb for kind in ("png", "jpg", "tif")]
+        thumbs += [
+            measure_file(tmp_path / f"{number}.{kind}", template).thumb
+            for kind in ("png", "jpg", "tif")
+        ]
     found = find_near_duplicates(np.array(thumbs))
     assert found == [(3 * (later // 3), later) for later in range(36) if later % 3]
 
 
-# ---- real radiographs ------------------------------------------------------------------------------------------------
+# ---- real radiographs ----------------------------------------------------------------------------
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

@@ -1,4 +1,6 @@
-"""Batches: a permutation per epoch, the same for any number of ranks and any resume; a thread that ends."""
+"""Batches: a permutation per epoch, the same for any number of ranks and any resume; a thread that
+ends.
+"""
 
 import dataclasses
 import threading
@@ -15,7 +17,14 @@ from hypothesis import strategies as st
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.tensors import Batch
 from place_cxr.data import loader as loader_module
-from place_cxr.data.loader import Loader, PairDataset, counter_uniform, epoch_order, gather_batch, gather_tokens
+from place_cxr.data.loader import (
+    Loader,
+    PairDataset,
+    counter_uniform,
+    epoch_order,
+    gather_batch,
+    gather_tokens,
+)
 from place_cxr.text.tokenizer import EncodedReports
 
 N = 23
@@ -70,7 +79,11 @@ def no_thread_is_left() -> Iterator[None]:
     assert not loader_threads()
 
 
-@given(st.integers(-(2**63), 2**64), st.integers(0, 10**6), st.lists(st.integers(0, 2**40), max_size=50))
+@given(
+    st.integers(-(2**63), 2**64),
+    st.integers(0, 10**6),
+    st.lists(st.integers(0, 2**40), max_size=50),
+)
 def test_order_is_a_permutation_of_any_rows(seed: int, epoch: int, rows: list[int]) -> None:
     order = epoch_order(seed, epoch, np.array(rows, dtype=np.int64))
     assert sorted(order.tolist()) == list(range(len(rows)))
@@ -93,11 +106,16 @@ def test_order_follows_rows_not_their_positions() -> None:
 def test_uniforms_are_uniform_independent_and_below_one() -> None:
     values = counter_uniform(3, 1, np.arange(20_000), 8)
     assert values.dtype == np.float32 and values.min() >= 0 and values.max() < 1
-    assert np.abs(values.mean(0) - 0.5).max() < 0.011 and np.abs(values.var(0) - 1 / 12).max() < 0.004
+    assert (
+        np.abs(values.mean(0) - 0.5).max() < 0.011 and np.abs(values.var(0) - 1 / 12).max() < 0.004
+    )
     counts = np.histogram(values, bins=64, range=(0, 1))[0]
     expected = values.size / 64
     assert ((counts - expected) ** 2 / expected).sum() < 63 + 5 * np.sqrt(2 * 63)
-    others = (counter_uniform(4, 1, np.arange(20_000), 8), counter_uniform(3, 2, np.arange(20_000), 8))
+    others = (
+        counter_uniform(4, 1, np.arange(20_000), 8),
+        counter_uniform(3, 2, np.arange(20_000), 8),
+    )
     for other in (*others, np.roll(values, 1, axis=0), np.roll(values, 1, axis=1)):
         assert abs(np.corrcoef(values.ravel(), other.ravel())[0, 1]) < 0.0125
 
@@ -107,7 +125,10 @@ def test_uniforms_are_a_row_s_own() -> None:
     assert np.array_equal(alone, counter_uniform(3, 1, np.array([9, 2, 17]), 4))
     assert np.array_equal(alone, counter_uniform(3, 1, np.array([9, 2, 17]), 6)[:, :4])
     # Written down: a change of the numbers would change every resumed run.
-    assert counter_uniform(1, 2, np.array([3]), 2)[0].tolist() == [0.2959336042404175, 0.025814473628997803]
+    assert counter_uniform(1, 2, np.array([3]), 2)[0].tolist() == [
+        0.2959336042404175,
+        0.025814473628997803,
+    ]
     assert epoch_order(1, 2, np.arange(8)).tolist() == [7, 2, 1, 0, 3, 4, 6, 5]
 
 
@@ -140,7 +161,9 @@ def test_starting_late_equals_skipping(start: int) -> None:
     whole, late = take(loader(), 8), take(loader(), 8 - start, start)
     for expected, got in zip(whole[start:], late, strict=True):
         assert torch.equal(expected.row, got.row) and torch.equal(expected.uniform, got.uniform)
-        assert torch.equal(expected.pixels, got.pixels) and torch.equal(expected.tokens.ids, got.tokens.ids)
+        assert torch.equal(expected.pixels, got.pixels) and torch.equal(
+            expected.tokens.ids, got.tokens.ids
+        )
 
 
 def test_starting_late_costs_nothing() -> None:
@@ -150,7 +173,9 @@ def test_starting_late_costs_nothing() -> None:
         return time.perf_counter() - begin
 
     wait_for_first(0)
-    assert min(wait_for_first(10**9) for _ in range(5)) < 0.1  # replaying so many steps would take hours
+    assert (
+        min(wait_for_first(10**9) for _ in range(5)) < 0.1
+    )  # replaying so many steps would take hours
 
 
 def test_tokens_that_go_on_with_a_word_are_marked() -> None:
@@ -172,7 +197,9 @@ def test_a_batch_holds_its_rows() -> None:
     assert torch.equal(tokens.sentence_key[:, 0], rows + 1) and tokens.sentence_mask.sum() == 6
     assert torch.equal(tokens.report_key, (rows + 1) * 7)
     assert tokens.continues is None  # this text does not say which
-    assert tokens.flat is not None and torch.equal(tokens.flat, tokens.mask.flatten().nonzero().squeeze(1))
+    assert tokens.flat is not None and torch.equal(
+        tokens.flat, tokens.mask.flatten().nonzero().squeeze(1)
+    )
     numbers = counter_uniform(5, 0, rows.numpy(), 3)
     assert torch.equal(batch.uniform, torch.from_numpy(numbers))
 
@@ -188,7 +215,9 @@ def test_gather_pairs_rows_as_the_dataset_says() -> None:
 def test_what_cannot_train_is_refused() -> None:
     with pytest.raises(PlaceError, match=r"PL-C012.*multiple of 4"):
         loader(world=4)
-    with pytest.raises(PlaceError, match=r"PL-C011\] 23 training pairs do not fill one batch of 24"):
+    with pytest.raises(
+        PlaceError, match=r"PL-C011\] 23 training pairs do not fill one batch of 24"
+    ):
         loader(24)
     with pytest.raises(ValueError, match=r"text_rows must lie in 0\.\.22"):
         dataset(np.arange(3), np.array([0, 1, 23]))
@@ -235,7 +264,9 @@ def test_a_hanging_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader_module, "gather_batch", lambda *_: release.wait(10))
     stream = loader().batches(4)
     expected = sorted(next(loader().positions(4))[1].tolist())[:5]
-    with pytest.raises(PlaceError, match=rf"PL-D403.*rows {', '.join(map(str, expected))}, \.\.\. of step 4"):
+    with pytest.raises(
+        PlaceError, match=rf"PL-D403.*rows {', '.join(map(str, expected))}, \.\.\. of step 4"
+    ):
         next(stream)
     release.set()
     for thread in loader_threads():
@@ -247,7 +278,9 @@ def test_memory_maps_and_cost(tmp_path: object) -> None:
     count, side = 512, 224
     pixels = np.memmap(f"{tmp_path}/pixels", dtype=np.uint8, mode="w+", shape=(count, side, side))
     pixels[:] = np.arange(count, dtype=np.uint64)[:, None, None].astype(np.uint8)
-    source = Loader(PairDataset(pixels, text(count), np.arange(count), np.arange(count)), 64, 0, uniforms=9)
+    source = Loader(
+        PairDataset(pixels, text(count), np.arange(count), np.arange(count)), 64, 0, uniforms=9
+    )
     stream = source.batches()
     try:
         next(stream)

@@ -73,17 +73,28 @@ def in_child(work: Callable[[], object]) -> int:
 
 
 def quarantine(pack: PixelPack) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (pack.folder / "quarantine.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (pack.folder / "quarantine.jsonl").read_text().splitlines()
+    ]
 
 
 def test_rows_are_the_letterboxed_pictures(tmp_path: Path, root: Path) -> None:
     studies = images(tmp_path / "in")
     seen: list[tuple[int, int]] = []
     pack = pack_pixels(studies, SIZE, root, progress=lambda done, total: seen.append((done, total)))
-    assert pack.pixels.shape == (5, SIZE, SIZE) and pack.rows.tolist() == list(range(5)) and pack.rejected == 0
+    assert (
+        pack.pixels.shape == (5, SIZE, SIZE)
+        and pack.rows.tolist() == list(range(5))
+        and pack.rejected == 0
+    )
     for row, study in enumerate(studies):
-        assert pack.letterbox(row) == Letterbox(90, 70, SIZE)  # the original size, whatever the decoder scaled to
-        assert np.array_equal(pack.pixels[row], Letterbox(90, 70, SIZE).to_square(read_scaled_image(study.image, SIZE)))
+        assert pack.letterbox(row) == Letterbox(
+            90, 70, SIZE
+        )  # the original size, whatever the decoder scaled to
+        assert np.array_equal(
+            pack.pixels[row],
+            Letterbox(90, 70, SIZE).to_square(read_scaled_image(study.image, SIZE)),
+        )
     assert isinstance(pack.pixels, np.memmap) and not pack.pixels.flags.writeable
     assert seen[-1] == (5, 5) and quarantine(pack) == []
 
@@ -93,7 +104,9 @@ def test_processes_give_the_same_pack(tmp_path: Path, root: Path) -> None:
     seen: list[int] = []
     pack = pack_pixels(studies, SIZE, root, workers=2, progress=lambda done, _: seen.append(done))
     alone = pack_pixels(studies, SIZE, tmp_path / "other", workers=1)
-    expected = [Letterbox(90, 70, SIZE).to_square(read_scaled_image(study.image, SIZE)) for study in studies]
+    expected = [
+        Letterbox(90, 70, SIZE).to_square(read_scaled_image(study.image, SIZE)) for study in studies
+    ]
     assert np.array_equal(pack.pixels, expected) and np.array_equal(alone.pixels, expected)
     assert np.array_equal(pack.letterboxes, alone.letterboxes)
     assert seen == sorted(seen) and seen[-1] == 40 and len(seen) == 3
@@ -107,7 +120,9 @@ def test_made_once(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) 
     assert again.folder == first.folder and np.array_equal(again.pixels, first.pixels)
 
 
-def test_any_change_makes_another_pack(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_change_makes_another_pack(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     studies = images(tmp_path / "in")
     known = {pack_pixels(studies, SIZE, root).folder}
 
@@ -172,8 +187,9 @@ def test_too_many_bad_files_stop_the_build(tmp_path: Path, root: Path) -> None:
     studies[20].image.write_bytes(b"no")
     with pytest.raises(PlaceError) as caught:
         pack_pixels(studies, SIZE, root)
-    assert caught.value.code == "PL-D400" and "11 of the first 30 images cannot be used (11 x PL-D101)" in str(
-        caught.value
+    assert (
+        caught.value.code == "PL-D400"
+        and "11 of the first 30 images cannot be used (11 x PL-D101)" in str(caught.value)
     )
     listed = next(root.glob("*.quarantine.jsonl"))
     assert str(listed) in str(caught.value) and len(listed.read_text().splitlines()) == 11
@@ -190,7 +206,9 @@ def _die(*_: object) -> None:
 
 @pytest.mark.fault("D1")
 @pytest.mark.timeout(60)
-def test_a_dead_worker_is_an_error_not_a_hang(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_worker_is_an_error_not_a_hang(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cached, "_decode_chunk", _die)
     with pytest.raises(PlaceError, match=r"PL-D402.*rows 0"):
         pack_pixels(images(tmp_path / "in", 40), SIZE, root, workers=2)
@@ -200,7 +218,9 @@ def test_a_dead_worker_is_an_error_not_a_hang(tmp_path: Path, root: Path, monkey
 @pytest.mark.fault("C2", "C3")
 @pytest.mark.parametrize("point", ["read_scaled_image_and_size", "write_arrays", "fsync", "rename"])
 @pytest.mark.parametrize("nth", [1, 3])
-def test_killed_at_any_point_leaves_nothing_wrong(tmp_path: Path, root: Path, point: str, nth: int) -> None:
+def test_killed_at_any_point_leaves_nothing_wrong(
+    tmp_path: Path, root: Path, point: str, nth: int
+) -> None:
     studies = images(tmp_path / "in")
     module = {"fsync": os, "rename": os}.get(point, cached)
     real, calls = getattr(module, point), []
@@ -224,7 +244,9 @@ def test_killed_at_any_point_leaves_nothing_wrong(tmp_path: Path, root: Path, po
 
 
 @pytest.mark.fault("C4")
-def test_two_builders_both_succeed_and_one_works(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_builders_both_succeed_and_one_works(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     studies, log = images(tmp_path / "in"), tmp_path / "decoded"
     real = cached.read_scaled_image_and_size
 
@@ -256,7 +278,9 @@ def test_a_living_builder_is_not_swept(root: Path) -> None:
     builder = threading.Thread(target=store.build_once, args=(root, "slow", slow))
     builder.start()
     begun.wait(5)
-    store.build_once(root, "fast", lambda folder: store.write_arrays(folder, {"a": np.arange(2)}, {}))
+    store.build_once(
+        root, "fast", lambda folder: store.write_arrays(folder, {"a": np.arange(2)}, {})
+    )
     assert leftovers(root) == [".slow.building"]
     go_on.set()
     builder.join()
@@ -275,7 +299,9 @@ def test_a_cut_off_pack_is_built_again(tmp_path: Path, root: Path, file: str) ->
 
 
 @pytest.mark.fault("C5")
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_and_leaves_nothing(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     studies = images(tmp_path / "in")
 
     def limited() -> None:
@@ -324,7 +350,9 @@ class Words:
     def __init__(self, hash_: str = "h") -> None:
         self.hash, self.calls = hash_, 0
 
-    def encode(self, reports: Sequence[ReportText], max_tokens: int, max_sentences: int) -> EncodedReports:
+    def encode(
+        self, reports: Sequence[ReportText], max_tokens: int, max_sentences: int
+    ) -> EncodedReports:
         self.calls += 1
         ids = np.zeros((len(reports), max_tokens), dtype=np.uint16)
         keys = np.zeros((len(reports), max_sentences), dtype=np.int64)
@@ -334,7 +362,12 @@ class Words:
             keys[row, 0] = sum(lengths)
         sentence = np.where(ids > 0, 0, -1).astype(np.int8)
         return EncodedReports(
-            ids=ids, sentence=sentence, sentence_key=keys, report_key=keys[:, 0], pad_id=0, truncated=3
+            ids=ids,
+            sentence=sentence,
+            sentence_key=keys,
+            report_key=keys[:, 0],
+            pad_id=0,
+            truncated=3,
         )
 
 
@@ -347,7 +380,10 @@ def test_text_is_encoded_once_and_read_from_disk(tmp_path: Path, root: Path) -> 
     for got in (first, again):
         for name in ("ids", "sentence", "sentence_key", "report_key"):
             value = getattr(got, name)
-            assert np.array_equal(value, getattr(expected, name)) and value.dtype == getattr(expected, name).dtype
+            assert (
+                np.array_equal(value, getattr(expected, name))
+                and value.dtype == getattr(expected, name).dtype
+            )
             assert isinstance(value, np.memmap)
         assert (got.pad_id, got.truncated) == (0, 3)
 
@@ -372,7 +408,9 @@ def test_changed_text_or_tokenizer_is_encoded_anew(tmp_path: Path, root: Path) -
         pack_text([], words, root)  # type: ignore[arg-type]
 
 
-def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_is_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PLACE_CACHE", str(tmp_path / "here"))
     assert cache_root() == tmp_path / "here"
     monkeypatch.setenv("PLACE_CACHE", "")
@@ -391,7 +429,9 @@ if __name__ == "__main__":
     print(pool.submit(os.getpid).result(), flush=True)
     os.kill(os.getpid(), 9)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     worker = int(done.stdout)
     deadline = time.monotonic() + 10
     while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:

@@ -1,4 +1,6 @@
-"""A packed folder: the same bytes however it was made, goes on after a kill, needs nothing but itself."""
+"""A packed folder: the same bytes however it was made, goes on after a kill, needs nothing but
+itself.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,11 @@ def make(folder: Path, count: int) -> tuple[Path, list[Study]]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def whole(data: tuple[Path, list[Study]], out: Path) -> dict[str, bytes]:
@@ -75,28 +81,41 @@ def whole(data: tuple[Path, list[Study]], out: Path) -> dict[str, bytes]:
 def test_rows_are_those_of_a_cached_pack(data: tuple[Path, list[Study]], tmp_path: Path) -> None:
     folder, studies = data
     seen: list[tuple[int, int]] = []
-    made = pack_dataset(studies, folder, SIZE, tmp_path / "out", progress=lambda *now: seen.append(now))
+    made = pack_dataset(
+        studies, folder, SIZE, tmp_path / "out", progress=lambda *now: seen.append(now)
+    )
     expected = cached.pack_pixels(studies, SIZE, tmp_path / "cache")
     assert made is not None and made.rejected == 1 and made.digest == expected.digest
-    assert np.array_equal(made.pixels, expected.pixels) and np.array_equal(made.letterboxes, expected.letterboxes)
+    assert np.array_equal(made.pixels, expected.pixels) and np.array_equal(
+        made.letterboxes, expected.letterboxes
+    )
     assert made.rows.tolist() == expected.rows.tolist()
-    assert contents(made.folder)["quarantine.jsonl"] == (expected.folder / "quarantine.jsonl").read_bytes()
+    assert (
+        contents(made.folder)["quarantine.jsonl"]
+        == (expected.folder / "quarantine.jsonl").read_bytes()
+    )
     assert seen == sorted(seen) and seen[-1] == (COUNT, COUNT)
     assert not (tmp_path / "out" / "parts").exists()
     assert all(path.stat().st_mode & 0o77 == 0 for path in (tmp_path / "out").rglob("*"))
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_shards_in_any_order_give_the_same_bytes(data: tuple[Path, list[Study]], tmp_path: Path) -> None:
+def test_shards_in_any_order_give_the_same_bytes(
+    data: tuple[Path, list[Study]], tmp_path: Path
+) -> None:
     folder, studies = data
     expected = whole(data, tmp_path / "one")
     for shard in ((3, 3), (1, 3), (2, 3), (1, 3)):
         assert pack_dataset(studies, folder, SIZE, tmp_path / "three", shard=shard) is None
     assert len(list((tmp_path / "three" / "parts").glob("part-*"))) == 5
     assert whole(data, tmp_path / "three") == expected
-    pack_dataset(studies, folder, SIZE, tmp_path / "some", shard=(2, 2))  # the other is done by the last run
+    pack_dataset(
+        studies, folder, SIZE, tmp_path / "some", shard=(2, 2)
+    )  # the other is done by the last run
     assert whole(data, tmp_path / "some") == expected
-    assert pack_dataset(studies, folder, SIZE, tmp_path / "some", shard=(1, 2)) is None  # all is there already
+    assert (
+        pack_dataset(studies, folder, SIZE, tmp_path / "some", shard=(1, 2)) is None
+    )  # all is there already
     for shard in ((0, 2), (3, 2)):
         with pytest.raises(PlaceError, match="PL-C009"):
             pack_dataset(studies, folder, SIZE, tmp_path / "none", shard=shard)
@@ -207,7 +226,10 @@ def test_too_many_bad_files_stop_it(data: tuple[Path, list[Study]], tmp_path: Pa
         study.image.write_bytes(b"no")
     with pytest.raises(PlaceError, match=r"PL-D400.*15 of the first 24 images cannot be used"):
         pack_dataset(studies, folder, SIZE, tmp_path / "out", workers=1)
-    rows = [json.loads(line)["row"] for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)["row"]
+        for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()
+    ]
     assert rows == [3, *range(10, 24)]
 
 
@@ -225,7 +247,9 @@ def test_studies_come_back_and_the_folder_travels(phantom: Path, tmp_path: Path)
         np.testing.assert_equal(dict(a.labels), b.labels)
         np.testing.assert_equal(dict(a.said), b.said)
     settings = {"pack_size": 64, "vocab_size": 300}
-    here = prepare_corpus(DataSettings(source="pack", manifest=str(tmp_path / "elsewhere"), **settings), max_tokens=24)
+    here = prepare_corpus(
+        DataSettings(source="pack", manifest=str(tmp_path / "elsewhere"), **settings), max_tokens=24
+    )
     there = prepare_corpus(DataSettings(manifest=str(phantom), **settings), max_tokens=24)
     assert here.lock() == there.lock()
     with pytest.raises(PlaceError, match=r"PL-D412.*data.pack_size=64"):
@@ -251,7 +275,11 @@ def test_tar_files_hold_pictures_and_studies(
     made = pack_dataset(studies, folder, SIZE, tmp_path / "out")
     assert made is not None
     files = tars.write_tars(studies, made, tmp_path / "tars")
-    assert [file.name for file in files] == ["train-000000.tar", "train-000001.tar", "val-000000.tar"]
+    assert [file.name for file in files] == [
+        "train-000000.tar",
+        "train-000001.tar",
+        "val-000000.tar",
+    ]
     seen = []
     for file in files:
         with tarfile.open(file) as tar:

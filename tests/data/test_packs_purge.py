@@ -28,7 +28,9 @@ def studies(tmp_path: Path) -> list[Study]:
     (tmp_path / "in").mkdir()
     found = [Study(id=str(n), image=tmp_path / "in" / f"{n}.png", report="") for n in range(4)]
     for n, study in enumerate(found):
-        Image.fromarray(np.arange(n, n + 400, dtype=np.uint16).astype(np.uint8).reshape(20, 20)).save(study.image)
+        Image.fromarray(
+            np.arange(n, n + 400, dtype=np.uint16).astype(np.uint8).reshape(20, 20)
+        ).save(study.image)
     found[1].image.write_bytes(b"no")
     return found
 
@@ -43,7 +45,13 @@ def cache(tmp_path: Path, studies: list[Study], monkeypatch: pytest.MonkeyPatch)
     (root / f".text-{'0' * 16}.building").mkdir()
     (root / f".text-{'0' * 16}.building" / "ids").write_bytes(b"12345")
     (root / f"pixels-{'1' * 16}.quarantine.jsonl").write_text("{}")
-    for name in ("pixels-mine.txt", "pixels-0123", f"text-{'A' * 16}", f"pixels-{'0' * 16}.bak", "notes"):
+    for name in (
+        "pixels-mine.txt",
+        "pixels-0123",
+        f"text-{'A' * 16}",
+        f"pixels-{'0' * 16}.bak",
+        "notes",
+    ):
         (root / name).write_text("mine")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "file").write_text("mine")
@@ -52,7 +60,11 @@ def cache(tmp_path: Path, studies: list[Study], monkeypatch: pytest.MonkeyPatch)
 
 
 def held(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.fault("P5")
@@ -92,14 +104,27 @@ def test_what_is_being_built_stays_and_so_does_the_salt(cache: Path) -> None:
     assert purge_cache(cache).packs == 1 and not (cache / busy).exists()
 
 
-def test_the_command_says_how_much(place: Place, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_the_command_says_how_much(
+    place: Place,  # noqa: F811
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     total = purge_cache(cache, dry_run=True).freed
     code, out, _ = place("cache", "purge", "--dry-run")
     assert (code, out) == (0, f"Would remove 4 packs, {total:,} bytes, from {cache}\n")
     code, out, _ = place("cache", "purge", "--json")
-    assert json.loads(out) == {"cache": str(cache), "packs": 4, "freed": total, "busy": 0, "dry_run": False}
+    assert json.loads(out) == {
+        "cache": str(cache),
+        "packs": 4,
+        "freed": total,
+        "busy": 0,
+        "dry_run": False,
+    }
     monkeypatch.setenv("PLACE_CACHE", str(cache / "nowhere"))
-    assert place("cache", "purge")[:2] == (0, f"Removed 0 packs, 0 bytes, from {cache / 'nowhere'}\n")
+    assert place("cache", "purge")[:2] == (
+        0,
+        f"Removed 0 packs, 0 bytes, from {cache / 'nowhere'}\n",
+    )
 
 
 def test_what_cannot_be_removed_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,14 +33,20 @@ def refusal(rows: list[Study]) -> str:
 @pytest.mark.fault("S7")
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 40), min_size=60, max_size=200))
 def test_any_split_is_disjoint_by_patient(seed: int, patients: list[int]) -> None:
-    rows = [Study(id=str(n), image=Path(f"{n}.png"), report="", patient=f"p{p}") for n, p in enumerate(patients)]
+    rows = [
+        Study(id=str(n), image=Path(f"{n}.png"), report="", patient=f"p{p}")
+        for n, p in enumerate(patients)
+    ]
     try:
         split = split_by_patient(rows, seed, (0.5, 0.25, 0.25))
     except PlaceError as error:
         assert "falls into" in str(error)
         return
     check_splits(split)
-    by_split = [{study.patient for study in split if study.split == name} for name in ("train", "val", "test")]
+    by_split = [
+        {study.patient for study in split if study.split == name}
+        for name in ("train", "val", "test")
+    ]
     assert sum(map(len, by_split)) == len(set(patients))
     assert [replace(study, split="") for study in split] == rows
 
@@ -50,7 +56,11 @@ def test_shares_and_seed() -> None:
     rows = studies(2000, 1)
     first = split_by_patient(rows, 1)
     counts = Counter(study.split for study in first)
-    assert abs(counts["train"] - 1600) < 80 and abs(counts["val"] - 200) < 60 and abs(counts["test"] - 200) < 60
+    assert (
+        abs(counts["train"] - 1600) < 80
+        and abs(counts["val"] - 200) < 60
+        and abs(counts["test"] - 200) < 60
+    )
     assert first == split_by_patient(rows, 1)
     assert first != split_by_patient(rows, 2)
     none = split_by_patient(rows, 1, (0.9, 0.0, 0.1))
@@ -61,14 +71,17 @@ def test_shares_and_seed() -> None:
 @pytest.mark.fault("S7")
 def test_a_patient_stays_where_it_was_when_others_come() -> None:
     few = {study.patient: study.split for study in split_by_patient(studies(300), 7)}
-    many = {study.patient: study.split for study in split_by_patient(list(reversed(studies(900))), 7)}
+    many = {
+        study.patient: study.split for study in split_by_patient(list(reversed(studies(900))), 7)
+    }
     assert all(many[patient] == split for patient, split in few.items())
 
 
 @pytest.mark.fault("S7")
 def test_without_patients_a_study_stays_together() -> None:
     views = [
-        replace(study, patient="", id=f"s{n % 100}", image=Path(f"{n}.png")) for n, study in enumerate(studies(100))
+        replace(study, patient="", id=f"s{n % 100}", image=Path(f"{n}.png"))
+        for n, study in enumerate(studies(100))
     ]
     split = split_by_patient(views, 3)
     check_splits(split)
@@ -112,7 +125,9 @@ def test_other_overlaps_and_gaps() -> None:
     assert "whose study is in two splits" in refusal([a, replace(b, id="1")])
     assert "whose image is in two splits" in refusal([a, replace(b, image=a.image)])
     assert "1 of 2 rows have no split, first rows 2" in refusal([a, replace(b, split="")])
-    assert "1 of 2 rows have an unknown split, first rows 1" in refusal([replace(a, split="Train"), b])
+    assert "1 of 2 rows have an unknown split, first rows 1" in refusal(
+        [replace(a, split="Train"), b]
+    )
 
 
 @pytest.mark.fault("S7")

@@ -24,12 +24,16 @@ def study(number: int, patient: str, *findings: str) -> Study:
 
 
 def cohort() -> list[Study]:
-    """1,000 patients with one to three studies; 20 have the rare finding in one of them, 300 the common one."""
+    """1,000 patients with one to three studies; 20 have the rare finding in one of them, 300 the
+    common one.
+    """
     found = []
     for patient in range(1000):
         names = ["rare"] * (patient % 50 == 7) + ["common"] * (patient % 10 < 3)
         for number in range(1 + patient % 3):
-            found.append(study(10 * patient + number, f"p{patient}", *(names if number == 0 else ())))
+            found.append(
+                study(10 * patient + number, f"p{patient}", *(names if number == 0 else ()))
+            )
     return found
 
 
@@ -48,7 +52,8 @@ def test_any_split_is_disjoint_by_patient(seed: int, patients: list[int]) -> Non
     shares = Counter({one.patient: one.split for one in split}.values())
     total = len(set(patients))
     assert all(
-        abs(shares[name] - share * total) <= 1 for name, share in (("train", 0.5), ("val", 0.25), ("test", 0.25))
+        abs(shares[name] - share * total) <= 1
+        for name, share in (("train", 0.5), ("val", 0.25), ("test", 0.25))
     )
 
 
@@ -67,7 +72,11 @@ def test_seed_decides_and_order_does_not() -> None:
     rows = cohort()
     first = split_stratified(rows, 1)
     shuffled = random.Random(0).sample(rows, len(rows))
-    assert hash_splits(first) == hash_splits(split_stratified(shuffled, 1)) != hash_splits(split_stratified(rows, 2))
+    assert (
+        hash_splits(first)
+        == hash_splits(split_stratified(shuffled, 1))
+        != hash_splits(split_stratified(rows, 2))
+    )
     for fractions in ((0.5, 0.2, 0.2), (1.2, -0.1, -0.1)):
         with pytest.raises(PlaceError, match="PL-C001"):
             split_stratified(rows, 0, fractions)
@@ -84,12 +93,20 @@ def test_the_file_gives_the_split_back(tmp_path: Path) -> None:
     assert write_splits(split, file) == hash_splits(split)
     assert file.stat().st_mode & 0o777 == 0o600
     assert apply_splits(rows, file) == split
-    assert apply_splits(rows[5:50], file) == split[5:50]  # of a part, as where some rows have no report
-    assert apply_splits([Study("0", Path("x"), "", "p0", split="test")], file)[0].split == split[0].split
+    assert (
+        apply_splits(rows[5:50], file) == split[5:50]
+    )  # of a part, as where some rows have no report
+    assert (
+        apply_splits([Study("0", Path("x"), "", "p0", split="test")], file)[0].split
+        == split[0].split
+    )
     with pytest.raises(PlaceError, match=r"PL-D207.*1 of 3 studies are not in it, first row 3"):
         apply_splits([*rows[:2], study(99_999, "q")], file)
     with pytest.raises(PlaceError, match="PL-D207.*whose patient is in two splits"):
-        write_splits([split[0], Study("x", Path("x"), "", split[0].patient, split="val")], tmp_path / "bad.csv")
+        write_splits(
+            [split[0], Study("x", Path("x"), "", split[0].patient, split="val")],
+            tmp_path / "bad.csv",
+        )
     text = file.read_text()
     other = {"train": "test", "test": "train", "val": "test"}[split[1].split]
     for bad, code in (
@@ -106,10 +123,14 @@ def test_the_file_gives_the_split_back(tmp_path: Path) -> None:
 
 @pytest.mark.fault("S7")
 def test_a_run_keeps_the_digest(phantom: Path, tmp_path: Path) -> None:
-    """The printed digest is that of the lock, which checkpoints and run folders hold (tests/test_pretrain.py)."""
+    """The printed digest is that of the lock, which checkpoints and run folders hold
+    (tests/test_pretrain.py).
+    """
     studies = split_stratified(SOURCES["manifest"](phantom), 4)
     printed = write_splits(studies, tmp_path / "splits.csv")
     settings = {"manifest": str(phantom), "pack_size": 32, "vocab_size": 300}
-    with_file = prepare_corpus(DataSettings(splits=str(tmp_path / "splits.csv"), **settings), max_tokens=24).lock()
+    with_file = prepare_corpus(
+        DataSettings(splits=str(tmp_path / "splits.csv"), **settings), max_tokens=24
+    ).lock()
     assert with_file["split_digest"] == printed
     assert prepare_corpus(DataSettings(**settings), max_tokens=24).lock()["split_digest"] != printed

@@ -15,7 +15,9 @@ Place = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Place:
+def place(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Place:
     """Run ``place``: exit code, stdout, stderr. Crash logs go to tmp_path/crashes."""
     crashes = tmp_path / "crashes"
     crashes.mkdir()

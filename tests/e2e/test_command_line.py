@@ -38,12 +38,23 @@ def refused(answer: tuple[int, str, str], exit_code: int, *said: str) -> None:
     assert last.startswith("error[PL-") and all(words in last for words in said), err
 
 
-# ---- pretrain --------------------------------------------------------------------------------------------------------
+# ---- pretrain ------------------------------------------------------------------------------------
 
 
-def test_pretrain_once_again_and_over_it(place: Place, recipe: str, phantom: Path, tmp_path: Path) -> None:
+def test_pretrain_once_again_and_over_it(
+    place: Place, recipe: str, phantom: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
-    words = ["pretrain", recipe, f"data.manifest={phantom}", "train.steps=3", "-o", out, "--device", "cpu"]
+    words = [
+        "pretrain",
+        recipe,
+        f"data.manifest={phantom}",
+        "train.steps=3",
+        "-o",
+        out,
+        "--device",
+        "cpu",
+    ]
     code, stdout, stderr = place(*words, "--json", "--seed", "5")
     assert code == 0, stderr
     said = json.loads(stdout)
@@ -66,7 +77,9 @@ def test_pretrain_once_again_and_over_it(place: Place, recipe: str, phantom: Pat
 
 
 @pytest.mark.fault("R1", "R8")
-def test_resume_auto_goes_on(place: Place, recipe: str, phantom: Path, tmp_path: Path, trained: Path) -> None:
+def test_resume_auto_goes_on(
+    place: Place, recipe: str, phantom: Path, tmp_path: Path, trained: Path
+) -> None:
     out = tmp_path / "run"
     pretrain.run_pretraining(small(phantom), out, device="cpu", stop_at=2)
     words = ["pretrain", recipe, f"data.manifest={phantom}", "-o", out, "--device", "cpu"]
@@ -78,7 +91,9 @@ def test_resume_auto_goes_on(place: Place, recipe: str, phantom: Path, tmp_path:
     assert digest(checkpoint.load(out).weights) == digest(checkpoint.load(trained).weights)
 
 
-def test_init_from_and_dry_run(place: Place, recipe: str, phantom: Path, tmp_path: Path, trained: Path) -> None:
+def test_init_from_and_dry_run(
+    place: Place, recipe: str, phantom: Path, tmp_path: Path, trained: Path
+) -> None:
     words = ["pretrain", recipe, f"data.manifest={phantom}", "train.steps=1", "--device", "cpu"]
     assert place(*words, "-o", tmp_path / "run", "--init-from", trained)[0] == 0
     assert checkpoint.load(tmp_path / "run").step == 1
@@ -106,27 +121,52 @@ def test_what_cannot_be_trained(place: Place, recipe: str, phantom: Path, tmp_pa
         out = tmp_path / f"run{number}"
         refused(place("pretrain", *words, "-o", out, "--device", "cpu"), code, *said)
         assert said[0] == "PL-C011" or not out.exists(), words
-    refused(place("pretrain", recipe, f"data.manifest={tmp_path}/no.csv", "-o", tmp_path / "run"), 4, "no.csv")
-    refused(place("pretrain", recipe, data, "-o", phantom.parent), 5, "PL-R004", "holds files that are no run")
-    refused(place("pretrain", recipe, data, "-o", tmp_path / "new", "--resume", tmp_path / "no"), 5, "PL-R101")
+    refused(
+        place("pretrain", recipe, f"data.manifest={tmp_path}/no.csv", "-o", tmp_path / "run"),
+        4,
+        "no.csv",
+    )
+    refused(
+        place("pretrain", recipe, data, "-o", phantom.parent),
+        5,
+        "PL-R004",
+        "holds files that are no run",
+    )
+    refused(
+        place("pretrain", recipe, data, "-o", tmp_path / "new", "--resume", tmp_path / "no"),
+        5,
+        "PL-R101",
+    )
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_config_show_is_what_a_run_writes(place: Place, recipe: str, phantom: Path, trained: Path) -> None:
+def test_config_show_is_what_a_run_writes(
+    place: Place, recipe: str, phantom: Path, trained: Path
+) -> None:
     code, stdout, _ = place("config", "show", recipe, f"data.manifest={phantom}")
     assert code == 0
     written = (trained / "config.yaml").read_text()
     shown = stdout.replace(
-        "vocab_size: 0", f"vocab_size: {checkpoint.load(trained).config['model']['text']['vocab_size']}"
+        "vocab_size: 0",
+        f"vocab_size: {checkpoint.load(trained).config['model']['text']['vocab_size']}",
     )
     assert shown == written
 
 
-# ---- a trained run in use --------------------------------------------------------------------------------------------
+# ---- a trained run in use ------------------------------------------------------------------------
 
 
-def test_zeroshot_prints_a_line_for_each_image(place: Place, trained: Path, pictures: list[Path]) -> None:
-    findings = ["--finding", "effusion=pleural effusion", "--finding", "effusion=fluid", "--finding", "nodule"]
+def test_zeroshot_prints_a_line_for_each_image(
+    place: Place, trained: Path, pictures: list[Path]
+) -> None:
+    findings = [
+        "--finding",
+        "effusion=pleural effusion",
+        "--finding",
+        "effusion=fluid",
+        "--finding",
+        "nodule",
+    ]
     code, stdout, _ = place("zeroshot", trained, *pictures, *findings)
     assert code == 0
     head, *lines = [line.split("\t") for line in stdout.splitlines()]
@@ -141,7 +181,9 @@ def test_zeroshot_prints_a_line_for_each_image(place: Place, trained: Path, pict
     np.testing.assert_allclose(said["probabilities"]["nodule"], expected[:, 1], atol=1e-5)
 
 
-def test_ground_prints_boxes_and_draws(place: Place, trained: Path, pictures: list[Path], tmp_path: Path) -> None:
+def test_ground_prints_boxes_and_draws(
+    place: Place, trained: Path, pictures: list[Path], tmp_path: Path
+) -> None:
     wide = tmp_path / "wide.png"
     with Image.open(pictures[0]) as picture:
         picture.resize((120, 80)).save(wide)
@@ -155,10 +197,17 @@ def test_ground_prints_boxes_and_draws(place: Place, trained: Path, pictures: li
     refused(place(*words), 2, "heat.png", "--overwrite")
     refused(place(*words[:-1], tmp_path / "nowhere" / "heat.png"), 2, "folder does not exist")
     said = json.loads(place(*words, "--overwrite", "--threshold", "0.9", "--json")[1])
-    assert (said["boxes"], said["height"], said["width"], said["threshold"]) == (boxes, 80, 120, 0.9)
+    assert (said["boxes"], said["height"], said["width"], said["threshold"]) == (
+        boxes,
+        80,
+        120,
+        0.9,
+    )
 
 
-def test_embed_writes_a_row_for_each_image(place: Place, trained: Path, pictures: list[Path], tmp_path: Path) -> None:
+def test_embed_writes_a_row_for_each_image(
+    place: Place, trained: Path, pictures: list[Path], tmp_path: Path
+) -> None:
     code, stdout, _ = place("embed", trained, *pictures, "-o", tmp_path / "v.npy")
     assert (code, stdout) == (0, f"{tmp_path}/v.npy: 3 x 16\n")
     vectors = np.load(tmp_path / "v.npy", allow_pickle=False)
@@ -173,14 +222,20 @@ def test_a_bad_image_is_one_line(
 ) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(pictures[0].read_bytes()[:200])
-    more = {"zeroshot": ["--finding", "nodule"], "ground": ["nodule"], "embed": ["-o", tmp_path / "v.npy"]}[command]
+    more = {
+        "zeroshot": ["--finding", "nodule"],
+        "ground": ["nodule"],
+        "embed": ["-o", tmp_path / "v.npy"],
+    }[command]
     refused(place(command, trained, bad, *more), 4, "bad.png", "cut off")
     refused(place(command, trained, tmp_path / "none.png", *more), 4, "none.png", "cannot be read")
     assert not (tmp_path / "v.npy").exists()
 
 
 @pytest.mark.fault("C7")
-def test_a_run_that_cannot_be_used(place: Place, trained: Path, pictures: list[Path], tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_used(
+    place: Place, trained: Path, pictures: list[Path], tmp_path: Path
+) -> None:
     words = ["embed", tmp_path / "none", pictures[0], "-o", tmp_path / "v.npy"]
     refused(place(*words), 5, "PL-R101", "no such checkpoint or run")
     broken = Path(shutil.copytree(trained, tmp_path / "broken"))

@@ -1,4 +1,6 @@
-"""``place data``: from a manifest to a checked, described, divided and packed data set, and a run on it."""
+"""``place data``: from a manifest to a checked, described, divided and packed data set, and a run
+on it.
+"""
 
 from __future__ import annotations
 
@@ -45,19 +47,25 @@ def test_check_exits_4_on_errors_alone(place: Place, data: Path, tmp_path: Path)
     spoil(data)
     clean = data.parent / "clean.csv"
     before = data.read_bytes()
-    code, stdout, _ = place("data", "check", "--root", data, "-o", out, "--overwrite", "--fix", clean)
+    code, stdout, _ = place(
+        "data", "check", "--root", data, "-o", out, "--overwrite", "--fix", clean
+    )
     assert code == 4 and data.read_bytes() == before
     lines = stdout.splitlines()
     assert lines[0] == "40 rows: 2 errors, 1 warnings"
     assert lines[4].startswith("error[PL-D101] row 2 (") and "error[PL-D210] row " in lines[5]
-    assert lines[5].endswith(": an age is no number of years") and lines[6].startswith("warning[PL-D301] row ")
+    assert lines[5].endswith(": an age is no number of years") and lines[6].startswith(
+        "warning[PL-D301] row "
+    )
     assert lines[-1] == f"{clean}: 38 rows without errors"
     with out.open() as file:
         found = list(csv.DictReader(file))
     assert [(row["code"], row["level"]) for row in found] == [
         ("PL-D101", "error"), ("PL-D301", "warning"), ("PL-D210", "error"),
     ]  # fmt: skip
-    assert data.read_text().splitlines()[int(found[2]["row"]) - 1].startswith("images/")  # rows are lines of the file
+    assert (
+        data.read_text().splitlines()[int(found[2]["row"]) - 1].startswith("images/")
+    )  # rows are lines of the file
     code, stdout, _ = place("data", "check", "--root", clean, "-o", out, "--overwrite", "--json")
     about = json.loads(stdout)
     assert (code, about["errors"], about["counts"]) == (0, 0, {"PL-D301": 1})
@@ -82,10 +90,24 @@ def test_check_refuses_what_it_cannot_do(place: Place, data: Path, tmp_path: Pat
 
 @pytest.mark.fault("S7", "R2")
 def test_from_manifest_to_a_run_on_the_pack(place: Place, data: Path, tmp_path: Path) -> None:
-    """A run on the pack equals a run on the files, and its checkpoint holds the digest that split printed."""
+    """A run on the pack equals a run on the files, and its checkpoint holds the digest that split
+    printed.
+    """
     splits, packed = tmp_path / "splits.csv", tmp_path / "packed"
     code, stdout, stderr = place(
-        "data", "split", "--root", data, "-o", splits, "--fractions", 0.6, 0.2, 0.2, "--seed", 1, "--json"
+        "data",
+        "split",
+        "--root",
+        data,
+        "-o",
+        splits,
+        "--fractions",
+        0.6,
+        0.2,
+        0.2,
+        "--seed",
+        1,
+        "--json",
     )
     assert code == 0, stderr
     printed = json.loads(stdout)["digest"]
@@ -95,7 +117,9 @@ def test_from_manifest_to_a_run_on_the_pack(place: Place, data: Path, tmp_path: 
     code, stdout, stderr = place(*words, "--tar", tmp_path / "tars")
     assert code == 0, stderr
     assert f"{packed}: 40 of 40 pictures" in stdout and f"{tmp_path / 'tars'}: 3 files" in stdout
-    code, _, stderr = place("data", "card", "--root", packed, "--source", "pack", "-o", tmp_path / "card")
+    code, _, stderr = place(
+        "data", "card", "--root", packed, "--source", "pack", "-o", tmp_path / "card"
+    )
     assert code == 2 and "no original pictures" in stderr
     small(data)
     recipe = data.parent / "small.yaml"
@@ -106,19 +130,32 @@ def test_from_manifest_to_a_run_on_the_pack(place: Place, data: Path, tmp_path: 
     for name, values in runs.items():
         if name == "pack":
             shutil.rmtree(data.parent / "images")
-        code, _, stderr = place("pretrain", recipe, *values, "train.steps=3", "-o", tmp_path / name, "--device", "cpu")
+        code, _, stderr = place(
+            "pretrain", recipe, *values, "train.steps=3", "-o", tmp_path / name, "--device", "cpu"
+        )
         assert code == 0, stderr
     first, second = (checkpoint.load(tmp_path / name) for name in runs)
     assert records(tmp_path / "files") == records(tmp_path / "pack")
     assert digest(first.weights) == digest(second.weights)
     for held in (first, second):
         assert held.config["data_lock"]["split_digest"] == printed
-    wrong = place("pretrain", recipe, *runs["pack"], "data.pack_size=32", "-o", tmp_path / "x", "--device", "cpu")
+    wrong = place(
+        "pretrain",
+        recipe,
+        *runs["pack"],
+        "data.pack_size=32",
+        "-o",
+        tmp_path / "x",
+        "--device",
+        "cpu",
+    )
     assert wrong[0] == 4 and "PL-D412" in wrong[2]
 
 
 @pytest.mark.fault("P4")
-def test_card_shows_pictures_only_to_those_who_may(place: Place, data: Path, tmp_path: Path) -> None:
+def test_card_shows_pictures_only_to_those_who_may(
+    place: Place, data: Path, tmp_path: Path
+) -> None:
     words = ("data", "card", "--root", data, "-o", tmp_path / "card")
     code, _, stderr = place(*words, "--pictures", 2)
     assert code == 2 and "--i-have-rights" in stderr and not (tmp_path / "card").exists()
@@ -130,8 +167,12 @@ def test_card_shows_pictures_only_to_those_who_may(place: Place, data: Path, tmp
 
 
 @pytest.mark.fault("S7")
-def test_a_public_split_that_leaks_is_told_and_can_be_put_aside(place: Place, tmp_path: Path) -> None:
-    """MGCA's split of SIIM divides rows, so that images with two masks lie in two parts; masks are no files there."""
+def test_a_public_split_that_leaks_is_told_and_can_be_put_aside(
+    place: Place, tmp_path: Path
+) -> None:
+    """MGCA's split of SIIM divides rows, so that images with two masks lie in two parts; masks are
+    no files there.
+    """
     root = tmp_path / "siim"
     (root / "dicom-images-train").mkdir(parents=True)
     y, x = np.mgrid[:1024, :1024]
@@ -154,12 +195,25 @@ def test_a_public_split_that_leaks_is_told_and_can_be_put_aside(place: Place, tm
     )
     code, stdout, stderr = place(*words, "--option", "split=mgca")
     told = json.loads(stdout)["counts"]
-    assert code == 4 and told["PL-D207"] >= 1 and told["PL-D259"] == 3 and "PL-D258" not in told, stderr
+    assert code == 4 and told["PL-D207"] >= 1 and told["PL-D259"] == 3 and "PL-D258" not in told, (
+        stderr
+    )
     code, stdout, _ = place(*words)
     assert code == 0 and not {"PL-D207", "PL-D258", "PL-D259"} & set(json.loads(stdout)["counts"])
     code, _, stderr = place(*words, "--option", "split=mcga")
     assert code == 2 and "Did you mean 'mgca'?" in stderr
-    packing = ("data", "pack", "--source", "siim", "--root", root, "-o", tmp_path / "packed", "--size", 64)
+    packing = (
+        "data",
+        "pack",
+        "--source",
+        "siim",
+        "--root",
+        root,
+        "-o",
+        tmp_path / "packed",
+        "--size",
+        64,
+    )
     (tmp_path / "list.txt").write_text("1\n3\n")
     code, stdout, stderr = place(*packing, "--option", f"split_lists.train={tmp_path / 'list.txt'}")
     assert code == 0 and "2 of 2 pictures" in stdout, stderr

@@ -29,10 +29,18 @@ SMALL = (
     "model.correlation.width=32",
 )
 BRIEF = {
-    name: demo.DemoTask(("steps=2", "checks=1") if issubclass(kind, HeadTask) else ()) for name, kind in TASKS.items()
+    name: demo.DemoTask(("steps=2", "checks=1") if issubclass(kind, HeadTask) else ())
+    for name, kind in TASKS.items()
 }
 BRIEF["report-generation"] = demo.DemoTask(
-    ("steps=2", "checks=1", "beams=1", "decoder.max_tokens=12", "decoder.layers=1", "decoder.width=32")
+    (
+        "steps=2",
+        "checks=1",
+        "beams=1",
+        "decoder.max_tokens=12",
+        "decoder.layers=1",
+        "decoder.width=32",
+    )
 )
 
 
@@ -70,7 +78,11 @@ def test_from_nothing_to_a_page_and_again(tmp_path: Path, monkeypatch: pytest.Mo
         [first, *others] = [file for file in answers if file.parents[1].name == task]
         digests = {Result.read(file).split_digest for file in (first, *others)}
         assert len(digests) == 1, task  # the same studies for all methods
-    written = [Predictions.read(file.parent).about for file in answers if file.parents[1].name == "report-generation"]
+    written = [
+        Predictions.read(file.parent).about
+        for file in answers
+        if file.parents[1].name == "report-generation"
+    ]
     assert [about["settings"]["vpors"] for about in written] == [True, False, False]
     for run in (out, out / "baselines" / "ita"):
         assert read_run(run).results and (run / "STATUS").read_text().startswith("finished")
@@ -78,9 +90,15 @@ def test_from_nothing_to_a_page_and_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert {name for name, term in losses.items() if term["weight"]} == {"instance"}
 
     trained = (out / "metrics.jsonl").read_bytes()
-    [again] = [file for file in answers if file.parent == out / "baselines" / "ita" / "tasks" / "grounding" / "phantom"]
+    [again] = [
+        file
+        for file in answers
+        if file.parent == out / "baselines" / "ita" / "tasks" / "grounding" / "phantom"
+    ]
     again.unlink()
-    assert demo.run_demo(out, studies=80, overrides=SMALL, device="cpu") == page  # nothing that is there is done again
+    assert (
+        demo.run_demo(out, studies=80, overrides=SMALL, device="cpu") == page
+    )  # nothing that is there is done again
     assert (out / "metrics.jsonl").read_bytes() == trained
     assert [file for file, when in answers.items() if file.stat().st_mtime_ns != when] == [again]
     with pytest.raises(PlaceError, match="PL-R003"):

@@ -25,7 +25,10 @@ NOT_RUN = (
     "image,report",
     "pip",
 )  # batch systems that are not here; a tree; a table
-SHORTER = {"-o runs/hospital": ["train.steps=3", "--device", "cpu"], "--dry-run": ["--device", "cpu"]}
+SHORTER = {
+    "-o runs/hospital": ["train.steps=3", "--device", "cpu"],
+    "--dry-run": ["--device", "cpu"],
+}
 STUDIES = 24
 Place = Callable[..., tuple[int, str, str]]
 
@@ -50,7 +53,11 @@ def hospital(phantom: Path, tmp_path: Path) -> Path:
             name = f"pictures/{number:04d}.dcm"
             grey = np.asarray(Image.open(phantom.parent / row["image"]))
             negative = (255 - grey.astype(np.uint16)) * 16
-            made = dicom(negative, PhotometricInterpretation="MONOCHROME1") if number % 2 else dicom(grey)
+            made = (
+                dicom(negative, PhotometricInterpretation="MONOCHROME1")
+                if number % 2
+                else dicom(grey)
+            )
             (tmp_path / "hospital" / name).write_bytes(made)
             writer.writerow([name, row["report"], row["patient"], row["study"], row["view"], "4b"])
         writer.writerow(["pictures/9999.dcm", "Findings: Lost.", "P1", "E1", "PA", ""])
@@ -59,10 +66,14 @@ def hospital(phantom: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_the_page_is_run_as_it_stands(place: Place, hospital: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_run_as_it_stands(
+    place: Place, hospital: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = commands()
     verbs = {" ".join(line.split()[:3]) for line in lines if line.startswith("place ")}
-    wanted = {f"place data {verb}" for verb in ("ls", "check", "split", "pack", "card")} | {"place cache purge"}
+    wanted = {f"place data {verb}" for verb in ("ls", "check", "split", "pack", "card")} | {
+        "place cache purge"
+    }
     assert wanted <= verbs and len(lines) >= 12
     monkeypatch.chdir(hospital)
     monkeypatch.setenv("PLACE_CACHE", str(hospital / "cache"))
@@ -77,10 +88,16 @@ def test_the_page_is_run_as_it_stands(place: Place, hospital: Path, monkeypatch:
         assert code == (4 if anyway or words.endswith("faults.csv") else 0), f"{line}\n{err}"
         said.append(out)
     assert "\nfolder  " in "\n" + said[0] and "there: all it needs" in said[0]
-    assert f"{STUDIES + 1} rows: 2 errors" in said[1] and f"hospital/clean.csv: {STUDIES - 1} rows" in said[2]
+    assert (
+        f"{STUDIES + 1} rows: 2 errors" in said[1]
+        and f"hospital/clean.csv: {STUDIES - 1} rows" in said[2]
+    )
     assert f"{STUDIES - 1} rows: 0 errors" in said[3]
     packs = [Path("packs") / name / "data" / "pixels" for name in ("hospital", "again")]
-    assert packs[0].read_bytes() == packs[1].read_bytes() and packs[0].stat().st_size == (STUDIES - 1) * 96 * 96
+    assert (
+        packs[0].read_bytes() == packs[1].read_bytes()
+        and packs[0].stat().st_size == (STUDIES - 1) * 96 * 96
+    )
     assert Path("runs/hospital/results.html").is_file() and Path("card/card.html").is_file()
     assert "pictures/0001.dcm" in said[-2] and said[-1].startswith("Removed ")
 
@@ -91,6 +108,11 @@ def in_a_shell(line: str, folder: Path) -> None:
     script = folder / "bin" / "place"
     script.write_text(f'#!/bin/sh\nexec {sys.executable} -m place_cxr "$@"\n')
     script.chmod(0o755)
-    more = {"PATH": f"{script.parent}:{os.environ['PATH']}", "PYTHONPATH": str(PAGE.parents[1] / "src")}
-    done = subprocess.run(["bash", "-c", line], cwd=folder, env=os.environ | more, capture_output=True, text=True)
+    more = {
+        "PATH": f"{script.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(PAGE.parents[1] / "src"),
+    }
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=os.environ | more, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

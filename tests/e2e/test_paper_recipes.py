@@ -21,7 +21,9 @@ from tests.small import digest, small
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
-    """A folder as `save_pretrained` leaves it: a BERT of three layers, and the tokenizer that belongs to it."""
+    """A folder as `save_pretrained` leaves it: a BERT of three layers, and the tokenizer that
+    belongs to it.
+    """
     folder = tmp_path_factory.mktemp("bert")
     tokenizer = prepare_corpus(small(phantom).data, max_tokens=64).tokenizer
     tokenizer.save(folder)
@@ -42,7 +44,9 @@ def from_files(bert: Path) -> list[str]:
     return [f"model.text.weights={bert}", f"data.tokenizer={bert}", "model.text.layers=2"]
 
 
-def test_a_run_with_a_given_text_encoder_needs_its_folder_once(phantom: Path, bert: Path, tmp_path: Path) -> None:
+def test_a_run_with_a_given_text_encoder_needs_its_folder_once(
+    phantom: Path, bert: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(bert, tmp_path / "bert"))
     config = small(phantom, "train.steps=2", *from_files(folder))
     pretrain.run_pretraining(config, tmp_path / "run", device="cpu", stop_at=1)
@@ -58,7 +62,9 @@ def test_a_run_with_a_given_text_encoder_needs_its_folder_once(phantom: Path, be
 
 def test_the_weights_are_those_of_the_folder(phantom: Path, bert: Path) -> None:
     config = small(phantom, *from_files(bert))
-    model = pretrain.PlaceModel(pretrain.complete_config(config, prepare_corpus(config.data, max_tokens=64)).model)
+    model = pretrain.PlaceModel(
+        pretrain.complete_config(config, prepare_corpus(config.data, max_tokens=64)).model
+    )
     given = BertModel.from_pretrained(bert).state_dict()
     body = model.text_encoder.body.state_dict()
     assert len(body) > 30
@@ -90,18 +96,27 @@ def test_folders_that_hold_no_such_encoder(phantom: Path, bert: Path, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "encoder"), [("mimic-vitb16", "vit_base_patch16_224"), ("mimic-r50", "resnet50")])
+@pytest.mark.parametrize(
+    ("recipe", "encoder"), [("mimic-vitb16", "vit_base_patch16_224"), ("mimic-r50", "resnet50")]
+)
 def test_the_papers_recipes_take_two_steps(
     phantom: Path, bert: Path, tmp_path: Path, recipe: str, encoder: str
 ) -> None:
-    """All at full size but the batch; ResNet-50 with weights from files, ViT with a text encoder of full width."""
+    """All at full size but the batch; ResNet-50 with weights from files, ViT with a text encoder of
+    full width.
+    """
     overrides = [f"data.manifest={phantom}", "data.source=manifest", "data.options={}"]
     overrides += ["train.batch_size=2", "model.text.layers=2"]
     if encoder == "resnet50":
         weights = timm.create_model(encoder, num_classes=5).state_dict()
-        save_file({name: value.contiguous() for name, value in weights.items()}, tmp_path / "w.safetensors")
+        save_file(
+            {name: value.contiguous() for name, value in weights.items()},
+            tmp_path / "w.safetensors",
+        )
         overrides += [f"model.image.weights={tmp_path}/w.safetensors", *from_files(bert)]
     said = pretrain.run_recipe(recipe, overrides, out=tmp_path / "run", dry=True, device="cpu")
     assert all(0 < loss < 20 for loss in said["losses"])
     assert said["data"]["images"]["train"] == 24
-    assert said["parameters"] > 2 * {"vit_base_patch16_224": 85e6, "resnet50": 23e6}[encoder]  # student and teacher
+    assert (
+        said["parameters"] > 2 * {"vit_base_patch16_224": 85e6, "resnet50": 23e6}[encoder]
+    )  # student and teacher

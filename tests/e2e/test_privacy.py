@@ -1,4 +1,6 @@
-"""Canaries: words that only reports and ids hold, looked for in whatever training writes, also where it fails."""
+"""Canaries: words that only reports and ids hold, looked for in whatever training writes, also
+where it fails.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,31 @@ from tests.small import small
 from tests.tables import read_rows, write_rows
 
 Place = Callable[..., tuple[int, str, str]]
-REPORT, PATIENT, STUDY, SITE = "zqxkcanary7731", "wvyjcanary5512", "qjzwcanary9043", "xqvhcanary2268"
+REPORT, PATIENT, STUDY, SITE = (
+    "zqxkcanary7731",
+    "wvyjcanary5512",
+    "qjzwcanary9043",
+    "xqvhcanary2268",
+)
 
 
 @pytest.fixture
 def marked(phantom: Path, tmp_path: Path) -> tuple[Path, list[dict[str, str]]]:
-    """A manifest whose every patient, study and site, and one training report, carry a canary; and its rows."""
+    """A manifest whose every patient, study and site, and one training report, carry a canary; and
+    its rows.
+    """
     manifest = Path(shutil.copytree(phantom.parent, tmp_path / "data")) / phantom.name
     rows = read_rows(manifest)
     for number, row in enumerate(rows):
-        row |= {"patient": f"{PATIENT}-{row['patient']}", "study": f"{STUDY}-{number}", "site": SITE}
+        row |= {
+            "patient": f"{PATIENT}-{row['patient']}",
+            "study": f"{STUDY}-{number}",
+            "site": SITE,
+        }
     train = next(row for row in rows if row["split"] == "train")
-    train["report"] += f" Discussed with {REPORT.upper()} at the workstation. Nodule {REPORT} in the left lung."
+    train["report"] += (
+        f" Discussed with {REPORT.upper()} at the workstation. Nodule {REPORT} in the left lung."
+    )
     write_rows(manifest, rows)
     return manifest, rows
 
@@ -42,10 +57,18 @@ def leaks(folder: Path) -> dict[str, list[str]]:
 
 @pytest.mark.fault("P3")
 def test_training_writes_no_report_and_no_id(
-    place: Place, marked: tuple[Path, list[dict[str, str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place,
+    marked: tuple[Path, list[dict[str, str]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     manifest, _ = marked
-    assert found(manifest.read_bytes()) == [REPORT, PATIENT, STUDY, SITE]  # the search finds what is there
+    assert found(manifest.read_bytes()) == [
+        REPORT,
+        PATIENT,
+        STUDY,
+        SITE,
+    ]  # the search finds what is there
     monkeypatch.setenv("PLACE_CACHE", str(tmp_path / "cache"))
     small(manifest)
     words = [
@@ -60,7 +83,9 @@ def test_training_writes_no_report_and_no_id(
     assert code == 0, err
     assert not found((out + err).encode())
     # A step that goes wrong dumps what it can tell of it.
-    code, out, err = place(*words, "optim.lr=1e30", "train.steps=9", "-o", tmp_path / "diverged", "--debug")
+    code, out, err = place(
+        *words, "optim.lr=1e30", "train.steps=9", "-o", tmp_path / "diverged", "--debug"
+    )
     assert code == 6, err
     assert (tmp_path / "diverged" / "bad_steps.jsonl").exists()
     assert not found((out + err).encode())
@@ -108,7 +133,9 @@ def _pictures(rows: list[dict[str, str]], folder: Path) -> None:
 
 @pytest.mark.fault("P2", "P3")
 @pytest.mark.parametrize(
-    "spoil", [_twice, _two_splits, _label, _age, _split, _boxes, _no_reports, _pictures], ids=lambda f: f.__name__
+    "spoil",
+    [_twice, _two_splits, _label, _age, _split, _boxes, _no_reports, _pictures],
+    ids=lambda f: f.__name__,
 )
 def test_a_refusal_quotes_nobody(
     place: Place,
@@ -122,7 +149,13 @@ def test_a_refusal_quotes_nobody(
     write_rows(manifest, rows)
     monkeypatch.setenv("PLACE_CACHE", str(tmp_path / "cache"))
     small(manifest)
-    words = ["pretrain", manifest.parent / "small.yaml", f"data.manifest={manifest}", "-o", tmp_path / "run"]
+    words = [
+        "pretrain",
+        manifest.parent / "small.yaml",
+        f"data.manifest={manifest}",
+        "-o",
+        tmp_path / "run",
+    ]
     for more in ([], ["--debug"]):
         code, out, err = place(*words, *more, "--device", "cpu")
         assert (code, out) == (4, ""), err

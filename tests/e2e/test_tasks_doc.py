@@ -1,4 +1,6 @@
-"""docs/tasks.md is true: its commands run from nothing to results, its metric names exist, its sixth task works."""
+"""docs/tasks.md is true: its commands run from nothing to results, its metric names exist, its
+sixth task works.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,14 @@ def brief(words: list[str]) -> list[str]:
     if words[0] == "pretrain":
         return [*words, *SMALL, "train.steps=2", "--device", "cpu"]
     head = issubclass(tasks.TASKS[words[1]], HeadTask)
-    return [*words, *(["steps=2", "checks=1", "--fraction", "1"] if head else []), "--seeds", "0", "--device", "cpu"]
+    return [
+        *words,
+        *(["steps=2", "checks=1", "--fraction", "1"] if head else []),
+        "--seeds",
+        "0",
+        "--device",
+        "cpu",
+    ]
 
 
 @pytest.mark.slow
@@ -37,7 +46,10 @@ def test_every_command_runs(place: Place, tmp_path: Path, monkeypatch: pytest.Mo
     for command in COMMANDS:
         code, _, stderr = place(*brief(shlex.split(command)))
         assert code == 0, f"{command}\n{stderr}"
-    folders = {path.parent.parent.name: path.parent for path in tmp_path.glob("runs/a/tasks/*/*/result.json")}
+    folders = {
+        path.parent.parent.name: path.parent
+        for path in tmp_path.glob("runs/a/tasks/*/*/result.json")
+    }
     assert set(folders) == {*tasks.TASKS, "classification-finetune"}
     looked_at = re.findall(r"Look at `([^`]+)`", TEXT)
     assert len(looked_at) == len(tasks.TASKS)
@@ -47,7 +59,14 @@ def test_every_command_runs(place: Place, tmp_path: Path, monkeypatch: pytest.Mo
         assert recompute_metrics(folder) == result.metrics and result.source == "phantom"
         metrics |= set(result.metrics)
     assert set(looked_at) <= metrics
-    for name in ("ECE", "brier", "boundary distance", "empty kept empty", "AP 50-95", "sure boxes where nothing is"):
+    for name in (
+        "ECE",
+        "brier",
+        "boundary distance",
+        "empty kept empty",
+        "AP 50-95",
+        "sure boxes where nothing is",
+    ):
         assert f"`{name}`" in TEXT and any(metric.split("/")[1] == name for metric in metrics), name
 
 
@@ -61,11 +80,26 @@ def test_a_sixth_task_is_one_file_and_one_line(
     import view  # type: ignore[import-not-found]
 
     monkeypatch.setitem(tasks.TASKS, line[0], getattr(view, line[1]))
-    words = ["task", "view", "--checkpoint", trained, "--fraction", "1", "--seeds", "0,1", "--device", "cpu"]
+    words = [
+        "task",
+        "view",
+        "--checkpoint",
+        trained,
+        "--fraction",
+        "1",
+        "--seeds",
+        "0,1",
+        "--device",
+        "cpu",
+    ]
     status, stdout, stderr = place(*words, "-o", tmp_path, "steps=30", "lr=1e-2")
     assert status == 0, stderr
     folder = tmp_path / "view" / phantom.parent.name
     result = Result.read(folder)
     assert result.seeds == (0, 1) and recompute_metrics(folder) == result.metrics
     assert 0 <= result.metrics["100%/top-1 accuracy/all classes"].value <= 1
-    assert {name.split("/")[2] for name in result.metrics if name.startswith("100%/auroc/")} == {"AP", "PA", "macro"}
+    assert {name.split("/")[2] for name in result.metrics if name.startswith("100%/auroc/")} == {
+        "AP",
+        "PA",
+        "macro",
+    }

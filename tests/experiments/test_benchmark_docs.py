@@ -1,4 +1,6 @@
-"""A benchmark's page in docs/ and the table of README.md: numbers of its cells, and a reading that stays."""
+"""A benchmark's page in docs/ and the table of README.md: numbers of its cells, and a reading that
+stays.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,17 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultTable, Path]:
     config = made.small(
         {"place": {}, "convirt": {}, "random": {"ranked": False}},
         [
-            {"task": "classification", "fractions": [0.1, 1.0], "columns": ["auroc/macro", "f1/macro"]},
-            {"task": "classification", "source": "own", "profile": "folds", "columns": ["auroc/macro"]},
+            {
+                "task": "classification",
+                "fractions": [0.1, 1.0],
+                "columns": ["auroc/macro", "f1/macro"],
+            },
+            {
+                "task": "classification",
+                "source": "own",
+                "profile": "folds",
+                "columns": ["auroc/macro"],
+            },
         ],
         sources={"own": {"manifest": "x.csv"}},
         name="trial",
@@ -34,15 +45,21 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> tuple[ResultTable, Path]:
 def test_the_page_keeps_its_reading(book: tuple[ResultTable, Path], tmp_path: Path) -> None:
     first = page(*book, tmp_path)
     assert first.name == "benchmark-trial.md"
-    text = first.read_text().replace(f"{READING_MARKS[0]}\nNone yet.", f"{READING_MARKS[0]}\nIt is so.")
+    text = first.read_text().replace(
+        f"{READING_MARKS[0]}\nNone yet.", f"{READING_MARKS[0]}\nIt is so."
+    )
     assert "It is so." in text
     first.write_text(text)
     assert page(*book, tmp_path).read_text() == text
 
 
-def test_the_short_table_has_the_largest_share_and_the_best_first(book: tuple[ResultTable, Path]) -> None:
+def test_the_short_table_has_the_largest_share_and_the_best_first(
+    book: tuple[ResultTable, Path],
+) -> None:
     told = summarize(book[0])
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in short_table(told).splitlines()]
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in short_table(told).splitlines()
+    ]
     assert lines[0] == ["", "classification: AUROC", "classification: AUROC", "mean rank"]
     assert [line[0] for line in lines[2:]] == ["Place", "Convirt", "Random"]
     means = {(slug, column.source): found.value for (slug, column), found in told.means.items()

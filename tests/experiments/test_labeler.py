@@ -26,7 +26,11 @@ def test_phantom_reports_are_read_as_they_were_meant() -> None:
 
 def test_tags_are_counted() -> None:
     rows = [
-        {"findings": "Small effusion.", "impression": "", "mesh_major": "Pleural Effusion/right;Cardiomegaly/mild"},
+        {
+            "findings": "Small effusion.",
+            "impression": "",
+            "mesh_major": "Pleural Effusion/right;Cardiomegaly/mild",
+        },
         {"findings": "Possible effusion.", "impression": "", "mesh_major": "normal"},
     ]
     table = "\n".join(labeler.tag_table(rows))
@@ -36,18 +40,25 @@ def test_tags_are_counted() -> None:
 
 def test_put_replaces_what_stands_between_the_markers(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("a\n<!-- x: written by experiments/labeler.py -->\nold\n<!-- end of x -->\nb", encoding="utf-8")
+    page.write_text(
+        "a\n<!-- x: written by experiments/labeler.py -->\nold\n<!-- end of x -->\nb",
+        encoding="utf-8",
+    )
     labeler.put(page, "x", ["new"])
     labeler.put(page, "x", ["new"])
     text = page.read_text("utf-8")
-    assert "old" not in text and text.count("new") == 1 and text.startswith("a") and text.endswith("b")
+    assert (
+        "old" not in text and text.count("new") == 1 and text.startswith("a") and text.endswith("b")
+    )
 
 
 def test_sentences_of_real_reports(test_data: Path) -> None:
     """Labelled by hand; the held-out part was never used to correct the rules."""
     cases = list(labeler.hand_labelled(test_data))
     for part, least in (("seen", 0.97), ("held out", 0.93)):
-        right = [labeler.given(sentence) == truth for name, sentence, truth in cases if name == part]
+        right = [
+            labeler.given(sentence) == truth for name, sentence, truth in cases if name == part
+        ]
         assert len(right) >= 90 and sum(right) / len(right) >= least
 
 
@@ -61,4 +72,11 @@ def test_the_page_has_all_tables() -> None:
 @pytest.mark.parametrize("name", ["labeler_rows.json"])
 def test_no_text_of_the_reports_is_kept(name: str) -> None:
     text = labeler.ROWS.with_name(name).read_text("utf-8")
-    assert set(re.findall(r'"(\w+)":', text)) <= {"report", "sentence", "part", "present", "uncertain", "absent"}
+    assert set(re.findall(r'"(\w+)":', text)) <= {
+        "report",
+        "sentence",
+        "part",
+        "present",
+        "uncertain",
+        "absent",
+    }

@@ -32,7 +32,9 @@ def runs(tmp_path: Path) -> Path:
         for seed, value in enumerate(values):
             run = tmp_path / "runs" / f"{slug}-s{seed}"
             metrics = {
-                f"{variant}/auroc/macro": Metric(value + shift, value + shift - 0.05, value + shift + 0.05, 9)
+                f"{variant}/auroc/macro": Metric(
+                    value + shift, value + shift - 0.05, value + shift + 0.05, 9
+                )
                 for variant, shift in (("instance", 0.0), ("mix", 0.01), ("observation", -0.1))
             }
             write(run, "zero-shot", metrics)
@@ -52,7 +54,10 @@ def rendered(runs: Path, results: str = "") -> str:
 
 def row(page: str, heading: str, title: str) -> list[str]:
     lines = page.split(heading, 1)[1].splitlines()
-    return [cell.strip() for cell in next(line for line in lines if line.startswith(f"| {title} |")).split("|")[2:-1]]
+    return [
+        cell.strip()
+        for cell in next(line for line in lines if line.startswith(f"| {title} |")).split("|")[2:-1]
+    ]
 
 
 def test_cells_are_mean_interval_and_spread(runs: Path) -> None:
@@ -83,7 +88,14 @@ def test_methods_are_compared_by_the_score_they_train(runs: Path) -> None:
 
 def test_provenance_comes_from_the_files(runs: Path) -> None:
     cells = row(rendered(runs), "## Where", "PLACE")
-    assert cells == ["`place`", "0 1", "50", "5.0", "`012345678`", ""]  # 50 steps of 12 pictures at 2 a second: 300 s
+    assert cells == [
+        "`place`",
+        "0 1",
+        "50",
+        "5.0",
+        "`012345678`",
+        "",
+    ]  # 50 steps of 12 pictures at 2 a second: 300 s
 
 
 def test_reading_stays_and_the_rest_is_written_anew(runs: Path) -> None:
@@ -93,7 +105,12 @@ def test_reading_stays_and_the_rest_is_written_anew(runs: Path) -> None:
 
 
 def test_results_on_other_studies_are_refused(runs: Path) -> None:
-    write(runs / "random-s0", "zero-shot", {"mix/auroc/macro": Metric(0.5, 0.4, 0.6, 9)}, digest="other")
+    write(
+        runs / "random-s0",
+        "zero-shot",
+        {"mix/auroc/macro": Metric(0.5, 0.4, 0.6, 9)},
+        digest="other",
+    )
     with pytest.raises(PlaceError, match="test studies"):
         read_runs(runs)
 
@@ -104,7 +121,11 @@ def test_nothing_to_render_is_refused(tmp_path: Path) -> None:
 
 
 def test_undefined_numbers_are_not_averaged(runs: Path) -> None:
-    write(runs / "place-s1", "zero-shot", {"mix/auroc/macro": Metric(None, None, None, 0, "no patients")})
+    write(
+        runs / "place-s1",
+        "zero-shot",
+        {"mix/auroc/macro": Metric(None, None, None, 0, "no patients")},
+    )
     assert mean(read_runs(runs), "place", "zero-shot", "mix/auroc/macro") == Mean(
         {0: 0.81}, pytest.approx(0.76), pytest.approx(0.86)
     )
@@ -118,7 +139,11 @@ def test_undefined_numbers_are_not_averaged(runs: Path) -> None:
             Mean({0: 0.6, 1: 0.9}, 0.7, 0.8),
             "higher with 1 of 2 seeds; intervals overlap",
         ),
-        (Mean({0: 0.2}, 0.1, 0.3), Mean({0: 0.6, 1: 0.7}, 0.5, 0.8), "lower with 1 seed; intervals apart"),
+        (
+            Mean({0: 0.2}, 0.1, 0.3),
+            Mean({0: 0.6, 1: 0.7}, 0.5, 0.8),
+            "lower with 1 seed; intervals apart",
+        ),
         (Mean({0: 0.2}), Mean({1: 0.6}), "no seed in common"),
         (Mean({0: 0.7}), Mean({0: 0.6}), "higher with 1 seed"),
         (Mean({0: 0.7}), Mean({0: 0.7}), "higher with 0 of 1 seed"),
@@ -132,7 +157,9 @@ def test_a_measure_without_a_partner_is_left_out(runs: Path) -> None:
     assert comparison(read_runs(runs), lambda task, name: None, "x").count("\n") == 1
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.5, ".500"), (-0.25, "-.250"), (1.0, "1.000"), (None, "")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.5, ".500"), (-0.25, "-.250"), (1.0, "1.000"), (None, "")]
+)
 def test_number(value: float | None, text: str) -> None:
     assert number(value) == text
 
@@ -164,7 +191,12 @@ def test_finished_needs_every_task(runs: Path) -> None:
 def test_ablations_made_apart_are_held_against_their_own_place(runs: Path) -> None:
     for slug, value in (("place", 0.3), ("select-max", 0.4), ("ita", 0.2)):
         run = runs.parent / "apart" / f"{slug}-s0"
-        write(run, "zero-shot", {"mix/auroc/macro": Metric(value, 0.1, 0.5, 9)}, digest="of other studies")
+        write(
+            run,
+            "zero-shot",
+            {"mix/auroc/macro": Metric(value, 0.1, 0.5, 9)},
+            digest="of other studies",
+        )
         (run / "metrics.jsonl").write_text('{"step": 7}\n')
     render(runs, runs.parent / "r.md", ablations=runs.parent / "apart")
     page = (runs.parent / "r.md").read_text()
@@ -172,6 +204,6 @@ def test_ablations_made_apart_are_held_against_their_own_place(runs: Path) -> No
         row(page, "## Ablations", "PLACE")[0] == ".300"
         and row(page, "## Ablations", METHODS["select-max"].title)[0] == ".400"
     )
-    assert "a budget of their own**: 7 steps, seed 0" in page and row(page, "## Zero-shot", "PLACE")[2].startswith(
-        ".860"
-    )
+    assert "a budget of their own**: 7 steps, seed 0" in page and row(
+        page, "## Zero-shot", "PLACE"
+    )[2].startswith(".860")

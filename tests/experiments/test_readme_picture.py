@@ -47,7 +47,10 @@ def run(tmp_path: Path) -> Path:
 
 def test_studies_are_chosen_by_what_they_state(run: Path) -> None:
     studies = json.loads((run / "gallery" / "gallery.json").read_text())["studies"]
-    found = [(one.study["image"], one.finding, one.sentence["text"]) for one in readme_picture.choose(studies)]
+    found = [
+        (one.study["image"], one.finding, one.sentence["text"])
+        for one in readme_picture.choose(studies)
+    ]
     assert found == [
         ("4.jpg", "Pleural Effusion", "Small left effusion."),
         ("2.jpg", "Edema", "Mild edema is present."),
@@ -67,7 +70,9 @@ def test_outline_and_heat_lie_where_they_should(run: Path) -> None:
     warm = heated[..., 0] - heated[..., 2]
     hot = np.unravel_index(np.where(abs(warm) < 256, warm, 0).argmax(), warm.shape)
     assert all(side / 6 <= at <= side / 3 for at in hot)  # cell 7 of 6 x 6
-    assert abs(plain[..., 0] - plain[..., 1])[side // 3 : side // 2, side // 3 : side // 2].max() == 0
+    assert (
+        abs(plain[..., 0] - plain[..., 1])[side // 3 : side // 2, side // 3 : side // 2].max() == 0
+    )
 
 
 def test_file_is_small(run: Path, tmp_path: Path) -> None:
@@ -78,7 +83,9 @@ def test_file_is_small(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_without_such_studies_is_refused(run: Path) -> None:
-    (run / "gallery" / "gallery.json").write_text(json.dumps({"studies": [study(3, "Edema", "No edema.")]}))
+    (run / "gallery" / "gallery.json").write_text(
+        json.dumps({"studies": [study(3, "Edema", "No edema.")]})
+    )
     with pytest.raises(PlaceError, match="PL-D224"):
         readme_picture.draw(run)
     with pytest.raises(PlaceError, match="PL-R007"):

@@ -23,7 +23,10 @@ MASKS = """image,mask,target,patient_id,view
 images/c.jpg,multiclass/c__airways.png,airways,c9,AP
 """
 COCO = {
-    "images": [{"id": 1, "file_name": "../pairs/images/b.jpg"}, {"id": 2, "file_name": "../masks/images/c.jpg"}],
+    "images": [
+        {"id": 1, "file_name": "../pairs/images/b.jpg"},
+        {"id": 2, "file_name": "../masks/images/c.jpg"},
+    ],
     "categories": [{"id": 1, "name": "Left Lung"}],
     "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 10, 20]}],
 }
@@ -40,9 +43,18 @@ NIH = "image,finding_labels,patient_id,age,sex,view\ni/k.jpg,Edema|Pneumonia,n4,
 def sets(tmp_path: Path) -> dict[str, list[Study]]:
     """Every set of a small tree, read from manifests that lie elsewhere."""
     data = tmp_path / "data"
-    for name in ("pairs/images/a.jpg", "pairs/images/b.jpg", "masks/images/c.jpg", "classes/nih/i/k.jpg"):
+    for name in (
+        "pairs/images/a.jpg",
+        "pairs/images/b.jpg",
+        "masks/images/c.jpg",
+        "classes/nih/i/k.jpg",
+    ):
         picture(data, name)
-    for name in ("classes/nih/i/l.jpg", *(f"boxes/rsna/{one}.jpg" for one in "nox"), "masks/lungs/a.png"):
+    for name in (
+        "classes/nih/i/l.jpg",
+        *(f"boxes/rsna/{one}.jpg" for one in "nox"),
+        "masks/lungs/a.png",
+    ):
         picture(data, name)
     for name in ("a__airways", "a__tubings", "c__airways"):
         picture(data, f"masks/multiclass/{name}.png")
@@ -52,7 +64,10 @@ def sets(tmp_path: Path) -> dict[str, list[Study]]:
     write(data, "boxes/rsna.csv", RSNA)
     write(data, "classes/nih/manifest.csv", NIH)
     counts = make(data, tmp_path / "out")
-    found = {name: read(tmp_path / "out" / name, folder=str(tmp_path / "out" / "files")) for name in counts}
+    found = {
+        name: read(tmp_path / "out" / name, folder=str(tmp_path / "out" / "files"))
+        for name in counts
+    }
     assert {name: len(studies) for name, studies in found.items()} == counts
     return found
 
@@ -70,7 +85,10 @@ def test_masks_by_name_and_nothing_said_of_the_others(sets: dict[str, list[Study
 def test_pictures_of_one_person_have_one_patient(sets: dict[str, list[Study]]) -> None:
     first, second = sets["lung-boxes"]
     assert first.patient == sets["lungs"][0].patient == "g1" and second.patient == "c9"
-    assert first.boxes == (Box("Left Lung", 1, 2, 11, 22),) and (first.view, second.view) == ("AP", "AP")
+    assert first.boxes == (Box("Left Lung", 1, 2, 11, 22),) and (first.view, second.view) == (
+        "AP",
+        "AP",
+    )
 
 
 def test_a_picture_without_a_box_is_a_negative(sets: dict[str, list[Study]]) -> None:
@@ -93,7 +111,13 @@ def test_all_mined_labels(sets: dict[str, list[Study]]) -> None:
 
 def test_the_sample_data(test_data: Path, tmp_path: Path) -> None:
     counts = make(test_data, tmp_path)
-    assert counts == {"nih-findings": 200, "lungs": 133, "structures": 26, "lung-boxes": 223, "rsna": 148}
+    assert counts == {
+        "nih-findings": 200,
+        "lungs": 133,
+        "structures": 26,
+        "lung-boxes": 223,
+        "rsna": 148,
+    }
     found = {name: read(tmp_path / name, folder=str(tmp_path / "files")) for name in counts}
     assert all(study.patient for studies in found.values() for study in studies)
     assert sum(len(study.boxes) for study in found["rsna"]) == 123

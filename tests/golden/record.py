@@ -1,7 +1,7 @@
 """What a refactoring must not change, taken from the program as a user runs it.
 
-``python -m tests.golden.record`` writes the files beside this one again. Do that only in a commit that means to change
-behavior, and say so in its message.
+``python -m tests.golden.record`` writes the files beside this one again. Do that only in a commit
+that means to change behavior, and say so in its message.
 
 - ``golden.json``: digests of synthetic studies, of their packs and tokens; ten training losses of PLACE and of
   each peer; scores of every task on twelve studies; exit codes. Numbers depend on the machine: the file names the one
@@ -34,7 +34,13 @@ TASKS: dict[str, tuple[str, ...]] = {
     "classification": (),
     "segmentation": ("steps=4", "checks=1", "batch_size=4"),
     "detection": ("steps=4", "checks=1", "batch_size=4"),
-    "report-generation": ("steps=4", "checks=1", "batch_size=4", "beams=2", "decoder.max_tokens=16"),
+    "report-generation": (
+        "steps=4",
+        "checks=1",
+        "batch_size=4",
+        "beams=2",
+        "decoder.max_tokens=16",
+    ),
     "retrieval": (),
     "zero-shot": (),
     "grounding": (),
@@ -68,9 +74,23 @@ def machine() -> dict[str, str]:
     """What the last digits depend on."""
     import torch
 
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").is_file() else []
+    lines = (
+        Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        if Path("/proc/cpuinfo").is_file()
+        else []
+    )
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    packages = ("torch", "numpy", "scipy", "scikit-learn", "tokenizers", "transformers", "timm", "pillow", "simplejpeg")
+    packages = (
+        "torch",
+        "numpy",
+        "scipy",
+        "scikit-learn",
+        "tokenizers",
+        "transformers",
+        "timm",
+        "pillow",
+        "simplejpeg",
+    )
     return {
         "processor": (names or [platform.machine()])[0],
         "vectors": torch.backends.cpu.get_cpu_capability(),
@@ -100,7 +120,10 @@ def tree_digest(folder: Path) -> str:
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            total.update(path.relative_to(folder).as_posix().encode() + hashlib.sha256(path.read_bytes()).digest())
+            total.update(
+                path.relative_to(folder).as_posix().encode()
+                + hashlib.sha256(path.read_bytes()).digest()
+            )
     return total.hexdigest()
 
 
@@ -125,20 +148,40 @@ def studies(work: Path) -> str:
 
 
 def losses(work: Path, manifest: Path, recipe: str) -> dict[str, Any]:
-    """Ten steps of a recipe: every part of the loss, and the digest of pixels that the run keeps of its data."""
+    """Ten steps of a recipe: every part of the loss, and the digest of pixels that the run keeps of
+    its data.
+    """
     out = work / recipe
     steps = ("train.steps=10", "train.batch_size=16", "train.log_every=1", "train.save_every=100")
     run("pretrain", recipe, f"data.manifest={manifest}", *steps, "-o", out, "--device", "cpu")
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
     clock = ("images_per_s", "data_wait")
-    rows = [{k: v for k, v in line.items() if k not in clock} for line in lines if "total" in line or "loss" in line]
+    rows = [
+        {k: v for k, v in line.items() if k not in clock}
+        for line in lines
+        if "total" in line or "loss" in line
+    ]
     tokens = tree_digest(next((out / "checkpoints").glob("step_*")) / "tokenizer")
-    return {"lock": json.loads((out / "data.lock.json").read_text("utf-8")), "tokenizer": tokens, "steps": rows}
+    return {
+        "lock": json.loads((out / "data.lock.json").read_text("utf-8")),
+        "tokenizer": tokens,
+        "steps": rows,
+    }
 
 
 def scores(work: Path, manifest: Path, task: str) -> dict[str, Any]:
     """Every metric of a task, asked of the run that `losses` made."""
-    words = ["task", task, *TASKS[task], "--checkpoint", work / "phantom-tiny", "--device", "cpu", "-o", work / "tasks"]
+    words = [
+        "task",
+        task,
+        *TASKS[task],
+        "--checkpoint",
+        work / "phantom-tiny",
+        "--device",
+        "cpu",
+        "-o",
+        work / "tasks",
+    ]
     seeds = ["--seeds", "0,1"] if task == "classification" else ["--seeds", "0"]
     head = ["--fraction", "1", *seeds] if task in HEADS else []
     answer = json.loads(run(*words, *head, "--json"))
@@ -165,7 +208,9 @@ def help_pages() -> str:
     pages: list[str] = []
 
     def visit(node: click.Command, name: str) -> None:
-        context = click.Context(node, info_name=name, terminal_width=100, max_content_width=100, color=False)
+        context = click.Context(
+            node, info_name=name, terminal_width=100, max_content_width=100, color=False
+        )
         pages.append(f"$ {name} --help\n{node.get_help(context).rstrip()}\n")
         for child in getattr(node, "commands", {}).values():
             visit(child, f"{name} {child.name}")
@@ -185,7 +230,9 @@ def main(work: Path) -> None:
         "exit_codes": exit_codes(work),
     }
     text = json.dumps(golden, indent=1)
-    text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda row: "[" + " ".join(row[1].split()) + "]", text)  # one line a list
+    text = re.sub(
+        r"\[\s+([^\[\]{}]*?)\s+\]", lambda row: "[" + " ".join(row[1].split()) + "]", text
+    )  # one line a list
     (FOLDER / "golden.json").write_text(text + "\n", encoding="utf-8")
     (FOLDER / "help.txt").write_text(help_pages(), encoding="utf-8")
 

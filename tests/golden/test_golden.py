@@ -1,7 +1,9 @@
-"""Nothing moved: bytes, losses, scores, help and exit codes are those that ``golden.json`` and ``help.txt`` hold.
+"""Nothing moved: bytes, losses, scores, help and exit codes are those that ``golden.json`` and
+``help.txt`` hold.
 
-On the machine that wrote the file numbers are equal to the last digit; elsewhere losses are equal within one in a
-thousand, and names, counts and reasons of scores within what a rank can flip. See `record` for how to write it again.
+On the machine that wrote the file numbers are equal to the last digit; elsewhere losses are equal
+within one in a thousand, and names, counts and reasons of scores within what a rank can flip. See
+`record` for how to write it again.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def manifest(work: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def losses(work: Path, manifest: Path) -> dict[str, Any]:
-    return json.loads(json.dumps({recipe: record.losses(work, manifest, recipe) for recipe in record.METHODS}))
+    return json.loads(
+        json.dumps({recipe: record.losses(work, manifest, recipe) for recipe in record.METHODS})
+    )
 
 
 def test_synthetic_studies(work: Path) -> None:
@@ -54,7 +58,9 @@ def test_losses(losses: dict[str, Any], recipe: str) -> None:
     assert len(found["steps"]) == len(expected["steps"]) == 10
     for now, then in zip(found["steps"], expected["steps"], strict=True):
         assert now.keys() == then.keys()
-        assert [now[key] for key in now] == pytest.approx([then[key] for key in now], rel=1e-3, abs=1e-3)
+        assert [now[key] for key in now] == pytest.approx(
+            [then[key] for key in now], rel=1e-3, abs=1e-3
+        )
 
 
 @pytest.mark.parametrize("task", record.TASKS)
@@ -75,5 +81,7 @@ def test_exit_codes(work: Path) -> None:
 
 
 def test_help() -> None:
-    """Every verb, option and default. Words may be improved: write the file again and look at the difference."""
+    """Every verb, option and default. Words may be improved: write the file again and look at the
+    difference.
+    """
     assert record.help_pages() == (record.FOLDER / "help.txt").read_text("utf-8")

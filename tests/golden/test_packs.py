@@ -1,7 +1,8 @@
-"""The bytes of packs of known files: where they change, the rule's number must rise, or old packs pass for new ones.
+"""The bytes of packs of known files: where they change, the rule's number must rise, or old packs
+pass for new ones.
 
-``packs.json`` holds both; ``python -m tests.golden.test_packs`` writes it again and refuses to where a rule was not
-raised. All inputs are integers, so that processors agree.
+``packs.json`` holds both; ``python -m tests.golden.test_packs`` writes it again and refuses to
+where a rule was not raised. All inputs are integers, so that processors agree.
 """
 
 from __future__ import annotations
@@ -17,16 +18,24 @@ import numpy as np
 from PIL import Image
 
 from place_cxr.core.records import Study
-from place_cxr.data.packs.cached import PIXEL_PACK_VERSION, TEXT_PACK_VERSION, pack_pixels, pack_text
+from place_cxr.data.packs.cached import (
+    PIXEL_PACK_VERSION,
+    TEXT_PACK_VERSION,
+    pack_pixels,
+    pack_text,
+)
 from place_cxr.text.reports import read_report
 from place_cxr.text.tokenizer import Tokenizer
 from tests.images import dicoms
 
 FILE = Path(__file__).with_name("packs.json")
 REPORTS = (
-    "FINDINGS: The heart is enlarged. No pleural effusion or pneumothorax.\nIMPRESSION: Cardiomegaly.",
-    "EXAMINATION: Chest, two views.\nCOMPARISON: None.\nFINDINGS:\n1. Left basal opacity, ca. 1.5 cm.\n2. ___ lines.",
-    "PA AND LATERAL CHEST. Lungs clear.   Mediastinum within\nnormal limits; no acute osseous abnormality",
+    "FINDINGS: The heart is enlarged. No pleural effusion or pneumothorax.\nIMPRESSION: "
+    "Cardiomegaly.",
+    "EXAMINATION: Chest, two views.\nCOMPARISON: None.\nFINDINGS:\n1. Left basal opacity, ca. 1.5 "
+    "cm.\n2. ___ lines.",
+    "PA AND LATERAL CHEST. Lungs clear.   Mediastinum within\nnormal limits; no acute osseous "
+    "abnormality",
     "Small right effusion, unchanged vs. yesterday. Dr. X was called at 3:15 p.m. Recommend CT.",
     "INDICATION: r/o pneumonia\n\nFINDINGS: ETT 4 cm above the carina. NG tube in stomach. No PTX.",
 )
@@ -48,7 +57,11 @@ def files(folder: Path) -> list[Path]:
     Image.fromarray(picture(64, 64, 255).astype(np.uint8)).save(folder / "film.tif")
     twelve = picture(120, 100, 4095).astype(np.uint16)
     (folder / "plain.dcm").write_bytes(dicoms.dicom(twelve))
-    elements = {"PhotometricInterpretation": "MONOCHROME1", "WindowCenter": 1800, "WindowWidth": 2500}
+    elements = {
+        "PhotometricInterpretation": "MONOCHROME1",
+        "WindowCenter": 1800,
+        "WindowWidth": 2500,
+    }
     (folder / "negative.dcm").write_bytes(dicoms.dicom(twelve, dicoms.JPEG_2000, **elements))
     return sorted(folder.iterdir())
 
@@ -62,19 +75,26 @@ def taken(folder: Path) -> dict[str, Any]:
     assert len(pack.rows) == len(studies)
     sentences = [*chain(*(read_report(report).sentences for report in REPORTS))]
     tokenizer = Tokenizer.train(sentences * 2, 160)
-    written = [Study(str(number), images / "grey.png", report) for number, report in enumerate(REPORTS)]
+    written = [
+        Study(str(number), images / "grey.png", report) for number, report in enumerate(REPORTS)
+    ]
     text = pack_text(written, tokenizer, root, 48, 6)
     tokens = hashlib.sha256()
     for array in (text.ids, text.sentence, text.sentence_key, text.report_key):
         tokens.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
     return {
-        "pixels": {"rule": PIXEL_PACK_VERSION, "digest": hashlib.sha256(np.asarray(pack.pixels).tobytes()).hexdigest()},
+        "pixels": {
+            "rule": PIXEL_PACK_VERSION,
+            "digest": hashlib.sha256(np.asarray(pack.pixels).tobytes()).hexdigest(),
+        },
         "tokens": {"rule": TEXT_PACK_VERSION, "digest": tokens.hexdigest()},
     }
 
 
 def test_bytes_change_only_with_their_rule(tmp_path: Path) -> None:
-    assert taken(tmp_path) == json.loads(FILE.read_text("utf-8")), "raise PIXEL_RULE or TEXT_RULE, then record again"
+    assert taken(tmp_path) == json.loads(FILE.read_text("utf-8")), (
+        "raise PIXEL_RULE or TEXT_RULE, then record again"
+    )
 
 
 def record() -> None:

@@ -16,7 +16,12 @@ from pydicom.uid import UID, DigitalXRayImageStorageForPresentation
 
 ROOT = "1.2.840.10008.1.2"
 IMPLICIT, EXPLICIT, DEFLATED, BIG = ROOT, f"{ROOT}.1", f"{ROOT}.1.99", f"{ROOT}.2"
-JPEG, JPEG_12, JPEG_LOSSLESS, JPEG_SV1 = f"{ROOT}.4.50", f"{ROOT}.4.51", f"{ROOT}.4.57", f"{ROOT}.4.70"
+JPEG, JPEG_12, JPEG_LOSSLESS, JPEG_SV1 = (
+    f"{ROOT}.4.50",
+    f"{ROOT}.4.51",
+    f"{ROOT}.4.57",
+    f"{ROOT}.4.70",
+)
 JPEG_LS, JPEG_2000, HTJ2K, RLE = f"{ROOT}.4.80", f"{ROOT}.4.90", f"{ROOT}.4.201", f"{ROOT}.5"
 GREY = (
     IMPLICIT,
@@ -69,7 +74,11 @@ def dataset(pixels: NDArray[Any], **elements: Any) -> Dataset:
 def encode(pixels: NDArray[Any], syntax: str) -> bytes:
     """The value of PixelData."""
     if syntax in (IMPLICIT, EXPLICIT, DEFLATED, BIG):
-        data = pixels.astype(pixels.dtype.newbyteorder(">")).tobytes() if syntax == BIG else pixels.tobytes()
+        data = (
+            pixels.astype(pixels.dtype.newbyteorder(">")).tobytes()
+            if syntax == BIG
+            else pixels.tobytes()
+        )
         return data + b"\0" * (len(data) % 2)
     return encapsulate([frame(pixels, syntax)])
 
@@ -82,13 +91,21 @@ def frame(pixels: NDArray[Any], syntax: str) -> bytes:
     if syntax == JPEG_LS:
         return bytes(imagecodecs.jpegls_encode(pixels))
     if syntax == JPEG_2000:
-        return bytes(imagecodecs.jpeg2k_encode(pixels, codecformat="J2K", reversible=True, bitspersample=bits))
+        return bytes(
+            imagecodecs.jpeg2k_encode(
+                pixels, codecformat="J2K", reversible=True, bitspersample=bits
+            )
+        )
     if syntax == HTJ2K:
         return bytes(imagecodecs.htj2k_encode(pixels))
     if syntax == JPEG_LOSSLESS:
-        return bytes(imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=4, bitspersample=bits))
+        return bytes(
+            imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=4, bitspersample=bits)
+        )
     if syntax == JPEG_SV1:
-        return bytes(imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=1, bitspersample=bits))
+        return bytes(
+            imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=1, bitspersample=bits)
+        )
     return bytes(imagecodecs.jpeg8_encode(pixels, 98, bitspersample=bits))
 
 
@@ -108,11 +125,15 @@ def run_lengths(pixels: NDArray[Any]) -> bytes:
     return header.tobytes() + b"".join(parts)
 
 
-def written(made: Dataset, syntax: str = EXPLICIT, pixels: bytes | None = None, vr: str = "") -> bytes:
+def written(
+    made: Dataset, syntax: str = EXPLICIT, pixels: bytes | None = None, vr: str = ""
+) -> bytes:
     """The bytes of a file; ``pixels``: the value of PixelData."""
     if pixels is not None:
         made.add_new(
-            "PixelData", vr or ("OW" if made.get("BitsAllocated") == 16 and len(UID(syntax)) < 20 else "OB"), pixels
+            "PixelData",
+            vr or ("OW" if made.get("BitsAllocated") == 16 and len(UID(syntax)) < 20 else "OB"),
+            pixels,
         )
         made["PixelData"].is_undefined_length = syntax not in (IMPLICIT, EXPLICIT, DEFLATED, BIG)
     made.file_meta = FileMetaDataset()

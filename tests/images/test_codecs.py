@@ -35,16 +35,24 @@ def _no_child_is_left() -> Iterator[None]:
     codecs._stop_child()
 
 
-def decode(codec: str = "jpeg-2000", syntax: str = dicoms.JPEG_2000, pixels: np.ndarray = PIXELS) -> np.ndarray:
+def decode(
+    codec: str = "jpeg-2000", syntax: str = dicoms.JPEG_2000, pixels: np.ndarray = PIXELS
+) -> np.ndarray:
     return codecs.decode_frame(frame(pixels, syntax), codec, "JPEG 2000", SHAPE, 2)
 
 
 def test_one_process_serves_many_pictures() -> None:
-    for codec, syntax in (("jpeg-2000", dicoms.JPEG_2000), ("jpeg-ls", dicoms.JPEG_LS), ("rle", dicoms.RLE)):
+    for codec, syntax in (
+        ("jpeg-2000", dicoms.JPEG_2000),
+        ("jpeg-ls", dicoms.JPEG_LS),
+        ("rle", dicoms.RLE),
+    ):
         assert np.array_equal(decode(codec, syntax), PIXELS)
         child = codecs._child
     with pytest.raises(ValueError, match="decode"):
-        codecs.decode_frame(frame(PIXELS, dicoms.JPEG_LS)[:-400] + b"\xff\xd9", "jpeg-ls", "JPEG-LS", SHAPE, 2)
+        codecs.decode_frame(
+            frame(PIXELS, dicoms.JPEG_LS)[:-400] + b"\xff\xd9", "jpeg-ls", "JPEG-LS", SHAPE, 2
+        )
     assert np.array_equal(decode(), PIXELS)
     assert child is not None and codecs._child is child and child.poll() is None
 
@@ -70,7 +78,9 @@ def test_a_decoder_that_dies_or_hangs_is_a_damaged_picture(monkeypatch: pytest.M
         patch.setattr(codecs, "_PIXELS_A_SECOND", 1e10)
         large = np.random.default_rng(0).integers(0, 4096, (600, 600)).astype(np.uint16)
         with pytest.raises(ValueError, match="ended"):
-            codecs.decode_frame(frame(large, dicoms.JPEG_2000), "jpeg-2000", "JPEG 2000", (600, 600, 1), 2)
+            codecs.decode_frame(
+                frame(large, dicoms.JPEG_2000), "jpeg-2000", "JPEG 2000", (600, 600, 1), 2
+            )
     assert np.array_equal(decode(), PIXELS)
 
 
@@ -92,7 +102,9 @@ def test_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="decode"):
         codecs.decode_frame(data, "jpeg-ls", "JPEG-LS", (side, side, 1), 2)
     monkeypatch.undo()
-    assert np.array_equal(codecs.decode_frame(data, "jpeg-ls", "JPEG-LS", (side, side, 1), 2), large)
+    assert np.array_equal(
+        codecs.decode_frame(data, "jpeg-ls", "JPEG-LS", (side, side, 1), 2), large
+    )
 
 
 def test_a_program_that_does_not_run_is_no_damaged_picture(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +130,9 @@ def test_a_forked_process_has_a_child_of_its_own() -> None:
         "if not other: os._exit(0 if same else 1)\n"
         "assert same and os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) == 0\n"
     )
-    ran = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True
+    )
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
@@ -133,7 +147,9 @@ def test_headers_of_codestreams() -> None:
         found, bare = parse_jpeg_2000(b"\0\0\0\x0cjP  boxes" + data)
         assert (found.height, found.width, found.samples, bare) == (*SHAPE, data)
     colour = np.zeros((64, 70, 3), np.uint8)
-    assert parse_jpeg_header(b"\xff\xd8\xff\xff" + frame(colour, dicoms.JPEG)[3:]) == CodestreamHeader(64, 70, 3, 8)
+    assert parse_jpeg_header(
+        b"\xff\xd8\xff\xff" + frame(colour, dicoms.JPEG)[3:]
+    ) == CodestreamHeader(64, 70, 3, 8)
     for wrong in (b"", b"\xff\xd8", b"\xff\xd8\xff\xc0", b"\xff\xd8\xff\xe0\0\0\xff", bytes(99)):
         with pytest.raises((ValueError, struct.error)):
             parse_jpeg_header(wrong)

@@ -1,4 +1,6 @@
-"""DICOM files: rows X1 to X4, X6 to X9, P2 and P4 of the fault catalogue, made in code; the sample files if at hand."""
+"""DICOM files: rows X1 to X4, X6 to X9, P2 and P4 of the fault catalogue, made in code; the sample
+files if at hand.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ from pydicom.dataset import Dataset
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 from place_cxr.data.packs import cached
-from place_cxr.images.read import ImageLimits, is_constant_image, read_dicom_header, read_image, read_scaled_image
+from place_cxr.images.read import (
+    ImageLimits,
+    is_constant_image,
+    read_dicom_header,
+    read_image,
+    read_scaled_image,
+)
 from tests.images import dicoms
 from tests.images.dicoms import dataset, dicom, encode, frame, picture, written
 
@@ -43,8 +51,16 @@ def refusal(folder: Path, data: bytes, read: Callable[[Path], object] = read_ima
 def element(tag: int, vr: bytes, value: bytes) -> bytes:
     """One element in explicit little endian; pydicom would not write these values."""
     long = vr in (b"SQ", b"OB", b"UN")
-    length = b"\0\0" + len(value).to_bytes(4, "little") if long else len(value).to_bytes(2, "little")
-    return (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little") + vr + length + value
+    length = (
+        b"\0\0" + len(value).to_bytes(4, "little") if long else len(value).to_bytes(2, "little")
+    )
+    return (
+        (tag >> 16).to_bytes(2, "little")
+        + (tag & 0xFFFF).to_bytes(2, "little")
+        + vr
+        + length
+        + value
+    )
 
 
 def with_body(body: bytes, syntax: str) -> bytes:
@@ -62,14 +78,20 @@ def test_without_a_preamble_nothing_is_guessed(tmp_path: Path) -> None:
             assert refusal(tmp_path, cut, read).code == "PL-D101"
     assert "preamble" in refusal(tmp_path, data[132:]).problem
     assert "preamble" in refusal(tmp_path, data[132 + 12 + data[140] :]).problem
-    for odd in (bytes(128) + b"DICM", bytes(128) + b"DICM" + bytes(50), bytes(128) + b"DICMjust some text"):
+    for odd in (
+        bytes(128) + b"DICM",
+        bytes(128) + b"DICM" + bytes(50),
+        bytes(128) + b"DICMjust some text",
+    ):
         assert refusal(tmp_path, odd).code in ("PL-D102", "PL-D103")
 
 
 @pytest.mark.fault("X1")
 def test_content_decides_whatever_the_preamble_says(tmp_path: Path) -> None:
     data = dicom(SMALL)
-    assert np.array_equal(read_image(write(tmp_path, b"II*\0" + data[4:])), read_image(write(tmp_path, data)))
+    assert np.array_equal(
+        read_image(write(tmp_path, b"II*\0" + data[4:])), read_image(write(tmp_path, data))
+    )
 
 
 @pytest.mark.fault("X2")
@@ -123,13 +145,29 @@ def test_frames_modalities_and_views(tmp_path: Path) -> None:
 @pytest.mark.fault("X3")
 def test_colour_models_without_a_grey_picture(tmp_path: Path) -> None:
     colour = np.zeros((64, 64, 3), np.uint8)
-    for pixels, photometric in ((colour, "HSV"), (colour, "MONOCHROME2"), (SMALL, "RGB"), (SMALL, None), (SMALL, "X")):
-        assert refusal(tmp_path, dicom(pixels, PhotometricInterpretation=photometric)).code == "PL-D107"
+    for pixels, photometric in (
+        (colour, "HSV"),
+        (colour, "MONOCHROME2"),
+        (SMALL, "RGB"),
+        (SMALL, None),
+        (SMALL, "X"),
+    ):
+        assert (
+            refusal(tmp_path, dicom(pixels, PhotometricInterpretation=photometric)).code
+            == "PL-D107"
+        )
 
 
 @pytest.mark.fault("X4")
 def test_a_missing_library_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    syntaxes = (dicoms.RLE, dicoms.JPEG_LS, dicoms.JPEG_2000, dicoms.HTJ2K, dicoms.JPEG_SV1, dicoms.JPEG_12)
+    syntaxes = (
+        dicoms.RLE,
+        dicoms.JPEG_LS,
+        dicoms.JPEG_2000,
+        dicoms.HTJ2K,
+        dicoms.JPEG_SV1,
+        dicoms.JPEG_12,
+    )
     files = [dicom(SMALL, syntax) for syntax in syntaxes]
     baseline = dicom(np.zeros((64, 64), np.uint8), dicoms.JPEG)
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
@@ -147,7 +185,9 @@ def test_a_missing_library_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.fault("X4")
-def test_a_pack_stops_for_a_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pack_stops_for_a_missing_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is not the files that are wrong: none of them is put aside."""
     studies = [Study(id="a", image=str(write(tmp_path, dicom(SMALL, dicoms.JPEG_LS))), report="")]
     assert cached.pack_pixels(studies, 32, tmp_path / "there").rejected == 0
@@ -162,9 +202,16 @@ def test_other_transfer_syntaxes_are_named(tmp_path: Path) -> None:
     video = written(dataset(SMALL), "1.2.840.10008.1.2.4.100", encode(SMALL, dicoms.JPEG_LS))
     error = refusal(tmp_path, video)
     assert error.code == "PL-D112" and "MPEG2" in error.problem and "JPEG 2000" in error.problem
-    error = refusal(tmp_path, dicom(SMALL).replace(b"1.2.840.10008.1.2.1\0", b"1.2.826.0.1.3680043\0", 1))
-    assert error.code == "PL-D112" and "a private one" in error.problem and "3680043" not in str(error)
-    assert refusal(tmp_path, dicom(SMALL).replace(b"\x02\0\x10\0UI", b"\x02\0\x11\0UI", 1)).code == "PL-D103"
+    error = refusal(
+        tmp_path, dicom(SMALL).replace(b"1.2.840.10008.1.2.1\0", b"1.2.826.0.1.3680043\0", 1)
+    )
+    assert (
+        error.code == "PL-D112" and "a private one" in error.problem and "3680043" not in str(error)
+    )
+    assert (
+        refusal(tmp_path, dicom(SMALL).replace(b"\x02\0\x10\0UI", b"\x02\0\x11\0UI", 1)).code
+        == "PL-D103"
+    )
 
 
 @pytest.mark.fault("X6")
@@ -190,7 +237,9 @@ def test_sizes_are_refused_by_arithmetic(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("X6")
-@pytest.mark.parametrize("syntax", [dicoms.JPEG, dicoms.JPEG_LS, dicoms.JPEG_2000, dicoms.JPEG_SV1, dicoms.RLE])
+@pytest.mark.parametrize(
+    "syntax", [dicoms.JPEG, dicoms.JPEG_LS, dicoms.JPEG_2000, dicoms.JPEG_SV1, dicoms.RLE]
+)
 def test_a_codestream_of_another_size_is_refused(tmp_path: Path, syntax: str) -> None:
     pixels = SMALL if syntax != dicoms.JPEG else (SMALL >> 4).astype(np.uint8)
     inside = encode(pixels[:64], syntax)
@@ -206,7 +255,9 @@ def test_a_cut_file_is_an_error(tmp_path: Path, syntax: str) -> None:
 
 
 @pytest.mark.fault("X6")
-@pytest.mark.parametrize("syntax", [dicoms.JPEG, dicoms.JPEG_12, dicoms.JPEG_SV1, dicoms.JPEG_LS, dicoms.JPEG_2000])
+@pytest.mark.parametrize(
+    "syntax", [dicoms.JPEG, dicoms.JPEG_12, dicoms.JPEG_SV1, dicoms.JPEG_LS, dicoms.JPEG_2000]
+)
 def test_a_cut_codestream_in_whole_fragments_is_an_error(tmp_path: Path, syntax: str) -> None:
     """Some decoders would paint what is missing grey."""
     pixels = SMALL if syntax != dicoms.JPEG else (SMALL >> 4).astype(np.uint8)
@@ -219,16 +270,23 @@ def test_a_cut_codestream_in_whole_fragments_is_an_error(tmp_path: Path, syntax:
 @pytest.mark.fault("X7")
 def test_bombs_cost_little(tmp_path: Path) -> None:
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
-    megabyte = squeeze.compress(bytes(2**20)) + squeeze.flush(zlib.Z_FULL_FLUSH)  # can stand again and again
+    megabyte = squeeze.compress(bytes(2**20)) + squeeze.flush(
+        zlib.Z_FULL_FLUSH
+    )  # can stand again and again
     zeros = megabyte * 800 + squeeze.flush()
     nested = b"".join(
-        element(0x00082218, b"SQ", b"")[:-4] + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\xff" * 4 for _ in range(3000)
+        element(0x00082218, b"SQ", b"")[:-4] + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\xff" * 4
+        for _ in range(3000)
     )
     files = {
         "deflated zeros.dcm": with_body(zeros, dicoms.DEFLATED),
         "zeros.dcm": with_body(bytes(16 * 2**20), dicoms.IMPLICIT),
         "zeros in a sequence.dcm": with_body(
-            element(0x00082218, b"SQ", b"")[:-4] + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\xff" * 4 + bytes(16 * 2**20),
+            element(0x00082218, b"SQ", b"")[:-4]
+            + b"\xff" * 4
+            + b"\xfe\xff\x00\xe0"
+            + b"\xff" * 4
+            + bytes(16 * 2**20),
             dicoms.EXPLICIT,
         ),
         "nested.dcm": with_body(nested, dicoms.EXPLICIT),
@@ -252,7 +310,9 @@ def test_bombs_cost_little(tmp_path: Path) -> None:
     )
     assert len(files["deflated zeros.dcm"]) < 2**21
     arguments = [sys.executable, "-c", script, *(str(tmp_path / name) for name in files)]
-    codes, seconds, megabytes = json.loads(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout)
+    codes, seconds, megabytes = json.loads(
+        subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    )
     assert codes == ["PL-D104", "PL-D104", "PL-D104", "PL-D103", "PL-D104"]
     assert seconds < 1
     assert megabytes < 200
@@ -271,14 +331,19 @@ def test_nested_private_sequences_are_skipped(tmp_path: Path) -> None:
         made = dataset(SMALL)
         made.add_new(0x00090010, "LO", "SOMEBODY")
         made.add_new(0x00091011, "SQ", [inner])
-        assert read_image(write(tmp_path, written(made, syntax, encode(SMALL, syntax)))).shape == SMALL.shape
+        assert (
+            read_image(write(tmp_path, written(made, syntax, encode(SMALL, syntax)))).shape
+            == SMALL.shape
+        )
 
 
 def mutated(data: bytes, picks: random.Random) -> bytes:
     """Some bytes changed, most often in the header; sometimes the end cut off or a piece doubled."""
     changed = bytearray(data)
     for _ in range(picks.choice([1, 3, 10])):
-        changed[picks.randrange(132, min(len(changed), picks.choice([400, 900, 10**6])))] = picks.randrange(256)
+        changed[picks.randrange(132, min(len(changed), picks.choice([400, 900, 10**6])))] = (
+            picks.randrange(256)
+        )
     if picks.random() < 0.2:
         del changed[picks.randrange(132, len(changed)) :]
     if picks.random() < 0.1:
@@ -292,7 +357,10 @@ def test_only_our_error_leaves_a_mutated_file(tmp_path: Path) -> None:
     picks, refused = random.Random(3), 0
     table = [dicoms.lut(0, np.arange(4096, dtype=np.uint16), 12)]
     colour = np.zeros((64, 64, 3), np.uint8)
-    seeds = [dicom(SMALL, syntax, PatientName="A^B", WindowCenter=2048, WindowWidth=4096) for syntax in dicoms.GREY]
+    seeds = [
+        dicom(SMALL, syntax, PatientName="A^B", WindowCenter=2048, WindowWidth=4096)
+        for syntax in dicoms.GREY
+    ]
     seeds += [dicom(SMALL, VOILUTSequence=table, ModalityLUTSequence=table, PixelPaddingValue=0)]
     seeds += [dicom(colour), dicom(colour, dicoms.JPEG, PhotometricInterpretation="YBR_FULL_422")]
     for number in range(420):
@@ -309,7 +377,9 @@ def test_only_our_error_leaves_a_mutated_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("X9")
-def test_files_that_a_directory_names_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_a_directory_names_are_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "IMAGES").mkdir()
     (tmp_path / "IMAGES" / "SECRET").write_bytes(dicom(SMALL))
     record = Dataset()
@@ -328,14 +398,32 @@ def test_files_that_a_directory_names_are_not_followed(tmp_path: Path, monkeypat
 
 
 CANARY = "ZQCANARY"
-HELD = ("PatientName", "PatientID", "InstitutionName", "StudyDescription", "AccessionNumber", "ImageComments")
-LOOKED_AT = ("Modality", "ViewPosition", "ImageType", "BurnedInAnnotation", "PatientSex", "PhotometricInterpretation")
+HELD = (
+    "PatientName",
+    "PatientID",
+    "InstitutionName",
+    "StudyDescription",
+    "AccessionNumber",
+    "ImageComments",
+)
+LOOKED_AT = (
+    "Modality",
+    "ViewPosition",
+    "ImageType",
+    "BurnedInAnnotation",
+    "PatientSex",
+    "PhotometricInterpretation",
+)
 
 
 def planted() -> list[bytes]:
     """Files with a canary where names are, and where numbers and UIDs should be."""
     files = [
-        written(dataset(SMALL, **dict.fromkeys(HELD, CANARY), **{keyword: CANARY}), dicoms.EXPLICIT, SMALL.tobytes())
+        written(
+            dataset(SMALL, **dict.fromkeys(HELD, CANARY), **{keyword: CANARY}),
+            dicoms.EXPLICIT,
+            SMALL.tobytes(),
+        )
         for keyword in LOOKED_AT
     ]
     odd: dict[int, bytes] = {
@@ -344,8 +432,14 @@ def planted() -> list[bytes]:
     }  # fmt: skip
     plain = written(dataset(SMALL), dicoms.EXPLICIT, SMALL.tobytes())
     start = plain.index(b"\x08\x00\x16\x00UI")
-    files += [plain[:start] + element(tag, vr, CANARY.encode()) + plain[start:] for tag, vr in odd.items()]
-    files.append(written(dataset(SMALL), dicoms.JPEG_LS, dicoms.encapsulate([b"\xff\xd8" + CANARY.encode() * 9])))
+    files += [
+        plain[:start] + element(tag, vr, CANARY.encode()) + plain[start:] for tag, vr in odd.items()
+    ]
+    files.append(
+        written(
+            dataset(SMALL), dicoms.JPEG_LS, dicoms.encapsulate([b"\xff\xd8" + CANARY.encode() * 9])
+        )
+    )
     files.append(CANARY.encode() * 16 + plain[128:])
     files.append(plain.replace(b"1.2.840.10008.1.2.1\0", (CANARY + "1.2.3.4.5.67").encode(), 1))
     return files + [data[: -len(data) // 3] for data in files]
@@ -368,7 +462,9 @@ def test_no_value_leaves_a_header(
                 said.append(str(result) if not isinstance(result, np.ndarray) else "")
             except PlaceError as error:
                 said.append(f"{error} {error.__cause__}")
-    everything = " ".join([*said, *capfd.readouterr(), caplog.text, *(str(one.message) for one in recwarn)])
+    everything = " ".join(
+        [*said, *capfd.readouterr(), caplog.text, *(str(one.message) for one in recwarn)]
+    )
     assert CANARY[:6] not in everything
     assert "damaged" in everything and "OTHER" in everything
 
@@ -393,9 +489,19 @@ def test_burnt_in_text_is_flagged(tmp_path: Path, elements: dict[str, Any], flag
 
 def test_facts(tmp_path: Path) -> None:
     for age, years in (("045Y", 45), ("018M", 1.5), ("", None), ("ABCD", None)):
-        elements = {"PatientAge": age, "PatientSex": "F", "ViewPosition": "PA", "ImageType": ["ORIGINAL", "Jane Roe"]}
+        elements = {
+            "PatientAge": age,
+            "PatientSex": "F",
+            "ViewPosition": "PA",
+            "ImageType": ["ORIGINAL", "Jane Roe"],
+        }
         facts = read_dicom_header(write(tmp_path, dicom(SMALL, dicoms.JPEG_LS, **elements)))
-        assert facts and (facts.age, facts.sex, facts.view, facts.modality) == (years, "F", "PA", "DX")
+        assert facts and (facts.age, facts.sex, facts.view, facts.modality) == (
+            years,
+            "F",
+            "PA",
+            "DX",
+        )
         assert facts.image_type == ("ORIGINAL", "OTHER")
         assert (facts.rows, facts.columns, facts.frames, facts.bits) == (*SMALL.shape, 1, 12)
         assert facts.transfer_syntax == "JPEG-LS Lossless"
@@ -406,9 +512,14 @@ def test_facts(tmp_path: Path) -> None:
 
 
 def test_a_large_picture_is_quick(tmp_path: Path) -> None:
-    """Promised: well under 100 ms for 2,048 x 2,048 pixels of 12 bits; the rest is for other work on the core."""
+    """Promised: well under 100 ms for 2,048 x 2,048 pixels of 12 bits; the rest is for other work
+    on the core.
+    """
     path = write(
-        tmp_path, dicom(np.tile(picture(), (29, 23))[:2048, :2048].copy(), WindowCenter=2048, WindowWidth=4096)
+        tmp_path,
+        dicom(
+            np.tile(picture(), (29, 23))[:2048, :2048].copy(), WindowCenter=2048, WindowWidth=4096
+        ),
     )
     seconds = []
     for _ in range(3):

@@ -1,4 +1,6 @@
-"""One picture, however a DICOM file writes it (row X5), and what is shown where a file says more or less."""
+"""One picture, however a DICOM file writes it (row X5), and what is shown where a file says more or
+less.
+"""
 
 from __future__ import annotations
 
@@ -153,15 +155,29 @@ WAYS: dict[str, Callable[[], bytes]] = {
 def test_one_picture_however_it_is_written(tmp_path: Path, way: str) -> None:
     shown = read(tmp_path, WAYS[way]())
     assert shown.dtype == np.float32
-    allowed = {"8 bits, JPEG": 3, "8 bits, JPEG extended": 3, "RGB, JPEG": 3, "YBR_PARTIAL_422": 1.2}.get(way, 1)
+    allowed = {
+        "8 bits, JPEG": 3,
+        "8 bits, JPEG extended": 3,
+        "RGB, JPEG": 3,
+        "YBR_PARTIAL_422": 1.2,
+    }.get(way, 1)
     assert np.abs(shown * 255 - picture() / 4095 * 255).max() <= allowed
 
 
 @pytest.mark.fault("X5")
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
-@pytest.mark.parametrize(("center", "width"), [(2048, 4096), (1000, 300), (-50, 1), (3000.5, 20000)])
-def test_windows_are_those_of_pydicom(tmp_path: Path, function: str, center: float, width: float) -> None:
-    given = {"WindowCenter": center, "WindowWidth": width, "VOILUTFunction": function, "RescaleSlope": 1.5}
+@pytest.mark.parametrize(
+    ("center", "width"), [(2048, 4096), (1000, 300), (-50, 1), (3000.5, 20000)]
+)
+def test_windows_are_those_of_pydicom(
+    tmp_path: Path, function: str, center: float, width: float
+) -> None:
+    given = {
+        "WindowCenter": center,
+        "WindowWidth": width,
+        "VOILUTFunction": function,
+        "RescaleSlope": 1.5,
+    }
     made = dataset(picture(), RescaleIntercept=-300, **given)
     with np.errstate(over="ignore"):
         theirs = apply_voi_lut(apply_modality_lut(picture(), made), made)
@@ -176,29 +192,47 @@ def test_tables_are_those_of_pydicom(tmp_path: Path) -> None:
     made = dataset(picture(), VOILUTSequence=[lut(500, entries, 12)])
     made.set_original_encoding(False, True)
     theirs = apply_voi_lut(picture(), made)
-    assert np.abs(read(tmp_path, dicom(picture(), VOILUTSequence=[lut(500, entries, 12)])) - theirs / 4095).max() < 1e-6
+    assert (
+        np.abs(
+            read(tmp_path, dicom(picture(), VOILUTSequence=[lut(500, entries, 12)])) - theirs / 4095
+        ).max()
+        < 1e-6
+    )
 
 
 @pytest.mark.fault("X5")
 def test_colour_is_luma(tmp_path: Path) -> None:
-    for colour, grey in (((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29), ((255, 255, 255), 255)):
+    for colour, grey in (
+        ((255, 0, 0), 76),
+        ((0, 255, 0), 150),
+        ((0, 0, 255), 29),
+        ((255, 255, 255), 255),
+    ):
         pixels = np.full((64, 64, 3), colour, np.uint8)
         assert np.abs(read(tmp_path, dicom(pixels)) * 255 - grey).max() < 1
         red, green, blue = (np.full(256, level, np.uint8) for level in colour)
         tables = palette(red, 8)
         tables |= {"GreenPaletteColorLookupTableData": green.tobytes()}
         tables |= {"BluePaletteColorLookupTableData": blue.tobytes()}
-        assert np.abs(read(tmp_path, dicom(pixels[:, :, 0].copy(), **tables)) * 255 - grey).max() < 1
+        assert (
+            np.abs(read(tmp_path, dicom(pixels[:, :, 0].copy(), **tables)) * 255 - grey).max() < 1
+        )
 
 
 def test_padding_is_black_and_counts_for_nothing(tmp_path: Path) -> None:
-    """In MONOCHROME1 too, where a low value would be white; and where the scale comes from the picture."""
+    """In MONOCHROME1 too, where a low value would be white; and where the scale comes from the
+    picture.
+    """
     for value, limit in ((0, None), (4095, None), (65500, 65535)):
         pixels = picture()
         pixels[:20] = value
         bits = 16 if value > 4095 else 12
         for kind in ("MONOCHROME1", "MONOCHROME2"):
-            given = {"PhotometricInterpretation": kind, "BitsStored": bits, "PixelPaddingRangeLimit": limit}
+            given = {
+                "PhotometricInterpretation": kind,
+                "BitsStored": bits,
+                "PixelPaddingRangeLimit": limit,
+            }
             shown = read(tmp_path, dicom(pixels, PixelPaddingValue=value, **given))
             bright = picture() / 4095 if kind == "MONOCHROME2" else 1 - picture() / 4095
             assert not shown[:20].any()
@@ -262,7 +296,8 @@ def test_every_way_in_takes_dicom(tmp_path: Path) -> None:
     pack = pack_pixels(SOURCES["manifest"](tmp_path / "manifest.csv"), 64, tmp_path / "cache")
     assert pack.letterboxes[0].tolist() == list(picture().shape)
     assert np.array_equal(
-        pack.pixels[0], Letterbox(*picture().shape, 64).to_square(read_scaled_image_and_size(path, 64)[0])
+        pack.pixels[0],
+        Letterbox(*picture().shape, 64).to_square(read_scaled_image_and_size(path, 64)[0]),
     )
     assert np.array_equal(to_gray(str(path)), read_image(path))
 
@@ -286,7 +321,15 @@ def test_odd_lengths_and_bytes_after_the_pixels(tmp_path: Path) -> None:
         assert np.abs(read(tmp_path, dicom(odd, syntax)) * 255 - odd).max() < 1e-3
     value = odd.tobytes() + b"\0"
     in_words = np.frombuffer(value, "<u2").astype(">u2").tobytes()
-    assert np.abs(read(tmp_path, written(dataset(odd), dicoms.BIG, in_words, "OW")) * 255 - odd).max() < 1e-3
+    assert (
+        np.abs(read(tmp_path, written(dataset(odd), dicoms.BIG, in_words, "OW")) * 255 - odd).max()
+        < 1e-3
+    )
     made = dataset(odd)
     made.add_new(0xFFFCFFFC, "OB", b"\0" * 32)
-    assert np.abs(read(tmp_path, written(made, dicoms.EXPLICIT, encode(odd, dicoms.EXPLICIT))) * 255 - odd).max() < 1e-3
+    assert (
+        np.abs(
+            read(tmp_path, written(made, dicoms.EXPLICIT, encode(odd, dicoms.EXPLICIT))) * 255 - odd
+        ).max()
+        < 1e-3
+    )

@@ -66,7 +66,9 @@ def test_boxes_are_cut_at_the_edge_of_the_original() -> None:
     assert box.box_to_original((0, 0, 64, 64)) == (0, 0, 50, 100)
 
 
-@pytest.mark.parametrize(("height", "width"), [(300, 211), (150, 400), (64, 64), (40, 30), (1000, 90)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(300, 211), (150, 400), (64, 64), (40, 30), (1000, 90)]
+)
 def test_a_point_lands_where_its_box_does(height: int, width: int) -> None:
     """One bright block: its weight in the square lies at its mapped box, and comes back to it."""
     box = Letterbox(height, width, 128)
@@ -85,7 +87,9 @@ def test_a_point_lands_where_its_box_does(height: int, width: int) -> None:
     rows, columns = np.mgrid[0:height, 0:width] + 0.5
     pixel = height / box.inner_h, width / box.inner_w
     assert (back * rows).sum() / back.sum() == pytest.approx(y + tall / 2, abs=0.1 * pixel[0] + 0.1)
-    assert (back * columns).sum() / back.sum() == pytest.approx(x + wide / 2, abs=0.1 * pixel[1] + 0.1)
+    assert (back * columns).sum() / back.sum() == pytest.approx(
+        x + wide / 2, abs=0.1 * pixel[1] + 0.1
+    )
 
 
 def test_the_mean_is_kept_and_a_ramp_comes_back() -> None:

@@ -1,4 +1,6 @@
-"""Run-length masks: closed forms, a slow twin, the way back, and what the published decoder answers."""
+"""Run-length masks: closed forms, a slow twin, the way back, and what the published decoder
+answers.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def test_no_text_is_an_empty_mask_and_the_whole_is_one_run() -> None:
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9)))
 def test_there_and_back(mask: np.ndarray) -> None:
-    assert np.array_equal(decode_run_lengths(RunLengths((encode_run_lengths(mask),), *mask.shape)), mask)
+    assert np.array_equal(
+        decode_run_lengths(RunLengths((encode_run_lengths(mask),), *mask.shape)), mask
+    )
 
 
 @given(
@@ -62,7 +66,9 @@ def test_slow_twin(runs: list[list[tuple[int, int]]], height: int, width: int) -
     assert np.array_equal(decode_run_lengths(mask), slow(mask))
 
 
-@pytest.mark.parametrize("text", ["-1", "3", "1 2 3", "a b", "1.5 2", "-3 4", "1 99999999999", "1 1e3", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["-1", "3", "1 2 3", "a b", "1.5 2", "-3 4", "1 99999999999", "1 1e3", "9" * 5000]
+)
 def test_what_is_no_mask_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(PlaceError) as refused:
         decode_run_lengths(RunLengths((text,), 4, 4))
@@ -81,7 +87,9 @@ def test_as_the_published_decoder(test_data: Path) -> None:
     oracle = np.load(test_data / "oracles" / "siim_rle_masks.npz", allow_pickle=False)
     for name, height, width in (("16x16", 16, 16), ("width6_height4", 4, 6)):
         for text, mask in zip(oracle[f"strings_{name}"], oracle[f"masks_{name}"], strict=True):
-            assert np.array_equal(decode_run_lengths(RunLengths((str(text),), height, width)), mask.astype(bool))
+            assert np.array_equal(
+                decode_run_lengths(RunLengths((str(text),), height, width)), mask.astype(bool)
+            )
     texts = [str(text) for text in oracle["strings_1024"]]
     for rows, mask in zip(oracle["rows_of_image"], oracle["union_1024"], strict=True):
         united = tuple(texts[row] for row in rows if row >= 0 and texts[row] != "-1")

@@ -1,4 +1,6 @@
-"""Image files: rows I1 to I10 of the fault catalogue, made in code; the sample files where they are at hand."""
+"""Image files: rows I1 to I10 of the fault catalogue, made in code; the sample files where they are
+at hand.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ from place_cxr.images.read import (
 
 H, W = 96, 80
 REAL = os.environ.get("PLACE_TEST_DATA", "")
-needs_real = pytest.mark.skipif(not REAL, reason="PLACE_TEST_DATA is unset: no sample data on this machine")
+needs_real = pytest.mark.skipif(
+    not REAL, reason="PLACE_TEST_DATA is unset: no sample data on this machine"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -46,9 +50,9 @@ def _fresh_warnings() -> None:
 def picture(height: int = H, width: int = W) -> NDArray[np.uint8]:
     """Smooth and not symmetric under any turn."""
     y, x = np.mgrid[0:height, 0:width]
-    return np.rint(40 + 90 * x / width + 60 * y / height + 40 * np.exp(-((x - 20) ** 2 + (y - 30) ** 2) / 200)).astype(
-        np.uint8
-    )
+    return np.rint(
+        40 + 90 * x / width + 60 * y / height + 40 * np.exp(-((x - 20) ** 2 + (y - 30) ** 2) / 200)
+    ).astype(np.uint8)
 
 
 def saved(kind: str, image: Image.Image | None = None, **options: object) -> bytes:
@@ -79,7 +83,9 @@ def bomb(width: int, height: int) -> bytes:
     rows = b"\0" * (width + 1) * 50
     body = b"".join(packer.compress(rows) for _ in range(height // 50)) + packer.flush()
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
@@ -118,7 +124,9 @@ def test_other_formats_are_refused(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.fault("I1")
-def test_content_decides_and_the_name_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_content_decides_and_the_name_warns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write(tmp_path, "a.jpg", saved("PNG"))
     assert np.array_equal(np.rint(read_image(path) * 255), picture())
     assert "does not end as its content says" in caplog.text and "a.jpg" not in caplog.text
@@ -153,7 +161,11 @@ def test_warnings_of_one_kind_stop(tmp_path: Path, caplog: pytest.LogCaptureFixt
     ],
 )
 def test_a_cut_file_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, options: dict[str, object], foreign: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    options: dict[str, object],
+    foreign: bool,
 ) -> None:
     data = saved(kind, **options)
     read_image(write(tmp_path, "whole", data))
@@ -162,7 +174,11 @@ def test_a_cut_file_is_an_error(
         path = write(tmp_path, "cut", data[:keep])
         assert code_of(path) in ("PL-D101", "PL-D102", "PL-D103"), keep
         monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", foreign)
-        assert code_of(path, lambda p: read_scaled_image(p, 32)) in ("PL-D101", "PL-D102", "PL-D103"), keep
+        assert code_of(path, lambda p: read_scaled_image(p, 32)) in (
+            "PL-D101",
+            "PL-D102",
+            "PL-D103",
+        ), keep
 
 
 @pytest.mark.fault("I2")
@@ -187,7 +203,11 @@ def test_the_last_bytes_count_even_where_all_pixels_are_there(
         for cut in (1, 2):
             path = write(tmp_path, "cut", data[:-cut])
             assert code_of(path) in ("PL-D101", "PL-D102", "PL-D103")
-            assert code_of(path, lambda p: read_scaled_image(p, 16)) in ("PL-D101", "PL-D102", "PL-D103")
+            assert code_of(path, lambda p: read_scaled_image(p, 16)) in (
+                "PL-D101",
+                "PL-D102",
+                "PL-D103",
+            )
 
 
 @pytest.mark.fault("I2")
@@ -222,7 +242,9 @@ def test_only_our_error_leaves_a_mutated_file(tmp_path: Path) -> None:
     for number in range(400):
         changed = bytearray(seeds[number % len(seeds)])
         for _ in range(picks.choice([1, 3, 10])):
-            changed[picks.randrange(min(len(changed), picks.choice([64, 600, 10**6])))] = picks.randrange(256)
+            changed[picks.randrange(min(len(changed), picks.choice([64, 600, 10**6])))] = (
+                picks.randrange(256)
+            )
         if picks.random() < 0.3:
             del changed[picks.randrange(len(changed)) :]
         path = write(tmp_path, "a", bytes(changed))
@@ -256,7 +278,9 @@ def test_bombs_are_refused_from_the_header(tmp_path: Path) -> None:
         "        worst = max(worst, time.process_time() - start)\n"
         "print(json.dumps([codes, worst, (peak() - before) / 1024]))\n"
     )
-    child = subprocess.run([sys.executable, "-c", script, *names], capture_output=True, text=True, check=True)
+    child = subprocess.run(
+        [sys.executable, "-c", script, *names], capture_output=True, text=True, check=True
+    )
     codes, seconds, megabytes = json.loads(child.stdout)
     assert codes == ["PL-D104"] * 6
     assert seconds < 0.05  # 20 ms promised; other work may share the core
@@ -273,7 +297,10 @@ def test_limits_hold_for_every_way_in(tmp_path: Path) -> None:
             ImageLimits(file_bytes=path.stat().st_size - 1),
         ):
             assert code_of(path, lambda p, limits=limits: read_image(p, limits=limits)) == "PL-D104"
-            assert code_of(path, lambda p, limits=limits: read_scaled_image(p, 32, limits=limits)) == "PL-D104"
+            assert (
+                code_of(path, lambda p, limits=limits: read_scaled_image(p, 32, limits=limits))
+                == "PL-D104"
+            )
         read_image(path, limits=ImageLimits(pixels=H * W, side=H, file_bytes=path.stat().st_size))
 
 
@@ -283,7 +310,9 @@ def test_narrow_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
         for height, width in ((1, 1), (1, 200), (200, 7)):
             path = write(tmp_path, "a", saved(kind, Image.fromarray(picture(height, width))))
             assert code_of(path) == code_of(path, lambda p: read_scaled_image(p, 32)) == "PL-D105"
-    assert read_image(write(tmp_path, "a.png", saved("PNG", Image.fromarray(picture(640, 8))))).shape == (640, 8)
+    assert read_image(
+        write(tmp_path, "a.png", saved("PNG", Image.fromarray(picture(640, 8))))
+    ).shape == (640, 8)
     assert "under 64" in caplog.text
 
 
@@ -296,13 +325,19 @@ def test_constant_images_load_and_are_known(tmp_path: Path) -> None:
         assert is_constant_image(result) and is_constant_image(read_scaled_image(path, 32))
     for high in (0, 7000):
         flat = np.full((H, W), high, dtype=np.uint16)
-        assert is_constant_image(read_image(write(tmp_path, "a.png", saved("PNG", Image.fromarray(flat)))))
+        assert is_constant_image(
+            read_image(write(tmp_path, "a.png", saved("PNG", Image.fromarray(flat))))
+        )
     signed = Image.fromarray(np.full((H, W), -3, dtype=np.int32))
     assert is_constant_image(read_image(write(tmp_path, "a.tif", saved("TIFF", signed))))
     for low in range(255):
         levels = np.array([[low, low + 1]], dtype=np.uint8)
-        assert is_constant_image(levels) and is_constant_image(levels.astype(np.float32) / np.float32(255))
-        assert low > 253 or not is_constant_image(np.array([[low, low + 2]], dtype=np.float32) / np.float32(255))
+        assert is_constant_image(levels) and is_constant_image(
+            levels.astype(np.float32) / np.float32(255)
+        )
+        assert low > 253 or not is_constant_image(
+            np.array([[low, low + 2]], dtype=np.float32) / np.float32(255)
+        )
     assert not is_constant_image(picture()) and not is_constant_image(picture() / 255)
     assert CONSTANT_IMAGE_CODE == "PL-D105"
 
@@ -329,7 +364,9 @@ def ramp(top: float, kind: str) -> Image.Image:
         ("TIFF", "float32", 4095.0, 1.0),
     ],
 )
-def test_deep_pixels_are_scaled_not_clipped(tmp_path: Path, form: str, kind: str, top: float, white: float) -> None:
+def test_deep_pixels_are_scaled_not_clipped(
+    tmp_path: Path, form: str, kind: str, top: float, white: float
+) -> None:
     result = read_image(write(tmp_path, f"a.{form.lower()}", saved(form, ramp(top, kind)))).ravel()
     assert (np.diff(result) >= 0).all()
     assert result[0] == 0
@@ -351,7 +388,9 @@ def test_signed_and_inverted_and_unusable_deep_pixels(tmp_path: Path) -> None:
     for bad in (np.nan, np.inf):
         values = np.zeros((64, 64), dtype=np.float32)
         values[3, 3] = bad
-        assert code_of(write(tmp_path, "c.tif", saved("TIFF", Image.fromarray(values)))) == "PL-D106"
+        assert (
+            code_of(write(tmp_path, "c.tif", saved("TIFF", Image.fromarray(values)))) == "PL-D106"
+        )
 
 
 @pytest.mark.fault("I7")
@@ -374,7 +413,9 @@ def test_every_colour_model_is_the_same_grey(tmp_path: Path) -> None:
         error = np.abs(read_image(write(tmp_path, name, data)) * 255 - picture())
         assert error.mean() < 1.0, name
         assert error.max() <= 4, name
-        assert np.abs(read_scaled_image(tmp_path / name, H).astype(float) - picture()).mean() < 1.5, name
+        assert (
+            np.abs(read_scaled_image(tmp_path / name, H).astype(float) - picture()).mean() < 1.5
+        ), name
 
 
 @pytest.mark.fault("I7")
@@ -415,7 +456,10 @@ def test_a_mask_is_what_is_not_black(tmp_path: Path) -> None:
     result = read_mask(write(tmp_path, "m.png", saved("PNG", Image.fromarray(mask))))
     assert result.dtype == np.bool_
     assert np.array_equal(result, mask > 0)
-    assert code_of(write(tmp_path, "m.jpg", saved("JPEG", Image.fromarray(mask * 255))), read_mask) == "PL-D107"
+    assert (
+        code_of(write(tmp_path, "m.jpg", saved("JPEG", Image.fromarray(mask * 255))), read_mask)
+        == "PL-D107"
+    )
 
 
 @pytest.mark.fault("I8")
@@ -464,7 +508,11 @@ def test_exif_is_looked_for_before_the_first_scan_alone(tmp_path: Path) -> None:
 def test_several_frames_are_refused(tmp_path: Path) -> None:
     first, second = Image.fromarray(picture()), Image.fromarray(picture()[::-1].copy())
     for kind in ("PNG", "TIFF", "WEBP"):
-        path = write(tmp_path, f"a.{kind.lower()}", saved(kind, first, save_all=True, append_images=[second, first]))
+        path = write(
+            tmp_path,
+            f"a.{kind.lower()}",
+            saved(kind, first, save_all=True, append_images=[second, first]),
+        )
         with pytest.raises(PlaceError, match="3 frames, expected 1") as error:
             read_image(path)
         assert error.value.code == "PL-D109"
@@ -492,7 +540,10 @@ def test_metadata_goes_nowhere(
         write(tmp_path, "b.png", saved("JPEG", exif=exif, comment=canary)),
         write(tmp_path, "c.tif", saved("TIFF", tiffinfo={270: canary, 315: canary})),
     ]
-    for path in [*files, *(write(tmp_path, f"cut{n}", p.read_bytes()[: -n * 9 - 9]) for n, p in enumerate(files))]:
+    for path in [
+        *files,
+        *(write(tmp_path, f"cut{n}", p.read_bytes()[: -n * 9 - 9]) for n, p in enumerate(files)),
+    ]:
         try:
             result = read_image(path)
             assert type(result) is np.ndarray
@@ -500,7 +551,9 @@ def test_metadata_goes_nowhere(
         except PlaceError as error:
             assert canary not in str(error)
             assert error.__cause__ is None
-    printed = "".join(capfd.readouterr()) + caplog.text + " ".join(str(one.message) for one in recwarn)
+    printed = (
+        "".join(capfd.readouterr()) + caplog.text + " ".join(str(one.message) for one in recwarn)
+    )
     assert canary not in printed
 
 
@@ -515,9 +568,13 @@ def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("colours", ["L", "RGB"])
 @pytest.mark.parametrize(("height", "width"), [(1000, 833), (517, 700), (300, 220), (100, 90)])
-def test_the_fast_lane_shows_the_same_picture(tmp_path: Path, colours: str, height: int, width: int) -> None:
+def test_the_fast_lane_shows_the_same_picture(
+    tmp_path: Path, colours: str, height: int, width: int
+) -> None:
     random_part = np.random.default_rng(0).normal(0, 4, (height, width))
-    image = Image.fromarray(np.clip(picture(height, width) + random_part, 0, 255).astype(np.uint8)).convert(colours)
+    image = Image.fromarray(
+        np.clip(picture(height, width) + random_part, 0, 255).astype(np.uint8)
+    ).convert(colours)
     path = write(tmp_path, "a.jpg", saved("JPEG", image, quality=90))
     scaled = read_scaled_image(path, 128)
     assert scaled.dtype == np.uint8
@@ -539,7 +596,9 @@ def test_the_odd_sample_files_do_what_is_expected() -> None:
         path = folder / row["file"]
         if row["expect"] != "loads":
             expected = "PL-D102" if row["file"].startswith("derived/truncated") else "PL-D101"
-            assert code_of(path) == code_of(path, lambda p: read_scaled_image(p, 256)) == expected, row["file"]
+            assert (
+                code_of(path) == code_of(path, lambda p: read_scaled_image(p, 256)) == expected
+            ), row["file"]
             continue
         result = read_image(path)
         size = (int(row["height"]), int(row["width"]))
@@ -552,7 +611,15 @@ def test_the_odd_sample_files_do_what_is_expected() -> None:
 def test_the_derived_sample_files_show_one_picture() -> None:
     folder = Path(REAL) / "raw" / "derived"
     reference = read_image(folder / "rgb.png")
-    names = ["gray16.png", "gray16_low_range.png", "gray16.tif", "float32.tif", "gray.bmp", "gray.webp", "palette.png"]
+    names = [
+        "gray16.png",
+        "gray16_low_range.png",
+        "gray16.tif",
+        "float32.tif",
+        "gray.bmp",
+        "gray.webp",
+        "palette.png",
+    ]
     for name in [*names, "cmyk.jpg", "progressive.jpg", "exif_orientation6.jpg"]:
         assert np.abs(read_image(folder / name) - reference).mean() * 255 < 2, name
 

@@ -1,4 +1,6 @@
-"""Views: exact where they can be, functions of a row's numbers alone, and the same geometry for both pictures."""
+"""Views: exact where they can be, functions of a row's numbers alone, and the same geometry for
+both pictures.
+"""
 
 import pytest
 import torch
@@ -53,7 +55,9 @@ def test_plain_crop_copies_pixels_and_reaches_every_corner() -> None:
 def test_identity_settings_give_the_evaluation_view(pack: int) -> None:
     pixels, uniform = batch()
     pixels = pixels[:, :pack, :pack].contiguous()
-    assert torch.equal(train_views(pixels, uniform, only(shift=0.0)).image, eval_view(pixels, only()))
+    assert torch.equal(
+        train_views(pixels, uniform, only(shift=0.0)).image, eval_view(pixels, only())
+    )
 
 
 def test_sampling_without_change_equals_the_crop() -> None:
@@ -67,7 +71,9 @@ def test_quarter_turn_is_counter_clockwise_or_clockwise_but_never_mirrored() -> 
     uniform[:, 2] = 1.0 - 2**-24  # the largest angle
     view = to_grey(train_views(pixels, uniform, only(degrees=90, shift=0)).clean)[0, 0].float()
     straight = eval_view(pixels, only())[0, 0].add(1).mul(127.5)
-    assert (view - straight.rot90(1)).abs().mean() < 1 or (view - straight.rot90(-1)).abs().mean() < 1
+    assert (view - straight.rot90(1)).abs().mean() < 1 or (
+        view - straight.rot90(-1)
+    ).abs().mean() < 1
 
 
 def test_scale_magnifies_and_outside_is_black() -> None:
@@ -75,10 +81,16 @@ def test_scale_magnifies_and_outside_is_black() -> None:
     disc[:, 12:28, 12:28] = 200
     _, uniform = batch(1)
     lit = {
-        factor: (train_views(disc, uniform, only(scale=(factor, factor), shift=0)).clean > 0).sum().item()
+        factor: (train_views(disc, uniform, only(scale=(factor, factor), shift=0)).clean > 0)
+        .sum()
+        .item()
         for factor in (0.5, 1.0, 1.5)
     }
-    assert lit[0.5] == pytest.approx(64, rel=0.1) and lit[1.0] == 256 and lit[1.5] == pytest.approx(576, rel=0.1)
+    assert (
+        lit[0.5] == pytest.approx(64, rel=0.1)
+        and lit[1.0] == 256
+        and lit[1.5] == pytest.approx(576, rel=0.1)
+    )
     white = torch.full_like(disc, 255)
     small = train_views(white, uniform, only(scale=(0.5, 0.5), shift=0)).clean[0, 0]
     assert small[0, 0] == -1 and small[16, 16] == 1
@@ -98,7 +110,11 @@ def test_one_row_is_the_same_in_any_batch() -> None:
 def test_views_depend_on_the_numbers_and_stay_in_range() -> None:
     pixels, uniform = batch()
     views = train_views(pixels, uniform, FULL)
-    assert views.image.min() >= -1 and views.image.max() <= 1 and views.image.shape == (8, 1, SIZE, SIZE)
+    assert (
+        views.image.min() >= -1
+        and views.image.max() <= 1
+        and views.image.shape == (8, 1, SIZE, SIZE)
+    )
     for column in range(UNIFORMS_PER_ROW):
         other = uniform.clone()
         other[:, column] = (other[:, column] + 0.37) % 1
@@ -108,11 +124,15 @@ def test_views_depend_on_the_numbers_and_stay_in_range() -> None:
 def test_clean_has_the_geometry_of_image_and_nothing_else() -> None:
     pixels, uniform = batch()
     views = train_views(pixels, uniform, FULL)
-    geometry = FULL.model_copy(update={"brightness": 0, "contrast": 0, "gamma": 0, "noise": 0, "mask_ratio": 0})
+    geometry = FULL.model_copy(
+        update={"brightness": 0, "contrast": 0, "gamma": 0, "noise": 0, "mask_ratio": 0}
+    )
     plain = train_views(pixels, uniform, geometry)
     assert torch.equal(views.clean, plain.clean) and torch.equal(plain.image, plain.clean)
     # Grey changes alone keep the order of pixels: the same picture, not a moved one.
-    grey = train_views(pixels, uniform, FULL.model_copy(update={"noise": 0, "mask_ratio": 0, "brightness": 0}))
+    grey = train_views(
+        pixels, uniform, FULL.model_copy(update={"noise": 0, "mask_ratio": 0, "brightness": 0})
+    )
     for image, clean in zip(grey.image, grey.clean, strict=True):
         order = clean.flatten().argsort()
         assert (image.flatten()[order].diff() >= -1e-6).all()
@@ -137,7 +157,11 @@ def test_noise_is_centred_bell_shaped_and_white() -> None:
     assert abs(noise.mean()) < 1e-3 and noise.std() == pytest.approx(0.1, rel=0.02)
     assert (noise.abs() < 0.1).float().mean() == pytest.approx(0.683, abs=0.02)
     unit = noise[:, 0] / noise.std()
-    for product in (unit[:, 1:] * unit[:, :-1], unit[:, :, 1:] * unit[:, :, :-1], unit[1:] * unit[:-1]):
+    for product in (
+        unit[:, 1:] * unit[:, :-1],
+        unit[:, :, 1:] * unit[:, :, :-1],
+        unit[1:] * unit[:-1],
+    ):
         assert abs(product.mean()) < 0.02  # 5 deviations of a mean over 64 k products
 
 
@@ -146,7 +170,10 @@ def test_mask_hides_exactly_its_share_in_whole_cells() -> None:
     _, uniform = batch(64)
     views = train_views(pixels, uniform, only(mask_ratio=0.3, mask_grid=8))
     cells = views.image.unfold(2, 4, 4).unfold(3, 4, 4).flatten(4)
-    assert torch.equal(cells.amin(-1), cells.amax(-1)) and set(cells.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(cells.amin(-1), cells.amax(-1)) and set(cells.unique().tolist()) == {
+        0.0,
+        1.0,
+    }
     hidden = (cells[..., 0] == 0).flatten(1)
     assert (hidden.sum(1) == round(0.3 * 64)).all()
     assert len(hidden.unique(dim=0)) == 64

@@ -12,7 +12,9 @@ from place_cxr.core.tensors import Correlation, Observations, PlaceOutputs, Toke
 def unit(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Random unit rows that carry gradient."""
     generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(*shape, generator=generator, dtype=dtype), dim=-1).requires_grad_()
+    return F.normalize(
+        torch.randn(*shape, generator=generator, dtype=dtype), dim=-1
+    ).requires_grad_()
 
 
 def normal(*shape: int, seed: int) -> Tensor:
@@ -22,9 +24,13 @@ def normal(*shape: int, seed: int) -> Tensor:
 
 
 def token_outputs(b: int, d: int, p: int, words: int = 6, seed: int = 0) -> TokenOutputs:
-    """Reports of 3 to ``words`` tokens, the first and the last of them special; attentions that sum to 1."""
+    """Reports of 3 to ``words`` tokens, the first and the last of them special; attentions that sum
+    to 1.
+    """
     mask = torch.arange(words)[None] < (torch.arange(b) % (words - 2) + 3)[:, None]
-    looked = torch.rand(b, words + p, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    looked = torch.rand(
+        b, words + p, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     word_attention = looked[:, :words] * mask
     return TokenOutputs(
         patches=normal(b, p, d, seed=seed + 1),
@@ -52,7 +58,9 @@ def outputs(
         "textual": Observations(unit(b, s, d, seed=seed + 3), mask),
         "sentence_key": key,
         "report_key": torch.arange(b),
-        "correlation": Correlation(unit(b, p, 6, seed=seed + 4), unit(b, p, 7, seed=seed + 5).detach()),
+        "correlation": Correlation(
+            unit(b, p, 6, seed=seed + 4), unit(b, p, 7, seed=seed + 5).detach()
+        ),
         "tokens": token_outputs(b, d, p, seed=seed + 6),
         "prototypes": unit(12, image.shape[-1] if isinstance(image, Tensor) else d, seed=seed + 9),
     }

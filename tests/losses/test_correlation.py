@@ -23,8 +23,12 @@ def test_copy_is_perfect_and_constant_gets_one() -> None:
     assert correlation_exploration(copy).item() == pytest.approx(0, abs=1e-6)
     matrix = gram(target)
     constant = gram_distance(torch.full_like(matrix, 0.3), matrix)
-    torch.testing.assert_close(constant, torch.ones(len(matrix), dtype=matrix.dtype), rtol=0, atol=1e-6)
-    torch.testing.assert_close(gram_distance(-matrix, matrix), torch.full((len(matrix),), 2.0, dtype=matrix.dtype))
+    torch.testing.assert_close(
+        constant, torch.ones(len(matrix), dtype=matrix.dtype), rtol=0, atol=1e-6
+    )
+    torch.testing.assert_close(
+        gram_distance(-matrix, matrix), torch.full((len(matrix),), 2.0, dtype=matrix.dtype)
+    )
 
 
 def test_numpy_twin_and_scale_invariance() -> None:
@@ -34,7 +38,9 @@ def test_numpy_twin_and_scale_invariance() -> None:
     off = ~np.eye(a.shape[1], dtype=bool)
     twin = np.mean([1 - np.corrcoef(x[off], y[off])[0, 1] for x, y in zip(a, b, strict=True)])
     assert correlation_exploration(out).item() == pytest.approx(twin, abs=1e-9)
-    assert gram_distance(torch.tensor(3 * a + 1), torch.tensor(b)).mean().item() == pytest.approx(twin, abs=1e-9)
+    assert gram_distance(torch.tensor(3 * a + 1), torch.tensor(b)).mean().item() == pytest.approx(
+        twin, abs=1e-9
+    )
 
 
 def test_vectors_give_pearson_correlations() -> None:
@@ -56,7 +62,8 @@ def test_monitors_see_collapse() -> None:
     fine = compute_monitors(outputs(k=4))
     one = outputs(k=4)
     collapsed = dataclasses.replace(
-        one, visual=dataclasses.replace(one.visual, vectors=one.visual.vectors[:, :1].expand(-1, 4, -1))
+        one,
+        visual=dataclasses.replace(one.visual, vectors=one.visual.vectors[:, :1].expand(-1, 4, -1)),
     )
     assert compute_monitors(collapsed)["query_similarity"].item() == pytest.approx(1, abs=1e-6)
     assert fine["query_similarity"].item() < 0.5

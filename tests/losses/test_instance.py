@@ -21,26 +21,38 @@ def test_equal_logits_give_ln_n() -> None:
 
 def test_slow_twin_with_several_positives() -> None:
     logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    positive = torch.tensor([[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], dtype=torch.bool)
+    positive = torch.tensor(
+        [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], dtype=torch.bool
+    )
     rows = []
     for i in (0, 1, 3):  # row 2 has no positive and must not count
         probability = torch.softmax(logits[i], 0)
-        rows.append(-sum(torch.log(probability[j]) for j in range(5) if positive[i, j]) / positive[i].sum())
-    assert contrastive_loss(logits, positive).item() == pytest.approx((sum(rows) / 3).item(), abs=1e-12)
+        rows.append(
+            -sum(torch.log(probability[j]) for j in range(5) if positive[i, j]) / positive[i].sum()
+        )
+    assert contrastive_loss(logits, positive).item() == pytest.approx(
+        (sum(rows) / 3).item(), abs=1e-12
+    )
 
 
 @pytest.mark.fault("R6")
 def test_no_valid_row_gives_zero_and_finite_gradient() -> None:
     logits = torch.randn(3, 3, requires_grad=True)
-    value = symmetric_contrastive_loss(logits, torch.eye(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool))
+    value = symmetric_contrastive_loss(
+        logits, torch.eye(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
+    )
     value.backward()
     assert value.item() == 0 and torch.isfinite(logits.grad).all()
 
 
 def test_order_of_the_batch_does_not_matter() -> None:
     out, order = outputs(), torch.tensor([3, 0, 4, 1, 2])
-    shuffled = dataclasses.replace(out, image=out.image[order], text=out.text[order], report_key=out.report_key[order])
-    assert instance_alignment(out).item() == pytest.approx(instance_alignment(shuffled).item(), abs=1e-12)
+    shuffled = dataclasses.replace(
+        out, image=out.image[order], text=out.text[order], report_key=out.report_key[order]
+    )
+    assert instance_alignment(out).item() == pytest.approx(
+        instance_alignment(shuffled).item(), abs=1e-12
+    )
 
 
 @pytest.mark.fault("R7")
@@ -48,6 +60,7 @@ def test_equal_reports_are_positives() -> None:
     text = F.one_hot(torch.tensor([0, 0, 1, 2]), 4).double()
     same = outputs(b=4, image=text, text=text, report_key=torch.tensor([7, 7, 1, 2]))
     different = outputs(b=4, image=text, text=text)
-    # The first two images cannot tell their equal texts apart: with InfoNCE that costs ln 2 a row, here what is ideal.
+    # The first two images cannot tell their equal texts apart: with InfoNCE that costs ln 2 a row,
+    # here what is ideal.
     assert instance_alignment(different).item() > 0.34
     assert instance_alignment(same).item() == pytest.approx(math.log(2) / 2, abs=1e-4)

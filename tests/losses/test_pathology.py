@@ -22,7 +22,9 @@ from place_cxr.losses.pathology import (
 from tests.losses.outputs import outputs, unit
 
 
-def loop_similarity(visual: Tensor, text: Tensor, mask: Tensor, temperature: float, selection: str) -> Tensor:
+def loop_similarity(
+    visual: Tensor, text: Tensor, mask: Tensor, temperature: float, selection: str
+) -> Tensor:
     """Image by image, report by report, sentence by sentence, with the context vector formed."""
     table = []
     for v in visual:
@@ -31,7 +33,11 @@ def loop_similarity(visual: Tensor, text: Tensor, mask: Tensor, temperature: flo
             scores = []
             for s in range(len(t)):
                 z = v @ t[s]
-                a = F.one_hot(z.argmax(), len(z)).to(z) if selection == "max" else torch.softmax(z / temperature, 0)
+                a = (
+                    F.one_hot(z.argmax(), len(z)).to(z)
+                    if selection == "max"
+                    else torch.softmax(z / temperature, 0)
+                )
                 context = (a[:, None] * v).sum(0)
                 scores.append(F.cosine_similarity(context, t[s], dim=0))
             row.append((torch.stack(scores) * m).sum() / m.sum().clamp(min=1))
@@ -43,11 +49,20 @@ def loop_similarity(visual: Tensor, text: Tensor, mask: Tensor, temperature: flo
 def test_slow_twin_in_value_and_gradient(selection: str) -> None:
     out = outputs()
     raw = [x.detach().clone().requires_grad_() for x in (out.visual.vectors, out.textual.vectors)]
-    args = (F.normalize(raw[0], dim=-1), F.normalize(raw[1], dim=-1), out.textual.mask, 0.1, selection)
+    args = (
+        F.normalize(raw[0], dim=-1),
+        F.normalize(raw[1], dim=-1),
+        out.textual.mask,
+        0.1,
+        selection,
+    )
     fast, slow = observation_similarity(*args), loop_similarity(*args)
     torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
-    weight = torch.randn(fast.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    for x in raw:  # rows before normalisation: along a unit row the two forms may differ, and nothing learns there
+    weight = torch.randn(
+        fast.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
+    # rows before normalisation: along a unit row the two forms may differ, and nothing learns there
+    for x in raw:
         (a,) = torch.autograd.grad((fast * weight).sum(), x, retain_graph=True)
         (b,) = torch.autograd.grad((slow * weight).sum(), x, retain_graph=True)
         torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
@@ -64,7 +79,10 @@ def test_one_matching_query_scores_its_cosine() -> None:
 @pytest.mark.parametrize("chunk", [1, 2, 4])
 def test_chunked_equals_unchunked(selection: str, chunk: int) -> None:
     out = outputs()
-    whole, cut = pathology_pair(out, selection=selection), pathology_pair(out, selection=selection, chunk=chunk)
+    whole, cut = (
+        pathology_pair(out, selection=selection),
+        pathology_pair(out, selection=selection, chunk=chunk),
+    )
     assert whole.item() == pytest.approx(cut.item(), abs=1e-12)
     for x in (out.visual.vectors, out.textual.vectors):
         (a,) = torch.autograd.grad(whole, x, retain_graph=True)
@@ -79,7 +97,13 @@ def test_padding_and_order_do_not_matter(loss) -> None:  # type: ignore[no-untyp
     noise = unit(5, 2, 8, seed=9).detach()
     padded = Observations(
         torch.cat(
-            [torch.where(out.textual.mask[..., None], out.textual.vectors, unit(5, 3, 8, seed=8).detach()), noise], 1
+            [
+                torch.where(
+                    out.textual.mask[..., None], out.textual.vectors, unit(5, 3, 8, seed=8).detach()
+                ),
+                noise,
+            ],
+            1,
         ),
         F.pad(out.textual.mask, (0, 2)),
     )
@@ -102,7 +126,9 @@ def test_identical_observations_give_ln_b() -> None:
     text = outputs().textual
     assert pathology_pair(outputs(visual=same)).item() > 0
     flat = Observations(unit(1, 1, 8, seed=2).expand(5, 3, 8), text.mask)
-    assert pathology_pair(outputs(visual=same, textual=flat)).item() == pytest.approx(math.log(5), abs=1e-9)
+    assert pathology_pair(outputs(visual=same, textual=flat)).item() == pytest.approx(
+        math.log(5), abs=1e-9
+    )
 
 
 @pytest.mark.fault("R7")
@@ -112,8 +138,11 @@ def test_equal_sentences_are_positives_never_negatives() -> None:
     textual = Observations(axes[[0, 0, 1]][:, None], torch.ones(3, 1, dtype=torch.bool))
     keys = torch.tensor([[5], [5], [6]])
     equal = outputs(b=3, visual=visual, textual=textual, sentence_key=keys, report_key=keys[:, 0])
-    unequal = outputs(b=3, visual=visual, textual=textual, sentence_key=torch.tensor([[5], [7], [6]]))
-    # Two equal statements share their probability: as positives ln 2 is the floor of their rows, and its gradient is 0.
+    unequal = outputs(
+        b=3, visual=visual, textual=textual, sentence_key=torch.tensor([[5], [7], [6]])
+    )
+    # Two equal statements share their probability: as positives ln 2 is the floor of their rows,
+    # and its gradient is 0.
     visual.vectors.requires_grad_()
     loss = pathology_sentence(equal)
     (gradient,) = torch.autograd.grad(loss, visual.vectors)
@@ -133,14 +162,20 @@ def test_report_without_sentence_is_left_out() -> None:
     for loss in (pathology_pair, pathology_image, pathology_sentence):
         value = loss(empty)
         (gradient,) = torch.autograd.grad(value, out.textual.vectors, retain_graph=True)
-        assert torch.isfinite(value) and torch.isfinite(gradient).all() and gradient[2].abs().max() == 0
+        assert (
+            torch.isfinite(value)
+            and torch.isfinite(gradient).all()
+            and gradient[2].abs().max() == 0
+        )
 
 
 def test_transport_weights_sum_to_one_and_share_queries_out() -> None:
     z = torch.tensor([[0.9, 0.0], [0.9, 0.1]], dtype=torch.float64)
     soft, shared = selection_weight(z, 0.1, "soft"), selection_weight(z, 0.1, "transport")
     torch.testing.assert_close(shared.sum(-1), torch.ones(2, dtype=torch.float64))
-    assert shared[1, 1] > soft[1, 1] + 0.3  # the second sentence is pushed to the query the first leaves free
+    assert (
+        shared[1, 1] > soft[1, 1] + 0.3
+    )  # the second sentence is pushed to the query the first leaves free
 
 
 def test_sentences_against_images_equal_a_loop() -> None:
@@ -148,7 +183,9 @@ def test_sentences_against_images_equal_a_loop() -> None:
     key = out.sentence_key.clone()
     key[3, 0] = key[0, 0]  # reports 0 and 3 share a statement: both images are right for it
     out = dataclasses.replace(out, sentence_key=key)
-    similarity = selected_similarity(out.visual.vectors, out.textual.vectors, 0.1)  # [images, reports, sentences]
+    similarity = selected_similarity(
+        out.visual.vectors, out.textual.vectors, 0.1
+    )  # [images, reports, sentences]
     losses = []
     for j in range(5):
         for s in range(3):
@@ -156,5 +193,7 @@ def test_sentences_against_images_equal_a_loop() -> None:
                 chance = torch.log_softmax(similarity[:, j, s] / 0.07, 0)
                 right = [i for i in range(5) if key[j, s] in key[i]]
                 losses.append(-sum(chance[i] for i in right) / len(right))
-    assert pathology_image(out).item() == pytest.approx((sum(losses) / len(losses)).item(), abs=1e-10)
+    assert pathology_image(out).item() == pytest.approx(
+        (sum(losses) / len(losses)).item(), abs=1e-10
+    )
     assert len([i for i in range(5) if key[0, 0] in key[i]]) == 2

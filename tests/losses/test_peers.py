@@ -1,4 +1,6 @@
-"""The peers' instance losses: closed forms, slow twins, scale. Against published code: tests/oracles."""
+"""The peers' instance losses: closed forms, slow twins, scale. Against published code:
+tests/oracles.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,12 @@ def test_equal_vectors_give_ln_b() -> None:
 
 def test_slow_twin_of_both_directions() -> None:
     logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    rows = [-math.log(math.exp(logits[i, i]) / sum(math.exp(x) for x in logits[i])) for i in range(4)]
-    columns = [-math.log(math.exp(logits[i, i]) / sum(math.exp(x) for x in logits[:, i])) for i in range(4)]
+    rows = [
+        -math.log(math.exp(logits[i, i]) / sum(math.exp(x) for x in logits[i])) for i in range(4)
+    ]
+    columns = [
+        -math.log(math.exp(logits[i, i]) / sum(math.exp(x) for x in logits[:, i])) for i in range(4)
+    ]
     along, across = two_way_cross_entropy(logits)
     assert along.item() == pytest.approx(sum(rows) / 4, abs=1e-12)
     assert across.item() == pytest.approx(sum(columns) / 4, abs=1e-12)
@@ -51,5 +57,7 @@ def test_equal_reports_are_negatives_as_published() -> None:
 
 def test_gloria_looks_at_directions_only() -> None:
     out = outputs()
-    longer = dataclasses.replace(out, image=3 * out.image, text=torch.arange(1.0, 6.0)[:, None] * out.text)
+    longer = dataclasses.replace(
+        out, image=3 * out.image, text=torch.arange(1.0, 6.0)[:, None] * out.text
+    )
     assert gloria_global(longer).item() == pytest.approx(gloria_global(out).item(), abs=1e-12)

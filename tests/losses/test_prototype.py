@@ -21,7 +21,9 @@ def test_rows_sum_to_one_and_prototypes_share_the_batch() -> None:
     scores = normal(6, 4, seed=2).detach().tanh()
     codes = sinkhorn(scores, 0.05, 200)
     torch.testing.assert_close(codes.sum(1), torch.ones(6, dtype=torch.float64))
-    torch.testing.assert_close(codes.sum(0), torch.full((4,), 6 / 4, dtype=torch.float64), rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        codes.sum(0), torch.full((4,), 6 / 4, dtype=torch.float64), rtol=0, atol=1e-3
+    )
     torch.testing.assert_close(sinkhorn(scores, 0.05, 0), (scores / 0.05).softmax(-1))
 
 

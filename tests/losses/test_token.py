@@ -1,4 +1,6 @@
-"""The peers' token losses: closed forms, invariances, slow twins. Against published code: tests/oracles."""
+"""The peers' token losses: closed forms, invariances, slow twins. Against published code:
+tests/oracles.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from place_cxr.core.tensors import PlaceOutputs, TokenOutputs
-from place_cxr.losses.token import clip_to_percentiles, gloria_local, mgca_token, word_attention, word_similarity
+from place_cxr.losses.token import (
+    clip_to_percentiles,
+    gloria_local,
+    mgca_token,
+    word_attention,
+    word_similarity,
+)
 from tests.losses.outputs import normal, outputs
 
 
@@ -53,7 +61,10 @@ def mgca_loop(tokens: TokenOutputs) -> Tensor:
     total = torch.zeros((), dtype=tokens.words.dtype)
     assert tokens.patch_attention is not None
     for i in range(len(tokens.words)):
-        words, patches = F.normalize(tokens.words[i, 1:], dim=-1), F.normalize(tokens.patches[i], dim=-1)
+        words, patches = (
+            F.normalize(tokens.words[i, 1:], dim=-1),
+            F.normalize(tokens.patches[i], dim=-1),
+        )
         mask, looked = tokens.mask[i, 1:], tokens.word_attention[i, 1:]
         seen = [F.normalize(torch.softmax(patches @ w / 0.1, 0) @ patches, dim=0) for w in words]
         read = [torch.softmax(words[mask] @ p / 0.1, 0) @ words[mask] for p in patches]
@@ -78,9 +89,14 @@ def _clipped_by_numpy(weight: Tensor) -> np.ndarray:
 
 def test_slow_twins_in_value_and_gradient() -> None:
     out = outputs()
-    for loss, slow in ((gloria_local(out), gloria_loop(_tokens(out))), (mgca_token(out), mgca_loop(_tokens(out)))):
+    for loss, slow in (
+        (gloria_local(out), gloria_loop(_tokens(out))),
+        (mgca_token(out), mgca_loop(_tokens(out))),
+    ):
         assert loss.item() == pytest.approx(slow.item(), abs=1e-10)
-        for fast, twin in zip(_gradients(loss, _tokens(out)), _gradients(slow, _tokens(out)), strict=True):
+        for fast, twin in zip(
+            _gradients(loss, _tokens(out)), _gradients(slow, _tokens(out)), strict=True
+        ):
             torch.testing.assert_close(fast, twin, rtol=0, atol=1e-9)
 
 
@@ -89,7 +105,9 @@ def test_chunked_equals_unchunked(chunk: int) -> None:
     out = outputs()
     whole, cut = gloria_local(out), gloria_local(out, chunk=chunk)
     assert whole.item() == pytest.approx(cut.item(), abs=1e-12)
-    for one, other in zip(_gradients(whole, _tokens(out)), _gradients(cut, _tokens(out)), strict=True):
+    for one, other in zip(
+        _gradients(whole, _tokens(out)), _gradients(cut, _tokens(out)), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
@@ -124,12 +142,19 @@ def test_order_of_words_and_places_does_not_matter() -> None:
     out, places = outputs(), torch.tensor([8, 2, 0, 5, 4, 7, 3, 1, 6])
     tokens = _tokens(out)
     assert tokens.patch_attention is not None
-    moved = _changed(out, patches=tokens.patches[:, places], patch_attention=tokens.patch_attention[:, places])
+    moved = _changed(
+        out, patches=tokens.patches[:, places], patch_attention=tokens.patch_attention[:, places]
+    )
     for loss in (gloria_local, mgca_token):
         assert loss(moved).item() == pytest.approx(loss(out).item(), abs=1e-12)
     everything = dataclasses.replace(tokens, mask=torch.ones_like(tokens.mask))
-    full, words = dataclasses.replace(out, tokens=everything), torch.tensor([0, 3, 1, 4, 2, 5])  # frame stays
-    shuffled = _changed(full, words=tokens.words[:, words], word_attention=tokens.word_attention[:, words])
+    full, words = (
+        dataclasses.replace(out, tokens=everything),
+        torch.tensor([0, 3, 1, 4, 2, 5]),
+    )  # frame stays
+    shuffled = _changed(
+        full, words=tokens.words[:, words], word_attention=tokens.word_attention[:, words]
+    )
     for loss in (gloria_local, mgca_token):
         assert loss(shuffled).item() == pytest.approx(loss(full).item(), abs=1e-12)
 
@@ -137,8 +162,12 @@ def test_order_of_words_and_places_does_not_matter() -> None:
 def test_padded_words_are_negatives_of_words_in_mgca_as_published() -> None:
     out, tokens = outputs(), _tokens(outputs())
     far = torch.where(tokens.mask[..., None], tokens.words, 5 + normal(5, 6, 8, seed=80))
-    assert mgca_token(_changed(out, words=far)).item() != pytest.approx(mgca_token(out).item(), abs=1e-3)
-    assert gloria_local(_changed(out, words=far)).item() == pytest.approx(gloria_local(out).item(), abs=1e-12)
+    assert mgca_token(_changed(out, words=far)).item() != pytest.approx(
+        mgca_token(out).item(), abs=1e-3
+    )
+    assert gloria_local(_changed(out, words=far)).item() == pytest.approx(
+        gloria_local(out).item(), abs=1e-12
+    )
 
 
 def test_frame_tokens_are_left_out_as_published() -> None:
@@ -146,7 +175,9 @@ def test_frame_tokens_are_left_out_as_published() -> None:
     last = tokens.mask.sum(1) - 1
     ends = torch.arange(6)[None] == last[:, None]
     other = normal(5, 6, 8, seed=80)
-    first_changed = _changed(out, words=torch.where(torch.arange(6)[:, None] == 0, other, tokens.words))
+    first_changed = _changed(
+        out, words=torch.where(torch.arange(6)[:, None] == 0, other, tokens.words)
+    )
     last_changed = _changed(out, words=torch.where(ends[..., None], other, tokens.words))
     assert mgca_token(first_changed).item() == pytest.approx(mgca_token(out).item(), abs=1e-12)
     assert mgca_token(last_changed).item() != pytest.approx(mgca_token(out).item(), abs=1e-3)
@@ -162,7 +193,9 @@ def test_convolutional_patches_weigh_the_same_and_read_unit_vectors() -> None:
         mgca_token(dataclasses.replace(out, tokens=t))
         for t in (dataclasses.replace(tokens, patch_attention=None), flat)
     )
-    assert abs(cnn.item() - vit.item()) > 1e-3  # equal weights, but what a patch reads has another length
+    assert (
+        abs(cnn.item() - vit.item()) > 1e-3
+    )  # equal weights, but what a patch reads has another length
 
 
 def test_weights_are_clipped_to_their_own_percentiles() -> None:

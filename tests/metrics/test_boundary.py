@@ -17,8 +17,12 @@ def test_closed_forms():
     one = square(5, 5, 4)
     assert boundary_distance(one, one) == 0
     assert boundary_distance(square(0, 0, 1), square(0, 7, 1)) == 7
-    assert boundary_distance(square(3, 3, 3), square(4, 4, 1)) == pytest.approx((4 * 1 + 4 * 2**0.5 + 1) / 9)
-    assert np.isnan(boundary_distance(one, np.zeros_like(one))) and np.isnan(boundary_distance(one & False, one))
+    assert boundary_distance(square(3, 3, 3), square(4, 4, 1)) == pytest.approx(
+        (4 * 1 + 4 * 2**0.5 + 1) / 9
+    )
+    assert np.isnan(boundary_distance(one, np.zeros_like(one))) and np.isnan(
+        boundary_distance(one & False, one)
+    )
 
 
 def test_it_is_that_of_a_loop_over_edge_pixels():

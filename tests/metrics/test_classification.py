@@ -1,4 +1,6 @@
-"""Ranking metrics against closed forms, slow twins and scikit-learn, ties and missing labels included."""
+"""Ranking metrics against closed forms, slow twins and scikit-learn, ties and missing labels
+included.
+"""
 
 import time
 
@@ -19,7 +21,9 @@ from place_cxr.metrics.classification import (
 )
 
 NAN = float("nan")
-ROWS = st.lists(st.tuples(st.sampled_from([0.0, 1.0, NAN]), st.integers(0, 4)), min_size=2, max_size=30)
+ROWS = st.lists(
+    st.tuples(st.sampled_from([0.0, 1.0, NAN]), st.integers(0, 4)), min_size=2, max_size=30
+)
 
 
 def pairwise(labels, scores, counts):
@@ -30,7 +34,9 @@ def pairwise(labels, scores, counts):
             if a == 1 and b == 0:
                 weight = counts[i] * counts[j]
                 pairs += weight
-                won += weight * (1.0 if scores[i] > scores[j] else 0.5 if scores[i] == scores[j] else 0.0)
+                won += weight * (
+                    1.0 if scores[i] > scores[j] else 0.5 if scores[i] == scores[j] else 0.0
+                )
     return won / pairs if pairs else NAN
 
 
@@ -62,14 +68,20 @@ def test_equals_scikit_learn(levels):
     rng = np.random.default_rng(levels)
     labels, scores = rng.integers(0, 2, 300), rng.integers(0, levels, 300).astype(float)
     assert auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-    assert average_precision(labels, scores) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
+    assert average_precision(labels, scores) == pytest.approx(
+        average_precision_score(labels, scores), abs=1e-12
+    )
 
 
 def test_order_and_monotone_scale_do_not_matter():
     rng = np.random.default_rng(0)
     labels, scores = rng.integers(0, 2, 50), np.round(rng.normal(size=50), 1)
     order = rng.permutation(50)
-    assert auroc(labels[order], scores[order]) == auroc(labels, scores) == auroc(labels, np.exp(scores))
+    assert (
+        auroc(labels[order], scores[order])
+        == auroc(labels, scores)
+        == auroc(labels, np.exp(scores))
+    )
     assert auroc(labels, -scores) == pytest.approx(1 - auroc(labels, scores))
 
 
@@ -115,7 +127,9 @@ def test_shapes_that_disagree_are_refused():
 def test_scores_of_several_seeds_are_averaged_as_metrics():
     labels = np.array([[1.0], [0], [1], [0]])
     right, wrong = np.array([[4.0], [1], [3], [2]]), np.array([[1.0], [4], [2], [3]])
-    assert classification_metrics(labels, [right, wrong], ["A"], list("abcd"), n=20)["A"].value == 0.5
+    assert (
+        classification_metrics(labels, [right, wrong], ["A"], list("abcd"), n=20)["A"].value == 0.5
+    )
 
 
 @pytest.mark.fault("E8")
@@ -124,6 +138,8 @@ def test_thirteen_findings_thousand_patients_thousand_resamples_are_fast():
     labels = (rng.random((1000, 13)) < 0.15).astype(float)
     scores = rng.normal(size=(1000, 13)) + labels
     began = time.perf_counter()
-    found = classification_metrics(labels, scores, [f"f{m}" for m in range(13)], [f"p{i}" for i in range(1000)])
+    found = classification_metrics(
+        labels, scores, [f"f{m}" for m in range(13)], [f"p{i}" for i in range(1000)]
+    )
     assert time.perf_counter() - began < 6
     assert all(v.low < v.value < v.high for v in found.values())

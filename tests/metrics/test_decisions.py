@@ -61,7 +61,9 @@ def test_calibration_in_closed_form():
     labels = np.tile([1.0, 0.0, 0.0, 0.0], 50)
     assert once(calibration_error_statistic(labels, np.full(200, 0.25))) == pytest.approx(0)
     assert once(calibration_error_statistic(labels, np.full(200, 0.95))) == pytest.approx(0.7)
-    assert once(calibration_error_statistic(labels, np.ones(200))) == pytest.approx(0.75)  # 1 lies in the last bin
+    assert once(calibration_error_statistic(labels, np.ones(200))) == pytest.approx(
+        0.75
+    )  # 1 lies in the last bin
     [one] = reliability_bins(labels, np.full(200, 0.25))
     assert (one.low, one.high, one.n, one.said, one.seen) == (0.2, 0.3, 200, 0.25, 0.25)
     assert sum(b.n for b in reliability_bins(LABELS, CHANCE)) == 200

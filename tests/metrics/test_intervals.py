@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.metrics.intervals import bootstrap, bootstrap_columns, mean_statistic, paired_difference, resamples
+from place_cxr.metrics.intervals import (
+    bootstrap,
+    bootstrap_columns,
+    mean_statistic,
+    paired_difference,
+    resamples,
+)
 
 
 def test_rows_of_a_patient_are_drawn_together():
@@ -12,13 +18,17 @@ def test_rows_of_a_patient_are_drawn_together():
     assert counts.shape == (200, 5)
     np.testing.assert_array_equal(counts[:, 0], counts[:, 2])
     assert (counts[:, 3] != counts[:, 4]).any()  # no name: not one patient
-    np.testing.assert_array_equal(counts[:, [0, 1, 3, 4]].sum(1), 4)  # as many patients as there are
+    np.testing.assert_array_equal(
+        counts[:, [0, 1, 3, 4]].sum(1), 4
+    )  # as many patients as there are
 
 
 def test_chunks_do_not_change_the_draws(monkeypatch):
     whole = np.concatenate(list(resamples([str(i) for i in range(7)], 50, 3)))
     monkeypatch.setattr("place_cxr.metrics.intervals._CELLS", 21)
-    np.testing.assert_array_equal(np.concatenate(list(resamples([str(i) for i in range(7)], 50, 3))), whole)
+    np.testing.assert_array_equal(
+        np.concatenate(list(resamples([str(i) for i in range(7)], 50, 3))), whole
+    )
 
 
 def test_interval_of_a_mean_is_the_normal_one():
@@ -45,7 +55,9 @@ def test_paired_difference_is_narrower_than_two_intervals():
     rng = np.random.default_rng(0)
     hard = rng.normal(size=200)
     first, second = hard + 0.1 + 0.01 * rng.normal(size=200), hard
-    found = paired_difference(mean_statistic(first), mean_statistic(second), [str(i) for i in range(200)])
+    found = paired_difference(
+        mean_statistic(first), mean_statistic(second), [str(i) for i in range(200)]
+    )
     assert found.value == pytest.approx(0.1, abs=0.005)
     assert 0.09 < found.low < found.high < 0.11
 
@@ -68,5 +80,9 @@ def test_undefined_is_none_with_a_reason():
 
 def test_same_seed_same_interval():
     values, names = np.arange(30.0), [str(i % 10) for i in range(30)]
-    assert bootstrap(mean_statistic(values), names, seed=5) == bootstrap(mean_statistic(values), names, seed=5)
-    assert bootstrap(mean_statistic(values), names, seed=5) != bootstrap(mean_statistic(values), names, seed=6)
+    assert bootstrap(mean_statistic(values), names, seed=5) == bootstrap(
+        mean_statistic(values), names, seed=5
+    )
+    assert bootstrap(mean_statistic(values), names, seed=5) != bootstrap(
+        mean_statistic(values), names, seed=6
+    )

@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.metrics.overlap import above_half_maximum, compute_overlap, heat_overlap, pointing_game
+from place_cxr.metrics.overlap import (
+    above_half_maximum,
+    compute_overlap,
+    heat_overlap,
+    pointing_game,
+)
 
 
 def box(x0, x1, y0=0, y1=4):
@@ -41,7 +46,10 @@ def test_sizes_that_differ_are_refused():
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(hnp.arrays(bool, (2, 3, 4)), hnp.arrays(bool, (2, 3, 4)), st.permutations(range(4)))
 def test_symmetric_and_pixel_order_does_not_matter(first, second, order):
-    found, turned = compute_overlap(first, second), compute_overlap(second[:, :, order], first[:, :, order])
+    found, turned = (
+        compute_overlap(first, second),
+        compute_overlap(second[:, :, order], first[:, :, order]),
+    )
     np.testing.assert_array_equal(found.iou, turned.iou)
     np.testing.assert_allclose(found.dice, 2 * found.iou / (1 + found.iou))
 

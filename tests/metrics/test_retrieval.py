@@ -25,7 +25,9 @@ def every_order(scores, wanted, k):
 
 @pytest.mark.fault("E7")
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=2, max_size=5), st.integers(1, 5))
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=2, max_size=5), st.integers(1, 5)
+)
 def test_equals_the_mean_over_all_orders(row, k):
     scores, wanted = zip(*row, strict=True)
     k = min(k, len(row))
@@ -44,7 +46,10 @@ def test_order_of_rows_and_columns_does_not_matter():
     similarity = rng.integers(0, 6, (40, 40)).astype(float)  # many ties
     wanted = relevance(keys, keys)
     rows, columns = rng.permutation(40), rng.permutation(40)
-    plain, mixed = first_hit(similarity, wanted), first_hit(similarity[rows][:, columns], wanted[rows][:, columns])
+    plain, mixed = (
+        first_hit(similarity, wanted),
+        first_hit(similarity[rows][:, columns], wanted[rows][:, columns]),
+    )
     for k in (1, 5, 10):
         np.testing.assert_allclose(mixed.recall_at_k(k), plain.recall_at_k(k)[rows])
         shuffled = precision_at_k(similarity[rows][:, columns], wanted[rows][:, columns], k)

@@ -1,4 +1,6 @@
-"""Text metrics against pycocoevalcap, closed forms, a slow twin, and answers that should score badly."""
+"""Text metrics against pycocoevalcap, closed forms, a slow twin, and answers that should score
+badly.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,15 @@ from hypothesis import strategies as st
 from place_cxr.core.errors import PlaceError
 from place_cxr.metrics import meteor as meteor_module
 from place_cxr.metrics.meteor import meteor
-from place_cxr.metrics.text import _bleu, _common_length, _count_matches, cider, rouge_l, text_scores, text_signature
+from place_cxr.metrics.text import (
+    _bleu,
+    _common_length,
+    _count_matches,
+    cider,
+    rouge_l,
+    text_scores,
+    text_signature,
+)
 from place_cxr.metrics.words import TOKENIZERS
 from tests.metrics import text_oracle
 
@@ -58,21 +68,27 @@ def test_closed_forms():
     # One repeated word counts once: 1 of 4 words.
     assert bleu([["a"] * 4], [["a", "b", "c", "d"]])[0] == pytest.approx(0.25)
     # Common subsequence 2 of 4 and of 2: F with beta 1.2.
-    assert rouge_l([["a", "x", "y", "b"]], [["a", "b"]])[0] == pytest.approx(2.44 * 0.5 / (1 + 1.44 * 0.5))
+    assert rouge_l([["a", "x", "y", "b"]], [["a", "b"]])[0] == pytest.approx(
+        2.44 * 0.5 / (1 + 1.44 * 0.5)
+    )
 
 
 def slow_common(first, second):
     table = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
     for i, a in enumerate(first):
         for j, b in enumerate(second):
-            table[i + 1][j + 1] = table[i][j] + 1 if a == b else max(table[i][j + 1], table[i + 1][j])
+            table[i + 1][j + 1] = (
+                table[i][j] + 1 if a == b else max(table[i][j + 1], table[i + 1][j])
+            )
     return table[-1][-1]
 
 
 @settings(max_examples=50)
 @given(LISTS, LISTS)
 def test_common_subsequence_equals_its_table(first, second):
-    assert _common_length(first, second) == _common_length(second, first) == slow_common(first, second)
+    assert (
+        _common_length(first, second) == _common_length(second, first) == slow_common(first, second)
+    )
 
 
 @settings(max_examples=25)
@@ -102,14 +118,20 @@ REFERENCES = [
 
 
 def values(generated, references=REFERENCES, **options):
-    scores = text_scores(generated, references, ["a", "b", "c", "d"][: len(references)], n=50, **options)
+    scores = text_scores(
+        generated, references, ["a", "b", "c", "d"][: len(references)], n=50, **options
+    )
     return {name: score.value for name, score in scores.items()}
 
 
 def test_degenerate_answers_score_as_they_should():
     assert set(values([""] * 4).values()) == {0.0}
     assert set(values(["zzz"] * 4).values()) == {0.0}
-    perfect, common, constant = values(REFERENCES), values([REFERENCES[0]] * 4), values(["the the the the"] * 4)
+    perfect, common, constant = (
+        values(REFERENCES),
+        values([REFERENCES[0]] * 4),
+        values(["the the the the"] * 4),
+    )
     for name in perfect:
         assert perfect[name] > common[name] >= constant[name], name
     assert perfect["BLEU-4"] == pytest.approx(1) and constant["BLEU-2"] == 0
@@ -150,8 +172,13 @@ def test_an_unknown_tokeniser_is_refused():
 
 def test_the_tokeniser_moves_the_numbers_and_stands_in_the_signature():
     generated = [text.replace(".", "") for text in REFERENCES]
-    assert values(generated)["BLEU-1"] == pytest.approx(1) and values(generated, tokenizer="r2gen-iu")["BLEU-1"] < 1
-    assert "r2gen-iu" in text_signature("r2gen-iu") and text_signature("words") != text_signature("r2gen-iu")
+    assert (
+        values(generated)["BLEU-1"] == pytest.approx(1)
+        and values(generated, tokenizer="r2gen-iu")["BLEU-1"] < 1
+    )
+    assert "r2gen-iu" in text_signature("r2gen-iu") and text_signature("words") != text_signature(
+        "r2gen-iu"
+    )
 
 
 def test_plain_words():
@@ -161,7 +188,9 @@ def test_plain_words():
 
 
 def test_cleaning_equals_the_published_one(test_data: Path):
-    cases = json.loads((test_data / "oracles" / "r2gen_clean_report.json").read_text(encoding="utf-8"))["cases"]
+    cases = json.loads(
+        (test_data / "oracles" / "r2gen_clean_report.json").read_text(encoding="utf-8")
+    )["cases"]
     for case in cases:
         assert TOKENIZERS["r2gen-iu"](case["report"]) == case["clean_report_iu_xray"].split()
         assert TOKENIZERS["r2gen-mimic"](case["report"]) == case["clean_report_mimic_cxr"].split()
@@ -170,7 +199,16 @@ def test_cleaning_equals_the_published_one(test_data: Path):
 
 def test_cleaning_cases_of_our_own():
     iu = TOKENIZERS["r2gen-iu"]
-    assert iu("1. Mild. 2. No 1.5 cm nodule (new).") == ["mild", ".", "no", "15", "cm", "nodule", "new", "."]
+    assert iu("1. Mild. 2. No 1.5 cm nodule (new).") == [
+        "mild",
+        ".",
+        "no",
+        "15",
+        "cm",
+        "nodule",
+        "new",
+        ".",
+    ]
     assert iu("A/B, 6. C.") == ["ab", "6", ".", "c", "."] and iu("") == ["."]
 
 

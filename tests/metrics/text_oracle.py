@@ -1,6 +1,7 @@
 """Made-up reports with what pycocoevalcap answers on them, so that tests need not install it.
 
-python -m tests.metrics.text_oracle    writes text_oracle.json again (needs pip install 'place-cxr[meteor]')
+python -m tests.metrics.text_oracle    writes text_oracle.json again (needs pip install
+'place-cxr[meteor]')
 """
 
 from __future__ import annotations
@@ -15,12 +16,20 @@ WORDS = TEXT.split()
 
 
 def texts(seed: int, reports: int) -> tuple[list[str], list[str]]:
-    """Generated and reference token strings; a generated one is its reference with words lost, changed and moved."""
+    """Generated and reference token strings; a generated one is its reference with words lost,
+    changed and moved.
+    """
     rng = random.Random(seed)
-    references = [" ".join(rng.choice(WORDS) for _ in range(rng.randint(4, 40))) for _ in range(reports)]
+    references = [
+        " ".join(rng.choice(WORDS) for _ in range(rng.randint(4, 40))) for _ in range(reports)
+    ]
     generated = []
     for reference in references:
-        words = [rng.choice(WORDS) if rng.random() < 0.2 else word for word in reference.split() if rng.random() < 0.9]
+        words = [
+            rng.choice(WORDS) if rng.random() < 0.2 else word
+            for word in reference.split()
+            if rng.random() < 0.9
+        ]
         at = rng.randrange(len(words) + 1)
         generated.append(" ".join(words[at:] + words[:at]))
     return generated, references
@@ -45,5 +54,8 @@ def answer(generated: list[str], references: list[str]) -> dict[str, list[float]
 
 
 if __name__ == "__main__":
-    cases = [{"generated": g, "references": r, **answer(g, r)} for g, r in (texts(seed, 12) for seed in range(3))]
+    cases = [
+        {"generated": g, "references": r, **answer(g, r)}
+        for g, r in (texts(seed, 12) for seed in range(3))
+    ]
     FILE.write_text(json.dumps(cases, indent=1) + "\n", encoding="utf-8")

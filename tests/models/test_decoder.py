@@ -1,4 +1,6 @@
-"""Report decoder: cached equals uncached, beams equal a slow search, padding and order of a batch change nothing."""
+"""Report decoder: cached equals uncached, beams equal a slow search, padding and order of a batch
+change nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,12 @@ ENDS = {"start": START, "pad": PAD}
 SMALL = DecoderSettings(width=16, heads=2, layers=2, max_tokens=9)
 
 
-def decoder(seed: int = 0, settings: DecoderSettings = SMALL, grid: tuple[int, int] | None = (2, 3)) -> ReportDecoder:
-    """Random weights, spread out so that choices are far from ties, and leaning to stop so that lengths differ."""
+def decoder(
+    seed: int = 0, settings: DecoderSettings = SMALL, grid: tuple[int, int] | None = (2, 3)
+) -> ReportDecoder:
+    """Random weights, spread out so that choices are far from ties, and leaning to stop so that
+    lengths differ.
+    """
     torch.manual_seed(seed)
     net = ReportDecoder(settings, (6, 5), VOCAB, grid)
     with torch.no_grad():
@@ -26,7 +32,9 @@ def decoder(seed: int = 0, settings: DecoderSettings = SMALL, grid: tuple[int, i
 
 def memory(batch: int = 3, seed: int = 1) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, 6, 6, generator=generator), torch.randn(batch, 4, 5, generator=generator)
+    return torch.randn(batch, 6, 6, generator=generator), torch.randn(
+        batch, 4, 5, generator=generator
+    )
 
 
 def generate(
@@ -55,7 +63,9 @@ def slow_search(
                 continue
             gain = log_probabilities(net, seen, words)
             longer += [
-                ([*words, token], total + gain[token].item()) for token in range(VOCAB) if gain[token].isfinite()
+                ([*words, token], total + gain[token].item())
+                for token in range(VOCAB)
+                if gain[token].isfinite()
             ]
         pool = sorted(longer, key=lambda one: -one[1] / len(one[0]) ** penalty)[:beams]
     words, total = pool[0]
@@ -70,7 +80,9 @@ def test_search_equals_a_slow_one_report_by_report(beams: int, penalty: float) -
         net, seen = decoder(seed), memory(seed=seed)
         found = generate(net, seen, beams=beams, max_tokens=7, length_penalty=penalty)
         for row in range(3):
-            words, score = slow_search(net, tuple(part[row : row + 1] for part in seen), beams, 7, penalty)
+            words, score = slow_search(
+                net, tuple(part[row : row + 1] for part in seen), beams, 7, penalty
+            )
             assert [token for token in found.ids[row].tolist() if token != PAD] == words
             assert found.scores[row].item() == pytest.approx(score, abs=1e-4)
             stopped += words[-1] == STOP
@@ -101,7 +113,9 @@ def test_cached_steps_equal_one_whole_run() -> None:
 
 def test_the_loss_is_that_of_all_logits_without_padding() -> None:
     net, seen = decoder(), memory()
-    ids = torch.tensor([[START, 5, 6, 7, STOP], [START, 8, STOP, PAD, PAD], [START, 4, 5, STOP, PAD]])
+    ids = torch.tensor(
+        [[START, 5, 6, 7, STOP], [START, 8, STOP, PAD, PAD], [START, 4, 5, STOP, PAD]]
+    )
     slow = torch.nn.functional.cross_entropy(
         net(seen, ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD
     )
@@ -112,13 +126,18 @@ def test_the_loss_is_that_of_all_logits_without_padding() -> None:
 def test_padded_memory_equals_unpadded() -> None:
     net, (patches, observations) = decoder(grid=None), memory(1)
     ids = torch.tensor([[START, 5, 6, 7]])
-    wide = torch.cat([patches, torch.full((1, 3, 6), 50.0)], 1), torch.cat([observations, torch.ones(1, 2, 5)], 1)
+    wide = (
+        torch.cat([patches, torch.full((1, 3, 6), 50.0)], 1),
+        torch.cat([observations, torch.ones(1, 2, 5)], 1),
+    )
     mask = torch.tensor([[True] * 6 + [False] * 3 + [True] * 4 + [False] * 2])
     torch.testing.assert_close(net(wide, ids, mask), net((patches, observations), ids))
     bare, padded = generate(net, (patches, observations)), generate(net, wide, mask)
     assert torch.equal(bare.ids, padded.ids)
     looked = net.attention(wide, bare.ids, mask, **ENDS)
-    torch.testing.assert_close(looked[:, :, mask[0]], net.attention((patches, observations), bare.ids, **ENDS))
+    torch.testing.assert_close(
+        looked[:, :, mask[0]], net.attention((patches, observations), bare.ids, **ENDS)
+    )
     assert not looked[:, :, ~mask[0]].any()
 
 
@@ -132,7 +151,10 @@ def test_a_report_does_not_depend_on_its_neighbours() -> None:
     assert torch.equal(whole.ids[order][:, :length], moved.ids[:, :length])
     for row, one in enumerate(alone):
         words = one.ids[0]
-        assert torch.equal(whole.ids[row][: len(words)], words) and not whole.ids[row][len(words) :].any()
+        assert (
+            torch.equal(whole.ids[row][: len(words)], words)
+            and not whole.ids[row][len(words) :].any()
+        )
         torch.testing.assert_close(whole.scores[row], one.scores[0])
 
 
@@ -149,7 +171,11 @@ def test_no_word_sees_what_follows_it() -> None:
 def test_what_is_generated() -> None:
     net, seen = decoder(), memory()
     found = generate(net, seen, beams=3)
-    assert found.ids.shape[0] == 3 and found.ids.shape[1] <= SMALL.max_tokens and found.scores.shape == (3,)
+    assert (
+        found.ids.shape[0] == 3
+        and found.ids.shape[1] <= SMALL.max_tokens
+        and found.scores.shape == (3,)
+    )
     looked, written = net.attention(seen, found.ids, **ENDS), found.ids != PAD
     assert looked.shape == (*found.ids.shape, 10)
     torch.testing.assert_close(looked.sum(-1), written.float())
@@ -161,17 +187,25 @@ def test_what_is_generated() -> None:
     for row in range(3):
         words = found.ids[row][written[row]].tolist()
         one = tuple(part[row : row + 1] for part in seen)
-        gains = [log_probabilities(net, one, words[:place])[word].item() for place, word in enumerate(words)]
+        gains = [
+            log_probabilities(net, one, words[:place])[word].item()
+            for place, word in enumerate(words)
+        ]
         assert found.scores[row].item() == pytest.approx(sum(gains) / len(words), abs=1e-4)
 
 
 @torch.no_grad()
 def test_more_beams_are_not_worse_on_the_whole_and_penalty_moves_length() -> None:
     nets = [decoder(seed) for seed in range(4)]
-    scores = [torch.cat([generate(net, memory(6), beams=k).scores for net in nets]).mean() for k in (1, 4)]
+    scores = [
+        torch.cat([generate(net, memory(6), beams=k).scores for net in nets]).mean() for k in (1, 4)
+    ]
     assert scores[1] >= scores[0] - 1e-6
     lengths = [
-        sum(int((generate(net, memory(6), beams=4, length_penalty=p).ids != PAD).sum()) for net in nets)
+        sum(
+            int((generate(net, memory(6), beams=4, length_penalty=p).ids != PAD).sum())
+            for net in nets
+        )
         for p in (0.0, 3.0)
     ]
     assert lengths[0] < lengths[1]
@@ -186,7 +220,9 @@ def test_generation_leaves_the_mode_and_uses_no_dropout() -> None:
 
 
 def test_it_learns_a_report_by_heart_from_its_memory() -> None:
-    """Two images, two reports: the words follow the picture, in training mode, with gradients in every part."""
+    """Two images, two reports: the words follow the picture, in training mode, with gradients in
+    every part.
+    """
     net, seen = decoder(settings=SMALL.model_copy(update={"dropout": 0.0})).train(), memory(2)
     reports = torch.tensor([[START, 5, 6, 7, STOP], [START, 8, 6, STOP, PAD]])
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
@@ -206,7 +242,9 @@ def test_kinds_and_places_of_the_memory_matter() -> None:
     net, (patches, observations) = decoder(), memory(1)
     ids = torch.tensor([[START, 5]])
     turned = net((patches.flip(1), observations), ids)
-    assert not torch.allclose(turned, net((patches, observations), ids))  # places are added to the first kind
+    assert not torch.allclose(
+        turned, net((patches, observations), ids)
+    )  # places are added to the first kind
     shuffled = net((patches, observations.flip(1)), ids)
     torch.testing.assert_close(shuffled, net((patches, observations), ids))  # and not to the second
     only = ReportDecoder(SMALL, (5,), VOCAB)

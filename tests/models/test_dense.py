@@ -22,7 +22,9 @@ _BODIES = {
 @pytest.mark.parametrize("size", [64, 80])
 def test_a_head_fits_its_encoder(kind: str, size: int) -> None:
     name, strides, options, head = _BODIES[kind]
-    encoder = ImageEncoder(ImageSettings(name=name, size=size, local_strides=tuple(strides), options=options))
+    encoder = ImageEncoder(
+        ImageSettings(name=name, size=size, local_strides=tuple(strides), options=options)
+    )
     made = dense_head(encoder.pyramid_spec, 3)
     assert isinstance(made, head)
     logits = made(encoder.pyramid(torch.zeros(2, 1, size, size)))
@@ -41,7 +43,10 @@ def test_dice_is_over_the_batch_and_empty_agrees_with_empty() -> None:
 
 
 def test_focal_is_cross_entropy_weighted() -> None:
-    logits, truth = torch.randn(50, generator=torch.Generator().manual_seed(0)), torch.arange(50).remainder(2).float()
+    logits, truth = (
+        torch.randn(50, generator=torch.Generator().manual_seed(0)),
+        torch.arange(50).remainder(2).float(),
+    )
     each = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     chance = torch.where(truth == 1, logits.sigmoid(), 1 - logits.sigmoid())
     torch.testing.assert_close(focal_loss(logits, truth), each * (1 - chance) ** 2)

@@ -1,4 +1,6 @@
-"""Detection heads: they fit every pyramid, learn one box by heart, and decode what they were given as targets."""
+"""Detection heads: they fit every pyramid, learn one box by heart, and decode what they were given
+as targets.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ _BODIES = {
     "CNN": ("resnet18", [8], {"channels": [16, 16, 16, 32]}),
     "ViT": ("vit_tiny_patch16_224", [16], {"embed_dim": 32, "depth": 1, "num_heads": 2}),
 }
-BOXES = torch.tensor([[[8.0, 8, 40, 48], [0, 0, 0, 0]], [[20, 30, 60, 60], [2, 2, 20, 22]], [[0, 0, 0, 0]] * 2])
+BOXES = torch.tensor(
+    [[[8.0, 8, 40, 48], [0, 0, 0, 0]], [[20, 30, 60, 60], [2, 2, 20, 22]], [[0, 0, 0, 0]] * 2]
+)
 LABELS = torch.tensor([[0, -1], [1, 0], [-1, -1]])
 
 
@@ -21,7 +25,9 @@ LABELS = torch.tensor([[0, -1], [1, 0], [-1, -1]])
 def test_a_head_fits_its_encoder_and_learns(head: str, kind: str) -> None:
     torch.manual_seed(0)
     name, strides, options = _BODIES[kind]
-    encoder = ImageEncoder(ImageSettings(name=name, size=64, local_strides=tuple(strides), options=options)).eval()
+    encoder = ImageEncoder(
+        ImageSettings(name=name, size=64, local_strides=tuple(strides), options=options)
+    ).eval()
     with torch.no_grad():
         seen = encoder.pyramid(torch.randn(3, 1, 64, 64))
     made = DETECTION_HEADS[head](encoder.pyramid_spec, 2).train()
@@ -46,7 +52,9 @@ def test_a_head_fits_its_encoder_and_learns(head: str, kind: str) -> None:
 def test_no_true_boxes_is_no_fault(head: str) -> None:
     torch.manual_seed(0)
     spec = PyramidSpec(8, (8, 8, 8, 8), (4, 8, 16, 32), 64)
-    seen = ImagePyramid(torch.zeros(1, 8), tuple(torch.randn(1, 8, 64 // s, 64 // s) for s in spec.strides))
+    seen = ImagePyramid(
+        torch.zeros(1, 8), tuple(torch.randn(1, 8, 64 // s, 64 // s) for s in spec.strides)
+    )
     loss = DETECTION_HEADS[head](spec, 1)(seen).loss(torch.zeros(1, 1, 4), torch.tensor([[-1]]))
     assert torch.isfinite(loss) and loss > 0
 
@@ -57,7 +65,10 @@ def test_no_map_of_fcos_is_louder_than_another() -> None:
     maps = [torch.randn(3, 8, 64 // s, 64 // s) for s in spec.strides]
     scaled = tuple(k * m for k, m in zip((1, 30, 0.3, 5), maps, strict=True))
     head = DETECTION_HEADS["fcos"](spec, 2)
-    plain, loud = (head(ImagePyramid(torch.zeros(3, 8), tuple(seen))).loss(BOXES, LABELS) for seen in (maps, scaled))
+    plain, loud = (
+        head(ImagePyramid(torch.zeros(3, 8), tuple(seen))).loss(BOXES, LABELS)
+        for seen in (maps, scaled)
+    )
     torch.testing.assert_close(loud, plain, rtol=1e-3, atol=0)
 
 
@@ -66,7 +77,11 @@ def test_every_place_of_fcos_can_learn_its_box() -> None:
     torch.manual_seed(0)
     spec = PyramidSpec(8, (8, 8, 8, 8), (4, 8, 16, 32), 64)
     head = DETECTION_HEADS["fcos"](spec, 2)
-    says = head(ImagePyramid(torch.zeros(3, 8), tuple(torch.randn(3, 8, 64 // s, 64 // s) for s in spec.strides)))
+    says = head(
+        ImagePyramid(
+            torch.zeros(3, 8), tuple(torch.randn(3, 8, 64 // s, 64 // s) for s in spec.strides)
+        )
+    )
     assert (says.heads["bbox_regression"] > 0).all()
 
 
@@ -85,7 +100,9 @@ def test_yolo_decodes_its_own_targets() -> None:
         answer[..., 4] = torch.where(on == 1, 20.0, -20.0)
         answer[..., 5:] = torch.where(target[..., 5:] == 1, 20.0, -20.0)
         flat = answer.permute(0, 1, 4, 2, 3).flatten(1, 2)
-        given = [flat if other == level else torch.full_like(e, -20.0) for other, e in enumerate(empty)]
+        given = [
+            flat if other == level else torch.full_like(e, -20.0) for other, e in enumerate(empty)
+        ]
         found = _YoloOutput(given, 64, 2).boxes(0.5, 0.9, 10)
         for one, boxes, labels in zip(found, BOXES, LABELS, strict=True):
             expected = boxes[labels >= 0]
@@ -98,11 +115,17 @@ def test_yolo_decodes_its_own_targets() -> None:
 def test_yolo_weighs_as_published() -> None:
     """One cell, one anchor on an object: every part of the loss by hand."""
     head = _YoloOutput([torch.zeros(1, 18, 2, 2)] * 3, 416, 1)
-    size = torch.tensor([[[100.0, 100.0, 110.0, 113.0]]])  # the first anchor exactly, in the first cell
+    size = torch.tensor(
+        [[[100.0, 100.0, 110.0, 113.0]]]
+    )  # the first anchor exactly, in the first cell
     target, on, off = head._targets(0, head._raw(0), size, torch.tensor([[0]]))
     assert on.nonzero().tolist() == [[0, 0, 0, 0]] and target[0, 0, 0, 0, 2:4].tolist() == [0, 0]
     ln2, cells = torch.tensor(2.0).log(), on.numel()
-    place = torch.nn.functional.binary_cross_entropy(torch.full((2,), 0.5), target[0, 0, 0, 0, :2], reduction="sum")
+    place = torch.nn.functional.binary_cross_entropy(
+        torch.full((2,), 0.5), target[0, 0, 0, 0, :2], reduction="sum"
+    )
     expected = (2.5 * place + ln2 + 0.5 * off.sum() * ln2 + ln2) / cells
-    assert head._level_loss(0, size, torch.tensor([[0]])).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert head._level_loss(0, size, torch.tensor([[0]])).item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
     assert isinstance(Yolo(PyramidSpec(8, (8, 8, 8), (8, 16, 32), 64), 1), torch.nn.Module)

@@ -1,4 +1,6 @@
-"""The network: shapes on every kind of backbone, unpadded text, teacher, what must not depend on what."""
+"""The network: shapes on every kind of backbone, unpadded text, teacher, what must not depend on
+what.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ from place_cxr.models.skeleton import init_on_meta_device
 from place_cxr.models.text import TextEncoder, TextSettings
 
 CNN = ImageSettings(
-    name="resnet18", size=64, local_strides=(8, 16), options={"channels": (8, 16, 16, 32), "zero_init_last": False}
+    name="resnet18",
+    size=64,
+    local_strides=(8, 16),
+    options={"channels": (8, 16, 16, 32), "zero_init_last": False},
 )
 VIT = ImageSettings(name="vit_tiny_patch16_224", size=64, options={"depth": 2})
 TEXT = TextSettings(width=32, layers=2, heads=2, vocab_size=50, max_tokens=24)
@@ -71,9 +76,17 @@ def test_shapes_losses_and_gradients(image: ImageSettings, target: str) -> None:
     total, parts = total_loss(out, {name: LossTerm(weight=2.0) for name in names})
     assert total.item() == pytest.approx(2 * sum(p.item() for p in parts.values()), rel=1e-6)
     total.backward()
-    without = [n for n, p in net.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.abs().sum())]
-    # A key's bias shifts all scores alike, position 0 rows and such: only what softmax cannot see may stay silent.
-    assert all("key" in n or "position" in n or "token_type" in n or n.endswith("score.bias") for n in without), without
+    without = [
+        n
+        for n, p in net.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.abs().sum())
+    ]
+    # A key's bias shifts all scores alike, position 0 rows and such: only what softmax cannot see
+    # may stay silent.
+    assert all(
+        "key" in n or "position" in n or "token_type" in n or n.endswith("score.bias")
+        for n in without
+    ), without
 
 
 def test_unpadded_text_equals_the_padded_run() -> None:
@@ -104,7 +117,9 @@ def test_a_sentence_is_read_in_its_report_and_padding_is_not() -> None:
     changed.ids[0, 2] = 40 if batch.ids[0, 2] != 40 else 41  # a word of the first sentence
     moved = (net.describe_text(changed).observations.vectors - seen).abs().amax(-1)[0]
     assert moved[0] > 1e-4 and moved[1] > 1e-6  # the second sentence hears of it
-    assert (net.describe_text(changed).observations.vectors - seen)[1:].abs().max() == 0  # other reports do not
+    assert (net.describe_text(changed).observations.vectors - seen)[
+        1:
+    ].abs().max() == 0  # other reports do not
 
 
 @pytest.mark.parametrize("image", [CNN, VIT], ids=["cnn", "vit"])
@@ -153,7 +168,8 @@ def test_an_observation_is_the_sum_of_what_patches_say(image: ImageSettings) -> 
     net = model(image).eval()
     seen = net.describe_image(views().image)
     torch.testing.assert_close(
-        torch.nn.functional.normalize(seen.attention @ seen.patches, dim=-1), seen.observations.vectors
+        torch.nn.functional.normalize(seen.attention @ seen.patches, dim=-1),
+        seen.observations.vectors,
     )
 
 
@@ -162,7 +178,9 @@ def test_the_running_mean_follows_and_is_taken_away_place_by_place() -> None:
     first, second = torch.randn(3, 4, 2), torch.randn(5, 4, 2)
     torch.testing.assert_close(usual(first), first)  # nothing was seen before
     after = 0.25 * first.mean(0)
-    torch.testing.assert_close(usual(second), second - after)  # an image's answer does not depend on its batch
+    torch.testing.assert_close(
+        usual(second), second - after
+    )  # an image's answer does not depend on its batch
     after = after.lerp(second.mean(0), 0.25)
     torch.testing.assert_close(usual.running_mean, after)
     usual.eval()
@@ -177,7 +195,11 @@ def test_attention_equals_that_of_torch() -> None:
         theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key_value.weight]))
         theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key_value.bias]))
     theirs.out_proj = ours.out
-    x, memory, mask = torch.randn(2, 3, 16), torch.randn(2, 7, 16), torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    x, memory, mask = (
+        torch.randn(2, 3, 16),
+        torch.randn(2, 7, 16),
+        torch.tensor([[True] * 7, [True] * 4 + [False] * 3]),
+    )
     rows = (x.flatten(0, 1), memory.flatten(0, 1), 2)
     expected, _ = theirs(x, memory, memory)
     torch.testing.assert_close(ours(*rows).unflatten(0, (2, 3)), expected)
@@ -185,7 +207,9 @@ def test_attention_equals_that_of_torch() -> None:
     torch.testing.assert_close(ours(*rows, mask).unflatten(0, (2, 3)), hidden)
 
 
-@pytest.mark.parametrize("wrong", [{"name": "resnet81"}, {"local_strides": (5,)}, {"weights": "nowhere.safetensors"}])
+@pytest.mark.parametrize(
+    "wrong", [{"name": "resnet81"}, {"local_strides": (5,)}, {"weights": "nowhere.safetensors"}]
+)
 def test_wrong_names_are_told_at_once(wrong: dict[str, object]) -> None:
     with pytest.raises(PlaceError, match="Fix:"):
         ImageEncoder(CNN.model_copy(update=wrong))
@@ -196,13 +220,21 @@ def test_weights_of_an_rgb_model_load_into_the_grey_one(tmp_path) -> None:  # ty
     from safetensors.torch import save_file
 
     donor = timm.create_model("resnet18", in_chans=3, num_classes=7, channels=(8, 16, 16, 32))
-    save_file({k: v.contiguous() for k, v in donor.state_dict().items()}, tmp_path / "w.safetensors")
-    encoder = ImageEncoder(CNN.model_copy(update={"weights": str(tmp_path / "w.safetensors")})).eval()
+    save_file(
+        {k: v.contiguous() for k, v in donor.state_dict().items()}, tmp_path / "w.safetensors"
+    )
+    encoder = ImageEncoder(
+        CNN.model_copy(update={"weights": str(tmp_path / "w.safetensors")})
+    ).eval()
     grey = torch.randn(1, 1, 64, 64)
     donor.eval()
-    expected = donor.forward_head(donor.forward_features(grey.expand(-1, 3, -1, -1)), pre_logits=True)
+    expected = donor.forward_head(
+        donor.forward_features(grey.expand(-1, 3, -1, -1)), pre_logits=True
+    )
     torch.testing.assert_close(encoder(grey).pooled, expected, rtol=1e-4, atol=1e-4)
-    wrong = CNN.model_copy(update={"weights": str(tmp_path / "w.safetensors"), "options": {"channels": (4, 8, 8, 16)}})
+    wrong = CNN.model_copy(
+        update={"weights": str(tmp_path / "w.safetensors"), "options": {"channels": (4, 8, 8, 16)}}
+    )
     with pytest.raises(PlaceError, match="PL-R109"):
         ImageEncoder(wrong)
 
@@ -215,10 +247,16 @@ def test_built_without_weights_it_computes_with_those_it_is_given(image: ImageSe
     with init_on_meta_device():
         empty = model(image)
         assert torch.zeros(3).fill_(2).sum() == 6  # tensors that have memory are filled as ever
-    assert all(p.is_meta for p in empty.parameters()) and not any(b.is_meta for b in empty.buffers())
+    assert all(p.is_meta for p in empty.parameters()) and not any(
+        b.is_meta for b in empty.buffers()
+    )
     if empty.teacher is not None:
         assert not any(p.requires_grad for p in empty.teacher.parameters())
-    load_weights(empty, {name: value.contiguous() for name, value in trained.state_dict().items()}, assign=True)
+    load_weights(
+        empty,
+        {name: value.contiguous() for name, value in trained.state_dict().items()},
+        assign=True,
+    )
     empty.image_encoder.use_fast_layout()
     assert not any(x.is_meta for x in (*empty.parameters(), *empty.buffers()))
     one, two = trained(views(), tokens()), empty.eval()(views(), tokens())

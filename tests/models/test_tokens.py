@@ -1,4 +1,6 @@
-"""Patches and words for the token-wise peers: shapes on both kinds of backbone, attention against the modules' own."""
+"""Patches and words for the token-wise peers: shapes on both kinds of backbone, attention against
+the modules' own.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,11 @@ def test_shapes_losses_and_gradients(image: ImageSettings, hidden: int) -> None:
     found = out.tokens
     assert found is not None and out.prototypes is not None
     places = 64 if image is CNN else 16
-    assert found.patches.shape == (3, places, 16) and found.words.shape == (3, batch.ids.shape[1], 16)
+    assert found.patches.shape == (3, places, 16) and found.words.shape == (
+        3,
+        batch.ids.shape[1],
+        16,
+    )
     assert (found.patch_attention is None) == (image is CNN)
     assert not found.word_attention.requires_grad
     assert found.word_attention[~batch.mask].abs().max() == 0
@@ -57,7 +63,9 @@ def test_asking_for_attention_changes_nothing_else() -> None:
     torch.manual_seed(0)
     for encoder, given in ((ImageEncoder(VIT), views().image), (TextEncoder(TEXT), tokens())):
         plain, attending = encoder.eval()(given), encoder(given, attend=True)
-        assert torch.equal(plain.pooled, attending.pooled) and torch.equal(plain.local, attending.local)
+        assert torch.equal(plain.pooled, attending.pooled) and torch.equal(
+            plain.local, attending.local
+        )
         assert plain.attention is None and attending.attention is not None
 
 
@@ -79,7 +87,9 @@ def test_attention_to_words_is_that_of_the_padded_run(pool: str) -> None:
     settings = TextSettings(**{**TEXT.model_dump(), "pool": pool})
     encoder, batch = TextEncoder(settings).eval(), tokens()
     encoder.body.set_attn_implementation("eager")
-    run = encoder.body(input_ids=batch.ids, attention_mask=batch.mask.long(), output_attentions=True)
+    run = encoder.body(
+        input_ids=batch.ids, attention_mask=batch.mask.long(), output_attentions=True
+    )
     last = run.attentions[-1].mean(1)
     count = batch.mask.sum(1, keepdim=True)
     expected = last[:, 0] if pool == "first" else (last * batch.mask[..., None]).sum(1) / count
@@ -119,11 +129,15 @@ def test_the_model_compares_words_not_pieces() -> None:
     net, batch = _model(CNN, 0).eval(), tokens()
     continues = torch.zeros_like(batch.mask)
     continues[:, 3] = True
-    pieces, words = (net(views(), dataclasses.replace(batch, continues=c)).tokens for c in (None, continues))
+    pieces, words = (
+        net(views(), dataclasses.replace(batch, continues=c)).tokens for c in (None, continues)
+    )
     assert pieces is not None and words is not None
     assert torch.equal(words.mask.sum(1), pieces.mask.sum(1) - 1)
     torch.testing.assert_close(words.words[:, :2], pieces.words[:, :2])
-    torch.testing.assert_close(words.words[:, 3][pieces.mask[:, 4]], pieces.words[:, 4][pieces.mask[:, 4]])
+    torch.testing.assert_close(
+        words.words[:, 3][pieces.mask[:, 4]], pieces.words[:, 4][pieces.mask[:, 4]]
+    )
     joined = pieces.word_attention[:, 2] + pieces.word_attention[:, 3]
     torch.testing.assert_close(words.word_attention[:, 2], joined)
     torch.testing.assert_close(words.word_attention.sum(1), torch.ones(3))

@@ -1,7 +1,8 @@
 """What the published implementations answer on fixed inputs, and how near we must come.
 
-The folder ``oracles`` of the test data has a README with sources and tolerances. Inputs are single precision; arrays
-``NAME__float64`` are what the original code answers when the same inputs are cast to double precision.
+The folder ``oracles`` of the test data has a README with sources and tolerances. Inputs are single
+precision; arrays ``NAME__float64`` are what the original code answers when the same inputs are cast
+to double precision.
 """
 
 from __future__ import annotations
@@ -36,12 +37,18 @@ class Oracle:
         return torch.tensor(self.arrays[name])
 
     def check(self, name: str, found: Tensor | np.ndarray, tolerance: float = 0.0) -> None:
-        """``found`` equals the answer ``name`` of the run in the same precision, or of the only run there is."""
+        """``found`` equals the answer ``name`` of the run in the same precision, or of the only run
+        there is.
+        """
         double = self.arrays.get(f"{name}__float64") if self.dtype == torch.float64 else None
         expected = np.asarray(self.arrays[name] if double is None else double, np.float64)
-        ours = np.asarray(found.detach() if isinstance(found, Tensor) else found, np.float64).reshape(expected.shape)
+        ours = np.asarray(
+            found.detach() if isinstance(found, Tensor) else found, np.float64
+        ).reshape(expected.shape)
         error = float(np.abs(ours - expected).max()) / float(np.abs(expected).max())
-        assert error <= max(tolerance, NEAR[self.dtype]), f"{name}: {error:.1e} away from the published value"
+        assert error <= max(tolerance, NEAR[self.dtype]), (
+            f"{name}: {error:.1e} away from the published value"
+        )
 
     def check_gradients(self, loss: Tensor, of: dict[str, Tensor], tolerance: float = 0.0) -> None:
         """The gradients of ``loss``: for each answer ``grad_NAME``, of that tensor."""

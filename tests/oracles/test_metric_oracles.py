@@ -25,18 +25,28 @@ def test_dice_of_a_batch(test_data: Path) -> None:
     oracle = Oracle(test_data, "mgca_get_dice")
     found = [
         compute_overlap(probability > 0.5, truth > 0.5).dice.mean()
-        for probability, truth in zip(oracle.arrays["probability"], oracle.arrays["truth"], strict=True)
+        for probability, truth in zip(
+            oracle.arrays["probability"], oracle.arrays["truth"], strict=True
+        )
     ]
     oracle.check("dice", np.array(found), SINGLE)
 
 
-@pytest.mark.parametrize(("images", "name"), [(6, "class_scores"), (1, "class_scores_first_image_alone")])
+@pytest.mark.parametrize(
+    ("images", "name"), [(6, "class_scores"), (1, "class_scores_first_image_alone")]
+)
 def test_zero_shot_of_several_classes(test_data: Path, images: int, name: str) -> None:
-    """From GLoRIA's similarities with each prompt to its scores of classes; similarities of whole images are ours."""
+    """From GLoRIA's similarities with each prompt to its scores of classes; similarities of whole
+    images are ours.
+    """
     oracle = Oracle(test_data, "gloria_zero_shot", torch.float32)
     similarity = oracle.arrays["similarity_both"][:, :images]
-    oracle.check(name, pool_and_standardize(list(similarity), "max"), 2e-5)  # theirs in single precision
-    image, prompts = (F.normalize(oracle.raw(f"{kind}_global"), dim=-1).numpy() for kind in ("image", "prompt"))
+    oracle.check(
+        name, pool_and_standardize(list(similarity), "max"), 2e-5
+    )  # theirs in single precision
+    image, prompts = (
+        F.normalize(oracle.raw(f"{kind}_global"), dim=-1).numpy() for kind in ("image", "prompt")
+    )
     found = np.stack([similarity.instance(image, one) for one in prompts])
     oracle.check("similarity_global", found)
 
@@ -51,8 +61,12 @@ def test_retrieval_within_a_batch(test_data: Path, k: int) -> None:
 
 
 def test_uncertain_labels(test_data: Path) -> None:
-    table: dict[str, Any] = json.loads((test_data / "oracles" / "chexpert_uncertainty.json").read_text())
-    raw = np.array([[np.nan if x is None else x for x in row["labels"]] for row in table["rows"]], float)
+    table: dict[str, Any] = json.loads(
+        (test_data / "oracles" / "chexpert_uncertainty.json").read_text()
+    )
+    raw = np.array(
+        [[np.nan if x is None else x for x in row["labels"]] for row in table["rows"]], float
+    )
     expected = np.array([row["labels"] for row in table["all_views"]])
     policy: dict[int, UncertainPolicy] = {1: "present", 0: "absent"}
     for column, name in enumerate(table["label_columns"]):

@@ -26,13 +26,21 @@ def test_sinkhorn_with_500_prototypes(read: Read) -> None:
 @pytest.mark.parametrize("iterations", [0, 1, 10])
 def test_codes_after_some_iterations(read: Read, iterations: int) -> None:
     oracle = read("mgca_cpa")
-    scores = F.normalize(oracle.input("image_global_projected"), dim=-1) @ oracle.input("prototypes").T
-    oracle.check(f"image_codes_{iterations}_iterations", sinkhorn(scores, oracle.number("epsilon"), iterations), CODES)
+    scores = (
+        F.normalize(oracle.input("image_global_projected"), dim=-1) @ oracle.input("prototypes").T
+    )
+    oracle.check(
+        f"image_codes_{iterations}_iterations",
+        sinkhorn(scores, oracle.number("epsilon"), iterations),
+        CODES,
+    )
 
 
 def test_prototype_alignment(read: Read) -> None:
     oracle = read("mgca_cpa")
-    given = {name: oracle.input(name) for name in ("image_global_projected", "report_global_projected")}
+    given = {
+        name: oracle.input(name) for name in ("image_global_projected", "report_global_projected")
+    }
     prototypes = F.normalize(oracle.input("prototypes_raw"), dim=-1)
     oracle.check("prototypes", prototypes, CODES)
     image, report = (F.normalize(vectors, dim=-1) for vectors in given.values())
@@ -48,7 +56,10 @@ def test_prototype_alignment(read: Read) -> None:
     oracle.check_gradients(loss, leaves, CODES)
 
     scores = {"image": image @ prototypes.T, "report": report @ prototypes.T}
-    codes = {name: sinkhorn(value, settings["epsilon"], settings["iterations"]) for name, value in scores.items()}
+    codes = {
+        name: sinkhorn(value, settings["epsilon"], settings["iterations"])
+        for name, value in scores.items()
+    }
     for name, other in (("image", "report"), ("report", "image")):
         oracle.check(f"{name}_codes", codes[name], CODES)
         part = soft_cross_entropy(codes[name], scores[other], settings["temperature"])

@@ -1,4 +1,6 @@
-"""Contrast of words with places: GLoRIA's local loss, MGCA's cross-attention (CTA), and how pieces become words."""
+"""Contrast of words with places: GLoRIA's local loss, MGCA's cross-attention (CTA), and how pieces
+become words.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +33,34 @@ Read = Callable[[str], Oracle]
 def test_gloria_local(read: Read, name: str, chunk: int) -> None:
     oracle = read(f"gloria_local_loss_{name}")
     given = {name: oracle.input(name) for name in ("image_local", "word_local")}
-    patches, words = given["image_local"].flatten(2).transpose(1, 2), given["word_local"].transpose(1, 2)
+    patches, words = (
+        given["image_local"].flatten(2).transpose(1, 2),
+        given["word_local"].transpose(1, 2),
+    )
     count = oracle.raw("cap_lens")
     place, word, scale = (oracle.number(f"temp{i}") for i in (1, 2, 3))
     average = not oracle.number("agg_is_sum")
     mask = torch.arange(words.shape[1]) < count[:, None]
 
-    oracle.check("similarities", scale * word_similarity(patches, words, mask, place, word, average))
-    maps = word_attention(patches, words, mask, place).diagonal(dim1=0, dim2=1).permute(2, 0, 1)  # its own image
+    oracle.check(
+        "similarities", scale * word_similarity(patches, words, mask, place, word, average)
+    )
+    maps = (
+        word_attention(patches, words, mask, place).diagonal(dim1=0, dim2=1).permute(2, 0, 1)
+    )  # its own image
     oracle.check("attention_maps_concat", maps[mask])
 
     # The model's sequence has [SEP] behind the words, which GLoRIA does not look at.
-    longer, more = F.pad(words, (0, 0, 0, 1), value=3.0), torch.arange(words.shape[1] + 1) < count[:, None] + 1
-    out = outputs(b=len(words), tokens=TokenOutputs(patches, longer, more, torch.zeros(more.shape), None))
-    loss = gloria_local(out, place_scale=place, word_scale=word, scale=scale, average=average, chunk=chunk)
+    longer, more = (
+        F.pad(words, (0, 0, 0, 1), value=3.0),
+        torch.arange(words.shape[1] + 1) < count[:, None] + 1,
+    )
+    out = outputs(
+        b=len(words), tokens=TokenOutputs(patches, longer, more, torch.zeros(more.shape), None)
+    )
+    loss = gloria_local(
+        out, place_scale=place, word_scale=word, scale=scale, average=average, chunk=chunk
+    )
     oracle.check("loss", loss)
     oracle.check_gradients(loss, given)
 
@@ -56,7 +72,10 @@ def test_mgca_cross_attention(read: Read, kind: str) -> None:
     temperature = oracle.number("local_temperature")
     attention, mask = oracle.input("word_attention").detach(), ~oracle.raw("word_is_pad")
     looked = oracle.input("image_cls_attention").detach().mean(1) if kind == "vit" else None
-    word_weight, patch_weight = clip_to_percentiles(attention), None if looked is None else clip_to_percentiles(looked)
+    word_weight, patch_weight = (
+        clip_to_percentiles(attention),
+        None if looked is None else clip_to_percentiles(looked),
+    )
     oracle.check("word_weights", word_weight)
     if patch_weight is not None:
         oracle.check("patch_weights", patch_weight)
@@ -70,8 +89,13 @@ def test_mgca_cross_attention(read: Read, kind: str) -> None:
         oracle.check_gradients(loss, {f"{leaf}_{name}": tensor for leaf, tensor in leaves.items()})
 
     # The model's sequence has [CLS] before the words, which MGCA does not look at.
-    words, front = F.pad(given["word_projected"], (0, 0, 1, 0), value=3.0), F.pad(mask, (1, 0), value=True)
-    tokens = TokenOutputs(given["patch_projected"], words, front, F.pad(attention, (1, 0), value=0.2), looked)
+    words, front = (
+        F.pad(given["word_projected"], (0, 0, 1, 0), value=3.0),
+        F.pad(mask, (1, 0), value=True),
+    )
+    tokens = TokenOutputs(
+        given["patch_projected"], words, front, F.pad(attention, (1, 0), value=0.2), looked
+    )
     loss = mgca_token(outputs(b=len(words), tokens=tokens), temperature=temperature)
     oracle.check("loss_both", loss)
     oracle.check_gradients(loss, {f"{name}_both": tensor for name, tensor in given.items()})
@@ -86,7 +110,10 @@ def test_gloria_words_of_pieces(read: Read) -> None:
     oracle = read("gloria_word_aggregation")
     continues, states = _continues(oracle), oracle.input("token_features")
     mask = whole_words_mask(oracle.raw("token_ids") != 0, continues)
-    words = [whole_words(states[:, layer], continues) * mask[..., None] for layer in range(states.shape[1])]
+    words = [
+        whole_words(states[:, layer], continues) * mask[..., None]
+        for layer in range(states.shape[1])
+    ]
     oracle.check("word_features", torch.stack(words, 1))
     assert torch.equal(mask, torch.tensor(oracle.arrays["words"] != "[PAD]"))
     assert torch.equal(mask.sum(1) - 1, oracle.raw("cap_lens"))  # all but [SEP]
@@ -100,8 +127,13 @@ def test_mgca_words_of_pieces(read: Read) -> None:
     theirs = torch.tensor(oracle.arrays["words"] != "[PAD]")
     # Theirs loses the last word and [SEP] of a report that fills all places; ours does not.
     full = real.all(1)
-    assert torch.equal(mask[~full], theirs[~full]) and torch.equal(mask[full].sum(1), theirs[full].sum(1) + 2)
+    assert torch.equal(mask[~full], theirs[~full]) and torch.equal(
+        mask[full].sum(1), theirs[full].sum(1) + 2
+    )
     oracle.check("word_features", whole_words(states, continues) * theirs[..., None])
-    # Theirs pairs a token with the attention to the next one; ours with its own. Given theirs, the sums agree.
+    # Theirs pairs a token with the attention to the next one; ours with its own. Given theirs, the
+    # sums agree.
     attention = F.pad(oracle.input("cls_attention"), (0, 1)) * real
-    oracle.check("word_attention", whole_words(attention[..., None], continues).squeeze(-1) * theirs)
+    oracle.check(
+        "word_attention", whole_words(attention[..., None], continues).squeeze(-1) * theirs
+    )

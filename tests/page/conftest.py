@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-FINDINGS = ("Pleural Effusion", "Pneumothorax", "Consolidation", "Cardiomegaly", "Nodule", "Rib Fracture")
+FINDINGS = (
+    "Pleural Effusion",
+    "Pneumothorax",
+    "Consolidation",
+    "Cardiomegaly",
+    "Nodule",
+    "Rib Fracture",
+)
 TASKS = (
     "zero-shot",
     "classification",
@@ -50,7 +57,12 @@ def result(task: str, method: str, metrics: dict[str, Any], **changes: Any) -> d
 def metric(value: float, width: float = 0.05, n: int = 500) -> dict[str, Any]:
     """A number with its interval."""
     value = round(min(max(value, 0.0), 1.0), 6)
-    return {"value": value, "ci95": [max(0.0, value - width), min(1.0, value + width)], "n": n, "reason": ""}
+    return {
+        "value": value,
+        "ci95": [max(0.0, value - width), min(1.0, value + width)],
+        "n": n,
+        "reason": "",
+    }
 
 
 def undefined(reason: str) -> dict[str, Any]:
@@ -93,7 +105,10 @@ def metrics_of(task: str, level: float, rng: random.Random) -> dict[str, Any]:
         ]
     found = {key: metric(level + rng.uniform(-0.12, 0.12)) for key in keys}
     if task == "zero-shot":
-        found |= {f"{v}/auroc/Rib Fracture": undefined("no study with the finding") for v in ("instance", "mix")}
+        found |= {
+            f"{v}/auroc/Rib Fracture": undefined("no study with the finding")
+            for v in ("instance", "mix")
+        }
     if task == "retrieval":
         found |= {
             f"mix/{d}/median rank": metric(0) | {"value": 41.5, "ci95": [30.0, 55.25]}
@@ -106,19 +121,24 @@ def metrics_of(task: str, level: float, rng: random.Random) -> dict[str, Any]:
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """A run folder; leave parts out, or change what a report says."""
 
-    def make(*, controls: bool = True, gallery: bool = True, text: str = "Small left pleural effusion.") -> Path:
+    def make(
+        *, controls: bool = True, gallery: bool = True, text: str = "Small left pleural effusion."
+    ) -> Path:
         return write_run(tmp_path / "demo", controls=controls, gallery=gallery, text=text)
 
     return make
 
 
-def write_run(run: Path, *, controls: bool = True, gallery: bool = True, text: str = "Small effusion.") -> Path:
+def write_run(
+    run: Path, *, controls: bool = True, gallery: bool = True, text: str = "Small effusion."
+) -> Path:
     """The fixture's work."""
     rng = random.Random(0)
     run.mkdir(parents=True)
     losses = "".join(f"  {name}: {{weight: 1.0}}\n" for name in LOSSES)
     (run / "config.yaml").write_text(
-        f"name: phantom-tiny\ndata: {{manifest: /home/someone/x.csv, pack_size: 96}}\nlosses:\n{losses}"
+        f"name: phantom-tiny\ndata: {{manifest: /home/someone/x.csv, pack_size: "
+        f"96}}\nlosses:\n{losses}"
     )
     (run / "env.json").write_text(
         json.dumps(
@@ -136,20 +156,32 @@ def write_run(run: Path, *, controls: bool = True, gallery: bool = True, text: s
     )
     (run / "data.lock.json").write_text(
         json.dumps(
-            {"images": {"train": 900, "val": 100, "test": 200}, "patients": {"train": 500, "val": 60, "test": 110}}
+            {
+                "images": {"train": 900, "val": 100, "test": 200},
+                "patients": {"train": 500, "val": 60, "test": 110},
+            }
         )
     )
     (run / "STATUS").write_text("finished step 320\n")
-    (run / "metrics.jsonl").write_text("".join(json.dumps(_record(step, rng)) + "\n" for step in range(10, 321, 10)))
+    (run / "metrics.jsonl").write_text(
+        "".join(json.dumps(_record(step, rng)) + "\n" for step in range(10, 321, 10))
+    )
     methods = {"place": 0.78} | (
         {"random weights": 0.5, "ITA alone": 0.7, "reports shuffled": 0.51} if controls else {}
     )
     for method, level in methods.items():
         for task in TASKS:
             shift = {"retrieval": -0.4, "grounding": -0.2}.get(task, 0.0)
-            folder = run / ("tasks" if method == "place" else f"baselines/{method}/tasks") / task / "phantom-tiny"
+            folder = (
+                run
+                / ("tasks" if method == "place" else f"baselines/{method}/tasks")
+                / task
+                / "phantom-tiny"
+            )
             folder.mkdir(parents=True)
-            (folder / "result.json").write_text(json.dumps(result(task, method, metrics_of(task, level + shift, rng))))
+            (folder / "result.json").write_text(
+                json.dumps(result(task, method, metrics_of(task, level + shift, rng)))
+            )
     if gallery:
         write_gallery(run, text)
     return run
@@ -183,7 +215,9 @@ def write_gallery(run: Path, text: str) -> None:
     rng = np.random.default_rng(0)
     studies = []
     for number in (1, 2):
-        Image.fromarray(rng.integers(0, 255, (120, 128), dtype=np.uint8)).save(folder / f"{number}.jpg")
+        Image.fromarray(rng.integers(0, 255, (120, 128), dtype=np.uint8)).save(
+            folder / f"{number}.jpg"
+        )
         heat = rng.uniform(size=36).round(3).tolist()
         studies.append({
             "number": number, "image": f"{number}.jpg", "width": 128, "height": 120,

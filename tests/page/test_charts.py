@@ -16,7 +16,9 @@ from place_cxr.page.tables import MetricRow, _axis_end, _match_star
 
 
 def points(path: str) -> list[tuple[float, float]]:
-    return [(float(x), float(y)) for x, _, y in (pair.partition(",") for pair in path[1:].split("L"))]
+    return [
+        (float(x), float(y)) for x, _, y in (pair.partition(",") for pair in path[1:].split("L"))
+    ]
 
 
 def picture(uri: str) -> np.ndarray:
@@ -38,7 +40,12 @@ def test_ticks_are_round_and_enclose(low: float, high: float, ticks: list[float]
 
 
 def test_curve_lies_on_its_axes() -> None:
-    chart = line_chart("t", "s", [{"step": 0, "a": 0.0}, {"step": 50, "a": 5.0}, {"step": 100, "a": 10.0}], {"a": "a"})
+    chart = line_chart(
+        "t",
+        "s",
+        [{"step": 0, "a": 0.0}, {"step": 50, "a": 5.0}, {"step": 100, "a": 10.0}],
+        {"a": "a"},
+    )
     assert chart
     (x0, y0), (x1, y1), (x2, y2) = points(chart.lines[0].path)
     assert (x1, y1) == pytest.approx(((x0 + x2) / 2, (y0 + y2) / 2), abs=0.1)
@@ -72,7 +79,13 @@ def test_an_axis_holds_what_it_is_asked_to() -> None:
 
 
 def test_gaps_and_foreign_values_are_left_out() -> None:
-    records = [{"step": 1, "a": 1.0}, {"step": 2, "a": None}, {"step": 3, "a": "x"}, {"step": 4, "a": 2.0}, {"step": 5}]
+    records = [
+        {"step": 1, "a": 1.0},
+        {"step": 2, "a": None},
+        {"step": 3, "a": "x"},
+        {"step": 4, "a": 2.0},
+        {"step": 5},
+    ]
     chart = line_chart("t", "s", records, {"a": "a", "b": "b"})
     assert chart and [len(points(line.path)) for line in chart.lines] == [2]
     assert line_chart("t", "s", records, {"b": "b"}) is None
@@ -87,7 +100,8 @@ def test_long_runs_stay_small_and_keep_their_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.0513, "0.0513"), (8.3, "8.3"), (12345.6, "12,346"), (0.0, "0"), (1e-8, "1e-08")]
+    ("value", "text"),
+    [(0.0513, "0.0513"), (8.3, "8.3"), (12345.6, "12,346"), (0.0, "0"), (1e-8, "1e-08")],
 )
 def test_short_numbers(value: float, text: str) -> None:
     assert format_short(value) == text
@@ -113,7 +127,13 @@ def test_patterns_name_rows(pattern: str, name: str, label: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("values", "top"),
-    [((0.01, 0.04), 0.05), ((0.3, 0.6), 1.0), ((0.2, 0.2), 0.2), ((3.0, 4.0), 0.0), ((-0.1, 0.5), 0.0)],
+    [
+        ((0.01, 0.04), 0.05),
+        ((0.3, 0.6), 1.0),
+        ((0.2, 0.2), 0.2),
+        ((3.0, 4.0), 0.0),
+        ((-0.1, 0.5), 0.0),
+    ],
 )
 def test_axis_holds_all_values(values: tuple[float, float], top: float) -> None:
     rows = [
@@ -143,7 +163,9 @@ def test_likeness_has_a_middle_that_leans_nowhere() -> None:
 
 def test_heat_gets_lighter_evenly() -> None:
     """So that it reads in grey, and by people who do not tell red from green."""
-    rgb = np.array([[int(x) for x in colour[4:-1].split()] for colour in legend_colors(("inferno", 0.35, 1.0))])
+    rgb = np.array(
+        [[int(x) for x in colour[4:-1].split()] for colour in legend_colors(("inferno", 0.35, 1.0))]
+    )
     assert (np.diff(rgb @ np.array([0.299, 0.587, 0.114])) > 0).all()
 
 

@@ -1,4 +1,6 @@
-"""The page: one file, honest numbers, nothing a report says can run, and no part that it cannot do without."""
+"""The page: one file, honest numbers, nothing a report says can run, and no part that it cannot do
+without.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from place_cxr.page.descriptions import PAGE_NOTICE
 from tests.page.conftest import TASKS, metric, result, undefined
 
 Make = Callable[..., Path]
-MEANS_SOMETHING = '<script>alert("x")</script><img src=x onerror=alert(1)> & [link](http://x.example) \x1b[31m'
+MEANS_SOMETHING = (
+    '<script>alert("x")</script><img src=x onerror=alert(1)> & [link](http://x.example) \x1b[31m'
+)
 
 
 class Page(HTMLParser):
@@ -65,7 +69,9 @@ def results(run: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted(run.rglob("result.json"))]
 
 
-def change(run: Path, task: str, edit: Callable[[dict[str, Any]], None], where: str = "tasks") -> None:
+def change(
+    run: Path, task: str, edit: Callable[[dict[str, Any]], None], where: str = "tasks"
+) -> None:
     file = run / where / task / "phantom-tiny" / "result.json"
     table = json.loads(file.read_text())
     edit(table)
@@ -85,7 +91,9 @@ def test_one_file_without_network_or_script(make_run: Make) -> None:
     assert "http" not in re.sub(r'http-equiv="', "", html)
     assert "@import" not in html
     assert "url(" not in html
-    policy = next(a["content"] for tag, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        a["content"] for tag, a in found.tags if a.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy and policy.startswith("default-src 'none'")
     assert found.open == []
     assert len(html) < 3_000_000
@@ -101,7 +109,9 @@ def test_notice_is_the_first_thing_said(make_run: Make) -> None:
 
 def test_every_number_is_that_of_a_result(make_run: Make) -> None:
     run = make_run()
-    exact = {m["value"] for r in results(run) for m in r["metrics"].values()} | {r["seconds"] for r in results(run)}
+    exact = {m["value"] for r in results(run) for m in r["metrics"].values()} | {
+        r["seconds"] for r in results(run)
+    }
     shown = page(run).numbers
     assert {value for value, _ in shown} == exact - {None}
     for value, text in shown:
@@ -121,7 +131,9 @@ def test_every_interval_is_shown(make_run: Make) -> None:
 
 def test_where_numbers_come_from(make_run: Make) -> None:
     text = page(make_run()).text
-    assert "Data phantom-tiny, split test (ab12ab12ab12); seeds 0, 1, 2; commit 0123456789ab" in text
+    assert (
+        "Data phantom-tiny, split test (ab12ab12ab12); seeds 0, 1, 2; commit 0123456789ab" in text
+    )
     assert "rules of classification" in text
     assert "/home/someone" not in text
     for method in ("PLACE", "Random weights", "ITA alone", "Reports shuffled"):
@@ -136,14 +148,20 @@ def test_undefined_is_a_dash_with_its_reason(make_run: Make) -> None:
     cells = row[0].split("<td")[2:]
     assert len(cells) == 4
     for cell in cells:
-        assert '<span class="none">–</span> <span class="why">no study with the finding</span>' in cell
+        assert (
+            '<span class="none">–</span> <span class="why">no study with the finding</span>' in cell
+        )
         assert "<data" not in cell
     assert "NaN" not in html and "None" not in html
 
 
 def test_undefined_headline(make_run: Make) -> None:
     run = make_run()
-    change(run, "zero-shot", lambda t: t["metrics"].update({"mix/auroc/macro": undefined("nobody has labels")}))
+    change(
+        run,
+        "zero-shot",
+        lambda t: t["metrics"].update({"mix/auroc/macro": undefined("nobody has labels")}),
+    )
     html = write_page(run).read_text(encoding="utf-8")
     card = html[html.index('class="card"') :].split('<div class="card">')[0]
     assert '<p class="big none">–</p><p class="why">nobody has labels</p>' in card
@@ -203,7 +221,9 @@ def test_without_gallery(make_run: Make) -> None:
     assert not [a for _, a in found.tags if (a.get("href") or "").startswith("data:")]
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "env.json", "data.lock.json", "metrics.jsonl", "tasks", "STATUS"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "env.json", "data.lock.json", "metrics.jsonl", "tasks", "STATUS"]
+)
 def test_missing_parts_are_said(make_run: Make, name: str) -> None:
     run = make_run()
     target = run / name
@@ -227,7 +247,12 @@ def test_missing_parts_are_said(make_run: Make, name: str) -> None:
 )
 def test_broken_parts_do_not_break_the_page(make_run: Make, name: str) -> None:
     run = make_run()
-    for content in (b"", b"[1, 2]", b'{"findings": 3, "images": 1, "losses": [1]}', b"\xff\xfe\x00{"):
+    for content in (
+        b"",
+        b"[1, 2]",
+        b'{"findings": 3, "images": 1, "losses": [1]}',
+        b"\xff\xfe\x00{",
+    ):
         (run / name).write_bytes(content)
         found = page(run)
         assert PAGE_NOTICE in found.text
@@ -236,7 +261,11 @@ def test_broken_parts_do_not_break_the_page(make_run: Make, name: str) -> None:
 
 def test_an_infinite_number_is_no_result(make_run: Make) -> None:
     run = make_run()
-    change(run, "zero-shot", lambda t: t["metrics"].update({"mix/auroc/macro": metric(0.5) | {"value": float("inf")}}))
+    change(
+        run,
+        "zero-shot",
+        lambda t: t["metrics"].update({"mix/auroc/macro": metric(0.5) | {"value": float("inf")}}),
+    )
     assert "tasks/zero-shot/phantom-tiny/result.json: cannot be read as a result" in page(run).text
 
 
@@ -287,9 +316,9 @@ def section(run: Path, title: str) -> str:
 def test_every_task_has_a_section_in_the_order_of_the_words(make_run: Make) -> None:
     html = write_page(make_run()).read_text(encoding="utf-8")
     titles = re.findall(r'<h2 id="task\d+">(.+?)</h2>', html)
-    assert titles == [task_words.TASK_EXPLANATIONS[task].title for task in TASKS] and set(TASKS) == set(
-        task_words.TASK_EXPLANATIONS
-    )
+    assert titles == [task_words.TASK_EXPLANATIONS[task].title for task in TASKS] and set(
+        TASKS
+    ) == set(task_words.TASK_EXPLANATIONS)
     assert html.count('<div class="card">') == len(TASKS) == len(descriptions.HEADLINES)
 
 
@@ -302,9 +331,16 @@ def test_a_mode_or_profile_has_a_section_of_its_own(make_run: Make) -> None:
         task = name.partition("-")[0]
         number = "100%/dice/macro" if task == "segmentation" else "100%/AP 40-75/macro"
         (folder / "result.json").write_text(json.dumps(result(name, "place", {number: odd})))
-    frozen, own = section(run, "Outlining findings"), section(run, "Outlining findings: rules of MGCA")
+    frozen, own = (
+        section(run, "Outlining findings"),
+        section(run, "Outlining findings: rules of MGCA"),
+    )
     assert "0.314159" not in frozen and "0.314159" in own
-    assert "Overlap where the finding is (Dice)" in own and "published with MGCA" in own and "MGCA" not in frozen
+    assert (
+        "Overlap where the finding is (Dice)" in own
+        and "published with MGCA" in own
+        and "MGCA" not in frozen
+    )
     assert task_words.FROZEN_NOTE in frozen and task_words.FROZEN_NOTE not in own
     tuned = section(run, "Outlining findings: the network learns too")
     assert "itself went on learning" in tuned and task_words.FROZEN_NOTE not in tuned
@@ -319,7 +355,11 @@ def test_the_trivial_answers_stand_beside_the_written_report(make_run: Make) -> 
     run = make_run()
     part = Page(section(run, "Writing a report")).text
     shown, _, _ = part.partition("All numbers of this task")
-    for name in ("The written report", "Report of the most similar training picture", "Always the most frequent"):
+    for name in (
+        "The written report",
+        "Report of the most similar training picture",
+        "Always the most frequent",
+    ):
         assert shown.count(name) == 3
     assert "Edema F1" not in shown and "Edema F1" in part
 
@@ -334,10 +374,17 @@ def test_other_rules_of_a_control_are_said(make_run: Make) -> None:
         ("baselines/random weights/tasks", "reads patches; "),
         ("baselines/reports shuffled/tasks", ""),
     ):
-        change(run, "report-generation", lambda t, read=read: t.update(signature=shared.format(read)), where)
+        change(
+            run,
+            "report-generation",
+            lambda t, read=read: t.update(signature=shared.format(read)),
+            where,
+        )
     text = Page(section(run, "Writing a report")).text
     assert text.count("tokens: words") == 1
-    assert "Otherwise for ITA alone, Random weights: reads patches, in place of: reads V-PORs." in text
+    assert (
+        "Otherwise for ITA alone, Random weights: reads patches, in place of: reads V-PORs." in text
+    )
     assert "Otherwise for Reports shuffled: without: reads V-PORs." in text
 
 
@@ -345,11 +392,15 @@ def test_the_largest_share_there_is_is_shown(make_run: Make) -> None:
     run = make_run()
 
     def few(table: dict[str, Any]) -> None:
-        table["metrics"] = {k.replace("100%", "12.5%"): v for k, v in table["metrics"].items() if k[:3] != "10%"}
+        table["metrics"] = {
+            k.replace("100%", "12.5%"): v for k, v in table["metrics"].items() if k[:3] != "10%"
+        }
 
     change(run, "classification", few)
     part = Page(section(run, "Learning from few labels")).text
-    assert "Every finding, learning from 12.5%" in part and "not measured" in part  # by the controls
+    assert (
+        "Every finding, learning from 12.5%" in part and "not measured" in part
+    )  # by the controls
 
 
 def test_ita_alone_is_read_by_what_it_trains(make_run: Make) -> None:
@@ -357,9 +408,18 @@ def test_ita_alone_is_read_by_what_it_trains(make_run: Make) -> None:
     told = {"mix/auroc/macro": metric(0.111111), "instance/auroc/macro": metric(0.222222)}
     change(run, "zero-shot", lambda t: t["metrics"].update(told), "baselines/ITA alone/tasks")
     change(run, "zero-shot", lambda t: t["metrics"].update(told), "baselines/random weights/tasks")
-    table, _, ways = section(run, "Finding conditions from words alone").partition("Two ways to compare")
-    numbers = [value for value, _ in Page(table[table.index("<table") : table.index("</table>")] + "</table>").numbers]
-    assert 0.222222 in numbers and 0.111111 in numbers  # ITA by its own match, random weights by the mean of both
+    table, _, ways = section(run, "Finding conditions from words alone").partition(
+        "Two ways to compare"
+    )
+    numbers = [
+        value
+        for value, _ in Page(
+            table[table.index("<table") : table.index("</table>")] + "</table>"
+        ).numbers
+    ]
+    assert (
+        0.222222 in numbers and 0.111111 in numbers
+    )  # ITA by its own match, random weights by the mean of both
     assert table.count("0.222222") == 1 and "all that it trains" in table
     assert ways.partition("<details>")[0].count("0.111111") == 2  # both ways are told of everybody
     card = write_page(run).read_text(encoding="utf-8").split('<div class="card">')[1]
@@ -371,7 +431,9 @@ def test_a_task_nobody_described_is_shown(make_run: Make) -> None:
     folder = run / "tasks" / "weighing" / "phantom-tiny"
     folder.mkdir(parents=True)
     table = result(
-        "weighing", "place", {"mass": metric(0.123) | {"value": 70.25, "ci95": None}, "a/b/c/d": metric(0.4)}
+        "weighing",
+        "place",
+        {"mass": metric(0.123) | {"value": 70.25, "ci95": None}, "a/b/c/d": metric(0.4)},
     )
     (folder / "result.json").write_text(json.dumps(table))
     found = page(run)
@@ -426,7 +488,9 @@ def test_the_page_is_replaced_whole(make_run: Make) -> None:
 def test_gallery_shows_sentences_with_heat_and_without(make_run: Make) -> None:
     found = page(make_run())
     heat = [
-        a for tag, a in found.tags if tag == "svg" and (a.get("aria-label") or "").startswith("Heat map for: Small")
+        a
+        for tag, a in found.tags
+        if tag == "svg" and (a.get("aria-label") or "").startswith("Heat map for: Small")
     ]
     assert len(heat) == 2
     assert "match 0.71" in found.text
@@ -452,9 +516,18 @@ def test_how_common_findings_are(make_run: Make) -> None:
 
 def test_findings_are_explained_and_in_one_order(make_run: Make) -> None:
     run = make_run()
-    names = ["Nodule", "Pleural Effusion", "Cardiomegaly", "Rib Fracture", "Pneumothorax", "Consolidation"]
+    names = [
+        "Nodule",
+        "Pleural Effusion",
+        "Cardiomegaly",
+        "Rib Fracture",
+        "Pneumothorax",
+        "Consolidation",
+    ]
     counts = {split: {"present": 3, "absent": 9, "uncertain": 0} for split in ("train", "val")}
-    (run / "data_card.json").write_text(json.dumps({"findings": dict.fromkeys([*names, "Gout"], counts)}))
+    (run / "data_card.json").write_text(
+        json.dumps({"findings": dict.fromkeys([*names, "Gout"], counts)})
+    )
     html = write_page(run).read_text(encoding="utf-8")
     for task in ("task1", "task2", "task4"):
         rows = re.findall(r'class="name">([A-Z][\w ]+)</th>', html[html.index(f'id="{task}"') :])

@@ -44,7 +44,9 @@ def test_backward_is_counted_and_what_counting_provokes_is_not() -> None:
 
     tape = count(call)
     assert tape.ops["mul"] == 3
-    assert tape.ops["detach"] == 3 and tape.provoked == 2  # exp's output, saved and read; the weight's own gradient
+    assert (
+        tape.ops["detach"] == 3 and tape.provoked == 2
+    )  # exp's output, saved and read; the weight's own gradient
 
 
 def test_building_without_memory_draws_nothing() -> None:
@@ -64,7 +66,9 @@ def test_pcma_equals_the_loop_and_the_context_form() -> None:
 
 
 def test_pcma_memory_stays_far_below_the_context_form_and_chunks_bound_it() -> None:
-    ours, theirs = (peak_mebibytes(both_passes(form, 48)) for form in (observation_similarity, context))
+    ours, theirs = (
+        peak_mebibytes(both_passes(form, 48)) for form in (observation_similarity, context)
+    )
     assert ours <= 0.10 * theirs
     quarter, whole = peak_mebibytes(chunked(128, 32)), peak_mebibytes(chunked(128, 128))
     assert quarter < 0.5 * whole
@@ -88,10 +92,18 @@ def test_reports_have_the_mean_length_that_is_asked_for() -> None:
 
 def test_sides_take_turns_and_goals_are_judged_by_the_median() -> None:
     order: list[str] = []
-    seconds = interleave({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2, {"b": 2})
+    seconds = interleave(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2, {"b": 2}
+    )
     assert "".join(order) == "ababbabb" and len(seconds["a"]) == len(seconds["b"]) == 2
-    assert Figure("x", "y", [1.0, 2.0, 9.0], 2.0).holds and not Figure("x", "y", [1.0, 2.1, 2.2], 2.0).holds
-    assert Figure("x", "y", [5.0], 4.0, "higher").holds and "NOT MET" in Figure("x", "y", [3.0], 4.0, "higher").line()
+    assert (
+        Figure("x", "y", [1.0, 2.0, 9.0], 2.0).holds
+        and not Figure("x", "y", [1.0, 2.1, 2.2], 2.0).holds
+    )
+    assert (
+        Figure("x", "y", [5.0], 4.0, "higher").holds
+        and "NOT MET" in Figure("x", "y", [3.0], 4.0, "higher").line()
+    )
     assert Figure("x", "y", [3.0]).line().startswith("measured")
 
 
@@ -104,4 +116,6 @@ def test_recorded_figures_make_a_table() -> None:
 
 def test_each_goal_that_was_set_is_measured() -> None:
     scripts = [(run.HERE / f"{name}.py").read_text() for name in run.NAMES]
-    assert {number for text in scripts for number in re.findall(r'number="(\d+)"', text)} == set(run.GOALS)
+    assert {number for text in scripts for number in re.findall(r'number="(\d+)"', text)} == set(
+        run.GOALS
+    )

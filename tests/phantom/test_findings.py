@@ -16,7 +16,14 @@ from place_cxr.phantom.scene import PHANTOM_FINDINGS, Finding, Scene
 from place_cxr.phantom.write import boxes_of, make_study, render_scene
 
 SIZE = 128
-SIDED = ("Pleural Effusion", "Pneumothorax", "Consolidation", "Atelectasis", "Nodule", "Rib Fracture")
+SIDED = (
+    "Pleural Effusion",
+    "Pneumothorax",
+    "Consolidation",
+    "Atelectasis",
+    "Nodule",
+    "Rib Fracture",
+)
 
 
 @lru_cache
@@ -38,7 +45,9 @@ def without(scene: Scene, name: str) -> Scene:
 
 
 def whole_mask(scene: Scene, masks: tuple[np.ndarray, ...], name: str) -> np.ndarray:
-    return np.logical_or.reduce([m for f, m in zip(scene.findings, masks, strict=True) if f.name == name])
+    return np.logical_or.reduce(
+        [m for f, m in zip(scene.findings, masks, strict=True) if f.name == name]
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in PHANTOM_FINDINGS if name != "Cardiomegaly"])
@@ -58,7 +67,9 @@ def test_mask_is_in_the_body_and_box_is_tight(name: str) -> None:
     for scene in showing(name):
         _, masks = render_scene(scene, SIZE)
         body = scene.body
-        grid = Grid(SIZE, body.fov, -body.fov / 2 + body.shift[0], -body.fov * 0.385 + body.shift[1])
+        grid = Grid(
+            SIZE, body.fov, -body.fov / 2 + body.shift[0], -body.fov * 0.385 + body.shift[1]
+        )
         inside = build_anatomy(grid, body, scene.view, scene.sex).body > 0
         for mask in masks:
             assert mask.dtype == bool and mask.any()
@@ -110,7 +121,11 @@ def test_nodule_has_its_diameter() -> None:
 def test_severity_orders_the_area(name: str) -> None:
     scene = showing(name)[0]
     model = next(f for f in scene.findings if f.name == name)
-    scale = ("mild", "moderate", "severe") if name == "Consolidation" else ("small", "moderate", "large")
+    scale = (
+        ("mild", "moderate", "severe")
+        if name == "Consolidation"
+        else ("small", "moderate", "large")
+    )
     areas = []
     for severity in scale:
         finding = replace(model, side="right", zone="mid", severity=severity)
@@ -130,7 +145,12 @@ def test_conspicuity_orders_the_contrast() -> None:
 
 
 def test_pneumothorax_is_dark_and_effusion_white() -> None:
-    for name, sign in (("Pneumothorax", -1), ("Pleural Effusion", 1), ("Emphysema", -1), ("Edema", 1)):
+    for name, sign in (
+        ("Pneumothorax", -1),
+        ("Pleural Effusion", 1),
+        ("Emphysema", -1),
+        ("Edema", 1),
+    ):
         for scene in showing(name, 2):
             model = next(f for f in scene.findings if f.name == name)
             image, (mask,) = render_scene(replace(scene, findings=(model,), keys=(3,)), SIZE)
@@ -170,6 +190,8 @@ def test_sites_differ_in_noise() -> None:
     deviation = {}
     for site in "AB":
         scene = replace(make_scene(3, 0), site=site, findings=(), keys=())
-        one, two = (render_scene(replace(scene, noise_key=key), SIZE)[0].astype(float) for key in (1, 2))
+        one, two = (
+            render_scene(replace(scene, noise_key=key), SIZE)[0].astype(float) for key in (1, 2)
+        )
         deviation[site] = (one - two).std()
     assert deviation["B"] > 1.15 * deviation["A"]

@@ -23,7 +23,9 @@ def test_earlier_alternatives_come_more_often() -> None:
     said = [grammar.say("say", die, {}) for _ in range(6000)]
     third, two_thirds, half = ((share) ** (1 / HABIT_EXPONENT) for share in (1 / 3, 2 / 3, 1 / 2))
     chances = [third, two_thirds - third, (1 - two_thirds) * half, (1 - two_thirds) * (1 - half)]
-    assert [said.count(letter) / len(said) for letter in "abcd"] == pytest.approx(chances, abs=0.015)
+    assert [said.count(letter) / len(said) for letter in "abcd"] == pytest.approx(
+        chances, abs=0.015
+    )
 
 
 def test_unknown_slot_is_an_error() -> None:
@@ -42,7 +44,10 @@ def test_brackets_must_match(rule: str) -> None:
     [
         ("there is a  effusion ", "There is an effusion."),
         ("a 8 mm nodule", "An 8 mm nodule."),
-        ("a 11 mm nodule, a 1.8 cm one , a 18 mm one", "An 11 mm nodule, a 1.8 cm one, an 18 mm one."),
+        (
+            "a 11 mm nodule, a 1.8 cm one , a 18 mm one",
+            "An 11 mm nodule, a 1.8 cm one, an 18 mm one.",
+        ),
         ("a ET tube and a unilateral line", "An ET tube and a unilateral line."),
         ("an small effusion.", "A small effusion."),
     ],

@@ -41,8 +41,12 @@ def test_prior_is_the_study_before(scenes: list[Scene]) -> None:
 
 def test_findings_evolve(scenes: list[Scene]) -> None:
     follow = [scene for scene in scenes if scene.prior_findings]
-    assert any({f.name for f in s.prior_findings or ()} - {f.name for f in s.findings} for s in follow)
-    assert any({f.name for f in s.findings} - {f.name for f in s.prior_findings or ()} for s in follow)
+    assert any(
+        {f.name for f in s.prior_findings or ()} - {f.name for f in s.findings} for s in follow
+    )
+    assert any(
+        {f.name for f in s.findings} - {f.name for f in s.prior_findings or ()} for s in follow
+    )
     for scene in follow:
         for name in ("Emphysema", "Pacemaker", "Rib Fracture"):
             if any(finding.name == name for finding in scene.prior_findings or ()):
@@ -53,7 +57,9 @@ def test_what_stays_keeps_its_place() -> None:
     for index in range(300):
         first, second = make_scene(1, index), make_scene(1, index + 1)
         if first.patient == second.patient:
-            kept = {k for f, k in zip(first.findings, first.keys, strict=True) if f.name == "Nodule"}
+            kept = {
+                k for f, k in zip(first.findings, first.keys, strict=True) if f.name == "Nodule"
+            }
             assert kept <= set(second.keys)
 
 
@@ -61,7 +67,10 @@ def test_breath_exposure_and_position_change_from_study_to_study() -> None:
     first, second = next(
         (one, two)
         for one, two in ((make_scene(1, i), make_scene(1, i + 1)) for i in range(60))
-        if one.patient == two.patient and one.view == two.view == "PA" and not one.findings and not two.findings
+        if one.patient == two.patient
+        and one.view == two.view == "PA"
+        and not one.findings
+        and not two.findings
     )
     for name in ("dome", "rotation", "dose", "level", "shift"):
         assert getattr(first.body, name) != getattr(second.body, name)
@@ -73,7 +82,9 @@ def test_breath_exposure_and_position_change_from_study_to_study() -> None:
 def test_labels_follow_from_the_scene(scenes: list[Scene]) -> None:
     for scene in scenes:
         assert list(scene.labels) == list(PHANTOM_FINDINGS)
-        assert {name for name, value in scene.labels.items() if value} == {f.name for f in scene.findings}
+        assert {name for name, value in scene.labels.items() if value} == {
+            f.name for f in scene.findings
+        }
         large = scene.cardiothoracic_ratio > CARDIOMEGALY_RATIO[scene.view]
         assert scene.labels["Cardiomegaly"] == float(large)
         assert len(scene.keys) == len(scene.findings)
@@ -129,4 +140,6 @@ def test_views_sexes_ages_and_sites_vary(scenes: list[Scene]) -> None:
 
 
 def test_seeds_differ() -> None:
-    assert [make_scene(1, i).findings for i in range(40)] != [make_scene(2, i).findings for i in range(40)]
+    assert [make_scene(1, i).findings for i in range(40)] != [
+        make_scene(2, i).findings for i in range(40)
+    ]

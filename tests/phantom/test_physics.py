@@ -9,7 +9,13 @@ import pytest
 
 from place_cxr.phantom.anatomy import build_anatomy
 from place_cxr.phantom.chest import Chest, Projection, cardiothoracic_ratio
-from place_cxr.phantom.grid import Grid, path_segments, project_capsule_pair, project_ellipsoid, project_tubes
+from place_cxr.phantom.grid import (
+    Grid,
+    path_segments,
+    project_capsule_pair,
+    project_ellipsoid,
+    project_tubes,
+)
 from place_cxr.phantom.render import (
     BONE_ATTENUATION,
     METAL_ATTENUATION,
@@ -33,13 +39,17 @@ def test_ellipsoid_chord_through_the_centre_is_twice_its_semi_axis() -> None:
 def test_ellipsoid_turns_clockwise_on_the_image() -> None:
     chord = project_ellipsoid(GRID, 0, 0, 60, 10, 25, degrees=30)
     rows, columns = np.nonzero(chord[:, 80:])
-    assert rows.mean() - 64 == pytest.approx((columns.mean() + 80 - 64) * math.tan(math.radians(30)), rel=0.15)
+    assert rows.mean() - 64 == pytest.approx(
+        (columns.mean() + 80 - 64) * math.tan(math.radians(30)), rel=0.15
+    )
 
 
 def test_paired_solids_mirror_each_other() -> None:
     chord = project_ellipsoid(GRID, 50, 10, 30, 20, 10, degrees=20, paired=True)
     assert np.allclose(chord, chord[:, ::-1], atol=1e-4)
-    assert np.allclose(chord[:, 65:], project_ellipsoid(GRID, 50, 10, 30, 20, 10, degrees=20)[:, 65:], atol=1e-4)
+    assert np.allclose(
+        chord[:, 65:], project_ellipsoid(GRID, 50, 10, 30, 20, 10, degrees=20)[:, 65:], atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("radius", [0.3, 0.9, 3.0, 12.0])
@@ -86,7 +96,8 @@ def test_attenuation_adds_what_lies_on_a_ray() -> None:
     anatomy.bone += 10  # replaces soft tissue
     anatomy.metal += 2  # comes on top
     assert attenuation(anatomy)[5, 5] == pytest.approx(
-        125 * SOFT_ATTENUATION + 10 * (BONE_ATTENUATION - SOFT_ATTENUATION) + 2 * METAL_ATTENUATION, rel=1e-5
+        125 * SOFT_ATTENUATION + 10 * (BONE_ATTENUATION - SOFT_ATTENUATION) + 2 * METAL_ATTENUATION,
+        rel=1e-5,
     )
 
 
@@ -117,13 +128,21 @@ def test_anatomy_lies_where_it_should() -> None:
 
     assert at(anatomy.lung, -80, 20) > 100 and at(anatomy.lung, 80, -20) > 100
     assert at(anatomy.lung, 0, 60) == 0  # mediastinum
-    assert at(anatomy.lung, -60, body.dome + 60) < at(anatomy.lung, -60, body.dome - 20) / 2  # liver
-    assert at(anatomy.lung, -64, body.dome + 6) < at(anatomy.lung, 64, body.dome + 6)  # the right dome stands higher
-    assert at(anatomy.heart, 50, 80) and not at(anatomy.heart, -60, 80)  # the heart points to the left
+    assert (
+        at(anatomy.lung, -60, body.dome + 60) < at(anatomy.lung, -60, body.dome - 20) / 2
+    )  # liver
+    assert at(anatomy.lung, -64, body.dome + 6) < at(
+        anatomy.lung, 64, body.dome + 6
+    )  # the right dome stands higher
+    assert at(anatomy.heart, 50, 80) and not at(
+        anatomy.heart, -60, 80
+    )  # the heart points to the left
     assert at(anatomy.body, -185, -140) == 0  # air beside the neck
     assert anatomy.lung.max() < anatomy.body.max()
     assert (anatomy.body[anatomy.lung > 0] > 0).all()
     chest = Chest(grid, body, Projection("PA", 0.0))
     outer = np.flatnonzero((anatomy.lung > 1).any(axis=0))
-    assert (outer[-1] - outer[0] + 1) * grid.step == pytest.approx(2 * body.half_width, abs=2 * grid.step)
+    assert (outer[-1] - outer[0] + 1) * grid.step == pytest.approx(
+        2 * body.half_width, abs=2 * grid.step
+    )
     assert chest.domes()[1] > chest.domes()[0]

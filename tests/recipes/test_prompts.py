@@ -1,4 +1,6 @@
-"""The phantom's prompts: each finding, stated and denied in whole sentences, and a phrase that points."""
+"""The phantom's prompts: each finding, stated and denied in whole sentences, and a phrase that
+points.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A model that sees exactly what is there, on pictures of bright squares: every task must find it out."""
+"""A model that sees exactly what is there, on pictures of bright squares: every task must find it
+out.
+"""
 
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -20,7 +22,10 @@ WORDS = ["<pad>", "none", *FINDINGS, "left", "right", "bilateral"]
 CELL, GRID, PACK = 8, 4, 40  # view of 4 x 4 cells in a pack with a margin of 4 pixels
 VIEW = CELL * GRID
 NONE, DARK, AXES = 6, 7, 8  # before these: image side left or right of each of the three rows
-PROMPTS = {f: Prompt(positive=(f, f"{f} left"), negative=("none",), grounding=f"{{side}} {f}") for f in FINDINGS}
+PROMPTS = {
+    f: Prompt(positive=(f, f"{f} left"), negative=("none",), grounding=f"{{side}} {f}")
+    for f in FINDINGS
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,9 @@ def tokenize(texts):
     for row, text in enumerate(texts):
         place = 0
         for number, said in enumerate(filter(None, text.split("."))):
-            keys[row, number] = 1 + sum((1 + WORDS.index(w)) * 97**i for i, w in enumerate(said.split()))
+            keys[row, number] = 1 + sum(
+                (1 + WORDS.index(w)) * 97**i for i, w in enumerate(said.split())
+            )
             for word in said.split():
                 ids[row, place], sentence[row, place], place = WORDS.index(word), number, place + 1
     return Reports(ids, sentence, keys, np.sort(keys, 1) @ np.array([1, 7, 49, 343]))
@@ -57,7 +64,9 @@ class Cells(torch.nn.Module):
     def forward(self, image):
         cells = torch.nn.functional.avg_pool2d(image, CELL)[:, 0]
         if self.blind:
-            cells = torch.rand(cells.shape, generator=torch.Generator().manual_seed(int(cells.numel())))
+            cells = torch.rand(
+                cells.shape, generator=torch.Generator().manual_seed(int(cells.numel()))
+            )
         return SimpleNamespace(pooled=cells.flatten(1))
 
 
@@ -106,7 +115,9 @@ class Seer:
         pooled = torch.nn.functional.normalize(vectors.sum(1), dim=-1)
         return SimpleNamespace(
             vector=pooled,
-            observations=Observations(torch.nn.functional.normalize(vectors, dim=-1), tokens.sentence_mask),
+            observations=Observations(
+                torch.nn.functional.normalize(vectors, dim=-1), tokens.sentence_mask
+            ),
         )
 
 
@@ -119,13 +130,17 @@ def view(pixels):
 def prompt_file(tmp_path_factory):
     """PROMPTS as a file that tasks can be told of."""
     file = tmp_path_factory.mktemp("prompts") / "squares.yaml"
-    file.write_text(yaml.safe_dump({name: prompt.model_dump(mode="json") for name, prompt in PROMPTS.items()}))
+    file.write_text(
+        yaml.safe_dump({name: prompt.model_dump(mode="json") for name, prompt in PROMPTS.items()})
+    )
     return file
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    """240 studies of 120 patients: each finding present with chance .4 as a bright cell; masks twice the size."""
+    """240 studies of 120 patients: each finding present with chance .4 as a bright cell; masks
+    twice the size.
+    """
     folder = tmp_path_factory.mktemp("masks")
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 30, (240, PACK, PACK)).astype(np.uint8)
@@ -146,11 +161,23 @@ def data(tmp_path_factory):
         texts.append(".".join(said) or "none")
         patient = number // 2
         split = "train" if patient < 70 else "val" if patient < 85 else "test"
-        studies.append(Study(f"s{number}", folder / "x", texts[-1], f"p{patient}", split, labels=labels, masks=masks))
+        studies.append(
+            Study(
+                f"s{number}",
+                folder / "x",
+                texts[-1],
+                f"p{patient}",
+                split,
+                labels=labels,
+                masks=masks,
+            )
+        )
     return EvaluationDataset(
         source="squares",
         studies=studies,
-        pack=SimpleNamespace(pixels=pixels, letterbox=lambda row: Letterbox(2 * PACK, 2 * PACK, PACK)),
+        pack=SimpleNamespace(
+            pixels=pixels, letterbox=lambda row: Letterbox(2 * PACK, 2 * PACK, PACK)
+        ),
         reports=tokenize(texts),
         tokenize=tokenize,
         decode=lambda ids: " ".join(WORDS[number] for number in ids),

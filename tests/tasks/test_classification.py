@@ -30,8 +30,12 @@ def test_unknown_and_uncertain_become_what_the_policy_says():
     rows = [study(A=1.0, B=-1.0), study(B=0.0), study()]
     nan = np.nan
     np.testing.assert_array_equal(task().labels(rows), [[1, nan], [nan, 0], [nan, nan]])
-    np.testing.assert_array_equal(task(uncertain="present").labels(rows), [[1, 1], [nan, 0], [nan, nan]])
-    by_name = task(uncertain={"A": "absent"}, unmentioned="absent")  # B is not named: its uncertain label stays unknown
+    np.testing.assert_array_equal(
+        task(uncertain="present").labels(rows), [[1, 1], [nan, 0], [nan, nan]]
+    )
+    by_name = task(
+        uncertain={"A": "absent"}, unmentioned="absent"
+    )  # B is not named: its uncertain label stays unknown
     np.testing.assert_array_equal(by_name.labels(rows), [[1, nan], [0, 0], [0, 0]])
     assert [task().usable(row) for row in rows] == [True, True, False]
 
@@ -47,13 +51,19 @@ def test_unknown_labels_teach_nothing():
     logits = torch.zeros(2, 2, requires_grad=True)
     loss = task().loss(logits, {"labels": labels})
     loss.backward()
-    assert loss.item() == pytest.approx(np.log(2)) and logits.grad[0, 1] == 0 and logits.grad[1, 1] < 0
+    assert (
+        loss.item() == pytest.approx(np.log(2)) and logits.grad[0, 1] == 0 and logits.grad[1, 1] < 0
+    )
 
 
 @pytest.mark.fault("X6")
 def test_the_mgca_profile_takes_chexperts_policy():
     given = Classification.defaults("mgca", "frozen")
-    assert given["uncertain"] == CHEXPERT_UNCERTAIN_POLICIES and given["unmentioned"] == "absent" and not given["exact"]
+    assert (
+        given["uncertain"] == CHEXPERT_UNCERTAIN_POLICIES
+        and given["unmentioned"] == "absent"
+        and not given["exact"]
+    )
     assert Classification.defaults("strict", "frozen") == {}
 
 
@@ -64,8 +74,15 @@ def made(truth, score, seeds=(0,), left_out=None, **columns):
     parts = []
     for seed in seeds:
         for split in ("val", "test"):
-            table = {"fraction": [1.0] * n, "seed": [seed] * n, "split": [split] * n, "row": range(n)}
-            table |= {"patient": range(n)} | {g: columns.get(g, [""] * n) for g in ("sex", "age", "view", "site")}
+            table = {
+                "fraction": [1.0] * n,
+                "seed": [seed] * n,
+                "split": [split] * n,
+                "row": range(n),
+            }
+            table |= {"patient": range(n)} | {
+                g: columns.get(g, [""] * n) for g in ("sex", "age", "view", "site")
+            }
             table |= {f"truth.{m}": truth[:, c] for c, m in enumerate(names)}
             table |= {f"score.{m}": score[:, c] for c, m in enumerate(names)}
             parts.append(pa.table(table))
@@ -85,7 +102,9 @@ def test_perfect_constant_and_wrong_predictions_score_as_they_should():
         if precision is not None:
             assert found["100%/average precision/A"].value == pytest.approx(precision)
     constant = class_scores(*made(truth, truth * 0 + 0.25), multi_class=False)
-    assert constant["100%/ECE/A"].value == pytest.approx(0) and constant["100%/brier/A"].value == pytest.approx(0.1875)
+    assert constant["100%/ECE/A"].value == pytest.approx(0) and constant[
+        "100%/brier/A"
+    ].value == pytest.approx(0.1875)
     assert constant["100%/reliability/0.2-0.3"].value == pytest.approx(0.25)
     assert "0.250" in constant["100%/reliability/0.2-0.3"].reason
 
@@ -103,7 +122,9 @@ def test_groups_are_told_apart_the_small_hidden_and_a_gap_flagged():
     rng = np.random.default_rng(0)
     truth = (rng.random((120, 1)) < 0.5).astype(float)
     sex = ["F"] * 50 + ["M"] * 50 + ["X"] * 20
-    score = np.where(np.arange(120)[:, None] < 50, truth, rng.random((120, 1)))  # F perfect, M guessed
+    score = np.where(
+        np.arange(120)[:, None] < 50, truth, rng.random((120, 1))
+    )  # F perfect, M guessed
     predictions, names = made(truth, score, sex=sex, site=["one"] * 120)
     found = class_scores(predictions, names, multi_class=False)
     assert found["100%/auroc by sex/F"].value == 1 and found["100%/auroc by sex/F"].n == 50
@@ -111,13 +132,17 @@ def test_groups_are_told_apart_the_small_hidden_and_a_gap_flagged():
     hidden = found["100%/auroc by sex/X"]
     assert hidden.value is None and "fewer than 30" in hidden.reason and hidden.n == 20
     gap = found["100%/auroc gap/sex"]
-    assert gap.value == pytest.approx(1 - found["100%/auroc by sex/M"].value) and gap.reason.startswith("flagged")
+    assert gap.value == pytest.approx(
+        1 - found["100%/auroc by sex/M"].value
+    ) and gap.reason.startswith("flagged")
     assert not any("by site" in name or "by view" in name for name in found)
 
 
 def test_seeds_are_averaged_and_one_that_could_not_be_taught_is_left_out():
     truth = np.tile([[1.0, 0.0], [0.0, 1.0]], (20, 1))
-    found = class_scores(*made(truth, truth, seeds=(0, 1), left_out={"B": "no rows"}), multi_class=False)
+    found = class_scores(
+        *made(truth, truth, seeds=(0, 1), left_out={"B": "no rows"}), multi_class=False
+    )
     assert found["100%/auroc/B"].value is None and found["100%/auroc/B"].reason == "no rows"
     assert found["100%/auroc/macro"].value == 1 and "without B" in found["100%/auroc/macro"].reason
 
@@ -137,7 +162,11 @@ def test_a_class_that_nothing_taught_is_never_said():
     one = task(kind="multi-class", names=("A", "B", "C"))
     head = one.head(SimpleNamespace(pooled=2))
     part = (ImagePyramid(pooled), {"labels": labels})
-    assert one.fit_closed_form(head, lambda: part, lambda: part) and set(one.untrainable(part[1])) == {"B"}
+    assert one.fit_closed_form(head, lambda: part, lambda: part) and set(
+        one.untrainable(part[1])
+    ) == {"B"}
     chance = head(part[0]).softmax(1)
     assert (chance[:, 1] < 1e-6).all() and (chance.argmax(1) == 2 * torch.from_numpy(own)).all()
-    assert not task(kind="multi-class", exact=False).fit_closed_form(head, lambda: part, lambda: part)
+    assert not task(kind="multi-class", exact=False).fit_closed_form(
+        head, lambda: part, lambda: part
+    )

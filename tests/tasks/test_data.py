@@ -31,10 +31,14 @@ def test_studies_without_reports_stay(trained: Path, phantom: Path, tmp_path: Pa
     assert data.source == tmp_path.name and {split: len(rows) for split, rows in data.rows.items()} == {
         "train": 6, "val": 3, "test": 3,
     }  # fmt: skip
-    seen = embed_studies(model, data.pack.pixels, data.reports, data.rows["test"], data.studies, view=data.view)
+    seen = embed_studies(
+        model, data.pack.pixels, data.reports, data.rows["test"], data.studies, view=data.view
+    )
     assert not seen.textual_mask.any() and np.isfinite(seen.instance_text).all()
     task = make_task("classification", data.studies)
-    metrics = run_task(task, model, data, tmp_path / "out", FractionsAndSeeds((1.0,), (0,)), method="m").metrics
+    metrics = run_task(
+        task, model, data, tmp_path / "out", FractionsAndSeeds((1.0,), (0,)), method="m"
+    ).metrics
     assert metrics["100%/auroc/A"].value is not None
     with pytest.raises(PlaceError, match="PL-D225"):
         make_task("segmentation", data.studies)
@@ -43,7 +47,9 @@ def test_studies_without_reports_stay(trained: Path, phantom: Path, tmp_path: Pa
 
 
 def test_real_masks_are_learned_from(trained: Path, test_data: Path, tmp_path: Path) -> None:
-    """Twelve real radiographs with lung masks; whatever the number, it is one, and the masks are where they belong."""
+    """Twelve real radiographs with lung masks; whatever the number, it is one, and the masks are
+    where they belong.
+    """
     with (test_data / "masks" / "manifest.csv").open(newline="", encoding="utf-8") as file:
         table = [row for row in csv.DictReader(file) if row["target"] == "lungs"]
     rows = list({row["image"]: row for row in table}.values())[:12]
@@ -60,5 +66,7 @@ def test_real_masks_are_learned_from(trained: Path, test_data: Path, tmp_path: P
     masks = MaskCache(data, ["Lungs"])(data.rows["test"])
     assert ((masks.mean((1, 2, 3)) > 0.05) & (masks.mean((1, 2, 3)) < 0.8)).all()
     task = make_task("segmentation", data.studies, ["steps=2", "checks=1", "batch_size=4"])
-    metrics = run_task(task, model, data, tmp_path / "out", FractionsAndSeeds((1.0,), (0,)), method="m").metrics
+    metrics = run_task(
+        task, model, data, tmp_path / "out", FractionsAndSeeds((1.0,), (0,)), method="m"
+    ).metrics
     assert 0 <= metrics["100%/dice/Lungs"].value <= 1 and metrics["100%/dice/Lungs"].n == 3

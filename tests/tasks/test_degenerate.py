@@ -1,6 +1,8 @@
-"""Answers that know nothing, and the true answer, put to every task: nothing earns a reward by saying nothing.
+"""Answers that know nothing, and the true answer, put to every task: nothing earns a reward by
+saying nothing.
 
-Under ``strict`` an empty answer scores 0 or has no value and a reason; ``mgca`` scores as it was published.
+Under ``strict`` an empty answer scores 0 or has no value and a reason; ``mgca`` scores as it was
+published.
 """
 
 from __future__ import annotations
@@ -36,30 +38,49 @@ def scored(kind, profile, names, splits=("test",), **columns):
 
 
 def classification(answer, profile, truth=THERE):
-    said = {"constant": np.full(N, 0.25), "random": np.random.default_rng(1).random(N), "truth": truth.astype(float)}[
-        answer
-    ]
+    said = {
+        "constant": np.full(N, 0.25),
+        "random": np.random.default_rng(1).random(N),
+        "truth": truth.astype(float),
+    }[answer]
     columns = {"truth.A": truth.astype(float), "score.A": said}
     return scored(Classification, profile, ("A",), ("val", "test"), **columns)
 
 
 def zero_shot(answer, profile):
-    said = {"constant": np.zeros(N), "random": np.random.default_rng(1).random(N), "truth": THERE.astype(float)}[answer]
+    said = {
+        "constant": np.zeros(N),
+        "random": np.random.default_rng(1).random(N),
+        "truth": THERE.astype(float),
+    }[answer]
     said = {f"{variant}.A": said for variant in ("instance", "observation", "mix")}
-    return scored(ZeroShotClassification, profile, ("A",), **{"truth.A": THERE.astype(float), **said})
+    return scored(
+        ZeroShotClassification, profile, ("A",), **{"truth.A": THERE.astype(float), **said}
+    )
 
 
 def retrieval(answer, profile):
-    scores = {"constant": np.zeros((N, N)), "random": np.random.default_rng(1).random((N, N)), "truth": np.eye(N)}[
-        answer
-    ]
+    scores = {
+        "constant": np.zeros((N, N)),
+        "random": np.random.default_rng(1).random((N, N)),
+        "truth": np.eye(N),
+    }[answer]
     table = matrix_column(scores.astype(np.float32))
-    columns = {"instance": table, "observation": table, "report": np.arange(N), "class": THERE.astype(int)}
+    columns = {
+        "instance": table,
+        "observation": table,
+        "report": np.arange(N),
+        "class": THERE.astype(int),
+    }
     return scored(Retrieval, profile, ("A", "B"), **columns)
 
 
 def segmentation(answer, profile, truth=THERE):
-    square, nothing, everything = np.zeros((8, 8), bool), np.zeros((8, 8), bool), np.ones((8, 8), bool)
+    square, nothing, everything = (
+        np.zeros((8, 8), bool),
+        np.zeros((8, 8), bool),
+        np.ones((8, 8), bool),
+    )
     square[:4, :4] = True
     there = [square if has else nothing for has in truth]
     said = {"empty masks": [nothing] * N, "full masks": [everything] * N, "truth": there}[answer]
@@ -71,16 +92,24 @@ def segmentation(answer, profile, truth=THERE):
 def grounding(answer, profile):
     square = np.zeros((8, 8), bool)
     square[:4, :4] = True
-    heat = {"uniform": np.ones((1, 8, 8)), "nothing": np.zeros((1, 8, 8)), "truth": square[None].astype(float)}[answer]
+    heat = {
+        "uniform": np.ones((1, 8, 8)),
+        "nothing": np.zeros((1, 8, 8)),
+        "truth": square[None].astype(float),
+    }[answer]
     hit, overlap = pointing_game(heat, square[None])[0], heat_overlap(heat, square[None]).iou[0]
     columns = {f"hit.{variant}.A": np.where(THERE, hit, np.nan) for variant in GROUNDING_VARIANTS}
-    columns |= {f"IoU.{variant}.A": np.where(THERE, overlap, np.nan) for variant in GROUNDING_VARIANTS}
+    columns |= {
+        f"IoU.{variant}.A": np.where(THERE, overlap, np.nan) for variant in GROUNDING_VARIANTS
+    }
     return scored(Grounding, profile, ("A",), **columns)
 
 
 def detection(answer, profile, truth=THERE):
     one = [[10.0, 10, 30, 30]]
-    every = [[float(x), float(y), x + 20.0, y + 20.0] for x in range(0, 80, 10) for y in range(0, 80, 10)]
+    every = [
+        [float(x), float(y), x + 20.0, y + 20.0] for x in range(0, 80, 10) for y in range(0, 80, 10)
+    ]
     there = [one if has else [] for has in truth]
     said = {
         "no boxes": [[]] * N,
@@ -94,12 +123,21 @@ def detection(answer, profile, truth=THERE):
     for name, boxes in (("", said), ("true ", there)):
         columns[f"{name}boxes"] = list_column([np.ravel(found).tolist() for found in boxes])
         columns[f"{name}labels"] = list_column([[0] * len(found) for found in boxes], integers=True)
-    return scored(Detection, profile, ("A",), **columns, scores=list_column([[sure] * len(found) for found in said]))
+    return scored(
+        Detection,
+        profile,
+        ("A",),
+        **columns,
+        scores=list_column([[sure] * len(found) for found in said]),
+    )
 
 
 def report_generation(answer, profile):
     """Three quarters of the reports are one normal report."""
-    normal, ill = "The heart is normal. The lungs are clear.", "There is a large left pleural effusion number {}."
+    normal, ill = (
+        "The heart is normal. The lungs are clear.",
+        "There is a large left pleural effusion number {}.",
+    )
     truth = [ill.format(n) if has else normal for n, has in enumerate(THERE)]
     said = {"nothing": [""] * N, "most frequent": [normal] * N, "truth": truth}[answer]
     names, columns = ReportGeneration.names_in(()), {}
@@ -122,7 +160,8 @@ ASKED = {
 }
 SHARE = 0.25
 FULL = 2 * 16 / (64 + 16)  # Dice of everything against a square of 16 of 64 pixels
-# Task, answer, metric -> values under strict and under mgca: a number, a range, or None where there is none.
+# Task, answer, metric -> values under strict and under mgca: a number, a range, or None where there
+# is none.
 TABLE = [
     ("classification", "constant", "100%/auroc/A", 0.5, 0.5),
     ("classification", "constant", "100%/average precision/A", SHARE, SHARE),
@@ -192,7 +231,11 @@ def test_every_task_is_in_the_table_with_a_trivial_answer_and_the_true_one():
 @pytest.mark.parametrize(
     ("ask", "answer", "own"),
     [
-        (segmentation, "empty masks", {"empty kept empty"}),  # says by its name that it is about nothing
+        (
+            segmentation,
+            "empty masks",
+            {"empty kept empty"},
+        ),  # says by its name that it is about nothing
         (detection, "no boxes", {"sure boxes where nothing is"}),
         (report_generation, "nothing", set()),
     ],

@@ -27,7 +27,13 @@ def task(profile="strict", names=("A",), **settings):
 
 
 def study(*boxes, **labels):
-    return Study("s", "x", "", labels=labels, boxes=tuple(Box("A", *map(float, corners)) for corners in boxes))
+    return Study(
+        "s",
+        "x",
+        "",
+        labels=labels,
+        boxes=tuple(Box("A", *map(float, corners)) for corners in boxes),
+    )
 
 
 def source(studies):
@@ -52,8 +58,13 @@ def test_boxes_in_pixels_of_another_picture_are_refused(corners):
     data = source([study(corners)])
     data.source = "mine"
     said = SimpleNamespace(boxes=lambda *given: [None])
-    for look in (lambda: task().targets(data)(np.array([0])), lambda: task().predict(said, data, np.array([0]))):
-        with pytest.raises(PlaceError, match="PL-D257.*mine: a box lies beside its picture of 100 x 200"):
+    for look in (
+        lambda: task().targets(data)(np.array([0])),
+        lambda: task().predict(said, data, np.array([0])),
+    ):
+        with pytest.raises(
+            PlaceError, match="PL-D257.*mine: a box lies beside its picture of 100 x 200"
+        ):
             look()
 
 
@@ -74,24 +85,47 @@ def test_a_head_learns_squares(data, head, steps, tmp_path):
             for left in range(4):
                 y, x = (PACK - VIEW) // 2 + top * CELL, (PACK - VIEW) // 2 + left * CELL
                 if data.pack.pixels[row, y, x] == 250:
-                    found.append(Box("bright", 2.0 * x, 2.0 * y, 2.0 * (x + CELL), 2.0 * (y + CELL)))
-        studies.append(dataclasses.replace(one, boxes=tuple(found), labels={"bright": float(bool(found))}))
+                    found.append(
+                        Box("bright", 2.0 * x, 2.0 * y, 2.0 * (x + CELL), 2.0 * (y + CELL))
+                    )
+        studies.append(
+            dataclasses.replace(one, boxes=tuple(found), labels={"bright": float(bool(found))})
+        )
     torch.manual_seed(0)
-    settings = ImageSettings(name="resnet18", size=VIEW, local_strides=(8,), options={"channels": [16, 16, 16, 16]})
+    settings = ImageSettings(
+        name="resnet18", size=VIEW, local_strides=(8,), options={"channels": [16, 16, 16, 16]}
+    )
     model = SimpleNamespace(image_encoder=ImageEncoder(settings).requires_grad_(False))
-    made = make_task("detection", studies, [f"head={head}", f"steps={steps}", "lr=5e-3", "checks=1"])
+    made = make_task(
+        "detection", studies, [f"head={head}", f"steps={steps}", "lr=5e-3", "checks=1"]
+    )
     squares = dataclasses.replace(data, studies=studies)
-    metrics = run_task(made, model, squares, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m").metrics
+    metrics = run_task(
+        made, model, squares, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m"
+    ).metrics
     assert metrics["100%/AP 50/bright"].value > 0.25
-    assert metrics["100%/AP 50/bright"].low <= metrics["100%/AP 50/bright"].value <= metrics["100%/AP 50/bright"].high
+    assert (
+        metrics["100%/AP 50/bright"].low
+        <= metrics["100%/AP 50/bright"].value
+        <= metrics["100%/AP 50/bright"].high
+    )
 
 
 def scored(images, profile="strict"):
     """Images as (true boxes, predicted boxes, their scores)."""
     n = len(images)
-    table = {"fraction": [1.0] * n, "seed": [0] * n, "split": ["test"] * n, "row": range(n), "patient": range(n)}
+    table = {
+        "fraction": [1.0] * n,
+        "seed": [0] * n,
+        "split": ["test"] * n,
+        "row": range(n),
+        "patient": range(n),
+    }
     true, said, scores = zip(*images, strict=True)
-    table |= {"boxes": list_column([np.ravel(one).tolist() for one in said]), "scores": list_column(scores)}
+    table |= {
+        "boxes": list_column([np.ravel(one).tolist() for one in said]),
+        "scores": list_column(scores),
+    }
     table |= {"labels": list_column([[0] * len(one) for one in said], integers=True)}
     table |= {"true boxes": list_column([np.ravel(one).tolist() for one in true])}
     table |= {"true labels": list_column([[0] * len(one) for one in true], integers=True)}
@@ -99,12 +133,17 @@ def scored(images, profile="strict"):
 
 
 ONE = [[10.0, 10, 30, 30]]
-EVERYWHERE = [[float(x), float(y), x + 20.0, y + 20.0] for x in range(0, 80, 10) for y in range(0, 80, 10)]
+EVERYWHERE = [
+    [float(x), float(y), x + 20.0, y + 20.0] for x in range(0, 80, 10) for y in range(0, 80, 10)
+]
 
 
 def test_degenerate_answers_score_as_they_should():
     none = scored([(ONE, [], []), ([], [], [])] * 5)
-    assert none["100%/AP 40-75/A"].value == 0 and none["100%/sure boxes where nothing is/all images"].value == 0
+    assert (
+        none["100%/AP 40-75/A"].value == 0
+        and none["100%/sure boxes where nothing is/all images"].value == 0
+    )
     every = scored([(ONE, EVERYWHERE, [0.9] * 64), ([], EVERYWHERE, [0.9] * 64)] * 5)
     assert 0 < every["100%/AP 50/A"].value < 0.05
     assert every["100%/sure boxes where nothing is/all images"].value == 64
@@ -115,12 +154,17 @@ def test_degenerate_answers_score_as_they_should():
         for what in ("A", "macro")
     )
     nothing = scored([([], ONE, [0.9])] * 5)
-    assert nothing["100%/AP 50/A"].value is None and "no image has a true box" in nothing["100%/AP 50/A"].reason
+    assert (
+        nothing["100%/AP 50/A"].value is None
+        and "no image has a true box" in nothing["100%/AP 50/A"].reason
+    )
 
 
 @pytest.mark.fault("X6")
 def test_mgca_skips_what_would_hurt():
-    """Misses on images without a sure box, and false boxes on images without truth, are not counted there."""
+    """Misses on images without a sure box, and false boxes on images without truth, are not counted
+    there.
+    """
     images = [(ONE, ONE, [0.9]), (ONE, ONE, [0.4]), (ONE, [], []), ([], ONE, [0.95])] * 4
     assert scored(images, "mgca")["100%/AP 50/A"].value == 1
     assert scored(images, "mgca")["100%/AP 50/A"].n == 4

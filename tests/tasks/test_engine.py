@@ -1,4 +1,6 @@
-"""The engine: frozen means frozen, shares, folds, names that cannot be taught, and numbers from the file alone."""
+"""The engine: frozen means frozen, shares, folds, names that cannot be taught, and numbers from the
+file alone.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def seen(studies, tmp_path_factory):
     """Classification on all 40 phantoms, and the folder it is in."""
     folder = tmp_path_factory.mktemp("tasks")
     task = make_task("classification", studies.studies)
-    result = run_task(task, heads.model("CNN"), studies, folder, FractionsAndSeeds((0.5, 1.0), (0, 1)), method="m")
+    result = run_task(
+        task, heads.model("CNN"), studies, folder, FractionsAndSeeds((0.5, 1.0), (0, 1)), method="m"
+    )
     return result, folder / "classification" / "phantom"
 
 
@@ -71,10 +75,14 @@ def test_frozen_features_are_those_of_evaluation_and_computed_once(studies, kind
 
 
 def test_tasks_of_one_model_share_its_maps(studies, tmp_path, monkeypatch):
-    """No picture goes through the encoder twice, and nothing is computed whole where there is nothing to solve."""
+    """No picture goes through the encoder twice, and nothing is computed whole where there is
+    nothing to solve.
+    """
     model, known, seen = heads.model("CNN"), FeatureCache(), []
     pyramid = model.image_encoder.pyramid
-    monkeypatch.setattr(model.image_encoder, "pyramid", lambda image: (seen.append(len(image)), pyramid(image))[1])
+    monkeypatch.setattr(
+        model.image_encoder, "pyramid", lambda image: (seen.append(len(image)), pyramid(image))[1]
+    )
     monkeypatch.setattr(HeadDataset, "whole", lambda self: pytest.fail("not asked for"))
 
     def run(name, fraction, **more):
@@ -84,7 +92,9 @@ def test_tasks_of_one_model_share_its_maps(studies, tmp_path, monkeypatch):
         ).metrics
 
     shared = [
-        run(name, fraction, feature_cache=known) for name in ("segmentation", "detection") for fraction in (0.5, 1.0)
+        run(name, fraction, feature_cache=known)
+        for name in ("segmentation", "detection")
+        for fraction in (0.5, 1.0)
     ]
     assert list(known.features) == ["ImageEncoder maps"] and sum(seen) <= len(studies.studies)
     seen.clear()
@@ -93,14 +103,20 @@ def test_tasks_of_one_model_share_its_maps(studies, tmp_path, monkeypatch):
 
 
 def test_tasks_of_words_share_what_the_model_says(studies, tmp_path, monkeypatch):
-    """Pictures and reports are described once; a task of fewer rows takes its part, and numbers stay as they were."""
+    """Pictures and reports are described once; a task of fewer rows takes its part, and numbers
+    stay as they were.
+    """
     model, known, calls = heads.model("CNN"), FeatureCache(), []
     look = model.describe_image
-    monkeypatch.setattr(model, "describe_image", lambda image: (calls.append(len(image)), look(image))[1])
+    monkeypatch.setattr(
+        model, "describe_image", lambda image: (calls.append(len(image)), look(image))[1]
+    )
 
     def run(name, **more):
         task = make_task(name, studies.studies)
-        return run_task(task, model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m", **more).metrics
+        return run_task(
+            task, model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m", **more
+        ).metrics
 
     names = ("zero-shot", "grounding", "retrieval")
     shared = [run(name, feature_cache=known) for name in names]
@@ -115,7 +131,9 @@ def test_a_part_of_what_was_described_is_as_described_alone(studies):
     part, alone = known.embed(model, studies, rows), FeatureCache().embed(model, studies, rows)
     assert part.studies == alone.studies and part.rows.tolist() == rows.tolist()
     for name in ("pooled", "instance_text", "visual", "patches", "textual", "report_key"):
-        np.testing.assert_allclose(getattr(part, name), getattr(alone, name), rtol=1e-3, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(part, name), getattr(alone, name), rtol=1e-3, atol=1e-5, err_msg=name
+        )
     assert (part.grid, part.places_grid) == (alone.grid, alone.places_grid)
 
 
@@ -136,15 +154,21 @@ def test_only_fine_tuning_moves_weights_and_an_encoder_of_its_own(studies):
         before = model.image_encoder.body.bn1.running_mean.clone()
         learner(load_images(studies, studies.rows["train"]))
         assert torch.equal(model.image_encoder.body.bn1.running_mean, before)
-        assert not torch.equal(learner.encoder.body.bn1.running_mean, before)  # batch statistics move: the quirk
+        assert not torch.equal(
+            learner.encoder.body.bn1.running_mean, before
+        )  # batch statistics move: the quirk
 
 
 def known_features(count, seed=0):
     """Studies whose pooled features tell the labels A and B, and nothing else."""
     rng = np.random.default_rng(seed)
-    studies = [row(i, A=float(rng.random() < 0.4), B=float(rng.random() < 0.4)) for i in range(count)]
+    studies = [
+        row(i, A=float(rng.random() < 0.4), B=float(rng.random() < 0.4)) for i in range(count)
+    ]
     table = np.array([[s.labels["A"], s.labels["B"]] for s in studies])
-    pooled = np.concatenate([2 * table - 1, rng.normal(size=(count, 6))], axis=1) + 0.3 * rng.normal(size=(count, 8))
+    pooled = np.concatenate(
+        [2 * table - 1, rng.normal(size=(count, 6))], axis=1
+    ) + 0.3 * rng.normal(size=(count, 8))
     return SimpleNamespace(studies=studies), torch.from_numpy(pooled).float()
 
 
@@ -153,7 +177,8 @@ def test_the_loop_teaches_a_head_and_keeps_the_best(kind, tmp_path):
     data, pooled = known_features(300)
     if kind == "multi-class":
         data.studies = [
-            dataclasses.replace(s, labels={"A": s.labels["A"], "B": 1 - s.labels["A"]}) for s in data.studies
+            dataclasses.replace(s, labels={"A": s.labels["A"], "B": 1 - s.labels["A"]})
+            for s in data.studies
         ]
     settings = Classification.Settings.model_validate({"kind": kind, "steps": 60, "lr": 0.05})
     task = Classification(settings, ("A", "B"))
@@ -162,13 +187,20 @@ def test_the_loop_teaches_a_head_and_keeps_the_best(kind, tmp_path):
         return ImagePyramid(pooled[torch.from_numpy(rows)])
 
     truth = task.targets(data)
-    train, val = HeadDataset(np.arange(200), inputs, truth), HeadDataset(np.arange(200, 250), inputs, truth)
+    train, val = (
+        HeadDataset(np.arange(200), inputs, truth),
+        HeadDataset(np.arange(200, 250), inputs, truth),
+    )
     learner = HeadModel(task.head(SimpleNamespace(pooled=8)), "pooled")
     train_head(task, learner, train, val, seed=0, device=torch.device("cpu"), folder=tmp_path)
     assert list(tmp_path.iterdir()) == [] and not learner.training
     [(rows, logits)] = predict_batches(learner, inputs, np.arange(250, 300), torch.device("cpu"))
     labels = truth(rows)["labels"]
-    right = (logits > 0).float() == labels if kind == "multi-label" else logits.argmax(1) == labels.argmax(1)
+    right = (
+        (logits > 0).float() == labels
+        if kind == "multi-label"
+        else logits.argmax(1) == labels.argmax(1)
+    )
     assert right.float().mean() > 0.93
 
 
@@ -198,27 +230,46 @@ def test_folds_test_every_patient_once_and_only_what_others_taught(studies, tmp_
     few = [row for split in ("train", "val", "test") for row in studies.rows[split].tolist()][:25]
     data = heads.with_rows(studies, train=few, val=[], test=[])  # whose splits folds do not need
     task = make_task("classification", data.studies, ["findings=[Cardiomegaly]"], profile="folds")
-    assert default_seeds("folds") == default_seeds("prior") == (0, 1, 2, 3, 4) and default_seeds("strict") == (0, 1, 2)
+    assert default_seeds("folds") == default_seeds("prior") == (0, 1, 2, 3, 4) and default_seeds(
+        "strict"
+    ) == (0, 1, 2)
     result = run_task(
-        task, heads.model("CNN"), data, tmp_path, FractionsAndSeeds((1.0,), default_seeds("folds")), method="m"
+        task,
+        heads.model("CNN"),
+        data,
+        tmp_path,
+        FractionsAndSeeds((1.0,), default_seeds("folds")),
+        method="m",
     )
     folder = tmp_path / "classification-folds" / "phantom"
-    assert result.task == "classification-folds" and "interval over all tested patients" in result.signature
+    assert (
+        result.task == "classification-folds"
+        and "interval over all tested patients" in result.signature
+    )
     assert recompute_metrics(folder) == dict(result.metrics)
     predicted = Predictions.read(folder)
     tested, chosen = predicted.subset("test"), predicted.subset("val")
     assert sorted(tested.values("row")) == sorted(chosen.values("row")) == sorted(few)
     for seed in range(FOLD_COUNT):
         owners = [
-            {studies.studies[row].patient for row, s in zip(part.values("row"), part.seeds, strict=True) if s == seed}
+            {
+                studies.studies[row].patient
+                for row, s in zip(part.values("row"), part.seeds, strict=True)
+                if s == seed
+            }
             for part in (tested, chosen)
         ]
         assert all(owners) and not owners[0] & owners[1]
     numbers = dict(zip(predicted.values("row"), predicted.patients, strict=True))
     owners = {
-        patient: number for number, patient in enumerate(dict.fromkeys(studies.studies[r].patient for r in sorted(few)))
+        patient: number
+        for number, patient in enumerate(
+            dict.fromkeys(studies.studies[r].patient for r in sorted(few))
+        )
     }
-    assert numbers == {row: str(owners[studies.studies[row].patient]) for row in few}  # those of any other division
+    assert numbers == {
+        row: str(owners[studies.studies[row].patient]) for row in few
+    }  # those of any other division
     wrong = (tested.numbers("score.Cardiomegaly") - tested.numbers("truth.Cardiomegaly"))[:, 0] ** 2
     each = [wrong[tested.seeds == seed].mean() for seed in range(FOLD_COUNT)]
     brier = result.metrics["100%/brier/Cardiomegaly"]
@@ -234,7 +285,9 @@ def test_a_second_round_of_folds_is_drawn_anew():
 
 def test_folds_are_shared_out_among_those_who_take_part():
     """Seven of a hundred patients have a mask: every fold still tests one of them."""
-    people = [dataclasses.replace(row(i), masks={"Mass": "m"} if i % 15 == 0 else {}) for i in range(100)]
+    people = [
+        dataclasses.replace(row(i), masks={"Mass": "m"} if i % 15 == 0 else {}) for i in range(100)
+    ]
     task = make_task("segmentation", people, profile="folds")
     data = SimpleNamespace(studies=people, rows={"train": np.arange(100)}, source="s")
     parts = [_usable_splits(task, data, seed) for seed in range(FOLD_COUNT)]
@@ -252,7 +305,11 @@ def test_a_fold_without_a_value_stays_out_of_the_mean():
 
 def test_scores_come_from_the_file_alone(seen):
     result, folder = seen
-    assert recompute_metrics(folder) == dict(result.metrics) == recompute_metrics(folder / "predictions.parquet")
+    assert (
+        recompute_metrics(folder)
+        == dict(result.metrics)
+        == recompute_metrics(folder / "predictions.parquet")
+    )
     table = pq.read_table(folder / "predictions.parquet")
     scores = [name for name in table.column_names if name.startswith("score.")]
     assert scores and table.num_rows == 2 * 2 * 16  # shares, seeds, val and test
@@ -277,8 +334,12 @@ def test_a_class_without_positives_is_named_and_never_0(studies, tmp_path):
         for i, s in enumerate(studies.studies)
     ]
     data = dataclasses.replace(studies, studies=changed)
-    task = make_task("classification", changed, ["findings=['Rare', 'Never', 'Cardiomegaly']".replace("'", '"')])
-    metrics = run_task(task, heads.model("CNN"), data, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m").metrics
+    task = make_task(
+        "classification", changed, ["findings=['Rare', 'Never', 'Cardiomegaly']".replace("'", '"')]
+    )
+    metrics = run_task(
+        task, heads.model("CNN"), data, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m"
+    ).metrics
     for name in ("Rare", "Never"):
         for metric in ("auroc", "average precision", "f1", "brier"):
             value = metrics[f"100%/{metric}/{name}"]
@@ -301,7 +362,13 @@ def test_what_a_source_lacks_is_said_before_anything_runs(studies, tmp_path):
         make_task("classification", studies.studies, ["stepps=3"])
     with pytest.raises(PlaceError, match="Did you mean 'Cardiomegaly'"):
         make_task("classification", studies.studies, ["findings=[Cardiomegally]"])
-    for bad in ({"fractions": (0.0,)}, {"fractions": (1.1,)}, {"fractions": ()}, {"seeds": ()}, {"seeds": (-1,)}):
+    for bad in (
+        {"fractions": (0.0,)},
+        {"fractions": (1.1,)},
+        {"fractions": ()},
+        {"seeds": ()},
+        {"seeds": (-1,)},
+    ):
         with pytest.raises(PlaceError, match="PL-C040"):
             FractionsAndSeeds(**bad)
     empty = heads.with_rows(studies, val=[])

@@ -60,7 +60,9 @@ def test_chosen_studies_span_findings(made: Made) -> None:
     studies = [corpus.studies[row] for row in rows]
     assert {study.split for study in studies} == {"train"}
     assert len({study.patient for study in studies}) == COUNT
-    present = [{name for name, label in study.labels.items() if label == PRESENT} for study in studies]
+    present = [
+        {name for name, label in study.labels.items() if label == PRESENT} for study in studies
+    ]
     assert present[-1] == set()
     assert max(map(len, present)) <= 3
     chance = [len(set().union(*_labels(corpus, seed))) for seed in range(20)]
@@ -86,7 +88,9 @@ def test_what_has_an_outline_comes_first(made: Made) -> None:
 
 def test_without_labels_it_still_chooses(made: Made) -> None:
     _, corpus, _, _, _ = made
-    bare = replace(corpus, studies=[replace(study, labels={}, masks={}) for study in corpus.studies])
+    bare = replace(
+        corpus, studies=[replace(study, labels={}, masks={}) for study in corpus.studies]
+    )
     assert len(choose_gallery_rows(bare, count=4, seed=0, split="train")) == 4
     few = replace(corpus, rows={"train": corpus.rows["train"][:1]})
     assert len(choose_gallery_rows(few, count=4, seed=0, split="train")) == 1
@@ -96,7 +100,9 @@ def test_without_labels_it_still_chooses(made: Made) -> None:
 
 def test_heat_is_what_pointing_shows(made: Made) -> None:
     config, corpus, model, _, _ = made
-    processor = Processor(corpus.tokenizer, config.views, config.data.pack_size, config.model.text.max_tokens, 6)
+    processor = Processor(
+        corpus.tokenizer, config.views, config.data.pack_size, config.model.text.max_tokens, 6
+    )
     text, image = "There is a large left pleural effusion.", corpus.studies[0].image
     view = processor(images=[image])
     with torch.no_grad():
@@ -109,7 +115,9 @@ def test_heat_is_what_pointing_shows(made: Made) -> None:
 
 
 def test_each_sentence_has_its_own_heat(made: Made) -> None:
-    """Four queries that look at one place each; the sentences pick queries 2, 0 and 3, and the last one did not fit."""
+    """Four queries that look at one place each; the sentences pick queries 2, 0 and 3, and the last
+    one did not fit.
+    """
     report = "Findings: Small left effusion. Dr. Smith was called at 3 pm. No pneumothorax. Normal heart. Clear lungs."
     said = read_report(report)
     assert said.is_observation == (True, False, True, True, True)
@@ -135,7 +143,9 @@ def test_numbers_per_study(made: Made) -> None:
     for row, study in zip(rows, gallery["studies"], strict=True):
         similarity = np.array(study["similarity"])
         assert similarity.shape == (4, 4)
-        assert np.allclose(np.diag(similarity), 1, atol=1e-3) and np.allclose(similarity, similarity.T, atol=1e-3)
+        assert np.allclose(np.diag(similarity), 1, atol=1e-3) and np.allclose(
+            similarity, similarity.T, atol=1e-3
+        )
         about = study["correlation"]
         assert about["target"][about["patch"]] == pytest.approx(1, abs=1e-3)
         assert -1 <= about["agreement"] <= 1
@@ -158,7 +168,9 @@ def test_view_is_where_the_model_looked(made: Made) -> None:
 
 def test_marked_patch_lies_in_the_finding(made: Made) -> None:
     _, corpus, _, _, _ = made
-    row = next(row for row in corpus.rows["train"] if "Pleural Effusion" in corpus.studies[row].masks)
+    row = next(
+        row for row in corpus.rows["train"] if "Pleural Effusion" in corpus.studies[row].masks
+    )
     study = replace(corpus.studies[row], labels={"Pleural Effusion": PRESENT})
     with Image.open(study.masks["Pleural Effusion"]) as picture:
         mask = np.asarray(picture) > 0
@@ -166,7 +178,9 @@ def test_marked_patch_lies_in_the_finding(made: Made) -> None:
     y, x = divmod(patch, 6)
     cover = mask[8:56, 8:56].reshape(6, 8, 6, 8).mean((1, 3))
     assert cover[y, x] == pytest.approx(cover.max(), abs=0.02)
-    assert _outlined_patch(replace(study, masks={}), Letterbox(64, 64, 64), (8, 8, 48), (6, 6)) == 21
+    assert (
+        _outlined_patch(replace(study, masks={}), Letterbox(64, 64, 64), (8, 8, 48), (6, 6)) == 21
+    )
 
 
 def test_nobody_is_named(made: Made) -> None:

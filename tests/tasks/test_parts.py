@@ -41,22 +41,33 @@ def test_observation_score_equals_a_loop(monkeypatch):
                 context = a @ visual[i]
                 found.append(context @ textual[j, s] / np.linalg.norm(context))
             expected[i, j] = np.mean(found)
-    np.testing.assert_allclose(similarity.observation_scores(visual, textual, mask), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        similarity.observation_scores(visual, textual, mask), expected, atol=1e-5
+    )
     monkeypatch.setattr(similarity, "_TRIPLES_AT_ONCE", 1)
-    np.testing.assert_allclose(similarity.observation_scores(visual, textual, mask), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        similarity.observation_scores(visual, textual, mask), expected, atol=1e-5
+    )
 
 
 def test_mix_does_not_depend_on_scale_and_leaves_a_constant_out():
     first, second = unit(6, 4, seed=2), unit(6, 4, seed=3)
     for axis in (None, 0):
         mixed = similarity.mix_scores(first, second, axis=axis)
-        np.testing.assert_allclose(similarity.mix_scores(100 * first, second / 7, axis=axis), mixed, rtol=1e-4)
-    np.testing.assert_allclose(similarity.mix_scores(first, np.ones_like(first)), first / first.std() / 2, rtol=1e-5)
+        np.testing.assert_allclose(
+            similarity.mix_scores(100 * first, second / 7, axis=axis), mixed, rtol=1e-4
+        )
+    np.testing.assert_allclose(
+        similarity.mix_scores(first, np.ones_like(first)), first / first.std() / 2, rtol=1e-5
+    )
 
 
 def test_prompts_are_read_and_ordered(tmp_path):
     file = tmp_path / "p.yaml"
-    file.write_text("Effusion:\n  positive: [fluid]\n  negative: [no fluid, clear]\n  grounding: '{side} effusion'\n")
+    file.write_text(
+        "Effusion:\n  positive: [fluid]\n  negative: [no fluid, clear]\n  grounding: '{side} "
+        "effusion'\n"
+    )
     prompts = read_prompts(file)
     assert prompt_sentences(prompts) == ["fluid", "no fluid", "clear"]
     assert prompts["Effusion"].phrase("left") == "left effusion"
@@ -102,7 +113,9 @@ def study(number, patient="", **labels):
 @pytest.mark.fault("S8")
 def test_shares_are_nested_by_patient_and_by_seed():
     studies = [study(i, f"p{i // 3}") for i in range(300)]
-    small, large, whole = (set(nested_fraction_rows(studies, f, 4).tolist()) for f in (0.01, 0.1, 1.0))
+    small, large, whole = (
+        set(nested_fraction_rows(studies, f, 4).tolist()) for f in (0.01, 0.1, 1.0)
+    )
     assert small < large < whole and len(small) == 3 and len(large) == 30 and len(whole) == 300
     assert all({3 * (r // 3) + k for k in range(3)} <= large for r in large)  # whole patients
     assert (
@@ -110,7 +123,9 @@ def test_shares_are_nested_by_patient_and_by_seed():
         == large
         != set(nested_fraction_rows(studies, 0.1, 5).tolist())
     )
-    assert len(nested_fraction_rows([study(i) for i in range(50)], 0.1, 0)) == 5  # no patient given: each row its own
+    assert (
+        len(nested_fraction_rows([study(i) for i in range(50)], 0.1, 0)) == 5
+    )  # no patient given: each row its own
 
 
 def test_logistic_fit_is_that_of_scikit_learn():
@@ -131,18 +146,24 @@ def test_logistic_fit_is_that_of_scikit_learn():
 
 
 def test_one_class_of_several_is_at_the_optimum_of_the_softmax() -> None:
-    """Where the gradient is zero, a shift of all logits changes nothing, and penalties from strong to weak are kept."""
+    """Where the gradient is zero, a shift of all logits changes nothing, and penalties from strong
+    to weak are kept.
+    """
     rng = np.random.default_rng(0)
     x = rng.normal(size=(90, 4))
     x = (x - x.mean(0)) / x.std(0)
     own = (x[:, :3] + rng.gumbel(size=(90, 3))).argmax(1)
     y = np.eye(3)[own]
-    for penalty, (weight, bias) in zip((1.0, 1e-2), fit_logistic(x, y, (1.0, 1e-2), multi_class=True), strict=True):
+    for penalty, (weight, bias) in zip(
+        (1.0, 1e-2), fit_logistic(x, y, (1.0, 1e-2), multi_class=True), strict=True
+    ):
         logits = x @ weight + bias
         chance = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         np.testing.assert_allclose(x.T @ (chance - y) / 90 + penalty * weight, 0, atol=1e-5)
         np.testing.assert_allclose((chance - y).mean(0), 0, atol=1e-5)
-    weight, bias = best_probe(x.astype(np.float32) * 5 + 2, y, x.astype(np.float32) * 5 + 2, y, multi_class=True)
+    weight, bias = best_probe(
+        x.astype(np.float32) * 5 + 2, y, x.astype(np.float32) * 5 + 2, y, multi_class=True
+    )
     assert (((x * 5 + 2) @ weight + bias).argmax(1) == own).mean() > 0.6
 
 
@@ -152,9 +173,14 @@ def test_penalty_is_chosen_on_validation_and_the_strongest_wins_a_tie():
     labels = (features[:, :1] + rng.normal(size=(120, 1)) > 0).astype(float)
     rows = slice(0, 60), slice(60, 90)
     train, val = ((features[s], labels[s]) for s in rows)
-    fits = [best_probe(*train, val[0], quality) for quality in (val[1], 1 - val[1], np.full((30, 1), np.nan))]
+    fits = [
+        best_probe(*train, val[0], quality)
+        for quality in (val[1], 1 - val[1], np.full((30, 1), np.nan))
+    ]
     norms = [float(np.linalg.norm(weight)) for weight, _ in fits]
-    assert norms[2] < norms[0] and norms[2] <= norms[1]  # no label to choose by: the strongest penalty
+    assert (
+        norms[2] < norms[0] and norms[2] <= norms[1]
+    )  # no label to choose by: the strongest penalty
     quality = [auroc(val[1][:, 0], (val[0] @ weight + bias)[:, 0]) for weight, bias in fits]
     assert quality[0] >= max(quality)
     weight, bias = fits[0]
@@ -174,18 +200,27 @@ def test_digest_is_of_the_split_and_not_of_its_order():
     studies = [study(i, f"p{i}") for i in range(5)]
     assert split_digest(studies) == split_digest(studies[::-1])
     assert split_digest(studies) != split_digest(studies[:4])
-    assert split_digest(studies) != split_digest([dataclasses.replace(studies[0], patient="q"), *studies[1:]])
+    assert split_digest(studies) != split_digest(
+        [dataclasses.replace(studies[0], patient="q"), *studies[1:]]
+    )
 
 
 def result(**metrics):
-    return Result.of("t", Provenance("s", "test", "d", "m"), metrics, signature="x", seeds=(0,), seconds=1.0)
+    return Result.of(
+        "t", Provenance("s", "test", "d", "m"), metrics, signature="x", seeds=(0,), seconds=1.0
+    )
 
 
 @pytest.mark.fault("E2")
 def test_undefined_is_null_in_json_and_needs_a_reason(tmp_path):
     path = result(a=Metric(None, None, None, 3, "no present rows")).write(tmp_path)
     stored = json.loads(path.read_text("utf-8"))
-    assert stored["metrics"]["a"] == {"value": None, "ci95": None, "n": 3, "reason": "no present rows"}
+    assert stored["metrics"]["a"] == {
+        "value": None,
+        "ci95": None,
+        "n": 3,
+        "reason": "no present rows",
+    }
     for bad in (Metric(None), Metric(float("nan"), n=1), Metric(1.0, float("-inf"), 1.0, 1)):
         with pytest.raises(ValueError, match="metric a"):
             result(a=bad).write(tmp_path)
@@ -202,10 +237,17 @@ def test_files_that_are_no_result_are_refused(tmp_path, text):
 def test_settings_of_a_head_are_told_in_words():
     taught = "batch size 32, AdamW 0.001 to 1e-06, warmup 0.05, weight decay 0.0001"
     assert HeadSettings().in_words() == f"steps 300, {taught}, checks 5"
-    assert HeadSettings(epochs=2, patience=3).in_words() == f"epochs 2, {taught}, patience 3"  # steps do not count
-    assert "AdamW 1e-07 to 1e-07, warmup 0, " in HeadSettings(lr=1e-7, warmup=0).in_words()  # 0 where it is not so
+    assert (
+        HeadSettings(epochs=2, patience=3).in_words() == f"epochs 2, {taught}, patience 3"
+    )  # steps do not count
+    assert (
+        "AdamW 1e-07 to 1e-07, warmup 0, " in HeadSettings(lr=1e-7, warmup=0).in_words()
+    )  # 0 where it is not so
     told = ReportSettings(vpors=False, meteor=True, lr=0.5).in_words("beams")
-    assert "Muon 0.5 to 1e-06" in told and "no vpors, meteor, decoder (width 128, heads 4, layers 2, " in told
+    assert (
+        "Muon 0.5 to 1e-06" in told
+        and "no vpors, meteor, decoder (width 128, heads 4, layers 2, " in told
+    )
     assert "findings" not in told and "examples" not in told and "beams" not in told
 
 
@@ -213,7 +255,15 @@ def test_settings_of_a_head_are_told_in_words():
 @pytest.mark.parametrize("profile", ["strict", "mgca"])
 def test_rules_are_words(profile, mode):
     box, mask = Box("Edema", 0, 0, 9, 9), Path("m.png")
-    study = Study("i", Path("x.png"), "edema.", labels={"Edema": 1.0}, masks={"Edema": mask}, boxes=(box,), view="PA")
+    study = Study(
+        "i",
+        Path("x.png"),
+        "edema.",
+        labels={"Edema": 1.0},
+        masks={"Edema": mask},
+        boxes=(box,),
+        view="PA",
+    )
     for name in TASKS:
         said = make_task(name, [study], profile=profile, mode=mode).signature()
         assert said and not set(said) & set("{}[]") and "':" not in said and "False" not in said

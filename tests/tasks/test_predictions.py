@@ -11,7 +11,15 @@ from place_cxr.tasks.predictions import common_columns
 def test_free_text_that_few_patients_share_is_not_kept(tmp_path):
     """Four patients of one ward, five of another, and a name where a view should stand."""
     studies = [
-        Study(f"s{n}", tmp_path, "", f"p{n}", "test", view="Jane Roe" if n == 0 else "PA", site="A" if n < 4 else "B")
+        Study(
+            f"s{n}",
+            tmp_path,
+            "",
+            f"p{n}",
+            "test",
+            view="Jane Roe" if n == 0 else "PA",
+            site="A" if n < 4 else "B",
+        )
         for n in range(9)
     ]
     columns = common_columns([*studies, studies[0]], np.arange(10))

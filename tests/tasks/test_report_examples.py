@@ -1,4 +1,6 @@
-"""Heat maps of generated sentences: whose tokens, which places, in which pixels; and when pictures are written."""
+"""Heat maps of generated sentences: whose tokens, which places, in which pixels; and when pictures
+are written.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,21 @@ from place_cxr.tasks.report_examples import (
 from tests import heads
 
 WORDS = dict(enumerate(["heart", "is", "large", ".", "3", "5", "cm", "nodule", "?"]))
-BRIEF = ("steps=2", "batch_size=4", "checks=1", "decoder.max_tokens=12", "decoder.layers=1", "decoder.width=32")
+BRIEF = (
+    "steps=2",
+    "batch_size=4",
+    "checks=1",
+    "decoder.max_tokens=12",
+    "decoder.layers=1",
+    "decoder.width=32",
+)
 
 
 def test_a_sentence_ends_at_its_mark_and_no_number_does() -> None:
     def parts(*ids: int) -> list[tuple[int, int]]:
-        return [(part.start, part.stop) for part in sentence_spans(ids, lambda some: WORDS[some[0]])]
+        return [
+            (part.start, part.stop) for part in sentence_spans(ids, lambda some: WORDS[some[0]])
+        ]
 
     assert parts(0, 1, 2, 3, 4, 3, 5, 6, 7, 3) == [(0, 4), (4, 10)]
     assert parts(7, 8, 0, 1) == [(0, 2), (2, 4)]  # the last sentence was cut off by the limit
@@ -42,7 +53,9 @@ def test_attention_to_a_vpor_counts_where_the_vpor_looked() -> None:
     np.testing.assert_allclose(found, [[0.1, 0.2, 0.7], [0.4, 0.4, 0.2]], atol=1e-6)
     np.testing.assert_allclose(found.sum(1), attention.sum(1), atol=1e-6)
     assert attention_on_patches(attention, None) is attention
-    np.testing.assert_allclose(mean_by_sentence(found, [slice(0, 1), slice(0, 2)]), [found[0], found.mean(0)])
+    np.testing.assert_allclose(
+        mean_by_sentence(found, [slice(0, 1), slice(0, 2)]), [found[0], found.mean(0)]
+    )
     assert mean_by_sentence(found, []).shape == (0, 3)
 
 
@@ -69,14 +82,25 @@ def test_who_is_shown_depends_on_the_truth_alone() -> None:
     def study(number: int, patient: str, **labels: float) -> Study:
         return Study(id=str(number), patient=patient, image=Path("x"), report="r", labels=labels)
 
-    studies = [study(0, "a", E=0.0), study(1, "b", E=1.0), study(2, "b", E=1.0), study(3, ""), study(4, "c", E=1.0)]
+    studies = [
+        study(0, "a", E=0.0),
+        study(1, "b", E=1.0),
+        study(2, "b", E=1.0),
+        study(3, ""),
+        study(4, "c", E=1.0),
+    ]
     rows = np.arange(5)
-    assert choose_example_rows(studies, rows, 3) == [1, 4, 0] and choose_example_rows(studies, rows[::-1], 3) == [
+    assert choose_example_rows(studies, rows, 3) == [1, 4, 0] and choose_example_rows(
+        studies, rows[::-1], 3
+    ) == [
         4,
         2,
         3,
     ]
-    assert choose_example_rows(studies, rows, 0) == [] and len(choose_example_rows(studies, rows, 9)) == 4
+    assert (
+        choose_example_rows(studies, rows, 0) == []
+        and len(choose_example_rows(studies, rows, 9)) == 4
+    )
 
 
 def test_pictures_are_written_when_asked_and_go_when_not(phantom, tmp_path, monkeypatch) -> None:
@@ -85,7 +109,9 @@ def test_pictures_are_written_when_asked_and_go_when_not(phantom, tmp_path, monk
     data = heads.with_rows(data, test=list(owners.values())[:3])
     drawn = []
     monkeypatch.setattr(
-        report_examples, "draw_example", lambda example, file: drawn.append(example) or draw_example(example, file)
+        report_examples,
+        "draw_example",
+        lambda example, file: drawn.append(example) or draw_example(example, file),
     )
 
     def files(*more: str) -> list[str]:
@@ -97,7 +123,10 @@ def test_pictures_are_written_when_asked_and_go_when_not(phantom, tmp_path, monk
     assert files("examples=2") == [f"{folder}1.png", f"{folder}2.png"]
     assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
     for example in drawn:
-        assert example.maps.shape == (len(example.sentences), *example.image.shape) and example.sentences
+        assert (
+            example.maps.shape == (len(example.sentences), *example.image.shape)
+            and example.sentences
+        )
         assert example.maps.min() >= 0 and example.maps.max((1, 2)) == pytest.approx(1)
     with Image.open(tmp_path / folder / "1.png") as picture:
         assert picture.size[0] > 1000 and len(picture.convert("L").getcolors()) > 100

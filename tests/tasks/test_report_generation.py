@@ -1,4 +1,6 @@
-"""Report generation: degenerate answers, the trivial answers beside it, what is kept, and what V-PORs tell."""
+"""Report generation: degenerate answers, the trivial answers beside it, what is kept, and what
+V-PORs tell.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,12 @@ from place_cxr.models.decoder_inputs import DecoderInputsReader, DecoderInputsSp
 from place_cxr.models.image import ImagePyramid
 from place_cxr.tasks.features import HeadModel, load_images
 from place_cxr.tasks.predictions import Predictions, add_columns, list_column, stack_cells
-from place_cxr.tasks.report_generation import ReportGeneration, most_frequent_report, nearest_reports, reference_report
+from place_cxr.tasks.report_generation import (
+    ReportGeneration,
+    most_frequent_report,
+    nearest_reports,
+    reference_report,
+)
 from place_cxr.tasks.train_head import HeadDataset, predict_batches, train_head
 from tests import heads
 
@@ -33,7 +40,11 @@ def data(phantom):
 
 def judged(data, written, pooled=None):
     rows = data.rows["test"]
-    columns = {"row": rows, "patient": list(range(len(rows))), "ids": list_column(written, integers=True)}
+    columns = {
+        "row": rows,
+        "patient": list(range(len(rows))),
+        "ids": list_column(written, integers=True),
+    }
     told = stack_cells([({"fraction": 1.0, "seed": 0, "split": "test"}, columns)])
     pooled = pooled or (lambda rows: torch.ones(len(rows), 2))
     more = make().extra_columns(told, data, data.rows["train"], pooled)
@@ -42,15 +53,34 @@ def judged(data, written, pooled=None):
 
 def scores(found, who="decoder"):
     metrics = make().score(found)
-    return {name.split("/")[1]: value for name, value in metrics.items() if name.endswith(f"/{who}")}
+    return {
+        name.split("/")[1]: value for name, value in metrics.items() if name.endswith(f"/{who}")
+    }
 
 
 def test_the_reports_themselves_are_perfect_and_nothing_scores_nothing(data):
     perfect = scores(judged(data, [[row] for row in data.rows["test"].tolist()]))
-    for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "micro precision", "micro F1", "macro recall", "example F1"):
+    for name in (
+        "BLEU-1",
+        "BLEU-4",
+        "ROUGE-L",
+        "micro precision",
+        "micro F1",
+        "macro recall",
+        "example F1",
+    ):
         assert perfect[name].value == pytest.approx(1), name
     silent = scores(judged(data, [[]] * len(data.rows["test"])))
-    for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr", "micro recall", "micro F1", "macro F1", "example F1"):
+    for name in (
+        "BLEU-1",
+        "BLEU-4",
+        "ROUGE-L",
+        "CIDEr",
+        "micro recall",
+        "micro F1",
+        "macro F1",
+        "example F1",
+    ):
         assert silent[name].value == 0, name
     assert silent["micro precision"].value is None and silent["micro precision"].reason
     assert silent["METEOR"].value is None and "meteor=true" in silent["METEOR"].reason
@@ -67,14 +97,18 @@ def test_a_decoder_that_repeats_the_most_frequent_report_scores_as_that_does(dat
     assert set(found.values("frequent.row")) == {row}
     assert scores(found) == scores(found, "frequent")
     best = scores(judged(data, [[row] for row in data.rows["test"].tolist()]))
-    assert all(scores(found)[name].value < best[name].value for name in ("BLEU-4", "CIDEr", "micro F1"))
+    assert all(
+        scores(found)[name].value < best[name].value for name in ("BLEU-4", "CIDEr", "micro F1")
+    )
 
 
 def test_the_nearest_is_of_the_training_rows_and_its_report_is_what_is_scored(data):
     train, test = data.rows["train"], data.rows["test"]
     vectors = torch.eye(len(data.studies))
     likes = train[(5 * np.arange(len(test))) % len(train)]
-    vectors[test] = 0.8 * vectors[likes] + 0.6 * vectors[test[::-1].copy()]  # other test rows are no answer
+    vectors[test] = (
+        0.8 * vectors[likes] + 0.6 * vectors[test[::-1].copy()]
+    )  # other test rows are no answer
 
     def pooled(rows):
         return vectors[torch.from_numpy(rows)]
@@ -87,9 +121,21 @@ def test_the_nearest_is_of_the_training_rows_and_its_report_is_what_is_scored(da
 def test_what_is_kept_has_no_reference_in_it(data):
     table = judged(data, [[0]] * len(data.rows["test"])).table
     answers = {
-        f"{who}.{what}" for who in ("decoder", "frequent", "nearest") for what in ("measures", "labels", "meteor")
+        f"{who}.{what}"
+        for who in ("decoder", "frequent", "nearest")
+        for what in ("measures", "labels", "meteor")
     }
-    own = {"fraction", "seed", "split", "row", "patient", "ids", "frequent.row", "nearest.row", "truth.labels"}
+    own = {
+        "fraction",
+        "seed",
+        "split",
+        "row",
+        "patient",
+        "ids",
+        "frequent.row",
+        "nearest.row",
+        "truth.labels",
+    }
     assert set(table.column_names) == own | answers
     assert {len(row) for row in table["decoder.measures"].to_pylist()} == {12}
     assert {len(row) for row in table["truth.labels"].to_pylist()} == {14}
@@ -118,7 +164,8 @@ def test_a_decoder_learns_what_vpors_tell_where_it_reads_them(tmp_path):
 
     def inputs(rows):
         return ImagePyramid(
-            torch.zeros(len(rows), 4), (patches[rows], vpors[rows], torch.full((len(rows), 3, 4), 0.25))
+            torch.zeros(len(rows), 4),
+            (patches[rows], vpors[rows], torch.full((len(rows), 3, 4), 0.25)),
         )
 
     def right(reads):
@@ -126,10 +173,15 @@ def test_a_decoder_learns_what_vpors_tell_where_it_reads_them(tmp_path):
         task = make(vpors=reads, steps=120, lr=1e-2, checks=1, batch_size=32, decoder=small)
         torch.manual_seed(0)
         learner = HeadModel(task.head(DecoderInputsSpec(4, ((4, 8), (3, 4)), (2, 2), 10)), "maps")
-        train, val = (HeadDataset(rows, inputs, task.targets(data)) for rows in (np.arange(64), np.arange(64, 90)))
+        train, val = (
+            HeadDataset(rows, inputs, task.targets(data))
+            for rows in (np.arange(64), np.arange(64, 90))
+        )
         train_head(task, learner, train, val, seed=0, device=torch.device("cpu"), folder=tmp_path)
         [(rows, said)] = predict_batches(learner, inputs, np.arange(90, 120), torch.device("cpu"))
         written = task.predict(said, data, rows)["ids"].to_pylist()
-        return np.mean([one == [t for t in ids[row] if t > 2] for one, row in zip(written, rows, strict=True)])
+        return np.mean(
+            [one == [t for t in ids[row] if t > 2] for one, row in zip(written, rows, strict=True)]
+        )
 
     assert right(True) > 0.85 and right(False) < 0.75  # half is guessing

@@ -1,4 +1,6 @@
-"""Tasks of words and of classes: a seeing model scores high, a blind one at chance, and both say so in result.json."""
+"""Tasks of words and of classes: a seeing model scores high, a blind one at chance, and both say so
+in result.json.
+"""
 
 import dataclasses
 
@@ -23,7 +25,9 @@ def ask(prompt_file, tmp_path_factory):
     def run(name, data, model, file=prompt_file):
         folder = tmp_path_factory.mktemp("tasks")
         task = make_task(name, data.studies, [f"prompts={file}"] if name in PROMPTED else [])
-        result = run_task(task, model, data, folder, FractionsAndSeeds((0.1, 1.0), (0, 1)), method="m")
+        result = run_task(
+            task, model, data, folder, FractionsAndSeeds((0.1, 1.0), (0, 1)), method="m"
+        )
         return result, folder / name / data.source
 
     return run
@@ -41,13 +45,22 @@ def seen(folders):
 
 @pytest.fixture(scope="module")
 def blind(data, ask):
-    return {name: ask(name, data, Seer(blind=True))[0] for name in (*PROMPTED, "retrieval", "classification")}
+    return {
+        name: ask(name, data, Seer(blind=True))[0]
+        for name in (*PROMPTED, "retrieval", "classification")
+    }
 
 
 @pytest.fixture(scope="module")
 def embedded(data):
     return embed_studies(
-        Seer(), data.pack.pixels, data.reports, data.rows["test"], data.studies, view=view, batch_size=17
+        Seer(),
+        data.pack.pixels,
+        data.reports,
+        data.rows["test"],
+        data.studies,
+        view=view,
+        batch_size=17,
     )
 
 
@@ -82,8 +95,13 @@ def test_every_number_has_an_interval_or_a_reason(seen, blind):
 
 def test_trivial_answers_stand_beside_grounding(seen):
     metrics = seen["grounding"].metrics
-    assert metrics["uniform/pointing game/macro"].value == pytest.approx((8 / 40) ** 2 * (40 / 32) ** 2, rel=0.02)
-    assert metrics["uniform/pointing game/macro"].value < metrics["observation/pointing game/macro"].low
+    assert metrics["uniform/pointing game/macro"].value == pytest.approx(
+        (8 / 40) ** 2 * (40 / 32) ** 2, rel=0.02
+    )
+    assert (
+        metrics["uniform/pointing game/macro"].value
+        < metrics["observation/pointing game/macro"].low
+    )
     assert metrics["centre/IoU/macro"].value < metrics["observation/IoU/macro"].low
 
 
@@ -95,7 +113,9 @@ def test_results_are_files_that_can_be_scored_again(folders):
 
 
 def test_batches_do_not_change_what_is_embedded(data, embedded):
-    whole = embed_studies(Seer(), data.pack.pixels, data.reports, data.rows["test"], data.studies, view=view)
+    whole = embed_studies(
+        Seer(), data.pack.pixels, data.reports, data.rows["test"], data.studies, view=view
+    )
     for field in dataclasses.fields(whole):
         first, second = getattr(whole, field.name), getattr(embedded, field.name)
         assert np.allclose(first, second) if isinstance(first, np.ndarray) else first == second
@@ -103,13 +123,21 @@ def test_batches_do_not_change_what_is_embedded(data, embedded):
 
 def test_padding_is_cut_to_the_longest_report(data):
     tokens = report_rows_to_tokens(tokenize(["upper", "upper left.none"]), [0, 1])
-    assert tokens.ids.shape == (2, 3) and tokens.mask.tolist() == [[True, False, False], [True, True, True]]
+    assert tokens.ids.shape == (2, 3) and tokens.mask.tolist() == [
+        [True, False, False],
+        [True, True, True],
+    ]
 
 
 @pytest.mark.fault("E4")
 def test_findings_are_met_by_name_and_not_by_position(data, seen, ask):
-    turned = [dataclasses.replace(study, labels=dict(reversed(study.labels.items()))) for study in data.studies]
-    turned = [dataclasses.replace(study, masks=dict(reversed(study.masks.items()))) for study in turned]
+    turned = [
+        dataclasses.replace(study, labels=dict(reversed(study.labels.items())))
+        for study in data.studies
+    ]
+    turned = [
+        dataclasses.replace(study, masks=dict(reversed(study.masks.items()))) for study in turned
+    ]
     for task, metric in (("zero-shot", "mix/auroc"), ("grounding", "observation/pointing game")):
         result, _ = ask(task, dataclasses.replace(data, studies=turned), Seer())
         for finding in FINDINGS:
@@ -128,7 +156,10 @@ def test_a_finding_nobody_has_is_null(data, ask):
     ):
         metrics = ask(task, changed, Seer())[0].metrics
         assert metrics[f"{metric}/lower"].value is None and metrics[f"{metric}/lower"].reason
-        assert "without lower" in metrics[f"{metric}/macro"].reason and metrics[f"{metric}/macro"].value is not None
+        assert (
+            "without lower" in metrics[f"{metric}/macro"].reason
+            and metrics[f"{metric}/macro"].value is not None
+        )
 
 
 def test_nothing_to_point_at_is_refused(data, ask, tmp_path):
@@ -146,21 +177,29 @@ def test_a_finding_without_a_pointing_phrase_is_named(data, ask, tmp_path):
     some.write_text("upper: {positive: [upper], negative: [none], grounding: '{side} upper'}\n")
     metrics = ask("grounding", data, Seer(), some)[0].metrics
     assert metrics["observation/pointing game/lower"].reason == "no phrase in the set"
-    assert metrics["observation/pointing game/macro"].value == metrics["observation/pointing game/upper"].value > 0.99
+    assert (
+        metrics["observation/pointing game/macro"].value
+        == metrics["observation/pointing game/upper"].value
+        > 0.99
+    )
 
 
 def test_a_mask_counts_unless_a_label_denies_it(data):
     study = next(s for s in data.studies if s.masks)
     [name, *_] = study.masks
     for label, there in ((1.0, True), (float("nan"), True), (0.0, False), (-1.0, False)):
-        assert grounding.has_outline(dataclasses.replace(study, labels={name: label}), name) == there
+        assert (
+            grounding.has_outline(dataclasses.replace(study, labels={name: label}), name) == there
+        )
     assert grounding.has_outline(dataclasses.replace(study, labels={}), name)
     assert not grounding.has_outline(dataclasses.replace(study, masks={}), name)
 
 
 def test_heat_follows_the_side_that_was_asked_for(data, embedded):
     """Two bright cells of one finding: both light up; another finding's cell does not."""
-    target = next(t for t in grounding.grounding_targets(embedded, PROMPTS) if t.finding == "middle")
+    target = next(
+        t for t in grounding.grounding_targets(embedded, PROMPTS) if t.finding == "middle"
+    )
     phrases = embed_phrases(Seer(), tokenize, ["middle"])
     heat = grounding.heat_maps(embedded, np.array([target.index]), phrases)["observation"][0]
     assert heat.argmax() // 4 == 1  # row by row

@@ -65,7 +65,9 @@ def test_a_mask_of_another_size_is_refused(data, size):
 def test_a_head_learns_squares(data, tmp_path):
     """The encoder is random and frozen; the squares are the brightest thing there is."""
     torch.manual_seed(0)
-    body = ImageSettings(name="resnet18", size=VIEW, local_strides=(8,), options={"channels": [16, 16, 16, 16]})
+    body = ImageSettings(
+        name="resnet18", size=VIEW, local_strides=(8,), options={"channels": [16, 16, 16, 16]}
+    )
     model = SimpleNamespace(image_encoder=ImageEncoder(body).requires_grad_(False))
     made = make_task("segmentation", data.studies, ["steps=40", "lr=1e-2", "checks=2"])
     result = run_task(made, model, data, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m")
@@ -88,7 +90,13 @@ def masks(*regions, size=8):
 
 def scored(said, there, profile="strict"):
     n = len(said)
-    table = {"fraction": [1.0] * n, "seed": [0] * n, "split": ["test"] * n, "row": range(n), "patient": range(n)}
+    table = {
+        "fraction": [1.0] * n,
+        "seed": [0] * n,
+        "split": ["test"] * n,
+        "row": range(n),
+        "patient": range(n),
+    }
     table |= {"mask.A": said, "truth.A": there, "height": [8] * n, "width": [8] * n}
     types = {"mask.A": pa.list_(pa.int64()), "truth.A": pa.list_(pa.int64())}
     arrays = {name: pa.array(column, types.get(name)) for name, column in table.items()}
@@ -102,13 +110,21 @@ def value(metrics, name):
 def test_degenerate_answers_score_as_they_should():
     there = masks((4, 4), (2, 8), None, None, None, None)
     nothing = scored(masks(*[None] * 6), there)
-    assert value(nothing, "dice") == value(nothing, "IoU") == 0 and value(nothing, "empty kept empty") == 1
+    assert (
+        value(nothing, "dice") == value(nothing, "IoU") == 0
+        and value(nothing, "empty kept empty") == 1
+    )
     assert value(nothing, "boundary distance") is None
     assert "not empty" in nothing["100%/boundary distance/A"].reason
     everything = scored(masks(*[(8, 8)] * 6), there)
-    assert value(everything, "dice") == pytest.approx(2 * 16 / (64 + 16)) and value(everything, "empty kept empty") == 0
+    assert (
+        value(everything, "dice") == pytest.approx(2 * 16 / (64 + 16))
+        and value(everything, "empty kept empty") == 0
+    )
     perfect = scored(there, there)
-    assert value(perfect, "dice") == value(perfect, "IoU") == value(perfect, "empty kept empty") == 1
+    assert (
+        value(perfect, "dice") == value(perfect, "IoU") == value(perfect, "empty kept empty") == 1
+    )
     assert value(perfect, "boundary distance") == 0 and perfect["100%/dice/A"].n == 2
     none = scored(masks(None), masks(None))
     assert value(none, "dice") is None and none["100%/dice/A"].reason == "no image where it is"
@@ -120,7 +136,9 @@ def test_mgca_lets_empty_masks_score_1_and_averages_batches():
     nothing = scored(masks(*[None] * 20), there, "mgca")
     # Two batches, of 16 and of 4: (15 / 16 + 1) / 2, though not one pixel was ever found.
     assert value(nothing, "dice") == pytest.approx((15 / 16 + 1) / 2)
-    assert set(nothing) == {f"100%/{metric}/{what}" for metric in ("dice", "IoU") for what in ("A", "macro")}
+    assert set(nothing) == {
+        f"100%/{metric}/{what}" for metric in ("dice", "IoU") for what in ("A", "macro")
+    }
     assert value(scored(masks(*[None] * 20), there), "dice") == 0
 
 

@@ -34,10 +34,15 @@ def test_hard_sentence(case: dict[str, object]) -> None:
     assert found == {name: value for word, value in VALUES.items() for name in case.get(word, ())}  # type: ignore[attr-defined]
 
 
-def test_over_sentences_present_wins_over_uncertain_over_absent_and_the_first_such_sentence_decided() -> None:
+def test_over_sentences_present_wins_over_uncertain_over_absent_and_the_first_such_sentence_decided() -> (
+    None
+):
     text = "No effusion. Possible effusion. Small effusion. Large effusion. Possible edema. No edema. No pneumothorax."
     labels = label_report(text)
-    assert labels.values["Pleural Effusion"] == PRESENT and labels.evidence["Pleural Effusion"] == "Small effusion."
+    assert (
+        labels.values["Pleural Effusion"] == PRESENT
+        and labels.evidence["Pleural Effusion"] == "Small effusion."
+    )
     assert labels.values["Edema"] == UNCERTAIN and labels.evidence["Edema"] == "Possible edema."
     assert labels.values["Pneumothorax"] == ABSENT
     assert math.isnan(labels.values["Fracture"]) and "Fracture" not in labels.evidence
@@ -76,8 +81,16 @@ def test_case_blanks_and_hyphens_do_not_matter() -> None:
 
 
 def test_the_longest_phrase_counts_and_short_forms_are_written_out() -> None:
-    assert tokenize_sentence("R/o pneumonia w/o effusion.") == ["rule", "out", "pneumonia", "without", "effusion"]
-    assert [span.kind for span in find_spans(tokenize_sentence("no change in the pericardial effusion"))] == [
+    assert tokenize_sentence("R/o pneumonia w/o effusion.") == [
+        "rule",
+        "out",
+        "pneumonia",
+        "without",
+        "effusion",
+    ]
+    assert [
+        span.kind for span in find_spans(tokenize_sentence("no change in the pericardial effusion"))
+    ] == [
         "unchanged",
         "term",
     ]
@@ -90,12 +103,24 @@ WORDS = sorted({word for case in HARD for word in tokenize_sentence(case["text"]
 @given(st.text(max_size=60) | st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join))
 def test_any_text_gets_labels(text: str) -> None:
     labels = label_report(text)
-    assert all(math.isnan(value) or value in (PRESENT, ABSENT, UNCERTAIN) for value in labels.values.values())
-    assert set(labels.evidence) == {n for n, v in labels.values.items() if not math.isnan(v)} - {"No Finding"}
+    assert all(
+        math.isnan(value) or value in (PRESENT, ABSENT, UNCERTAIN)
+        for value in labels.values.values()
+    )
+    assert set(labels.evidence) == {n for n, v in labels.values.items() if not math.isnan(v)} - {
+        "No Finding"
+    }
 
 
 @pytest.mark.parametrize(
-    "piece", ["no effusion, ", "effusion resolved and ", "effusion cannot be excluded ", "heart and lungs ", "not "]
+    "piece",
+    [
+        "no effusion, ",
+        "effusion resolved and ",
+        "effusion cannot be excluded ",
+        "heart and lungs ",
+        "not ",
+    ],
 )
 def test_time_is_linear(piece: str) -> None:
     def seconds(length: int) -> float:

@@ -27,7 +27,9 @@ def test_as_the_published_sections(test_data: Path) -> None:
         assert [section.text for section in found] == case["sections"]
         assert [section.name for section in found] == case["section_names"]
         assert [section.start for section in found] == case["section_starts"]
-        assert {name: read_kept_sections(case["text"]).get(name, "") for name in KEPT_SECTIONS} == case["csv_row"]
+        assert {
+            name: read_kept_sections(case["text"]).get(name, "") for name in KEPT_SECTIONS
+        } == case["csv_row"]
         assert text_for_labeler(case["text"]) == case["chosen_text"]
     assert len(oracle["cases"]) > 5
     for name in oracle["names"]:
@@ -69,7 +71,9 @@ def test_what_counts_as_a_section(text: str, kept: dict[str, str]) -> None:
 
 @given(st.text(alphabet="AB:\n ()x.", max_size=60))
 def test_nothing_is_lost_and_nothing_added(text: str) -> None:
-    """Sections are pieces of the text, in order, from their starts on (the last paragraph's start is approximate)."""
+    """Sections are pieces of the text, in order, from their starts on (the last paragraph's start
+    is approximate).
+    """
     end = 0
     for section in find_sections(text):
         if section.name != "last_paragraph":

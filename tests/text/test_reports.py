@@ -118,7 +118,9 @@ def test_a_colon_in_a_sentence_is_no_header() -> None:
 @needs_data
 def test_sections_agree_with_the_field_except_where_it_loses_text() -> None:
     """MIT-LCP's section rules, as used by MGCA, on invented reports with their known quirks."""
-    cases = json.loads((Path(DATA) / "oracles" / "mimic_sections.json").read_text(encoding="utf-8"))["cases"]
+    cases = json.loads(
+        (Path(DATA) / "oracles" / "mimic_sections.json").read_text(encoding="utf-8")
+    )["cases"]
     ours = {case["study"]: read_sections(case["text"]) for case in cases}
     differing = set()
     for case in cases:
@@ -135,7 +137,7 @@ def test_sections_agree_with_the_field_except_where_it_loses_text() -> None:
     assert differing == {("s90000005", "findings")}
 
 
-# Which sentences observe ----------------------------------------------------------------------------------------------
+# Which sentences observe --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_what_says_anything_about_the_picture_observes(sentence: str) -> None:
     assert is_observation(sentence)
 
 
-# Cleaning, keys -------------------------------------------------------------------------------------------------------
+# Cleaning, keys -----------------------------------------------------------------------------------
 
 
 @pytest.mark.fault("T4")
@@ -189,12 +191,26 @@ def test_clean_text_is_canonical(text: str) -> None:
     cleaned.encode("utf-8")
 
 
-PIECES = ["FINDINGS:", "Impression: ", "No effusion", ". ", "1. ", "\n", "\n\n", "___", "XXXX ", "Dr. ", "1.5 cm"]
+PIECES = [
+    "FINDINGS:",
+    "Impression: ",
+    "No effusion",
+    ". ",
+    "1. ",
+    "\n",
+    "\n\n",
+    "___",
+    "XXXX ",
+    "Dr. ",
+    "1.5 cm",
+]
 PIECES += ["?", "- ", "\r\n", "\u202e"]
 
 
 @pytest.mark.fault("T4")
-@given(st.one_of(st.text(st.characters(codec=None)), st.lists(st.sampled_from(PIECES)).map("".join)))
+@given(
+    st.one_of(st.text(st.characters(codec=None)), st.lists(st.sampled_from(PIECES)).map("".join))
+)
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         report = read_report(text)
@@ -208,7 +224,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         assert any(character.isalpha() for character in sentence)
     kept = "".join(report.sentences).replace(" ", "")
     left = iter("".join(clean_text(text).split()))
-    assert all(character in left for character in kept) or report.origin == TEXT_ORIGINS[0]  # nothing is made up
+    assert (
+        all(character in left for character in kept) or report.origin == TEXT_ORIGINS[0]
+    )  # nothing is made up
 
 
 @pytest.mark.fault("T4")
@@ -220,9 +238,10 @@ def test_wrongly_decoded_bytes_do_not_stop_the_reader(encoding: str) -> None:
 
 @pytest.mark.fault("T4")
 def test_every_kind_of_line_break_is_one() -> None:
-    assert {clean_text(f"a {end} b") for end in ("\n", "\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029")} == {
-        "a\nb"
-    }
+    assert {
+        clean_text(f"a {end} b")
+        for end in ("\n", "\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029")
+    } == {"a\nb"}
     assert clean_text("\n a\t\u00a0b\ufffdc\n \n\n\n d") == "a b c\n\nd"
 
 
@@ -234,7 +253,12 @@ def test_keys_are_those_of_the_normalised_sentence(text: str) -> None:
 
 
 def test_equal_but_for_punctuation_and_case_is_equal() -> None:
-    same = ["No acute disease.", "NO ACUTE DISEASE", " no  acute-disease .", "No acute disease ___."]
+    same = [
+        "No acute disease.",
+        "NO ACUTE DISEASE",
+        " no  acute-disease .",
+        "No acute disease ___.",
+    ]
     assert len({hash_sentence(sentence) for sentence in same}) == 1
     other = ["1.5 cm nodule", "15 cm nodule", "1 5 cm nodule", "< 5 cm nodule", "> 5 cm nodule"]
     assert len({hash_sentence(sentence) for sentence in other}) == len(other)
@@ -246,7 +270,7 @@ def test_keys_are_the_same_in_every_process() -> None:
     assert int(run.stdout) == hash_sentence("clear lungs") == 27400539719496092
 
 
-# Time -----------------------------------------------------------------------------------------------------------------
+# Time ---------------------------------------------------------------------------------------------
 
 HOSTILE = {
     "sentences": "No effusion. ",
@@ -283,7 +307,7 @@ def test_time_is_linear(piece: str) -> None:
     assert long < 15 * short + 0.02
 
 
-# The real reports -----------------------------------------------------------------------------------------------------
+# The real reports ---------------------------------------------------------------------------------
 
 
 @needs_data
@@ -291,7 +315,10 @@ def test_all_real_reports_are_read() -> None:
     with (Path(DATA) / "reports" / "iu_reports.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     texts = [
-        "\n".join(f"{name.upper()}: {row[name]}" for name in ("findings", "impression") if row[name]) for row in rows
+        "\n".join(
+            f"{name.upper()}: {row[name]}" for name in ("findings", "impression") if row[name]
+        )
+        for row in rows
     ]
     reports = [read_report(text) for text in texts]
     assert len(reports) == 2697
@@ -303,7 +330,9 @@ def test_all_real_reports_are_read() -> None:
     assert max(map(len, said)) < 300
     # Nothing but list marks, doubled stops, markup and blank sentences gets lost.
     letters = sum(character.isalpha() for sentence in said for character in sentence)
-    there = sum(character.isalpha() for row in rows for character in row["findings"] + row["impression"])
+    there = sum(
+        character.isalpha() for row in rows for character in row["findings"] + row["impression"]
+    )
     assert there * 0.997 < letters <= there
 
 
@@ -311,7 +340,9 @@ def test_all_real_reports_are_read() -> None:
 def test_all_clinical_notes_are_read() -> None:
     with (Path(DATA) / "pairs" / "manifest.csv").open(encoding="utf-8", newline="") as file:
         reports = [read_report(row["report"]) for row in csv.DictReader(file)]
-    origins = {origin: sum(report.origin == origin for report in reports) for origin in TEXT_ORIGINS}
+    origins = {
+        origin: sum(report.origin == origin for report in reports) for origin in TEXT_ORIGINS
+    }
     assert origins["whole"] > origins["findings"] > 20
     assert sum(any(report.is_observation) for report in reports) > 0.95 * len(reports)
     assert read_sentences("Seen on CT. Not here.") == ["Seen on CT.", "Not here."]

@@ -1,4 +1,6 @@
-"""The tokenizer: the same corpus gives the same numbers, and reports become arrays without silent losses."""
+"""The tokenizer: the same corpus gives the same numbers, and reports become arrays without silent
+losses.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ def length(text: str) -> int:
     return int((encode(report(text)).sentence[0] == 0).sum())
 
 
-# Training, saving, loading --------------------------------------------------------------------------------------------
+# Training, saving, loading ------------------------------------------------------------------------
 
 
 def test_the_order_of_the_corpus_does_not_matter() -> None:
@@ -55,7 +57,10 @@ def test_the_order_of_the_corpus_does_not_matter() -> None:
 
 def test_the_same_in_every_process() -> None:
     code = f"from place_cxr.text.tokenizer import Tokenizer; print(Tokenizer.train({CORPUS!r}, vocab_size=300).hash)"
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
     assert {run.stdout.strip() for run in runs} == {TOKENIZER.hash}
 
 
@@ -82,7 +87,13 @@ def test_pieces_that_go_on_with_a_word_are_known() -> None:
     encoded = encode(report("the zygoma"))
     assert encoded.continues is not None and encoded.continues.shape == (TOKENIZER.vocab_size,)
     real = encoded.ids[0][encoded.ids[0] != encoded.pad_id]
-    assert encoded.continues[real].tolist() == [False, False, False, *[True] * (len(real) - 4), False]
+    assert encoded.continues[real].tolist() == [
+        False,
+        False,
+        False,
+        *[True] * (len(real) - 4),
+        False,
+    ]
     assert len(real) > 5  # the word is spelled
 
 
@@ -95,9 +106,9 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
     TOKENIZER.save(tmp_path / "deep" / "tokenizer")
     again = Tokenizer.load(tmp_path / "deep" / "tokenizer")
     assert again.hash == TOKENIZER.hash
-    assert {f"x/{file.name}": file.read_bytes() for file in (tmp_path / "deep" / "tokenizer").iterdir()} == again.files(
-        "x"
-    )
+    assert {
+        f"x/{file.name}": file.read_bytes() for file in (tmp_path / "deep" / "tokenizer").iterdir()
+    } == again.files("x")
     some = [report(*CORPUS[:4])]
     assert (again.encode(some, 32, 4).ids == TOKENIZER.encode(some, 32, 4).ids).all()
 
@@ -108,11 +119,19 @@ def test_a_bert_folder_with_its_word_list_alone(tmp_path: Path) -> None:
     lower = Tokenizer.load(tmp_path)
     assert lower.encode([report("The Hearts")], 16, 2).ids[0, :5].tolist() == [CLS, 5, 6, 8, SEP]
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}', encoding="utf-8")
-    assert Tokenizer.load(tmp_path).encode([report("the Hearts")], 16, 2).ids[0, :5].tolist() == [CLS, 5, 7, 8, SEP]
+    assert Tokenizer.load(tmp_path).encode([report("the Hearts")], 16, 2).ids[0, :5].tolist() == [
+        CLS,
+        5,
+        7,
+        8,
+        SEP,
+    ]
 
 
 def test_a_folder_of_another_kind_with_its_own_frame_and_padding(tmp_path: Path) -> None:
-    inner = tokenizers.Tokenizer(models.WordLevel({"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "clear": 4}, "<unk>"))
+    inner = tokenizers.Tokenizer(
+        models.WordLevel({"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "clear": 4}, "<unk>")
+    )
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     inner.post_processor = tokenizers.processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
     inner.enable_truncation(2)
@@ -120,7 +139,16 @@ def test_a_folder_of_another_kind_with_its_own_frame_and_padding(tmp_path: Path)
     inner.save(str(tmp_path / "tokenizer.json"))
     loaded = Tokenizer.load(tmp_path)
     assert loaded.pad_id == 1
-    assert loaded.encode([report("clear clear x")], 16, 2).ids[0].tolist() == [0, 4, 4, 3, 2, 1, 1, 1]
+    assert loaded.encode([report("clear clear x")], 16, 2).ids[0].tolist() == [
+        0,
+        4,
+        4,
+        3,
+        2,
+        1,
+        1,
+        1,
+    ]
 
 
 def test_what_is_no_tokenizer_is_one_coded_line(tmp_path: Path) -> None:
@@ -135,12 +163,17 @@ def test_what_is_no_tokenizer_is_one_coded_line(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path)
 
 
-# Encoding -------------------------------------------------------------------------------------------------------------
+# Encoding -----------------------------------------------------------------------------------------
 
 
 def test_layout_of_a_report() -> None:
-    found = encode(report("The heart is enlarged.", "PA view.", "The lungs are clear."), report("Clear.", context=[]))
-    context = encode(report("The heart is enlarged.", "PA view.", "The lungs are clear.", context=[1]))
+    found = encode(
+        report("The heart is enlarged.", "PA view.", "The lungs are clear."),
+        report("Clear.", context=[]),
+    )
+    context = encode(
+        report("The heart is enlarged.", "PA view.", "The lungs are clear.", context=[1])
+    )
     a, b, c = length("The heart is enlarged."), length("PA view."), length("The lungs are clear.")
     assert found.ids.shape[1] % 8 == 0
     assert found.ids.dtype == np.uint16
@@ -216,7 +249,11 @@ def test_limits_without_room_are_refused(tokens: int, sentences: int) -> None:
 
 def test_no_reports() -> None:
     found = encode()
-    assert (found.ids.shape, found.sentence_key.shape, found.report_key.shape) == ((0, 8), (0, 8), (0,))
+    assert (found.ids.shape, found.sentence_key.shape, found.report_key.shape) == (
+        (0, 8),
+        (0, 8),
+        (0,),
+    )
 
 
 def test_large_vocabularies_take_more_bytes(tmp_path: Path) -> None:
@@ -234,7 +271,9 @@ def test_names_of_special_tokens_in_a_report_are_text() -> None:
     assert (np.flatnonzero(ids == PAD) > np.flatnonzero(ids == SEP)[0]).all()
 
 
-def slow(reports: Sequence[ReportText], tokens: int, sentences: int) -> list[tuple[list[int], list[int], list[int]]]:
+def slow(
+    reports: Sequence[ReportText], tokens: int, sentences: int
+) -> list[tuple[list[int], list[int], list[int]]]:
     """Token by token."""
     rows = []
     for one in reports:
@@ -257,15 +296,21 @@ def slow(reports: Sequence[ReportText], tokens: int, sentences: int) -> list[tup
 
 
 REPORTS = st.lists(
-    st.lists(st.tuples(st.sampled_from([*CORPUS[:7], "\u200b"]), st.booleans()), min_size=1, max_size=6),
+    st.lists(
+        st.tuples(st.sampled_from([*CORPUS[:7], "\u200b"]), st.booleans()), min_size=1, max_size=6
+    ),
     min_size=1,
     max_size=4,
 )
 
 
 @given(REPORTS, st.integers(3, 40), st.integers(1, 5))
-def test_same_as_token_by_token(drawn: list[list[tuple[str, bool]]], tokens: int, sentences: int) -> None:
-    reports = [ReportText(tuple(s for s, _ in one), tuple(yes for _, yes in one), "whole") for one in drawn]
+def test_same_as_token_by_token(
+    drawn: list[list[tuple[str, bool]]], tokens: int, sentences: int
+) -> None:
+    reports = [
+        ReportText(tuple(s for s, _ in one), tuple(yes for _, yes in one), "whole") for one in drawn
+    ]
     found = encode(*reports, tokens=tokens, sentences=sentences)
     expected = slow(reports, tokens, sentences)
     longest = max(len(ids) for ids, _, _ in expected)

@@ -1,4 +1,6 @@
-"""Fixtures of the training tests: the toy problem, small checkpoints, and children that may be killed."""
+"""Fixtures of the training tests: the toy problem, small checkpoints, and children that may be
+killed.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def put() -> Callable[..., Path]:
 
 @pytest.fixture
 def child() -> Callable[[Callable[[], None]], int]:
-    """Run a function in a forked process; its exit code, 99 if it raised. Forked, because torch is imported already."""
+    """Run a function in a forked process; its exit code, 99 if it raised. Forked, because torch is
+    imported already.
+    """
 
     def run(work: Callable[[], None]) -> int:
         pid = os.fork()

@@ -62,7 +62,9 @@ def test_weights_without_training_state(tmp_path: Path) -> None:
 
 def test_tied_and_sliced_weights(tmp_path: Path) -> None:
     whole = torch.arange(12.0).reshape(3, 4)
-    checkpoint.save(tmp_path, 1, {"a": whole, "tied": whole, "part": whole[1], "turned": whole.T}, config={})
+    checkpoint.save(
+        tmp_path, 1, {"a": whole, "tied": whole, "part": whole[1], "turned": whole.T}, config={}
+    )
     found = checkpoint.load(tmp_path).weights
     assert torch.equal(found["a"], whole) and torch.equal(found["tied"], whole)
     assert torch.equal(found["part"], whole[1]) and torch.equal(found["turned"], whole.T)
@@ -70,7 +72,9 @@ def test_tied_and_sliced_weights(tmp_path: Path) -> None:
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, where the machine has one: a kill loses no page, so only the order of the calls matters."""
+    """A folder in memory, where the machine has one: a kill loses no page, so only the order of the
+    calls matters.
+    """
     if not Path("/dev/shm").is_dir():
         yield tmp_path
         return
@@ -96,7 +100,9 @@ def test_a_hundred_kills_at_random_moments(memory: Path, put: Put) -> None:
                 put(memory, step, size=200_000, keep=2)
                 os.write(write, step.to_bytes(4, "big"))
         os.close(write)
-        first = os.read(read, 4) if trial % 2 else b""  # every other one has saved once, however slow the machine
+        first = (
+            os.read(read, 4) if trial % 2 else b""
+        )  # every other one has saved once, however slow the machine
         time.sleep(rng.uniform(0.01, 0.07))
         os.kill(pid, signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
@@ -113,10 +119,16 @@ def test_a_hundred_kills_at_random_moments(memory: Path, put: Put) -> None:
             assert checkpoint.load(home / "last").step in (committed, committed - 1)
     assert committed > 20 and hits > 3  # the kills did hit saves
     files.remove_orphans(memory)
-    assert {p.name for p in home.iterdir()} <= {"last", *(f"step_{committed - n:06d}" for n in range(3))}
+    assert {p.name for p in home.iterdir()} <= {
+        "last",
+        *(f"step_{committed - n:06d}" for n in range(3)),
+    }
 
 
-FILES = ("tokenizer.json", *(name.split("/")[-1] for name in (checkpoint.WEIGHTS, checkpoint.CONFIG)))
+FILES = (
+    "tokenizer.json",
+    *(name.split("/")[-1] for name in (checkpoint.WEIGHTS, checkpoint.CONFIG)),
+)
 FILES += ("optimizer.safetensors", "state.json", "MANIFEST.json", "last")
 POINTS = [*(f"{verb} {name}" for verb in ("write", "written") for name in FILES)]
 POINTS += ["synced", "renamed", "verified", "pointed", "pruning"]
@@ -156,7 +168,9 @@ def test_a_crash_while_a_step_is_saved_again(
 
 
 @pytest.mark.fault("C2")
-def test_a_file_is_replaced_never_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_replaced_never_rewritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "last"
     files.write_atomic(path, b"old")
     with path.open("rb") as reader:
@@ -240,7 +254,9 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path, put: Put, child: C
 
 @pytest.mark.fault("C5")
 @pytest.mark.parametrize("call", ["fsync", "rename"])
-def test_any_failing_call_of_the_disk(tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_any_failing_call_of_the_disk(
+    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
     put(tmp_path, 1)
 
     def fail(*_: object) -> None:
@@ -283,7 +299,9 @@ def test_nothing_counts_as_saved_before_it_was_read_back(
 
 
 @pytest.mark.fault("C7")
-@pytest.mark.parametrize("name", ["model.safetensors", "MANIFEST.json", "training_state/state.json"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "MANIFEST.json", "training_state/state.json"]
+)
 @pytest.mark.parametrize("cut", [lambda n: 0, lambda n: 10, lambda n: n // 2, lambda n: n - 2])
 def test_truncated(
     tmp_path: Path, put: Put, caplog: pytest.LogCaptureFixture, name: str, cut: Callable[[int], int]
@@ -300,14 +318,18 @@ def test_truncated(
 
 
 @pytest.mark.fault("C8")
-def test_one_flipped_bit_in_any_file(tmp_path: Path, put: Put, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_flipped_bit_in_any_file(
+    tmp_path: Path, put: Put, caplog: pytest.LogCaptureFixture
+) -> None:
     path = put(tmp_path, 1)
     rng = random.Random(0)
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         clean = file.read_bytes()
         for _ in range(20):
             flipped = bytearray(clean)
-            flipped[rng.randrange(len(clean) - 1)] ^= 1 << rng.randrange(8)  # the last byte is a line's end
+            flipped[rng.randrange(len(clean) - 1)] ^= 1 << rng.randrange(
+                8
+            )  # the last byte is a line's end
             file.write_bytes(flipped)
             assert code(lambda: checkpoint.load(path)) in {"PL-R104", "PL-R107"}, file.name
         file.write_bytes(clean)
@@ -356,9 +378,13 @@ def test_newer_formats_are_refused_by_name(tmp_path: Path, put: Put) -> None:
     put(tmp_path, 1)
     newer = put(tmp_path, 2)
     resign(newer, lambda about: about.update(schema=9, code="3.1.4"))
-    with pytest.raises(PlaceError, match=r"PL-R105.*format 9 by place-cxr 3\.1\.4, but .*update place-cxr"):
+    with pytest.raises(
+        PlaceError, match=r"PL-R105.*format 9 by place-cxr 3\.1\.4, but .*update place-cxr"
+    ):
         checkpoint.load(newer)
-    assert code(lambda: checkpoint.load(tmp_path)) == "PL-R105"  # silently going back would lose work
+    assert (
+        code(lambda: checkpoint.load(tmp_path)) == "PL-R105"
+    )  # silently going back would lose work
 
 
 @pytest.mark.parametrize(
@@ -373,7 +399,9 @@ def test_newer_formats_are_refused_by_name(tmp_path: Path, put: Put) -> None:
         lambda about: about.update(step="one"),
     ],
 )
-def test_a_signed_but_senseless_manifest(tmp_path: Path, put: Put, change: Callable[[dict[str, Any]], None]) -> None:
+def test_a_signed_but_senseless_manifest(
+    tmp_path: Path, put: Put, change: Callable[[dict[str, Any]], None]
+) -> None:
     path = put(tmp_path, 1)
     resign(path, change)
     assert code(lambda: checkpoint.load(path)) == "PL-R107"
@@ -404,7 +432,9 @@ def test_pickles_are_refused_and_never_run(tmp_path: Path, put: Put, protocol: i
     payload = pickle.dumps({"w": Bomb(marker)}, protocol=number)
     if protocol == "zip":
         payload = torch_zip(payload)
-    if protocol == "legacy":  # torch.save before 1.6: pickles one after the other, the first a magic number
+    if (
+        protocol == "legacy"
+    ):  # torch.save before 1.6: pickles one after the other, the first a magic number
         payload = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2) + payload
     alone = tmp_path / "weights.pt"
     alone.write_bytes(payload)
@@ -435,7 +465,9 @@ def header(text: bytes, length: int | None = None, data: bytes = b"") -> bytes:
         header(b"{}", 2**63),
         header(b"{" * 100),
         header(b'{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}', data=b"\0" * 8),
-        header(b'{"w":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,16]}}', data=b"\0" * 16),
+        header(
+            b'{"w":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,16]}}', data=b"\0" * 16
+        ),
         header(b'{"w":{"dtype":"F32","shape":[4],"data_offsets":[8,4]}}', data=b"\0" * 16),
         header(b'{"w":{"dtype":"EVIL","shape":[4],"data_offsets":[0,16]}}', data=b"\0" * 16),
         header(b"{" + b'"data_offsets":1,' * 100_001 + b"}"),
@@ -459,7 +491,9 @@ def test_deep_json(tmp_path: Path, put: Put) -> None:
 
 @settings(max_examples=60)
 @given(data=st.binary(max_size=200), at=st.integers(0, 400))
-def test_no_bytes_make_the_reader_raise_anything_else(tmp_path_factory: Any, data: bytes, at: int) -> None:
+def test_no_bytes_make_the_reader_raise_anything_else(
+    tmp_path_factory: Any, data: bytes, at: int
+) -> None:
     good = tensor_files.tensor_bytes({"w": torch.arange(8.0), "b": torch.ones(2)})
     file = tmp_path_factory.mktemp("fuzz") / "model.safetensors"
     file.write_bytes(good[:at] + data + good[at + len(data) :])
@@ -472,7 +506,9 @@ def test_no_bytes_make_the_reader_raise_anything_else(tmp_path_factory: Any, dat
 @pytest.mark.fault("C13")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite(tmp_path: Path, value: float) -> None:
-    path = checkpoint.save(tmp_path, 1, {"fine": torch.ones(3), "layer.weight": torch.tensor([1, value])}, config={})
+    path = checkpoint.save(
+        tmp_path, 1, {"fine": torch.ones(3), "layer.weight": torch.tensor([1, value])}, config={}
+    )
     with pytest.raises(PlaceError, match=r"PL-R108.*'layer\.weight'"):
         checkpoint.load(path)
 
@@ -484,7 +520,9 @@ def test_weights_that_are_not_finite(tmp_path: Path, value: float) -> None:
     moves=st.lists(st.sampled_from(["save", "best", "pre-spike", "fail"]), min_size=1, max_size=10),
 )
 @example(keep=1, moves=["save", "best", "save", "fail", "save", "pre-spike", "save", "save"])
-def test_pruning_never_takes_a_named_or_the_newest_step(tmp_path_factory: Any, keep: int, moves: list[str]) -> None:
+def test_pruning_never_takes_a_named_or_the_newest_step(
+    tmp_path_factory: Any, keep: int, moves: list[str]
+) -> None:
     run = tmp_path_factory.mktemp("prune")
     saved: list[int] = []
     named: dict[str, int] = {}
@@ -497,7 +535,11 @@ def test_pruning_never_takes_a_named_or_the_newest_step(tmp_path_factory: Any, k
             saved = sorted(expected)
         elif move == "fail":
             with pytest.MonkeyPatch.context() as patch, pytest.raises(PlaceError):
-                patch.setattr(checkpoint, "verify_checkpoint", lambda path: manifest.read_manifest(path / "none"))
+                patch.setattr(
+                    checkpoint,
+                    "verify_checkpoint",
+                    lambda path: manifest.read_manifest(path / "none"),
+                )
                 checkpoint.save(run, 1000 + number, {"w": torch.ones(1)}, config={}, keep=1)
             shutil.rmtree(run / "checkpoints" / f"step_{1000 + number:06d}")
             assert {step for step, _ in checkpoint._steps(run / "checkpoints")} == set(saved)
@@ -519,11 +561,19 @@ def test_a_course_that_was_left_is_kept_but_not_loaded(tmp_path: Path, put: Put)
     put(tmp_path, 2)
     checkpoint.set_aside_later_steps(tmp_path, 1)
     names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
-    assert names == ["aside_step_000002", "aside_step_000002.2", "aside_step_000003", "last", "step_000001"]
+    assert names == [
+        "aside_step_000002",
+        "aside_step_000002.2",
+        "aside_step_000003",
+        "last",
+        "step_000001",
+    ]
     assert checkpoint.load(tmp_path / "checkpoints" / "aside_step_000003").step == 3
 
 
-@pytest.mark.parametrize(("make", "expected"), [(lambda p: None, "PL-R101"), (lambda p: p.mkdir(), "PL-R102")])
+@pytest.mark.parametrize(
+    ("make", "expected"), [(lambda p: None, "PL-R101"), (lambda p: p.mkdir(), "PL-R102")]
+)
 def test_nothing_there(tmp_path: Path, make: Callable[[Path], None], expected: str) -> None:
     make(tmp_path / "run")
     assert code(lambda: checkpoint.load(tmp_path / "run")) == expected

@@ -25,7 +25,9 @@ def table(folder: Path) -> list[dict[str, str]]:
 def test_both_files_say_the_same(tmp_path: Path) -> None:
     metrics = MetricsLog(tmp_path)
     metrics.write({"step": 1, "loss": 0.5})
-    metrics.write({"step": 2, "loss": math.nan, "late": 3.0})  # a column more, and a number that JSON has not
+    metrics.write(
+        {"step": 2, "loss": math.nan, "late": 3.0}
+    )  # a column more, and a number that JSON has not
     metrics.write({"step": 3, "loss": 0.25})
     assert lines(tmp_path) == [
         {"step": 1, "loss": 0.5},
@@ -88,7 +90,9 @@ def test_a_log_that_cannot_even_begin(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 @pytest.mark.fault("R11")
-def test_progress_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_without_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [0.0]
     monkeypatch.setattr(log.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(log.time, "time", lambda: pytest.fail("the wall clock may jump"))
@@ -98,13 +102,18 @@ def test_progress_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeyp
             progress.update(step, "loss 0.5")
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == ["training 30/100, 1:10 left, loss 0.5", "training 40/100, 1:00 left, loss 0.5"]
+    assert err.splitlines() == [
+        "training 30/100, 1:10 left, loss 0.5",
+        "training 40/100, 1:00 left, loss 0.5",
+    ]
     with ProgressBar(1, show=False) as quiet:
         quiet.update(1)
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     with ProgressBar(10) as progress:
         progress.update(10, "loss 0.5")

@@ -1,4 +1,6 @@
-"""The loop: equal to the bit after a stop, unharmed by bad numbers, and it never waits for the device."""
+"""The loop: equal to the bit after a stop, unharmed by bad numbers, and it never waits for the
+device.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from place_cxr.training.watch import SpikeDetector
 def records(folder: Path) -> list[dict[str, Any]]:
     """The log without what depends on the clock."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("images_per_s", "data_wait")} for row in rows]
+    return [
+        {k: v for k, v in row.items() if k not in ("images_per_s", "data_wait")} for row in rows
+    ]
 
 
 def test_a_run_leaves_what_it_should(tmp_path: Path, toy: ModuleType) -> None:
@@ -57,7 +61,9 @@ def test_it_learns(tmp_path: Path, toy: ModuleType) -> None:
 class Course:
     """One training's sample order, losses, log and last weights."""
 
-    def __init__(self, toy: ModuleType, folder: Path, stops: list[int], linear: str = "adamw") -> None:
+    def __init__(
+        self, toy: ModuleType, folder: Path, stops: list[int], linear: str = "adamw"
+    ) -> None:
         self.rows: list[int] = []
         self.losses: list[float] = []
 
@@ -77,7 +83,13 @@ class Course:
             model = toy.Net()
             optim = toy.OPTIM.model_copy(update={"linear": linear})
             self.result = toy.train(
-                folder, model=model, resume=resume, stop_at=stop, loss=loss, batches=batches, optim=optim
+                folder,
+                model=model,
+                resume=resume,
+                stop_at=stop,
+                loss=loss,
+                batches=batches,
+                optim=optim,
             )
         self.digest = toy.digest(model)
         self.log = records(folder)
@@ -90,13 +102,17 @@ class Course:
 def test_a_resumed_run_equals_an_uninterrupted_one(
     tmp_path: Path, toy: ModuleType, stops: list[int], linear: str
 ) -> None:
-    whole, parts = (Course(toy, tmp_path / name, s, linear) for name, s in (("whole", []), ("parts", stops)))
+    whole, parts = (
+        Course(toy, tmp_path / name, s, linear) for name, s in (("whole", []), ("parts", stops))
+    )
     assert parts.rows == whole.rows == list(range(12 * 8))
     assert parts.losses == whole.losses
     assert parts.digest == whole.digest
     assert parts.log == whole.log  # means over a window that the stop had cut in two as well
     moments = whole.state.state_tensors
-    assert all(torch.equal(value, moments[name]) for name, value in parts.state.state_tensors.items())
+    assert all(
+        torch.equal(value, moments[name]) for name, value in parts.state.state_tensors.items()
+    )
 
 
 @pytest.mark.fault("R1")
@@ -146,7 +162,9 @@ def test_micro_batches_sum_to_the_joint_gradient(tmp_path: Path, toy: ModuleType
             loss=lambda model, batch, step: (model(batch.x).square().mean(), {}),
         )
         weights.append(model.weight.detach())
-    assert torch.allclose(weights[0], weights[1], atol=1e-6) and torch.allclose(weights[0], weights[2], atol=1e-6)
+    assert torch.allclose(weights[0], weights[1], atol=1e-6) and torch.allclose(
+        weights[0], weights[2], atol=1e-6
+    )
 
 
 def toy_rows(toy: ModuleType, start: int, size: int) -> Iterator[Any]:
@@ -160,7 +178,9 @@ def toy_rows(toy: ModuleType, start: int, size: int) -> Iterator[Any]:
 
 
 def poisoned(toy: ModuleType, steps: set[int], what: str = "nan") -> Callable[..., Any]:
-    """The toy loss, made bad in some steps: in the loss, in the gradient only, or in a forward pass of batch norm."""
+    """The toy loss, made bad in some steps: in the loss, in the gradient only, or in a forward pass
+    of batch norm.
+    """
 
     def loss(model: nn.Module, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         if step not in steps:
@@ -178,7 +198,9 @@ def poisoned(toy: ModuleType, steps: set[int], what: str = "nan") -> Callable[..
 @pytest.mark.fault("R3")
 @pytest.mark.parametrize("linear", ["adamw", "muon"])
 @pytest.mark.parametrize("what", ["nan", "inf", "gradient", "input"])
-def test_a_bad_step_changes_nothing(tmp_path: Path, toy: ModuleType, what: str, linear: str) -> None:
+def test_a_bad_step_changes_nothing(
+    tmp_path: Path, toy: ModuleType, what: str, linear: str
+) -> None:
     states: list[dict[str, Tensor]] = []
     model = toy.Net()
 
@@ -187,7 +209,9 @@ def test_a_bad_step_changes_nothing(tmp_path: Path, toy: ModuleType, what: str, 
 
     folder = tmp_path / "run"
     optim = toy.OPTIM.model_copy(update={"linear": linear})
-    result = toy.train(folder, model=model, after_step=keep, loss=poisoned(toy, {6}, what), optim=optim)
+    result = toy.train(
+        folder, model=model, after_step=keep, loss=poisoned(toy, {6}, what), optim=optim
+    )
     assert result.bad_steps == 1 and result.finished
     assert all(torch.equal(states[6][name], states[5][name]) for name in states[5])
     assert not torch.equal(states[7]["body.0.weight"], states[6]["body.0.weight"])
@@ -196,7 +220,9 @@ def test_a_bad_step_changes_nothing(tmp_path: Path, toy: ModuleType, what: str, 
     dump = json.loads((folder / "bad_steps.jsonl").read_text())
     assert (dump["step"], dump["rows"]) == (6, list(range(48, 56)))
     assert set(dump) == {"step", "rows", "lr", "loss", "grad_norm"}
-    assert all(torch.isfinite(torch.tensor(row["loss"])) for row in records(folder))  # and the means are clean
+    assert all(
+        torch.isfinite(torch.tensor(row["loss"])) for row in records(folder)
+    )  # and the means are clean
 
 
 @pytest.mark.fault("R3")
@@ -208,12 +234,17 @@ def test_three_bad_steps_in_a_row_end_the_run(tmp_path: Path, toy: ModuleType) -
     assert "3 steps in a row, up to step 8" in str(caught.value) and "optim.lr" in str(caught.value)
     assert (folder / "STATUS").read_text() == "failed\n"
     assert checkpoint.load(folder).step == 8 - 8 % 4  # the last one before, untouched
-    assert [json.loads(x)["step"] for x in (folder / "bad_steps.jsonl").read_text().splitlines()] == [1, 2, 6, 7, 8]
+    assert [
+        json.loads(x)["step"] for x in (folder / "bad_steps.jsonl").read_text().splitlines()
+    ] == [1, 2, 6, 7, 8]
 
 
 @pytest.mark.fault("R4")
 def test_a_spike_is_told_once_and_the_step_before_it_kept(
-    tmp_path: Path, toy: ModuleType, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    toy: ModuleType,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     commit, point = checkpoint._commit, checkpoint.write_pointer
 
@@ -234,7 +265,9 @@ def test_a_spike_is_told_once_and_the_step_before_it_kept(
 
     settings = TrainSettings(steps=80, batch_size=8, accumulate=2, save_every=10, keep=1)
     toy.train(tmp_path / "run", settings=settings, loss=loss)
-    assert [r.message for r in caplog.records if "jumped" in r.message] == [caplog.records[-1].message]
+    assert [r.message for r in caplog.records if "jumped" in r.message] == [
+        caplog.records[-1].message
+    ]
     assert caplog.records[-1].message.startswith("step 50:")
     assert checkpoint.load(tmp_path / "run" / "checkpoints" / "pre-spike").step == 50
     names = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
@@ -254,7 +287,13 @@ def test_noise_is_no_spike() -> None:
 
 @pytest.mark.fault("R5")
 @pytest.mark.parametrize(
-    "bad", [["batch_size=1"], ["batch_size=8", "accumulate=8"], ["batch_size=9", "accumulate=2"], ["precision=fp16"]]
+    "bad",
+    [
+        ["batch_size=1"],
+        ["batch_size=8", "accumulate=8"],
+        ["batch_size=9", "accumulate=2"],
+        ["precision=fp16"],
+    ],
 )
 def test_batches_too_small_to_contrast_are_refused(bad: list[str]) -> None:
     with pytest.raises(PlaceError, match="PL-C003"):
@@ -263,7 +302,12 @@ def test_batches_too_small_to_contrast_are_refused(bad: list[str]) -> None:
 
 @pytest.mark.fault("R9")
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("can't allocate memory: 9 GB")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("can't allocate memory: 9 GB"),
+    ],
 )
 def test_out_of_memory(tmp_path: Path, toy: ModuleType, error: Exception) -> None:
     def loss(*_: Any) -> Any:
@@ -310,7 +354,9 @@ def test_a_save_that_fails_in_the_background_is_not_lost(
 
 
 @pytest.mark.fault("C15")
-def test_a_slow_save_is_joined(tmp_path: Path, toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_save_is_joined(
+    tmp_path: Path, toy: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = checkpoint._commit
 
     def slow(*arguments: Any) -> None:
@@ -364,12 +410,18 @@ def test_falling_back_repeats_the_lost_steps(tmp_path: Path, toy: ModuleType) ->
 
 
 @pytest.mark.fault("C10")
-def test_another_torch_or_world_size_is_said(tmp_path: Path, toy: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_torch_or_world_size_is_said(
+    tmp_path: Path, toy: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
     toy.train(tmp_path / "run", stop_at=4)
     saved = checkpoint.load(tmp_path / "run")
     saved.origin.update(world_size=4, torch="1.0", threads=64)
     assert toy.train(tmp_path / "run", resume=saved).finished
-    assert "world_size 4, resumed with 1" in caplog.text and "torch 1.0" in caplog.text and "threads 64" in caplog.text
+    assert (
+        "world_size 4, resumed with 1" in caplog.text
+        and "torch 1.0" in caplog.text
+        and "threads 64" in caplog.text
+    )
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path: Path, toy: ModuleType) -> None:
@@ -407,7 +459,9 @@ class HostReads(TorchDispatchMode):
 
 
 def test_a_step_reads_nothing_from_the_device(tmp_path: Path, toy: ModuleType) -> None:
-    """The echo of the step before is read from main memory, where it was copied to; it is taken out of the count."""
+    """The echo of the step before is read from main memory, where it was copied to; it is taken out
+    of the count.
+    """
     counts: list[int] = []
     model = toy.Net()
 
@@ -441,7 +495,9 @@ def test_the_loop_closes_its_batches(tmp_path: Path, toy: ModuleType) -> None:
     assert closed == [True]
 
 
-def test_a_device_that_is_not_there(tmp_path: Path, toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_not_there(
+    tmp_path: Path, toy: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with RunFolder.create(tmp_path / "run") as run, pytest.raises(PlaceError, match="PL-E007"):
         fit(

@@ -1,4 +1,6 @@
-"""Two processes: the same weights as one with the joint batch, and decisions that both take together."""
+"""Two processes: the same weights as one with the joint batch, and decisions that both take
+together.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,12 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    launcher = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    launcher = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
     programs = [
         subprocess.Popen(
             [sys.executable, str(TOY), "ranks", str(folder)],
@@ -46,13 +53,17 @@ def log(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.fault("R2")
-def test_two_ranks_equal_one(tmp_path: Path, toy: ModuleType, two: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_two_ranks_equal_one(
+    tmp_path: Path, toy: ModuleType, two: tuple[Path, list[dict[str, Any]]]
+) -> None:
     folder, said = two
     one = toy.contrast_run(tmp_path / "one")
     assert said[0]["equal"]["digest"] == said[1]["equal"]["digest"]
     weight = torch.tensor(one["weight"])
     assert torch.allclose(torch.tensor(said[0]["equal"]["weight"]), weight, atol=1e-5)
-    assert not torch.allclose(toy.contrast_model()[2].weight, weight, atol=1e-3)  # there was something to agree on
+    assert not torch.allclose(
+        toy.contrast_model()[2].weight, weight, atol=1e-3
+    )  # there was something to agree on
     for joint, alone in zip(log(folder / "equal"), log(tmp_path / "one"), strict=True):
         for key in ("step", "lr", "loss", "error", "grad_norm"):
             assert joint[key] == pytest.approx(alone[key], rel=1e-5), key
@@ -79,7 +90,9 @@ def test_ranks_with_different_settings_do_not_start(two: tuple[Path, list[dict[s
 
 @pytest.mark.fault("R8", "D6")
 @pytest.mark.parametrize("name", ["often", "seldom"])
-def test_a_signal_to_one_rank_stops_both_at_one_step(two: tuple[Path, list[dict[str, Any]]], name: str) -> None:
+def test_a_signal_to_one_rank_stops_both_at_one_step(
+    two: tuple[Path, list[dict[str, Any]]], name: str
+) -> None:
     folder, said = two
     assert [one[name]["end"] for one in said] == [143, 143]
     assert said[0][name]["digest"] == said[1][name]["digest"]

@@ -35,14 +35,18 @@ def finished(path: Path) -> None:
 
 
 def test_what_a_run_says_of_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["/home/somebody/bin/place", "pretrain", "phantom-tiny", "note=two words"])
+    monkeypatch.setattr(
+        sys, "argv", ["/home/somebody/bin/place", "pretrain", "phantom-tiny", "note=two words"]
+    )
     with RunFolder.create(tmp_path / "a" / "b") as run:
         assert run.main and run.path == tmp_path / "a" / "b"
         run.describe("seed: 1\n")
         assert (run.path / "STATUS").read_text() == "running\n"
         logging.getLogger("place_cxr.training.loop").warning("heard")
     assert (run.path / "config.yaml").read_text() == "seed: 1\n"
-    assert (run.path / "command.txt").read_text() == "place pretrain phantom-tiny 'note=two words'\n"
+    assert (
+        run.path / "command.txt"
+    ).read_text() == "place pretrain phantom-tiny 'note=two words'\n"
     said = (run.path / "env.json").read_text()
     assert json.loads(said)["libraries"]["torch"]
     for private in (socket.gethostname(), os.path.expanduser("~"), str(tmp_path), sys.prefix):
@@ -53,7 +57,11 @@ def test_what_a_run_says_of_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_environment_names_versions_and_hardware() -> None:
     about = environment()
-    assert about["cpu"]["cores"] == os.cpu_count() and about["memory_gb"] > 0 and about["world_size"] == 1
+    assert (
+        about["cpu"]["cores"] == os.cpu_count()
+        and about["memory_gb"] > 0
+        and about["world_size"] == 1
+    )
 
 
 def test_an_error_leaves_the_status_failed(tmp_path: Path) -> None:
@@ -67,7 +75,9 @@ def test_a_finished_run_is_not_touched(tmp_path: Path) -> None:
     finished(tmp_path / "run")
     error = refused(tmp_path / "run")
     assert (error.code, error.exit_code) == ("PL-R003", 5)
-    assert "finished run (step 2000)" in str(error) and "--resume auto, another --out, or --overwrite" in str(error)
+    assert "finished run (step 2000)" in str(
+        error
+    ) and "--resume auto, another --out, or --overwrite" in str(error)
     with RunFolder.create(tmp_path / "run", resume=True) as run:
         assert (run.path / "note.txt").read_text() == "first"
 
@@ -82,7 +92,9 @@ def test_an_unfinished_run_is_not_touched(tmp_path: Path, put: Put) -> None:
 
 def test_overwriting_keeps_the_old_run(tmp_path: Path) -> None:
     for number in (1, 2):
-        RunFolder.create(tmp_path / "run", overwrite=True).close() if number == 2 else finished(tmp_path / "run")
+        RunFolder.create(tmp_path / "run", overwrite=True).close() if number == 2 else finished(
+            tmp_path / "run"
+        )
     assert (tmp_path / "run.old-1" / "note.txt").read_text() == "first"
     with RunFolder.create(tmp_path / "run", overwrite=True) as run:
         assert not (run.path / "note.txt").exists()
@@ -100,7 +112,8 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path, options: dict[s
 @pytest.mark.fault("C4")
 def test_the_second_process_is_told_who_is_first(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from place_cxr.training.run_folder import RunFolder\n"
+        "import sys, time; from pathlib import Path; from place_cxr.training.run_folder import "
+        "RunFolder\n"
         "run = RunFolder.create(Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "run")]
@@ -115,7 +128,9 @@ def test_the_second_process_is_told_who_is_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("C4")
-def test_a_lock_whose_holder_died_is_taken_over(tmp_path: Path, child: Child, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lock_whose_holder_died_is_taken_over(
+    tmp_path: Path, child: Child, caplog: pytest.LogCaptureFixture
+) -> None:
     def die() -> None:
         RunFolder.create(tmp_path / "run")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -131,7 +146,12 @@ def test_a_lock_whose_holder_died_is_taken_over(tmp_path: Path, child: Child, ca
 @pytest.mark.fault("C3")
 def test_leftovers_of_the_process_before_are_swept(tmp_path: Path) -> None:
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    left = tmp_path / "run" / "checkpoints" / f".place-tmp@{socket.gethostname()}@{2**22 + 1}@new@step_000001"
+    left = (
+        tmp_path
+        / "run"
+        / "checkpoints"
+        / f".place-tmp@{socket.gethostname()}@{2**22 + 1}@new@step_000001"
+    )
     left.mkdir()
     RunFolder.create(tmp_path / "run", resume=True).close()
     assert not left.exists()
@@ -164,7 +184,9 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path, child: Child) -> None:
 
 
 @pytest.mark.fault("C6")
-def test_a_disk_that_is_full_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 

@@ -1,4 +1,6 @@
-"""A signal makes a run save and leave with its own code; a second one ends it at once, and nothing is broken."""
+"""A signal makes a run save and leave with its own code; a second one ends it at once, and nothing
+is broken.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def test_a_signal_saves_and_stops(
 
     before = signal.getsignal(getattr(signal, number))
     with pytest.raises(TrainingStopped) as caught:
-        toy.train(tmp_path / "run", loss=loss, settings=toy.SETTINGS.model_copy(update={"accumulate": 1}))
+        toy.train(
+            tmp_path / "run", loss=loss, settings=toy.SETTINGS.model_copy(update={"accumulate": 1})
+        )
     assert (caught.value.code, caught.value.step) == (code, 6)
     steps = toy.SETTINGS.steps
     assert f"stopped and saved at step 6 of {steps}; --resume auto goes on" in caplog.messages
@@ -69,7 +73,14 @@ def test_a_stopped_program_resumes_exactly(tmp_path: Path, toy: ModuleType) -> N
 
 @pytest.mark.fault("R8")
 def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, str(TOY), "train", str(tmp_path / "run"), "40", "30"]  # waits 30 s for its first batch
+    command = [
+        sys.executable,
+        str(TOY),
+        "train",
+        str(tmp_path / "run"),
+        "40",
+        "30",
+    ]  # waits 30 s for its first batch
     with subprocess.Popen(command, stderr=subprocess.PIPE) as program:
         wait_for_start(tmp_path / "run")
         time.sleep(0.3)

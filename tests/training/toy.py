@@ -1,6 +1,8 @@
-"""A model, data and losses of a few hundred numbers; as a program, a training that a test may interrupt or spread.
+"""A model, data and losses of a few hundred numbers; as a program, a training that a test may
+interrupt or spread.
 
-``python toy.py train FOLDER STEPS PAUSE`` and, under a launcher's variables, ``python toy.py ranks FOLDER``.
+``python toy.py train FOLDER STEPS PAUSE`` and, under a launcher's variables, ``python toy.py ranks
+FOLDER``.
 """
 
 from __future__ import annotations
@@ -22,7 +24,13 @@ from torch import Tensor, nn
 from place_cxr.core import distributed
 from place_cxr.core.errors import PlaceError
 from place_cxr.training.checkpoint import Checkpoint
-from place_cxr.training.loop import FitResult, TrainingStopped, TrainSettings, create_accelerator, fit
+from place_cxr.training.loop import (
+    FitResult,
+    TrainingStopped,
+    TrainSettings,
+    create_accelerator,
+    fit,
+)
 from place_cxr.training.optim import OptimSettings
 from place_cxr.training.run_folder import RunFolder
 
@@ -37,12 +45,16 @@ class Rows:
 
 
 class Net(nn.Module):
-    """Two layers with everything that carries state: dropout, batch norm, a moving average of a weight."""
+    """Two layers with everything that carries state: dropout, batch norm, a moving average of a
+    weight.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.body = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.4), nn.Linear(16, 2))
+        self.body = nn.Sequential(
+            nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.4), nn.Linear(16, 2)
+        )
         self.register_buffer("average", torch.zeros(2, 16))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,12 +81,26 @@ def batches(start: int, size: int = 4, *, seen: list[int] | None = None) -> Iter
 
 
 def train(
-    folder: Path, *, resume: Checkpoint | None = None, model: nn.Module | None = None, **changes: Any
+    folder: Path,
+    *,
+    resume: Checkpoint | None = None,
+    model: nn.Module | None = None,
+    **changes: Any,
 ) -> FitResult:
     """Fit `Net`, or ``model``, in ``folder``; ``changes`` are arguments of `fit`."""
     model = model or Net()
-    arguments: dict[str, Any] = {"settings": SETTINGS, "optim": OPTIM, "config": {"width": 16}, "loss": loss}
-    arguments |= {"batches": batches, "after_step": getattr(model, "follow", None), "device": "cpu", **changes}
+    arguments: dict[str, Any] = {
+        "settings": SETTINGS,
+        "optim": OPTIM,
+        "config": {"width": 16},
+        "loss": loss,
+    }
+    arguments |= {
+        "batches": batches,
+        "after_step": getattr(model, "follow", None),
+        "device": "cpu",
+        **changes,
+    }
     with RunFolder.create(folder, resume=resume is not None) as run:
         return fit(model, run=run, resume=resume, **arguments)
 
@@ -82,7 +108,9 @@ def train(
 def digest(model: nn.Module) -> str:
     """A hash of all that the model holds."""
     state = {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
-    return hashlib.sha256(b"".join(name.encode() + state[name] for name in sorted(state))).hexdigest()
+    return hashlib.sha256(
+        b"".join(name.encode() + state[name] for name in sorted(state))
+    ).hexdigest()
 
 
 def slowly(pause: float) -> Callable[[int], Iterator[Rows]]:
@@ -111,11 +139,17 @@ def contrast_model() -> nn.Module:
 Act = Callable[[int, Rows], None]
 
 
-def contrast_run(folder: Path, act: Act = lambda step, batch: None, **changes: Any) -> dict[str, Any]:
-    """Six steps of eight rows over all ranks, in rank order; ``act`` may do something to a batch before its step."""
+def contrast_run(
+    folder: Path, act: Act = lambda step, batch: None, **changes: Any
+) -> dict[str, Any]:
+    """Six steps of eight rows over all ranks, in rank order; ``act`` may do something to a batch
+    before its step.
+    """
     create_accelerator("cpu")
     size = 8 // distributed.world_size()
-    settings = TrainSettings(**{"steps": 6, "batch_size": 8, "log_every": 2, "save_every": 3} | changes)
+    settings = TrainSettings(
+        **{"steps": 6, "batch_size": 8, "log_every": 2, "save_every": 3} | changes
+    )
     model = contrast_model()
     out: dict[str, Any] = {}
 
@@ -128,7 +162,16 @@ def contrast_run(folder: Path, act: Act = lambda step, batch: None, **changes: A
 
     try:
         with RunFolder.create(folder) as run:
-            result = fit(model, contrast, mine, settings=settings, optim=OPTIM, run=run, config={}, device="cpu")
+            result = fit(
+                model,
+                contrast,
+                mine,
+                settings=settings,
+                optim=OPTIM,
+                run=run,
+                config={},
+                device="cpu",
+            )
             out["bad_steps"] = result.bad_steps
     except (PlaceError, TrainingStopped) as end:
         out["end"] = end.code

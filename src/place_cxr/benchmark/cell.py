@@ -1,4 +1,6 @@
-"""What is kept of one cell: a result as every task writes it, and the resamples that tests between methods need."""
+"""What is kept of one cell: a result as every task writes it, and the resamples that tests between
+methods need.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,15 @@ class CellKey:
     def folder(self, out: Path) -> Path:
         """Its folder in the benchmark's."""
         percent = f"{100 * self.fraction:g}"
-        return out / f"{self.slug}-s{self.seed}" / "cells" / self.task / self.source / percent / self.site
+        return (
+            out
+            / f"{self.slug}-s{self.seed}"
+            / "cells"
+            / self.task
+            / self.source
+            / percent
+            / self.site
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,9 @@ class Cell:
     draws: Mapping[str, NDArray[np.float64]]  # metric -> its value on each resample of patients
 
     def metric(self, column: str) -> Metric | None:
-        """A column's number, or None where the task did not give it; a head's share is part of its name."""
+        """A column's number, or None where the task did not give it; a head's share is part of its
+        name.
+        """
         return self.result.metrics.get(full_metric_name(column, self.place.fraction))
 
     def metric_draws(self, column: str) -> NDArray[np.float64] | None:
@@ -61,7 +73,9 @@ class PretrainingCost:
     """What pre-training took. ``None``: not trained here, or not measured."""
 
     seconds: float | None
-    memory_gb: float | None  # highest of the process, libraries included; of the device where it is a GPU
+    memory_gb: (
+        float | None
+    )  # highest of the process, libraries included; of the device where it is a GPU
     parameters: int  # of all that was trained
     encoder: int  # of these, the image encoder's
     hardware: str
@@ -81,7 +95,9 @@ class PretrainingCost:
 
 
 def full_metric_name(column: str, fraction: float) -> str:
-    """A column as results name it: ``auroc/macro`` is ``10%/auroc/macro`` where 10 % of the patients teach."""
+    """A column as results name it: ``auroc/macro`` is ``10%/auroc/macro`` where 10 % of the
+    patients teach.
+    """
     return f"{100 * fraction:g}%/{column}" if fraction else column
 
 
@@ -113,6 +129,11 @@ def read_cells(out: Path) -> Iterator[Cell]:
         try:
             table = pq.read_table(file.with_name(DRAWS_FILE)).to_pydict()
         except (OSError, pa.ArrowException) as error:
-            raise PlaceError("no resamples beside a result", code="PL-R030", file=file, fix="delete both") from error
-        draws = {name: np.array(values) for name, values in zip(table["metric"], table["draws"], strict=True)}
+            raise PlaceError(
+                "no resamples beside a result", code="PL-R030", file=file, fix="delete both"
+            ) from error
+        draws = {
+            name: np.array(values)
+            for name, values in zip(table["metric"], table["draws"], strict=True)
+        }
         yield Cell(key, Result.read(file), draws)

@@ -1,4 +1,6 @@
-"""Geometry of the sample-size curves; the template draws them as SVG in the colours of its style sheet."""
+"""Geometry of the sample-size curves; the template draws them as SVG in the colours of its style
+sheet.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _MIN_SPAN = 0.01  # what an axis spans at least
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One method: a path, its points, and its name at the height ``label``. ``style`` is of the style sheet."""
+    """One method: a path, its points, and its name at the height ``label``. ``style`` is of the
+    style sheet.
+    """
 
     name: str
     path: str
@@ -40,13 +44,17 @@ class CurveChart:
     bottom: float = _HEIGHT - _BOTTOM
 
 
-def curve_chart(title: str, y_says: str, values: Mapping[str, tuple[int, Mapping[float, float]]]) -> CurveChart | None:
+def curve_chart(
+    title: str, y_says: str, values: Mapping[str, tuple[int, Mapping[float, float]]]
+) -> CurveChart | None:
     """``values``: name -> (style, share -> value). None where no method has two shares."""
     non_empty = {name: entry for name, entry in values.items() if entry[1]}
     fractions = sorted({fraction for _, points in non_empty.values() for fraction in points})
     if len(fractions) < 2 or all(len(points) < 2 for _, points in non_empty.values()):
         return None
-    ticks = nice_ticks(*_axis_ends([v for _, points in non_empty.values() for v in points.values()]), 5)
+    ticks = nice_ticks(
+        *_axis_ends([v for _, points in non_empty.values() for v in points.values()]), 5
+    )
     low, high = ticks[0], ticks[-1]
 
     def x(fraction: float) -> float:
@@ -54,7 +62,9 @@ def curve_chart(title: str, y_says: str, values: Mapping[str, tuple[int, Mapping
         return round(_LEFT + 14 + position * (_WIDTH - _RIGHT - _LEFT - 28), 1)
 
     def y(value: float) -> float:
-        return round(_HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM), 1)
+        return round(
+            _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM), 1
+        )
 
     traces = []
     for name, (style, points) in non_empty.items():
@@ -63,7 +73,15 @@ def curve_chart(title: str, y_says: str, values: Mapping[str, tuple[int, Mapping
         traces.append((name, positions, style, last))
     labels = _spread_labels([positions[-1][1] for _, positions, _, _ in traces])
     curves = [
-        Curve(name, "M" + "L".join(f"{a},{b}" for a, b in positions), positions, style, positions[-1], label, last)
+        Curve(
+            name,
+            "M" + "L".join(f"{a},{b}" for a, b in positions),
+            positions,
+            style,
+            positions[-1],
+            label,
+            last,
+        )
         for (name, positions, style, last), label in zip(traces, labels, strict=True)
     ]
     digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
@@ -84,9 +102,13 @@ def _axis_ends(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _spread_labels(heights: Sequence[float]) -> list[float]:
-    """Heights of the names: as near to the ends of their lines as they can be without lying on each other."""
+    """Heights of the names: as near to the ends of their lines as they can be without lying on each
+    other.
+    """
     order = sorted(range(len(heights)), key=lambda index: heights[index])
-    groups: list[list[int]] = []  # neighbours that touch, laid out around the mean of where they want to be
+    groups: list[
+        list[int]
+    ] = []  # neighbours that touch, laid out around the mean of where they want to be
 
     def top(group: Sequence[int]) -> float:
         middle = sum(heights[index] for index in group) / len(group)

@@ -60,7 +60,9 @@ def to_markdown(sections: Sequence[DocumentSection]) -> str:
         blocks.append(f"## {section.title}")
         blocks += section.says
         if section.facts:
-            blocks.append("\n".join(f"- **{name}**: {_plain(value)}" for name, value in section.facts))
+            blocks.append(
+                "\n".join(f"- **{name}**: {_plain(value)}" for name, value in section.facts)
+            )
         for table in section.tables:
             blocks += [f"**{table.title}**"] if table.title else []
             blocks.append(_markdown_table(table))

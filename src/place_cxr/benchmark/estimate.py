@@ -1,4 +1,6 @@
-"""How sure a mean over seeds is: intervals over seeds and test patients, p values, Holm's correction."""
+"""How sure a mean over seeds is: intervals over seeds and test patients, p values, Holm's
+correction.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ _SMALLEST_P = 1e-300  # p values below it are 0
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over seeds with its 95 % interval over seeds and patients; over patients alone where there is one seed.
+    """A mean over seeds with its 95 % interval over seeds and patients; over patients alone where
+    there is one seed.
 
-    ``low`` and ``high`` are None where resamples are lacking. They may pass the ends of a metric's scale.
+    ``low`` and ``high`` are None where resamples are lacking. They may pass the ends of a metric's
+    scale.
     """
 
     value: float
@@ -39,9 +43,10 @@ class Estimate:
 def estimate(values: Sequence[float], draws: Sequence[FloatArray | None]) -> Estimate:
     """Of one value and R draws a seed; draw r of every seed is of the same resample of patients.
 
-    Patients: percentiles of the draws' mean over seeds. Seeds: t interval of the values. Both distances from the mean
-    are squared and added (MOVER; Zou and Donner, Statistics in Medicine 27, 2008). The patients' part holds the
-    interplay of seeds and patients too, so the whole is a little wider than it need be.
+    Patients: percentiles of the draws' mean over seeds. Seeds: t interval of the values. Both
+    distances from the mean are squared and added (MOVER; Zou and Donner, Statistics in Medicine 27,
+    2008). The patients' part holds the interplay of seeds and patients too, so the whole is a
+    little wider than it need be.
     """
     mean, half, between = _over_seeds(values)
     drawn = _average_draws(draws)
@@ -49,7 +54,12 @@ def estimate(values: Sequence[float], draws: Sequence[FloatArray | None]) -> Est
         return Estimate(mean, None, None, len(values), None, between)
     below, above = _distances(mean, drawn)
     return Estimate(
-        mean, mean - math.hypot(below, half), mean + math.hypot(above, half), len(values), float(drawn.std()), between
+        mean,
+        mean - math.hypot(below, half),
+        mean + math.hypot(above, half),
+        len(values),
+        float(drawn.std()),
+        between,
     )
 
 
@@ -59,7 +69,9 @@ def estimate_unpaired(
     first_draws: Sequence[FloatArray | None],
     second_draws: Sequence[FloatArray | None],
 ) -> Estimate:
-    """``first - second`` of the same seeds on different patients: both groups' distances are added, squared."""
+    """``first - second`` of the same seeds on different patients: both groups' distances are added,
+    squared.
+    """
     mean, half, between = _over_seeds([a - b for a, b in zip(first, second, strict=True)])
     first_drawn, second_drawn = _average_draws(first_draws), _average_draws(second_draws)
     if first_drawn is None or second_drawn is None:
@@ -77,12 +89,18 @@ def estimate_unpaired(
 
 
 def p_value(difference: Estimate) -> float | None:
-    """Two-sided, of no difference: the level at which the interval would touch 0, were the patients' part normal."""
+    """Two-sided, of no difference: the level at which the interval would touch 0, were the
+    patients' part normal.
+    """
     if difference.patients is None:
         return None
     if not difference.value:
         return 1.0
-    patients, between, degrees_of_freedom = difference.patients, difference.seed_error, max(1, difference.seeds - 1)
+    patients, between, degrees_of_freedom = (
+        difference.patients,
+        difference.seed_error,
+        max(1, difference.seeds - 1),
+    )
 
     def beyond(p: float) -> float:
         seeds = between * float(stdtrit(degrees_of_freedom, p / 2)) if between else 0.0
@@ -92,7 +110,9 @@ def p_value(difference: Estimate) -> float | None:
 
 
 def correct_holm(values: Sequence[float]) -> list[float]:
-    """P values, corrected so that one false claim or more among all of them is as rare as in a single test."""
+    """P values, corrected so that one false claim or more among all of them is as rare as in a
+    single test.
+    """
     order = sorted(range(len(values)), key=lambda index: values[index])
     corrected, highest = [0.0] * len(values), 0.0
     for rank, index in enumerate(order):
@@ -111,9 +131,15 @@ def _over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _average_draws(draws: Sequence[FloatArray | None]) -> FloatArray | None:
-    """Means over seeds of the resamples that are defined for all; None where less than half of them are."""
+    """Means over seeds of the resamples that are defined for all; None where less than half of them
+    are.
+    """
     available = [seed_draws for seed_draws in draws if seed_draws is not None]
-    if not available or len(available) < len(draws) or len({len(seed_draws) for seed_draws in available}) > 1:
+    if (
+        not available
+        or len(available) < len(draws)
+        or len({len(seed_draws) for seed_draws in available}) > 1
+    ):
         return None
     mean = np.mean(available, axis=0)
     defined: FloatArray = mean[np.isfinite(mean)]

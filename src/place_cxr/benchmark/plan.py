@@ -1,4 +1,6 @@
-"""What a benchmark compares: methods, each pre-trained with every seed, and the questions put to all of them."""
+"""What a benchmark compares: methods, each pre-trained with every seed, and the questions put to
+all of them.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,21 @@ class MethodSettings(Settings):
     title: str
     recipe: str = Field("phantom-tiny", description="name or file of a pre-training recipe")
     values: dict[str, Any] = Field({}, description="key -> value laid over the recipe")
-    run: str = Field("", description="a finished run in place of training; {seed} stands for the seed")
+    run: str = Field(
+        "", description="a finished run in place of training; {seed} stands for the seed"
+    )
     trained: bool = Field(True, description="false: random weights")
     mode: Mode = Field("frozen", description="finetune: heads train the encoder along")
     fractions: _Fractions = Field((), description="only these shares; empty: all that are asked")
-    score: Literal["instance", "observation", "mix"] = Field("instance", description="what retrieval is read by")
-    heat: Literal["instance", "observation"] = Field("instance", description="what maps are read by")
-    settings: dict[str, dict[str, Any]] = Field({}, description="task -> key -> value, for what the method lacks")
+    score: Literal["instance", "observation", "mix"] = Field(
+        "instance", description="what retrieval is read by"
+    )
+    heat: Literal["instance", "observation"] = Field(
+        "instance", description="what maps are read by"
+    )
+    settings: dict[str, dict[str, Any]] = Field(
+        {}, description="task -> key -> value, for what the method lacks"
+    )
     ranked: bool = Field(True, description="false: a bound that is shown and not ranked")
 
 
@@ -52,11 +62,17 @@ class QuestionSettings(Settings):
     """A task on a data set."""
 
     task: str
-    profile: Profile = Field("strict", description="folds: every patient of a small source is tested once")
+    profile: Profile = Field(
+        "strict", description="folds: every patient of a small source is tested once"
+    )
     source: str = Field("", description="one of `sources`; empty: the pairs of pre-training")
-    fractions: _Fractions = Field((1.0,), min_length=1, description="shares of the training patients")
+    fractions: _Fractions = Field(
+        (1.0,), min_length=1, description="shares of the training patients"
+    )
     settings: dict[str, Any] = Field({}, description="key -> value of the task")
-    finetune: dict[str, Any] = Field({}, description="key -> value of the task where the encoder trains along")
+    finetune: dict[str, Any] = Field(
+        {}, description="key -> value of the task where the encoder trains along"
+    )
     columns: tuple[str, ...] = Field(
         min_length=1, description="metrics of the tables, higher is better; the first leads"
     )
@@ -66,14 +82,22 @@ class BenchmarkConfig(Settings):
     """A benchmark, whole."""
 
     name: str
-    phantom: PhantomSettings | None = Field(None, description="studies to draw; the pairs of every method")
+    phantom: PhantomSettings | None = Field(
+        None, description="studies to draw; the pairs of every method"
+    )
     values: dict[str, Any] = Field({}, description="key -> value laid over every method's recipe")
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="of pre-training, shares and heads")
+    seeds: tuple[int, ...] = Field(
+        (0, 1, 2), min_length=1, description="of pre-training, shares and heads"
+    )
     reference: str = Field("place", description="the method that the others are held against")
     methods: dict[str, MethodSettings] = Field(min_length=1)
-    sources: dict[str, DataSettings] = Field({}, description="labelled data beside the pairs of pre-training")
+    sources: dict[str, DataSettings] = Field(
+        {}, description="labelled data beside the pairs of pre-training"
+    )
     questions: tuple[QuestionSettings, ...] = Field(min_length=1)
-    sites: tuple[str, ...] = Field((), description="test patients apart by site, the first is home; empty: together")
+    sites: tuple[str, ...] = Field(
+        (), description="test patients apart by site, the first is home; empty: together"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +138,9 @@ def load_benchmark(recipe: str, overrides: tuple[str, ...] = ()) -> BenchmarkCon
             _check_braces(column, score="", heat="")
     for slug, method in config.methods.items():
         if not slug.replace("-", "").isalnum():
-            raise PlaceError(f"method name '{slug}'", code="PL-C002", fix="use letters, digits and hyphens")
+            raise PlaceError(
+                f"method name '{slug}'", code="PL-C002", fix="use letters, digits and hyphens"
+            )
         pretrain_config(config, WorkerJob(slug, config.seeds[0]), Path())
         _check_braces(method.run, seed=0)
         for task in method.settings:
@@ -122,31 +148,45 @@ def load_benchmark(recipe: str, overrides: tuple[str, ...] = ()) -> BenchmarkCon
         for planned_cell in planned_cells(config, slug):
             values = task_settings(method, planned_cell)
             settings_file.load_settings(
-                TASKS[planned_cell.question.task].Settings, "", [f"{k}={as_yaml(v)}" for k, v in values.items()]
+                TASKS[planned_cell.question.task].Settings,
+                "",
+                [f"{k}={as_yaml(v)}" for k, v in values.items()],
             )
     return config
 
 
 def check_paths(config: BenchmarkConfig) -> None:
-    """Whether all files are there that the plan names, without a look into them: pre-training may take hours.
+    """Whether all files are there that the plan names, without a look into them: pre-training may
+    take hours.
 
     Raises PlaceError PL-D205 for data, PL-R101 for a run.
     """
     sources = {question.source for question in config.questions if question.source}
-    paths = [(f"sources.{name}.manifest", config.sources[name].manifest, "PL-D205") for name in sorted(sources)]
+    paths = [
+        (f"sources.{name}.manifest", config.sources[name].manifest, "PL-D205")
+        for name in sorted(sources)
+    ]
     for slug, method in config.methods.items():
         if method.run:
             runs = dict.fromkeys(method.run.format(seed=seed) for seed in config.seeds)
             paths += [(f"methods.{slug}.run", run, "PL-R101") for run in runs]
         if config.phantom is None and (
-            not method.run or any(not planned_cell.question.source for planned_cell in planned_cells(config, slug))
+            not method.run
+            or any(not planned_cell.question.source for planned_cell in planned_cells(config, slug))
         ):
-            manifest = pretrain_config(config, WorkerJob(slug, config.seeds[0]), Path()).data.manifest
+            manifest = pretrain_config(
+                config, WorkerJob(slug, config.seeds[0]), Path()
+            ).data.manifest
             paths.append(("values.data.manifest", manifest, "PL-D205"))
     for key, path, code in paths:
         if not path or not Path(path).exists():
             fix = f"correct {key}; a relative path begins where the command is given"
-            raise PlaceError("no such file or folder" if path else f"{key} is empty", code=code, file=path, fix=fix)
+            raise PlaceError(
+                "no such file or folder" if path else f"{key} is empty",
+                code=code,
+                file=path,
+                fix=fix,
+            )
 
 
 def _check_braces(text: str, **names: Any) -> None:
@@ -169,7 +209,9 @@ def benchmark_path(name: str) -> Path:
 
 
 def worker_jobs(config: BenchmarkConfig) -> list[WorkerJob]:
-    """All rows; every method with the first seed comes before the second seed, so that early tables compare all."""
+    """All rows; every method with the first seed comes before the second seed, so that early tables
+    compare all.
+    """
     return [WorkerJob(slug, seed) for seed in config.seeds for slug in config.methods]
 
 
@@ -198,7 +240,9 @@ def pretrain_config(config: BenchmarkConfig, job: WorkerJob, out: Path) -> Pretr
     overrides = {**config.values, **method.values, "train.seed": job.seed}
     if config.phantom is not None:
         overrides["data.manifest"] = str(out / PHANTOM_FOLDER / "manifest.csv")
-    return _load_cached(method.recipe, tuple(f"{key}={as_yaml(value)}" for key, value in overrides.items()))
+    return _load_cached(
+        method.recipe, tuple(f"{key}={as_yaml(value)}" for key, value in overrides.items())
+    )
 
 
 @cache

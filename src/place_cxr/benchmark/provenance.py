@@ -1,4 +1,6 @@
-"""Where the numbers of a benchmark come from, what is not there, and by which rules it was measured."""
+"""Where the numbers of a benchmark come from, what is not there, and by which rules it was
+measured.
+"""
 
 from __future__ import annotations
 
@@ -21,30 +23,41 @@ def ran_section(result_table: ResultTable, out: Path) -> DocumentSection:
     results = [cell.result for cell in result_table.cells.values()]
     commits = Counter(result.git for result in results if result.git)
     started = sorted(
-        str(_read_json(out / job.name / "run" / "env.json").get("started", ""))[:10] for job in worker_jobs(config)
+        str(_read_json(out / job.name / "run" / "env.json").get("started", ""))[:10]
+        for job in worker_jobs(config)
     )
     dates = sorted({date for date in started if date})
     machines = [
         *(result.hardware for result in results),
-        *(cost.hardware for job in worker_jobs(config) if (cost := PretrainingCost.read(out / job.name))),
+        *(
+            cost.hardware
+            for job in worker_jobs(config)
+            if (cost := PretrainingCost.read(out / job.name))
+        ),
     ]
     planned_count = sum(1 for _ in planned_keys(config))
     facts = {
         "data": _describe_data(config),
         "pre-training split": _join_unique(
-            _describe_split(_read_json(out / job.name / "run" / "data.lock.json")) for job in worker_jobs(config)
+            _describe_split(_read_json(out / job.name / "run" / "data.lock.json"))
+            for job in worker_jobs(config)
         ),
-        "test patients": f"apart by site: {', '.join(config.sites)}; the tables are of {config.sites[0]}"
+        "test patients": f"apart by site: {', '.join(config.sites)}; the tables are of "
+        f"{config.sites[0]}"
         if config.sites
         else "all together",
         "methods": ", ".join(method.title for method in config.methods.values()),
         "seeds": ", ".join(map(str, config.seeds)),
         "cells": f"{len(result_table.cells)} of {planned_count}",
-        "commit": ", ".join(f"{git[:9]}{'+' * git.endswith('+')} ({n} cells)" for git, n in commits.items()),
+        "commit": ", ".join(
+            f"{git[:9]}{'+' * git.endswith('+')} ({n} cells)" for git, n in commits.items()
+        ),
         "pre-training began": " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "",
         "hardware": _join_unique(machines),
     }
-    return DocumentSection("ran", "What ran", facts=[(name, text) for name, text in facts.items() if text])
+    return DocumentSection(
+        "ran", "What ran", facts=[(name, text) for name, text in facts.items() if text]
+    )
 
 
 def rules_section(results: ResultTable) -> DocumentSection:
@@ -60,8 +73,12 @@ def rules_section(results: ResultTable) -> DocumentSection:
 
 
 def missing_section(results: ResultTable, out: Path) -> DocumentSection:
-    """Cells that the plan asks for and that are not there, row by row; numbers that are undefined, with the reason."""
-    missing_by_job: dict[WorkerJob, list[CellKey]] = {job: [] for job in worker_jobs(results.config)}
+    """Cells that the plan asks for and that are not there, row by row; numbers that are undefined,
+    with the reason.
+    """
+    missing_by_job: dict[WorkerJob, list[CellKey]] = {
+        job: [] for job in worker_jobs(results.config)
+    }
     planned_counts = Counter[WorkerJob]()
     for cell_key in planned_keys(results.config):
         job = WorkerJob(cell_key.slug, cell_key.seed)
@@ -78,11 +95,18 @@ def missing_section(results: ResultTable, out: Path) -> DocumentSection:
                 else ", ".join(dict.fromkeys(map(_cell_name, cell_keys)))
             )
             stale_count = sum(path_key(cell_key) in results.stale for cell_key in cell_keys)
-            stale_note = f"; {stale_count} of them measured with other settings and left out" if stale_count else ""
+            stale_note = (
+                f"; {stale_count} of them measured with other settings and left out"
+                if stale_count
+                else ""
+            )
             items.append(f"{job_name} ({_read_status(out / job.name)}): {listed}{stale_note}")
     items += _undefined(results)
     return DocumentSection(
-        "missing", "What is missing", [] if items else ["Nothing: every cell is there."], items=items
+        "missing",
+        "What is missing",
+        [] if items else ["Nothing: every cell is there."],
+        items=items,
     )
 
 
@@ -98,10 +122,18 @@ def _undefined(results: ResultTable) -> Iterator[str]:
                     metric = cell.metric(name) if cell else None
                     if cell and (metric is None or metric.value is None):
                         cell_name = ", ".join(
-                            filter(None, [_cell_name(cell.place), descriptions.metric_heading(column.metric)])
+                            filter(
+                                None,
+                                [
+                                    _cell_name(cell.place),
+                                    descriptions.metric_heading(column.metric),
+                                ],
+                            )
                         )
                         reason = metric.reason if metric else "not given by the task"
-                        seeds_by_reason.setdefault((cell_name, reason), {})[f"{method.title} (seed {seed})"] = None
+                        seeds_by_reason.setdefault((cell_name, reason), {})[
+                            f"{method.title} (seed {seed})"
+                        ] = None
     for (cell_name, reason), methods in seeds_by_reason.items():
         yield f"{cell_name}, undefined: {reason}: {', '.join(methods)}"
 
@@ -123,9 +155,19 @@ def _read_status(folder: Path) -> str:
 
 def _describe_data(config: BenchmarkConfig) -> str:
     phantom = config.phantom
-    phantom_text = f"{phantom.studies} made-up studies of {phantom.size} pixels, seed {phantom.seed}" if phantom else ""
+    phantom_text = (
+        f"{phantom.studies} made-up studies of {phantom.size} pixels, seed {phantom.seed}"
+        if phantom
+        else ""
+    )
     return "; ".join(
-        filter(None, [phantom_text, *(f"{name} ({settings.source})" for name, settings in config.sources.items())])
+        filter(
+            None,
+            [
+                phantom_text,
+                *(f"{name} ({settings.source})" for name, settings in config.sources.items()),
+            ],
+        )
     )
 
 

@@ -19,7 +19,9 @@ class Ranks:
 
     by_task: Mapping[str, Mapping[str, float]]  # task -> slug -> mean rank over the task's columns
     overall: Mapping[str, float]  # slug -> mean over tasks
-    best: Mapping[str, float]  # slug -> share of the resamples of patients in which its overall rank is the best
+    best: Mapping[
+        str, float
+    ]  # slug -> share of the resamples of patients in which its overall rank is the best
     counted: Sequence[Column]
     left_out: Sequence[Column]
 
@@ -42,7 +44,10 @@ def rank_methods(results: ResultTable) -> Ranks:
             continue
         counted.append(column)
         means = np.array(
-            [np.mean([scores_by_seed[seed].value for seed in sorted(seeds)]) for scores_by_seed in method_scores]
+            [
+                np.mean([scores_by_seed[seed].value for seed in sorted(seeds)])
+                for scores_by_seed in method_scores
+            ]
         )
         ranked.setdefault(column.task, []).append(rankdata(-means))
         drawn.setdefault(column.task, []).append(_resampled_ranks(method_scores, sorted(seeds)))
@@ -57,10 +62,16 @@ def rank_methods(results: ResultTable) -> Ranks:
     )
 
 
-def _resampled_ranks(method_scores: Sequence[Mapping[int, SeedScore]], seeds: Sequence[int]) -> FloatArray | None:
-    """Ranks [M, R] of the means over seeds on every resample; a resample that is undefined for one is NaN for all."""
+def _resampled_ranks(
+    method_scores: Sequence[Mapping[int, SeedScore]], seeds: Sequence[int]
+) -> FloatArray | None:
+    """Ranks [M, R] of the means over seeds on every resample; a resample that is undefined for one
+    is NaN for all.
+    """
     draws = [[scores_by_seed[seed].draws for seed in seeds] for scores_by_seed in method_scores]
-    lengths = {None if seed_draws is None else len(seed_draws) for method in draws for seed_draws in method}
+    lengths = {
+        None if seed_draws is None else len(seed_draws) for method in draws for seed_draws in method
+    }
     if None in lengths or len(lengths) > 1:
         return None
     means = np.mean(np.array(draws, dtype=np.float64), axis=1)
@@ -74,7 +85,9 @@ def _best_fractions(drawn: Mapping[str, Sequence[FloatArray | None]]) -> FloatAr
     if not all_ranks or any(ranks is None for ranks in all_ranks):
         return np.zeros(0)
     length = min(ranks.shape[1] for ranks in all_ranks if ranks is not None)
-    tasks = [np.mean([r[:, :length] for r in ranks if r is not None], axis=0) for ranks in drawn.values()]
+    tasks = [
+        np.mean([r[:, :length] for r in ranks if r is not None], axis=0) for ranks in drawn.values()
+    ]
     overall = np.mean(tasks, axis=0)
     overall = overall[:, np.isfinite(overall).all(axis=0)]
     if not overall.shape[1]:

@@ -1,4 +1,5 @@
-"""A benchmark's folder to ``results.md`` and ``results.html``: from its cells and nothing else, at any time.
+"""A benchmark's folder to ``results.md`` and ``results.html``: from its cells and nothing else, at
+any time.
 
 Only the reading between its two marks in ``results.md`` is a person's; it is kept as it stands.
 """
@@ -56,7 +57,9 @@ def results_sections(results: ResultTable, out: Path) -> list[DocumentSection]:
     return [
         ran_section(results, out),
         DocumentSection(
-            "how", "How to read a number", [text.format(reference=reference) for text in descriptions.HOW_TO_READ]
+            "how",
+            "How to read a number",
+            [text.format(reference=reference) for text in descriptions.HOW_TO_READ],
         ),
         overview_section(results),
         *task_sections(summary),
@@ -79,7 +82,9 @@ def read_reading(file: Path) -> str:
     return "" if text == "None yet." else text
 
 
-def results_markdown(config: BenchmarkConfig, lead: str, reading: str, sections: list[DocumentSection]) -> str:
+def results_markdown(
+    config: BenchmarkConfig, lead: str, reading: str, sections: list[DocumentSection]
+) -> str:
     """``results.md``, whole."""
     marked_reading = f"{READING_MARKS[0]}\n{reading or 'None yet.'}\n{READING_MARKS[1]}"
     blocks = [
@@ -93,10 +98,18 @@ def results_markdown(config: BenchmarkConfig, lead: str, reading: str, sections:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def results_html(config: BenchmarkConfig, lead: str, reading: str, sections: list[DocumentSection]) -> str:
+def results_html(
+    config: BenchmarkConfig, lead: str, reading: str, sections: list[DocumentSection]
+) -> str:
     """``results.html``, whole."""
     page = _templates().get_template("results.html.j2")
-    return page.render(notice=PAGE_NOTICE, config=config, lead=lead, reading=_to_paragraphs(reading), sections=sections)
+    return page.render(
+        notice=PAGE_NOTICE,
+        config=config,
+        lead=lead,
+        reading=_to_paragraphs(reading),
+        sections=sections,
+    )
 
 
 @cache
@@ -125,6 +138,8 @@ def _to_paragraphs(reading: str) -> list[Markup]:
         text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
         before, *items = re.split(r"^- ", text, flags=re.MULTILINE)
         parts = f"<p>{before.strip()}</p>" if before.strip() else ""
-        parts += f"<ul>{''.join(f'<li>{item.strip()}</li>' for item in items)}</ul>" if items else ""
+        parts += (
+            f"<ul>{''.join(f'<li>{item.strip()}</li>' for item in items)}</ul>" if items else ""
+        )
         paragraphs += [Markup(parts)] if parts else []  # noqa: S704  escaped above
     return paragraphs

@@ -1,4 +1,6 @@
-"""All cells of a benchmark that the plan asks for, by where they lie, and the columns of its tables."""
+"""All cells of a benchmark that the plan asks for, by where they lie, and the columns of its
+tables.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class ResultTable:
 
     config: BenchmarkConfig
     cells: Mapping[PathKey, Cell]
-    stale: frozenset[PathKey] = frozenset()  # measured with settings that are not the plan's any more: left out
+    stale: frozenset[PathKey] = (
+        frozenset()
+    )  # measured with settings that are not the plan's any more: left out
 
     @classmethod
     def read(cls, config: BenchmarkConfig, out: Path) -> ResultTable:
@@ -58,16 +62,28 @@ class ResultTable:
             for expected_hash in [cell_hash(config, job, planned_cell)]
             for site in sites
         }
-        measured = {path_key(cell.place): cell for cell in read_cells(out) if path_key(cell.place) in expected_hashes}
+        measured = {
+            path_key(cell.place): cell
+            for cell in read_cells(out)
+            if path_key(cell.place) in expected_hashes
+        }
         stale = frozenset(
-            cell_path for cell_path, cell in measured.items() if cell.result.config_hash != expected_hashes[cell_path]
+            cell_path
+            for cell_path, cell in measured.items()
+            if cell.result.config_hash != expected_hashes[cell_path]
         )
-        return cls(config, {cell_path: cell for cell_path, cell in measured.items() if cell_path not in stale}, stale)
+        return cls(
+            config,
+            {cell_path: cell for cell_path, cell in measured.items() if cell_path not in stale},
+            stale,
+        )
 
     def cell(self, slug: str, seed: int, column: Column) -> Cell | None:
         """The cell that holds a column."""
         task = format_task_title(column.task, self.config.methods[slug].mode, column.profile)
-        return self.cells.get(path_key(CellKey(slug, seed, task, column.source, column.fraction, column.site)))
+        return self.cells.get(
+            path_key(CellKey(slug, seed, task, column.source, column.fraction, column.site))
+        )
 
     def values(self, slug: str, column: Column) -> dict[int, SeedScore]:
         """By seed; a number that is missing or undefined is not there."""
@@ -79,14 +95,25 @@ class ResultTable:
             metric = cell.metric(name) if cell else None
             if cell and metric and metric.value is not None:
                 scores[seed] = SeedScore(
-                    metric.value, cell.metric_draws(name), cell.result.split_digest, metric.n, metric.reason
+                    metric.value,
+                    cell.metric_draws(name),
+                    cell.result.split_digest,
+                    metric.n,
+                    metric.reason,
                 )
         return scores
 
 
 def path_key(cell_key: CellKey) -> PathKey:
     """A place with its share as folders name it, which is not the same float before and after."""
-    return (cell_key.slug, cell_key.seed, cell_key.task, cell_key.source, f"{100 * cell_key.fraction:g}", cell_key.site)
+    return (
+        cell_key.slug,
+        cell_key.seed,
+        cell_key.task,
+        cell_key.source,
+        f"{100 * cell_key.fraction:g}",
+        cell_key.site,
+    )
 
 
 def planned_keys(config: BenchmarkConfig) -> Iterator[CellKey]:
@@ -116,5 +143,7 @@ def site_columns(config: BenchmarkConfig, site: str) -> list[Column]:
         for metric in question.columns:
             for fraction in fractions:
                 source = question.source or PAIRS_SOURCE
-                ordered[Column(question.task, source, fraction, site, metric, question.profile)] = None
+                ordered[Column(question.task, source, fraction, site, metric, question.profile)] = (
+                    None
+                )
     return list(ordered)

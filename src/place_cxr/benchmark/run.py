@@ -1,4 +1,6 @@
-"""A benchmark run: draw what has to be drawn, hand rows to workers, say how long it takes, write the tables."""
+"""A benchmark run: draw what has to be drawn, hand rows to workers, say how long it takes, write
+the tables.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ from place_cxr.training.log import format_duration
 
 LOG_FOLDER = "logs"  # what workers say, a file a row
 WORKER_MODULE = "place_cxr.cli.worker"  # the module that a row\'s process runs
-_POLL_SECONDS, _COUNT_SECONDS = 1.0, 15.0  # seconds between two looks at the workers, and between two at the cells
+_POLL_SECONDS, _COUNT_SECONDS = (
+    1.0,
+    15.0,
+)  # seconds between two looks at the workers, and between two at the cells
 _log = logging.getLogger(__name__)
 
 
@@ -56,10 +61,11 @@ def run_benchmark(
 ) -> BenchmarkOutcome:
     """Fill the missing cells of ``out`` and write its tables.
 
-    ``workers`` processes on this machine (0: one a GPU, else one a core, at most eight) take rows, a method with a
-    seed, one after the other; the same command may run on other machines that share the folder. What is there is kept,
-    so a stopped benchmark goes on. Raises PlaceError PL-R032 where ``out`` holds another benchmark, PL-R004 where it
-    holds something else, and as `load_benchmark` and `check_paths`.
+    ``workers`` processes on this machine (0: one a GPU, else one a core, at most eight) take rows,
+    a method with a seed, one after the other; the same command may run on other machines that share
+    the folder. What is there is kept, so a stopped benchmark goes on. Raises PlaceError PL-R032
+    where ``out`` holds another benchmark, PL-R004 where it holds something else, and as
+    `load_benchmark` and `check_paths`.
     """
     refuse_if_spawned()
     config = load_benchmark(recipe, tuple(overrides))
@@ -74,9 +80,13 @@ def run_benchmark(
 
 
 def rewrite_results(out: Path) -> BenchmarkOutcome:
-    """The tables anew, from the cells that are there. Raises PlaceError PL-R032 where ``out`` holds no benchmark."""
+    """The tables anew, from the cells that are there. Raises PlaceError PL-R032 where ``out`` holds
+    no benchmark.
+    """
     if not (out / CONFIG_FILE).is_file():
-        raise PlaceError("holds no benchmark", code="PL-R032", file=out, fix="name the --out of a benchmark")
+        raise PlaceError(
+            "holds no benchmark", code="PL-R032", file=out, fix="name the --out of a benchmark"
+        )
     config = load_settings(BenchmarkConfig, out / CONFIG_FILE)
     done, total = count_cells(config, out)
     return BenchmarkOutcome(write_results(config, out), done, total, ())
@@ -115,11 +125,22 @@ def seconds_left(config: BenchmarkConfig, out: Path, workers: int) -> float | No
             for planned_cell in planned_cells(config, job.slug)
             if missing_sites(config, out, job, planned_cell)
         ]
-        cell_keys = [(planned_key(config, job, planned_cell, ALL_SITES)) for planned_cell in missing_cells]
-        keys = [(cell_key.task, cell_key.source, f"{cell_key.fraction:g}") for cell_key in cell_keys]
-        if missing_cells and method.trained and not method.run and PretrainingCost.read(out / job.name) is None:
+        cell_keys = [
+            (planned_key(config, job, planned_cell, ALL_SITES)) for planned_cell in missing_cells
+        ]
+        keys = [
+            (cell_key.task, cell_key.source, f"{cell_key.fraction:g}") for cell_key in cell_keys
+        ]
+        if (
+            missing_cells
+            and method.trained
+            and not method.run
+            and PretrainingCost.read(out / job.name) is None
+        ):
             keys.append(("train", job.slug))  # type: ignore[arg-type]
-        left += sum(fmean(seconds_by_kind[key]) if key in seconds_by_kind else typical for key in keys)
+        left += sum(
+            fmean(seconds_by_kind[key]) if key in seconds_by_kind else typical for key in keys
+        )
     return left / max(1, workers)
 
 
@@ -127,9 +148,16 @@ def _claim_folder(config: BenchmarkConfig, out: Path) -> None:
     """Write the settings into the folder, if it is ours to fill."""
     file = out / CONFIG_FILE
     if out.exists() and any(out.iterdir()) and not file.is_file():
-        raise PlaceError("holds files that are no benchmark", code="PL-R004", file=out, fix="choose another --out")
+        raise PlaceError(
+            "holds files that are no benchmark",
+            code="PL-R004",
+            file=out,
+            fix="choose another --out",
+        )
     if file.is_file() and load_settings(BenchmarkConfig, file).name != config.name:
-        raise PlaceError("holds another benchmark", code="PL-R032", file=out, fix="choose another --out")
+        raise PlaceError(
+            "holds another benchmark", code="PL-R032", file=out, fix="choose another --out"
+        )
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(file, dump_settings(config).encode())
 
@@ -143,7 +171,12 @@ def _draw_phantoms(config: BenchmarkConfig, out: Path) -> None:
     with _file_lock(out / ".drawing"):
         if folder.exists():
             if settings_file.read_text("utf-8") != dump_settings(settings):
-                raise PlaceError("other phantoms lie there", code="PL-R032", file=folder, fix="choose another --out")
+                raise PlaceError(
+                    "other phantoms lie there",
+                    code="PL-R032",
+                    file=folder,
+                    fix="choose another --out",
+                )
             return
         unfinished = out / f".{PHANTOM_FOLDER}.part"
         _log.info("drawing %d phantom studies", settings.studies)
@@ -159,12 +192,17 @@ def _file_lock(lock: Path) -> Iterator[None]:
         yield
 
 
-def _run_workers(config: BenchmarkConfig, out: Path, workers: int, gpus: int, device: str) -> list[str]:
+def _run_workers(
+    config: BenchmarkConfig, out: Path, workers: int, gpus: int, device: str
+) -> list[str]:
     """Rows that failed. A row that another command works on is looked at again until it is done."""
     waiting = [
         job
         for job in worker_jobs(config)
-        if any(missing_sites(config, out, job, planned_cell) for planned_cell in planned_cells(config, job.slug))
+        if any(
+            missing_sites(config, out, job, planned_cell)
+            for planned_cell in planned_cells(config, job.slug)
+        )
     ]
     running: dict[int, tuple[WorkerJob, subprocess.Popen[bytes]]] = {}
     failed: list[str] = []
@@ -173,7 +211,10 @@ def _run_workers(config: BenchmarkConfig, out: Path, workers: int, gpus: int, de
         while waiting or running:
             for slot in range(workers):
                 if slot not in running and waiting:
-                    running[slot] = waiting[0], _start_worker(out, waiting.pop(0), slot, workers, gpus, device)
+                    running[slot] = (
+                        waiting[0],
+                        _start_worker(out, waiting.pop(0), slot, workers, gpus, device),
+                    )
             time.sleep(_POLL_SECONDS)
             for slot, (job, process) in list(running.items()):
                 code = process.poll()
@@ -184,7 +225,10 @@ def _run_workers(config: BenchmarkConfig, out: Path, workers: int, gpus: int, de
                     waiting.append(job)
                 elif code:
                     _log.warning(
-                        "%s failed: %s; see %s", job.name, _failure_reason(worker_log(out, job)), worker_log(out, job)
+                        "%s failed: %s; see %s",
+                        job.name,
+                        _failure_reason(worker_log(out, job)),
+                        worker_log(out, job),
                     )
                     failed.append(job.name)
             if time.monotonic() - counted_at < _COUNT_SECONDS and (waiting or running):
@@ -193,7 +237,12 @@ def _run_workers(config: BenchmarkConfig, out: Path, workers: int, gpus: int, de
             done, total = count_cells(config, out)
             if done != last_done:
                 last_done, left = done, seconds_left(config, out, workers)
-                _log.info("%d of %d cells%s", done, total, f", about {format_duration(left)} left" if left else "")
+                _log.info(
+                    "%d of %d cells%s",
+                    done,
+                    total,
+                    f", about {format_duration(left)} left" if left else "",
+                )
     finally:
         for _, process in running.values():
             process.terminate()  # it saves, and the next command goes on

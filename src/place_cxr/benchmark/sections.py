@@ -28,9 +28,13 @@ def overview_section(results: ResultTable) -> DocumentSection:
     slugs = sorted(ranks.overall, key=lambda slug: ranks.overall[slug])
     tasks = list(ranks.by_task)
     count = f"{len(ranks.counted)} of {len(ranks.counted) + len(ranks.left_out)} columns count."
-    left_out_note = f" Not all ranked methods have: {_list_columns(ranks.left_out)}." if ranks.left_out else ""
+    left_out_note = (
+        f" Not all ranked methods have: {_list_columns(ranks.left_out)}." if ranks.left_out else ""
+    )
     heads = ["mean rank", "first in", *map(_short_title, tasks)]
-    table = DocumentTable("", heads, _rank_lines(results, ranks, slugs, tasks), [count + left_out_note])
+    table = DocumentTable(
+        "", heads, _rank_lines(results, ranks, slugs, tasks), [count + left_out_note]
+    )
     return DocumentSection("overview", "Overview", [descriptions.RANKS], tables=[table])
 
 
@@ -47,7 +51,9 @@ def task_sections(summary: Summary) -> list[DocumentSection]:
                     summary.results.config,
                     slug,
                     [
-                        _score_entry(summary, slug, column, others.get(slug) if slug != reference else None)
+                        _score_entry(
+                            summary, slug, column, others.get(slug) if slug != reference else None
+                        )
                         for column, others in zip(part, differences, strict=True)
                     ],
                 )
@@ -71,7 +77,10 @@ def difference_section(summary: Summary) -> DocumentSection:
                 _table_line(
                     summary.results.config,
                     slug,
-                    [_difference_entry(summary.results.config, others.get(slug)) for others in differences],
+                    [
+                        _difference_entry(summary.results.config, others.get(slug))
+                        for others in differences
+                    ],
                 )
                 for slug in summary.results.config.methods
                 if slug != summary.results.config.reference
@@ -93,20 +102,31 @@ def shift_sections(summary: Summary) -> list[DocumentSection]:
     tables = []
     for title, _, group in group_columns(summary.results.config):
         column = _leading_columns(group)[-1]
-        heads = [f"site {sites[0]}", *(head for site in sites[1:] for head in (f"site {site}", f"{sites[0]} − {site}"))]
+        heads = [
+            f"site {sites[0]}",
+            *(head for site in sites[1:] for head in (f"site {site}", f"{sites[0]} − {site}")),
+        ]
         lines = [
             _table_line(summary.results.config, slug, list(_shift_entries(summary, slug, column)))
             for slug in summary.results.config.methods
         ]
         table_title = ", ".join(
             filter(
-                None, [title, descriptions.metric_heading(column.metric), descriptions.format_fraction(column.fraction)]
+                None,
+                [
+                    title,
+                    descriptions.metric_heading(column.metric),
+                    descriptions.format_fraction(column.fraction),
+                ],
             )
         )
         tables.append(DocumentTable(table_title, heads, lines))
     return [
         DocumentSection(
-            "shift", f"Site shift: from {sites[0]} to {', '.join(sites[1:])}", [descriptions.SHIFT], tables=tables
+            "shift",
+            f"Site shift: from {sites[0]} to {', '.join(sites[1:])}",
+            [descriptions.SHIFT],
+            tables=tables,
         )
     ]
 
@@ -115,7 +135,11 @@ def curve_sections(summary: Summary) -> list[DocumentSection]:
     """Values against the share of labels; nothing where each task has one share."""
     order = [
         summary.results.config.reference,
-        *(slug for slug in summary.results.config.methods if slug != summary.results.config.reference),
+        *(
+            slug
+            for slug in summary.results.config.methods
+            if slug != summary.results.config.reference
+        ),
     ]
     charts = []
     for title, _, group in group_columns(summary.results.config):
@@ -123,12 +147,18 @@ def curve_sections(summary: Summary) -> list[DocumentSection]:
         values = {}
         for style, slug in enumerate(order):
             points = {
-                c.fraction: estimate.value for c in leading if c.fraction and (estimate := summary.means.get((slug, c)))
+                c.fraction: estimate.value
+                for c in leading
+                if c.fraction and (estimate := summary.means.get((slug, c)))
             }
             values[summary.results.config.methods[slug].title] = (style, points)
         curves = curve_chart(title, descriptions.metric_heading(leading[0].metric), values)
         charts += [curves] if curves else []
-    return [DocumentSection("curves", "Sample-size curves", [descriptions.CURVES], charts=charts)] if charts else []
+    return (
+        [DocumentSection("curves", "Sample-size curves", [descriptions.CURVES], charts=charts)]
+        if charts
+        else []
+    )
 
 
 def cost_section(results: ResultTable, out: Path) -> DocumentSection:
@@ -144,8 +174,16 @@ def cost_section(results: ResultTable, out: Path) -> DocumentSection:
             _format_whole(cost.heads),
         ]
         lines.append(_table_line(results.config, slug, [TableEntry(text) for text in texts]))
-    heads = ["pre-training, s", "peak memory, GB", "trained parameters, M", "of these image encoder, M", "heads, s"]
-    return DocumentSection("costs", "Costs", [descriptions.COSTS], tables=[DocumentTable("", heads, lines)])
+    heads = [
+        "pre-training, s",
+        "peak memory, GB",
+        "trained parameters, M",
+        "of these image encoder, M",
+        "heads, s",
+    ]
+    return DocumentSection(
+        "costs", "Costs", [descriptions.COSTS], tables=[DocumentTable("", heads, lines)]
+    )
 
 
 def group_columns(config: BenchmarkConfig) -> list[ColumnGroup]:
@@ -165,7 +203,9 @@ def group_columns(config: BenchmarkConfig) -> list[ColumnGroup]:
 
 
 def _tables(group: Sequence[Column]) -> Iterator[tuple[str, list[Column], list[str]]]:
-    """Tables that are not too wide: (title, columns, heads); a table a metric where there are shares."""
+    """Tables that are not too wide: (title, columns, heads); a table a metric where there are
+    shares.
+    """
     if len({column.fraction for column in group}) > 1:
         for metric, part in groupby(group, lambda column: column.metric):
             yield from _split_wide(
@@ -192,7 +232,9 @@ def _split_wide(
 
 def _leading_columns(group: Sequence[Column]) -> list[Column]:
     """The first metric's columns, the largest share last."""
-    return sorted((c for c in group if c.metric == group[0].metric), key=lambda column: column.fraction)
+    return sorted(
+        (c for c in group if c.metric == group[0].metric), key=lambda column: column.fraction
+    )
 
 
 def _table_line(config: BenchmarkConfig, slug: str, entries: Sequence[TableEntry]) -> TableLine:
@@ -200,9 +242,17 @@ def _table_line(config: BenchmarkConfig, slug: str, entries: Sequence[TableEntry
     return TableLine(method.title, entries, slug == config.reference, method.ranked)
 
 
-def _score_entry(summary: Summary, slug: str, column: Column, difference: Difference | None) -> TableEntry:
+def _score_entry(
+    summary: Summary, slug: str, column: Column, difference: Difference | None
+) -> TableEntry:
     estimate = summary.means.get((slug, column))
-    sign = "" if difference is None or not difference.estimate.clear else "▼" if difference.estimate.value > 0 else "▲"
+    sign = (
+        ""
+        if difference is None or not difference.estimate.clear
+        else "▼"
+        if difference.estimate.value > 0
+        else "▲"
+    )
     return _estimate_entry(summary.results.config, estimate, sign=sign)
 
 
@@ -211,7 +261,11 @@ def _estimate_entry(
 ) -> TableEntry:
     if estimate is None:
         return TableEntry()
-    seeds_note = "" if estimate.seeds == len(config.seeds) else f"{estimate.seeds} of {len(config.seeds)} seeds"
+    seeds_note = (
+        ""
+        if estimate.seeds == len(config.seeds)
+        else f"{estimate.seeds} of {len(config.seeds)} seeds"
+    )
     return TableEntry(
         descriptions.format_number(estimate.value, signed=signed),
         descriptions.format_interval(estimate.low, estimate.high, signed=signed),
@@ -225,7 +279,9 @@ def _difference_entry(config: BenchmarkConfig, difference: Difference | None) ->
         return TableEntry()
     sign = "**" if difference.significant else "*" if difference.estimate.clear else ""
     entry = _estimate_entry(config, difference.estimate, signed=True)
-    return TableEntry(entry.text, entry.interval, sign, f"{difference.ahead}/{difference.estimate.seeds}")
+    return TableEntry(
+        entry.text, entry.interval, sign, f"{difference.ahead}/{difference.estimate.seeds}"
+    )
 
 
 def _shift_entries(summary: Summary, slug: str, column: Column) -> Iterator[TableEntry]:
@@ -235,11 +291,16 @@ def _shift_entries(summary: Summary, slug: str, column: Column) -> Iterator[Tabl
         yield _estimate_entry(summary.results.config, summary.means.get((slug, away_column)))
         difference = site_shift(summary.results, slug, column, site)
         yield _estimate_entry(
-            summary.results.config, difference, signed=True, sign="*" if difference and difference.clear else ""
+            summary.results.config,
+            difference,
+            signed=True,
+            sign="*" if difference and difference.clear else "",
         )
 
 
-def _mark_best(summary: Summary, lines: Sequence[TableLine], part: Sequence[Column]) -> list[TableLine]:
+def _mark_best(
+    summary: Summary, lines: Sequence[TableLine], part: Sequence[Column]
+) -> list[TableLine]:
     """The same with the highest mean of the ranked methods marked, where there are two or more."""
     best = []
     for column in part:
@@ -249,7 +310,13 @@ def _mark_best(summary: Summary, lines: Sequence[TableLine], part: Sequence[Colu
             if method.ranked
         }
         values = {slug: estimate.value for slug, estimate in ranked.items() if estimate}
-        best.append({slug for slug, value in values.items() if value == max(values.values()) and len(values) > 1})
+        best.append(
+            {
+                slug
+                for slug, value in values.items()
+                if value == max(values.values()) and len(values) > 1
+            }
+        )
     return [
         TableLine(
             line.name,
@@ -269,17 +336,22 @@ def _trivial_notes(results: ResultTable, part: Sequence[Column]) -> list[str]:
     reference, notes = results.config.reference, []
     for column in part:
         scores = []
-        for name, (variant, trivial_variant) in descriptions.TRIVIAL_ANSWERS.get(column.task, {}).items():
+        for name, (variant, trivial_variant) in descriptions.TRIVIAL_ANSWERS.get(
+            column.task, {}
+        ).items():
             values = results.values(
                 reference, replace(column, metric=column.metric.replace(variant, trivial_variant))
             ).values()
             if variant in column.metric and values:
                 mean = sum(value.value for value in values) / len(values)
                 scores.append(
-                    f"{name.format(reference=results.config.methods[reference].title)} {descriptions.format_number(mean)}"
+                    f"{name.format(reference=results.config.methods[reference].title)} "
+                    f"{descriptions.format_number(mean)}"
                 )
         if scores:
-            notes.append(f"To beat, {descriptions.metric_heading(column.metric)}: {'; '.join(scores)}.")
+            notes.append(
+                f"To beat, {descriptions.metric_heading(column.metric)}: {'; '.join(scores)}."
+            )
     return notes
 
 
@@ -295,12 +367,18 @@ def _task_notes(results: ResultTable, part: Sequence[Column]) -> list[str]:
                     notes[
                         f"{descriptions.format_fraction(column.fraction) or descriptions.metric_heading(column.metric)}: {value.note}"
                     ] = None
-    omitted = [f"and {len(notes) - _MAX_NOTES} notes more, in the results"] if len(notes) > _MAX_NOTES else []
+    omitted = (
+        [f"and {len(notes) - _MAX_NOTES} notes more, in the results"]
+        if len(notes) > _MAX_NOTES
+        else []
+    )
     scored = [f"Scored: {', '.join(map(str, counts))} rows of test patients."] if counts else []
     return [*scored, *(["; ".join([*list(notes)[:_MAX_NOTES], *omitted]) + "."] if notes else [])]
 
 
-def _rank_lines(results: ResultTable, ranks: Ranks, slugs: Sequence[str], tasks: Sequence[str]) -> list[TableLine]:
+def _rank_lines(
+    results: ResultTable, ranks: Ranks, slugs: Sequence[str], tasks: Sequence[str]
+) -> list[TableLine]:
     best = min(ranks.overall.values(), default=0.0)
     lines = []
     for slug in [*slugs, *(slug for slug in results.config.methods if slug not in slugs)]:
@@ -308,7 +386,9 @@ def _rank_lines(results: ResultTable, ranks: Ranks, slugs: Sequence[str], tasks:
             first = f"{100 * ranks.best[slug]:.0f} %" if slug in ranks.best else "—"
             overall = TableEntry(f"{ranks.overall[slug]:.2f}", best=ranks.overall[slug] == best)
             task_entries = [TableEntry(f"{ranks.by_task[task][slug]:.2f}") for task in tasks]
-            lines.append(_table_line(results.config, slug, [overall, TableEntry(first), *task_entries]))
+            lines.append(
+                _table_line(results.config, slug, [overall, TableEntry(first), *task_entries])
+            )
         else:
             lines.append(_table_line(results.config, slug, [TableEntry()] * (len(tasks) + 2)))
     return lines
@@ -332,11 +412,19 @@ def _list_columns(left_out: Sequence[Column]) -> str:
 
 
 def _task_title(task: str) -> str:
-    return descriptions.TASK_DESCRIPTIONS[task].title if task in descriptions.TASK_DESCRIPTIONS else task.capitalize()
+    return (
+        descriptions.TASK_DESCRIPTIONS[task].title
+        if task in descriptions.TASK_DESCRIPTIONS
+        else task.capitalize()
+    )
 
 
 def _short_title(task: str) -> str:
-    return descriptions.TASK_DESCRIPTIONS[task].short if task in descriptions.TASK_DESCRIPTIONS else task
+    return (
+        descriptions.TASK_DESCRIPTIONS[task].short
+        if task in descriptions.TASK_DESCRIPTIONS
+        else task
+    )
 
 
 def _format_whole(value: float | None) -> str:

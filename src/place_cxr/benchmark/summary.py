@@ -8,14 +8,23 @@ from pathlib import Path
 from statistics import fmean
 
 from place_cxr.benchmark.cell import ALL_SITES, PretrainingCost
-from place_cxr.benchmark.estimate import Estimate, FloatArray, correct_holm, estimate, estimate_unpaired, p_value
+from place_cxr.benchmark.estimate import (
+    Estimate,
+    FloatArray,
+    correct_holm,
+    estimate,
+    estimate_unpaired,
+    p_value,
+)
 from place_cxr.benchmark.plan import WorkerJob
 from place_cxr.benchmark.result_table import Column, ResultTable, site_columns
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The reference less a method, seed by seed and resample by resample; above 0 the reference is ahead."""
+    """The reference less a method, seed by seed and resample by resample; above 0 the reference is
+    ahead.
+    """
 
     estimate: Estimate
     ahead: int  # seeds in which the reference scores higher
@@ -51,7 +60,9 @@ class MeanCost:
 def summarize(results: ResultTable) -> Summary:
     """Everything that the tables are made of."""
     all_columns = [
-        column for site in results.config.sites or (ALL_SITES,) for column in site_columns(results.config, site)
+        column
+        for site in results.config.sites or (ALL_SITES,)
+        for column in site_columns(results.config, site)
     ]
     means = {
         (slug, c): estimated
@@ -59,13 +70,19 @@ def summarize(results: ResultTable) -> Summary:
         for slug in results.config.methods
         if (estimated := mean_over_seeds(results, slug, c))
     }
-    return Summary(results, means, {column: reference_differences(results, column) for column in all_columns})
+    return Summary(
+        results, means, {column: reference_differences(results, column) for column in all_columns}
+    )
 
 
 def mean_over_seeds(results: ResultTable, slug: str, column: Column) -> Estimate | None:
     """Of the seeds that there are; None without any."""
     scores = list(results.values(slug, column).values())
-    return estimate([score.value for score in scores], [score.draws for score in scores]) if scores else None
+    return (
+        estimate([score.value for score in scores], [score.draws for score in scores])
+        if scores
+        else None
+    )
 
 
 def reference_difference(results: ResultTable, slug: str, column: Column) -> Difference | None:
@@ -84,16 +101,26 @@ def reference_differences(results: ResultTable, column: Column) -> dict[str, Dif
     by_slug = {
         slug: compared
         for slug in results.config.methods
-        if slug != results.config.reference and (compared := reference_difference(results, slug, column))
+        if slug != results.config.reference
+        and (compared := reference_difference(results, slug, column))
     }
     p_values = [(slug, compared.p) for slug, compared in by_slug.items() if compared.p is not None]
-    corrected = dict(zip((slug for slug, _ in p_values), correct_holm([p for _, p in p_values]), strict=True))
-    return {slug: replace(compared, corrected=corrected.get(slug)) for slug, compared in by_slug.items()}
+    corrected = dict(
+        zip((slug for slug, _ in p_values), correct_holm([p for _, p in p_values]), strict=True)
+    )
+    return {
+        slug: replace(compared, corrected=corrected.get(slug)) for slug, compared in by_slug.items()
+    }
 
 
 def site_shift(results: ResultTable, slug: str, home_column: Column, site: str) -> Estimate | None:
-    """A column's value less the same at another site, over the seeds that have both; the patients are others."""
-    first, second = results.values(slug, home_column), results.values(slug, replace(home_column, site=site))
+    """A column's value less the same at another site, over the seeds that have both; the patients
+    are others.
+    """
+    first, second = (
+        results.values(slug, home_column),
+        results.values(slug, replace(home_column, site=site)),
+    )
     seeds = [seed for seed in first if seed in second]
     if not seeds:
         return None
@@ -107,7 +134,11 @@ def site_shift(results: ResultTable, slug: str, home_column: Column, site: str) 
 
 def mean_cost(results: ResultTable, slug: str, out: Path) -> MeanCost:
     """What a method's rows took; heads count only where a row has all that is asked of it."""
-    costs = [cost for seed in results.config.seeds if (cost := PretrainingCost.read(out / WorkerJob(slug, seed).name))]
+    costs = [
+        cost
+        for seed in results.config.seeds
+        if (cost := PretrainingCost.read(out / WorkerJob(slug, seed).name))
+    ]
     seconds = [cost.seconds for cost in costs if cost.seconds is not None]
     memory = [cost.memory_gb for cost in costs if cost.memory_gb is not None]
     by_seed: dict[int, list[float]] = {}
@@ -115,7 +146,9 @@ def mean_cost(results: ResultTable, slug: str, out: Path) -> MeanCost:
         if cell.place.slug == slug:
             by_seed.setdefault(cell.place.seed, []).append(cell.result.seconds)
     most_cells = max((len(cell_seconds) for cell_seconds in by_seed.values()), default=0)
-    complete = [sum(cell_seconds) for cell_seconds in by_seed.values() if len(cell_seconds) == most_cells]
+    complete = [
+        sum(cell_seconds) for cell_seconds in by_seed.values() if len(cell_seconds) == most_cells
+    ]
     return MeanCost(
         fmean(seconds) if seconds else None,
         max(memory, default=None),

@@ -1,4 +1,6 @@
-"""One row of a benchmark, in a process of its own: pre-train a method with a seed, then fill its cells one by one."""
+"""One row of a benchmark, in a process of its own: pre-train a method with a seed, then fill its
+cells one by one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,13 @@ import numpy as np
 import torch
 
 from place_cxr import predict, pretrain
-from place_cxr.benchmark.cell import ALL_SITES, CellKey, PretrainingCost, full_metric_name, write_cell
+from place_cxr.benchmark.cell import (
+    ALL_SITES,
+    CellKey,
+    PretrainingCost,
+    full_metric_name,
+    write_cell,
+)
 from place_cxr.benchmark.plan import (
     BenchmarkConfig,
     PlannedCell,
@@ -72,19 +80,28 @@ def run_worker(config: BenchmarkConfig, out: Path, job: WorkerJob, device: str =
         if missing_cells:
             evaluated = _prepare_model(config, out, job, device)
             for planned_cell in missing_cells:
-                _log.info("%s: %s, %g %%", job.name, planned_cell.question.task, 100 * planned_cell.fraction)
+                _log.info(
+                    "%s: %s, %g %%",
+                    job.name,
+                    planned_cell.question.task,
+                    100 * planned_cell.fraction,
+                )
                 _fill_cell(config, out, job, planned_cell, evaluated)
         run_folder.status("finished")
 
 
-def missing_sites(config: BenchmarkConfig, out: Path, job: WorkerJob, planned_cell: PlannedCell) -> list[str]:
+def missing_sites(
+    config: BenchmarkConfig, out: Path, job: WorkerJob, planned_cell: PlannedCell
+) -> list[str]:
     """The sites of which a cell lacks a result of these very settings."""
     expected_hash = cell_hash(config, job, planned_cell)
     sites = []
     for site in config.sites or (ALL_SITES,):
         try:
             is_current = (
-                Result.read(planned_key(config, job, planned_cell, site).folder(out) / RESULT_FILE).config_hash
+                Result.read(
+                    planned_key(config, job, planned_cell, site).folder(out) / RESULT_FILE
+                ).config_hash
                 == expected_hash
             )
         except PlaceError:
@@ -94,11 +111,15 @@ def missing_sites(config: BenchmarkConfig, out: Path, job: WorkerJob, planned_ce
     return sites
 
 
-def planned_key(config: BenchmarkConfig, job: WorkerJob, planned_cell: PlannedCell, site: str) -> CellKey:
+def planned_key(
+    config: BenchmarkConfig, job: WorkerJob, planned_cell: PlannedCell, site: str
+) -> CellKey:
     """Where a cell lies."""
     question, mode = planned_cell.question, config.methods[job.slug].mode
     task = engine.format_task_title(question.task, mode, question.profile)
-    return CellKey(job.slug, job.seed, task, question.source or PAIRS_SOURCE, planned_cell.fraction, site)
+    return CellKey(
+        job.slug, job.seed, task, question.source or PAIRS_SOURCE, planned_cell.fraction, site
+    )
 
 
 def cell_hash(config: BenchmarkConfig, job: WorkerJob, planned_cell: PlannedCell) -> str:
@@ -109,7 +130,9 @@ def cell_hash(config: BenchmarkConfig, job: WorkerJob, planned_cell: PlannedCell
         "phantom": config.phantom.model_dump() if config.phantom else None,
         "trained": [method.trained, method.run, method.mode],
         "settings": task_settings(method, planned_cell),
-        "source": config.sources[planned_cell.question.source].model_dump() if planned_cell.question.source else None,
+        "source": config.sources[planned_cell.question.source].model_dump()
+        if planned_cell.question.source
+        else None,
         "fraction": planned_cell.fraction,
         "columns": planned_cell.question.columns,
     }
@@ -118,7 +141,9 @@ def cell_hash(config: BenchmarkConfig, job: WorkerJob, planned_cell: PlannedCell
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _prepare_model(config: BenchmarkConfig, out: Path, job: WorkerJob, device: str) -> EvaluatedModel:
+def _prepare_model(
+    config: BenchmarkConfig, out: Path, job: WorkerJob, device: str
+) -> EvaluatedModel:
     """The encoder, trained first where it has to be, and the data read as it reads them."""
     method, recipe = config.methods[job.slug], pretrain_config(config, job, out)
     commit = environment()["commit"] or ""
@@ -136,7 +161,9 @@ def _prepare_model(config: BenchmarkConfig, out: Path, job: WorkerJob, device: s
     ):
         begun = bool(method.run) or checkpoint.has_checkpoint(folder)  # then there is a tokenizer
         tokenizer = Tokenizer.load(checkpoint.load(folder).path / "tokenizer") if begun else None
-        pairs = prepare_corpus(recipe.data, max_tokens=recipe.model.text.max_tokens, tokenizer=tokenizer)
+        pairs = prepare_corpus(
+            recipe.data, max_tokens=recipe.model.text.max_tokens, tokenizer=tokenizer
+        )
     if pretrains_here:
         _pretrain(recipe, out / job.name, pairs, device)
     if has_run:
@@ -156,14 +183,26 @@ def _prepare_model(config: BenchmarkConfig, out: Path, job: WorkerJob, device: s
         data_sets[PAIRS_SOURCE] = EvaluationDataset.of(
             pairs, processor.views, source=PAIRS_SOURCE, max_tokens=processor.max_tokens
         )
-    for name in sorted({planned_cell.question.source for planned_cell in planned if planned_cell.question.source}):
+    for name in sorted(
+        {planned_cell.question.source for planned_cell in planned if planned_cell.question.source}
+    ):
         data_settings = config.sources[name]
-        source_options = data_settings.model_dump(exclude_unset=True, exclude={"source", "manifest"})
+        source_options = data_settings.model_dump(
+            exclude_unset=True, exclude={"source", "manifest"}
+        )
         data_sets[name] = read_evaluation_dataset(
-            data_settings.source, data_settings.manifest, processor, reports=False, data_settings=source_options
+            data_settings.source,
+            data_settings.manifest,
+            processor,
+            reports=False,
+            data_settings=source_options,
         )
     return EvaluatedModel(
-        model, next(model.parameters()).device, commit, data_sets, {name: FeatureCache() for name in data_sets}
+        model,
+        next(model.parameters()).device,
+        commit,
+        data_sets,
+        {name: FeatureCache() for name in data_sets},
     )
 
 
@@ -175,24 +214,35 @@ def _claim_run(folder: Path, settings: str) -> None:
     recipe_file = folder / RECIPE_FILE
     if recipe_file.is_file() and recipe_file.read_text("utf-8") != settings:
         raise PlaceError(
-            "holds a run of other settings", code="PL-R031", file=folder / RUN_FOLDER, fix="choose another --out"
+            "holds a run of other settings",
+            code="PL-R031",
+            file=folder / RUN_FOLDER,
+            fix="choose another --out",
         )
     recipe_file.write_text(settings, "utf-8")
 
 
 def _pretrain(recipe: PretrainConfig, folder: Path, corpus: Corpus | None, device: str) -> None:
-    """A finished run in ``folder/run``, and what it took; ``corpus`` is needed where it is not finished."""
+    """A finished run in ``folder/run``, and what it took; ``corpus`` is needed where it is not
+    finished.
+    """
     run = folder / RUN_FOLDER
     if not _is_finished(run):
         pretrain.run_pretraining(recipe, run, resume="auto", device=device, corpus=corpus)
         torch_device = create_accelerator(device).device
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of this process so far; Linux has KiB
+        memory = (
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        )  # of this process so far; Linux has KiB
         if torch_device.type == "cuda":
             memory = torch.cuda.max_memory_allocated(torch_device)
         sizes = {name: value.numel() for name, value in checkpoint.load(run).weights.items()}
         encoder = sum(size for name, size in sizes.items() if name.startswith("image_encoder."))
         PretrainingCost(
-            _training_seconds(run), round(memory / 1e9, 3), sum(sizes.values()), encoder, describe_hardware()
+            _training_seconds(run),
+            round(memory / 1e9, 3),
+            sum(sizes.values()),
+            encoder,
+            describe_hardware(),
         ).write(folder)
 
 
@@ -207,17 +257,32 @@ def _training_seconds(run: Path) -> float:
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
     steps = [0, *(record["step"] for record in records)]
     rates = [record.get("images_per_s") for record in records]
-    return round(sum(batch * (b - a) / rate for a, b, rate in zip(steps, steps[1:], rates, strict=False) if rate), 1)
+    return round(
+        sum(
+            batch * (b - a) / rate
+            for a, b, rate in zip(steps, steps[1:], rates, strict=False)
+            if rate
+        ),
+        1,
+    )
 
 
 def _fill_cell(
-    config: BenchmarkConfig, out: Path, job: WorkerJob, planned_cell: PlannedCell, evaluated: EvaluatedModel
+    config: BenchmarkConfig,
+    out: Path,
+    job: WorkerJob,
+    planned_cell: PlannedCell,
+    evaluated: EvaluatedModel,
 ) -> None:
     """Answer one question with one share, and keep a result for each site."""
     method, question = config.methods[job.slug], planned_cell.question
     data = evaluated.data[question.source or PAIRS_SOURCE]
-    values = [f"{key}={as_yaml(value)}" for key, value in task_settings(method, planned_cell).items()]
-    task = engine.make_task(question.task, data.studies, values, profile=question.profile, mode=method.mode)
+    values = [
+        f"{key}={as_yaml(value)}" for key, value in task_settings(method, planned_cell).items()
+    ]
+    task = engine.make_task(
+        question.task, data.studies, values, profile=question.profile, mode=method.mode
+    )
     fractions_and_seeds = engine.FractionsAndSeeds(
         (planned_cell.fraction or 1.0,), engine.repetition_seeds(question.profile, job.seed)
     )
@@ -232,10 +297,14 @@ def _fill_cell(
     ):
         cell_key = planned_key(config, job, planned_cell, site)
         metrics = task.score(predictions)
-        absent = [name for name in columns if full_metric_name(name, planned_cell.fraction) not in metrics]
+        absent = [
+            name for name in columns if full_metric_name(name, planned_cell.fraction) not in metrics
+        ]
         if absent:
             raise PlaceError(
-                f"{question.task} gives no {absent[0]!r}", code="PL-C002", fix="correct columns: of the benchmark"
+                f"{question.task} gives no {absent[0]!r}",
+                code="PL-C002",
+                fix="correct columns: of the benchmark",
             )
         provenance = Provenance(
             data.source,
@@ -274,12 +343,16 @@ def _predict_sites(
             device=evaluated.device,
         )
         for site in sites:
-            chosen = np.array([r for r in rows if site in (ALL_SITES, data.studies[r].site)], dtype=np.int64)
+            chosen = np.array(
+                [r for r in rows if site in (ALL_SITES, data.studies[r].site)], dtype=np.int64
+            )
             yield site, predictions if site == ALL_SITES else predictions.of_site(site), chosen
         return
     for site in sites:
         test = data.rows["test"]
-        site_rows = np.array([r for r in test if site in (ALL_SITES, data.studies[r].site)], dtype=np.int64)
+        site_rows = np.array(
+            [r for r in test if site in (ALL_SITES, data.studies[r].site)], dtype=np.int64
+        )
         site_data = replace(data, rows={**data.rows, "test": site_rows})
         yield (
             site,

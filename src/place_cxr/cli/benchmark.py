@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from place_cxr.cli.console import print_result
-from place_cxr.cli.options import Device, DeviceOption, JsonOption, OverridesArgument, register_command
+from place_cxr.cli.options import (
+    Device,
+    DeviceOption,
+    JsonOption,
+    OverridesArgument,
+    register_command,
+)
 
 
 def add_benchmark_command(app: typer.Typer) -> None:
@@ -20,23 +26,33 @@ def add_benchmark_command(app: typer.Typer) -> None:
         "place benchmark benchmark-phantom -o runs/benchmark              90 minutes on two cores",
         "place benchmark benchmark-phantom -o runs/benchmark --dry-run    what would be run",
         "place benchmark benchmark-real -o runs/real sources.kermany.manifest=/data/kermany.csv",
-        "place benchmark mine.yaml -o /shared/mine                        on several machines at once",
+        "place benchmark mine.yaml -o /shared/mine                        on several machines at "
+        "once",
     )(benchmark)
 
 
 def benchmark(
-    recipe: Annotated[str, typer.Argument(help="A shipped benchmark, or a YAML file.", show_default=False)],
+    recipe: Annotated[
+        str, typer.Argument(help="A shipped benchmark, or a YAML file.", show_default=False)
+    ],
     overrides: OverridesArgument = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Its folder; default runs/NAME.")] = None,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one a GPU, else one a core.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Its folder; default runs/NAME.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes; 0: one a GPU, else one a core.")
+    ] = 0,
     device: DeviceOption = Device.auto,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing, and run nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is missing, and run nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Pre-train every method of RECIPE with every seed, ask every question, and write tables of what is there.
+    """Pre-train every method of RECIPE with every seed, ask every question, and write tables of
+    what is there.
 
-    What is done stays done: the same command goes on after a stop, and may run on several machines that share the
-    folder. Exit code 6 if a worker failed; the tables then have empty cells.
+    What is done stays done: the same command goes on after a stop, and may run on several machines
+    that share the folder. Exit code 6 if a worker failed; the tables then have empty cells.
     """
     from place_cxr.benchmark.plan import check_paths, load_benchmark
     from place_cxr.benchmark.run import count_cells
@@ -47,7 +63,9 @@ def benchmark(
         config = load_benchmark(recipe, tuple(overrides or []))
         check_paths(config)
         done, total = count_cells(config, folder)
-        runs = sum(method.trained and not method.run for method in config.methods.values()) * len(config.seeds)
+        runs = sum(method.trained and not method.run for method in config.methods.values()) * len(
+            config.seeds
+        )
         print_result(
             {"done": done, "cells": total, "pre-training runs": runs},
             f"{total} cells after {runs} pre-training runs; {done} are there",
@@ -57,7 +75,12 @@ def benchmark(
     outcome = run(recipe, overrides or [], out=folder, workers=workers, device=device.value)
     text = f"{outcome.cells} of {outcome.of} cells. Results: {outcome.page.resolve()}"
     print_result(
-        {"page": str(outcome.page), "cells": outcome.cells, "of": outcome.of, "failed": list(outcome.failed)},
+        {
+            "page": str(outcome.page),
+            "cells": outcome.cells,
+            "of": outcome.of,
+            "failed": list(outcome.failed),
+        },
         text,
         as_json,
     )

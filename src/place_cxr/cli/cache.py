@@ -18,12 +18,17 @@ cache_app = command_group(
 )
 
 
-@register_command(cache_app, "purge", "Remove them all.", "place cache purge --dry-run", "place cache purge")
+@register_command(
+    cache_app, "purge", "Remove them all.", "place cache purge --dry-run", "place cache purge"
+)
 def cache_purge(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove the packs in $PLACE_CACHE, else ~/.cache/place-cxr, but none that is being built, and no other file.
+    """Remove the packs in $PLACE_CACHE, else ~/.cache/place-cxr, but none that is being built, and
+    no other file.
 
     The next run decodes its data again. Packs of 'place data pack' are yours and stay.
     """
@@ -32,6 +37,11 @@ def cache_purge(
 
     root = cache_root()
     purged = purge_cache(root, dry_run=dry_run)
-    lines = [f"{'Would remove' if dry_run else 'Removed'} {purged.packs} packs, {purged.freed:,} bytes, from {root}"]
+    lines = [
+        f"{'Would remove' if dry_run else 'Removed'} {purged.packs} packs, {purged.freed:,} bytes, "
+        f"from {root}"
+    ]
     lines += [f"{purged.busy} are being built and stay"] if purged.busy else []
-    print_result({"cache": str(root), **asdict(purged), "dry_run": dry_run}, "\n".join(lines), as_json)
+    print_result(
+        {"cache": str(root), **asdict(purged), "dry_run": dry_run}, "\n".join(lines), as_json
+    )

@@ -35,9 +35,16 @@ def print_result(value: Any, text: str, as_json: bool) -> None:
 def check_writable(out: Path, overwrite: bool) -> None:
     """Before any work: a file is not replaced unasked, and its folder exists."""
     if out.exists() and not overwrite:
-        raise PlaceError("exists already", code="PL-C004", file=out, fix="take another --out, or add --overwrite")
+        raise PlaceError(
+            "exists already", code="PL-C004", file=out, fix="take another --out, or add --overwrite"
+        )
     if not out.parent.is_dir():
-        raise PlaceError("its folder does not exist", code="PL-C004", file=out, fix="make it, or take another --out")
+        raise PlaceError(
+            "its folder does not exist",
+            code="PL-C004",
+            file=out,
+            fix="make it, or take another --out",
+        )
 
 
 def log_to_stderr() -> None:
@@ -52,14 +59,27 @@ def log_to_stderr() -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A function ``(what, done, total)`` that draws a bar with the time left; without a terminal it logs lines."""
+    """A function ``(what, done, total)`` that draws a bar with the time left; without a terminal it
+    logs lines.
+    """
     if not sys.stderr.isatty():
         yield _log_progress()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, Any] = {}
 
@@ -83,7 +103,13 @@ def _log_progress() -> Callable[[str, int, int], None]:
             _log.info("%s: %d", what, total)
         elif done and now - logged_at.setdefault(what, now) >= _LOG_SECONDS:
             logged_at[what] = now
-            _log.info("%s %d/%d, %s left", what, done, total, format_duration((now - start) / done * (total - done)))
+            _log.info(
+                "%s %d/%d, %s left",
+                what,
+                done,
+                total,
+                format_duration((now - start) / done * (total - done)),
+            )
 
     return advance
 
@@ -96,7 +122,8 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def run_guarded(command: Callable[[], object], *, debug: bool) -> None:
-    """Run ``command``; leave with the exit code of its PlaceError, 3 for a full disk, 130 for Ctrl-C, 1 for a crash.
+    """Run ``command``; leave with the exit code of its PlaceError, 3 for a full disk, 130 for
+    Ctrl-C, 1 for a crash.
 
     ``debug`` shows whole tracebacks.
     """
@@ -113,7 +140,10 @@ def run_guarded(command: Callable[[], object], *, debug: bool) -> None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             disk_full = PlaceError(
-                "no space left", code="PL-E001", file=error.filename or "", fix="free some and run it again"
+                "no space left",
+                code="PL-E001",
+                file=error.filename or "",
+                fix="free some and run it again",
             )
             typer.echo(str(disk_full), err=True)
             raise SystemExit(3) from None
@@ -123,16 +153,25 @@ def run_guarded(command: Callable[[], object], *, debug: bool) -> None:
 
 
 def _report_crash(error: Exception) -> NoReturn:
-    """Three lines on the screen, the rest in a private file: the text of an error may quote what was read."""
+    """Three lines on the screen, the rest in a private file: the text of an error may quote what
+    was read.
+    """
     handle, name = tempfile.mkstemp(prefix="place-crash-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
     last_frame = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(_PACKAGE_FOLDER)
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(_PACKAGE_FOLDER)
     ][-1]
     typer.echo(
-        f"error: unexpected {type(error).__name__} in {Path(last_frame.filename).name}:{last_frame.lineno}", err=True
+        f"error: unexpected {type(error).__name__} in "
+        f"{Path(last_frame.filename).name}:{last_frame.lineno}",
+        err=True,
     )
-    typer.echo(f"The traceback is in {name}; before you pass it on, check that it quotes no patient.", err=True)
+    typer.echo(
+        f"The traceback is in {name}; before you pass it on, check that it quotes no patient.",
+        err=True,
+    )
     typer.echo("Run the command again with --debug to see it here.", err=True)
     raise SystemExit(1) from None

@@ -1,4 +1,6 @@
-"""The commands ``place data``: check, describe, split and pack a data set; make phantoms; list what can be read."""
+"""The commands ``place data``: check, describe, split and pack a data set; make phantoms; list what
+can be read.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +41,18 @@ data_app = command_group(
 
 SourceOption = Annotated[str, typer.Option("--source", help="What it is, from 'place data ls'.")]
 RootOption = Annotated[
-    Path, typer.Option("--root", help="The manifest, or the folder of the data set.", show_default=False)
+    Path,
+    typer.Option("--root", help="The manifest, or the folder of the data set.", show_default=False),
 ]
 SplitsOption = Annotated[
-    Path | None, typer.Option("--splits", help="Splits from this file, of 'place data split', not from the data.")
+    Path | None,
+    typer.Option(
+        "--splits", help="Splits from this file, of 'place data split', not from the data."
+    ),
 ]
-WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one for each core.")]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=0, help="Processes; 0: one for each core.")
+]
 
 
 @register_command(
@@ -54,7 +62,10 @@ WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes;
     "place data phantom -o data/phantom --studies 2000 --size 256 --seed 0",
 )
 def phantom(
-    out: Annotated[Path, typer.Option("-o", "--out", help="A new folder; its manifest.csv is what recipes read.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="A new folder; its manifest.csv is what recipes read."),
+    ],
     studies: Annotated[int, typer.Option(min=1, help="How many.")] = 2000,
     size: Annotated[int, typer.Option(min=64, help="Pixels of a side.")] = 256,
     seed: SeedOption = 0,
@@ -62,7 +73,9 @@ def phantom(
 ) -> None:
     """Draw made-up radiographs with reports, labels, masks and boxes."""
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise PlaceError("is not a new or empty folder", code="PL-C004", file=out, fix="take another --out")
+        raise PlaceError(
+            "is not a new or empty folder", code="PL-C004", file=out, fix="take another --out"
+        )
     from place_cxr.phantom import write_phantom
 
     with progress_bar("studies") as progress:
@@ -79,11 +92,17 @@ def phantom(
     "place data ls --card rsna                 licence, layout, counts, traps",
 )
 def data_ls(
-    root: Annotated[Path | None, typer.Argument(help="Say which files are missing there.", show_default=False)] = None,
-    card: Annotated[str, typer.Option("--card", metavar="NAME", help="Print one set's data card.")] = "",
+    root: Annotated[
+        Path | None, typer.Argument(help="Say which files are missing there.", show_default=False)
+    ] = None,
+    card: Annotated[
+        str, typer.Option("--card", metavar="NAME", help="Print one set's data card.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List the data sets that can be read, what each is good for and its splits; a recipe names one as data.source."""
+    """List the data sets that can be read, what each is good for and its splits; a recipe names one
+    as data.source.
+    """
     from place_cxr.core.registry import pick
     from place_cxr.data.sources import SOURCES
     from place_cxr.data.sources.listing import list_sources
@@ -94,7 +113,9 @@ def data_ls(
         return
     listed = list_sources(SOURCES, root)
     print_result(
-        {entry.name: entry.to_dict() for entry in listed}, "\n".join(entry.text() for entry in listed), as_json
+        {entry.name: entry.to_dict() for entry in listed},
+        "\n".join(entry.text() for entry in listed),
+        as_json,
     )
 
 
@@ -112,9 +133,14 @@ def check(
     column: ColumnOption = None,
     option: SourceSettingOption = None,
     splits: SplitsOption = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="All findings, as CSV.")] = Path("faults.csv"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="All findings, as CSV.")] = Path(
+        "faults.csv"
+    ),
     fix: Annotated[
-        Path | None, typer.Option("--fix", help="Write a manifest without the rows at fault, beside the first one.")
+        Path | None,
+        typer.Option(
+            "--fix", help="Write a manifest without the rows at fault, beside the first one."
+        ),
     ] = None,
     show_names: Annotated[
         bool, typer.Option("--show-names", help="Name files, too: their names may name patients.")
@@ -123,14 +149,18 @@ def check(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read every row, look at every picture, and list what is wrong by code and row. Exit code 4 if there are errors.
+    """Read every row, look at every picture, and list what is wrong by code and row. Exit code 4 if
+    there are errors.
 
-    Nothing of the data is changed. Rows are lines of the manifest, or the numbers of studies where there is none.
+    Nothing of the data is changed. Rows are lines of the manifest, or the numbers of studies where
+    there is none.
     """
     for file in filter(None, (out, fix)):
         check_writable(file, overwrite)
     if fix and source != "manifest":
-        raise PlaceError("only a manifest can be written anew", code="PL-C003", fix="leave --fix out")
+        raise PlaceError(
+            "only a manifest can be written anew", code="PL-C003", fix="leave --fix out"
+        )
     from place_cxr.data.checks.check import check_dataset
     from place_cxr.data.checks.faults import _SHOWN, count_by_code, fault_summary, write_faults
     from place_cxr.data.sources.lenient import write_clean_manifest
@@ -148,10 +178,21 @@ def check(
     write_faults(faults, out, names=show_names)
     lines = [fault_summary(faults, examined.total, names=show_names), f"All findings: {out}"]
     if fix:
-        if examined.file is None or any(fault.level == "error" and not fault.row for fault in faults):
-            raise PlaceError("the manifest cannot be read at all", code="PL-D202", file=root, fix="mend it by hand")
-        faulty_rows = {fault.row for fault in faults if fault.level == "error" or fault.code == "PL-D250"}
-        lines.append(f"{fix}: {write_clean_manifest(examined.file, fix, faulty_rows)} rows without errors")
+        if examined.file is None or any(
+            fault.level == "error" and not fault.row for fault in faults
+        ):
+            raise PlaceError(
+                "the manifest cannot be read at all",
+                code="PL-D202",
+                file=root,
+                fix="mend it by hand",
+            )
+        faulty_rows = {
+            fault.row for fault in faults if fault.level == "error" or fault.code == "PL-D250"
+        }
+        lines.append(
+            f"{fix}: {write_clean_manifest(examined.file, fix, faulty_rows)} rows without errors"
+        )
     errors = sum(fault.level == "error" for fault in faults)
     summary_table = {
         "rows": examined.total,
@@ -179,14 +220,18 @@ def card(
     column: ColumnOption = None,
     option: SourceSettingOption = None,
     splits: SplitsOption = None,
-    pictures: Annotated[int, typer.Option(min=0, max=64, help="Show so many pictures on the page.")] = 0,
+    pictures: Annotated[
+        int, typer.Option(min=0, max=64, help="Show so many pictures on the page.")
+    ] = 0,
     rights: Annotated[
-        bool, typer.Option("--i-have-rights", help="The pictures may be shown to whoever gets the page.")
+        bool,
+        typer.Option("--i-have-rights", help="The pictures may be shown to whoever gets the page."),
     ] = False,
     workers: WorkersOption = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Write counts by split, view, sex, age and finding, report statistics, hashes, and what the check found.
+    """Write counts by split, view, sex, age and finding, report statistics, hashes, and what the
+    check found.
 
     No patient, file or rare sentence is named. Pictures with burnt-in text are never shown.
     """
@@ -210,7 +255,9 @@ def card(
             progress=progress,
         )
     source_card = inspect.getdoc(sys.modules[SOURCES[source].__module__]) or ""
-    page = write_card_page(build_data_card(examined, source, source_card), out, sample_images(examined, pictures))
+    page = write_card_page(
+        build_data_card(examined, source, source_card), out, sample_images(examined, pictures)
+    )
     typer.echo(f"Card: {page.resolve()}")
 
 
@@ -223,18 +270,23 @@ def card(
 )
 def split(
     root: RootOption,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The file of splits; a recipe names it as data.splits.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="The file of splits; a recipe names it as data.splits."),
+    ],
     source: SourceOption = "manifest",
     column: ColumnOption = None,
     option: SourceSettingOption = None,
     fractions: Annotated[
-        tuple[float, float, float], typer.Option(metavar="TRAIN VAL TEST", help="Shares of the patients.")
+        tuple[float, float, float],
+        typer.Option(metavar="TRAIN VAL TEST", help="Shares of the patients."),
     ] = (0.8, 0.1, 0.1),
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Split by patient, so that each part gets its share of the rare findings. Splits in the data are put aside.
+    """Split by patient, so that each part gets its share of the rare findings. Splits in the data
+    are put aside.
 
     The digest that is printed names the split: a run keeps it in its checkpoints.
     """
@@ -244,11 +296,17 @@ def split(
     from place_cxr.data.sources import read_named_source
     from place_cxr.data.splits.stratified import split_stratified, write_splits
 
-    studies = split_stratified(read_named_source(source, root, source_options(column, option)), seed, fractions)
+    studies = split_stratified(
+        read_named_source(source, root, source_options(column, option)), seed, fractions
+    )
     digest = write_splits(studies, out)
     counts = dict(Counter(study.split for study in studies))
     text = ", ".join(f"{name} {count}" for name, count in counts.items())
-    print_result({"splits": str(out), "images": counts, "digest": digest}, f"{out}: {text}\ndigest {digest}", as_json)
+    print_result(
+        {"splits": str(out), "images": counts, "digest": digest},
+        f"{out}: {text}\ndigest {digest}",
+        as_json,
+    )
 
 
 @register_command(
@@ -261,25 +319,36 @@ def split(
 )
 def data_pack(
     root: RootOption,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The pack's folder: data.source=pack data.manifest=OUT.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="The pack's folder: data.source=pack data.manifest=OUT."),
+    ],
     source: SourceOption = "manifest",
     column: ColumnOption = None,
     option: SourceSettingOption = None,
     splits: SplitsOption = None,
-    size: Annotated[int, typer.Option(min=16, help="Pixels of the square; a recipe's data.pack_size.")] = 256,
+    size: Annotated[
+        int, typer.Option(min=16, help="Pixels of the square; a recipe's data.pack_size.")
+    ] = 256,
     shard: Annotated[
-        str, typer.Option("--shard", metavar="I/N", help="Only this share of the work, I from 1; then run without.")
+        str,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Only this share of the work, I from 1; then run without.",
+        ),
     ] = "",
     tar: Annotated[
-        Path | None, typer.Option("--tar", help="Also write WebDataset shards (png and json) into this folder.")
+        Path | None,
+        typer.Option("--tar", help="Also write WebDataset shards (png and json) into this folder."),
     ] = None,
     workers: WorkersOption = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Decode every picture once, into a folder that needs neither the originals nor this machine.
 
-    A run that was stopped goes on where it was. Several processes or machines may each do a share of the work
-    (--shard); a last run without --shard puts all together, and does what is missing.
+    A run that was stopped goes on where it was. Several processes or machines may each do a share
+    of the work (--shard); a last run without --shard puts all together, and does what is missing.
     """
     from place_cxr.data.packs.export import pack_dataset as pack_all
     from place_cxr.data.packs.tars import write_tars
@@ -289,14 +358,21 @@ def data_pack(
     if overwrite and out.is_dir() and not shard:
         for name in ("data", "parts"):  # anything else in the folder stays
             shutil.rmtree(out / name, ignore_errors=True)
-    studies = select_with_report(_split_reader(splits)(read_named_source(source, root, source_options(column, option))))
+    studies = select_with_report(
+        _split_reader(splits)(read_named_source(source, root, source_options(column, option)))
+    )
     base = root if root.is_dir() else root.parent
     with progress_bar("decoding images") as progress:
-        packed = pack_all(studies, base, size, out, shard=_parse_shard(shard), workers=workers, progress=progress)
+        packed = pack_all(
+            studies, base, size, out, shard=_parse_shard(shard), workers=workers, progress=progress
+        )
     if packed is None:
         typer.echo(f"{out}: shard {shard} is done; when all are, run it once more without --shard")
         return
-    typer.echo(f"{out}: {len(packed.rows)} of {len(studies)} pictures, {packed.pixels.shape[1]} pixels a side")
+    typer.echo(
+        f"{out}: {len(packed.rows)} of {len(studies)} pictures, {packed.pixels.shape[1]} pixels a "
+        f"side"
+    )
     typer.echo(f"digest {packed.digest}")
     if tar:
         with progress_bar("writing shards") as progress:

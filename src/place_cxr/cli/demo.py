@@ -1,4 +1,6 @@
-"""The demo: phantoms, pre-training, every task beside two controls, and a page, in minutes on two CPU cores."""
+"""The demo: phantoms, pre-training, every task beside two controls, and a page, in minutes on two
+CPU cores.
+"""
 
 from __future__ import annotations
 
@@ -35,19 +37,27 @@ DEMO_SOURCE = "phantom"
 NO_PCMA = tuple(f"losses.pathology_{part}.weight=0" for part in ("pair", "image", "sentence"))
 NO_CCE = ("losses.correlation.weight=0", "model.correlation=null")
 ITA_ALONE = (*NO_PCMA, *NO_CCE)  # what is left matches whole pictures with whole reports
-_COMPARED_PARTS = {"views", "losses", "optim", "train"}  # parts of a recipe that nothing completes later
+_COMPARED_PARTS = {
+    "views",
+    "losses",
+    "optim",
+    "train",
+}  # parts of a recipe that nothing completes later
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class DemoTask:
-    """A task as the demo asks it: settings, and shares of the training patients where it has a head."""
+    """A task as the demo asks it: settings, and shares of the training patients where it has a
+    head.
+    """
 
     settings: tuple[str, ...] = ()
     fractions: tuple[float, ...] = (1.0,)
 
 
-# Heads learn for fewer steps than by `place task`, so that all of it fits into ten minutes on two cores.
+# Heads learn for fewer steps than by `place task`, so that all of it fits into ten minutes on two
+# cores.
 DEMO_TASKS: Mapping[str, DemoTask] = {
     "zero-shot": DemoTask(),
     "classification": DemoTask(fractions=(0.01, 0.1, 1.0)),
@@ -71,16 +81,19 @@ def run_demo(
     overrides: tuple[str, ...] = (),
     progress: StageProgress = lambda what, done, total: None,
 ) -> Path:
-    """Everything from nothing; returns the path of ``results.html``. A demo that was stopped goes on where it was.
+    """Everything from nothing; returns the path of ``results.html``. A demo that was stopped goes
+    on where it was.
 
-    The phantoms are drawn beside ``out``, once per number and seed. ``overrides`` change the recipe (tests). Raises
-    PlaceError PL-R003 where ``out`` holds a finished demo of other settings.
+    The phantoms are drawn beside ``out``, once per number and seed. ``overrides`` change the recipe
+    (tests). Raises PlaceError PL-R003 where ``out`` holds a finished demo of other settings.
     """
     refuse_if_spawned()
     started = time.perf_counter()
     refuse_foreign_folder(out)  # before minutes of drawing
     with _stage(1, f"drawing {studies} phantom studies"):
-        manifest = _ensure_phantoms(out.parent / f"phantom-{studies}-{seed}", studies, seed, progress)
+        manifest = _ensure_phantoms(
+            out.parent / f"phantom-{studies}-{seed}", studies, seed, progress
+        )
     base_overrides = (f"data.manifest={manifest}", f"train.seed={seed}", *overrides)
     config, ita_config = (
         load_recipe(DEMO_RECIPE, base_overrides),
@@ -92,24 +105,38 @@ def run_demo(
     }
     baselines = out / "baselines"
     steps = config.train.steps
-    with _stage(2, f"pre-training PLACE for {steps} steps on pairs of image and report, without any label"):
+    with _stage(
+        2, f"pre-training PLACE for {steps} steps on pairs of image and report, without any label"
+    ):
         _train(config, out, device, overwrite, progress)
     with _stage(3, f"pre-training its control, ITA alone, for {steps} steps on the same pairs"):
         _train(ita_config, baselines / "ita", device, False, progress)
     with _stage(4, f"asking {len(DEMO_TASKS)} tasks on patients that were held out"):
         model, processor = predict.load(out, device=device)
-        corpus = prepare_corpus(config.data, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer)
-        evaluate_tasks(DEMO_TASKS, model, config, corpus, out / "tasks", method="PLACE", seeds=(seed,))
+        corpus = prepare_corpus(
+            config.data, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer
+        )
+        evaluate_tasks(
+            DEMO_TASKS, model, config, corpus, out / "tasks", method="PLACE", seeds=(seed,)
+        )
         ita_model, ita_processor = predict.load(baselines / "ita", device=device)
         ita_corpus = prepare_corpus(
             ita_config.data, max_tokens=ita_processor.max_tokens, tokenizer=ita_processor.tokenizer
         )
         evaluate_tasks(
-            controls, ita_model, ita_config, ita_corpus, baselines / "ita" / "tasks", method="ITA alone", seeds=(seed,)
+            controls,
+            ita_model,
+            ita_config,
+            ita_corpus,
+            baselines / "ita" / "tasks",
+            method="ITA alone",
+            seeds=(seed,),
         )
         random_model = build_untrained(config, corpus, str(next(model.parameters()).device))
         folder = baselines / "random" / "tasks"
-        evaluate_tasks(controls, random_model, config, corpus, folder, method="random weights", seeds=(seed,))
+        evaluate_tasks(
+            controls, random_model, config, corpus, folder, method="random weights", seeds=(seed,)
+        )
     with _stage(5, "writing the page"):
         write_data_card(corpus, out)
         write_gallery(model, config, corpus, out, seed=seed)
@@ -128,8 +155,12 @@ def evaluate_tasks(
     method: str,
     seeds: tuple[int, ...],
 ) -> None:
-    """Every question to a model that was made as ``config`` says; those with an answer in ``folder`` are left out."""
-    data = EvaluationDataset.of(corpus, config.views, source=DEMO_SOURCE, max_tokens=config.model.text.max_tokens)
+    """Every question to a model that was made as ``config`` says; those with an answer in
+    ``folder`` are left out.
+    """
+    data = EvaluationDataset.of(
+        corpus, config.views, source=DEMO_SOURCE, max_tokens=config.model.text.max_tokens
+    )
     feature_cache = FeatureCache()
     for name, demo_task in demo_tasks.items():
         task = make_task(name, data.studies, demo_task.settings)
@@ -156,21 +187,39 @@ def evaluate_tasks(
 
 def demo_task_hash(config: PretrainConfig, demo_task: DemoTask, seeds: tuple[int, ...]) -> str:
     """Of all that decides an answer: how the model was trained, and how it is asked."""
-    settings = {"config": config.model_dump(mode="json"), "question": asdict(demo_task), "seeds": seeds}
+    settings = {
+        "config": config.model_dump(mode="json"),
+        "question": asdict(demo_task),
+        "seeds": seeds,
+    }
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _train(config: PretrainConfig, run: Path, device: str, overwrite: bool, progress: StageProgress) -> None:
-    """Pre-train into ``run_demo``, from the start or from where it was; nothing where it is finished."""
+def _train(
+    config: PretrainConfig, run: Path, device: str, overwrite: bool, progress: StageProgress
+) -> None:
+    """Pre-train into ``run_demo``, from the start or from where it was; nothing where it is
+    finished.
+    """
     if overwrite or not _is_run_finished(run):
-        pretrain(config, run, resume="" if overwrite else "auto", overwrite=overwrite, device=device, progress=progress)
+        pretrain(
+            config,
+            run,
+            resume="" if overwrite else "auto",
+            overwrite=overwrite,
+            device=device,
+            progress=progress,
+        )
         return
     trained_config = checkpoint.load(run).config
     if any(
         trained_config.get(part) != value
         for part, value in config.model_dump(mode="json", include=_COMPARED_PARTS).items()
     ):
-        problem, fix = "holds a finished demo of other settings", "use --overwrite, or another --out"
+        problem, fix = (
+            "holds a finished demo of other settings",
+            "use --overwrite, or another --out",
+        )
         raise PlaceError(problem, code="PL-R003", file=run, fix=fix)
 
 
@@ -186,7 +235,11 @@ def _ensure_phantoms(folder: Path, studies: int, seed: int, progress: StageProgr
     if not manifest.is_file():
         unfinished = folder.with_name(f".{folder.name}.part")
         write_phantom(
-            unfinished, studies, DEMO_SIZE, seed, progress=lambda done, total: progress("phantoms", done, total)
+            unfinished,
+            studies,
+            DEMO_SIZE,
+            seed,
+            progress=lambda done, total: progress("phantoms", done, total),
         )
         unfinished.rename(folder)
     return manifest

@@ -45,7 +45,9 @@ _DISK_BYTES_NEEDED = 2_000_000_000  # a demo run with its packs and checkpoints,
 
 @dataclass(frozen=True, slots=True)
 class MachineCheck:
-    """One line: ``state`` is ok, note (worth knowing), or missing (something needed is not there); ``fix`` adds it."""
+    """One line: ``state`` is ok, note (worth knowing), or missing (something needed is not there);
+    ``fix`` adds it.
+    """
 
     name: str
     state: Literal["ok", "note", "missing"]
@@ -58,7 +60,9 @@ class MachineCheck:
 
 
 def check_machine() -> list[MachineCheck]:
-    """Look at Python, libraries, processor, memory, GPU and disk. Nothing is written and no network is used."""
+    """Look at Python, libraries, processor, memory, GPU and disk. Nothing is written and no network
+    is used.
+    """
     return [*_machine(), *_libraries(), *_dicom(), *_device(), *_folders()]
 
 
@@ -67,11 +71,14 @@ def render_checks(checks: Sequence[MachineCheck]) -> str:
     width = max(len(check.name) for check in checks)
     sign = {"ok": " ok ", "note": "note", "missing": "MISS"}
     lines = [
-        f"[{sign[check.state]}] {check.name:<{width}}  {check.value}" + (f"  ->  {check.fix}" if check.fix else "")
+        f"[{sign[check.state]}] {check.name:<{width}}  {check.value}"
+        + (f"  ->  {check.fix}" if check.fix else "")
         for check in checks
     ]
     missing = sum(check.state == "missing" for check in checks)
-    return "\n".join([*lines, "", f"{missing} needed things are missing." if missing else "Ready: place demo"])
+    return "\n".join(
+        [*lines, "", f"{missing} needed things are missing." if missing else "Ready: place demo"]
+    )
 
 
 def _machine() -> Iterator[MachineCheck]:
@@ -83,20 +90,31 @@ def _machine() -> Iterator[MachineCheck]:
         f"{version} ({sys.executable})",
         "" if supported else "use 3.11 or newer",
     )
-    yield MachineCheck("system", "ok", f"{platform.system()} {platform.release()} {platform.machine()}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    yield MachineCheck(
+        "system", "ok", f"{platform.system()} {platform.release()} {platform.machine()}"
+    )
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     yield MachineCheck("cores", "ok", str(cores))
     memory = _memory()
     if memory:
         yield MachineCheck(
-            "memory", "ok" if memory >= 4e9 else "note", f"{memory / 1e9:.1f} GB", "" if memory >= 4e9 else "4 GB help"
+            "memory",
+            "ok" if memory >= 4e9 else "note",
+            f"{memory / 1e9:.1f} GB",
+            "" if memory >= 4e9 else "4 GB help",
         )
     flags = _processor_flags()
     bf16_names = [
-        name for name, flag in {"AMX-BF16": "amx_bf16", "AVX512-BF16": "avx512_bf16"}.items() if flag in flags
+        name
+        for name, flag in {"AMX-BF16": "amx_bf16", "AVX512-BF16": "avx512_bf16"}.items()
+        if flag in flags
     ]
     yield MachineCheck(
-        "bf16 on the processor", "ok" if bf16_names else "note", ", ".join(bf16_names) or "none: fp32 is used"
+        "bf16 on the processor",
+        "ok" if bf16_names else "note",
+        ", ".join(bf16_names) or "none: fp32 is used",
     )
 
 
@@ -104,9 +122,19 @@ def _libraries() -> Iterator[MachineCheck]:
     for name, floor in REQUIRED_LIBRARIES.items():
         version = _version(name)
         if not version:
-            yield MachineCheck(name, "missing", "not installed", f"pip install '{name}{f'>={floor}' if floor else ''}'")
+            yield MachineCheck(
+                name,
+                "missing",
+                "not installed",
+                f"pip install '{name}{f'>={floor}' if floor else ''}'",
+            )
         elif floor and _version_numbers(version) < _version_numbers(floor):
-            yield MachineCheck(name, "missing", f"{version} is older than {floor}", f"pip install -U '{name}>={floor}'")
+            yield MachineCheck(
+                name,
+                "missing",
+                f"{version} is older than {floor}",
+                f"pip install -U '{name}>={floor}'",
+            )
         else:
             yield MachineCheck(name, "ok", version)
     absent: dict[str, list[str]] = {}
@@ -115,7 +143,10 @@ def _libraries() -> Iterator[MachineCheck]:
             absent.setdefault(extra, []).append(name)
     for extra, names in absent.items():
         yield MachineCheck(
-            f"extra [{extra}]", "note", f"without {', '.join(names)}", f"pip install 'place-cxr[{extra}]'"
+            f"extra [{extra}]",
+            "note",
+            f"without {', '.join(names)}",
+            f"pip install 'place-cxr[{extra}]'",
         )
 
 
@@ -125,7 +156,11 @@ def _dicom() -> Iterator[MachineCheck]:
     from place_cxr.images.dicom.syntaxes import TRANSFER_SYNTAXES
 
     can_parse = bool(_version("pydicom"))
-    read = [syntax.name for syntax in TRANSFER_SYNTAXES.values() if can_parse and is_codec_installed(syntax.codec)]
+    read = [
+        syntax.name
+        for syntax in TRANSFER_SYNTAXES.values()
+        if can_parse and is_codec_installed(syntax.codec)
+    ]
     absent = [syntax.name for syntax in TRANSFER_SYNTAXES.values() if syntax.name not in read]
     if read:
         yield MachineCheck("DICOM", "ok", ", ".join(read))
@@ -151,7 +186,9 @@ def _device() -> Iterator[MachineCheck]:
         for index in range(torch.cuda.device_count()):
             gpu = torch.cuda.get_device_properties(index)
             yield MachineCheck(
-                f"GPU {index}", "ok", f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}"
+                f"GPU {index}",
+                "ok",
+                f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}",
             )
     else:
         yield MachineCheck("GPU", "note", "none: everything runs on the processor")
@@ -177,7 +214,9 @@ def _folders() -> Iterator[MachineCheck]:
             yield MachineCheck(name, "ok", value)
     offline = os.environ.get("HF_HUB_OFFLINE", "") == "1"
     yield MachineCheck(
-        "network", "ok" if offline else "note", "not used" if offline else "HF_HUB_OFFLINE=0: recipes may download"
+        "network",
+        "ok" if offline else "note",
+        "not used" if offline else "HF_HUB_OFFLINE=0: recipes may download",
     )
 
 

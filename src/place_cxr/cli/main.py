@@ -1,4 +1,5 @@
-"""The command line ``place``. Results go to stdout, logs to stderr; a command body imports what it needs and calls it.
+"""The command line ``place``. Results go to stdout, logs to stderr; a command body imports what it
+needs and calls it.
 
 Nothing heavy is imported at the top: ``place --help`` answers before torch could be loaded.
 """
@@ -16,7 +17,14 @@ import typer
 
 from place_cxr.cli import benchmark, task
 from place_cxr.cli.cache import cache_app
-from place_cxr.cli.console import check_writable, log_to_stderr, print_result, progress_bar, progress_bars, run_guarded
+from place_cxr.cli.console import (
+    check_writable,
+    log_to_stderr,
+    print_result,
+    progress_bar,
+    progress_bars,
+    run_guarded,
+)
 from place_cxr.cli.data import data_app
 from place_cxr.cli.options import (
     Device,
@@ -45,7 +53,10 @@ app = command_group(
     "place ground runs/demo x.png 'left pleural effusion' -o heat.png",
 )
 config_app = command_group(
-    "config", "Show recipes and their schema.", "place config show", "place config show phantom-tiny optim.lr=2e-4"
+    "config",
+    "Show recipes and their schema.",
+    "place config show",
+    "place config show phantom-tiny optim.lr=2e-4",
 )
 app.add_typer(data_app)
 app.add_typer(cache_app)
@@ -53,35 +64,47 @@ app.add_typer(config_app)
 
 
 @app.callback(invoke_without_command=True)
-def _place(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _place(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
     if version:
         typer.echo(f"place-cxr {__version__}")
         raise typer.Exit
 
 
 @register_command(
-    app, "demo", "See everything work on made-up studies.", "place demo", "place demo -o runs/demo2 --seed 1"
+    app,
+    "demo",
+    "See everything work on made-up studies.",
+    "place demo",
+    "place demo -o runs/demo2 --seed 1",
 )
 def demo(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Where the run and its results page go.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Where the run and its results page go.")
+    ] = Path("runs/demo"),
     device: DeviceOption = Device.auto,
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Pre-train and evaluate on made-up studies, and write a results page, in minutes and without a GPU."""
+    """Pre-train and evaluate on made-up studies, and write a results page, in minutes and without a
+    GPU.
+    """
     from place_cxr.cli.demo import run_demo
 
     with progress_bars() as progress:
-        page = run_demo(out, seed=seed, device=device.value, overwrite=overwrite, progress=progress).resolve()
+        page = run_demo(
+            out, seed=seed, device=device.value, overwrite=overwrite, progress=progress
+        ).resolve()
     print_result({"run": str(out), "page": str(page)}, f"Results: {page}", as_json)
 
 
 @register_command(app, "doctor", "Is this machine ready?", "place doctor", "place doctor --json")
 def doctor(as_json: JsonOption = False) -> None:
-    """Say what this machine has, what is missing, and what would add it. Exit code 3 if something needed is missing."""
+    """Say what this machine has, what is missing, and what would add it. Exit code 3 if something
+    needed is missing.
+    """
     from place_cxr.cli.doctor import check_machine, render_checks
 
     checks = check_machine()
@@ -102,27 +125,47 @@ def doctor(as_json: JsonOption = False) -> None:
 def pretrain(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="The run folder; default runs/NAME.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The run folder; default runs/NAME.")
+    ] = None,
     resume: Annotated[
-        str, typer.Option("--resume", metavar="auto|PATH", help="Go on with the same run; auto: or begin it.")
+        str,
+        typer.Option(
+            "--resume", metavar="auto|PATH", help="Go on with the same run; auto: or begin it."
+        ),
     ] = "",
-    init_from: Annotated[str, typer.Option("--init-from", metavar="PATH", help="A new run from these weights.")] = "",
+    init_from: Annotated[
+        str, typer.Option("--init-from", metavar="PATH", help="A new run from these weights.")
+    ] = "",
     overwrite: OverwriteOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Take two steps, keep nothing but the packs.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Take two steps, keep nothing but the packs.")
+    ] = False,
     device: DeviceOption = Device.auto,
-    precision: Annotated[Precision | None, typer.Option("--precision", help="Short for train.precision=.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Short for train.seed=.")] = None,
+    precision: Annotated[
+        Precision | None, typer.Option("--precision", help="Short for train.precision=.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Short for train.seed=.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Pre-train on image-report pairs as RECIPE says. Nothing is downloaded unless HF_HUB_OFFLINE=0 is set."""
+    """Pre-train on image-report pairs as RECIPE says. Nothing is downloaded unless HF_HUB_OFFLINE=0
+    is set.
+    """
     if bool(resume) + bool(init_from) + overwrite > 1:
         raise PlaceError(
-            "--resume, --init-from and --overwrite are three different things", code="PL-C003", fix="give one of them"
+            "--resume, --init-from and --overwrite are three different things",
+            code="PL-C003",
+            fix="give one of them",
         )
     from place_cxr.pretrain import run_recipe
 
     short = {"train.precision": precision, "train.seed": seed}
-    values = [*(overrides or []), *(f"{key}={value}" for key, value in short.items() if value is not None)]
+    values = [
+        *(overrides or []),
+        *(f"{key}={value}" for key, value in short.items() if value is not None),
+    ]
     with progress_bars() as progress:
         summary = run_recipe(
             recipe,
@@ -147,11 +190,16 @@ def pretrain(
 def zeroshot(
     run: RunArgument,
     images: ImagesArgument,
-    finding: Annotated[list[str], typer.Option(metavar="NAME[=PHRASE]", help="Repeat it for more names or phrases.")],
+    finding: Annotated[
+        list[str],
+        typer.Option(metavar="NAME[=PHRASE]", help="Repeat it for more names or phrases."),
+    ],
     device: DeviceOption = Device.auto,
     as_json: JsonOption = False,
 ) -> None:
-    """Print how likely each finding is in each image: one line an image. Scores rank; they are not calibrated."""
+    """Print how likely each finding is in each image: one line an image. Scores rank; they are not
+    calibrated.
+    """
     from place_cxr import predict
 
     phrases: dict[str, list[str]] = {}
@@ -163,7 +211,9 @@ def zeroshot(
     lines = ["\t".join(["image", *scores.findings])]
     for image, row in zip(images, scores.probability, strict=True):
         lines.append("\t".join([str(image), *(f"{probability:.4f}" for probability in row)]))
-    print_result({"images": [str(image) for image in images], **scores.to_dict()}, "\n".join(lines), as_json)
+    print_result(
+        {"images": [str(image) for image in images], **scores.to_dict()}, "\n".join(lines), as_json
+    )
 
 
 @register_command(
@@ -176,13 +226,19 @@ def ground_command(
     run: RunArgument,
     image: ImageArgument,
     text: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Draw the map over the image, into this PNG.")] = None,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="A box is where the map is above this.")] = 0.5,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Draw the map over the image, into this PNG.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="A box is where the map is above this.")
+    ] = 0.5,
     device: DeviceOption = Device.auto,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print where in an image a text is true: boxes in the image's own pixels, x0 y0 x1 y1, the hottest first."""
+    """Print where in an image a text is true: boxes in the image's own pixels, x0 y0 x1 y1, the
+    hottest first.
+    """
     if out:
         check_writable(out, overwrite)
     from place_cxr import predict
@@ -196,11 +252,16 @@ def ground_command(
     print_result({**heat.to_dict(), "threshold": threshold, "boxes": boxes}, text_lines, as_json)
 
 
-@register_command(app, "embed", "One vector an image.", "place embed runs/demo images/*.png -o vectors.npy")
+@register_command(
+    app, "embed", "One vector an image.", "place embed runs/demo images/*.png -o vectors.npy"
+)
 def embed_command(
     run: RunArgument,
     images: ImagesArgument,
-    out: Annotated[Path, typer.Option("-o", "--out", help="A .npy file: one unit-length row an image, in order.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="A .npy file: one unit-length row an image, in order."),
+    ],
     device: DeviceOption = Device.auto,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -223,10 +284,16 @@ benchmark.add_benchmark_command(app)
 
 
 @register_command(
-    app, "page", "Write a results page anew.", "place page runs/demo", "place page runs/benchmark-phantom"
+    app,
+    "page",
+    "Write a results page anew.",
+    "place page runs/demo",
+    "place page runs/benchmark-phantom",
 )
 def page(run: RunArgument) -> None:
-    """Write the results page of a run or a benchmark anew from its files: one HTML file that needs no network."""
+    """Write the results page of a run or a benchmark anew from its files: one HTML file that needs
+    no network.
+    """
     if (run / "benchmark.yaml").is_file():
         from place_cxr.benchmark.run import rewrite_results
 
@@ -238,7 +305,11 @@ def page(run: RunArgument) -> None:
 
 
 @register_command(
-    config_app, "show", "A recipe, whole.", "place config show", "place config show phantom-tiny optim.lr=2e-4"
+    config_app,
+    "show",
+    "A recipe, whole.",
+    "place config show",
+    "place config show phantom-tiny optim.lr=2e-4",
 )
 def config_show(
     recipe: Annotated[
@@ -249,7 +320,9 @@ def config_show(
     """Print a recipe with every default filled in, or list the recipes."""
     if not recipe:
         files = resources.files("place_cxr.recipes").iterdir()
-        typer.echo("\n".join(sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))))
+        typer.echo(
+            "\n".join(sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml")))
+        )
         return
     from place_cxr.core.settings import dump_settings
     from place_cxr.pretrain import load_recipe
@@ -257,7 +330,9 @@ def config_show(
     typer.echo(dump_settings(load_recipe(recipe, overrides or [])), nl=False)
 
 
-@register_command(config_app, "schema", "The JSON schema of recipes.", "place config schema > schema.json")
+@register_command(
+    config_app, "schema", "The JSON schema of recipes.", "place config schema > schema.json"
+)
 def config_schema() -> None:
     """Print the JSON schema of a recipe: every key, its type and default."""
     from place_cxr.core.settings import settings_schema

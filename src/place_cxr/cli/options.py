@@ -52,8 +52,12 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
-RunArgument = Annotated[Path, typer.Argument(help="A run folder or one of its checkpoints.", show_default=False)]
-ImageArgument = Annotated[Path, typer.Argument(help="A radiograph: PNG, JPEG, TIFF or DICOM.", show_default=False)]
+RunArgument = Annotated[
+    Path, typer.Argument(help="A run folder or one of its checkpoints.", show_default=False)
+]
+ImageArgument = Annotated[
+    Path, typer.Argument(help="A radiograph: PNG, JPEG, TIFF or DICOM.", show_default=False)
+]
 ImagesArgument = Annotated[
     list[Path], typer.Argument(help="Radiographs: PNG, JPEG, TIFF or DICOM.", show_default=False)
 ]
@@ -61,18 +65,30 @@ RecipeArgument = Annotated[
     str, typer.Argument(help="A name from 'place config show', or a YAML file.", show_default=False)
 ]
 OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that replace the recipe's.")
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Values that replace the recipe's."),
 ]
-DeviceOption = Annotated[Device, typer.Option("--device", help="auto takes the GPU where there is one.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="All randomness comes from this number.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what the output folder holds.")]
+DeviceOption = Annotated[
+    Device, typer.Option("--device", help="auto takes the GPU where there is one.")
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="All randomness comes from this number.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what the output folder holds.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 ColumnOption = Annotated[
-    list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="A column of another name; repeat it.")
+    list[str] | None,
+    typer.Option("--column", metavar="OURS=THEIRS", help="A column of another name; repeat it."),
 ]
 SourceSettingOption = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="NAME=VALUE", help="What else the source can be told, as split=mgca; repeat it."),
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="What else the source can be told, as split=mgca; repeat it.",
+    ),
 ]
 
 
@@ -88,7 +104,9 @@ def _switch(*names: str, help: str, level: int) -> Any:
 SHARED_SWITCHES = {
     "quiet": _switch("-q", "--quiet", help="Log warnings only.", level=logging.WARNING),
     "verbose": _switch("-v", "--verbose", help="Log more.", level=logging.DEBUG),
-    "debug": _switch("--debug", help="Log more, and show the traceback of an error.", level=logging.DEBUG),
+    "debug": _switch(
+        "--debug", help="Log more, and show the traceback of an error.", level=logging.DEBUG
+    ),
 }
 
 
@@ -98,15 +116,24 @@ def source_options(columns: list[str] | None, options: list[str] | None) -> dict
 
     pairs = [text.partition("=") for text in columns or []]
     if not all(ours and theirs for ours, _, theirs in pairs):
-        raise PlaceError("a column is named OURS=THEIRS", code="PL-C002", fix="write e.g. --column patient=subject_id")
+        raise PlaceError(
+            "a column is named OURS=THEIRS",
+            code="PL-C002",
+            fix="write e.g. --column patient=subject_id",
+        )
     column_names = {ours: theirs for ours, _, theirs in pairs}
     return ({"columns": column_names} if column_names else {}) | parse_values(options or [])
 
 
 def register_command(
-    parent: typer.Typer, name: str, summary: str, *examples: str, kind: type[TyperCommand] = TyperCommand
+    parent: typer.Typer,
+    name: str,
+    summary: str,
+    *examples: str,
+    kind: type[TyperCommand] = TyperCommand,
 ) -> Callable[[Command], Command]:
-    """Register a command: its one-line ``summary`` for the list, the switches, the examples at the end of its help.
+    """Register a command: its one-line ``summary`` for the list, the switches, the examples at the
+    end of its help.
 
     ``kind`` reads its words.
     """
@@ -114,14 +141,19 @@ def register_command(
     def register(function: Command) -> Command:
         @wraps(function)
         def body(**arguments: Any) -> None:
-            function(**{name: value for name, value in arguments.items() if name not in SHARED_SWITCHES})
+            function(
+                **{name: value for name, value in arguments.items() if name not in SHARED_SWITCHES}
+            )
 
         signature = inspect.signature(function, eval_str=True)
         switches = [
-            inspect.Parameter(switch, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+            inspect.Parameter(
+                switch, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind
+            )
             for switch, kind in SHARED_SWITCHES.items()
         ]
-        body.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *switches])  # type: ignore[attr-defined]
+        parameters = [*signature.parameters.values(), *switches]
+        body.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         body.__annotations__ = {**function.__annotations__, **SHARED_SWITCHES}
         parent.command(name, cls=kind, short_help=summary, epilog=_examples(*examples))(body)
         return function

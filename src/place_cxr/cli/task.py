@@ -12,7 +12,13 @@ import typer
 from typer.core import TyperCommand
 
 from place_cxr.cli.console import print_result, progress_bars
-from place_cxr.cli.options import Device, DeviceOption, JsonOption, OverridesArgument, register_command
+from place_cxr.cli.options import (
+    Device,
+    DeviceOption,
+    JsonOption,
+    OverridesArgument,
+    register_command,
+)
 from place_cxr.core.errors import PlaceError
 
 _T = TypeVar("_T", int, float)
@@ -42,7 +48,11 @@ class _NumberListCommand(TyperCommand):
         """As the library does, of words whose numbers are joined."""
         joined: list[str] = []
         for word in args:
-            if len(joined) > 1 and joined[-2] in ("--fraction", "--seeds") and _NUMBER.fullmatch(word):
+            if (
+                len(joined) > 1
+                and joined[-2] in ("--fraction", "--seeds")
+                and _NUMBER.fullmatch(word)
+            ):
                 joined[-1] += f",{word}"
             else:
                 joined.append(word)
@@ -56,24 +66,40 @@ def add_task_command(app: typer.Typer) -> None:
         "task",
         "Put a question to a trained run.",
         "place task classification --checkpoint runs/demo --source manifest --root data/phantom",
-        "place task segmentation --checkpoint runs/demo --fraction .1 1 --seeds 0,1    on the run's own data",
-        "place task classification --checkpoint runs/demo --mode finetune steps=200    with a setting changed",
-        "place task segmentation --checkpoint runs/demo --source siim --root /data/siim data.split=patient",
+        "place task segmentation --checkpoint runs/demo --fraction .1 1 --seeds 0,1    on the "
+        "run's own data",
+        "place task classification --checkpoint runs/demo --mode finetune steps=200    with a "
+        "setting changed",
+        "place task segmentation --checkpoint runs/demo --source siim --root /data/siim "
+        "data.split=patient",
         "place task classification --checkpoint runs/demo --random-weights    the control",
         kind=_NumberListCommand,
     )(task)
 
 
 def task(
-    name: Annotated[str, typer.Argument(help="Which question; a wrong name lists the right ones.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Which question; a wrong name lists the right ones.", show_default=False
+        ),
+    ],
     overrides: OverridesArgument = None,
-    checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A run folder or one of its checkpoints.")] = ...,  # type: ignore[assignment]
-    source: Annotated[str, typer.Option("--source", help="A data set of 'place data ls'.")] = "manifest",
+    checkpoint: Annotated[
+        Path, typer.Option("--checkpoint", help="A run folder or one of its checkpoints.")
+    ] = ...,  # type: ignore[assignment]
+    source: Annotated[
+        str, typer.Option("--source", help="A data set of 'place data ls'.")
+    ] = "manifest",
     root: Annotated[
-        str, typer.Option("--root", help="Where it lies; default: the data that the run learned from.")
+        str,
+        typer.Option("--root", help="Where it lies; default: the data that the run learned from."),
     ] = "",
     fraction: Annotated[
-        str, typer.Option("--fraction", metavar="SHARE...", help="Shares of the training patients: .01 .1 1")
+        str,
+        typer.Option(
+            "--fraction", metavar="SHARE...", help="Shares of the training patients: .01 .1 1"
+        ),
     ] = ".01,.1,1",
     seeds: Annotated[
         str,
@@ -87,19 +113,28 @@ def task(
     mode: Annotated[
         ModeChoice, typer.Option("--mode", help="Freeze the encoder, or train it along.")
     ] = ModeChoice.frozen,
-    profile: Annotated[ProfileChoice, typer.Option("--profile", help="Whose protocol.")] = ProfileChoice.strict,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Default: tasks/ in the run.")] = None,
+    profile: Annotated[
+        ProfileChoice, typer.Option("--profile", help="Whose protocol.")
+    ] = ProfileChoice.strict,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: tasks/ in the run.")
+    ] = None,
     random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="The control: the same network before it learned anything.")
+        bool,
+        typer.Option(
+            "--random-weights", help="The control: the same network before it learned anything."
+        ),
     ] = False,
-    method: Annotated[str, typer.Option("--method", help="The name in tables; default: the recipe's.")] = "",
+    method: Annotated[
+        str, typer.Option("--method", help="The name in tables; default: the recipe's.")
+    ] = "",
     device: DeviceOption = Device.auto,
     as_json: JsonOption = False,
 ) -> None:
     """Ask NAME of a trained run on labelled data; writes result.json and predictions.parquet.
 
-    Heads learn from nested shares of the training patients, with each seed. KEY=VALUE changes a setting of the task,
-    data.KEY=VALUE one of the source, as data.split=mgca.
+    Heads learn from nested shares of the training patients, with each seed. KEY=VALUE changes a
+    setting of the task, data.KEY=VALUE one of the source, as data.split=mgca.
     """
     from place_cxr.tasks.run import run_named_task
 
@@ -124,17 +159,25 @@ def task(
         f"{key}\t{_format_metric(value.value, value.low, value.high, value.reason)}"
         for key, value in result.metrics.items()
     ]
-    print_result({"folder": str(folder), **result.to_dict()}, "\n".join([*lines, f"Results: {folder}"]), as_json)
+    print_result(
+        {"folder": str(folder), **result.to_dict()},
+        "\n".join([*lines, f"Results: {folder}"]),
+        as_json,
+    )
 
 
 def _parse_numbers(text: str, option: str, kind: Callable[[str], _T]) -> list[_T]:
     try:
         return [kind(part) for part in text.split(",") if part]
     except ValueError:
-        raise PlaceError(f"{option} {text!r} is no list of numbers", code="PL-C040", fix="write .01,.1,1") from None
+        raise PlaceError(
+            f"{option} {text!r} is no list of numbers", code="PL-C040", fix="write .01,.1,1"
+        ) from None
 
 
 def _format_metric(value: float | None, low: float | None, high: float | None, reason: str) -> str:
     if value is None:
         return f"- ({reason})"
-    return f"{value:.4f}" + (f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else "")
+    return f"{value:.4f}" + (
+        f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else ""
+    )

@@ -1,4 +1,6 @@
-"""``python -m place_cxr.cli.worker OUT SLUG SEED DEVICE``: one row of a benchmark, in a process of its own."""
+"""``python -m place_cxr.cli.worker OUT SLUG SEED DEVICE``: one row of a benchmark, in a process of
+its own.
+"""
 
 from __future__ import annotations
 

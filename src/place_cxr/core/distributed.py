@@ -18,9 +18,11 @@ def world_size() -> int:
 
 
 class _Gather(torch.autograd.Function):
-    """Concatenate along the first axis over ranks; the gradient is summed over ranks and cut back to the own slice.
+    """Concatenate along the first axis over ranks; the gradient is summed over ranks and cut back
+    to the own slice.
 
-    Every rank then computes the same global loss; DDP's averaging of the W equal sums gives the gradient of that loss.
+    Every rank then computes the same global loss; DDP's averaging of the W equal sums gives the
+    gradient of that loss.
     """
 
     @staticmethod
@@ -37,7 +39,9 @@ class _Gather(torch.autograd.Function):
 
 
 def gather(value: Tensor) -> Tensor:
-    """[B, ...] of every rank as [G, ...], in rank order, without gradient; all ranks hold the same shape."""
+    """[B, ...] of every rank as [G, ...], in rank order, without gradient; all ranks hold the same
+    shape.
+    """
     if world_size() == 1:
         return value
     parts = [torch.empty_like(value) for _ in range(world_size())]
@@ -55,5 +59,7 @@ def average_over_ranks(value: Tensor) -> Tensor:
 
 
 def gather_with_gradient(value: Tensor) -> Tensor:
-    """[B, ...] of every rank as [G, ...], in rank order; gradients flow back to the rank a row came from."""
+    """[B, ...] of every rank as [G, ...], in rank order; gradients flow back to the rank a row came
+    from.
+    """
     return value if world_size() == 1 else _Gather.apply(value)

@@ -13,15 +13,17 @@ _FORMATTED = re.compile(r"^error\[(PL-([A-Z])\d{3})\] ")
 class PlaceError(Exception):
     """A refusal with a code: ``error[PL-D101] a.png: not a PNG. Fix: convert it``.
 
-    Codes: ``PL-Cnnn`` usage or configuration, ``PL-Ennn`` environment (extra, disk, memory, device), ``PL-Dnnn`` data
-    (D1 images, D2 tables and splits, D3 reports, D4 packs), ``PL-Rnnn`` run folder, checkpoint or resume, ``PL-Gnnn``
-    diverged training or a failed gate.
+    Codes: ``PL-Cnnn`` usage or configuration, ``PL-Ennn`` environment (extra, disk, memory,
+    device), ``PL-Dnnn`` data (D1 images, D2 tables and splits, D3 reports, D4 packs), ``PL-Rnnn``
+    run folder, checkpoint or resume, ``PL-Gnnn`` diverged training or a failed gate.
 
-    torch rebuilds a worker's exception from its text alone, so the formatted text is accepted as the only argument and
-    ``code`` is read back from it.
+    torch rebuilds a worker's exception from its text alone, so the formatted text is accepted as
+    the only argument and ``code`` is read back from it.
     """
 
-    def __init__(self, problem: str, *, code: str = "", file: str | Path = "", fix: str = "") -> None:
+    def __init__(
+        self, problem: str, *, code: str = "", file: str | Path = "", fix: str = ""
+    ) -> None:
         formatted = _FORMATTED.match(problem)
         if formatted:
             code, text = formatted.group(1), problem

@@ -1,4 +1,6 @@
-"""Files that are there wholly or not at all, whatever kills the process, and the sweeping of what it left."""
+"""Files that are there wholly or not at all, whatever kills the process, and the sweeping of what
+it left.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ import time
 from pathlib import Path
 
 _TEMP = ".place-tmp"  # everything that starts so is ours to sweep
-OLD_TAG, GONE_TAG = "old", "gone"  # tags of a temporary name: moved aside by a save; about to be removed
+OLD_TAG, GONE_TAG = (
+    "old",
+    "gone",
+)  # tags of a temporary name: moved aside by a save; about to be removed
 _TEMP_AGE = 3600.0  # seconds after which a temporary file is an orphan whoever owns it
 _log = logging.getLogger(__name__)
 
@@ -35,12 +40,18 @@ def sync_folder(folder: Path) -> None:
 
 
 def temporary_path(target: Path, tag: str = "new") -> Path:
-    """A name beside ``target`` that says which process of which host owns it; `remove_orphans` knows it."""
-    return target.with_name("@".join([_TEMP, socket.gethostname(), str(os.getpid()), tag, target.name]))
+    """A name beside ``target`` that says which process of which host owns it; `remove_orphans`
+    knows it.
+    """
+    return target.with_name(
+        "@".join([_TEMP, socket.gethostname(), str(os.getpid()), tag, target.name])
+    )
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """``path`` holds either what it held before or all of ``content``, even if the power goes. Raises OSError."""
+    """``path`` holds either what it held before or all of ``content``, even if the power goes.
+    Raises OSError.
+    """
     temp = temporary_path(path)
     try:
         write_synced(temp, content)
@@ -67,10 +78,12 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def remove_orphans(folder: Path) -> int:
-    """Remove what killed processes left in a run and its checkpoints: how many. Said once in the log.
+    """Remove what killed processes left in a run and its checkpoints: how many. Said once in the
+    log.
 
-    Only names of our own prefix whose process is dead (same host), or which are older than an hour; the caller holds
-    the run's lock. A checkpoint that was moved aside by a save that died before putting the new one in place goes back.
+    Only names of our own prefix whose process is dead (same host), or which are older than an hour;
+    the caller holds the run's lock. A checkpoint that was moved aside by a save that died before
+    putting the new one in place goes back.
     """
     removed = 0
     for path in [*folder.glob(f"{_TEMP}@*"), *(folder / "checkpoints").glob(f"{_TEMP}@*")]:
@@ -86,7 +99,9 @@ def remove_orphans(folder: Path) -> int:
             path.unlink(missing_ok=True)
         removed += 1
     if removed:
-        _log.warning("%s: removed %d unfinished files of a process that was killed", folder.name, removed)
+        _log.warning(
+            "%s: removed %d unfinished files of a process that was killed", folder.name, removed
+        )
     return removed
 
 
@@ -95,7 +110,9 @@ def _is_orphan(path: Path, host: str, process: int) -> bool:
         return True
     if host != socket.gethostname():
         return False
-    if process == os.getpid():  # not ours, who are only starting: in a container, each start has the same number
+    if (
+        process == os.getpid()
+    ):  # not ours, who are only starting: in a container, each start has the same number
         return True
     try:
         os.kill(process, 0)

@@ -15,7 +15,9 @@ def pick(table: Mapping[str, _T], name: str, kind: str) -> _T:
     """The entry ``name`` of ``table``, or PL-C002 with the names that would have been right."""
     if name not in table:
         raise PlaceError(
-            f"unknown {kind} '{name}'{did_you_mean(name, table)}", code="PL-C002", fix=_list_choices(table)
+            f"unknown {kind} '{name}'{did_you_mean(name, table)}",
+            code="PL-C002",
+            fix=_list_choices(table),
         )
     return table[name]
 

@@ -1,4 +1,6 @@
-"""``result.json``: the numbers of one task on one split, and all that is needed to know what they mean."""
+"""``result.json``: the numbers of one task on one split, and all that is needed to know what they
+mean.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,12 @@ RESEARCH_NOTICE = "Research use only. Not a medical device. Do not use for diagn
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A value with its 95 % interval. Undefined is None with a reason, never 0; ``n`` counts the scored rows.
+    """A value with its 95 % interval. Undefined is None with a reason, never 0; ``n`` counts the
+    scored rows.
 
-    ``draws`` [R] are the values of the resamples, NaN where undefined. The same patients give the same resamples, so
-    draws of two models on the same rows are paired. They are not written to files of results.
+    ``draws`` [R] are the values of the resamples, NaN where undefined. The same patients give the
+    same resamples, so draws of two models on the same rows are paired. They are not written to
+    files of results.
     """
 
     value: float | None
@@ -54,7 +58,9 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Named metrics of one task. A name has three parts, ``variant/metric/of what``: ``mix/auroc/macro``."""
+    """Named metrics of one task. A name has three parts, ``variant/metric/of what``:
+    ``mix/auroc/macro``.
+    """
 
     task: str
     source: str
@@ -95,7 +101,9 @@ class Result:
         """Plain values for JSON; an undefined number is null and carries its reason."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         metrics = {name: _metric_to_dict(name, metric) for name, metric in self.metrics.items()}
-        return {"notice": RESEARCH_NOTICE} | values | {"seeds": list(self.seeds), "metrics": metrics}
+        return (
+            {"notice": RESEARCH_NOTICE} | values | {"seeds": list(self.seeds), "metrics": metrics}
+        )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
@@ -112,9 +120,13 @@ class Result:
             )
         try:
             values = {f.name: data[f.name] for f in fields(cls)}
-            metrics = {name: _metric_from_dict(metric) for name, metric in values["metrics"].items()}
+            metrics = {
+                name: _metric_from_dict(metric) for name, metric in values["metrics"].items()
+            }
         except (KeyError, TypeError, ValueError) as error:
-            raise PlaceError(f"not a result: {error!r}", code="PL-R020", fix="evaluate again") from error
+            raise PlaceError(
+                f"not a result: {error!r}", code="PL-R020", fix="evaluate again"
+            ) from error
         return cls(**(values | {"metrics": metrics, "seeds": tuple(values["seeds"])}))
 
     def write(self, folder: str | Path) -> Path:
@@ -138,7 +150,9 @@ class Result:
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise PlaceError("not a readable result", code="PL-R020", file=file, fix="evaluate again") from error
+            raise PlaceError(
+                "not a readable result", code="PL-R020", file=file, fix="evaluate again"
+            ) from error
         if not isinstance(data, dict):
             raise PlaceError("not a result", code="PL-R020", file=file, fix="evaluate again")
         return cls.from_dict(data)
@@ -165,7 +179,9 @@ def _metric_from_dict(data: Mapping[str, Any]) -> Metric:
 
 def _metric_to_dict(name: str, metric: Metric) -> dict[str, Any]:
     numbers = [metric.value, metric.low, metric.high]
-    if any(x is not None and not math.isfinite(x) for x in numbers) or (metric.value is None and not metric.reason):
+    if any(x is not None and not math.isfinite(x) for x in numbers) or (
+        metric.value is None and not metric.reason
+    ):
         raise ValueError(f"metric {name}: a number must be finite, or None with a reason")
     ci95 = None if metric.low is None else [metric.low, metric.high]
     return {"value": metric.value, "ci95": ci95, "n": metric.n, "reason": metric.reason}

@@ -1,7 +1,9 @@
-"""Settings: frozen, strict values read from YAML and ``key=value``, with every mistake named at once.
+"""Settings: frozen, strict values read from YAML and ``key=value``, with every mistake named at
+once.
 
-YAML is read by the rules of YAML 1.2: only ``true``/``false`` are booleans (``no`` is text), ``1e-3`` is a number,
-dates are text. Anchors and repeated keys are refused: a recipe says each thing once, where it can be found.
+YAML is read by the rules of YAML 1.2: only ``true``/``false`` are booleans (``no`` is text),
+``1e-3`` is a number, dates are text. Anchors and repeated keys are refused: a recipe says each
+thing once, where it can be found.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ _KeyPath = tuple[str | int, ...]
 
 
 class Settings(BaseModel):
-    """The base of all settings: immutable, unknown keys refused. A default stands beside its source in the subclass."""
+    """The base of all settings: immutable, unknown keys refused. A default stands beside its source
+    in the subclass.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
@@ -35,8 +39,7 @@ _RESOLVERS = [
     ("tag:yaml.org,2002:int", r"^[-+]?[0-9]+$", "-+0123456789"),
     (
         "tag:yaml.org,2002:float",
-        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)"
-        r"|\.(?:nan|NaN|NAN))$",
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
         "-+0123456789.",
     ),
 ]
@@ -59,9 +62,14 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-for _class in (_Loader, _Dumper):  # the same rules both ways, so that what is written is read back as it was
+for _class in (
+    _Loader,
+    _Dumper,
+):  # the same rules both ways, so that what is written is read back as it was
     for _tag, _pattern, _first in _RESOLVERS:
-        _class.add_implicit_resolver(_tag, re.compile(_pattern), [c if c != "\0" else "" for c in _first])
+        _class.add_implicit_resolver(
+            _tag, re.compile(_pattern), [c if c != "\0" else "" for c in _first]
+        )
 # Base ten only: YAML 1.1 would read 010 as eight.
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda _, node: _parse_float(node.value))
@@ -127,32 +135,41 @@ def load_settings(
 ) -> _S:
     """Settings of class ``cls`` from YAML and overrides; later overrides win.
 
-    ``source`` is YAML text, or a file: a ``Path``, or one line of text that ends in ``.yaml`` or ``.yml``. An override
-    is ``a.b=value`` with the value in YAML (``optim.lr=1e-3``, ``betas=[0.9, 0.98]``, ``name=''``). With ``find_base``, a
-    source may say ``extends: NAME``: it then starts from the settings of that file and its own lines are overrides
-    (``model.tokens: {}`` sets one value, ``losses: {...}`` replaces all of them).
+    ``source`` is YAML text, or a file: a ``Path``, or one line of text that ends in ``.yaml`` or
+    ``.yml``. An override is ``a.b=value`` with the value in YAML (``optim.lr=1e-3``, ``betas=[0.9,
+    0.98]``, ``name=''``). With ``find_base``, a source may say ``extends: NAME``: it then starts
+    from the settings of that file and its own lines are overrides (``model.tokens: {}`` sets one
+    value, ``losses: {...}`` replaces all of them).
 
-    Raises PlaceError with all mistakes in one message: PL-C001 a key that does not exist (with the nearest that does),
-    PL-C002 text that is not YAML or not ``key=value``, PL-C003 a value of the wrong type or range, or none where one is
-    needed.
+    Raises PlaceError with all mistakes in one message: PL-C001 a key that does not exist (with the
+    nearest that does), PL-C002 text that is not YAML or not ``key=value``, PL-C003 a value of the
+    wrong type or range, or none where one is needed.
     """
     name, data, locations = _read_source(source)
     if find_base is not None and "extends" in data:
         _, base, base_locations = _read_source(find_base(str(data.pop("extends"))))
         for key, value in data.items():
             parts = str(key).split(".")
-            nested = {(*parts, *path[1:]): where for path, where in locations.items() if path[0] == str(key)}
+            nested = {
+                (*parts, *path[1:]): where
+                for path, where in locations.items()
+                if path[0] == str(key)
+            }
             _set_value(parts, value, nested, base, base_locations)
         data, locations = base, base_locations
     for override in overrides:
         _apply_override(override, data, locations)
     text = json.dumps(data)
     try:
-        # Through JSON: its strict mode takes a list for a tuple and text for a path, but not true for 1 or "5" for 5.
+        # Through JSON: its strict mode takes a list for a tuple and text for a path, but not true
+        # for 1 or "5" for 5.
         return cls.model_validate_json(text, strict=True)
     except ValidationError as error:
         data = json.loads(text)  # keys are text now, as in the findings
-        mistakes = [_explain_error(cls, item, data, locations, name) for item in error.errors(include_url=False)]
+        mistakes = [
+            _explain_error(cls, item, data, locations, name)
+            for item in error.errors(include_url=False)
+        ]
         raise PlaceError(
             "; ".join(dict.fromkeys(text for _, text in mistakes)), code=min(c for c, _ in mistakes)
         ) from None
@@ -167,7 +184,9 @@ def _read_source(source: str | Path) -> tuple[str, dict[str, Any], dict[_KeyPath
             source = Path(source).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise PlaceError(f"cannot read settings: {reason}", code="PL-C002", file=source) from None
+            raise PlaceError(
+                f"cannot read settings: {reason}", code="PL-C002", file=source
+            ) from None
     data, lines = _parse_yaml(source, name)
     data = {} if data is None else data
     if not isinstance(data, dict):
@@ -176,7 +195,8 @@ def _read_source(source: str | Path) -> tuple[str, dict[str, Any], dict[_KeyPath
 
 
 def parse_values(overrides: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` texts as nested plain data: ``views=[PA, AP]``, ``split_lists.train=train.txt``.
+    """``key=value`` texts as nested plain data: ``views=[PA, AP]``,
+    ``split_lists.train=train.txt``.
 
     Raises PL-C002 for what is no such text.
     """
@@ -191,7 +211,11 @@ def _apply_override(override: str, data: dict[str, Any], locations: dict[_KeyPat
     path, equals, text = override.partition("=")
     parts = path.strip().split(".")
     if not equals or not all(parts):
-        raise PlaceError(f"{override!r} is not of the form key=value", code="PL-C002", fix="write e.g. optim.lr=1e-3")
+        raise PlaceError(
+            f"{override!r} is not of the form key=value",
+            code="PL-C002",
+            fix="write e.g. optim.lr=1e-3",
+        )
     name = f"override {override!r}"
     value, _ = _parse_yaml(text, name)
     _set_value(parts, value, {tuple(parts): name}, data, locations)
@@ -204,7 +228,9 @@ def _set_value(
     data: dict[str, Any],
     locations: dict[_KeyPath, str],
 ) -> None:
-    """Set one value in ``data`` in place of whatever was there; ``new_locations`` says where it and what is in it stand."""
+    """Set one value in ``data`` in place of whatever was there; ``new_locations`` says where it and
+    what is in it stand.
+    """
     node = data
     for part in parts[:-1]:
         if not isinstance(node.get(part), dict):
@@ -217,7 +243,11 @@ def _set_value(
 
 
 def _explain_error(
-    cls: type[Settings], error: Mapping[str, Any], data: Any, locations: Mapping[_KeyPath, str], name: str
+    cls: type[Settings],
+    error: Mapping[str, Any],
+    data: Any,
+    locations: Mapping[_KeyPath, str],
+    name: str,
 ) -> tuple[str, str]:
     """(code, text) of one finding of pydantic."""
     key = _error_key_path(error["loc"], data, error["type"] == "missing")
@@ -225,19 +255,27 @@ def _explain_error(
     dotted = _to_dotted(key) or "settings"
     if error["type"] == "extra_forbidden":
         nearest = _nearest_key(cls, key)
-        return "PL-C001", f"unknown key {dotted!r} in {where}." + (f" Did you mean {nearest!r}?" if nearest else "")
+        return "PL-C001", f"unknown key {dotted!r} in {where}." + (
+            f" Did you mean {nearest!r}?" if nearest else ""
+        )
     if error["type"] == "missing":
         return "PL-C003", f"{dotted!r} is missing in {where}"
     message = error["msg"].removeprefix("Value error, ")
-    shown = repr(error["input"]) if isinstance(error["input"], (str, int, float, type(None))) else ""
+    shown = (
+        repr(error["input"]) if isinstance(error["input"], (str, int, float, type(None))) else ""
+    )
     return "PL-C003", f"{dotted!r} in {where}: {message}" + (f", not {shown[:60]}" if shown else "")
 
 
 def _error_key_path(loc: Sequence[str | int], data: Any, missing: bool) -> _KeyPath:
-    """The path of a finding, without the names of union branches; the last part of a missing one is not in ``data``."""
+    """The path of a finding, without the names of union branches; the last part of a missing one is
+    not in ``data``.
+    """
     key: list[str | int] = []
     for part in loc[:-1] if missing else loc:
-        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int)):
+        if (isinstance(data, dict) and part in data) or (
+            isinstance(data, list) and isinstance(part, int)
+        ):
             data = data[part]  # type: ignore[index]
             key.append(part)
     return (*key, loc[-1]) if missing else tuple(key)
@@ -274,11 +312,18 @@ _UNIONS = (get_origin(int | None), get_origin(TypeVar("T") | None))  # X | Y and
 
 
 def _nearest_key(cls: type[Settings], key: _KeyPath) -> str:
-    """The existing key that an unknown one is most like: among its siblings, else anywhere; empty if none is."""
+    """The existing key that an unknown one is most like: among its siblings, else anywhere; empty
+    if none is.
+    """
     field_types: list[Any] = [cls]
     for part in key[:-1]:
         field_types = [below for kind in field_types for below in _child_annotations(kind, part)]
-    siblings = [name for kind in field_types for model in _model_classes(kind) for name in model.model_fields]
+    siblings = [
+        name
+        for kind in field_types
+        for model in _model_classes(kind)
+        for name in model.model_fields
+    ]
     if close := difflib.get_close_matches(str(key[-1]), siblings, n=1):
         return _to_dotted((*key[:-1], close[0]))
     keys_by_name = {str(path[-1]): _to_dotted(path) for path in reversed(list(_all_key_paths(cls)))}
@@ -287,7 +332,9 @@ def _nearest_key(cls: type[Settings], key: _KeyPath) -> str:
 
 
 def dump_settings(settings: Settings) -> str:
-    """YAML text of all values, defaults included; ``load(type(settings), dump(settings)) == settings``."""
+    """YAML text of all values, defaults included; ``load(type(settings), dump(settings)) ==
+    settings``.
+    """
     data = settings.model_dump(mode="json")
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=100)
 

@@ -1,8 +1,10 @@
-"""Folders of arrays that are either whole or not there: built once, by one process, whoever else waits or dies.
+"""Folders of arrays that are either whole or not there: built once, by one process, whoever else
+waits or dies.
 
-A folder is built under a hidden name, flushed, and renamed. The builder holds a file lock, which the system drops with
-the process: whoever gets the lock of an unfinished folder knows that nobody works on it. All is private to the user
-(0700, 0600), and names are salted, so that they do not tell which data lies in them.
+A folder is built under a hidden name, flushed, and renamed. The builder holds a file lock, which
+the system drops with the process: whoever gets the lock of an unfinished folder knows that nobody
+works on it. All is private to the user (0700, 0600), and names are salted, so that they do not tell
+which data lies in them.
 """
 
 from __future__ import annotations
@@ -33,10 +35,11 @@ NamedArrays = dict[str, NDArray[Any]]
 
 
 def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
-    """The folder ``root/name``; where it is not whole, ``build`` fills a new one first, while others wait.
+    """The folder ``root/name``; where it is not whole, ``build`` fills a new one first, while
+    others wait.
 
-    What ``build`` raises is passed on, and nothing is left behind. Raises PL-E002 when the disk is full, PL-E010 where
-    the file system has no locks.
+    What ``build`` raises is passed on, and nothing is left behind. Raises PL-E002 when the disk is
+    full, PL-E010 where the file system has no locks.
     """
     final, unfinished = root / name, root / f".{name}.building"
     if not is_folder_complete(final):
@@ -65,12 +68,17 @@ def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
 
 
 def make_private_folder(path: Path) -> Path:
-    """``path``, made for this user alone where it did not exist. Raises PL-E011 when it cannot be made."""
+    """``path``, made for this user alone where it did not exist. Raises PL-E011 when it cannot be
+    made.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise PlaceError(
-            f"cannot make this folder ({error.strerror})", code="PL-E011", file=path, fix="set PLACE_CACHE"
+            f"cannot make this folder ({error.strerror})",
+            code="PL-E011",
+            file=path,
+            fix="set PLACE_CACHE",
         ) from None
     return path
 
@@ -109,11 +117,19 @@ def sha256_of(path: str | Path) -> str:
 
 def create_private_text_file(path: Path) -> TextIO:
     """An empty file, open for writing text, that only this user may read."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline="")
+    return os.fdopen(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+        "w",
+        encoding="utf-8",
+        newline="",
+    )
 
 
-def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]) -> None:
-    """Arrays as raw bytes, then their shapes and ``numbers`` (JSON values) as ``meta.json``, which makes it whole.
+def write_arrays(
+    folder: Path, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]
+) -> None:
+    """Arrays as raw bytes, then their shapes and ``numbers`` (JSON values) as ``meta.json``, which
+    makes it whole.
 
     A file that lies there already with the right size is taken as the array's bytes.
     """
@@ -125,7 +141,9 @@ def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], numbers: Mapp
                 file.write(np.ascontiguousarray(array).data)
     with create_private_file(folder / "meta.json") as file:
         file.write(
-            json.dumps({"schema": _SCHEMA, "arrays": array_specs, "numbers": dict(numbers)}, default=int).encode()
+            json.dumps(
+                {"schema": _SCHEMA, "arrays": array_specs, "numbers": dict(numbers)}, default=int
+            ).encode()
         )
 
 
@@ -133,7 +151,9 @@ def open_arrays(folder: Path) -> tuple[NamedArrays, dict[str, Any]]:
     """What ``write_arrays`` wrote: the arrays as read-only memory maps, and the numbers."""
     meta = json.loads((folder / "meta.json").read_text("utf-8"))
     arrays: NamedArrays = {
-        name: np.memmap(folder / name, dtype=np.dtype(item["dtype"]), mode="r", shape=tuple(item["shape"]))
+        name: np.memmap(
+            folder / name, dtype=np.dtype(item["dtype"]), mode="r", shape=tuple(item["shape"])
+        )
         for name, item in meta["arrays"].items()
     }
     return arrays, meta["numbers"]
@@ -144,7 +164,8 @@ def is_folder_complete(folder: Path) -> bool:
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
         return meta["schema"] == _SCHEMA and all(
-            (folder / name).stat().st_size == np.dtype(item["dtype"]).itemsize * int(np.prod(item["shape"]))
+            (folder / name).stat().st_size
+            == np.dtype(item["dtype"]).itemsize * int(np.prod(item["shape"]))
             for name, item in meta["arrays"].items()
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -161,7 +182,9 @@ def _file_lock(path: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
-        fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough where another thread has forked meanwhile
+        fcntl.flock(
+            handle, fcntl.LOCK_UN
+        )  # closing is not enough where another thread has forked meanwhile
         os.close(handle)
 
 
@@ -182,7 +205,9 @@ def _try_lock(handle: int) -> bool:
         return False
     except OSError as error:
         problem = f"the file system of the cache has no file locks ({error.strerror})"
-        raise PlaceError(problem, code="PL-E010", fix="set PLACE_CACHE to a folder on a local disk") from None
+        raise PlaceError(
+            problem, code="PL-E010", fix="set PLACE_CACHE to a folder on a local disk"
+        ) from None
     return True
 
 

@@ -1,7 +1,8 @@
 """What flows through the network.
 
-Shape legend: B images (= reports) of a batch, G of the global batch over all ranks, P patches, K queries, S sentences
-(padded, masked), L tokens, C encoder width, D shared width, E width of the correlation head, H and W pixels.
+Shape legend: B images (= reports) of a batch, G of the global batch over all ranks, P patches, K
+queries, S sentences (padded, masked), L tokens, C encoder width, D shared width, E width of the
+correlation head, H and W pixels.
 """
 
 from __future__ import annotations
@@ -20,15 +21,25 @@ _R = TypeVar("_R")
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Reports as one token sequence each; ``sentence`` says which observation a token belongs to, -1 for none."""
+    """Reports as one token sequence each; ``sentence`` says which observation a token belongs to,
+    -1 for none.
+    """
 
     ids: Int[Tensor, "B L"]
     mask: Bool[Tensor, "B L"]  # False where a token is padding
-    sentence: Int[Tensor, "B L"]  # 0..S-1, -1: special token, padding, or a sentence that carries no observation
-    sentence_key: Int[Tensor, "B S"]  # hash of the normalised sentence; equal text, equal key; 0 = no such sentence
+    sentence: Int[
+        Tensor, "B L"
+    ]  # 0..S-1, -1: special token, padding, or a sentence that carries no observation
+    sentence_key: Int[
+        Tensor, "B S"
+    ]  # hash of the normalised sentence; equal text, equal key; 0 = no such sentence
     report_key: Int[Tensor, "B"]  # hash of the set of sentence keys
-    flat: Int[Tensor, "T"] | None = None  # where the real tokens lie in [B * L]; spares the device a host read
-    continues: Bool[Tensor, "B L"] | None = None  # True where a token goes on with the word before; None: nowhere
+    flat: Int[Tensor, "T"] | None = (
+        None  # where the real tokens lie in [B * L]; spares the device a host read
+    )
+    continues: Bool[Tensor, "B L"] | None = (
+        None  # True where a token goes on with the word before; None: nowhere
+    )
 
     @property
     def sentence_mask(self) -> Bool[Tensor, "B S"]:
@@ -43,12 +54,16 @@ class Batch:
     row: Int[Tensor, "B"]  # row of the source: what logs and dumps may name
     pixels: UInt8[Tensor, "B H W"]
     tokens: Tokens
-    uniform: Float[Tensor, "B U"]  # random numbers in [0, 1): a function of (seed, epoch, row) alone
+    uniform: Float[
+        Tensor, "B U"
+    ]  # random numbers in [0, 1): a function of (seed, epoch, row) alone
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Two looks at the same pixels, same geometry: what the student sees, and the undisturbed picture."""
+    """Two looks at the same pixels, same geometry: what the student sees, and the undisturbed
+    picture.
+    """
 
     image: Float[Tensor, "B 1 H W"]
     clean: Float[Tensor, "B 1 H W"]
@@ -56,12 +71,16 @@ class Views:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What an encoder yields. ``grid`` is (rows, columns) of the patches, P = rows * columns, row by row."""
+    """What an encoder yields. ``grid`` is (rows, columns) of the patches, P = rows * columns, row
+    by row.
+    """
 
     pooled: Float[Tensor, "B C"]
     local: Float[Tensor, "B P C2"]
     grid: tuple[int, int]
-    attention: Float[Tensor, "B P"] | None = None  # of the pooled vector to each, where asked for and where it attends
+    attention: Float[Tensor, "B P"] | None = (
+        None  # of the pooled vector to each, where asked for and where it attends
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +97,27 @@ class Correlation:
 
     predicted: Float[Tensor, "B P E"]
     target: Float[Tensor, "B P F"]
-    permuted: Float[Tensor, "B P E"] | None = None  # the prediction given another study's report (monitor only)
+    permuted: Float[Tensor, "B P E"] | None = (
+        None  # the prediction given another study's report (monitor only)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class TokenOutputs:
-    """Patches and words one by one in a space of their own, not of unit length: what token-wise peers compare.
+    """Patches and words one by one in a space of their own, not of unit length: what token-wise
+    peers compare.
 
-    L words stand in the L places of a report's tokens; what is left over is padding. The attentions are those of the
-    pooled vectors in the last layer, averaged over heads, without gradient.
+    L words stand in the L places of a report's tokens; what is left over is padding. The attentions
+    are those of the pooled vectors in the last layer, averaged over heads, without gradient.
     """
 
     patches: Float[Tensor, "B P D"]
     words: Float[Tensor, "B L D"]  # the first is [CLS], the last real one [SEP]
     mask: Bool[Tensor, "B L"]  # False where a word is padding
     word_attention: Float[Tensor, "B L"]  # 0 where padded
-    patch_attention: Float[Tensor, "B P"] | None  # None where the image encoder pools without attending
+    patch_attention: (
+        Float[Tensor, "B P"] | None
+    )  # None where the image encoder pools without attending
 
 
 @dataclass(frozen=True)
@@ -105,7 +129,9 @@ class PlaceOutputs:
     scale: Float[Tensor, ""]  # learned inverse temperature of the instance loss
     visual: Observations  # V-PORs, B x K
     attention: Float[Tensor, "B K P"]  # where each query looked; rows sum to 1
-    patches: Float[Tensor, "B P D"]  # what each patch says; a V-POR is their sum by attention, to unit length
+    patches: Float[
+        Tensor, "B P D"
+    ]  # what each patch says; a V-POR is their sum by attention, to unit length
     textual: Observations  # T-PORs, B x S
     sentence_key: Int[Tensor, "B S"]
     report_key: Int[Tensor, "B"]
@@ -115,7 +141,9 @@ class PlaceOutputs:
 
     @cached_property
     def shared(self) -> dict[tuple[Any, ...], Tensor]:
-        """What one loss has computed of these outputs, for the others that need the same; gone with them."""
+        """What one loss has computed of these outputs, for the others that need the same; gone with
+        them.
+        """
         return {}
 
 
@@ -143,7 +171,9 @@ def l2_normalize(vectors: Float[Tensor, "*rows D"], eps: float = 1e-12) -> Float
 
 
 def move_to_device(record: _R, device: torch.device | str) -> _R:
-    """The same record with every tensor on ``device``. Out of pinned memory the host does not wait for the copy."""
+    """The same record with every tensor on ``device``. Out of pinned memory the host does not wait
+    for the copy.
+    """
     non_blocking = torch.device(device).type != "cpu"
 
     def moved(value: Any) -> Any:

@@ -25,10 +25,12 @@ MAX_INLINE_ITEMS = 128  # up to so many files are handled here: starting process
 def map_in_chunks(
     work: Callable[..., _R], items: Sequence[Any], workers: int = 0, common: tuple[Any, ...] = ()
 ) -> Iterator[tuple[int, _R]]:
-    """(first position, ``work(first, items[first : first + CHUNK], *common)``) as chunks are done, in any order.
+    """(first position, ``work(first, items[first : first + CHUNK], *common)``) as chunks are done,
+    in any order.
 
-    ``workers`` 0: one for each core that this process may use, and none beside it for up to SMALL items. ``work`` is a
-    function of a module. Raises PL-D402 when a process dies, PL-E013 when none could begin, and what ``work`` raises.
+    ``workers`` 0: one for each core that this process may use, and none beside it for up to SMALL
+    items. ``work`` is a function of a module. Raises PL-D402 when a process dies, PL-E013 when none
+    could begin, and what ``work`` raises.
     """
     refuse_if_spawned()
     starts = range(0, len(items), CHUNK_SIZE)
@@ -40,7 +42,9 @@ def map_in_chunks(
     # Spawned, not forked: this process may hold threads and a device.
     spawn = multiprocessing.get_context("spawn")
     started = spawn.Event()
-    pool = ProcessPoolExecutor(min(workers, len(starts)), spawn, initializer=_init_worker, initargs=(started,))
+    pool = ProcessPoolExecutor(
+        min(workers, len(starts)), spawn, initializer=_init_worker, initargs=(started,)
+    )
     waiting: dict[Future[_R], int] = {}
     try:
         for start in starts:
@@ -51,8 +55,12 @@ def map_in_chunks(
     except BrokenProcessPool:
         if not started.is_set():
             raise _unguarded_main_error() from None
-        problem = f"a worker process died near rows {min(waiting.values(), default=0)} and following"
-        raise PlaceError(problem, code="PL-D402", fix="use fewer workers, or look for a damaged file there") from None
+        problem = (
+            f"a worker process died near rows {min(waiting.values(), default=0)} and following"
+        )
+        raise PlaceError(
+            problem, code="PL-D402", fix="use fewer workers, or look for a damaged file there"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -60,8 +68,9 @@ def map_in_chunks(
 def refuse_if_spawned() -> None:
     """PL-E013 in a process that is still being started.
 
-    A script whose calls do not stand under ``if __name__ == "__main__":`` is run again by every process that it starts;
-    there, a call would spoil the files of the first one, or wait for its locks, for ever.
+    A script whose calls do not stand under ``if __name__ == "__main__":`` is run again by every
+    process that it starts; there, a call would spoil the files of the first one, or wait for its
+    locks, for ever.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         sys.tracebacklimit = 0  # this process ends here, and the way to the call says nothing
@@ -70,7 +79,9 @@ def refuse_if_spawned() -> None:
 
 def _unguarded_main_error() -> PlaceError:
     problem = "worker processes end before they begin, because each runs the program's own file from its start"
-    return PlaceError(problem, code="PL-E013", fix='put the calls of that file under: if __name__ == "__main__":')
+    return PlaceError(
+        problem, code="PL-E013", fix='put the calls of that file under: if __name__ == "__main__":'
+    )
 
 
 def _init_worker(started: Event) -> None:

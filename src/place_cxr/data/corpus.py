@@ -32,15 +32,21 @@ class DataSettings(Settings):
 
     source: str = "manifest"
     manifest: str = ""  # the source's root: a manifest file, or the folder of a data set
-    columns: dict[str, str] = {}  # our column name -> theirs, where the source is the user's own table
+    columns: dict[
+        str, str
+    ] = {}  # our column name -> theirs, where the source is the user's own table
     split: str | None = None  # the name of one of the source's splits; none = its first
     split_lists: dict[str, str] = {}  # split -> file of a published list, instead of a named split
     options: dict[str, Any] = {}  # what else the source can be told; `place data ls` names it
     splits: str = ""  # a file of 'place data split', instead of the source's own
     split_seed: int = 0  # for sources without a split column: by patient, 80/10/10
-    sites: tuple[str, ...] = ()  # training and validation studies are of these sites alone; empty = of all
+    sites: tuple[
+        str, ...
+    ] = ()  # training and validation studies are of these sites alone; empty = of all
     pack_size: int = 256  # pixels of the square store [MGCA]
-    tokenizer: str = ""  # folder of a Hugging Face tokenizer; empty = WordPiece trained on the training reports
+    tokenizer: str = (
+        ""  # folder of a Hugging Face tokenizer; empty = WordPiece trained on the training reports
+    )
     vocab_size: int = 4000  # of the trained tokenizer [ours]
     max_sentences: int = 16  # observations a report keeps [ours]
     shuffle_reports: bool = False  # control: every image gets another patient's report
@@ -57,8 +63,13 @@ class Corpus:
     rows: SplitRows
 
     def lock(self) -> dict[str, Any]:
-        """What a run keeps of its data, and a resumed run must find again: counts, digests, no identifier."""
-        patients = {s: len({self.studies[i].patient or self.studies[i].id for i in r}) for s, r in self.rows.items()}
+        """What a run keeps of its data, and a resumed run must find again: counts, digests, no
+        identifier.
+        """
+        patients = {
+            s: len({self.studies[i].patient or self.studies[i].id for i in r})
+            for s, r in self.rows.items()
+        }
         return {
             "images": {split: len(rows) for split, rows in self.rows.items()},
             "patients": patients,
@@ -86,15 +97,25 @@ StageProgress = Callable[[str, int, int], None]  # (what, done, total)
 
 
 def require_data(settings: DataSettings) -> None:
-    """PL-C005 where no data is named, PL-C002 for an unknown source: to be known before anything is made."""
+    """PL-C005 where no data is named, PL-C002 for an unknown source: to be known before anything is
+    made.
+    """
     pick(SOURCES, settings.source, "source")
     if not settings.manifest:
-        raise PlaceError("no data named", code="PL-C005", fix="set data.manifest=PATH (a manifest file or data folder)")
+        raise PlaceError(
+            "no data named",
+            code="PL-C005",
+            fix="set data.manifest=PATH (a manifest file or data folder)",
+        )
 
 
 def read_studies(settings: DataSettings) -> list[Study]:
     """The studies that the settings name, as the source gives them. Raises as ``Source`` does."""
-    values = {"columns": settings.columns, "split": settings.split, "split_lists": settings.split_lists}
+    values = {
+        "columns": settings.columns,
+        "split": settings.split,
+        "split_lists": settings.split_lists,
+    }
     options = {name: value for name, value in values.items() if value} | settings.options
     return SOURCES[settings.source](Path(settings.manifest), **options)
 
@@ -106,18 +127,22 @@ def prepare_corpus(
     tokenizer: Tokenizer | None = None,
     progress: StageProgress | None = None,
 ) -> Corpus:
-    """Read the source, split by patient, and pack pixels and text; packs are reused while files and rules are the same.
+    """Read the source, split by patient, and pack pixels and text; packs are reused while files and
+    rules are the same.
 
-    ``tokenizer`` is that of an earlier run (resume, init-from); without one, ``settings.tokenizer`` is loaded or a
-    WordPiece is trained on the training reports. A study whose report is empty or whose picture cannot be read is
-    dropped and counted. Raises PlaceError: PL-C005 no data named, PL-D2xx tables and splits, PL-D4xx packs.
+    ``tokenizer`` is that of an earlier run (resume, init-from); without one, ``settings.tokenizer``
+    is loaded or a WordPiece is trained on the training reports. A study whose report is empty or
+    whose picture cannot be read is dropped and counted. Raises PlaceError: PL-C005 no data named,
+    PL-D2xx tables and splits, PL-D4xx packs.
     """
     require_data(settings)
     studies, reports = _keep_with_reports(_assign_splits(_read_with_splits(settings), settings))
     if tokenizer is None:
         tokenizer = _load_or_train_tokenizer(settings, studies, reports)
     pixels, rows = _pack_images(studies, settings, progress)
-    text = pack_text(studies, tokenizer, max_tokens=max_tokens, max_sentences=settings.max_sentences)
+    text = pack_text(
+        studies, tokenizer, max_tokens=max_tokens, max_sentences=settings.max_sentences
+    )
     return Corpus(studies, pixels, text, tokenizer, rows)
 
 
@@ -129,9 +154,11 @@ def prepare_without_reports(
     progress: StageProgress | None = None,
     allow_overlap: bool = False,
 ) -> Corpus:
-    """As `prepare_corpus`, for what reads no report: studies without one stay, and every report is empty.
+    """As `prepare_corpus`, for what reads no report: studies without one stay, and every report is
+    empty.
 
-    ``allow_overlap``: a named split of the source may have studies and patients in two parts, as it was published.
+    ``allow_overlap``: a named split of the source may have studies and patients in two parts, as it
+    was published.
     """
     require_data(settings)
     studies = _assign_splits(
@@ -139,7 +166,13 @@ def prepare_without_reports(
     )
     pixels, rows = _pack_images(studies, settings, progress)
     empty_reports = [ReportText((), (), "none")] * len(studies)
-    return Corpus(studies, pixels, tokenizer.encode(empty_reports, max_tokens, settings.max_sentences), tokenizer, rows)
+    return Corpus(
+        studies,
+        pixels,
+        tokenizer.encode(empty_reports, max_tokens, settings.max_sentences),
+        tokenizer,
+        rows,
+    )
 
 
 def _read_with_splits(settings: DataSettings) -> list[Study]:
@@ -147,7 +180,9 @@ def _read_with_splits(settings: DataSettings) -> list[Study]:
     return apply_splits(studies, Path(settings.splits)) if settings.splits else studies
 
 
-def _assign_splits(studies: list[Study], settings: DataSettings, *, allow_overlap: bool = False) -> list[Study]:
+def _assign_splits(
+    studies: list[Study], settings: DataSettings, *, allow_overlap: bool = False
+) -> list[Study]:
     if not any(study.split for study in studies):
         studies = split_by_patient(studies, settings.split_seed)
     check_splits(studies, allow_overlap=allow_overlap)
@@ -155,7 +190,11 @@ def _assign_splits(studies: list[Study], settings: DataSettings, *, allow_overla
         return studies
     for site in settings.sites:
         if not any(study.site == site for study in studies):
-            raise PlaceError(f"no study is of site '{site}'", code="PL-D226", fix="correct data.sites, or remove it")
+            raise PlaceError(
+                f"no study is of site '{site}'",
+                code="PL-D226",
+                fix="correct data.sites, or remove it",
+            )
     return [study for study in studies if study.split == "test" or study.site in settings.sites]
 
 
@@ -165,7 +204,9 @@ def _pack_images(
     if settings.source == "pack":
         pixels = open_packed_pixels(Path(settings.manifest), settings.pack_size)
     else:
-        pixels = pack_pixels(studies, settings.pack_size, progress=_with_stage(progress, "decoding images"))
+        pixels = pack_pixels(
+            studies, settings.pack_size, progress=_with_stage(progress, "decoding images")
+        )
     split = np.array([studies[row].split for row in pixels.rows])
     return pixels, {name: pixels.rows[split == name] for name in SPLITS}
 
@@ -180,18 +221,29 @@ def _keep_with_reports(studies: list[Study]) -> tuple[list[Study], list[ReportTe
         kept.append(study)
     if not kept:
         raise PlaceError(
-            "no row has a report", code="PL-D301", fix="name the report column: data.columns.report=COLUMN"
+            "no row has a report",
+            code="PL-D301",
+            fix="name the report column: data.columns.report=COLUMN",
         )
     if len(kept) < len(studies):
-        _log.warning("%d of %d studies have no report text and are left out", len(studies) - len(kept), len(studies))
+        _log.warning(
+            "%d of %d studies have no report text and are left out",
+            len(studies) - len(kept),
+            len(studies),
+        )
     return kept, reports
 
 
-def _load_or_train_tokenizer(settings: DataSettings, studies: list[Study], reports: list[ReportText]) -> Tokenizer:
+def _load_or_train_tokenizer(
+    settings: DataSettings, studies: list[Study], reports: list[ReportText]
+) -> Tokenizer:
     if settings.tokenizer:
         return Tokenizer.load(settings.tokenizer)
     training = [
-        s for study, report in zip(studies, reports, strict=True) if study.split == "train" for s in report.sentences
+        s
+        for study, report in zip(studies, reports, strict=True)
+        if study.split == "train"
+        for s in report.sentences
     ]
     return Tokenizer.train(training, vocab_size=settings.vocab_size)
 

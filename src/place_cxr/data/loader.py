@@ -1,7 +1,9 @@
-"""Batches out of packs. Which rows a step sees, and each row's random numbers, are counted, never drawn.
+"""Batches out of packs. Which rows a step sees, and each row's random numbers, are counted, never
+drawn.
 
-Order and random numbers are functions of (seed, epoch, row) alone: no state to save, resuming at any step costs
-nothing, and neither the number of ranks nor the composition of a batch changes what a row looks like.
+Order and random numbers are functions of (seed, epoch, row) alone: no state to save, resuming at
+any step costs nothing, and neither the number of ranks nor the composition of a batch changes what
+a row looks like.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ class PairDataset:
 
     def __post_init__(self) -> None:
         if self.rows.shape != self.text_rows.shape or self.rows.ndim != 1:
-            raise ValueError(f"rows {self.rows.shape} and text_rows {self.text_rows.shape} must be equally long lists")
+            raise ValueError(
+                f"rows {self.rows.shape} and text_rows {self.text_rows.shape} must be equally long "
+                f"lists"
+            )
         for name, rows, count in (
             ("rows", self.rows, len(self.pixels)),
             ("text_rows", self.text_rows, len(self.text.ids)),
@@ -51,8 +56,12 @@ class PairDataset:
         return len(self.rows)
 
 
-def counter_uniform(seed: int, epoch: int, rows: Int64[np.ndarray, "n"], count: int) -> Float32[np.ndarray, "n count"]:
-    """``count`` numbers in [0, 1) for each row, 24 bits each: splitmix64 at (seed, epoch, row, column)."""
+def counter_uniform(
+    seed: int, epoch: int, rows: Int64[np.ndarray, "n"], count: int
+) -> Float32[np.ndarray, "n count"]:
+    """``count`` numbers in [0, 1) for each row, 24 bits each: splitmix64 at (seed, epoch, row,
+    column).
+    """
     keys = _keys(seed, epoch, _UNIFORM, rows)[:, None]
     columns = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
     return (_mix(keys + columns) >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
@@ -64,9 +73,12 @@ def epoch_order(seed: int, epoch: int, rows: Int64[np.ndarray, "n"]) -> Int64[np
 
 
 def gather_batch(
-    dataset: PairDataset, positions: Int64[np.ndarray, "b"], uniforms: NDArray[np.float32] | None = None
+    dataset: PairDataset,
+    positions: Int64[np.ndarray, "b"],
+    uniforms: NDArray[np.float32] | None = None,
 ) -> Batch:
-    """The pairs at ``positions`` (0..len(dataset)-1) as a batch, in page-locked memory where there is a GPU.
+    """The pairs at ``positions`` (0..len(dataset)-1) as a batch, in page-locked memory where there
+    is a GPU.
 
     ``uniforms`` [b, U] go along as they are; without them the batch has none ([b, 0]).
     """
@@ -88,26 +100,45 @@ def gather_batch(
 class Loader:
     """An endless stream of training batches, prepared by one background thread.
 
-    ``batch_size`` counts the images of a step over all ranks; rank r gets the r-th equal slice of them, so that a step
-    sees the same images whatever the world size. Every epoch visits each row once, less what does not fill a batch.
+    ``batch_size`` counts the images of a step over all ranks; rank r gets the r-th equal slice of
+    them, so that a step sees the same images whatever the world size. Every epoch visits each row
+    once, less what does not fill a batch.
 
-    Raises PL-C010 for a batch under 2, which has no negatives to contrast with; PL-C011 when the dataset does not fill
-    one batch; PL-C012 when ranks cannot share a batch equally.
+    Raises PL-C010 for a batch under 2, which has no negatives to contrast with; PL-C011 when the
+    dataset does not fill one batch; PL-C012 when ranks cannot share a batch equally.
     """
 
     def __init__(
-        self, dataset: PairDataset, batch_size: int, seed: int, *, uniforms: int = 0, rank: int = 0, world: int = 1
+        self,
+        dataset: PairDataset,
+        batch_size: int,
+        seed: int,
+        *,
+        uniforms: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         if batch_size < 2:
-            problem = f"a batch of {batch_size} has nothing to contrast: its loss and gradient are 0"
+            problem = (
+                f"a batch of {batch_size} has nothing to contrast: its loss and gradient are 0"
+            )
             raise PlaceError(problem, code="PL-C010", fix="set batch_size to 32 or more")
         if len(dataset) < batch_size:
             problem = f"{len(dataset)} training pairs do not fill one batch of {batch_size}"
-            raise PlaceError(problem, code="PL-C011", fix=f"set batch_size to at most {max(2, len(dataset))}")
+            raise PlaceError(
+                problem, code="PL-C011", fix=f"set batch_size to at most {max(2, len(dataset))}"
+            )
         if batch_size % world:
             problem = f"a batch of {batch_size} cannot be shared equally by {world} processes"
-            raise PlaceError(problem, code="PL-C012", fix=f"set batch_size to a multiple of {world}")
-        self.dataset, self.batch_size, self.seed, self.uniforms = dataset, batch_size, seed, uniforms
+            raise PlaceError(
+                problem, code="PL-C012", fix=f"set batch_size to a multiple of {world}"
+            )
+        self.dataset, self.batch_size, self.seed, self.uniforms = (
+            dataset,
+            batch_size,
+            seed,
+            uniforms,
+        )
         self.rank, self.world = rank, world
 
     @property
@@ -116,9 +147,11 @@ class Loader:
         return len(self.dataset) // self.batch_size
 
     def batches(self, start_step: int = 0) -> Generator[Batch, None, None]:
-        """Batches of this rank from global step ``start_step`` on, for ever; closing the generator ends its thread.
+        """Batches of this rank from global step ``start_step`` on, for ever; closing the generator
+        ends its thread.
 
-        What goes wrong while reading is raised here. Raises PL-D403 when no batch arrives for ``STALL_SECONDS`` seconds.
+        What goes wrong while reading is raised here. Raises PL-D403 when no batch arrives for
+        ``STALL_SECONDS`` seconds.
         """
         ready: queue.Queue[Batch | BaseException] = queue.Queue(PREFETCH_BATCHES)
         closed = threading.Event()
@@ -153,11 +186,16 @@ class Loader:
             step += 1
 
     def _fill(
-        self, ready: queue.Queue[Batch | BaseException], closed: threading.Event, current_step: list[int]
+        self,
+        ready: queue.Queue[Batch | BaseException],
+        closed: threading.Event,
+        current_step: list[int],
     ) -> None:
         try:
             for epoch, positions in self.positions(current_step[0]):
-                uniforms = counter_uniform(self.seed, epoch, self.dataset.rows[positions], self.uniforms)
+                uniforms = counter_uniform(
+                    self.seed, epoch, self.dataset.rows[positions], self.uniforms
+                )
                 batch = gather_batch(self.dataset, positions, uniforms)
                 if not _put(ready, batch, closed):
                     return
@@ -175,7 +213,9 @@ class Loader:
         )
 
 
-def _put(ready: queue.Queue[Batch | BaseException], item: Batch | BaseException, closed: threading.Event) -> bool:
+def _put(
+    ready: queue.Queue[Batch | BaseException], item: Batch | BaseException, closed: threading.Event
+) -> bool:
     """Queue an item; False when nobody wants it any more."""
     while not closed.is_set():
         try:
@@ -206,7 +246,9 @@ def _tensor(array: NDArray[np.generic], pin: bool) -> Tensor:
     return tensor.pin_memory() if pin else tensor
 
 
-def _keys(seed: int, epoch: int, stream: int, rows: Int64[np.ndarray, "n"]) -> UInt64[np.ndarray, "n"]:
+def _keys(
+    seed: int, epoch: int, stream: int, rows: Int64[np.ndarray, "n"]
+) -> UInt64[np.ndarray, "n"]:
     """One well-mixed number per row."""
     key = np.zeros(1, dtype=np.uint64)
     for part in (seed, epoch, stream):

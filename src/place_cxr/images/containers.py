@@ -24,9 +24,11 @@ MAGIC_BYTES = {
 
 
 def is_image_complete(data: bytes, kind: str) -> bool:
-    """Whether the end of the file is there. Decoders stop at the last pixel and do not miss it; that of WEBP does.
+    """Whether the end of the file is there. Decoders stop at the last pixel and do not miss it;
+    that of WEBP does.
 
-    Raises ValueError where a PNG's checksum is wrong, struct.error where a TIFF's directory lies outside the file.
+    Raises ValueError where a PNG's checksum is wrong, struct.error where a TIFF's directory lies
+    outside the file.
     """
     if kind == "JPEG":
         end = data.rfind(b"\xff\xd9")
@@ -44,12 +46,15 @@ def is_image_complete(data: bytes, kind: str) -> bool:
 
 
 def jpeg_header(data: bytes) -> bytes:
-    """What lies before the first scan of a JPEG: the segments that may hold EXIF or an index of frames.
+    """What lies before the first scan of a JPEG: the segments that may hold EXIF or an index of
+    frames.
 
     All of ``data`` where its segments cannot be followed.
     """
     position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF and 0xC0 <= data[position + 1] <= 0xFE:
+    while (
+        position + 4 <= len(data) and data[position] == 0xFF and 0xC0 <= data[position + 1] <= 0xFE
+    ):
         if data[position + 1] == 0xDA:
             return data[:position]
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")

@@ -1,7 +1,8 @@
-"""Masks that stand in a table as run lengths (SIIM-ACR), and the one way to load any mask of a study.
+"""Masks that stand in a table as run lengths (SIIM-ACR), and the one way to load any mask of a
+study.
 
-The published form: pairs "gap length", gaps counted from the end of the run before, pixels counted down the columns. A
-run that leaves the picture is cut, as the published decoder does.
+The published form: pairs "gap length", gaps counted from the end of the run before, pixels counted
+down the columns. A run that leaves the picture is cut, as the published decoder does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from place_cxr.images.read import read_mask
 
 
 def load_mask(mask: Path | RunLengths) -> NDArray[np.bool_]:
-    """A study's mask [height, width], True inside: read from its file, or decoded. Raises PL-D1xx, PL-D230."""
+    """A study's mask [height, width], True inside: read from its file, or decoded. Raises PL-D1xx,
+    PL-D230.
+    """
     return decode_run_lengths(mask) if isinstance(mask, RunLengths) else read_mask(mask)
 
 
@@ -58,4 +61,6 @@ def _parse_pairs(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _refuse(problem: str) -> NoReturn:
-    raise PlaceError(f"a run-length mask {problem}", code="PL-D230", fix="copy the table again") from None
+    raise PlaceError(
+        f"a run-length mask {problem}", code="PL-D230", fix="copy the table again"
+    ) from None

@@ -1,6 +1,7 @@
 """The one place that opens an image file.
 
-What a file is, its content decides; the name is only checked. Refusals are ``PlaceError`` with these codes:
+What a file is, its content decides; the name is only checked. Refusals are ``PlaceError`` with
+these codes:
 
 ======  ============================================================================
 code    meaning
@@ -19,7 +20,8 @@ D109    several frames
 
 A DICOM file is one wherever the others are (``dicom.py``, which has a few codes more).
 
-Nothing but pixels leaves this file: no EXIF, text chunk, profile or file content reaches a result, a message or a log.
+Nothing but pixels leaves this file: no EXIF, text chunk, profile or file content reaches a result,
+a message or a log.
 """
 
 from __future__ import annotations
@@ -39,7 +41,13 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.images.containers import FORMAT_SUFFIXES, IMAGE_FORMATS, MAGIC_BYTES, is_image_complete, jpeg_header
+from place_cxr.images.containers import (
+    FORMAT_SUFFIXES,
+    IMAGE_FORMATS,
+    MAGIC_BYTES,
+    is_image_complete,
+    jpeg_header,
+)
 from place_cxr.images.dicom.header import DicomHeader
 from place_cxr.images.dicom.read import is_dicom, parse_dicom_header, read_dicom
 
@@ -64,10 +72,11 @@ _warned: Counter[str] = Counter()
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What a file may cost. ``pixels`` and ``side`` are of the header, ``file_bytes`` of the file on disk.
+    """What a file may cost. ``pixels`` and ``side`` are of the header, ``file_bytes`` of the file
+    on disk.
 
-    A side under ``narrow`` is accepted with a warning (strips occur in real collections), one under ``min_side`` is
-    refused: nothing can be seen in it.
+    A side under ``narrow`` is accepted with a warning (strips occur in real collections), one under
+    ``min_side`` is refused: nothing can be seen in it.
     """
 
     pixels: int = 64_000_000
@@ -80,24 +89,31 @@ class ImageLimits:
 DEFAULT_IMAGE_LIMITS = ImageLimits()
 
 
-def read_image(path: str | Path, *, limits: ImageLimits = DEFAULT_IMAGE_LIMITS) -> NDArray[np.float32]:
+def read_image(
+    path: str | Path, *, limits: ImageLimits = DEFAULT_IMAGE_LIMITS
+) -> NDArray[np.float32]:
     """Grey picture [height, width], float32 in [0, 1], upright, 0 black.
 
-    8-bit values are divided by 255. Values of more bits are divided by the largest number of as many bits as the
-    picture uses (a 12-bit picture in a 16-bit file by 4095), so nothing is clipped and order is kept. Colour becomes
-    luma (ITU-R BT.601), alpha lies on black. Raises ``PlaceError`` PL-D100 to PL-D109, see the module; nothing else.
+    8-bit values are divided by 255. Values of more bits are divided by the largest number of as
+    many bits as the picture uses (a 12-bit picture in a 16-bit file by 4095), so nothing is clipped
+    and order is kept. Colour becomes luma (ITU-R BT.601), alpha lies on black. Raises
+    ``PlaceError`` PL-D100 to PL-D109, see the module; nothing else.
     """
     return _read_with_format(Path(path), limits)[0]
 
 
 def image_from_memory(image: Image.Image | NDArray[Any]) -> NDArray[np.float32]:
-    """What ``read_image`` returns, of a picture that is in memory already: a PIL image, or an array [height, width].
+    """What ``read_image`` returns, of a picture that is in memory already: a PIL image, or an array
+    [height, width].
 
-    Arrays of uint8 are divided by 255, of bool are black and white; other numbers are scaled as files of more than 8
-    bits are, floats in [0, 1] left as they are. Raises ``PlaceError`` PL-D103, PL-D104 to PL-D107.
+    Arrays of uint8 are divided by 255, of bool are black and white; other numbers are scaled as
+    files of more than 8 bits are, floats in [0, 1] left as they are. Raises ``PlaceError`` PL-D103,
+    PL-D104 to PL-D107.
     """
     name = Path("picture")
-    height, width = (image.height, image.width) if isinstance(image, Image.Image) else (*image.shape, 0, 0)[:2]
+    height, width = (
+        (image.height, image.width) if isinstance(image, Image.Image) else (*image.shape, 0, 0)[:2]
+    )
     if not isinstance(image, Image.Image) and (image.ndim != 2 or image.dtype.kind not in "buif"):
         problem = f"an array {image.shape} of {image.dtype} is not a grey picture"
         raise PlaceError(problem, code="PL-D107", fix="give numbers [height, width]")
@@ -115,18 +131,25 @@ def image_from_memory(image: Image.Image | NDArray[Any]) -> NDArray[np.float32]:
 
 
 def read_mask(path: str | Path) -> NDArray[np.bool_]:
-    """Mask [height, width]: True where a pixel is not black. A JPEG is refused, its pixels are not exact."""
+    """Mask [height, width]: True where a pixel is not black. A JPEG is refused, its pixels are not
+    exact.
+    """
     mask, kind = _read_with_format(Path(path), DEFAULT_IMAGE_LIMITS)
     if kind == "JPEG":
-        raise PlaceError("a mask in a JPEG has no exact edge", code="PL-D107", file=path, fix="save masks as PNG")
+        raise PlaceError(
+            "a mask in a JPEG has no exact edge", code="PL-D107", file=path, fix="save masks as PNG"
+        )
     return mask > 0
 
 
-def read_scaled_image(path: str | Path, size: int, *, limits: ImageLimits = DEFAULT_IMAGE_LIMITS) -> NDArray[np.uint8]:
-    """Grey picture [h, w], uint8, whose long side is at least ``size`` where the file's is: meant to be shrunk to it.
+def read_scaled_image(
+    path: str | Path, size: int, *, limits: ImageLimits = DEFAULT_IMAGE_LIMITS
+) -> NDArray[np.uint8]:
+    """Grey picture [h, w], uint8, whose long side is at least ``size`` where the file's is: meant
+    to be shrunk to it.
 
-    A plain JPEG is decoded straight to grey at the smallest eighth that is large enough, several times
-    faster than whole; anything else is what ``read_image`` returns, in steps of 1/255.
+    A plain JPEG is decoded straight to grey at the smallest eighth that is large enough, several
+    times faster than whole; anything else is what ``read_image`` returns, in steps of 1/255.
     """
     return read_scaled_image_and_size(path, size, limits=limits)[0]
 
@@ -134,7 +157,9 @@ def read_scaled_image(path: str | Path, size: int, *, limits: ImageLimits = DEFA
 def read_scaled_image_and_size(
     path: str | Path, size: int, *, limits: ImageLimits = DEFAULT_IMAGE_LIMITS
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """What ``read_scaled_image`` returns, and the (height, width) of the whole picture: what a letterbox needs."""
+    """What ``read_scaled_image`` returns, and the (height, width) of the whole picture: what a
+    letterbox needs.
+    """
     path = Path(path)
     data = _read_bytes(path, limits)
     scaled = _decode_jpeg_scaled(data, path, size, limits)
@@ -144,7 +169,9 @@ def read_scaled_image_and_size(
     return pixels, (pixels.shape[0], pixels.shape[1])
 
 
-def read_dicom_header(path: str | Path, *, limits: ImageLimits = DEFAULT_IMAGE_LIMITS) -> DicomHeader | None:
+def read_dicom_header(
+    path: str | Path, *, limits: ImageLimits = DEFAULT_IMAGE_LIMITS
+) -> DicomHeader | None:
     """What a DICOM file says of its picture, which is not decoded; None for a file of another kind."""
     path = Path(path)
     data = _read_bytes(path, limits)
@@ -152,7 +179,9 @@ def read_dicom_header(path: str | Path, *, limits: ImageLimits = DEFAULT_IMAGE_L
 
 
 def is_constant_image(pixels: NDArray[Any]) -> bool:
-    """Whether the picture (uint8, or float in [0, 1]) shows nothing: all pixels within one grey level of 255."""
+    """Whether the picture (uint8, or float in [0, 1]) shows nothing: all pixels within one grey
+    level of 255.
+    """
     step = 1.5 / 255 if np.issubdtype(pixels.dtype, np.floating) else 1  # half a level for rounding
     return bool(float(pixels.max()) - float(pixels.min()) <= step)
 
@@ -166,9 +195,13 @@ def _read_bytes(path: Path, limits: ImageLimits) -> bytes:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            raise PlaceError("not a regular file", code="PL-D100", file=path, fix="name an image file")
+            raise PlaceError(
+                "not a regular file", code="PL-D100", file=path, fix="name an image file"
+            )
         if status.st_size > limits.file_bytes:
-            raise _too_large_error(f"{status.st_size / 2**20:.0f} MB, limit {limits.file_bytes / 2**20:.0f} MB", path)
+            raise _too_large_error(
+                f"{status.st_size / 2**20:.0f} MB, limit {limits.file_bytes / 2**20:.0f} MB", path
+            )
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = (error.strerror if isinstance(error, OSError) else None) or "not a possible path"
@@ -176,22 +209,35 @@ def _read_bytes(path: Path, limits: ImageLimits) -> bytes:
             f"cannot be read ({reason.lower()})", code="PL-D100", file=path, fix="check the path"
         ) from None
     if not data:
-        raise PlaceError("the file is empty (0 bytes)", code="PL-D101", file=path, fix="copy it again")
+        raise PlaceError(
+            "the file is empty (0 bytes)", code="PL-D101", file=path, fix="copy it again"
+        )
     return data
 
 
 def _decode_bytes(data: bytes, path: Path, limits: ImageLimits) -> tuple[NDArray[np.float32], str]:
-    """Pixels and format. Pillow parses hostile bytes here, and dozens of exception types leave it: all are mapped."""
+    """Pixels and format. Pillow parses hostile bytes here, and dozens of exception types leave it:
+    all are mapped.
+    """
     if is_dicom(data):  # before Pillow: the preamble may make the file a TIFF as well
-        return read_dicom(data, path, lambda width, height: _check_header(width, height, path, limits)), "DICOM"
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have set it, and then half a picture is grey
+        return read_dicom(
+            data, path, lambda width, height: _check_header(width, height, path, limits)
+        ), "DICOM"
+    ImageFile.LOAD_TRUNCATED_IMAGES = (
+        False  # another library may have set it, and then half a picture is grey
+    )
     try:
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:  # noqa: TID251
             kind = "JPEG" if image.format == "MPO" else str(image.format)
             _check_header(image.width, image.height, path, limits)
             frames = getattr(image, "n_frames", 1)
             if frames != 1:
-                raise PlaceError(f"{frames} frames, expected 1", code="PL-D109", file=path, fix="save one frame alone")
+                raise PlaceError(
+                    f"{frames} frames, expected 1",
+                    code="PL-D109",
+                    file=path,
+                    fix="save one frame alone",
+                )
             if not is_image_complete(data, kind):
                 raise _cut_off_error(path)
             image.load()
@@ -199,7 +245,9 @@ def _decode_bytes(data: bytes, path: Path, limits: ImageLimits) -> tuple[NDArray
     except PlaceError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large_error(f"too many pixels, limit {limits.pixels / 1e6:.0f} million", path) from None
+        raise _too_large_error(
+            f"too many pixels, limit {limits.pixels / 1e6:.0f} million", path
+        ) from None
     except UnidentifiedImageError:
         raise _unidentified_error(data, path) from None
     except Exception as error:
@@ -214,7 +262,9 @@ def _decode_bytes(data: bytes, path: Path, limits: ImageLimits) -> tuple[NDArray
 def _check_header(width: int, height: int, path: Path, limits: ImageLimits) -> None:
     if width * height > limits.pixels or max(width, height) > limits.side:
         raise _too_large_error(
-            f"{width} x {height} pixels, limit {limits.side} a side and {limits.pixels / 1e6:.0f} million", path
+            f"{width} x {height} pixels, limit {limits.side} a side and {limits.pixels / 1e6:.0f} "
+            f"million",
+            path,
         )
     if min(width, height) < limits.min_side:
         problem = f"{width} x {height} pixels, a side needs {limits.min_side}"
@@ -250,17 +300,26 @@ def _to_gray(image: Image.Image, path: Path) -> NDArray[np.float32]:
 
 
 def _photometric(image: Image.Image) -> int | None:
-    tags = getattr(image, "tag_v2", None)  # TIFF only; Pillow inverts "white is zero" for 8 bits and less, not above
+    tags = getattr(
+        image, "tag_v2", None
+    )  # TIFF only; Pillow inverts "white is zero" for 8 bits and less, not above
     return None if tags is None else tags.get(262)
 
 
-def _scale_to_unit(values: NDArray[Any], photometric: int | None, path: Path) -> NDArray[np.float32]:
+def _scale_to_unit(
+    values: NDArray[Any], photometric: int | None, path: Path
+) -> NDArray[np.float32]:
     """More than 8 bits, or floats, to [0, 1], never clipped and never out of order."""
-    exact: NDArray[np.floating[Any]] = values.astype(np.float32 if values.dtype.itemsize == 2 else np.float64)
+    exact: NDArray[np.floating[Any]] = values.astype(
+        np.float32 if values.dtype.itemsize == 2 else np.float64
+    )
     low, high = float(exact.min()), float(exact.max())
     if not np.isfinite(low) or not np.isfinite(high):
         raise PlaceError(
-            "pixels that are not finite numbers", code="PL-D106", file=path, fix="save it as 16-bit grey PNG"
+            "pixels that are not finite numbers",
+            code="PL-D106",
+            file=path,
+            fix="save it as 16-bit grey PNG",
         )
     if low < 0:  # signed: no black is declared, so the darkest pixel is
         exact, high = exact - low, high - low
@@ -273,7 +332,9 @@ def _scale_to_unit(values: NDArray[Any], photometric: int | None, path: Path) ->
 def _decode_jpeg_scaled(
     data: bytes, path: Path, size: int, limits: ImageLimits
 ) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
-    """The fast lane, or None where the careful reader has to decide: EXIF, several frames, CMYK, damage."""
+    """The fast lane, or None where the careful reader has to decide: EXIF, several frames, CMYK,
+    damage.
+    """
     header = jpeg_header(data) if data.startswith(b"\xff\xd8\xff") else b""
     if not header or b"Exif\x00\x00" in header or b"MPF\x00" in header:
         return None
@@ -309,8 +370,15 @@ def _unidentified_error(data: bytes, path: Path) -> PlaceError:
             fix="copy it again",
         )
     if data[:2] in (b"\x02\0", b"\x08\0") and data[3:4] == b"\0":  # the lowest groups of elements
-        problem = "like a DICOM file, but the preamble (128 bytes and DICM) is missing; it is not guessed"
-        return PlaceError(problem, code="PL-D101", file=path, fix="export it as a DICOM file, or convert it to PNG")
+        problem = (
+            "like a DICOM file, but the preamble (128 bytes and DICM) is missing; it is not guessed"
+        )
+        return PlaceError(
+            problem,
+            code="PL-D101",
+            file=path,
+            fix="export it as a DICOM file, or convert it to PNG",
+        )
     start = data[:4].decode("latin-1")
     problem = f"not a PNG, JPEG, TIFF, BMP, WEBP or DICOM image (starts with {start!r})"
     return PlaceError(problem, code="PL-D101", file=path, fix="convert it to PNG")
@@ -325,11 +393,17 @@ def _damaged_error(path: Path) -> PlaceError:
 
 
 def _cut_off_error(path: Path) -> PlaceError:
-    return PlaceError("cut off, the end of the image is missing", code="PL-D102", file=path, fix="copy it again")
+    return PlaceError(
+        "cut off, the end of the image is missing", code="PL-D102", file=path, fix="copy it again"
+    )
 
 
 def _warn(problem: str) -> None:
     """Without the file: its name may name a patient. ``place data check`` tells rows."""
     _warned[problem] += 1
     if _warned[problem] <= _MAX_WARNINGS:
-        _log.warning("%s%s", problem, " (further ones are not shown)" if _warned[problem] == _MAX_WARNINGS else "")
+        _log.warning(
+            "%s%s",
+            problem,
+            " (further ones are not shown)" if _warned[problem] == _MAX_WARNINGS else "",
+        )

@@ -1,7 +1,7 @@
 """From packed uint8 squares to what the network sees, a whole batch at once on the batch's device.
 
-All chance comes from ``uniform``: a view is a function of (seed, epoch, row), the same in any batch, on any rank. There
-is no horizontal flip: reports say left and right.
+All chance comes from ``uniform``: a view is a function of (seed, epoch, row), the same in any
+batch, on any rank. There is no horizontal flip: reports say left and right.
 """
 
 from __future__ import annotations
@@ -23,12 +23,19 @@ _TOP, _LEFT, _ANGLE, _SCALE, _BRIGHTNESS, _CONTRAST, _GAMMA, _NOISE, _MASK = ran
 
 
 class ViewSettings(Settings):
-    """How a training view differs from the pack. The defaults are MGCA's random crop and nothing else."""
+    """How a training view differs from the pack. The defaults are MGCA's random crop and nothing
+    else.
+    """
 
     size: int = Field(224, ge=16)  # [MGCA] side of a view, pixels
-    shift: float = Field(1.0, ge=0, le=1)  # share of the free margin that the crop may use: 1 anywhere, 0 centre [MGCA]
+    shift: float = Field(
+        1.0, ge=0, le=1
+    )  # share of the free margin that the crop may use: 1 anywhere, 0 centre [MGCA]
     degrees: float = Field(0.0, ge=0, le=180)  # rotation by up to +- this
-    scale: tuple[float, float] = (1.0, 1.0)  # magnification, log-uniform; above 1 the body is larger
+    scale: tuple[float, float] = (
+        1.0,
+        1.0,
+    )  # magnification, log-uniform; above 1 the body is larger
     brightness: float = Field(0.0, ge=0, le=1)  # added: up to +- this share of the grey range
     contrast: float = Field(0.0, ge=0, lt=1)  # multiplied around mid grey: 1 +- this
     gamma: float = Field(0.0, ge=0, le=2)  # exponent exp(+- this) on grey values in [0, 1]
@@ -45,7 +52,8 @@ class ViewSettings(Settings):
 
 
 def view_box(settings: ViewSettings, pack_size: int) -> tuple[int, int, int]:
-    """(left, top, side) of the evaluation view in pack pixels, so that maps of a view find their way back.
+    """(left, top, side) of the evaluation view in pack pixels, so that maps of a view find their
+    way back.
 
     Raises PlaceError PL-C013 when the pack is smaller than the view.
     """
@@ -59,21 +67,27 @@ def view_box(settings: ViewSettings, pack_size: int) -> tuple[int, int, int]:
     return margin // 2, margin // 2, settings.size
 
 
-def eval_view(pixels: UInt8[Tensor, "B S S"], settings: ViewSettings) -> Float[Tensor, "B 1 size size"]:
+def eval_view(
+    pixels: UInt8[Tensor, "B S S"], settings: ViewSettings
+) -> Float[Tensor, "B 1 size size"]:
     """The exact centre crop, grey 0..255 to -1..1."""
     left, top, side = view_box(settings, pixels.shape[-1])
     return _normalize(pixels[:, None, top : top + side, left : left + side].float())
 
 
-def train_views(pixels: UInt8[Tensor, "B S S"], uniform: Float[Tensor, "B U"], settings: ViewSettings) -> Views:
+def train_views(
+    pixels: UInt8[Tensor, "B S S"], uniform: Float[Tensor, "B U"], settings: ViewSettings
+) -> Views:
     """The student's view and the clean picture of the same geometry, both in -1..1.
 
-    ``uniform`` holds at least ``UNIFORMS_PER_ROW`` numbers in [0, 1) a row. Where settings neither rotate nor scale, the crop
-    copies pixels exactly; otherwise it samples them once, bilinearly, with black outside the pack. Hidden cells of
-    ``image`` are 0, mid grey.
+    ``uniform`` holds at least ``UNIFORMS_PER_ROW`` numbers in [0, 1) a row. Where settings neither
+    rotate nor scale, the crop copies pixels exactly; otherwise it samples them once, bilinearly,
+    with black outside the pack. Hidden cells of ``image`` are 0, mid grey.
     """
     if uniform.shape[1] < UNIFORMS_PER_ROW:
-        raise ValueError(f"views need {UNIFORMS_PER_ROW} random numbers a row, got {uniform.shape[1]}")
+        raise ValueError(
+            f"views need {UNIFORMS_PER_ROW} random numbers a row, got {uniform.shape[1]}"
+        )
     top, left = _crop_corner(uniform, settings, pixels.shape[-1])
     if settings.degrees == 0 and settings.scale == (1.0, 1.0):
         cropped = _crop(pixels, top, left, settings.size).float()
@@ -106,7 +120,9 @@ def _crop(pixels: Tensor, top: Tensor, left: Tensor, side: int) -> UInt8[Tensor,
 def _rotate_and_scale(
     pixels: Tensor, top: Tensor, left: Tensor, uniform: Tensor, settings: ViewSettings
 ) -> Float[Tensor, "B size size"]:
-    """The window turned and scaled about its own centre. Element by element: no row depends on its batch."""
+    """The window turned and scaled about its own centre. Element by element: no row depends on its
+    batch.
+    """
     side, pack = settings.size, pixels.shape[-1]
     angle = (2 * uniform[:, _ANGLE] - 1) * math.radians(settings.degrees)
     low, high = math.log(settings.scale[0]), math.log(settings.scale[1])
@@ -118,7 +134,9 @@ def _rotate_and_scale(
     x = center_x + cos * across - sin * down
     y = center_y + sin * across + cos * down
     grid = torch.stack([x, y], dim=-1).add_(0.5).mul_(2 / pack).sub_(1)
-    return functional.grid_sample(pixels[:, None].float(), grid, padding_mode="zeros", align_corners=False)[:, 0]
+    return functional.grid_sample(
+        pixels[:, None].float(), grid, padding_mode="zeros", align_corners=False
+    )[:, 0]
 
 
 def _jitter_intensity(clean: Tensor, uniform: Tensor, settings: ViewSettings) -> Tensor:
@@ -148,13 +166,17 @@ def _mask_cells(image: Tensor, uniform: Tensor, settings: ViewSettings) -> Tenso
     if not hidden_count:
         return image
     rank = _hash_bits(uniform[:, _MASK], cells).argsort(dim=1, stable=True).argsort(dim=1)
-    visible = (rank >= hidden_count).to(image.dtype).view(-1, 1, settings.mask_grid, settings.mask_grid)
+    visible = (
+        (rank >= hidden_count).to(image.dtype).view(-1, 1, settings.mask_grid, settings.mask_grid)
+    )
     cell = torch.arange(settings.size, device=image.device) * settings.mask_grid // settings.size
     return image * visible[..., cell, :][..., cell]
 
 
 def _bell_noise(uniform: Float[Tensor, "B"], count: int) -> Float[Tensor, "B count"]:
-    """Noise of mean 0 and deviation 1: the sum of the four bytes of a hash, bell-shaped within +-3.5."""
+    """Noise of mean 0 and deviation 1: the sum of the four bytes of a hash, bell-shaped within
+    +-3.5.
+    """
     bits = _hash_bits(uniform, count)
     total = bits & 255
     for shift in (8, 16, 24):
@@ -165,7 +187,8 @@ def _bell_noise(uniform: Float[Tensor, "B"], count: int) -> Float[Tensor, "B cou
 def _hash_bits(uniform: Float[Tensor, "B"], count: int) -> Int[Tensor, "B count"]:
     """32 well-mixed bits for each (row's number, index): murmur3's finaliser in wrapping int32.
 
-    Counted, not drawn: a generator would need its seed on the host, and its numbers would depend on the batch.
+    Counted, not drawn: a generator would need its seed on the host, and its numbers would depend on
+    the batch.
     """
     index = torch.arange(count, dtype=torch.int32, device=uniform.device) * _to_int32(0x9E3779B1)
     seed = _mix_bits((uniform * 2**24).int()[:, None] + 1)

@@ -35,7 +35,8 @@ LOSSES: dict[str, Callable[..., Float[Tensor, ""]]] = {
 
 _PAIR = frozenset({"image", "text"})
 _OBSERVATIONS = frozenset({"visual", "textual"})
-# The fields of PlaceOutputs through which a loss teaches: the parts of the model behind the others stay untrained.
+# The fields of PlaceOutputs through which a loss teaches: the parts of the model behind the others
+# stay untrained.
 LOSS_INPUTS: dict[str, frozenset[str]] = {
     "instance": _PAIR | {"scale"},
     "pathology_pair": _OBSERVATIONS,
@@ -58,10 +59,16 @@ class LossTerm(Settings):
     options: dict[str, Any] = {}
 
 
-def total_loss(out: PlaceOutputs, terms: Mapping[str, LossTerm]) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+def total_loss(
+    out: PlaceOutputs, terms: Mapping[str, LossTerm]
+) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """The weighted sum, and the unweighted parts for the log."""
     with torch.autocast(out.image.device.type, enabled=False):  # cosines and softmaxes stay in fp32
-        parts = {name: pick(LOSSES, name, "loss")(out, **term.options) for name, term in terms.items() if term.weight}
+        parts = {
+            name: pick(LOSSES, name, "loss")(out, **term.options)
+            for name, term in terms.items()
+            if term.weight
+        }
     total = out.scale.new_zeros(())
     for name, part in parts.items():
         total = torch.add(total, part, alpha=terms[name].weight)

@@ -11,9 +11,11 @@ from place_cxr.core.tensors import PlaceOutputs
 
 
 def correlation_exploration(out: PlaceOutputs) -> Float[Tensor, ""]:
-    """Mean over images of 1 - Pearson correlation between the off-diagonal entries of the two Gram matrices.
+    """Mean over images of 1 - Pearson correlation between the off-diagonal entries of the two Gram
+    matrices.
 
-    0 is perfect, 1 what any constant answer gets, 2 the opposite. Raises ValueError if the model has no such head.
+    0 is perfect, 1 what any constant answer gets, 2 the opposite. Raises ValueError if the model
+    has no such head.
     """
     if out.correlation is None:
         raise ValueError("the model was built without a correlation head")
@@ -25,12 +27,16 @@ def gram(vectors: Float[Tensor, "B P E"]) -> Float[Tensor, "B P P"]:
     return torch.bmm(vectors, vectors.transpose(1, 2))
 
 
-def gram_distance(predicted: Float[Tensor, "B P P"], target: Float[Tensor, "B P P"]) -> Float[Tensor, "B"]:
+def gram_distance(
+    predicted: Float[Tensor, "B P P"], target: Float[Tensor, "B P P"]
+) -> Float[Tensor, "B"]:
     """1 - Pearson correlation over the off-diagonal entries; 1 where either is constant."""
     return 1 - _products(predicted, target).mean(-1)
 
 
-def _products(first: Float[Tensor, "B P P"], second: Float[Tensor, "B P P"]) -> Float[Tensor, "B P*(P-1)"]:
+def _products(
+    first: Float[Tensor, "B P P"], second: Float[Tensor, "B P P"]
+) -> Float[Tensor, "B P*(P-1)"]:
     """Their mean over an image is the correlation."""
     return _standardized(first) * _standardized(second)
 
@@ -38,5 +44,7 @@ def _products(first: Float[Tensor, "B P P"], second: Float[Tensor, "B P P"]) -> 
 def _standardized(matrix: Float[Tensor, "B P P"]) -> Float[Tensor, "B P*(P-1)"]:
     """The off-diagonal entries with mean 0 and variance 1; 0 where all are equal."""
     side = matrix.shape[-1]
-    entries = matrix.flatten(1)[:, 1:].unfold(1, side, side + 1).flatten(1)  # P lie between two of the diagonal
+    entries = (
+        matrix.flatten(1)[:, 1:].unfold(1, side, side + 1).flatten(1)
+    )  # P lie between two of the diagonal
     return F.layer_norm(entries, entries.shape[1:], eps=1e-12)

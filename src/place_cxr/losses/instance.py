@@ -11,9 +11,11 @@ from place_cxr.losses.contrast import equal_keys, symmetric_contrastive_loss
 
 
 def instance_alignment(out: PlaceOutputs) -> Float[Tensor, ""]:
-    """Symmetric InfoNCE over the global batch; reports with the same set of statements are positives.
+    """Symmetric InfoNCE over the global batch; reports with the same set of statements are
+    positives.
 
-    Source: ConVIRT (arXiv 2010.00747) with CLIP's learned temperature; the positives are ours (docs/paper_map.md).
+    Source: ConVIRT (arXiv 2010.00747) with CLIP's learned temperature; the positives are ours
+    (docs/paper_map.md).
     """
     logits = out.scale * gather_with_gradient(out.image) @ gather_with_gradient(out.text).T
     return symmetric_contrastive_loss(logits, equal_keys(gather(out.report_key)))

@@ -38,7 +38,9 @@ def compute_monitors(out: PlaceOutputs) -> dict[str, Tensor]:
         constant = gram_distance(target.mean(0, keepdim=True).expand_as(target), target)
         numbers["correlation_constant"] = constant.mean()
         if out.correlation.permuted is not None:
-            numbers["correlation_permuted"] = gram_distance(gram(out.correlation.permuted), target).mean()
+            numbers["correlation_permuted"] = gram_distance(
+                gram(out.correlation.permuted), target
+            ).mean()
     return numbers
 
 

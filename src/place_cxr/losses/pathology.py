@@ -1,4 +1,6 @@
-"""Pathological-level cross-modal alignment (PCMA): what the report states must be found among what the image shows."""
+"""Pathological-level cross-modal alignment (PCMA): what the report states must be found among what
+the image shows.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,12 @@ def pathology_pair(
     temperature: float = 0.07,
     chunk: int = 0,
 ) -> Float[Tensor, ""]:
-    """PCMA, pair level: image i and report j agree if every observation of j is found among the V-PORs of i.
+    """PCMA, pair level: image i and report j agree if every observation of j is found among the
+    V-PORs of i.
 
-    ``chunk`` > 0 bounds memory: that many reports at a time, recomputed in the backward pass; the value is the same.
-    Reports with the same set of statements are positives. Our reading of the paper: docs/paper_map.md.
+    ``chunk`` > 0 bounds memory: that many reports at a time, recomputed in the backward pass; the
+    value is the same. Reports with the same set of statements are positives. Our reading of the
+    paper: docs/paper_map.md.
     """
     text, mask = gather_with_gradient(out.textual.vectors), gather(out.textual.mask)
     visual = out.visual.vectors
@@ -36,7 +40,9 @@ def pathology_pair(
     if chunk:  # of reports
         pieces = zip(text.split(chunk), mask.split(chunk), strict=True)
         parts = [
-            checkpoint(observation_similarity, visual, *piece, *selection_options, use_reentrant=False)
+            checkpoint(
+                observation_similarity, visual, *piece, *selection_options, use_reentrant=False
+            )
             for piece in pieces
         ]
         local_scores = torch.cat(parts, dim=1)
@@ -47,13 +53,22 @@ def pathology_pair(
 
 
 def pathology_image(
-    out: PlaceOutputs, *, selection: Selection = "soft", selection_temperature: float = 0.1, temperature: float = 0.07
+    out: PlaceOutputs,
+    *,
+    selection: Selection = "soft",
+    selection_temperature: float = 0.1,
+    temperature: float = 0.07,
 ) -> Float[Tensor, ""]:
-    """PCMA, a sentence against images: what it selects in its own image fits it better than what it selects elsewhere.
+    """PCMA, a sentence against images: what it selects in its own image fits it better than what it
+    selects elsewhere.
 
     An image whose report states the same is a positive, never a negative.
     """
-    text, key, mask = gather_with_gradient(out.textual.vectors), gather(out.sentence_key), gather(out.textual.mask)
+    text, key, mask = (
+        gather_with_gradient(out.textual.vectors),
+        gather(out.sentence_key),
+        gather(out.textual.mask),
+    )
     local_scores = _selected(out, text, selection_temperature, selection)
     logits = gather_with_gradient(local_scores).flatten(1).T / temperature  # [G S, G]
     stated = (key.flatten()[:, None, None] == key).any(-1)
@@ -61,15 +76,23 @@ def pathology_image(
 
 
 def pathology_sentence(
-    out: PlaceOutputs, *, selection: Selection = "soft", selection_temperature: float = 0.1, temperature: float = 0.1
+    out: PlaceOutputs,
+    *,
+    selection: Selection = "soft",
+    selection_temperature: float = 0.1,
+    temperature: float = 0.1,
 ) -> Float[Tensor, ""]:
-    """PCMA, a sentence against sentences: the V-POR selected for it is closer to it than to the batch's others.
+    """PCMA, a sentence against sentences: the V-POR selected for it is closer to it than to the
+    batch's others.
 
-    Equal normalised sentences are positives, never negatives. It keeps queries apart; alone it could be solved by
-    queries that stand for topics whatever the image shows, which ``pathology_image`` forbids (docs/LOG.md).
+    Equal normalised sentences are positives, never negatives. It keeps queries apart; alone it
+    could be solved by queries that stand for topics whatever the image shows, which
+    ``pathology_image`` forbids (docs/LOG.md).
     """
     visual, text = out.visual.vectors, out.textual.vectors
-    weight = selection_weight(torch.bmm(text, visual.transpose(1, 2)), selection_temperature, selection)  # [B, S, K]
+    weight = selection_weight(
+        torch.bmm(text, visual.transpose(1, 2)), selection_temperature, selection
+    )  # [B, S, K]
     selected = l2_normalize(torch.bmm(weight, visual)).flatten(0, 1)
     selected, sentences = gather_with_gradient(selected), gather_with_gradient(text.flatten(0, 1))
     key, valid = gather(out.sentence_key.flatten()), gather(out.textual.mask.flatten())
@@ -79,7 +102,9 @@ def pathology_sentence(
 def _selected(
     out: PlaceOutputs, text: Float[Tensor, "G S D"], temperature: float, selection: Selection
 ) -> Float[Tensor, "B G S"]:
-    """`selected_similarity` of the own images and all reports: the larger part of two losses, computed once."""
+    """`selected_similarity` of the own images and all reports: the larger part of two losses,
+    computed once.
+    """
     key = ("selected", temperature, selection)
     if key not in out.shared:
         out.shared[key] = selected_similarity(out.visual.vectors, text, temperature, selection)
@@ -93,14 +118,19 @@ def observation_similarity(
     selection_temperature: float = 0.1,
     selection: Selection = "soft",
 ) -> Float[Tensor, "B R"]:
-    """Mean over a report's sentences of the cosine between the sentence and what it selects among the V-PORs.
+    """Mean over a report's sentences of the cosine between the sentence and what it selects among
+    the V-PORs.
 
     Vectors are of unit length. 0 for a report without sentence.
     """
-    return _mean_over_sentences(selected_similarity(visual, text, selection_temperature, selection), text_mask)
+    return _mean_over_sentences(
+        selected_similarity(visual, text, selection_temperature, selection), text_mask
+    )
 
 
-def _mean_over_sentences(selected: Float[Tensor, "B R S"], mask: Bool[Tensor, "R S"]) -> Float[Tensor, "B R"]:
+def _mean_over_sentences(
+    selected: Float[Tensor, "B R S"], mask: Bool[Tensor, "R S"]
+) -> Float[Tensor, "B R"]:
     weight = mask.to(selected.dtype) / mask.sum(-1, keepdim=True).clamp(min=1)
     return (selected * weight).sum(-1)
 
@@ -113,7 +143,8 @@ def selected_similarity(
 ) -> Float[Tensor, "B R S"]:
     """cos(t, sum_k a_k v_k) for every image and sentence, without forming the sum.
 
-    With z_k = t . v_k, a = selection weights and G the image's K x K Gram matrix it equals (a . z) / sqrt(a' G a).
+    With z_k = t . v_k, a = selection weights and G the image's K x K Gram matrix it equals (a . z)
+    / sqrt(a' G a).
     """
     z = text.flatten(0, 1) @ visual.flatten(0, 1).T
     z = z.view(*text.shape[:2], *visual.shape[:2]).permute(2, 0, 1, 3)  # [B, R, S, K]
@@ -130,8 +161,8 @@ def selection_weight(
 ) -> Float[Tensor, "*pairs S K"]:
     """How much of each V-POR a sentence takes; sums to 1 over K.
 
-    ``soft``: softmax. ``max``: the best one (gradient to it alone). ``transport``: Sinkhorn, so that the sentences of a
-    report share the queries out among themselves.
+    ``soft``: softmax. ``max``: the best one (gradient to it alone). ``transport``: Sinkhorn, so
+    that the sentences of a report share the queries out among themselves.
     """
     if selection == "max":
         return torch.nn.functional.one_hot(z.argmax(-1), z.shape[-1]).to(z.dtype)

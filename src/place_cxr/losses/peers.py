@@ -1,6 +1,8 @@
-"""Instance contrast as ConVIRT, GLoRIA and MGCA published it: every other report is a negative, temperatures are fixed.
+"""Instance contrast as ConVIRT, GLoRIA and MGCA published it: every other report is a negative,
+temperatures are fixed.
 
-Each is over the global batch, where MGCA's own code contrasts within one GPU (docs/decisions/0012-peers.md).
+Each is over the global batch, where MGCA's own code contrasts within one GPU
+(docs/decisions/0012-peers.md).
 """
 
 from __future__ import annotations
@@ -16,8 +18,11 @@ from place_cxr.core.tensors import PlaceOutputs
 MIN_NORM_PRODUCT = 1e-8  # what GLoRIA holds products of two lengths above
 
 
-def convirt(out: PlaceOutputs, *, temperature: float = 0.1, image_share: float = 0.75) -> Float[Tensor, ""]:
-    """InfoNCE of images among reports and of reports among images, the first weighing ``image_share`` of 1.
+def convirt(
+    out: PlaceOutputs, *, temperature: float = 0.1, image_share: float = 0.75
+) -> Float[Tensor, ""]:
+    """InfoNCE of images among reports and of reports among images, the first weighing
+    ``image_share`` of 1.
 
     Source: ConVIRT (arXiv 2010.00747), its temperature and share.
     """
@@ -28,11 +33,14 @@ def convirt(out: PlaceOutputs, *, temperature: float = 0.1, image_share: float =
 def gloria_global(out: PlaceOutputs, *, scale: float = 10.0) -> Float[Tensor, ""]:
     """The sum of both directions over cosine times ``scale`` (GLoRIA's temp3).
 
-    Source: GLoRIA (ICCV 2021). The cosine divides by the product of the lengths, held above 1e-8, as the original does.
+    Source: GLoRIA (ICCV 2021). The cosine divides by the product of the lengths, held above 1e-8,
+    as the original does.
     """
     image, text = gather_with_gradient(out.image), gather_with_gradient(out.text)
     length = image.norm(dim=-1)[:, None] * text.norm(dim=-1)[None, :]
-    images, reports = two_way_cross_entropy(scale * (image @ text.T) / length.clamp(min=MIN_NORM_PRODUCT))
+    images, reports = two_way_cross_entropy(
+        scale * (image @ text.T) / length.clamp(min=MIN_NORM_PRODUCT)
+    )
     return images + reports
 
 
@@ -42,8 +50,12 @@ def mgca_instance(out: PlaceOutputs, *, temperature: float = 0.07) -> Float[Tens
     return images + reports
 
 
-def two_way_cross_entropy(logits: Float[Tensor, "N N"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Mean cross-entropy along rows and along columns; the diagonal is right. Equal logits give ln N."""
+def two_way_cross_entropy(
+    logits: Float[Tensor, "N N"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Mean cross-entropy along rows and along columns; the diagonal is right. Equal logits give ln
+    N.
+    """
     diagonal = torch.arange(len(logits), device=logits.device)
     return F.cross_entropy(logits, diagonal), F.cross_entropy(logits.T, diagonal)
 

@@ -13,16 +13,20 @@ from place_cxr.core.tensors import PlaceOutputs
 def mgca_prototype(
     out: PlaceOutputs, *, temperature: float = 0.2, epsilon: float = 0.05, iterations: int = 3
 ) -> Float[Tensor, ""]:
-    """Each one's soft assignment to the prototypes is what the other one's cosines should predict; mean of the two.
+    """Each one's soft assignment to the prototypes is what the other one's cosines should predict;
+    mean of the two.
 
-    Source: MGCA (arXiv 2210.06044), CPA. Assignments are balanced over the global batch and carry no gradient.
+    Source: MGCA (arXiv 2210.06044), CPA. Assignments are balanced over the global batch and carry
+    no gradient.
     """
     if out.prototypes is None:
         raise ValueError("the model was built without model.prototypes")
     image = gather_with_gradient(out.image) @ out.prototypes.T
     text = gather_with_gradient(out.text) @ out.prototypes.T
     text_loss = soft_cross_entropy(sinkhorn(image, epsilon, iterations), text, temperature)
-    return (text_loss + soft_cross_entropy(sinkhorn(text, epsilon, iterations), image, temperature)) / 2
+    return (
+        text_loss + soft_cross_entropy(sinkhorn(text, epsilon, iterations), image, temperature)
+    ) / 2
 
 
 def soft_cross_entropy(
@@ -34,10 +38,11 @@ def soft_cross_entropy(
 
 @torch.no_grad()
 def sinkhorn(scores: Float[Tensor, "G N"], epsilon: float, iterations: int) -> Float[Tensor, "G N"]:
-    """Soft assignment of rows to prototypes, rows sum to 1; with iterations all prototypes are used alike.
+    """Soft assignment of rows to prototypes, rows sum to 1; with iterations all prototypes are used
+    alike.
 
-    Each iteration shares first the prototypes out, then the rows. Exponents are taken below their maximum, which does
-    not change the value and cannot overflow.
+    Each iteration shares first the prototypes out, then the rows. Exponents are taken below their
+    maximum, which does not change the value and cannot overflow.
     """
     codes = ((scores - scores.max()) / epsilon).exp()
     for _ in range(iterations):

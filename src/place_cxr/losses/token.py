@@ -25,11 +25,13 @@ def gloria_local(
     average: bool = False,
     chunk: int = 0,
 ) -> Float[Tensor, ""]:
-    """Image i and report j agree as far as each word of j resembles what it attends to in i; sum of both directions.
+    """Image i and report j agree as far as each word of j resembles what it attends to in i; sum of
+    both directions.
 
-    Source: GLoRIA (ICCV 2021), its temp1, temp2, temp3. Its words are ``[CLS]`` and all others but ``[SEP]``. With the
-    published sum over words a long report scores higher for every image; ``average`` mends that. ``chunk`` > 0 bounds
-    memory: that many reports at a time, recomputed in the backward pass; the value is the same.
+    Source: GLoRIA (ICCV 2021), its temp1, temp2, temp3. Its words are ``[CLS]`` and all others but
+    ``[SEP]``. With the published sum over words a long report scores higher for every image;
+    ``average`` mends that. ``chunk`` > 0 bounds memory: that many reports at a time, recomputed in
+    the backward pass; the value is the same.
     """
     tokens = _tokens(out)
     words, mask = gather_with_gradient(tokens.words), gather(tokens.mask)
@@ -39,7 +41,11 @@ def gloria_local(
     for start in range(0, len(words), step):  # over chunks of reports, not over the batch
         cut = slice(start, start + step)
         piece = (tokens.patches, words[cut], mask[cut], place_scale, word_scale, average)
-        parts.append(checkpoint(word_similarity, *piece, use_reentrant=False) if chunk else word_similarity(*piece))
+        parts.append(
+            checkpoint(word_similarity, *piece, use_reentrant=False)
+            if chunk
+            else word_similarity(*piece)
+        )
     images, reports = two_way_cross_entropy(scale * gather_with_gradient(torch.cat(parts, dim=1)))
     return images + reports
 
@@ -52,7 +58,8 @@ def word_similarity(
     word_scale: float,
     average: bool,
 ) -> Float[Tensor, "B R"]:
-    """Log of the sum (or mean) over a report's words of exp(``word_scale`` cos(word, what it attends to)).
+    """Log of the sum (or mean) over a report's words of exp(``word_scale`` cos(word, what it
+    attends to)).
 
     ``mask`` is True for at least one word of each report.
     """
@@ -65,12 +72,15 @@ def word_similarity(
 
 
 def word_attention(
-    patches: Float[Tensor, "B P D"], words: Float[Tensor, "R L D"], mask: Bool[Tensor, "R L"], place_scale: float
+    patches: Float[Tensor, "B P D"],
+    words: Float[Tensor, "R L D"],
+    mask: Bool[Tensor, "R L"],
+    place_scale: float,
 ) -> Float[Tensor, "B R L P"]:
     """Where each word of each report looks in each image; sums to 1 over places.
 
-    GLoRIA's double softmax: at each place over the words of the report, then, times ``place_scale``, for each word over
-    the places. The products are neither scaled nor normalised.
+    GLoRIA's double softmax: at each place over the words of the report, then, times
+    ``place_scale``, for each word over the places. The products are neither scaled nor normalised.
     """
     product = (words.flatten(0, 1) @ patches.transpose(1, 2)).unflatten(1, mask.shape)
     word_fraction = product.masked_fill(~mask[..., None], -torch.inf).softmax(2)
@@ -78,11 +88,13 @@ def word_attention(
 
 
 def mgca_token(out: PlaceOutputs, *, temperature: float = 0.1) -> Float[Tensor, ""]:
-    """Within a pair, a word is closer to the patches it attends to than to what other words attend to, and vice versa.
+    """Within a pair, a word is closer to the patches it attends to than to what other words attend
+    to, and vice versa.
 
-    Source: MGCA (arXiv 2210.06044), CTA, both directions added. Its words are all but ``[CLS]``. Quirks kept, as they
-    are part of the value: padded words ask and serve as negatives of words (with weight 0); what a patch reads is of
-    unit length for convolutional encoders only, and only there all patches weigh the same.
+    Source: MGCA (arXiv 2210.06044), CTA, both directions added. Its words are all but ``[CLS]``.
+    Quirks kept, as they are part of the value: padded words ask and serve as negatives of words
+    (with weight 0); what a patch reads is of unit length for convolutional encoders only, and only
+    there all patches weigh the same.
     """
     tokens = _tokens(out)
     patches, words = F.normalize(tokens.patches, dim=-1), F.normalize(tokens.words[:, 1:], dim=-1)
@@ -90,11 +102,16 @@ def mgca_token(out: PlaceOutputs, *, temperature: float = 0.1) -> Float[Tensor, 
     if tokens.patch_attention is not None:
         patch_weight = clip_to_percentiles(tokens.patch_attention)
     word_loss = words_to_patches(patches, words, word_weight, temperature)
-    return word_loss + patches_to_words(patches, words, tokens.mask[:, 1:], patch_weight, temperature)
+    return word_loss + patches_to_words(
+        patches, words, tokens.mask[:, 1:], patch_weight, temperature
+    )
 
 
 def words_to_patches(
-    patches: Float[Tensor, "B P D"], words: Float[Tensor, "B L D"], weight: Float[Tensor, "B L"], temperature: float
+    patches: Float[Tensor, "B P D"],
+    words: Float[Tensor, "B L D"],
+    weight: Float[Tensor, "B L"],
+    temperature: float,
 ) -> Float[Tensor, ""]:
     """Each word against what the words of its report attend to; vectors of unit length."""
     attention = (words @ patches.transpose(1, 2) / temperature).softmax(-1)
@@ -109,17 +126,24 @@ def patches_to_words(
     weight: Float[Tensor, "B P"] | None,
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """Each patch against what the patches of its image attend to; without ``weight`` as for convolutional encoders."""
+    """Each patch against what the patches of its image attend to; without ``weight`` as for
+    convolutional encoders.
+    """
     product = patches @ words.transpose(1, 2) / temperature
     attended = product.masked_fill(~mask[:, None], -torch.inf).softmax(-1) @ words
     if weight is None:
-        attended, weight = F.normalize(attended, dim=-1), patches.new_full(patches.shape[:2], 1 / patches.shape[1])
+        attended, weight = (
+            F.normalize(attended, dim=-1),
+            patches.new_full(patches.shape[:2], 1 / patches.shape[1]),
+        )
     return _pair_cross_entropy(patches @ attended.transpose(1, 2) / temperature, weight)
 
 
 @torch.no_grad()
 def clip_to_percentiles(attention: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
-    """Weights that sum to 1: what is not 0, cut to its own 10th and 90th percentile (linear interpolation)."""
+    """Weights that sum to 1: what is not 0, cut to its own 10th and 90th percentile (linear
+    interpolation).
+    """
     is_token = attention != 0
     last = is_token.sum(-1, keepdim=True).sub(1).clamp(min=0)
     ordered = attention.masked_fill(~is_token, torch.inf).sort(-1).values
@@ -127,7 +151,8 @@ def clip_to_percentiles(attention: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]
     def percentile(fraction: float) -> Tensor:
         position = fraction * last.to(attention.dtype)
         below, above = (
-            ordered.gather(-1, position.to(last.dtype) + up) for up in (0, (position % 1 > 0).to(last.dtype))
+            ordered.gather(-1, position.to(last.dtype) + up)
+            for up in (0, (position % 1 > 0).to(last.dtype))
         )
         return below.lerp(above, position % 1)
 
@@ -135,9 +160,15 @@ def clip_to_percentiles(attention: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]
     return weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
 
-def _pair_cross_entropy(logits: Float[Tensor, "B N N"], weight: Float[Tensor, "B N"]) -> Float[Tensor, ""]:
-    """Cross-entropy along rows and along columns, their mean; weighted over tokens, averaged over pairs."""
-    cross_entropy = (logits.logsumexp(2) + logits.logsumexp(1)) / 2 - logits.diagonal(dim1=1, dim2=2)
+def _pair_cross_entropy(
+    logits: Float[Tensor, "B N N"], weight: Float[Tensor, "B N"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy along rows and along columns, their mean; weighted over tokens, averaged over
+    pairs.
+    """
+    cross_entropy = (logits.logsumexp(2) + logits.logsumexp(1)) / 2 - logits.diagonal(
+        dim1=1, dim2=2
+    )
     return (weight * cross_entropy).sum() / len(logits)
 
 

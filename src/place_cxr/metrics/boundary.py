@@ -11,10 +11,11 @@ from place_cxr.core.errors import PlaceError
 
 
 def boundary_distance(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """Average symmetric surface distance of two bool masks [H, W], in pixels; NaN where one is empty.
+    """Average symmetric surface distance of two bool masks [H, W], in pixels; NaN where one is
+    empty.
 
-    The mean, over the edge pixels of both, of the distance to the nearest edge pixel of the other. An edge pixel is one
-    with a neighbour (of four) outside the mask; outside the image is outside.
+    The mean, over the edge pixels of both, of the distance to the nearest edge pixel of the other.
+    An edge pixel is one with a neighbour (of four) outside the mask; outside the image is outside.
 
     Raises:
         PlaceError: PL-D223 if shapes disagree.
@@ -26,7 +27,10 @@ def boundary_distance(predicted: ArrayLike, truth: ArrayLike) -> float:
         return float("nan")
     window = _window(first | second)
     first_edge, second_edge = _edge(first[window]), _edge(second[window])
-    forward, backward = KDTree(second_edge).query(first_edge)[0], KDTree(first_edge).query(second_edge)[0]
+    forward, backward = (
+        KDTree(second_edge).query(first_edge)[0],
+        KDTree(first_edge).query(second_edge)[0],
+    )
     return float(np.concatenate([forward, backward]).mean())
 
 

@@ -1,4 +1,6 @@
-"""How well scores rank present above absent. Labels are 1, 0 or NaN (not known: that row is left out of that class)."""
+"""How well scores rank present above absent. Labels are 1, 0 or NaN (not known: that row is left
+out of that class).
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,21 @@ from numpy.typing import ArrayLike, NDArray
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, UNCERTAIN
 from place_cxr.core.results import Metric
-from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, bootstrap_columns, undefined_metric
+from place_cxr.metrics.intervals import (
+    RESAMPLES,
+    Floats,
+    Statistic,
+    bootstrap_columns,
+    undefined_metric,
+)
 
 UncertainPolicy = Literal["ignore", "absent", "present"]
 _POLICIES = {"ignore": np.nan, "absent": ABSENT, "present": PRESENT}
 
 
 def binary_labels(labels: ArrayLike, uncertain: UncertainPolicy) -> Floats:
-    """Labels [N] or [N, M] in {1, 0, -1, NaN} as 1, 0 or NaN; what becomes of uncertain (-1) has to be said.
+    """Labels [N] or [N, M] in {1, 0, -1, NaN} as 1, 0 or NaN; what becomes of uncertain (-1) has to
+    be said.
 
     Raises:
         PlaceError: PL-D221 on any other value, with its row.
@@ -28,21 +37,28 @@ def binary_labels(labels: ArrayLike, uncertain: UncertainPolicy) -> Floats:
     strange = ~(np.isnan(table) | np.isin(table, (PRESENT, ABSENT, UNCERTAIN)))
     if strange.any():
         row = int(np.argwhere(strange)[0][0])
-        raise PlaceError(f"row {row}: a label must be 1, 0, -1 or empty", code="PL-D221", fix="correct the label")
+        raise PlaceError(
+            f"row {row}: a label must be 1, 0, -1 or empty", code="PL-D221", fix="correct the label"
+        )
     table[table == UNCERTAIN] = _POLICIES[uncertain]
     return table
 
 
 def auroc_statistic(labels: ArrayLike, scores: ArrayLike) -> Statistic:
-    """AUROC of one class as a function of row counts: the chance that a present row scores above an absent one.
+    """AUROC of one class as a function of row counts: the chance that a present row scores above an
+    absent one.
 
-    Equal scores count one half. Sorted once; a resample then costs O(N). Labels [N] in {1, 0, NaN}, scores [N].
+    Equal scores count one half. Sorted once; a resample then costs O(N). Labels [N] in {1, 0, NaN},
+    scores [N].
     """
     rows, positive, ends = _sorted(labels, scores)
 
     def statistic(counts: Floats) -> Floats:
         weight = counts[:, rows]
-        present, absent = _sum_per_score(weight * positive, ends), _sum_per_score(weight * ~positive, ends)
+        present, absent = (
+            _sum_per_score(weight * positive, ends),
+            _sum_per_score(weight * ~positive, ends),
+        )
         absent_below = np.cumsum(absent, axis=1) - absent
         pairs = present.sum(1) * absent.sum(1)
         return _ratio((present * (absent_below + 0.5 * absent)).sum(1), pairs)
@@ -51,26 +67,39 @@ def auroc_statistic(labels: ArrayLike, scores: ArrayLike) -> Statistic:
 
 
 def average_precision_statistic(labels: ArrayLike, scores: ArrayLike) -> Statistic:
-    """Average precision of one class as a function of row counts: precision at each distinct score, weighted by recall
-    gained there (no interpolation). NaN without present or without absent rows."""
+    """Average precision of one class as a function of row counts: precision at each distinct score,
+    weighted by recall gained there (no interpolation). NaN without present or without absent rows.
+    """
     rows, positive, ends = _sorted(labels, scores)
 
     def statistic(counts: Floats) -> Floats:
         weight = counts[:, rows]
-        present, absent = _sum_per_score(weight * positive, ends), _sum_per_score(weight * ~positive, ends)
-        true_positives, false_positives = np.cumsum(present[:, ::-1], axis=1), np.cumsum(absent[:, ::-1], axis=1)
+        present, absent = (
+            _sum_per_score(weight * positive, ends),
+            _sum_per_score(weight * ~positive, ends),
+        )
+        true_positives, false_positives = (
+            np.cumsum(present[:, ::-1], axis=1),
+            np.cumsum(absent[:, ::-1], axis=1),
+        )
         gained = np.where(
             true_positives > 0,
-            present[:, ::-1] * true_positives / np.maximum(true_positives + false_positives, 1e-300),
+            present[:, ::-1]
+            * true_positives
+            / np.maximum(true_positives + false_positives, 1e-300),
             0.0,
         )
-        return _ratio(gained.sum(1), np.where(false_positives[:, -1:].sum(1) > 0, present.sum(1), 0.0))
+        return _ratio(
+            gained.sum(1), np.where(false_positives[:, -1:].sum(1) > 0, present.sum(1), 0.0)
+        )
 
     return statistic
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
-    """AUROC with ties counted one half; None where present or absent rows are missing (see :func:`why_undefined`)."""
+    """AUROC with ties counted one half; None where present or absent rows are missing (see
+    :func:`why_undefined`).
+    """
     return _evaluate_once(auroc_statistic, labels, scores)
 
 
@@ -82,7 +111,11 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
 def why_undefined(labels: ArrayLike) -> str:
     """Why no ranking metric exists for these labels; empty where one does."""
     values = np.asarray(labels, dtype=np.float64)
-    missing = [name for name, value in (("present", PRESENT), ("absent", ABSENT)) if not (values == value).any()]
+    missing = [
+        name
+        for name, value in (("present", PRESENT), ("absent", ABSENT))
+        if not (values == value).any()
+    ]
     return "no " + " and no ".join(missing) + " rows" if missing else ""
 
 
@@ -98,9 +131,9 @@ def classification_metrics(
 ) -> dict[str, Metric]:
     """A value with an interval for each class, and ``macro`` over the classes that have one.
 
-    Labels [N, M] in {1, 0, NaN}; scores [N, M], or several such tables (one per training seed) whose values are
-    averaged within each resample. ``macro`` says in its reason which classes are left out; in a resample in which a
-    rare class has no present row, the mean is over the others.
+    Labels [N, M] in {1, 0, NaN}; scores [N, M], or several such tables (one per training seed)
+    whose values are averaged within each resample. ``macro`` says in its reason which classes are
+    left out; in a resample in which a rare class has no present row, the mean is over the others.
 
     Raises:
         PlaceError: PL-G002 if a score is NaN or infinite, naming rows; PL-D222 if shapes disagree.
@@ -110,19 +143,26 @@ def classification_metrics(
     stack = stack[None] if stack.ndim == 2 else stack
     if stack.shape[1:] != table.shape or table.shape != (len(patients), len(names)):
         raise PlaceError(
-            f"labels {table.shape}, scores {stack.shape[1:]}, {len(patients)} patients and {len(names)} names disagree",
+            f"labels {table.shape}, scores {stack.shape[1:]}, {len(patients)} patients and "
+            f"{len(names)} names disagree",
             code="PL-D222",
         )
     reasons = [why_undefined(column) for column in table.T]
     kept = [m for m, reason in enumerate(reasons) if not reason]
     known_counts = np.isfinite(table).sum(0)
-    metrics = {name: undefined_metric(reasons[m], int(known_counts[m])) for m, name in enumerate(names)}
+    metrics = {
+        name: undefined_metric(reasons[m], int(known_counts[m])) for m, name in enumerate(names)
+    }
     if not kept:
-        return metrics | {"macro": undefined_metric("no class has present and absent rows", len(table))}
+        return metrics | {
+            "macro": undefined_metric("no class has present and absent rows", len(table))
+        }
     parts = [[statistic(table[:, m], run[:, m]) for run in stack] for m in kept]
 
     def columns(counts: Floats) -> Floats:
-        values = np.stack([np.mean([run(counts) for run in runs], axis=0) for runs in parts], axis=1)
+        values = np.stack(
+            [np.mean([run(counts) for run in runs], axis=0) for runs in parts], axis=1
+        )
         defined = np.isfinite(values)
         macro = np.where(defined, values, 0.0).sum(1) / np.maximum(defined.sum(1), 1)
         return np.column_stack([values, np.where(defined.any(1), macro, np.nan)])
@@ -131,23 +171,38 @@ def classification_metrics(
     *class_metrics, macro = bootstrap_columns(columns, patients, n=n, seed=seed, rows=rows)
     metrics |= {names[m]: value for m, value in zip(kept, class_metrics, strict=True)}
     absent = [name for m, name in enumerate(names) if m not in kept]
-    note = f"mean of {len(kept)} of {len(names)} classes" + (f", without {', '.join(absent)}" if absent else "")
+    note = f"mean of {len(kept)} of {len(names)} classes" + (
+        f", without {', '.join(absent)}" if absent else ""
+    )
     return metrics | {"macro": replace(macro, reason=note)}
 
 
-def _sorted(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.intp]]:
-    """Rows with a known label by rising score, whether each is present, and where each distinct score starts."""
-    label_values, values = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+def _sorted(
+    labels: ArrayLike, scores: ArrayLike
+) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.intp]]:
+    """Rows with a known label by rising score, whether each is present, and where each distinct
+    score starts.
+    """
+    label_values, values = (
+        np.asarray(labels, dtype=np.float64),
+        np.asarray(scores, dtype=np.float64),
+    )
     if label_values.shape != values.shape:
-        raise PlaceError(f"labels {label_values.shape} and scores {values.shape} disagree", code="PL-D222")
+        raise PlaceError(
+            f"labels {label_values.shape} and scores {values.shape} disagree", code="PL-D222"
+        )
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         first_rows = ", ".join(str(row) for row in bad[:5])
-        raise PlaceError(f"{len(bad)} scores are NaN or infinite, first rows {first_rows}", code="PL-G002")
+        raise PlaceError(
+            f"{len(bad)} scores are NaN or infinite, first rows {first_rows}", code="PL-G002"
+        )
     rows = np.flatnonzero(~np.isnan(label_values))
     rows = rows[np.argsort(values[rows], kind="stable")]
     ordered = values[rows]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(rows) else rows
+    starts = (
+        np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(rows) else rows
+    )
     return rows, label_values[rows] == PRESENT, starts
 
 
@@ -157,7 +212,9 @@ def _sum_per_score(weight: Floats, starts: NDArray[np.intp]) -> Floats:
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
+    return np.divide(
+        numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0
+    )
 
 
 def _evaluate_once(

@@ -1,4 +1,5 @@
-"""Do two sets of reports name the same findings? Precision, recall and F1 over labels, averaged in three named ways.
+"""Do two sets of reports name the same findings? Precision, recall and F1 over labels, averaged in
+three named ways.
 
 *micro*: all findings of all reports in one count. *macro*: mean over the findings that some true report has.
 *example*: mean over the reports in which either side has a finding. Labels come from a labeller; the numbers are no
@@ -33,8 +34,10 @@ CLINICAL_SCORES = ("precision", "recall", "F1")
 def clinical_signature(uncertain: BinaryUncertainPolicy) -> str:
     """The policy that stands behind each number."""
     return (
-        f"not mentioned counts as absent, uncertain as {uncertain}; micro: all findings in one count; "
-        "macro: mean over findings that a true report has; example: mean over reports in which either side has a "
+        f"not mentioned counts as absent, uncertain as {uncertain}; micro: all findings in one "
+        f"count; "
+        "macro: mean over findings that a true report has; example: mean over reports in which "
+        "either side has a "
         "finding; nothing predicted: precision 0 in macro and example"
     )
 
@@ -49,10 +52,12 @@ def clinical_metrics(
     n: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Metric]:
-    """``micro F1``, ``macro recall``, ``example precision`` ... and ``<finding> F1`` ..., with intervals over patients.
+    """``micro F1``, ``macro recall``, ``example precision`` ... and ``<finding> F1`` ..., with
+    intervals over patients.
 
-    Labels [N, M] in {1, 0, -1, NaN}. A finding that no true report has is undefined and left out of ``macro``, which
-    names it in its reason. In a resample, macro is the mean over the same findings, where defined.
+    Labels [N, M] in {1, 0, -1, NaN}. A finding that no true report has is undefined and left out of
+    ``macro``, which names it in its reason. In a resample, macro is the mean over the same
+    findings, where defined.
 
     Raises:
         PlaceError: PL-D222 if shapes disagree, PL-D227 if a label is none of these.
@@ -60,25 +65,36 @@ def clinical_metrics(
     guess, true = _binary(predicted, uncertain), _binary(truth, uncertain)
     if guess.shape != true.shape or true.shape != (len(patients), len(names)):
         raise PlaceError(
-            f"labels {guess.shape} and {true.shape}, {len(patients)} patients and {len(names)} names disagree",
+            f"labels {guess.shape} and {true.shape}, {len(patients)} patients and {len(names)} "
+            f"names disagree",
             code="PL-D222",
         )
     both = guess * true
     kept = np.flatnonzero(true.any(0))
     missing = [name for m, name in enumerate(names) if m not in kept]
-    note = f"mean of {len(kept)} of {len(names)} findings" + (f", without {', '.join(missing)}" if missing else "")
+    note = f"mean of {len(kept)} of {len(names)} findings" + (
+        f", without {', '.join(missing)}" if missing else ""
+    )
     has_finding = np.asarray(guess.any(1) | true.any(1))
-    example = np.where(has_finding[:, None], _scores(both.sum(1), guess.sum(1), true.sum(1)), np.nan)
+    example = np.where(
+        has_finding[:, None], _scores(both.sum(1), guess.sum(1), true.sum(1)), np.nan
+    )
     averages: dict[str, Statistic] = {
-        "micro": lambda counts: _scores(*((counts @ part).sum(1) for part in (both, guess, true)), undefined_as=np.nan),
+        "micro": lambda counts: _scores(
+            *((counts @ part).sum(1) for part in (both, guess, true)), undefined_as=np.nan
+        ),
         "macro": _macro(both[:, kept], guess[:, kept], true[:, kept]),
         "example": mean_statistic(example),
     }
     metrics: dict[str, Metric] = {}
     for average, statistic in averages.items():
-        rows = [int(has_finding.sum()) if average == "example" else len(patients)] * len(CLINICAL_SCORES)
+        rows = [int(has_finding.sum()) if average == "example" else len(patients)] * len(
+            CLINICAL_SCORES
+        )
         for score, value in zip(
-            CLINICAL_SCORES, bootstrap_columns(statistic, patients, n=n, seed=seed, rows=rows), strict=True
+            CLINICAL_SCORES,
+            bootstrap_columns(statistic, patients, n=n, seed=seed, rows=rows),
+            strict=True,
         ):
             reason = note if average == "macro" and value.value is not None else value.reason
             metrics[f"{average} {score}"] = replace(value, reason=reason)
@@ -86,22 +102,30 @@ def clinical_metrics(
         column = slice(m, m + 1)
         if m not in kept:
             metrics |= {
-                f"{name} {score}": undefined_metric("no true report has it", len(patients)) for score in CLINICAL_SCORES
+                f"{name} {score}": undefined_metric("no true report has it", len(patients))
+                for score in CLINICAL_SCORES
             }
             continue
-        finding_statistic = _macro(both[:, column], guess[:, column], true[:, column], undefined_as=np.nan)
+        finding_statistic = _macro(
+            both[:, column], guess[:, column], true[:, column], undefined_as=np.nan
+        )
         values = bootstrap_columns(finding_statistic, patients, n=n, seed=seed)
-        metrics |= {f"{name} {score}": value for score, value in zip(CLINICAL_SCORES, values, strict=True)}
+        metrics |= {
+            f"{name} {score}": value for score, value in zip(CLINICAL_SCORES, values, strict=True)
+        }
     return metrics
 
 
 def _macro(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 0.0) -> Statistic:
-    """Mean over findings of precision, recall and F1 as a function of report counts; findings without a true report in
-    a resample are left out of it."""
+    """Mean over findings of precision, recall and F1 as a function of report counts; findings
+    without a true report in a resample are left out of it.
+    """
 
     def statistic(counts: Floats) -> Floats:
         truths = counts @ true
-        scores = _scores(counts @ both, counts @ guess, truths, undefined_as=undefined_as)  # [R, M, 3]
+        scores = _scores(
+            counts @ both, counts @ guess, truths, undefined_as=undefined_as
+        )  # [R, M, 3]
         is_defined = (truths > 0)[:, :, None]
         total = is_defined.sum(1)
         mean = np.where(is_defined, scores, 0.0).sum(1)
@@ -111,7 +135,9 @@ def _macro(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 0
 
 
 def _scores(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 0.0) -> Floats:
-    """Precision, recall and F1 on a new last axis; ``undefined_as`` where nothing stands below the line."""
+    """Precision, recall and F1 on a new last axis; ``undefined_as`` where nothing stands below the
+    line.
+    """
 
     def quotient(numerator: Floats, denominator: Floats) -> Floats:
         return np.divide(
@@ -121,14 +147,18 @@ def _scores(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 
             where=denominator > 0,
         )
 
-    return np.stack([quotient(both, guess), quotient(both, true), quotient(2.0 * both, guess + true)], axis=-1)
+    return np.stack(
+        [quotient(both, guess), quotient(both, true), quotient(2.0 * both, guess + true)], axis=-1
+    )
 
 
 def _binary(labels: ArrayLike, uncertain: BinaryUncertainPolicy) -> Floats:
     table = np.asarray(labels, dtype=np.float64)
     if not (np.isin(table, (PRESENT, ABSENT, UNCERTAIN)) | np.isnan(table)).all():
         raise PlaceError(
-            f"labels are {PRESENT:g}, {ABSENT:g}, {UNCERTAIN:g} or {NOT_MENTIONED}, and some are not", code="PL-D227"
+            f"labels are {PRESENT:g}, {ABSENT:g}, {UNCERTAIN:g} or {NOT_MENTIONED}, and some are "
+            f"not",
+            code="PL-D227",
         )
     present = (table == PRESENT) | ((table == UNCERTAIN) if uncertain == "present" else False)
     return present.astype(np.float64)

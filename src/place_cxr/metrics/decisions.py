@@ -1,4 +1,5 @@
-"""What a probability is worth once somebody acts on it: decisions at a threshold, and whether chances are as stated.
+"""What a probability is worth once somebody acts on it: decisions at a threshold, and whether
+chances are as stated.
 
 Labels are 1, 0 or NaN (not known: that row is left out), probabilities lie in [0, 1].
 """
@@ -19,7 +20,9 @@ CALIBRATION_BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Predictions between two probabilities: how many, their mean, and how often the finding was there."""
+    """Predictions between two probabilities: how many, their mean, and how often the finding was
+    there.
+    """
 
     low: float
     high: float
@@ -29,7 +32,9 @@ class ReliabilityBin:
 
 
 def f1_statistic(labels: ArrayLike, decided: ArrayLike) -> Statistic:
-    """F1 of bool decisions [N] as a function of row counts: 2 TP / (2 TP + FP + FN); NaN where that is 0 / 0."""
+    """F1 of bool decisions [N] as a function of row counts: 2 TP / (2 TP + FP + FN); NaN where that
+    is 0 / 0.
+    """
     known, truth, decision = _known(labels, decided)
     hit, wrong = known & truth & decision, known & (truth != decision)
 
@@ -53,8 +58,12 @@ def brier_statistic(labels: ArrayLike, probability: ArrayLike) -> Statistic:
     return mean_statistic((chance - truth) ** 2)
 
 
-def calibration_error_statistic(labels: ArrayLike, probability: ArrayLike, bins: int = CALIBRATION_BINS) -> Statistic:
-    """Expected calibration error: |mean probability - share present| over ``bins`` equal bins, weighted by rows."""
+def calibration_error_statistic(
+    labels: ArrayLike, probability: ArrayLike, bins: int = CALIBRATION_BINS
+) -> Statistic:
+    """Expected calibration error: |mean probability - share present| over ``bins`` equal bins,
+    weighted by rows.
+    """
     truth, chance = _checked_probabilities(labels, probability)
     known = np.isfinite(truth)
     member = (_bin(chance, bins)[:, None] == np.arange(bins)) & known[:, None]
@@ -62,13 +71,19 @@ def calibration_error_statistic(labels: ArrayLike, probability: ArrayLike, bins:
 
     def statistic(counts: Floats) -> Floats:
         total = counts @ known
-        return np.divide(np.abs(counts @ gap).sum(1), total, out=np.full_like(total, np.nan), where=total > 0)
+        return np.divide(
+            np.abs(counts @ gap).sum(1), total, out=np.full_like(total, np.nan), where=total > 0
+        )
 
     return statistic
 
 
-def reliability_bins(labels: ArrayLike, probability: ArrayLike, bins: int = CALIBRATION_BINS) -> list[ReliabilityBin]:
-    """Bins of equal width that hold predictions, from low to high: what was said, and what was seen."""
+def reliability_bins(
+    labels: ArrayLike, probability: ArrayLike, bins: int = CALIBRATION_BINS
+) -> list[ReliabilityBin]:
+    """Bins of equal width that hold predictions, from low to high: what was said, and what was
+    seen.
+    """
     truth, chance = _checked_probabilities(labels, probability)
     known = np.isfinite(truth)
     bin_index = _bin(chance, bins)
@@ -76,17 +91,26 @@ def reliability_bins(labels: ArrayLike, probability: ArrayLike, bins: int = CALI
     for number in range(bins):
         in_bin = known & (bin_index == number)
         if in_bin.any():
-            mean_probability, present_fraction = float(chance[in_bin].mean()), float(truth[in_bin].mean())
+            mean_probability, present_fraction = (
+                float(chance[in_bin].mean()),
+                float(truth[in_bin].mean()),
+            )
             filled_bins.append(
                 ReliabilityBin(
-                    number / bins, (number + 1) / bins, int(in_bin.sum()), mean_probability, present_fraction
+                    number / bins,
+                    (number + 1) / bins,
+                    int(in_bin.sum()),
+                    mean_probability,
+                    present_fraction,
                 )
             )
     return filled_bins
 
 
 def best_threshold(labels: ArrayLike, probability: ArrayLike) -> float:
-    """The lowest probability that counts as present where F1 on these rows is highest; 0.5 without present rows."""
+    """The lowest probability that counts as present where F1 on these rows is highest; 0.5 without
+    present rows.
+    """
     truth, chance = _checked_probabilities(labels, probability)
     known = np.isfinite(truth)
     truth, chance = truth[known], chance[known]
@@ -94,12 +118,16 @@ def best_threshold(labels: ArrayLike, probability: ArrayLike) -> float:
         return 0.5
     order = np.argsort(-chance, kind="stable")
     hits, positives = np.cumsum(truth[order]), np.arange(1, len(order) + 1)
-    ends = np.append(chance[order][1:] != chance[order][:-1], True)  # equal scores are decided alike
+    ends = np.append(
+        chance[order][1:] != chance[order][:-1], True
+    )  # equal scores are decided alike
     f1 = np.where(ends, 2 * hits / (positives + truth.sum()), -1.0)
     return float(chance[order][int(f1.argmax())])
 
 
-def _known(labels: ArrayLike, decided: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+def _known(
+    labels: ArrayLike, decided: ArrayLike
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
     truth, decision = np.asarray(labels, dtype=np.float64), np.asarray(decided, dtype=bool)
     _check_shapes(truth, decision)
     return np.isfinite(truth), truth == PRESENT, decision
@@ -119,4 +147,6 @@ def _bin(chance: Floats, bins: int) -> NDArray[np.int64]:
 
 def _check_shapes(first: NDArray[np.generic], second: NDArray[np.generic]) -> None:
     if first.ndim != 1 or first.shape != second.shape:
-        raise PlaceError(f"labels {first.shape} and predictions {second.shape} disagree", code="PL-D222")
+        raise PlaceError(
+            f"labels {first.shape} and predictions {second.shape} disagree", code="PL-D222"
+        )

@@ -1,8 +1,8 @@
 """How sure a number is: percentile intervals from resampling patients, not images.
 
-Images of one patient are alike, so whole patients are drawn with replacement (cluster bootstrap). A resample is a row
-of counts, how often each image was drawn, and a statistic is a function of counts: R resamples cost a few array
-operations.
+Images of one patient are alike, so whole patients are drawn with replacement (cluster bootstrap). A
+resample is a row of counts, how often each image was drawn, and a statistic is a function of
+counts: R resamples cost a few array operations.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.results import Metric
 
 Floats = NDArray[np.float64]
-# counts [R, N] of R resamples of N rows -> values [R] or [R, M]; NaN where a resample leaves the value undefined
+# counts [R, N] of R resamples of N rows -> values [R] or [R, M]; NaN where a resample leaves the
+# value undefined
 Statistic = Callable[[Floats], Floats]
 
 RESAMPLES = 1000
@@ -29,7 +30,8 @@ def undefined_metric(reason: str, n: int = 0) -> Metric:
 
 
 def resamples(patients: Sequence[str], n: int = RESAMPLES, seed: int = 0) -> Iterator[Floats]:
-    """Counts [r, N] in chunks, R = ``n`` rows in all: how often each of the N rows is in each resample.
+    """Counts [r, N] in chunks, R = ``n`` rows in all: how often each of the N rows is in each
+    resample.
 
     Rows of one patient are drawn together; a row without a patient ("") is a patient of its own.
     """
@@ -46,12 +48,18 @@ def resamples(patients: Sequence[str], n: int = RESAMPLES, seed: int = 0) -> Ite
 
 
 def bootstrap_columns(
-    statistic: Statistic, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0, rows: Sequence[int] = ()
+    statistic: Statistic,
+    patients: Sequence[str],
+    *,
+    n: int = RESAMPLES,
+    seed: int = 0,
+    rows: Sequence[int] = (),
 ) -> list[Metric]:
     """One interval for each of the M columns of ``statistic``, all from the same resamples.
 
-    ``rows`` holds how many rows each column scored (default: all). The 2.5 and 97.5 percentiles are taken over the
-    resamples in which the column is defined; where that is less than half of them, there is no interval, and a reason.
+    ``rows`` holds how many rows each column scored (default: all). The 2.5 and 97.5 percentiles are
+    taken over the resamples in which the column is defined; where that is less than half of them,
+    there is no interval, and a reason.
 
     Raises:
         PlaceError: PL-D220 if there are no rows.
@@ -61,18 +69,31 @@ def bootstrap_columns(
     point = statistic(np.ones((1, len(patients)))).reshape(-1)
     drawn = np.concatenate([statistic(c).reshape(len(c), -1) for c in resamples(patients, n, seed)])
     scored = list(rows) if len(rows) else [len(patients)] * len(point)
-    return [_interval(float(v), column, s) for v, column, s in zip(point, drawn.T, scored, strict=True)]
+    return [
+        _interval(float(v), column, s) for v, column, s in zip(point, drawn.T, scored, strict=True)
+    ]
 
 
-def bootstrap(statistic: Statistic, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0) -> Metric:
-    """The value of ``statistic`` on the data as they are, with its 95 % interval over resampled patients."""
+def bootstrap(
+    statistic: Statistic, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0
+) -> Metric:
+    """The value of ``statistic`` on the data as they are, with its 95 % interval over resampled
+    patients.
+    """
     return bootstrap_columns(statistic, patients, n=n, seed=seed)[0]
 
 
 def paired_difference(
-    first: Statistic, second: Statistic, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0
+    first: Statistic,
+    second: Statistic,
+    patients: Sequence[str],
+    *,
+    n: int = RESAMPLES,
+    seed: int = 0,
 ) -> Metric:
-    """``first - second``, on the same resamples: an interval that leaves out 0 is a difference at the 5 % level."""
+    """``first - second``, on the same resamples: an interval that leaves out 0 is a difference at
+    the 5 % level.
+    """
     return bootstrap(lambda counts: first(counts) - second(counts), patients, n=n, seed=seed)
 
 
@@ -84,7 +105,9 @@ def mean_statistic(values: ArrayLike) -> Statistic:
 
     def statistic(counts: Floats) -> Floats:
         weight = counts @ defined
-        return np.divide(counts @ filled, weight, out=np.full_like(weight, np.nan), where=weight > 0)
+        return np.divide(
+            counts @ filled, weight, out=np.full_like(weight, np.nan), where=weight > 0
+        )
 
     return statistic
 
@@ -94,6 +117,13 @@ def _interval(value: float, drawn: Floats, n: int) -> Metric:
         return undefined_metric("undefined on these rows", n)
     defined = drawn[np.isfinite(drawn)]
     if 2 * len(defined) < len(drawn) or not len(defined):
-        return Metric(value, None, None, n, "undefined in most resamples: too few patients for an interval", drawn)
+        return Metric(
+            value,
+            None,
+            None,
+            n,
+            "undefined in most resamples: too few patients for an interval",
+            drawn,
+        )
     low, high = np.percentile(defined, [2.5, 97.5])
     return Metric(value, float(low), float(high), n, draws=drawn)

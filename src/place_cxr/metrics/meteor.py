@@ -1,4 +1,6 @@
-"""METEOR 1.5, where Java and its jar are: a matcher with stems and paraphrases that is nobody's to write again."""
+"""METEOR 1.5, where Java and its jar are: a matcher with stems and paraphrases that is nobody's to
+write again.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,14 @@ _SCORE = re.compile(r"^Final score:\s+([0-9.]+)", re.MULTILINE)
 TIMEOUT = 1800  # seconds
 
 
-def meteor(generated: Sequence[str], references: Sequence[str], *, tokenizer: str = "words") -> Metric:
-    """METEOR over all reports (English, its own normalisation), without an interval; undefined with a reason otherwise.
+def meteor(
+    generated: Sequence[str], references: Sequence[str], *, tokenizer: str = "words"
+) -> Metric:
+    """METEOR over all reports (English, its own normalisation), without an interval; undefined with
+    a reason otherwise.
 
-    The jar is the one that the package pycocoevalcap carries (extra ``meteor``). Texts pass through a folder that only
-    this process can read and that is gone afterwards.
+    The jar is the one that the package pycocoevalcap carries (extra ``meteor``). Texts pass through
+    a folder that only this process can read and that is gone afterwards.
     """
     n = len(references)
     jar, java = _jar(), shutil.which("java")
@@ -35,16 +40,22 @@ def meteor(generated: Sequence[str], references: Sequence[str], *, tokenizer: st
     with TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("generated", "references")]
         for file, texts in zip(files, (generated, references), strict=True):
-            file.write_text("".join(" ".join(tokens(text)) + "\n" for text in texts), encoding="utf-8")
+            file.write_text(
+                "".join(" ".join(tokens(text)) + "\n" for text in texts), encoding="utf-8"
+            )
         command = [java, "-Xmx2G", "-jar", str(jar), *map(str, files), "-l", "en", "-norm"]
         try:
-            process = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)  # noqa: S603
+            process = subprocess.run(  # noqa: S603
+                command, capture_output=True, text=True, timeout=TIMEOUT, check=True
+            )
         except (OSError, subprocess.SubprocessError) as error:
             return undefined_metric(f"METEOR did not finish: {type(error).__name__}", n)
     score = _SCORE.search(process.stdout)
     if score is None:
         return undefined_metric("METEOR gave no score", n)
-    return Metric(float(score[1]), None, None, n, "no interval: it is computed once over all reports")
+    return Metric(
+        float(score[1]), None, None, n, "no interval: it is computed once over all reports"
+    )
 
 
 def _jar() -> Path | None:
@@ -53,4 +64,6 @@ def _jar() -> Path | None:
     except ModuleNotFoundError:
         return None
     folders = list(spec.submodule_search_locations or []) if spec else []
-    return next((jar for folder in folders if (jar := Path(folder) / "meteor-1.5.jar").is_file()), None)
+    return next(
+        (jar for folder in folders if (jar := Path(folder) / "meteor-1.5.jar").is_file()), None
+    )

@@ -1,4 +1,6 @@
-"""How well a region or a heat map meets a mask. All arrays of one call have the same height and width, in pixels."""
+"""How well a region or a heat map meets a mask. All arrays of one call have the same height and
+width, in pixels.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 from place_cxr.core.errors import PlaceError
 from place_cxr.metrics.intervals import Floats
 
-HALF_OF_MAXIMUM = 0.5  # fixed in advance: a threshold searched on the test images would flatter the map
+HALF_OF_MAXIMUM = (
+    0.5  # fixed in advance: a threshold searched on the test images would flatter the map
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """One value for each of N pairs. Two empty masks agree: 1.0, and ``both_empty`` counts them apart."""
+    """One value for each of N pairs. Two empty masks agree: 1.0, and ``both_empty`` counts them
+    apart.
+    """
 
     iou: Floats
     dice: Floats
@@ -39,9 +45,11 @@ def compute_overlap(predicted: ArrayLike, truth: ArrayLike) -> Overlap:
 
 
 def pointing_game(heat: ArrayLike, truth: ArrayLike) -> Floats:
-    """Is the maximum of a heat map [N, H, W] inside its mask? 1 or 0, and the share inside where maxima tie.
+    """Is the maximum of a heat map [N, H, W] inside its mask? 1 or 0, and the share inside where
+    maxima tie.
 
-    NaN for an empty mask: there is nothing to point at. A constant map scores the mask's share of the image.
+    NaN for an empty mask: there is nothing to point at. A constant map scores the mask's share of
+    the image.
 
     Raises:
         PlaceError: PL-D223 if shapes disagree, PL-G002 if a heat map is not finite.
@@ -52,7 +60,9 @@ def pointing_game(heat: ArrayLike, truth: ArrayLike) -> Floats:
 
 
 def above_half_maximum(heat: ArrayLike) -> NDArray[np.bool_]:
-    """The region of a non-negative heat map [N, H, W] that reaches half of its maximum; empty where the map is 0."""
+    """The region of a non-negative heat map [N, H, W] that reaches half of its maximum; empty where
+    the map is 0.
+    """
     maps = np.asarray(heat)
     top = maps.max((1, 2), keepdims=True)
     return np.asarray((maps >= HALF_OF_MAXIMUM * top) & (top > 0))
@@ -69,10 +79,14 @@ def _checked_heat(heat: ArrayLike, truth: ArrayLike) -> tuple[Floats, NDArray[np
     _check_shapes(maps, masks)
     bad = np.flatnonzero(~np.isfinite(maps).all((1, 2)))
     if len(bad):
-        raise PlaceError(f"{len(bad)} heat maps are NaN or infinite, first row {bad[0]}", code="PL-G002")
+        raise PlaceError(
+            f"{len(bad)} heat maps are NaN or infinite, first row {bad[0]}", code="PL-G002"
+        )
     return maps, masks
 
 
 def _check_shapes(first: NDArray[np.generic], second: NDArray[np.generic]) -> None:
     if first.ndim != 3 or first.shape != second.shape:
-        raise PlaceError(f"maps {first.shape} and masks {second.shape} differ in size", code="PL-D223")
+        raise PlaceError(
+            f"maps {first.shape} and masks {second.shape} differ in size", code="PL-D223"
+        )

@@ -1,7 +1,9 @@
-"""Finding the right partner among many: hit rates and ranks from a similarity matrix and a boolean relevance matrix.
+"""Finding the right partner among many: hit rates and ranks from a similarity matrix and a boolean
+relevance matrix.
 
-A query may have several relevant candidates (equal reports). **Ties:** every figure is its expectation over a random
-order of equal similarities, so it does not depend on the order of rows or columns.
+A query may have several relevant candidates (equal reports). **Ties:** every figure is its
+expectation over a random order of equal similarities, so it does not depend on the order of rows or
+columns.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ _CELLS = 4_000_000  # similarities compared at once
 
 @dataclass(frozen=True, slots=True)
 class FirstHit:
-    """Where the best relevant candidate of each query stands; NaN for a query without any relevant candidate."""
+    """Where the best relevant candidate of each query stands; NaN for a query without any relevant
+    candidate.
+    """
 
     ahead: Floats  # [Q] irrelevant candidates with a higher similarity
     tied: Floats  # [Q] irrelevant candidates with the same similarity
@@ -33,18 +37,23 @@ class FirstHit:
         return self.ahead + (self.tied + self.relevant + 1) / (self.relevant + 1)
 
     def recall_at_k(self, k: int) -> Floats:
-        """Chance [Q] that the first ``k`` hold a relevant candidate; ``k`` is cut to the number of candidates."""
+        """Chance [Q] that the first ``k`` hold a relevant candidate; ``k`` is cut to the number of
+        candidates.
+        """
         k = _clip(k, self.candidates)
         miss = np.ones_like(self.ahead)
         for draw in range(k):  # the place-th draw from the tied group misses too
             inside = draw < k - self.ahead
-            miss_chance = np.maximum(self.tied - draw, 0.0) / np.maximum(self.tied + self.relevant - draw, 1.0)
+            miss_chance = np.maximum(self.tied - draw, 0.0) / np.maximum(
+                self.tied + self.relevant - draw, 1.0
+            )
             miss = np.where(inside, miss * miss_chance, miss)
         return np.where(np.isnan(self.ahead), np.nan, 1.0 - miss)
 
 
 def first_hit(similarity: ArrayLike, relevant: ArrayLike) -> FirstHit:
-    """Rows are queries: similarity [Q, C] and relevance bool [Q, C]. Transpose both for the other direction.
+    """Rows are queries: similarity [Q, C] and relevance bool [Q, C]. Transpose both for the other
+    direction.
 
     Raises:
         PlaceError: PL-D222 if shapes disagree, PL-G002 if a similarity is NaN or infinite.
@@ -85,7 +94,9 @@ def precision_at_k(similarity: ArrayLike, relevant: ArrayLike, k: int) -> Floats
 
 
 def median_statistic(rank: Floats) -> Statistic:
-    """The median of ``rank`` [Q] as a function of query counts; queries without a relevant candidate are left out."""
+    """The median of ``rank`` [Q] as a function of query counts; queries without a relevant
+    candidate are left out.
+    """
     rows = np.flatnonzero(np.isfinite(rank))
     rows = rows[np.argsort(rank[rows], kind="stable")]
     ordered = np.asarray(rank[rows], dtype=np.float64)
@@ -95,14 +106,20 @@ def median_statistic(rank: Floats) -> Statistic:
         half = passed[:, -1:].copy() / 2 if len(rows) else np.zeros((len(counts), 1))
         empty = half[:, 0] == 0
         lower, upper = (passed < half).sum(1), (passed <= half).sum(1)
-        middle = [ordered[np.minimum(at, len(rows) - 1)] for at in (lower, upper)] if len(rows) else [half[:, 0]] * 2
+        middle = (
+            [ordered[np.minimum(at, len(rows) - 1)] for at in (lower, upper)]
+            if len(rows)
+            else [half[:, 0]] * 2
+        )
         return np.where(empty, np.nan, (middle[0] + middle[1]) / 2)
 
     return statistic
 
 
 def relevance(query_keys: ArrayLike, candidate_keys: ArrayLike) -> NDArray[np.bool_]:
-    """Which candidate [C] answers which query [Q]: equal keys do, so that a repeated report is right wherever it is."""
+    """Which candidate [C] answers which query [Q]: equal keys do, so that a repeated report is
+    right wherever it is.
+    """
     equal: NDArray[np.bool_] = np.equal.outer(np.asarray(query_keys), np.asarray(candidate_keys))
     return equal
 
@@ -110,10 +127,14 @@ def relevance(query_keys: ArrayLike, candidate_keys: ArrayLike) -> NDArray[np.bo
 def _checked(similarity: ArrayLike, relevant: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
     values, is_relevant = np.asarray(similarity, dtype=np.float64), np.asarray(relevant, dtype=bool)
     if values.ndim != 2 or values.shape != is_relevant.shape or not values.size:
-        raise PlaceError(f"similarity {values.shape} and relevance {is_relevant.shape} disagree", code="PL-D222")
+        raise PlaceError(
+            f"similarity {values.shape} and relevance {is_relevant.shape} disagree", code="PL-D222"
+        )
     if not np.isfinite(values).all():
         rows = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        raise PlaceError(f"{len(rows)} queries have NaN or infinite scores, first row {rows[0]}", code="PL-G002")
+        raise PlaceError(
+            f"{len(rows)} queries have NaN or infinite scores, first row {rows[0]}", code="PL-G002"
+        )
     return values, is_relevant
 
 

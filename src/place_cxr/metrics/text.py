@@ -1,8 +1,10 @@
-"""How much of a written report is found in a generated one: BLEU-1 to 4, ROUGE-L and CIDEr, one reference each.
+"""How much of a written report is found in a generated one: BLEU-1 to 4, ROUGE-L and CIDEr, one
+reference each.
 
-The definitions are those of the COCO caption evaluation, which the field uses: corpus BLEU without smoothing, ROUGE-L
-with beta 1.2, CIDEr with clipped counts and a length penalty (CIDEr-D), times 10. An n-gram order that no report
-matches gives 0 exactly. They measure wording, not truth: see ``clinical``.
+The definitions are those of the COCO caption evaluation, which the field uses: corpus BLEU without
+smoothing, ROUGE-L with beta 1.2, CIDEr with clipped counts and a length penalty (CIDEr-D), times
+10. An n-gram order that no report matches gives 0 exactly. They measure wording, not truth: see
+``clinical``.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ _Tokens = Sequence[str]
 def text_signature(tokenizer: str) -> str:
     """What was counted and how, to stand beside each number."""
     return (
-        f"tokens: {tokenizer}; one reference; BLEU over the corpus, unsmoothed; ROUGE-L beta {ROUGE_BETA}; "
-        f"CIDEr-D, n 1-{NGRAM_ORDERS}, sigma {CIDER_SIGMA:g}, document frequencies from all references"
+        f"tokens: {tokenizer}; one reference; BLEU over the corpus, unsmoothed; ROUGE-L beta "
+        f"{ROUGE_BETA}; CIDEr-D, n 1-{NGRAM_ORDERS}, sigma {CIDER_SIGMA:g}, document frequencies "
+        f"from all references"
     )
 
 
@@ -50,42 +53,61 @@ def text_scores(
 ) -> dict[str, Metric]:
     """BLEU-1 to BLEU-4, ROUGE-L and CIDEr of N generated reports, with intervals over patients.
 
-    CIDEr's document frequencies stay those of all references in every resample; of a single report it is undefined.
+    CIDEr's document frequencies stay those of all references in every resample; of a single report
+    it is undefined.
 
     Raises:
         PlaceError: PL-D222 if the lists have different lengths, PL-D228 if a reference has no token, PL-C002 for an
             unknown tokeniser.
     """
-    return scores_from_measures(measure_reports(generated, references, tokenizer=tokenizer), patients, n=n, seed=seed)
+    return scores_from_measures(
+        measure_reports(generated, references, tokenizer=tokenizer), patients, n=n, seed=seed
+    )
 
 
-def measure_reports(generated: Sequence[str], references: Sequence[str], *, tokenizer: str = "words") -> Floats:
+def measure_reports(
+    generated: Sequence[str], references: Sequence[str], *, tokenizer: str = "words"
+) -> Floats:
     """What the scores need to know of each report, in numbers without words [N, 12].
 
-    For each n-gram order the matches, then the n-grams written; words written, words of the reference; ROUGE-L; CIDEr
-    (NaN of a single report). Raises PlaceError as `text_scores`.
+    For each n-gram order the matches, then the n-grams written; words written, words of the
+    reference; ROUGE-L; CIDEr (NaN of a single report). Raises PlaceError as `text_scores`.
     """
     tokens = pick(TOKENIZERS, tokenizer, "tokeniser")
     if len(generated) != len(references):
-        raise PlaceError(f"{len(generated)} generated reports, {len(references)} references", code="PL-D222")
+        raise PlaceError(
+            f"{len(generated)} generated reports, {len(references)} references", code="PL-D222"
+        )
     guesses, truths = [tokens(text) for text in generated], [tokens(text) for text in references]
     empty = [row for row, truth in enumerate(truths) if not truth]
     if empty:
         raise PlaceError(
-            f"{len(empty)} references have no word, first row {empty[0]}", code="PL-D228", fix="leave these rows out"
+            f"{len(empty)} references have no word, first row {empty[0]}",
+            code="PL-D228",
+            fix="leave these rows out",
         )
     cider_values = cider(guesses, truths) if len(truths) > 1 else np.full(len(truths), np.nan)
-    return np.column_stack([_count_matches(guesses, truths), rouge_l(guesses, truths), cider_values])
+    return np.column_stack(
+        [_count_matches(guesses, truths), rouge_l(guesses, truths), cider_values]
+    )
 
 
 def scores_from_measures(
     measures: Floats, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Metric]:
-    """The scores of `text_scores` from what is `measure_reports`. Raises PlaceError PL-D222 where the lengths disagree."""
+    """The scores of `text_scores` from what is `measure_reports`. Raises PlaceError PL-D222 where
+    the lengths disagree.
+    """
     if len(measures) != len(patients):
-        raise PlaceError(f"{len(measures)} reports and {len(patients)} patients disagree", code="PL-D222")
+        raise PlaceError(
+            f"{len(measures)} reports and {len(patients)} patients disagree", code="PL-D222"
+        )
     names = [f"BLEU-{order}" for order in range(1, NGRAM_ORDERS + 1)]
-    metrics = dict(zip(names, bootstrap_columns(_bleu(measures[:, :-2]), patients, n=n, seed=seed), strict=True))
+    metrics = dict(
+        zip(
+            names, bootstrap_columns(_bleu(measures[:, :-2]), patients, n=n, seed=seed), strict=True
+        )
+    )
     means = bootstrap_columns(mean_statistic(measures[:, -2:]), patients, n=n, seed=seed)
     metrics |= zip(("ROUGE-L", "CIDEr"), means, strict=True)
     if np.isnan(measures[:, -1]).all():
@@ -96,10 +118,14 @@ def scores_from_measures(
 
 
 def _bleu(counted: Floats) -> Statistic:
-    """BLEU-1 to BLEU-4 [R, 4] as a function of report counts: matches and lengths are summed before the quotient."""
+    """BLEU-1 to BLEU-4 [R, 4] as a function of report counts: matches and lengths are summed before
+    the quotient.
+    """
 
     def statistic(counts: Floats) -> Floats:
-        matches, ngrams, lengths = np.split(counts @ counted, [NGRAM_ORDERS, 2 * NGRAM_ORDERS], axis=1)
+        matches, ngrams, lengths = np.split(
+            counts @ counted, [NGRAM_ORDERS, 2 * NGRAM_ORDERS], axis=1
+        )
         guess, truth = lengths.T
         precision = np.divide(matches, ngrams, out=np.zeros_like(matches), where=ngrams > 0)
         with np.errstate(divide="ignore"):
@@ -125,7 +151,10 @@ def _matches(guess: _Tokens, truth: _Tokens) -> list[int]:
 
 def _ngrams(tokens: _Tokens) -> list[Counter[tuple[str, ...]]]:
     """How often each n-gram occurs, by order 1 to 4."""
-    return [Counter(zip(*(tokens[i:] for i in range(order)), strict=False)) for order in range(1, NGRAM_ORDERS + 1)]
+    return [
+        Counter(zip(*(tokens[i:] for i in range(order)), strict=False))
+        for order in range(1, NGRAM_ORDERS + 1)
+    ]
 
 
 def rouge_l(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floats:
@@ -135,13 +164,17 @@ def rouge_l(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floa
         common = _common_length(guess, truth)
         precision, recall = common / max(len(guess), 1), common / max(len(truth), 1)
         values.append(
-            (1 + ROUGE_BETA**2) * precision * recall / (recall + ROUGE_BETA**2 * precision) if common else 0.0
+            (1 + ROUGE_BETA**2) * precision * recall / (recall + ROUGE_BETA**2 * precision)
+            if common
+            else 0.0
         )
     return np.array(values, dtype=np.float64)
 
 
 def _common_length(first: _Tokens, second: _Tokens) -> int:
-    """Length of the longest common subsequence, a row of the table at a time in the bits of one number."""
+    """Length of the longest common subsequence, a row of the table at a time in the bits of one
+    number.
+    """
     positions: dict[str, int] = {}
     for i, token in enumerate(first):
         positions[token] = positions.get(token, 0) | 1 << i
@@ -154,7 +187,9 @@ def _common_length(first: _Tokens, second: _Tokens) -> int:
 
 
 def cider(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floats:
-    """CIDEr-D per report [N]: mean over n of the clipped cosine of tf-idf vectors, times a length penalty, times 10."""
+    """CIDEr-D per report [N]: mean over n of the clipped cosine of tf-idf vectors, times a length
+    penalty, times 10.
+    """
     truths = [_ngrams(truth) for truth in references]
     documents: Counter[tuple[str, ...]] = Counter()
     for truth in truths:
@@ -163,11 +198,16 @@ def cider(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floats
     everywhere = np.log(max(len(references), 1))
 
     def weighted(counter: Counter[tuple[str, ...]]) -> dict[tuple[str, ...], float]:
-        return {gram: n * float(everywhere - np.log(max(1, documents[gram]))) for gram, n in counter.items()}
+        return {
+            gram: n * float(everywhere - np.log(max(1, documents[gram])))
+            for gram, n in counter.items()
+        }
 
     values = []
     for guess, truth in zip(map(_ngrams, generated), truths, strict=True):
-        shorter = guess[1].total() - truth[1].total()  # [COCO] lengths are counted in pairs of words
+        shorter = (
+            guess[1].total() - truth[1].total()
+        )  # [COCO] lengths are counted in pairs of words
         penalty = float(np.exp(-(shorter**2) / (2 * CIDER_SIGMA**2)))
         cosines = [_cosine(weighted(a), weighted(b)) for a, b in zip(guess, truth, strict=True)]
         values.append(10 * penalty * sum(cosines) / NGRAM_ORDERS)
@@ -176,6 +216,8 @@ def cider(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floats
 
 def _cosine(guess: dict[tuple[str, ...], float], truth: dict[tuple[str, ...], float]) -> float:
     """Cosine in which a word repeated more often than in ``truth`` counts no more than there."""
-    dot = sum(min(weight, truth[gram]) * truth[gram] for gram, weight in guess.items() if gram in truth)
+    dot = sum(
+        min(weight, truth[gram]) * truth[gram] for gram, weight in guess.items() if gram in truth
+    )
     length = np.sqrt(sum(w * w for w in guess.values()) * sum(w * w for w in truth.values()))
     return float(dot / length) if length else 0.0

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention of Q rows of W to N rows of W in each of B images, as [B Q, W] and [B N, W]."""
+    """Multi-head attention of Q rows of W to N rows of W in each of B images, as [B Q, W] and [B N,
+    W].
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -42,9 +44,13 @@ class DecoderBlock(nn.Module):
         self.norm_self, self.self_attention = nn.LayerNorm(width), Attention(width, heads)
         self.norm_cross, self.cross_attention = nn.LayerNorm(width), Attention(width, heads)
         self.norm_mlp = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
 
-    def forward(self, x: Float[Tensor, "BQ W"], memory: Float[Tensor, "BN W"], batch: int) -> Float[Tensor, "BQ W"]:
+    def forward(
+        self, x: Float[Tensor, "BQ W"], memory: Float[Tensor, "BN W"], batch: int
+    ) -> Float[Tensor, "BQ W"]:
         """The queries of each image after reading its memory."""
         normed = self.norm_self(x)
         x = x + self.self_attention(normed, normed, batch)
@@ -53,7 +59,9 @@ class DecoderBlock(nn.Module):
 
 
 def grid_positions(rows: int, columns: int, width: int) -> Float[Tensor, "P W"]:
-    """Fixed sine-cosine code of a patch's row and column: reports name sides and zones, so place must be readable."""
+    """Fixed sine-cosine code of a patch's row and column: reports name sides and zones, so place
+    must be readable.
+    """
     quarter = max(width // 4, 1)
     frequency = 1.0 / 100 ** (torch.arange(quarter) / quarter)
     row = torch.linspace(0, 8, rows)[:, None] * frequency

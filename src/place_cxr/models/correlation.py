@@ -20,12 +20,18 @@ class CorrelationSettings(Settings):
     width: int = 256  # of the report-conditioning block [ours: 0.8 % of the encoders at ViT-B]
     heads: int = 4  # [ours]
     out: int = 64  # E, low on purpose: a wide head could copy [ours]
-    target: Literal["teacher", "pixels", "shallow"] = "teacher"  # [ours, chosen by ablation: docs/results.md]
-    momentum: float = 0.99  # of the teacher, an exponential moving average of the image encoder [ours]
+    target: Literal["teacher", "pixels", "shallow"] = (
+        "teacher"  # [ours, chosen by ablation: docs/results.md]
+    )
+    momentum: float = (
+        0.99  # of the teacher, an exponential moving average of the image encoder [ours]
+    )
 
 
 class PatchCorrelation(nn.Module):
-    """Patch tokens read the report's tokens; a small head maps them to vectors whose Gram matrix is the prediction."""
+    """Patch tokens read the report's tokens; a small head maps them to vectors whose Gram matrix is
+    the prediction.
+    """
 
     def __init__(self, settings: CorrelationSettings, spec: FeatureSpec, text_width: int) -> None:
         super().__init__()
@@ -36,11 +42,17 @@ class PatchCorrelation(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.read = Attention(width, settings.heads)
         self.head = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, settings.out, bias=False)
+            nn.LayerNorm(width),
+            nn.Linear(width, width),
+            nn.GELU(),
+            nn.Linear(width, settings.out, bias=False),
         )
 
     def forward(
-        self, local: Float[Tensor, "B P C"], states: Float[Tensor, "B L C2"], mask: Bool[Tensor, "B L"]
+        self,
+        local: Float[Tensor, "B P C"],
+        states: Float[Tensor, "B L C2"],
+        mask: Bool[Tensor, "B L"],
     ) -> Float[Tensor, "B P E"]:
         """Unit-length, centred patch vectors conditioned on the report."""
         batch = len(local)
@@ -50,7 +62,9 @@ class PatchCorrelation(nn.Module):
 
 
 def correlation_vectors(tokens: Float[Tensor, "B P C"]) -> Float[Tensor, "B P C"]:
-    """Centre over the patches of each image and scale to unit length: inner products are then correlations."""
+    """Centre over the patches of each image and scale to unit length: inner products are then
+    correlations.
+    """
     tokens = tokens.float()
     return l2_normalize(tokens - tokens.mean(1, keepdim=True), eps=1e-6)
 
@@ -60,7 +74,13 @@ def pixel_patches(clean: Float[Tensor, "B 1 H W"], grid: tuple[int, int]) -> Flo
     rows, columns = grid
     height, width = clean.shape[-2] // rows, clean.shape[-1] // columns
     cut = clean[:, 0, : rows * height, : columns * width]
-    return cut.unflatten(1, (rows, height)).unflatten(3, (columns, width)).transpose(2, 3).flatten(1, 2).flatten(2)
+    return (
+        cut.unflatten(1, (rows, height))
+        .unflatten(3, (columns, width))
+        .transpose(2, 3)
+        .flatten(1, 2)
+        .flatten(2)
+    )
 
 
 def pooled_map(features: Float[Tensor, "B C H W"], grid: tuple[int, int]) -> Float[Tensor, "B P C"]:

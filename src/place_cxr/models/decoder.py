@@ -31,7 +31,8 @@ class DecoderSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class GeneratedReports:
-    """Reports of B images. ``ids`` end with the stop token where it came in time; the rest is padding.
+    """Reports of B images. ``ids`` end with the stop token where it came in time; the rest is
+    padding.
 
     ``scores`` are log-probabilities of the whole report over length ** length_penalty.
     """
@@ -49,21 +50,34 @@ class _Block(nn.Module):
         self.norm_self, self.self_attention = nn.LayerNorm(width), Attention(width, heads)
         self.norm_cross, self.cross_attention = nn.LayerNorm(width), Attention(width, heads)
         self.norm_mlp = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
         self.drop = nn.Dropout(settings.dropout)
 
     def forward(
-        self, x: Float[Tensor, "R L W"], read: KeyValue, visible: Tensor | None, past: KeyValue | None, *, maps: bool
+        self,
+        x: Float[Tensor, "R L W"],
+        read: KeyValue,
+        visible: Tensor | None,
+        past: KeyValue | None,
+        *,
+        maps: bool,
     ) -> tuple[Float[Tensor, "R L W"], KeyValue, Tensor | None]:
-        """The next states, all keys and values so far, and (on request) where the states looked [B, R / B * L, N].
+        """The next states, all keys and values so far, and (on request) where the states looked [B,
+        R / B * L, N].
 
-        ``read`` is the memory of B images, for which R is a multiple of B: the beams of an image share it. Either L
-        states follow nothing (``past`` is None), or a single one follows ``past``.
+        ``read`` is the memory of B images, for which R is a multiple of B: the beams of an image
+        share it. Either L states follow nothing (``past`` is None), or a single one follows
+        ``past``.
         """
         normed = self.norm_self(x)
         key_value = _keys_values(self.self_attention, normed)
         if past is not None:
-            key_value = torch.cat([past[0], key_value[0]], dim=2), torch.cat([past[1], key_value[1]], dim=2)
+            key_value = (
+                torch.cat([past[0], key_value[0]], dim=2),
+                torch.cat([past[1], key_value[1]], dim=2),
+            )
         query = _split_heads(self.self_attention, self.self_attention.query(normed))
         attended = F.scaled_dot_product_attention(query, *key_value, is_causal=past is None)
         x = x + self.drop(self.self_attention.out(attended.transpose(1, 2).flatten(2)))
@@ -73,12 +87,16 @@ class _Block(nn.Module):
         weight = None
         if maps:
             score = (query @ read[0].transpose(-2, -1) * query.shape[-1] ** -0.5).float()
-            weight = (score if visible is None else score.masked_fill(~visible, -torch.inf)).softmax(-1)
+            weight = (
+                score if visible is None else score.masked_fill(~visible, -torch.inf)
+            ).softmax(-1)
             attended = weight.to(read[1].dtype) @ read[1]
             weight = weight.mean(1)
         else:
             attended = F.scaled_dot_product_attention(query, *read, visible)
-        x = x + self.drop(self.cross_attention.out(attended.transpose(1, 2).flatten(2)).reshape(x.shape))
+        x = x + self.drop(
+            self.cross_attention.out(attended.transpose(1, 2).flatten(2)).reshape(x.shape)
+        )
         return x + self.drop(self.mlp(self.norm_mlp(x))), key_value, weight
 
 
@@ -92,11 +110,13 @@ def _keys_values(attention: Attention, x: Tensor) -> KeyValue:
 
 
 class ReportDecoder(nn.Module):
-    """Writes a report from several kinds of memory: patch tokens [B, P, C], V-PORs [B, K, D], in any number and order.
+    """Writes a report from several kinds of memory: patch tokens [B, P, C], V-PORs [B, K, D], in
+    any number and order.
 
-    ``memory_widths`` holds the width of each kind; each has its own projection and a type vector. Where ``grid`` (rows,
-    columns) is given, the first kind is a grid of patches and their places are added. Wherever a ``mask`` [B, N] is
-    taken, it is over the kinds one after another; False hides a position, and one is visible in each row.
+    ``memory_widths`` holds the width of each kind; each has its own projection and a type vector.
+    Where ``grid`` (rows, columns) is given, the first kind is a grid of patches and their places
+    are added. Wherever a ``mask`` [B, N] is taken, it is over the kinds one after another; False
+    hides a position, and one is visible in each row.
     """
 
     def __init__(
@@ -109,36 +129,53 @@ class ReportDecoder(nn.Module):
         super().__init__()
         self.settings = settings
         width = settings.width
-        self.project = nn.ModuleList(nn.Sequential(nn.LayerNorm(w), nn.Linear(w, width)) for w in memory_widths)
+        self.project = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(w), nn.Linear(w, width)) for w in memory_widths
+        )
         self.kind = nn.Parameter(torch.randn(len(memory_widths), width) * 0.02)
         position_code = torch.zeros(1, width) if grid is None else grid_positions(*grid, width)
         self.register_buffer("place", position_code, persistent=False)
         self.word = nn.Embedding(vocab_size, width)
-        self.position = nn.Embedding(settings.max_tokens + 1, width)  # the start token stands before max_tokens others
-        nn.init.normal_(self.word.weight, std=width**-0.5)  # also the output layer: logits start near 0
+        self.position = nn.Embedding(
+            settings.max_tokens + 1, width
+        )  # the start token stands before max_tokens others
+        nn.init.normal_(
+            self.word.weight, std=width**-0.5
+        )  # also the output layer: logits start near 0
         nn.init.normal_(self.position.weight, std=width**-0.5)
         self.drop = nn.Dropout(settings.dropout)
         self.blocks = nn.ModuleList(_Block(settings) for _ in range(settings.layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(
-        self, memory: Sequence[Tensor], ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B N"] | None = None
+        self,
+        memory: Sequence[Tensor],
+        ids: Int[Tensor, "B L"],
+        mask: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B L V"]:
-        """Logits of the token after each of ``ids``, which begin with the start token (teacher forcing).
+        """Logits of the token after each of ``ids``, which begin with the start token (teacher
+        forcing).
 
-        Padding at the end of ``ids`` needs no mask: no token sees what comes after it. Raises PlaceError PL-C003 where
-        ``ids`` are longer than the settings allow.
+        Padding at the end of ``ids`` needs no mask: no token sees what comes after it. Raises
+        PlaceError PL-C003 where ``ids`` are longer than the settings allow.
         """
-        states, _, _ = self._run(self._embed(ids, 0), self._memory_key_values(memory), _broadcast_mask(mask), None)
+        states, _, _ = self._run(
+            self._embed(ids, 0), self._memory_key_values(memory), _broadcast_mask(mask), None
+        )
         return self._logits(states)
 
-    def loss(self, memory: Sequence[Tensor], ids: Int[Tensor, "B L"], real: Bool[Tensor, "B L"]) -> Float[Tensor, ""]:
-        """Mean cross-entropy of every token but the first of each row, given those before it (teacher forcing).
+    def loss(
+        self, memory: Sequence[Tensor], ids: Int[Tensor, "B L"], real: Bool[Tensor, "B L"]
+    ) -> Float[Tensor, ""]:
+        """Mean cross-entropy of every token but the first of each row, given those before it
+        (teacher forcing).
 
-        ``ids`` begin with the start token; False in ``real`` is padding at the end of a row. Logits, the widest thing
-        here, are made for real tokens alone.
+        ``ids`` begin with the start token; False in ``real`` is padding at the end of a row.
+        Logits, the widest thing here, are made for real tokens alone.
         """
-        states, _, _ = self._run(self._embed(ids[:, :-1], 0), self._memory_key_values(memory), None, None)
+        states, _, _ = self._run(
+            self._embed(ids[:, :-1], 0), self._memory_key_values(memory), None, None
+        )
         is_target = real[:, 1:]
         return F.cross_entropy(self._logits(states[is_target]), ids[:, 1:][is_target])
 
@@ -157,16 +194,19 @@ class ReportDecoder(nn.Module):
     ) -> GeneratedReports:
         """The best report of each image by beam search; one beam is greedy search.
 
-        Hypotheses, finished or not, are ranked by log-probability over length ** ``length_penalty`` (stop token
-        counted): 0 prefers short reports, 1 is the mean over tokens, more prefers long ones. Search ends when all
-        beams of all images are finished or have ``max_tokens`` tokens (at most, and by default, those of the settings).
-        The start token and padding are never written. Dropout is off, whatever the mode.
+        Hypotheses, finished or not, are ranked by log-probability over length ** ``length_penalty``
+        (stop token counted): 0 prefers short reports, 1 is the mean over tokens, more prefers long
+        ones. Search ends when all beams of all images are finished or have ``max_tokens`` tokens
+        (at most, and by default, those of the settings). The start token and padding are never
+        written. Dropout is off, whatever the mode.
         """
         limit = self.settings.max_tokens if max_tokens is None else max_tokens
         self._check(limit)
         with _eval_mode(self):
             reads, visible = self._memory_key_values(memory), _broadcast_mask(mask)
-            return GeneratedReports(*self._search(reads, visible, (start, stop, pad), beams, limit, length_penalty))
+            return GeneratedReports(
+                *self._search(reads, visible, (start, stop, pad), beams, limit, length_penalty)
+            )
 
     @torch.no_grad()
     def attention(
@@ -178,14 +218,19 @@ class ReportDecoder(nn.Module):
         start: int,
         pad: int,
     ) -> Float[Tensor, "B T N"]:
-        """Where the decoder looks when it writes each of ``ids``: mean over heads and layers, dropout off.
+        """Where the decoder looks when it writes each of ``ids``: mean over heads and layers,
+        dropout off.
 
         Rows sum to 1, and are 0 where padded.
         """
         before = torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], dim=1)
         with _eval_mode(self):
             _, _, attention_map = self._run(
-                self._embed(before, 0), self._memory_key_values(memory), _broadcast_mask(mask), None, maps=True
+                self._embed(before, 0),
+                self._memory_key_values(memory),
+                _broadcast_mask(mask),
+                None,
+                maps=True,
             )
         assert attention_map is not None
         return attention_map * (ids != pad)[..., None]
@@ -218,7 +263,9 @@ class ReportDecoder(nn.Module):
             states, past, _ = self._run(self._embed(last, step), reads, visible, past)
             logits = self._logits(states[:, -1]).float()
             logits[:, [start, pad]] = -torch.inf
-            gain = torch.where(done[..., None], only_pad, logits.log_softmax(-1).view(len(image), beams, vocab))
+            gain = torch.where(
+                done[..., None], only_pad, logits.log_softmax(-1).view(len(image), beams, vocab)
+            )
             length = length + ~done
             sums = total[..., None] + gain
             score, chosen = (sums / length[..., None] ** length_penalty).flatten(1).topk(beams)
@@ -227,14 +274,21 @@ class ReportDecoder(nn.Module):
             done = done.gather(1, parent) | (token == stop)
             prefix = written.gather(1, parent[..., None].expand_as(written))
             written = torch.cat([prefix, token[..., None]], dim=-1)
-            ids[image, : step + 1], scores[image] = written[:, 0], score[:, 0]  # topk sorts: the first is the best
+            ids[image, : step + 1], scores[image] = (
+                written[:, 0],
+                score[:, 0],
+            )  # topk sorts: the first is the best
             longest = step + 1
             unfinished = ~done.all(1)
             if not unfinished.any():
                 break
             rows = torch.arange(len(image), device=device)[:, None] * beams + parent
-            if unfinished.sum() <= _SHRINK_BELOW * len(image):  # what is finished costs as much as what is not
-                image, total, length, done, written = (x[unfinished] for x in (image, total, length, done, written))
+            if unfinished.sum() <= _SHRINK_BELOW * len(
+                image
+            ):  # what is finished costs as much as what is not
+                image, total, length, done, written = (
+                    x[unfinished] for x in (image, total, length, done, written)
+                )
                 reads = [(key[unfinished], value[unfinished]) for key, value in reads]
                 visible = visible if visible is None else visible[unfinished]
                 rows, token = rows[unfinished], token[unfinished]
@@ -260,7 +314,9 @@ class ReportDecoder(nn.Module):
         """Keys and values of the memory for each block, made once for all tokens."""
         parts = [
             project(part) + kind + (self.place if i == 0 else 0)
-            for i, (project, part, kind) in enumerate(zip(self.project, memory, self.kind, strict=True))
+            for i, (project, part, kind) in enumerate(
+                zip(self.project, memory, self.kind, strict=True)
+            )
         ]
         joined = torch.cat(parts, dim=1)
         return [_keys_values(block.cross_attention, joined) for block in self._blocks()]
@@ -280,7 +336,9 @@ class ReportDecoder(nn.Module):
         """All blocks; the third is the mean of the attention maps over heads and blocks."""
         stored, attention_maps = [], []
         for i, (block, read) in enumerate(zip(self.blocks, reads, strict=True)):
-            x, key_value, weight = block(x, read, visible, None if past is None else past[i], maps=maps)
+            x, key_value, weight = block(
+                x, read, visible, None if past is None else past[i], maps=maps
+            )
             stored.append(key_value)
             attention_maps.append(weight)
         return self.norm(x), stored, torch.stack(attention_maps).mean(0) if maps else None

@@ -1,4 +1,6 @@
-"""What a report decoder reads of an image: patch tokens and V-PORs; with them the instance vector, and their places."""
+"""What a report decoder reads of an image: patch tokens and V-PORs; with them the instance vector,
+and their places.
+"""
 
 from __future__ import annotations
 
@@ -30,19 +32,27 @@ class DecoderInputsReader(nn.Module):
 
     def __init__(self, model: PlaceModel) -> None:
         super().__init__()
-        self.image_encoder, self.observer, self.projection = model.image_encoder, model.observer, model.image_projection
+        self.image_encoder, self.observer, self.projection = (
+            model.image_encoder,
+            model.observer,
+            model.image_projection,
+        )
         spec, settings = model.image_encoder.spec, model.settings
         patches = (spec.grid[0] * spec.grid[1], spec.local)
         vpors = (settings.observations.queries, settings.shared)
         shapes = (patches, vpors, (vpors[0], patches[0]))
-        self.pyramid_spec = DecoderInputsSpec(settings.shared, shapes, spec.grid, settings.text.vocab_size)
+        self.pyramid_spec = DecoderInputsSpec(
+            settings.shared, shapes, spec.grid, settings.text.vocab_size
+        )
 
     def forward(self, image: Float[Tensor, "B 1 H W"]) -> ImagePyramid:
         """The instance vectors alone, of unit length."""
         return self._seen(self.image_encoder(image), ())
 
     def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> ImagePyramid:
-        """Instance vectors [B, D]; patch tokens [B, P, C], V-PORs [B, K, D], where each V-POR looked [B, K, P]."""
+        """Instance vectors [B, D]; patch tokens [B, P, C], V-PORs [B, K, D], where each V-POR
+        looked [B, K, P].
+        """
         features = self.image_encoder(image)
         visual, attention, _ = self.observer(features)
         return self._seen(features, (features.local, visual.vectors, attention))

@@ -24,7 +24,8 @@ def dense_head(spec: PyramidSpec, outputs: int) -> nn.Module:
 class UNet(nn.Module):
     """The U-Net decoder of segmentation-models-pytorch on all maps.
 
-    A stage is as wide as the library makes it, but no wider than the map it joins: a small encoder gets a small head.
+    A stage is as wide as the library makes it, but no wider than the map it joins: a small encoder
+    gets a small head.
     """
 
     def __init__(self, spec: PyramidSpec, outputs: int) -> None:
@@ -41,16 +42,25 @@ class UNet(nn.Module):
             if len(skips) <= len(_UNET_CHANNELS)
             else (_UNET_CHANNELS[0],) * (len(skips) - 5) + _UNET_CHANNELS
         )
-        widths = [min(width, max(8, skip or width)) for width, skip in zip(default, joined, strict=True)]
-        self.decoder = UnetDecoder(encoder_channels=[1, *skips], decoder_channels=widths, n_blocks=len(skips))
+        widths = [
+            min(width, max(8, skip or width)) for width, skip in zip(default, joined, strict=True)
+        ]
+        self.decoder = UnetDecoder(
+            encoder_channels=[1, *skips], decoder_channels=widths, n_blocks=len(skips)
+        )
         self.last = nn.Conv2d(widths[-1], outputs, 3, padding=1)
         nn.init.constant_(_bias(self.last), _INITIAL_LOGIT)
         self._size = spec.size
-        self.to(memory_format=torch.channels_last)  # a step in 3/4 of the time, with maps that lie so too
+        self.to(
+            memory_format=torch.channels_last
+        )  # a step in 3/4 of the time, with maps that lie so too
 
     def forward(self, pyramid: ImagePyramid) -> Float[Tensor, "B M V V"]:
         """Logits at the size of the view."""
-        maps = [feature_map.contiguous(memory_format=torch.channels_last) for feature_map in pyramid.maps]
+        maps = [
+            feature_map.contiguous(memory_format=torch.channels_last)
+            for feature_map in pyramid.maps
+        ]
         first = maps[0]
         levels = [first.new_zeros(len(first), 0, self._size, self._size)]
         for stride in self._strides:
@@ -63,16 +73,22 @@ class UNet(nn.Module):
 class SetrPup(nn.Module):
     """Progressive up-sampling [SETR]: convolution and doubling until the view's size is reached.
 
-    A linear layer first, then 512, 256, 128 and 64 channels [MGCA], no more than the tokens' width over 1, 2, 4 and 8.
+    A linear layer first, then 512, 256, 128 and 64 channels [MGCA], no more than the tokens' width
+    over 1, 2, 4 and 8.
     """
 
     def __init__(self, spec: PyramidSpec, outputs: int) -> None:
         super().__init__()
         width = spec.channels[0]
-        widths = [width, *(min(most, max(8, width >> step)) for step, most in enumerate(_SETR_CHANNELS))]
+        widths = [
+            width,
+            *(min(most, max(8, width >> step)) for step, most in enumerate(_SETR_CHANNELS)),
+        ]
         self.dense = nn.Conv2d(width, width, 1)
         self.stages = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+            nn.Sequential(
+                nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+            )
             for before, after in pairwise(widths)
         )
         self.last = nn.Conv2d(widths[-1], outputs, 1)
@@ -85,7 +101,11 @@ class SetrPup(nn.Module):
         for stage in self.stages:
             grown = functional.interpolate(stage(grown), scale_factor=2, mode="bilinear")
         size = (self._size, self._size)
-        return self.last(grown if grown.shape[-2:] == size else functional.interpolate(grown, size, mode="bilinear"))
+        return self.last(
+            grown
+            if grown.shape[-2:] == size
+            else functional.interpolate(grown, size, mode="bilinear")
+        )
 
 
 def _bias(layer: nn.Conv2d) -> Tensor:
@@ -104,7 +124,8 @@ def soft_dice(
 def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     """Focal loss, element by element: cross-entropy times (1 - chance of the truth) ** gamma.
 
-    Between 0 and 1 a truth turns the chance as MGCA does: a half covered pixel weighs (1 / 2) ** gamma always.
+    Between 0 and 1 a truth turns the chance as MGCA does: a half covered pixel weighs (1 / 2) **
+    gamma always.
     """
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return cross_entropy * torch.exp(gamma * functional.logsigmoid(-logits * (2 * target - 1)))

@@ -1,4 +1,6 @@
-"""Heads that answer with boxes: FCOS on a feature pyramid, and a YOLOv3-style head that is MGCA's to the number."""
+"""Heads that answer with boxes: FCOS on a feature pyramid, and a YOLOv3-style head that is MGCA's
+to the number.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,25 @@ from torchvision.ops import FeaturePyramidNetwork, batched_nms
 
 from place_cxr.models.image import ImagePyramid, PyramidSpec
 
-YOLO_LEVELS = 3  # of YOLOv3: strides 8, 16 and 32 of a CNN; half, same and double the patch of a ViT
+YOLO_LEVELS = (
+    3  # of YOLOv3: strides 8, 16 and 32 of a CNN; half, same and double the patch of a ViT
+)
 FCOS_LEVELS = 4  # of FCOS: one finer level, for boxes of a few pixels
-PYRAMID_WIDTH = 64  # channels of the pyramid: a multiple of FCOS's 32 groups [ours; 256 as published]
+PYRAMID_WIDTH = (
+    64  # channels of the pyramid: a multiple of FCOS's 32 groups [ours; 256 as published]
+)
 _GROUPS = 32  # as in torchvision's FCOS head
 BRANCH_CONVOLUTIONS = 2  # of each branch [ours; 4 as published]
 # COCO's anchors at 416 pixels, fine to coarse [YOLOv3]; scaled to the view [MGCA].
-YOLO_ANCHORS = (((10, 13), (16, 30), (33, 23)), ((30, 61), (62, 45), (59, 119)), ((116, 90), (156, 198), (373, 326)))
+YOLO_ANCHORS = (
+    ((10, 13), (16, 30), (33, 23)),
+    ((30, 61), (62, 45), (59, 119)),
+    ((116, 90), (156, 198), (373, 326)),
+)
 _IGNORE_OVERLAP = 0.5  # overlap of an anchor with a true box above which it is no background [MGCA]
-_PIXEL_OFFSET = 1.0  # MGCA counts widths and heights of overlaps in whole pixels, and so adds 1, also to cells
+_PIXEL_OFFSET = (
+    1.0  # MGCA counts widths and heights of overlaps in whole pixels, and so adds 1, also to cells
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +58,9 @@ class DetectionOutput(Protocol):
         """Against true boxes; a label of -1 is padding."""
 
     def boxes(self, threshold: float, overlap: float, max_boxes: int) -> list[PredictedBoxes]:
-        """One record an image: scores above ``threshold``, non-maximum suppression at ``overlap``, ``max_boxes`` at most."""
+        """One record an image: scores above ``threshold``, non-maximum suppression at ``overlap``,
+        ``max_boxes`` at most.
+        """
 
 
 class DetectionPyramid(nn.Module):
@@ -63,7 +77,9 @@ class DetectionPyramid(nn.Module):
             stride, width, doublings = spec.strides[-1], spec.channels[-1], count - 2
             self.strides = tuple(2 * stride >> level for level in reversed(range(count)))
             self.channels = (width,) * count
-            self.grow = nn.ModuleList(nn.ConvTranspose2d(width, width, 2, stride=2) for _ in range(doublings))
+            self.grow = nn.ModuleList(
+                nn.ConvTranspose2d(width, width, 2, stride=2) for _ in range(doublings)
+            )
 
     def forward(self, pyramid: ImagePyramid) -> list[Tensor]:
         """Fine to coarse."""
@@ -76,7 +92,9 @@ class DetectionPyramid(nn.Module):
 
 
 class Fcos(nn.Module):
-    """torchvision's FCOS on a feature pyramid of the encoder's maps; places are the middles of cells."""
+    """torchvision's FCOS on a feature pyramid of the encoder's maps; places are the middles of
+    cells.
+    """
 
     def __init__(self, spec: PyramidSpec, classes: int) -> None:
         super().__init__()
@@ -90,21 +108,37 @@ class Fcos(nn.Module):
         strides = self.levels.strides
         grid = AnchorGenerator(tuple((stride,) for stride in strides), ((1.0,),) * FCOS_LEVELS)
         # The library's places are the corners of cells: a small box would hold none.
-        grid.cell_anchors = [cell + stride / 2 for cell, stride in zip(grid.cell_anchors, strides, strict=True)]
+        grid.cell_anchors = [
+            cell + stride / 2 for cell, stride in zip(grid.cell_anchors, strides, strict=True)
+        ]
         self.fcos = FCOS(
-            body, classes, anchor_generator=grid, head=FCOSHead(PYRAMID_WIDTH, 1, classes, BRANCH_CONVOLUTIONS)
+            body,
+            classes,
+            anchor_generator=grid,
+            head=FCOSHead(PYRAMID_WIDTH, 1, classes, BRANCH_CONVOLUTIONS),
         )
-        # The library cuts extents at 0, and starts there: a first step the wrong way, and no place ever learns again.
+        # The library cuts extents at 0, and starts there: a first step the wrong way, and no place
+        # ever learns again.
         nn.init.constant_(self.fcos.head.regression_head.bbox_reg.bias, 1.0)
         self._size = spec.size
 
     def forward(self, pyramid: ImagePyramid) -> DetectionOutput:
         """Class, box and centre of every place."""
-        named_maps = OrderedDict((str(level), feature_map) for level, feature_map in enumerate(self.levels(pyramid)))
+        named_maps = OrderedDict(
+            (str(level), feature_map) for level, feature_map in enumerate(self.levels(pyramid))
+        )
         maps = list(self.pyramid(named_maps).values())
         sizes = [(self._size, self._size)] * len(maps[0])
-        anchors = self.fcos.anchor_generator(ImageList(maps[0].new_empty(len(maps[0]), 1, *sizes[0]), sizes), maps)
-        return _FcosOutput(self.fcos, self.fcos.head(maps), anchors, [m.shape[-2] * m.shape[-1] for m in maps], sizes)
+        anchors = self.fcos.anchor_generator(
+            ImageList(maps[0].new_empty(len(maps[0]), 1, *sizes[0]), sizes), maps
+        )
+        return _FcosOutput(
+            self.fcos,
+            self.fcos.head(maps),
+            anchors,
+            [m.shape[-2] * m.shape[-1] for m in maps],
+            sizes,
+        )
 
 
 @dataclass(frozen=True)
@@ -118,22 +152,30 @@ class _FcosOutput:
     def loss(self, boxes: Tensor, labels: Tensor) -> Tensor:
         """Focal, generalised overlap and centre, in equal parts [FCOS]."""
         targets = [
-            {"boxes": box[label >= 0], "labels": label[label >= 0]} for box, label in zip(boxes, labels, strict=True)
+            {"boxes": box[label >= 0], "labels": label[label >= 0]}
+            for box, label in zip(boxes, labels, strict=True)
         ]
         parts = self.fcos.compute_loss(targets, self.heads, self.anchors, self.places)
         return torch.stack(list(parts.values())).sum()
 
     def boxes(self, threshold: float, overlap: float, max_boxes: int) -> list[PredictedBoxes]:
         """Score = root of class times centre."""
-        self.fcos.score_thresh, self.fcos.nms_thresh, self.fcos.detections_per_img = threshold, overlap, max_boxes
+        self.fcos.score_thresh, self.fcos.nms_thresh, self.fcos.detections_per_img = (
+            threshold,
+            overlap,
+            max_boxes,
+        )
         heads = {name: list(value.split(self.places, dim=1)) for name, value in self.heads.items()}
         anchors = [list(item.split(self.places)) for item in self.anchors]
         detections = self.fcos.postprocess_detections(heads, anchors, self.sizes)
-        return [PredictedBoxes(item["boxes"], item["scores"], item["labels"]) for item in detections]
+        return [
+            PredictedBoxes(item["boxes"], item["scores"], item["labels"]) for item in detections
+        ]
 
 
 class Yolo(nn.Module):
-    """YOLOv3-style: coarse to fine, each level joined with what the coarser one grew, three anchors a cell.
+    """YOLOv3-style: coarse to fine, each level joined with what the coarser one grew, three anchors
+    a cell.
 
     Loss and decoding are those of MGCA, for comparison with papers; FCOS is for everything else.
     """
@@ -141,7 +183,10 @@ class Yolo(nn.Module):
     def __init__(self, spec: PyramidSpec, classes: int) -> None:
         super().__init__()
         self.levels = DetectionPyramid(spec, YOLO_LEVELS)
-        widths = [max(16, min(256 << level, self.levels.channels[level]) // 2) for level in range(YOLO_LEVELS)]
+        widths = [
+            max(16, min(256 << level, self.levels.channels[level]) // 2)
+            for level in range(YOLO_LEVELS)
+        ]
         joined = [widths[level + 1] // 2 for level in range(YOLO_LEVELS - 1)] + [0]
         self.blocks = nn.ModuleList(
             _block(channels + extra, width)
@@ -174,35 +219,52 @@ class _YoloOutput:
     classes: int
 
     def loss(self, boxes: Tensor, labels: Tensor) -> Tensor:
-        """2.5 (place + extent) + objectness, half of it off objects, + class; all of them means over all cells [MGCA].
+        """2.5 (place + extent) + objectness, half of it off objects, + class; all of them means
+        over all cells [MGCA].
 
         An anchor with an object is background too unless it overlaps by more than a half [MGCA].
         """
-        return torch.stack([self._level_loss(level, boxes, labels) for level in range(YOLO_LEVELS)]).sum()
+        return torch.stack(
+            [self._level_loss(level, boxes, labels) for level in range(YOLO_LEVELS)]
+        ).sum()
 
     def boxes(self, threshold: float, overlap: float, max_boxes: int) -> list[PredictedBoxes]:
-        """Score = objectness alone, of ``threshold`` or more; the likeliest name [MGCA]; boxes are cut at the view."""
+        """Score = objectness alone, of ``threshold`` or more; the likeliest name [MGCA]; boxes are
+        cut at the view.
+        """
         decoded = [self._decoded(level) for level in range(YOLO_LEVELS)]
         image_corners, objectness, class_probabilities = (
             torch.cat(parts, dim=1) for parts in zip(*decoded, strict=True)
         )
         detections = []
-        for corners, score, probabilities in zip(image_corners, objectness, class_probabilities, strict=True):
+        for corners, score, probabilities in zip(
+            image_corners, objectness, class_probabilities, strict=True
+        ):
             selected = (score >= threshold).nonzero()[:, 0]
-            corners, score, label = corners[selected], score[selected], probabilities[selected].argmax(1)
+            corners, score, label = (
+                corners[selected],
+                score[selected],
+                probabilities[selected].argmax(1),
+            )
             extended = corners + corners.new_tensor([0, 0, _PIXEL_OFFSET, _PIXEL_OFFSET])
             kept = batched_nms(extended, score, label, overlap)[:max_boxes]
-            detections.append(PredictedBoxes(corners[kept].clamp(0, self.size), score[kept], label[kept]))
+            detections.append(
+                PredictedBoxes(corners[kept].clamp(0, self.size), score[kept], label[kept])
+            )
         return detections
 
     def _raw(self, level: int) -> Tensor:
         """[B, 3, H, W, 5 + M]."""
         answer = self.answers[level]
-        return answer.view(len(answer), 3, 5 + self.classes, *answer.shape[-2:]).permute(0, 1, 3, 4, 2)
+        return answer.view(len(answer), 3, 5 + self.classes, *answer.shape[-2:]).permute(
+            0, 1, 3, 4, 2
+        )
 
     def _anchors(self, level: int, like: Tensor) -> Tensor:
         """[3, 2] in pixels of the view."""
-        return torch.tensor(YOLO_ANCHORS[level], dtype=like.dtype, device=like.device) * (self.size / 416)
+        return torch.tensor(YOLO_ANCHORS[level], dtype=like.dtype, device=like.device) * (
+            self.size / 416
+        )
 
     def _decoded(self, level: int) -> tuple[Tensor, Tensor, Tensor]:
         """Corners [B, N, 4] in pixels, objectness [B, N] and chances of the names [B, N, M]."""
@@ -210,12 +272,20 @@ class _YoloOutput:
         rows, columns = raw.shape[2:4]
         step = raw.new_tensor([self.size / columns, self.size / rows])
         down, across = torch.meshgrid(
-            torch.arange(rows, device=raw.device), torch.arange(columns, device=raw.device), indexing="ij"
+            torch.arange(rows, device=raw.device),
+            torch.arange(columns, device=raw.device),
+            indexing="ij",
         )
         middle = (raw[..., :2].sigmoid() + torch.stack([across, down], dim=-1)) * step
-        extent = raw[..., 2:4].clamp(max=6).exp() * self._anchors(level, raw)[:, None, None]  # no infinite box
+        extent = (
+            raw[..., 2:4].clamp(max=6).exp() * self._anchors(level, raw)[:, None, None]
+        )  # no infinite box
         corners = torch.cat([middle - extent / 2, middle + extent / 2], dim=-1)
-        return corners.flatten(1, 3), raw[..., 4].sigmoid().flatten(1), raw[..., 5:].sigmoid().flatten(1, 3)
+        return (
+            corners.flatten(1, 3),
+            raw[..., 4].sigmoid().flatten(1),
+            raw[..., 5:].sigmoid().flatten(1, 3),
+        )
 
     def _level_loss(self, level: int, boxes: Tensor, labels: Tensor) -> Tensor:
         raw = self._raw(level)
@@ -227,13 +297,20 @@ class _YoloOutput:
         background_loss = cross_entropy(raw[..., 4], torch.zeros_like(on), reduction="none")
         class_loss = cross_entropy(raw[..., 5:], target[..., 5:], reduction="none").mean(-1)
         return (
-            on * (2.5 * (center_loss + extent_loss) + object_loss + class_loss) + 0.5 * off * background_loss
+            on * (2.5 * (center_loss + extent_loss) + object_loss + class_loss)
+            + 0.5 * off * background_loss
         ).mean()
 
     @torch.no_grad()
-    def _targets(self, level: int, raw: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _targets(
+        self, level: int, raw: Tensor, boxes: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Targets [B, 3, H, W, 5 + M]; where an object is (1); what counts as background (1)."""
-        target, on, off = torch.zeros_like(raw), torch.zeros_like(raw[..., 0]), torch.ones_like(raw[..., 0])
+        target, on, off = (
+            torch.zeros_like(raw),
+            torch.zeros_like(raw[..., 0]),
+            torch.ones_like(raw[..., 0]),
+        )
         rows, columns = raw.shape[2:4]
         anchors = self._anchors(level, raw)
         step = raw.new_tensor([self.size / columns, self.size / rows])
@@ -255,7 +332,9 @@ class _YoloOutput:
 def _overlap(anchors: Float[Tensor, "A 2"], extent: Float[Tensor, "2"]) -> Float[Tensor, "A"]:
     """Of boxes with one corner in common, in cells [MGCA]."""
     intersection = (torch.minimum(anchors, extent) + _PIXEL_OFFSET).prod(1)
-    return intersection / ((anchors + _PIXEL_OFFSET).prod(1) + (extent + _PIXEL_OFFSET).prod() - intersection)
+    return intersection / (
+        (anchors + _PIXEL_OFFSET).prod(1) + (extent + _PIXEL_OFFSET).prod() - intersection
+    )
 
 
 DETECTION_HEADS: dict[str, Any] = {"fcos": Fcos, "yolo": Yolo}
@@ -267,5 +346,7 @@ def _block(channels: int, width: int) -> nn.Module:
 
 def _convolution(channels: int, width: int, kernel: int) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(width), nn.LeakyReLU(0.1)
+        nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(width),
+        nn.LeakyReLU(0.1),
     )

@@ -23,10 +23,14 @@ class ImageSettings(Settings):
 
     name: str = "vit_base_patch16_224"  # any timm name [MGCA: DeiT-base = ViT-B/16, or resnet50]
     size: int = 224  # pixels of the square view [MGCA]
-    local_strides: tuple[int, ...] = (16,)  # ViT patch size; ResNet-50 layer3 [MGCA]; several are joined on the first
+    local_strides: tuple[int, ...] = (
+        16,
+    )  # ViT patch size; ResNet-50 layer3 [MGCA]; several are joined on the first
     options: dict[str, Any] = {}  # passed to timm.create_model
     weights: str = ""  # path of a safetensors file with timm's names; empty = random
-    pretrained: bool = False  # fetch timm's weights from the Hub: an explicit request for the network
+    pretrained: bool = (
+        False  # fetch timm's weights from the Hub: an explicit request for the network
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,8 @@ class FeatureSpec:
 
 @dataclass(frozen=True, slots=True)
 class PyramidSpec:
-    """What dense heads are built for: channels and strides of the maps, finest first, for views of ``size`` pixels.
+    """What dense heads are built for: channels and strides of the maps, finest first, for views of
+    ``size`` pixels.
 
     A network of one stride (a ViT) has one map.
     """
@@ -59,7 +64,8 @@ class PyramidSpec:
 
 @dataclass(frozen=True, slots=True)
 class ImagePyramid:
-    """What a head reads of B images: the pooled vector, and the maps of the pyramid where it asks for them.
+    """What a head reads of B images: the pooled vector, and the maps of the pyramid where it asks
+    for them.
 
     From a `Reader`: the instance vector; patch tokens, V-PORs, and where the V-PORs looked.
     """
@@ -78,12 +84,17 @@ class ImageEncoder(nn.Module):
         self.use_fast_layout()
         info = self.body.feature_info
         reductions = [stage["reduction"] for stage in info]
-        self.stages = [_last_stage(settings, reductions, stride) for stride in settings.local_strides]
+        self.stages = [
+            _last_stage(settings, reductions, stride) for stride in settings.local_strides
+        ]
         channels = [info[stage]["num_chs"] for stage in self.stages]
         side = -(-settings.size // settings.local_strides[0])
         self.spec = FeatureSpec(self.body.head_hidden_size, sum(channels), (side, side))
         # One map for each stride, the last of that stride.
-        self._levels = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in sorted(set(reductions))]
+        self._levels = [
+            len(reductions) - 1 - reductions[::-1].index(stride)
+            for stride in sorted(set(reductions))
+        ]
         self.pyramid_spec = PyramidSpec(
             self.spec.pooled,
             tuple(info[level]["num_chs"] for level in self._levels),
@@ -94,11 +105,14 @@ class ImageEncoder(nn.Module):
     def use_fast_layout(self) -> None:
         """Lay the weights out for speed: 0.7x the time of convolutions in fp32, 0.6x in bf16.
 
-        Not where a strided 1 x 1 convolution has fewer than 16 input channels: on AVX-512 processors of AMD its
-        gradient then ends the process (torch 2.14 and 2.15, several threads).
+        Not where a strided 1 x 1 convolution has fewer than 16 input channels: on AVX-512
+        processors of AMD its gradient then ends the process (torch 2.14 and 2.15, several threads).
         """
         convolutions = [m for m in self.body.modules() if isinstance(m, nn.Conv2d)]
-        if not any(m.in_channels < 16 and m.kernel_size == (1, 1) and m.stride != (1, 1) for m in convolutions):
+        if not any(
+            m.in_channels < 16 and m.kernel_size == (1, 1) and m.stride != (1, 1)
+            for m in convolutions
+        ):
             self.body.to(memory_format=torch.channels_last)
 
     def freeze_beyond_maps(self) -> None:
@@ -107,19 +121,25 @@ class ImageEncoder(nn.Module):
             self.body.get_submodule(stage["module"]).requires_grad_(False)
 
     def forward(self, image: Float[Tensor, "B 1 H W"], attend: bool = False) -> Features:
-        """Pooled [B, C] and patch tokens [B, P, C2] of the chosen maps, joined on the grid of the first.
+        """Pooled [B, C] and patch tokens [B, P, C2] of the chosen maps, joined on the grid of the
+        first.
 
-        ``attend``: with how much the class token attends to each patch in the last block, where it is what is pooled.
+        ``attend``: with how much the class token attends to each patch in the last block, where it
+        is what is pooled.
         """
         if not attend or getattr(self.body, "global_pool", None) != "token":
-            return self._features(*self.body.forward_intermediates(image, indices=self.stages, norm=True))
+            return self._features(
+                *self.body.forward_intermediates(image, indices=self.stages, norm=True)
+            )
         last, captured = self.body.blocks[-1].attn, []
         hook = last.qkv.register_forward_hook(lambda *call: captured.append(call[-1].detach()))
         try:
             features = self(image)
         finally:
             hook.remove()
-        return replace(features, attention=_class_attention(last, captured[0])[:, -features.local.shape[1] :])
+        return replace(
+            features, attention=_class_attention(last, captured[0])[:, -features.local.shape[1] :]
+        )
 
     def local(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B P C2"]:
         """The patch tokens alone; stages behind their maps are not run."""
@@ -129,7 +149,9 @@ class ImageEncoder(nn.Module):
         return _join_maps(maps)
 
     def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> ImagePyramid:
-        """Pooled vector and one map [B, C, H / stride, W / stride] for each stride of ``pyramid_spec``."""
+        """Pooled vector and one map [B, C, H / stride, W / stride] for each stride of
+        ``pyramid_spec``.
+        """
         final, maps = self.body.forward_intermediates(image, indices=self._levels, norm=True)
         return ImagePyramid(self.body.forward_head(final, pre_logits=True), tuple(maps))
 
@@ -143,7 +165,8 @@ class ImageEncoder(nn.Module):
     def forward_with_positions(
         self, image: Float[Tensor, "B 1 H W"]
     ) -> tuple[Features, Float[Tensor, "B N C"], tuple[int, int]]:
-        """As ``forward``; with it what pooling averages: the last map position by position, in the space of ``pooled``.
+        """As ``forward``; with it what pooling averages: the last map position by position, in the
+        space of ``pooled``.
 
         The map's grid comes last.
         """
@@ -159,7 +182,9 @@ class ImageEncoder(nn.Module):
 
     def _features(self, final: Tensor, maps: list[Tensor]) -> Features:
         rows, columns = maps[0].shape[-2:]
-        return Features(self.body.forward_head(final, pre_logits=True), _join_maps(maps), (rows, columns))
+        return Features(
+            self.body.forward_head(final, pre_logits=True), _join_maps(maps), (rows, columns)
+        )
 
 
 def _join_maps(maps: list[Tensor]) -> Float[Tensor, "B P C"]:
@@ -171,7 +196,9 @@ def _join_maps(maps: list[Tensor]) -> Float[Tensor, "B P C"]:
 
 @torch.no_grad()
 def _class_attention(layer: Any, projected: Float[Tensor, "B N A"]) -> Float[Tensor, "B N"]:
-    """The first token's attention in a timm layer, averaged over heads, from its queries, keys and values."""
+    """The first token's attention in a timm layer, averaged over heads, from its queries, keys and
+    values.
+    """
     query, key, _ = projected.unflatten(-1, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)
     query, key = layer.q_norm(query[:, :, :1]), layer.k_norm(key)
     return (layer.scale * query @ key.transpose(-2, -1)).float().softmax(-1).mean(1).squeeze(1)
@@ -181,32 +208,49 @@ def _create(settings: ImageSettings) -> Any:
     options: dict[str, Any] = dict(settings.options)
     if not timm.is_model(settings.name):
         near = did_you_mean(settings.name, timm.list_models())
-        raise PlaceError(f"unknown image encoder '{settings.name}'{near}", code="PL-C002", fix="use a timm model name")
+        raise PlaceError(
+            f"unknown image encoder '{settings.name}'{near}",
+            code="PL-C002",
+            fix="use a timm model name",
+        )
     if "vit" in settings.name or "deit" in settings.name:
         options.setdefault("img_size", settings.size)
-    body = timm.create_model(settings.name, pretrained=settings.pretrained, in_chans=1, num_classes=0, **options)
+    body = timm.create_model(
+        settings.name, pretrained=settings.pretrained, in_chans=1, num_classes=0, **options
+    )
     if settings.weights:
         _load_weights(body, Path(settings.weights))
     return body
 
 
 def _load_weights(body: nn.Module, path: Path) -> None:
-    """Fill ``body`` from a safetensors file of timm's names: classifier ignored, RGB stem summed to grey."""
+    """Fill ``body`` from a safetensors file of timm's names: classifier ignored, RGB stem summed to
+    grey.
+    """
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise PlaceError(
-            "no such weights file", code="PL-R101", file=path, fix="set model.image.weights to a .safetensors file"
+            "no such weights file",
+            code="PL-R101",
+            file=path,
+            fix="set model.image.weights to a .safetensors file",
         )
     weights = load_file(path)
     expected = body.state_dict()
     for name, value in weights.items():
-        if name in expected and value.ndim == 4 and value.shape[1] == 3 and expected[name].shape[1] == 1:
+        if (
+            name in expected
+            and value.ndim == 4
+            and value.shape[1] == 3
+            and expected[name].shape[1] == 1
+        ):
             weights[name] = value.sum(1, keepdim=True)
     missing = [n for n in expected if n not in weights or weights[n].shape != expected[n].shape]
     if missing:
         raise PlaceError(
-            f"{len(missing)} of {len(expected)} tensors are missing or differ in shape, first {', '.join(missing[:5])}",
+            f"{len(missing)} of {len(expected)} tensors are missing or differ in shape, first "
+            f"{', '.join(missing[:5])}",
             code="PL-R109",
             file=path,
             fix="use weights of the same timm architecture",
@@ -217,5 +261,9 @@ def _load_weights(body: nn.Module, path: Path) -> None:
 def _last_stage(settings: ImageSettings, reductions: list[int], stride: int) -> int:
     if stride not in reductions:
         choices = ", ".join(map(str, sorted(set(reductions))))
-        raise PlaceError(f"{settings.name} has no map of stride {stride}", code="PL-C004", fix=f"use one of {choices}")
+        raise PlaceError(
+            f"{settings.name} has no map of stride {stride}",
+            code="PL-C004",
+            fix=f"use one of {choices}",
+        )
     return len(reductions) - 1 - reductions[::-1].index(stride)

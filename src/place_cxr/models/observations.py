@@ -1,4 +1,6 @@
-"""Observations: what visual queries see in patches (V-PORs), what sentences state in tokens (T-PORs)."""
+"""Observations: what visual queries see in patches (V-PORs), what sentences state in tokens
+(T-PORs).
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,11 @@ class ObservationSettings(Settings):
 
 
 class SubtractRunningMean(nn.Module):
-    """Takes away, place by place, the mean over the images seen in training: what remains is what is unusual.
+    """Takes away, place by place, the mean over the images seen in training: what remains is what
+    is unusual.
 
-    The mean is that of earlier batches (of all ranks), so an image's answer does not depend on its batch.
+    The mean is that of earlier batches (of all ranks), so an image's answer does not depend on its
+    batch.
     """
 
     running_mean: Tensor
@@ -54,16 +58,23 @@ class VisualObserver(nn.Module):
         self.positions: Tensor
         self.register_buffer("positions", grid_positions(*spec.grid, width), persistent=False)
         self.queries = nn.Parameter(torch.randn(settings.queries, width))
-        self.blocks = nn.ModuleList(DecoderBlock(width, settings.heads) for _ in range(settings.layers))
+        self.blocks = nn.ModuleList(
+            DecoderBlock(width, settings.heads) for _ in range(settings.layers)
+        )
         self.norm = nn.LayerNorm(width)
-        self.key_value = nn.Linear(width, width + shared, bias=False)  # softmax and running mean would take it away
+        self.key_value = nn.Linear(
+            width, width + shared, bias=False
+        )  # softmax and running mean would take it away
         self.usual = SubtractRunningMean(spec.grid[0] * spec.grid[1], shared)
 
-    def forward(self, features: Features) -> tuple[Observations, Float[Tensor, "B K P"], Float[Tensor, "B P D"]]:
-        """V-PORs [B, K, D] of unit length, where each query looked [B, K, P] (rows sum to 1), and what each patch says.
+    def forward(
+        self, features: Features
+    ) -> tuple[Observations, Float[Tensor, "B K P"], Float[Tensor, "B P D"]]:
+        """V-PORs [B, K, D] of unit length, where each query looked [B, K, P] (rows sum to 1), and
+        what each patch says.
 
-        A V-POR is the attention-weighted sum of what the patches say, so its agreement with a phrase is a sum over
-        patches: nothing in it comes from elsewhere than the image.
+        A V-POR is the attention-weighted sum of what the patches say, so its agreement with a
+        phrase is a sum over patches: nothing in it comes from elsewhere than the image.
         """
         batch, patches, width = len(features.local), *self.positions.shape
         memory = (self.memory(features.local) + self.positions).flatten(0, 1)
@@ -71,7 +82,9 @@ class VisualObserver(nn.Module):
         for block in self.blocks:
             x = block(x, memory, batch)
         key_value = self.key_value(memory)
-        key, value = key_value.view(batch, patches, -1).split((width, key_value.shape[-1] - width), -1)
+        key, value = key_value.view(batch, patches, -1).split(
+            (width, key_value.shape[-1] - width), -1
+        )
         patch_vectors = self.usual(value)
         score = torch.bmm(self.norm(x).view(batch, -1, width), key.transpose(1, 2))
         attention = (score.float() * width**-0.5).softmax(-1)

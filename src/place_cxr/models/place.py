@@ -12,7 +12,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from place_cxr.core.settings import Settings
-from place_cxr.core.tensors import Correlation, Features, Observations, PlaceOutputs, Tokens, Views, l2_normalize
+from place_cxr.core.tensors import (
+    Correlation,
+    Features,
+    Observations,
+    PlaceOutputs,
+    Tokens,
+    Views,
+    l2_normalize,
+)
 from place_cxr.models.correlation import (
     CorrelationSettings,
     PatchCorrelation,
@@ -37,7 +45,9 @@ class ModelSettings(Settings):
     observations: ObservationSettings = ObservationSettings()
     correlation: CorrelationSettings | None = CorrelationSettings()  # null: no CCE head is built
     tokens: TokenSettings | None = None  # shared space of single patches and words: GLoRIA and MGCA
-    prototypes: int | None = Field(None, ge=1, description="clusters in the shared space: MGCA, 500 there")
+    prototypes: int | None = Field(
+        None, ge=1, description="clusters in the shared space: MGCA, 500 there"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,9 @@ class ImageDescription:
     attention: Float[Tensor, "B K P"]
     patches: Float[Tensor, "B P D"]  # what each patch says
     grid: tuple[int, int]
-    places: Float[Tensor, "B N D"]  # the last map, place by place, in the space of `vector`; unit length
+    places: Float[
+        Tensor, "B N D"
+    ]  # the last map, place by place, in the space of `vector`; unit length
     places_grid: tuple[int, int]
 
 
@@ -63,7 +75,9 @@ class TextDescription:
 
 
 class PlaceModel(nn.Module):
-    """Image and text encoders, instance projections, VPOE, sentence pooling, correlation head; the parts of peers."""
+    """Image and text encoders, instance projections, VPOE, sentence pooling, correlation head; the
+    parts of peers.
+    """
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
@@ -82,12 +96,20 @@ class PlaceModel(nn.Module):
             self.correlation = PatchCorrelation(settings.correlation, spec, text_width)
             if settings.correlation.target == "teacher":
                 self.teacher = copy.deepcopy(self.image_encoder).requires_grad_(False).eval()
-        self.tokens = None if settings.tokens is None else TokenProjection(settings.tokens, spec, text_width, shared)
+        self.tokens = (
+            None
+            if settings.tokens is None
+            else TokenProjection(settings.tokens, spec, text_width, shared)
+        )
         prototype_count = settings.prototypes
-        self.prototypes = None if prototype_count is None else nn.Parameter(torch.randn(prototype_count, shared))
+        self.prototypes = (
+            None if prototype_count is None else nn.Parameter(torch.randn(prototype_count, shared))
+        )
 
     def forward(self, views: Views, tokens: Tokens, monitor: bool = False) -> PlaceOutputs:
-        """Images and reports in, all that losses may look at out; ``monitor`` adds the permuted-report prediction."""
+        """Images and reports in, all that losses may look at out; ``monitor`` adds the
+        permuted-report prediction.
+        """
         attend = self.tokens is not None
         image = self.image_encoder(views.image, attend)
         text = self.text_encoder(tokens, attend)
@@ -131,7 +153,8 @@ class PlaceModel(nn.Module):
         """Instance vector and T-PORs of reports or prompts."""
         text = self.text_encoder(tokens)
         return TextDescription(
-            l2_normalize(self.text_projection(text.pooled).float()), self.sentences(text.local, tokens)
+            l2_normalize(self.text_projection(text.pooled).float()),
+            self.sentences(text.local, tokens),
         )
 
     def encode_image(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B D"]:
@@ -150,7 +173,9 @@ class PlaceModel(nn.Module):
         teacher: list[Tensor] = list(self.teacher.parameters())
         student: list[Tensor] = list(self.image_encoder.parameters())
         torch._foreach_lerp_(teacher, student, 1 - self.settings.correlation.momentum)
-        for target, source in zip(self.teacher.buffers(), self.image_encoder.buffers(), strict=True):
+        for target, source in zip(
+            self.teacher.buffers(), self.image_encoder.buffers(), strict=True
+        ):
             target.copy_(source)
 
     def train(self, mode: bool = True) -> PlaceModel:
@@ -168,7 +193,9 @@ class PlaceModel(nn.Module):
         permuted = None
         if monitor:
             with torch.no_grad():
-                permuted = self.correlation(image.local, text.local.roll(1, 0), tokens.mask.roll(1, 0))
+                permuted = self.correlation(
+                    image.local, text.local.roll(1, 0), tokens.mask.roll(1, 0)
+                )
         return Correlation(
             predicted=self.correlation(image.local, text.local, tokens.mask),
             target=self._target(views.clean, image.grid),
@@ -186,4 +213,6 @@ class PlaceModel(nn.Module):
 
 def _projection(width: int, hidden: int, shared: int) -> nn.Module:
     """MLP without batch statistics, so that micro-batches and ranks do not change it."""
-    return nn.Sequential(nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, shared))
+    return nn.Sequential(
+        nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, shared)
+    )

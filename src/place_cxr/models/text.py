@@ -47,11 +47,14 @@ class TextSettings(Settings):
     vocab_size: int = 0  # filled in from the tokenizer
     bert: dict[
         str, Any
-    ] = {}  # BERT's own configuration, filled in from `weights`, so that a checkpoint needs no folder
+        # BERT's own configuration, filled in from `weights`, so that a checkpoint needs no folder
+    ] = {}
 
 
 def complete_text_settings(settings: TextSettings, vocab_size: int) -> TextSettings:
-    """The settings with what the tokenizer and the folder of weights decide. Raises PlaceError PL-R101, PL-R109."""
+    """The settings with what the tokenizer and the folder of weights decide. Raises PlaceError
+    PL-R101, PL-R109.
+    """
     if not settings.weights:
         return settings.model_copy(update={"vocab_size": vocab_size})
     config = _read_config(settings.weights)
@@ -64,13 +67,18 @@ def complete_text_settings(settings: TextSettings, vocab_size: int) -> TextSetti
         )
     if config.max_position_embeddings < settings.max_tokens:
         raise PlaceError(
-            f"text.max_tokens is {settings.max_tokens}, the text encoder has {config.max_position_embeddings} positions",
+            f"text.max_tokens is {settings.max_tokens}, the text encoder has "
+            f"{config.max_position_embeddings} positions",
             code="PL-C003",
             file=settings.weights,
             fix=f"set model.text.max_tokens to at most {config.max_position_embeddings}",
         )
     config.num_hidden_layers = min(settings.layers, config.num_hidden_layers)
-    shape = {"width": config.hidden_size, "layers": config.num_hidden_layers, "heads": config.num_attention_heads}
+    shape = {
+        "width": config.hidden_size,
+        "layers": config.num_hidden_layers,
+        "heads": config.num_attention_heads,
+    }
     bert = {name: value for name, value in config.to_dict().items() if name in _ARCHITECTURE_KEYS}
     return settings.model_copy(update={**shape, "vocab_size": vocab_size, "bert": bert})
 
@@ -87,9 +95,9 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: Tokens, attend: bool = False) -> Features:
         """Pooled [B, C] and token states [B, L, C], zero where padded.
 
-        ``attend``: with how much the tokens that are pooled attend to each in the last layer. Linear layers run on the
-        real tokens alone and attention on the padded view, so the result equals the padded run on every real token and
-        costs as much as the tokens that are there.
+        ``attend``: with how much the tokens that are pooled attend to each in the last layer.
+        Linear layers run on the real tokens alone and attention on the padded view, so the result
+        equals the padded run on every real token and costs as much as the tokens that are there.
         """
         batch, length = tokens.ids.shape
         flat = tokens.mask.flatten().nonzero().squeeze(1) if tokens.flat is None else tokens.flat
@@ -108,7 +116,9 @@ class TextEncoder(nn.Module):
         if not attend:
             return Features(pooled, states, (1, length))
         pooled_mask = tokens.mask[:, :1] if self.settings.pool == "first" else tokens.mask
-        return Features(pooled, states, (1, length), _attention(layer, before, flat, tokens.mask, pooled_mask))
+        return Features(
+            pooled, states, (1, length), _attention(layer, before, flat, tokens.mask, pooled_mask)
+        )
 
 
 def _layer(
@@ -122,7 +132,8 @@ def _layer(
     attention = layer.attention.self
     heads = attention.num_attention_heads
     query, key, value = (
-        _split(project(hidden), flat, shape, heads) for project in (attention.query, attention.key, attention.value)
+        _split(project(hidden), flat, shape, heads)
+        for project in (attention.query, attention.key, attention.value)
     )
     attended = F.scaled_dot_product_attention(
         query, key, value, visible, dropout_p=attention.dropout.p if training else 0.0
@@ -139,10 +150,14 @@ def _attention(
     mask: Bool[Tensor, "B L"],
     query_mask: Bool[Tensor, "B Q"],
 ) -> Float[Tensor, "B L"]:
-    """Attention of the first Q tokens to all, averaged over heads and those that are ``query_mask``; 0 where padded."""
+    """Attention of the first Q tokens to all, averaged over heads and those that are
+    ``query_mask``; 0 where padded.
+    """
     attention = layer.attention.self
     shape, heads = (mask.shape[0], mask.shape[1]), attention.num_attention_heads
-    query, key = (_split(project(hidden), flat, shape, heads) for project in (attention.query, attention.key))
+    query, key = (
+        _split(project(hidden), flat, shape, heads) for project in (attention.query, attention.key)
+    )
     query = query[:, :, : query_mask.shape[1]]
     score = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).float()
     weight = score.masked_fill(~mask[:, None, None], -torch.inf).softmax(-1).mean(1)
@@ -153,7 +168,12 @@ def _split(
     hidden: Float[Tensor, "T C"], flat: Int[Tensor, "T"], shape: tuple[int, int], heads: int
 ) -> Float[Tensor, "B heads L W"]:
     """Padded, and cut into heads."""
-    return _pad(hidden, flat, shape[0] * shape[1]).unflatten(0, shape).unflatten(-1, (heads, -1)).transpose(1, 2)
+    return (
+        _pad(hidden, flat, shape[0] * shape[1])
+        .unflatten(0, shape)
+        .unflatten(-1, (heads, -1))
+        .transpose(1, 2)
+    )
 
 
 def _pad(hidden: Float[Tensor, "T C"], flat: Int[Tensor, "T"], total: int) -> Float[Tensor, "BL C"]:
@@ -182,13 +202,17 @@ def _create(settings: TextSettings) -> BertModel:
 def _read_config(folder: str) -> BertConfig:
     fix = "download a BERT there and set model.text.weights"
     if not (Path(folder) / "config.json").is_file():
-        raise PlaceError("no such folder with a Hugging Face BERT", code="PL-R101", file=folder, fix=fix)
+        raise PlaceError(
+            "no such folder with a Hugging Face BERT", code="PL-R101", file=folder, fix=fix
+        )
     try:
         kind = json.loads((Path(folder) / "config.json").read_text("utf-8"))["model_type"]
     except (OSError, ValueError, KeyError, TypeError):
         kind = "unreadable"
     if kind != "bert":
-        raise PlaceError(f"its model type is {kind}, not bert", code="PL-R109", file=folder, fix=fix)
+        raise PlaceError(
+            f"its model type is {kind}, not bert", code="PL-R109", file=folder, fix=fix
+        )
     return BertConfig.from_pretrained(folder, local_files_only=True)
 
 
@@ -200,7 +224,8 @@ def _load(settings: TextSettings) -> BertModel:
             "holds no .safetensors file, and pickled weights are not read",
             code="PL-R106",
             file=settings.weights,
-            fix="save it again with transformers: BertModel.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+            fix="save it again with transformers: "
+            "BertModel.from_pretrained(FOLDER).save_pretrained(FOLDER)",
         )
     config.num_hidden_layers = min(settings.layers, config.num_hidden_layers)
     loaded: Any = BertModel.from_pretrained(

@@ -1,4 +1,6 @@
-"""The results page of a run: one HTML file that explains itself, opens from disk and needs no network."""
+"""The results page of a run: one HTML file that explains itself, opens from disk and needs no
+network.
+"""
 
 from place_cxr.page.write import write_page
 

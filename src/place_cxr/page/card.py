@@ -19,10 +19,14 @@ from place_cxr.page.write import page_templates
 CARD_HTML, CARD_JSON = "card.html", "card.json"
 
 
-def write_card_page(card: Mapping[str, Any], out: Path, images: Sequence[NDArray[np.float32]] = ()) -> Path:
-    """Write ``card.json`` and ``card.html`` into the folder ``out``, private to the user; the path of the page.
+def write_card_page(
+    card: Mapping[str, Any], out: Path, images: Sequence[NDArray[np.float32]] = ()
+) -> Path:
+    """Write ``card.json`` and ``card.html`` into the folder ``out``, private to the user; the path
+    of the page.
 
-    ``images`` [n, n] of grey 0..255 are put on the page: pixels of patients, for those who may show them.
+    ``images`` [n, n] of grey 0..255 are put on the page: pixels of patients, for those who may show
+    them.
     """
     make_private_folder(out)
     with create_private_text_file(out / CARD_JSON) as file:

@@ -1,4 +1,6 @@
-"""Geometry of the page's charts. Templates draw it as SVG that takes its colours from the style sheet."""
+"""Geometry of the page's charts. Templates draw it as SVG that takes its colours from the style
+sheet.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-CHART_WIDTH, CHART_HEIGHT = 320, 176  # units of a line chart; text is legible where one unit is one CSS pixel
+CHART_WIDTH, CHART_HEIGHT = (
+    320,
+    176,
+)  # units of a line chart; text is legible where one unit is one CSS pixel
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 8, 24
 _MAX_POINTS = 300
 
@@ -22,7 +27,9 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class ChartLine:
-    """One curve as an SVG path. ``style`` is a number of the style sheet: colour and dashes together."""
+    """One curve as an SVG path. ``style`` is a number of the style sheet: colour and dashes
+    together.
+    """
 
     name: str
     path: str
@@ -49,9 +56,11 @@ def line_chart(
     *,
     holds: Sequence[float] = (),
 ) -> LineChart | None:
-    """Curves of ``columns`` (name in the records -> name on the page); None where no record has any of them.
+    """Curves of ``columns`` (name in the records -> name on the page); None where no record has any
+    of them.
 
-    The axis holds the values and the numbers of ``holds``, so that a small change of a small number looks small.
+    The axis holds the values and the numbers of ``holds``, so that a small change of a small number
+    looks small.
     """
     curves = {
         name: [(int(r["step"]), float(r[column])) for r in records if _is_number(r.get(column))]
@@ -71,7 +80,9 @@ def line_chart(
         return _LEFT + (step - first) / max(last - first, 1) * (CHART_WIDTH - _LEFT - _RIGHT)
 
     def y(value: float) -> float:
-        return CHART_HEIGHT - _BOTTOM - (value - low) / (high - low) * (CHART_HEIGHT - _TOP - _BOTTOM)
+        return (
+            CHART_HEIGHT - _BOTTOM - (value - low) / (high - low) * (CHART_HEIGHT - _TOP - _BOTTOM)
+        )
 
     lines = []
     for style, (name, points) in enumerate(curves.items()):
@@ -97,7 +108,9 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
         low, high = low - pad, high + pad
     raw_step = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw_step))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw_step * (1 - 1e-9))
+    step = next(
+        power * factor for factor in (1, 2, 5, 10) if power * factor >= raw_step * (1 - 1e-9)
+    )
     start, stop = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(i * step, 12) for i in range(start, stop + 1)]
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from place_cxr.images.read import read_image
 
-# Colour maps of matplotlib and the part of them in use: both get lighter or darker evenly, so grey prints work too.
+# Colour maps of matplotlib and the part of them in use: both get lighter or darker evenly, so grey
+# prints work too.
 HEAT_COLORS, SIMILARITY_COLORS = ("inferno", 0.35, 1.0), ("PuOr_r", 0.0, 1.0)
 ColorMap = tuple[str, float, float]
 _COLOR_LEVELS = 64
@@ -104,7 +105,9 @@ def _study_view(table: Mapping[str, Any], folder: Path) -> StudyView:
     x, y, w, h = (float(v) for v in table["view"])
     sentences = []
     for sentence in table["sentences"]:
-        heat = "" if sentence["heat"] is None else heat_image(_grid(sentence["heat"], rows, columns))
+        heat = (
+            "" if sentence["heat"] is None else heat_image(_grid(sentence["heat"], rows, columns))
+        )
         match = None if sentence["match"] is None else float(sentence["match"])
         sentences.append(SentenceView(str(sentence["text"]), match, heat))
     outlines = [
@@ -177,4 +180,6 @@ def _palette(color_map: ColorMap, count: int) -> NDArray[np.uint8]:
 
 
 def _svg_path(paths: Sequence[Sequence[Sequence[float]]]) -> str:
-    return "".join("M" + "L".join(f"{float(x):g},{float(y):g}" for x, y in path) + "Z" for path in paths)
+    return "".join(
+        "M" + "L".join(f"{float(x):g},{float(y):g}" for x, y in path) + "Z" for path in paths
+    )

@@ -1,4 +1,6 @@
-"""What a run folder holds, as far as the page shows it. What is missing or broken is said, never fatal."""
+"""What a run folder holds, as far as the page shows it. What is missing or broken is said, never
+fatal.
+"""
 
 from __future__ import annotations
 
@@ -71,9 +73,14 @@ def read_run(run: Path) -> RunFiles:
     missing: list[str] = []
     config = _read_mapping(run / "config.yaml", missing, "the configuration (config.yaml)")
     environment = _read_mapping(run / "env.json", missing, "versions and hardware (env.json)")
-    lock = _read_mapping(run / "data.lock.json", missing, "how many images there were (data.lock.json)")
+    lock = _read_mapping(
+        run / "data.lock.json", missing, "how many images there were (data.lock.json)"
+    )
     records = _read_records(run / "metrics.jsonl", missing)
-    results = [result for _, result in _read_results(sorted(run.glob("tasks/*/*/result.json")), run, missing)]
+    results = [
+        result
+        for _, result in _read_results(sorted(run.glob("tasks/*/*/result.json")), run, missing)
+    ]
     controls = _distinct_names(
         _read_results(sorted(run.glob("baselines/*/tasks/*/*/result.json")), run, missing), results
     )
@@ -82,15 +89,30 @@ def read_run(run: Path) -> RunFiles:
     if not results:
         missing.append("results of tasks (tasks/): evaluate the run")
     elif not controls:
-        missing.append("results to compare with (baselines/): evaluate a control, such as random weights")
+        missing.append(
+            "results to compare with (baselines/): evaluate a control, such as random weights"
+        )
     # The gallery of real patients is written only when asked for, so neither of these is missed.
     card = _read_mapping(run / "data_card.json", missing, "the data card", optional=True)
     gallery = _read_mapping(
-        run / "gallery" / "gallery.json", missing, "the gallery (gallery/gallery.json)", optional=True
+        run / "gallery" / "gallery.json",
+        missing,
+        "the gallery (gallery/gallery.json)",
+        optional=True,
     )
     status = _read_text(run / "STATUS").strip()
     return RunFiles(
-        run.resolve().name, config, environment, lock, card, status, records, results, controls, gallery, missing
+        run.resolve().name,
+        config,
+        environment,
+        lock,
+        card,
+        status,
+        records,
+        results,
+        controls,
+        gallery,
+        missing,
     )
 
 
@@ -122,7 +144,9 @@ def parse_result(table: Mapping[str, Any]) -> ShownResult:
     )
 
 
-def _distinct_names(controls: Sequence[tuple[Path, ShownResult]], results: Sequence[ShownResult]) -> list[ShownResult]:
+def _distinct_names(
+    controls: Sequence[tuple[Path, ShownResult]], results: Sequence[ShownResult]
+) -> list[ShownResult]:
     """A control that calls itself by the run's own name goes by its folder's."""
     run_methods = {result.method for result in results}
     return [
@@ -131,7 +155,9 @@ def _distinct_names(controls: Sequence[tuple[Path, ShownResult]], results: Seque
     ]
 
 
-def _read_results(files: Sequence[Path], run: Path, missing: list[str]) -> list[tuple[Path, ShownResult]]:
+def _read_results(
+    files: Sequence[Path], run: Path, missing: list[str]
+) -> list[tuple[Path, ShownResult]]:
     results = []
     for file in files:
         try:
@@ -156,7 +182,9 @@ def _read_records(file: Path, missing: list[str]) -> list[Mapping[str, Any]]:
     return records
 
 
-def _read_mapping(file: Path, missing: list[str], what: str, *, optional: bool = False) -> dict[str, Any]:
+def _read_mapping(
+    file: Path, missing: list[str], what: str, *, optional: bool = False
+) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
         table = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)

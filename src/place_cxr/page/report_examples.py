@@ -1,4 +1,6 @@
-"""Drawn examples of report generation as a section of a page; they exist only where they were asked for."""
+"""Drawn examples of report generation as a section of a page; they exist only where they were asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +12,29 @@ _MAX_EXAMPLES = 12  # pictures of one page: each is some 200 kB
 
 
 def examples_section(result_folder: Path) -> str:
-    """HTML of the examples in the folder of a report-generation result, figures in the order of their numbers.
+    """HTML of the examples in the folder of a report-generation result, figures in the order of
+    their numbers.
 
-    Empty where there are none. It holds pixels of the data and generated text, as the gallery does, and no identifier.
+    Empty where there are none. It holds pixels of the data and generated text, as the gallery does,
+    and no identifier.
     """
-    numbered = [file for file in (result_folder / _EXAMPLES_FOLDER).glob("*.png") if file.stem.isdigit()]
+    numbered = [
+        file for file in (result_folder / _EXAMPLES_FOLDER).glob("*.png") if file.stem.isdigit()
+    ]
     files = sorted(numbered, key=lambda file: int(file.stem))
     figures = [
-        f'<figure><img alt="Study {number}: radiograph, generated sentences, and a heat map for each" '
-        f'style="max-width:100%" src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"></figure>'
+        f'<figure><img alt="Study {number}: radiograph, generated sentences, and a heat map for '
+        f'each" style="max-width:100%" '
+        f'src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"></figure>'
         for number, file in enumerate(files[:_MAX_EXAMPLES], start=1)
     ]
     if not figures:
         return ""
     return (
         "<section><h3>Reports that the network wrote</h3>"
-        "<p>Test images, chosen by their true labels and not by what was written. Beside each sentence: where the "
-        "decoder looked while it wrote it. A bright place is no proof that the sentence is true.</p>"
+        "<p>Test images, chosen by their true labels and not by what was written. Beside each "
+        "sentence: where the "
+        "decoder looked while it wrote it. A bright place is no proof that the sentence is "
+        "true.</p>"
         f"{''.join(figures)}</section>"
     )

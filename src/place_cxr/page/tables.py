@@ -16,7 +16,9 @@ _TRIVIAL_STYLE = 4  # style of an answer without a network
 
 @dataclass(frozen=True, slots=True)
 class MethodColumn:
-    """One column: what pre-trained the network. ``style`` is its marker and colour, 0 is the run itself."""
+    """One column: what pre-trained the network. ``style`` is its marker and colour, 0 is the run
+    itself.
+    """
 
     key: str
     name: str
@@ -60,7 +62,9 @@ class TaskView:
     tables: Sequence[MetricTable]  # the ones worth a look
     everything: Sequence[MetricTable]  # every metric there is
     apart: Sequence[str]  # methods left out, and why
-    rules: Sequence[tuple[str, str]]  # methods scored by other rules than the run itself, and what differs
+    rules: Sequence[
+        tuple[str, str]
+    ]  # methods scored by other rules than the run itself, and what differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +90,15 @@ class HeadlineCard:
 
 
 def method_columns(results: Sequence[ShownResult]) -> list[MethodColumn]:
-    """The methods in the order of first appearance; known controls first among the others, in their own order."""
+    """The methods in the order of first appearance; known controls first among the others, in their
+    own order.
+    """
     known_controls = [name.casefold() for name in descriptions.METHOD_DESCRIPTIONS]
 
     def place(key: str) -> tuple[int, str]:
-        return known_controls.index(key.casefold()) if key.casefold() in known_controls else len(known_controls), key
+        return known_controls.index(key.casefold()) if key.casefold() in known_controls else len(
+            known_controls
+        ), key
 
     keys = list(dict.fromkeys(result.method for result in results))
     first, others = keys[:1], sorted(keys[1:], key=place)
@@ -107,7 +115,9 @@ def task_views(
     methods: Sequence[MethodColumn],
     findings: Sequence[str] = (),
 ) -> list[TaskView]:
-    """One view for each result of the run: tasks in the order of the page's words, rows in that of ``findings``."""
+    """One view for each result of the run: tasks in the order of the page's words, rows in that of
+    ``findings``.
+    """
     ranked = sorted(results, key=lambda r: (task_words.task_order(r.task), r.source))
     return [_task_view(main, controls, methods, findings) for main in ranked]
 
@@ -154,25 +164,45 @@ def _compared_numbers(
         ComparedNumber(method.name, number, method.style)
         for method in methods
         if method.key in by_method
-        and (number := by_method[method.key].metrics.get(descriptions.substitute_metric(method.key, metric)))
+        and (
+            number := by_method[method.key].metrics.get(
+                descriptions.substitute_metric(method.key, metric)
+            )
+        )
         is not None
     ][:_MAX_CONTROLS]
-    trivial = main.metrics.get(headline.trivial.replace(task_words.FRACTION_SLOT, _largest_fraction(main)))
+    trivial = main.metrics.get(
+        headline.trivial.replace(task_words.FRACTION_SLOT, _largest_fraction(main))
+    )
     return (
-        [*compared, ComparedNumber(headline.trivial_name, trivial, _TRIVIAL_STYLE)] if trivial is not None else compared
+        [*compared, ComparedNumber(headline.trivial_name, trivial, _TRIVIAL_STYLE)]
+        if trivial is not None
+        else compared
     )
 
 
 def _largest_fraction(main: ShownResult) -> str:
-    """The largest share of the training patients that a result has numbers for, such as ``100%``; "" for none."""
-    fractions = {variant for name in main.metrics if re.fullmatch(r"[0-9.]+%", variant := name.partition("/")[0])}
+    """The largest share of the training patients that a result has numbers for, such as ``100%``;
+    "" for none.
+    """
+    fractions = {
+        variant
+        for name in main.metrics
+        if re.fullmatch(r"[0-9.]+%", variant := name.partition("/")[0])
+    }
     return max(fractions, key=lambda share: float(share[:-1]), default="")
 
 
 def compare_intervals(number: ShownMetric | None, other: ShownMetric, name: str) -> str:
     """What two intervals allow to say, in words; nothing where one of them is missing."""
     name = name if name[1:2].isupper() else name[:1].lower() + name[1:]  # ITA stays ITA
-    if number is None or number.low is None or number.high is None or other.low is None or other.high is None:
+    if (
+        number is None
+        or number.low is None
+        or number.high is None
+        or other.low is None
+        or other.high is None
+    ):
         return ""
     if number.low > other.high:
         return f"Above {name}."
@@ -182,11 +212,18 @@ def compare_intervals(number: ShownMetric | None, other: ShownMetric, name: str)
 
 
 def _is_comparable(control: ShownResult, main: ShownResult) -> bool:
-    return (control.task, control.source, control.split_digest) == (main.task, main.source, main.split_digest)
+    return (control.task, control.source, control.split_digest) == (
+        main.task,
+        main.source,
+        main.split_digest,
+    )
 
 
 def _task_view(
-    main: ShownResult, controls: Sequence[ShownResult], methods: Sequence[MethodColumn], findings: Sequence[str]
+    main: ShownResult,
+    controls: Sequence[ShownResult],
+    methods: Sequence[MethodColumn],
+    findings: Sequence[str],
 ) -> TaskView:
     same_task = [c for c in controls if (c.task, c.source) == (main.task, main.source)]
     by_method = {c.method: c for c in same_task if _is_comparable(c, main)} | {main.method: main}
@@ -201,13 +238,21 @@ def _task_view(
         columns,
         [table for table in tables if table.rows],
         _all_tables(results, findings),
-        [f"{c.method}: scored on other studies, not comparable" for c in same_task if not _is_comparable(c, main)],
-        _differing_rules(main.signature, [(m.name, r.signature) for m, r in zip(columns, results, strict=True)]),
+        [
+            f"{c.method}: scored on other studies, not comparable"
+            for c in same_task
+            if not _is_comparable(c, main)
+        ],
+        _differing_rules(
+            main.signature, [(m.name, r.signature) for m, r in zip(columns, results, strict=True)]
+        ),
     )
 
 
 def _differing_rules(main: str, others: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(names, what differs) of those whose rules, parts between semicolons, are not those of the run itself."""
+    """(names, what differs) of those whose rules, parts between semicolons, are not those of the
+    run itself.
+    """
     names_by_difference: dict[str, list[str]] = {}
     main_rules = main.split("; ")
     for name, rules in others:
@@ -215,33 +260,48 @@ def _differing_rules(main: str, others: Sequence[tuple[str, str]]) -> list[tuple
         added = "; ".join(part for part in other_rules if part not in main_rules)
         dropped = "; ".join(part for part in main_rules if part not in other_rules)
         if added or dropped:
-            difference = f"{added}, in place of: {dropped}" if added and dropped else added or f"without: {dropped}"
+            difference = (
+                f"{added}, in place of: {dropped}"
+                if added and dropped
+                else added or f"without: {dropped}"
+            )
             names_by_difference.setdefault(difference, []).append(name)
     return [(", ".join(names), difference) for difference, names in names_by_difference.items()]
 
 
 def _block_table(
-    block: task_words.MetricBlock, results: Sequence[ShownResult], findings: Sequence[str], fraction: str
+    block: task_words.MetricBlock,
+    results: Sequence[ShownResult],
+    findings: Sequence[str],
+    fraction: str,
 ) -> MetricTable:
     pattern = block.pattern.replace(task_words.FRACTION_SLOT, fraction)
     names = list(dict.fromkeys(name for result in results for name in result.metrics))
     matches = [(label, name) for name in names if (label := _match_star(pattern, name)) is not None]
     if block.only:
         order = list(block.rows)
-        matches = sorted((pair for pair in matches if pair[0] in order), key=lambda pair: order.index(pair[0]))
+        matches = sorted(
+            (pair for pair in matches if pair[0] in order), key=lambda pair: order.index(pair[0])
+        )
     else:
         matches.sort(key=lambda pair: _finding_order(pair[0], findings))
     variant, _, star = pattern.split("/")
     rows, has_substitutes = [], False
     for label, name in matches:
         read_names = [
-            name if "*" in variant else descriptions.substitute_metric(result.method, name) for result in results
+            name if "*" in variant else descriptions.substitute_metric(result.method, name)
+            for result in results
         ]
         has_substitutes = has_substitutes or any(read_name != name for read_name in read_names)
         rows.append(
             MetricRow(
-                block.rows.get(label) or descriptions.ROW_NAMES.get(label) or star.replace("*", label),
-                [result.metrics.get(read_name) for result, read_name in zip(results, read_names, strict=True)],
+                block.rows.get(label)
+                or descriptions.ROW_NAMES.get(label)
+                or star.replace("*", label),
+                [
+                    result.metrics.get(read_name)
+                    for result, read_name in zip(results, read_names, strict=True)
+                ],
                 label == "macro",
                 _guess_score(block.guess, label, results[0].metrics.get(name)),
             )
@@ -274,7 +334,11 @@ def _all_tables(results: Sequence[ShownResult], findings: Sequence[str]) -> list
         cells = [result.metrics.get(name) for result in results]
         groups.setdefault((variant, metric), []).append(MetricRow(what, cells, what == "macro"))
     return [
-        MetricTable(" / ".join(filter(None, key)), "", sorted(rows, key=lambda row: _finding_order(row.name, findings)))
+        MetricTable(
+            " / ".join(filter(None, key)),
+            "",
+            sorted(rows, key=lambda row: _finding_order(row.name, findings)),
+        )
         for key, rows in groups.items()
     ]
 
@@ -293,14 +357,18 @@ def _match_star(pattern: str, name: str) -> str | None:
                 return None
             continue
         before, _, after = pattern_part.partition("*")
-        if not (part.startswith(before) and part.endswith(after) and len(part) > len(before + after)):
+        if not (
+            part.startswith(before) and part.endswith(after) and len(part) > len(before + after)
+        ):
             return None
         label = part[len(before) : len(part) - len(after)]
     return label
 
 
 def _axis_end(rows: Sequence[MetricRow]) -> float:
-    """End of an axis from 0 that holds all values: 1, or less where all are small; 0 if they lie elsewhere."""
+    """End of an axis from 0 that holds all values: 1, or less where all are small; 0 if they lie
+    elsewhere.
+    """
     numbers = [cell for row in rows for cell in row.cells if cell is not None]
     values = [x for cell in numbers for x in (cell.value, cell.low, cell.high) if x is not None]
     if not values or min(values) < 0 or max(values) > 1:

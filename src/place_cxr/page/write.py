@@ -24,8 +24,9 @@ PAGE_FILE = "results.html"
 def write_page(run: Path | str) -> Path:
     """Write ``run/results.html`` from what the run folder holds, and return its path.
 
-    Reads result.json, metrics.jsonl, the configuration and, where it was written, the gallery; what is missing is said
-    on the page. With a gallery the page holds pictures and text of the data: share it only if the data may be shared.
+    Reads result.json, metrics.jsonl, the configuration and, where it was written, the gallery; what
+    is missing is said on the page. With a gallery the page holds pictures and text of the data:
+    share it only if the data may be shared.
 
     Raises:
         PlaceError: PL-R007 if ``run`` holds no run.
@@ -47,7 +48,10 @@ def render_page(files: RunFiles, folder: Path) -> str:
         studies = images.study_views(files.gallery, folder / "gallery") if files.gallery else []
     except (PlaceError, KeyError, TypeError, ValueError) as error:
         studies = []
-        missing.append(f"the gallery: {error.problem if isinstance(error, PlaceError) else 'not as it should be'}")
+        missing.append(
+            f"the gallery: "
+            f"{error.problem if isinstance(error, PlaceError) else 'not as it should be'}"
+        )
     try:
         prevalences = prevalence(files.card)
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -65,7 +69,10 @@ def render_page(files: RunFiles, folder: Path) -> str:
             charts=training_charts(files.records, files.config),
             machinery=[
                 c
-                for c in (_described_chart(described, files.records) for described in descriptions.MACHINE_CURVES)
+                for c in (
+                    _described_chart(described, files.records)
+                    for described in descriptions.MACHINE_CURVES
+                )
                 if c
             ],
             tasks=task_views(files.results, files.controls, methods, list(prevalences)),
@@ -101,7 +108,9 @@ def page_templates() -> Environment:
     )
 
 
-def training_charts(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> list[LineChart]:
+def training_charts(
+    records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]
+) -> list[LineChart]:
     """How training went: the total, its parts, and what tells whether it learned anything."""
     losses = config.get("losses")
     parts = list(losses) if isinstance(losses, Mapping) else list(descriptions.LOSS_DESCRIPTIONS)
@@ -126,7 +135,8 @@ def _example_sections(files: RunFiles, folder: Path) -> dict[tuple[str, str], Ma
 
     results = [result for result in files.results if result.task.startswith("report-generation")]
     sections = {
-        (r.task, r.source): report_examples.examples_section(folder / "tasks" / r.task / r.source) for r in results
+        (r.task, r.source): report_examples.examples_section(folder / "tasks" / r.task / r.source)
+        for r in results
     }
     return {key: Markup(html) for key, html in sections.items() if html}  # noqa: S704  our own tags around base64
 
@@ -144,7 +154,10 @@ def prevalence(card: Mapping[str, Any]) -> dict[str, dict[str, tuple[int, int]]]
     if not isinstance(findings, Mapping):
         return {}
     return {
-        str(finding): {split: (int(n["present"]), int(n["present"]) + int(n["absent"])) for split, n in by.items()}
+        str(finding): {
+            split: (int(n["present"]), int(n["present"]) + int(n["absent"]))
+            for split, n in by.items()
+        }
         for finding, by in findings.items()
     }
 

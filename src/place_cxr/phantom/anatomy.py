@@ -1,8 +1,8 @@
 """The normal chest as analytic solids, projected to maps of lengths along the rays.
 
-Rays run parallel to z; perspective is kept as a magnification for each solid's depth, which is what enlarges the heart
-on an AP film. Lungs are what the mediastinum, the heart and the diaphragm leave of the chest cavity: for each ray the
-intervals of z inside the solids are intersected exactly.
+Rays run parallel to z; perspective is kept as a magnification for each solid's depth, which is what
+enlarges the heart on an AP film. Lungs are what the mediastinum, the heart and the diaphragm leave
+of the chest cavity: for each ray the intervals of z inside the solids are intersected exactly.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from place_cxr.phantom.vessels import vessel_map
 class Anatomy:
     """Maps [size, size] in mm unless said, which findings may change before the exposure.
 
-    ``lung`` is the length in the lungs, ``tissue`` the part of it that is not air (0 to 1), ``soft`` added soft tissue
-    (negative: gas), ``bone`` and ``metal`` lengths of those, ``vessel`` the length in vessels.
-    ``left`` is true on the image side of the patient's left lung.
+    ``lung`` is the length in the lungs, ``tissue`` the part of it that is not air (0 to 1),
+    ``soft`` added soft tissue (negative: gas), ``bone`` and ``metal`` lengths of those, ``vessel``
+    the length in vessels. ``left`` is true on the image side of the patient's left lung.
     """
 
     body: FloatMap
@@ -62,7 +62,9 @@ def build_anatomy(grid: Grid, body: Body, view: str, sex: str) -> Anatomy:
     tissue = np.full_like(lung, 1 - body.air)
     vessel = vessel_map(chest, rng) * np.minimum(lung * np.float32(1 / 60), 2)
     bone = bone_map(chest, view, rng)
-    return Anatomy(trunk, lung, tissue, vessel, soft - airway - gut, bone, grid.zeros(), heart, left, chest)
+    return Anatomy(
+        trunk, lung, tissue, vessel, soft - airway - gut, bone, grid.zeros(), heart, left, chest
+    )
 
 
 def _overlap(low_a: FloatMap, high_a: FloatMap, low_b: FloatMap, high_b: FloatMap) -> FloatMap:
@@ -82,7 +84,8 @@ def _lungs(chest: Chest) -> tuple[FloatMap, BoolMap]:
     middle_z = np.float32(-8)
     low, high = middle_z - half, middle_z + half
 
-    # Diaphragm: a dome on an upright elliptic column, its top forward of the middle so that lung reaches down behind.
+    # Diaphragm: a dome on an upright elliptic column, its top forward of the middle so that lung
+    # reaches down behind.
     right_top, left_top = chest.domes()
     top = np.where(side > 0, np.float32(left_top), np.float32(right_top))
     dome_x = np.float32(0.47 * body.half_width)
@@ -126,7 +129,9 @@ def _lungs(chest: Chest) -> tuple[FloatMap, BoolMap]:
     return np.maximum(2 * half - occupied, 0).astype(np.float32), outline
 
 
-def _great_vessels(chest: Chest) -> tuple[tuple[float, float, float, float, float, float, float], ...]:
+def _great_vessels(
+    chest: Chest,
+) -> tuple[tuple[float, float, float, float, float, float, float], ...]:
     """x, y, semi-axes a, b, c, depth, turn: aortic knob, pulmonary trunk, vena cava with aorta."""
     frame = chest.projection
     return (
@@ -137,7 +142,9 @@ def _great_vessels(chest: Chest) -> tuple[tuple[float, float, float, float, floa
 
 
 def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[FloatMap, FloatMap]:
-    """Thickness of the trunk with neck, shoulders and arms; and of what hangs before it (breasts, muscle folds)."""
+    """Thickness of the trunk with neck, shoulders and arms; and of what hangs before it (breasts,
+    muscle folds).
+    """
     grid, body = chest.grid, chest.body
     x, y = grid.x, grid.y
     wall = body.half_width + 12 + body.fat
@@ -150,13 +157,19 @@ def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[Floa
     pieces = [trunk]
     slope = rng.uniform(0.30, 0.48)
     neck = 47 + 0.5 * body.fat
-    pieces.append(np.float32(105 + 1.5 * body.fat) * half_ellipse(x / np.float32(neck)) * ramp(-y - 40, 60))
+    pieces.append(
+        np.float32(105 + 1.5 * body.fat) * half_ellipse(x / np.float32(neck)) * ramp(-y - 40, 60)
+    )
     apex = -body.apex
     shoulder, thick = apex + 35 + 165 * (slope - 0.35), 40 + 0.6 * body.fat
     pieces.append(
-        project_capsule_pair(grid, 26, apex - 10, 34 + 0.3 * body.fat, 165, shoulder, thick) * np.float32(1.7)
+        project_capsule_pair(grid, 26, apex - 10, 34 + 0.3 * body.fat, 165, shoulder, thick)
+        * np.float32(1.7)
     )
-    pieces.append(project_capsule_pair(grid, 165, apex + 40, thick + 2, 215, apex + 190, thick + 2) * np.float32(1.7))
+    pieces.append(
+        project_capsule_pair(grid, 165, apex + 40, thick + 2, 215, apex + 190, thick + 2)
+        * np.float32(1.7)
+    )
     total = grid.zeros()
     for piece in pieces:  # a smooth maximum
         piece *= np.float32(0.01)
@@ -165,7 +178,9 @@ def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[Floa
         total += piece
     total = np.sqrt(np.sqrt(total)) * np.float32(100)
     # Chest muscle: its lower border runs from the armpit down to the breast.
-    soft = project_ellipsoid(grid, 0.68 * body.half_width, apex + 62, 62, 40, rng.uniform(6, 14), -25, paired=True)
+    soft = project_ellipsoid(
+        grid, 0.68 * body.half_width, apex + 62, 62, 40, rng.uniform(6, 14), -25, paired=True
+    )
     if body.breast > 0:
         size = body.breast
         drop = rng.uniform(70, 100)
@@ -182,8 +197,12 @@ def _airway(chest: Chest) -> FloatMap:
     frame = chest.projection
     x = [frame.x(value, -15) for value in (2.0, 1.0, -3.0, -28.0, -40.0, 30.0, 46.0)]
     trachea = path_segments(np.array([[x[0], -150.0], [x[1], -60.0], [x[2], 0.0]]), 9.5)
-    right = path_segments(np.array([[x[2], -2.0], [x[3], 22.0], [x[4], 42.0]]), np.array([7.0, 6.0, 3.5]))
-    left = path_segments(np.array([[x[2], -2.0], [x[5], 26.0], [x[6], 42.0]]), np.array([6.0, 5.2, 3.2]))
+    right = path_segments(
+        np.array([[x[2], -2.0], [x[3], 22.0], [x[4], 42.0]]), np.array([7.0, 6.0, 3.5])
+    )
+    left = path_segments(
+        np.array([[x[2], -2.0], [x[5], 26.0], [x[6], 42.0]]), np.array([6.0, 5.2, 3.2])
+    )
     return project_tubes(chest.grid, np.concatenate([trachea, right, left]))
 
 
@@ -193,8 +212,12 @@ def _gut_gas(chest: Chest, rng: np.random.Generator) -> FloatMap:
     top = chest.domes()[1]
     a, b = rng.uniform(18, 36), rng.uniform(12, 24)
     x, y = 0.45 * chest.body.half_width + rng.uniform(-14, 10), top + 11 + b
-    bubble = project_ellipsoid(grid, x, y, a, b, rng.uniform(14, 30)) * ramp(y + 0.5 * b - grid.y, 4)
+    bubble = project_ellipsoid(grid, x, y, a, b, rng.uniform(14, 30)) * ramp(
+        y + 0.5 * b - grid.y, 4
+    )
     for _ in range(int(rng.integers(0, 4))):
         px, py = rng.uniform(0.3, 0.85) * chest.body.half_width, top + rng.uniform(45, 90)
-        bubble = np.maximum(bubble, project_ellipsoid(grid, px, py, rng.uniform(8, 18), rng.uniform(8, 14), 12))
+        bubble = np.maximum(
+            bubble, project_ellipsoid(grid, px, py, rng.uniform(8, 18), rng.uniform(8, 14), 12)
+        )
     return bubble

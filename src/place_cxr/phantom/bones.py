@@ -19,11 +19,16 @@ from place_cxr.phantom.grid import (
     smooth_curve,
 )
 
-_RIB_DROP = np.array((34, 52, 70, 84, 94, 100, 104, 106, 104, 100)) / 25  # in spaces between ribs, back to front
+_RIB_DROP = (
+    np.array((34, 52, 70, 84, 94, 100, 104, 106, 104, 100)) / 25
+)  # in spaces between ribs, back to front
 
 
-def rib_curves(chest: Chest, numbers: np.ndarray, side: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Points [ribs, n, 2] on the detector of ribs ``numbers`` [ribs] (from 1) on ``side`` (-1 right, 1 left).
+def rib_curves(
+    chest: Chest, numbers: np.ndarray, side: np.ndarray, angle: np.ndarray
+) -> np.ndarray:
+    """Points [ribs, n, 2] on the detector of ribs ``numbers`` [ribs] (from 1) on ``side`` (-1
+    right, 1 left).
 
     ``angle`` [n] runs from the spine (0) round the side (pi / 2) to the front.
     """
@@ -48,9 +53,15 @@ def rib_curve(chest: Chest, number: int, side: int, angle: np.ndarray) -> np.nda
 
 
 def rib_bone(grid: Grid, curves: np.ndarray, radius: float | np.ndarray) -> FloatMap:
-    """Bone along ``curves`` [ribs, n, 2] of ``radius``, one or [n]: a dense rim round marrow, flat front to back."""
-    joined = np.concatenate([curves, np.broadcast_to(np.reshape(radius, (1, -1, 1)), (*curves.shape[:2], 1))], axis=2)
-    outer = np.concatenate([joined[:, :-1], joined[:, 1:]], axis=2).reshape(-1, 6).astype(np.float32)
+    """Bone along ``curves`` [ribs, n, 2] of ``radius``, one or [n]: a dense rim round marrow, flat
+    front to back.
+    """
+    joined = np.concatenate(
+        [curves, np.broadcast_to(np.reshape(radius, (1, -1, 1)), (*curves.shape[:2], 1))], axis=2
+    )
+    outer = (
+        np.concatenate([joined[:, :-1], joined[:, 1:]], axis=2).reshape(-1, 6).astype(np.float32)
+    )
     inner = outer.copy()
     inner[:, [2, 5]] *= 0.66
     return (project_tubes(grid, outer) - 0.8 * project_tubes(grid, inner)) * np.float32(0.9)
@@ -61,10 +72,15 @@ def bone_map(chest: Chest, view: str, rng: np.random.Generator) -> FloatMap:
     grid, body, frame = chest.grid, chest.body, chest.projection
     back = np.linspace(0.02, 0.5, 14) * math.pi
     front = np.linspace(0.5, 0.79, 9) * math.pi
-    radius, thinner = body.rib, np.array([1, 1, 1, 1, 1, 1, 0.95, 0.85, 0.6])  # the ends in front turn to cartilage
+    radius, thinner = (
+        body.rib,
+        np.array([1, 1, 1, 1, 1, 1, 0.95, 0.85, 0.6]),
+    )  # the ends in front turn to cartilage
     numbers, sides = np.repeat(np.arange(1, 11), 2), np.tile((-1, 1), 10)
     bone = rib_bone(grid, rib_curves(chest, numbers, sides, back), radius)
-    bone += rib_bone(grid, rib_curves(chest, numbers[:16], sides[:16], front), radius * thinner) * np.float32(0.8)
+    bone += rib_bone(
+        grid, rib_curves(chest, numbers[:16], sides[:16], front), radius * thinner
+    ) * np.float32(0.8)
     bone += _spine(chest)
     tilt = rng.uniform(-6, 6) + (14 if view == "AP" else 0)
     apex = -body.apex
@@ -85,14 +101,19 @@ def bone_map(chest: Chest, view: str, rng: np.random.Generator) -> FloatMap:
     # Shoulder blade: drawn out of the lungs on a PA film, over them on an AP one.
     out = 0.98 * body.half_width if view == "PA" else 0.80 * body.half_width
     blade = path_segments(
-        smooth_curve(np.array([[out + 26, apex + 28], [out + 12, apex + 70], [out - 10, apex + 128]]), 9), 4.5
+        smooth_curve(
+            np.array([[out + 26, apex + 28], [out + 12, apex + 70], [out - 10, apex + 128]]), 9
+        ),
+        4.5,
     )
     arms = project_tubes(grid, _mirrored(blade)) * np.float32(0.7)
     spread = ellipse_distance(grid, out - 8, apex + 70, 30, 58, -14, paired=True)
     arms += np.float32(2.2) * ramp(1 - spread, 0.15)
     head = body.half_width + 38
     arms += project_ellipsoid(grid, head, apex + 40, 22, 22, 11, paired=True)
-    arms += _long_bone(grid, _mirrored(path_segments(np.array([[head, apex + 44], [head + 26, apex + 180]]), 11.0)))
+    arms += _long_bone(
+        grid, _mirrored(path_segments(np.array([[head, apex + 44], [head + 26, apex + 180]]), 11.0))
+    )
     return bone + rib_bone(grid, both, 6.0) * np.float32(1.5) + arms
 
 
@@ -119,5 +140,9 @@ def _spine(chest: Chest) -> FloatMap:
     column *= np.float32(0.45) + np.float32(0.55) * ramp(wave - 0.16, 0.2)
     center = 1 - wave
     column += 3 * ramp(0.30 - np.hypot(x / 24, (1 - center) * 0.8), 0.15)
-    sternum = np.float32(3) * ramp(20 - np.abs(grid.x - np.float32(frame.x(0, 70))), 6) * ramp(grid.y + 62, 10)
+    sternum = (
+        np.float32(3)
+        * ramp(20 - np.abs(grid.x - np.float32(frame.x(0, 70))), 6)
+        * ramp(grid.y + 62, 10)
+    )
     return column + sternum * ramp(110 - grid.y, 30)

@@ -1,4 +1,6 @@
-"""The geometry of one body before the detector: where lungs, diaphragm and heart lie, and how they are magnified."""
+"""The geometry of one body before the detector: where lungs, diaphragm and heart lie, and how they
+are magnified.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ import numpy as np
 from place_cxr.phantom.grid import FloatMap, Grid, half_ellipse
 from place_cxr.phantom.scene import Body
 
-# Distance from source to the middle of the patient, mm: 1.8 m to the film for PA, about 1 m at the bedside for AP.
+# Distance from source to the middle of the patient, mm: 1.8 m to the film for PA, about 1 m at the
+# bedside for AP.
 SOURCE_DISTANCE = {"PA": 1650.0, "AP": 900.0}
 HEART_DEPTH, SPINE_DEPTH, CLAVICLE_DEPTH = 26.0, -72.0, 60.0
 
@@ -55,18 +58,28 @@ class Chest:
         return self.body.dome + 78.0
 
     def lateral(self, y: FloatMap) -> FloatMap:
-        """Distance of the lungs' outer border from the midline at height ``y``; 0.36 of the width at the apex."""
-        s = np.clip((y + np.float32(self.body.apex)) / np.float32((self.base + self.body.apex) * 0.72), 0, 1)
-        return np.float32(self.body.half_width) * (0.36 + 0.64 * half_ellipse(1 - s) ** np.float32(0.9))
+        """Distance of the lungs' outer border from the midline at height ``y``; 0.36 of the width
+        at the apex.
+        """
+        s = np.clip(
+            (y + np.float32(self.body.apex)) / np.float32((self.base + self.body.apex) * 0.72), 0, 1
+        )
+        return np.float32(self.body.half_width) * (
+            0.36 + 0.64 * half_ellipse(1 - s) ** np.float32(0.9)
+        )
 
     def medial(self, y: FloatMap) -> FloatMap:
-        """Distance of the lungs' inner border from the midline at height ``y`` (the mediastinum covers it)."""
+        """Distance of the lungs' inner border from the midline at height ``y`` (the mediastinum
+        covers it).
+        """
         s = np.clip((y + np.float32(self.body.apex)) / 50, 0, 1)
         return np.float32(self.body.half_width) * (0.36 - 0.32 * half_ellipse(1 - s))
 
     def depth(self, y: FloatMap) -> FloatMap:
         """Half the depth of the lungs at height ``y``: closes at the apex and in the lowest recess."""
-        s = np.clip((y + np.float32(self.body.apex)) / np.float32((self.base + self.body.apex) * 0.6), 0, 1)
+        s = np.clip(
+            (y + np.float32(self.body.apex)) / np.float32((self.base + self.body.apex) * 0.6), 0, 1
+        )
         low = np.clip((y - np.float32(self.base - 50)) / 50, 0, 1)
         return np.float32(self.body.half_depth) * half_ellipse(1 - s) * half_ellipse(low)
 
@@ -77,13 +90,32 @@ class Chest:
     def heart_ellipses(self) -> tuple[tuple[float, float, float, float, float, float], ...]:
         """x, y, semi-axes a, b, c and turn in degrees of the ventricles and of the right atrium."""
         h, m = self.body.heart, self.projection.scale(HEART_DEPTH)
-        shift, diaphragm = self.projection.shift(HEART_DEPTH), self.body.dome + 0.5 * self.body.left_dome + 15
+        shift, diaphragm = (
+            self.projection.shift(HEART_DEPTH),
+            self.body.dome + 0.5 * self.body.left_dome + 15,
+        )
         degrees = min(max(38.0 - 32.0 * (h - 1), 24.0), 44.0)  # a large heart lies flatter
         turn, tall = math.radians(degrees), h**0.7
-        low = math.hypot(70 * h * math.sin(turn), 47 * tall * math.cos(turn)) * m  # it rests on the diaphragm
+        low = (
+            math.hypot(70 * h * math.sin(turn), 47 * tall * math.cos(turn)) * m
+        )  # it rests on the diaphragm
         return (
-            ((24 * h + shift) * m, diaphragm - low, 70 * h * m, 47 * tall * m, 66 * min(h, 1.1), degrees),
-            ((-12 * h + shift) * m, diaphragm - 8 - 50 * tall * m, 29 * h * m, 50 * tall * m, 60 * min(h, 1.1), 0.0),
+            (
+                (24 * h + shift) * m,
+                diaphragm - low,
+                70 * h * m,
+                47 * tall * m,
+                66 * min(h, 1.1),
+                degrees,
+            ),
+            (
+                (-12 * h + shift) * m,
+                diaphragm - 8 - 50 * tall * m,
+                29 * h * m,
+                50 * tall * m,
+                60 * min(h, 1.1),
+                0.0,
+            ),
         )
 
 

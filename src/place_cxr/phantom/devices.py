@@ -1,4 +1,6 @@
-"""Devices and foreign objects: thin dense shapes whose contrast falls with the pixel's size as on a detector."""
+"""Devices and foreign objects: thin dense shapes whose contrast falls with the pixel's size as on a
+detector.
+"""
 
 from __future__ import annotations
 
@@ -36,17 +38,26 @@ def _sign(finding: Finding) -> int:
 
 
 def pacemaker(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
-    """A metal case under the collar bone and one or two leads through the great veins into the heart."""
+    """A metal case under the collar bone and one or two leads through the great veins into the
+    heart.
+    """
     shape, grid = anatomy.shape, anatomy.shape.grid
     sign = _sign(finding)
     x = sign * (0.66 * shape.body.half_width + rng.uniform(-8, 8))
     y = -shape.body.apex + 62 + rng.uniform(-10, 12)
-    turn, half_x, half_y = math.radians(rng.uniform(-25, 25)), rng.uniform(21, 25), rng.uniform(17, 21)
+    turn, half_x, half_y = (
+        math.radians(rng.uniform(-25, 25)),
+        rng.uniform(21, 25),
+        rng.uniform(17, 21),
+    )
     px, py = grid.x - np.float32(x), grid.y - np.float32(y)
     u = np.abs(px * np.float32(math.cos(turn)) + py * np.float32(math.sin(turn)))
     v = np.abs(py * np.float32(math.cos(turn)) - px * np.float32(math.sin(turn)))
     corner = 9.0
-    outside = np.hypot(np.maximum(u - (half_x - corner), 0), np.maximum(v - (half_y - corner), 0)) - corner
+    outside = (
+        np.hypot(np.maximum(u - (half_x - corner), 0), np.maximum(v - (half_y - corner), 0))
+        - corner
+    )
     case = ramp(-outside, max(grid.step, 1.0))
     anatomy.metal += case * np.float32(5.0) + case * ramp(8 - np.hypot(u - 6, v), 4) * np.float32(3)
     heart = shape.heart_ellipses()[0]
@@ -80,7 +91,11 @@ def central_line(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -
     tip = np.array(LINE_TIPS[finding.detail]) + rng.uniform(-3, 3, 2)
     route = rng.random()
     if route < 0.5:  # jugular
-        start = [[sign * (50 + 14 * rng.random()), apex - 55], [sign * 36, apex - 15], [sign * 24, apex + 28]]
+        start = [
+            [sign * (50 + 14 * rng.random()), apex - 55],
+            [sign * 36, apex - 15],
+            [sign * 24, apex + 28],
+        ]
     else:
         out = 0.9 if route < 0.75 else 1.3
         start = [
@@ -89,7 +104,9 @@ def central_line(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -
             [sign * 40, apex + 30],
         ]
     bend = [[sign * 8 - 6, apex + 56], [-16.0, min(apex + 90, tip[1] - 12)]]
-    tube = project_tubes(grid, path_segments(smooth_curve(np.array([*start, *bend, tip]), 30), 1.15))
+    tube = project_tubes(
+        grid, path_segments(smooth_curve(np.array([*start, *bend, tip]), 30), 1.15)
+    )
     anatomy.metal += tube * np.float32(0.3 + 0.8 * finding.conspicuity)
     return tube > 0.35 * min(1.0, 2.3 / grid.step)
 
@@ -106,9 +123,14 @@ def endotracheal_tube(anatomy: Anatomy, finding: Finding, rng: np.random.Generat
     if end > 2:
         points.append([x - 26, end])
     curve = smooth_curve(np.array(points), 20)
-    outer, inner = project_tubes(grid, path_segments(curve, 5.2)), project_tubes(grid, path_segments(curve, 3.7))
+    outer, inner = (
+        project_tubes(grid, path_segments(curve, 5.2)),
+        project_tubes(grid, path_segments(curve, 3.7)),
+    )
     stripe = project_tubes(grid, path_segments(curve + [2.6, 0.0], 0.8))
-    anatomy.metal += (outer - inner) * np.float32(0.06) + stripe * np.float32(0.35 + 0.9 * finding.conspicuity)
+    anatomy.metal += (outer - inner) * np.float32(0.06) + stripe * np.float32(
+        0.35 + 0.9 * finding.conspicuity
+    )
     return outer > 2.0
 
 
@@ -117,7 +139,9 @@ def foreign_object(anatomy: Anatomy, finding: Finding, rng: np.random.Generator)
     shape, grid = anatomy.shape, anatomy.shape.grid
     body, sign = shape.body, _sign(finding)
     strength = np.float32(0.4 + 0.9 * finding.conspicuity)
-    y = {"upper": -body.apex + 30, "mid": 20.0, "lower": 85.0}.get(finding.zone, 10.0) + rng.uniform(-14, 14)
+    y = {"upper": -body.apex + 30, "mid": 20.0, "lower": 85.0}.get(
+        finding.zone, 10.0
+    ) + rng.uniform(-14, 14)
     x = sign * rng.uniform(0.35, 0.8) * body.half_width
     mask = np.zeros(anatomy.lung.shape, np.bool_)
     if finding.detail == "coin":
@@ -128,7 +152,12 @@ def foreign_object(anatomy: Anatomy, finding: Finding, rng: np.random.Generator)
         r = ellipse_distance(grid, x, y, 5.5, 5.5)
         disc = ramp(1 - r, grid.step / 5.5)
         wire = np.array(
-            [[x, y], [x + sign * 12, y - 30], [x + sign * 40, y - 60], [sign * 1.35 * body.half_width, y - 45]]
+            [
+                [x, y],
+                [x + sign * 12, y - 30],
+                [x + sign * 40, y - 60],
+                [sign * 1.35 * body.half_width, y - 45],
+            ]
         )
         cable = project_tubes(grid, path_segments(smooth_curve(wire, 20), 0.9))
         anatomy.metal += (disc * 1.6 + cable * 0.5) * strength
@@ -143,14 +172,18 @@ def foreign_object(anatomy: Anatomy, finding: Finding, rng: np.random.Generator)
         anatomy.metal += clips * 1.6 * strength
         mask = clips > 0.3
     elif finding.detail == "bullet fragment":
-        r = ellipse_distance(grid, x, y, rng.uniform(4.5, 8), rng.uniform(3.5, 5), rng.uniform(0, 180))
+        r = ellipse_distance(
+            grid, x, y, rng.uniform(4.5, 8), rng.uniform(3.5, 5), rng.uniform(0, 180)
+        )
         lump = ramp(1 - r, grid.step / 5)
         anatomy.metal += lump * 4 * strength
         mask = lump > 0.4
     else:  # necklace
         drop, wide = rng.uniform(20, 60), rng.uniform(45, 65)
         t = np.linspace(-1, 1, 31)
-        chain = np.stack([wide * t, -body.apex - 25 + (25 + drop) * np.sqrt(np.maximum(1 - t * t, 0))], 1)
+        chain = np.stack(
+            [wide * t, -body.apex - 25 + (25 + drop) * np.sqrt(np.maximum(1 - t * t, 0))], 1
+        )
         links = project_tubes(grid, path_segments(chain, 1.0))
         anatomy.metal += links * 1.1 * strength
         pendant = ellipse_distance(grid, 0, -body.apex + drop + 5, 4, 6)

@@ -28,11 +28,17 @@ Painter = Callable[[Anatomy, Finding, np.random.Generator], BoolMap]
 
 
 def paint_findings(anatomy: Anatomy, scene: Scene) -> tuple[BoolMap, ...]:
-    """Put every finding of ``scene`` into ``anatomy``; the pixels [size, size] each one occupies, in their order."""
+    """Put every finding of ``scene`` into ``anatomy``; the pixels [size, size] each one occupies,
+    in their order.
+    """
     masks = []
     for finding, key in zip(scene.findings, scene.keys, strict=True):
         rng = np.random.Generator(np.random.Philox(key=key))
-        sides = ("left", "right") if finding.side == "bilateral" and finding.name in _ONE_SIDED else (finding.side,)
+        sides = (
+            ("left", "right")
+            if finding.side == "bilateral" and finding.name in _ONE_SIDED
+            else (finding.side,)
+        )
         parts = [PAINTERS[finding.name](anatomy, _with_side(finding, side), rng) for side in sides]
         masks.append(np.logical_or.reduce(parts))
     return tuple(masks)
@@ -42,13 +48,21 @@ def _with_side(finding: Finding, side: str) -> Finding:
     if side == finding.side:
         return finding
     return Finding(
-        finding.name, side, finding.zone, finding.severity, finding.size_mm, finding.detail, finding.conspicuity
+        finding.name,
+        side,
+        finding.zone,
+        finding.severity,
+        finding.size_mm,
+        finding.detail,
+        finding.conspicuity,
     )
 
 
 @lru_cache(maxsize=8)
 def _cloud_field(size: int) -> FloatMap:
-    """A tileable field [size, size], mean 0, deviation 1, whose grain falls off as 1 / frequency^1.6."""
+    """A tileable field [size, size], mean 0, deviation 1, whose grain falls off as 1 /
+    frequency^1.6.
+    """
     rng = np.random.Generator(np.random.Philox(key=11))
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]) * size
     spectrum = np.fft.rfft2(rng.standard_normal((size, size))) / np.maximum(frequency, 1.5) ** 1.6
@@ -70,8 +84,12 @@ def _side_mask(anatomy: Anatomy, finding: Finding) -> BoolMap:
     return anatomy.left if finding.side == "left" else ~anatomy.left
 
 
-def lung_point(anatomy: Anatomy, finding: Finding, across: float, down: float) -> tuple[float, float]:
-    """A point in the finding's zone: ``across`` 0 at the mediastinum to 1 at the ribs, ``down`` 0 to 1 in the zone."""
+def lung_point(
+    anatomy: Anatomy, finding: Finding, across: float, down: float
+) -> tuple[float, float]:
+    """A point in the finding's zone: ``across`` 0 at the mediastinum to 1 at the ribs, ``down`` 0
+    to 1 in the zone.
+    """
     body, shape = anatomy.shape.body, anatomy.shape
     top, bottom = -body.apex + 18, shape.domes()[_sign(finding) > 0] + 6
     zone = {"upper": 0, "mid": 1, "lower": 2}.get(finding.zone, 1)
@@ -113,7 +131,9 @@ def pneumothorax(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -
     anatomy.tissue *= 1 - inside * np.float32(0.95)
     anatomy.vessel *= 1 - inside
     _fill(anatomy, (1 - inside) * side * np.float32(0.02 + 0.0022 * float(inset)))
-    line = mean_chord(np.abs(beyond), np.full_like(beyond, 0.9), grid.step) * np.float32(5 + 5 * finding.conspicuity)
+    line = mean_chord(np.abs(beyond), np.full_like(beyond, 0.9), grid.step) * np.float32(
+        5 + 5 * finding.conspicuity
+    )
     anatomy.soft += line * side * ramp(anatomy.lung - 8, 10)
     return (inside > 0.5) & (anatomy.lung > 4)
 
@@ -123,24 +143,31 @@ def consolidation(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) 
     grid = anatomy.shape.grid
     x, y = lung_point(anatomy, finding, rng.uniform(0.2, 0.75), rng.uniform(0.2, 0.8))
     radius = (24, 38, 54)[SEVERITY_LEVELS[finding.severity]] * rng.uniform(0.85, 1.2)
-    distance = ellipse_distance(grid, x, y, radius * rng.uniform(0.8, 1.25), radius, rng.uniform(0, 180))
-    fraction = ramp(0.85 - distance + 0.2 * random_cloud(grid.size, rng), rng.uniform(0.7, 1.3)) * _side_mask(
-        anatomy, finding
+    distance = ellipse_distance(
+        grid, x, y, radius * rng.uniform(0.8, 1.25), radius, rng.uniform(0, 180)
     )
+    fraction = ramp(
+        0.85 - distance + 0.2 * random_cloud(grid.size, rng), rng.uniform(0.7, 1.3)
+    ) * _side_mask(anatomy, finding)
     fraction *= distance < 1.7
     _fill(anatomy, fraction * np.float32(0.12 + 0.58 * finding.conspicuity))
     if radius > 32:
         start = np.array([0.35 * x, y - 0.3 * radius])
         ends = np.array([x, y]) + radius * rng.uniform(-0.6, 0.6, (4, 2))
         bronchi = np.concatenate(
-            [path_segments(np.stack([start + 0.5 * (end - start), end]), np.array([2.6, 1.6])) for end in ends]
+            [
+                path_segments(np.stack([start + 0.5 * (end - start), end]), np.array([2.6, 1.6]))
+                for end in ends
+            ]
         )
         anatomy.soft -= project_tubes(grid, bronchi) * fraction * np.float32(1.3)
     return (fraction > 0.4) & (anatomy.lung > 8)
 
 
 def atelectasis(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
-    """Lung without air: flat bands over the diaphragm; when severe a wedge at the base (the dome is drawn up)."""
+    """Lung without air: flat bands over the diaphragm; when severe a wedge at the base (the dome is
+    drawn up).
+    """
     shape, grid = anatomy.shape, anatomy.shape.grid
     side, sign = _side_mask(anatomy, finding), _sign(finding)
     level = SEVERITY_LEVELS[finding.severity]
@@ -171,7 +198,9 @@ def atelectasis(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) ->
 
 
 def edema(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
-    """Fluid about the hila and at the bases, blurred full vessels, short lines at the edge of the lungs."""
+    """Fluid about the hila and at the bases, blurred full vessels, short lines at the edge of the
+    lungs.
+    """
     shape, grid = anatomy.shape, anatomy.shape.grid
     level = SEVERITY_LEVELS[finding.severity]
     amount = (0.16, 0.30, 0.46)[level] * (0.65 + 0.5 * finding.conspicuity)
@@ -187,7 +216,16 @@ def edema(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolM
     for sign in (-1, 1):
         for y in rng.uniform(60, 125, 4 + 3 * level):
             edge = float(shape.lateral(np.array([y], np.float32))[0]) - rng.uniform(1, 6)
-            lines.append([sign * edge, y, 0.6, sign * (edge - rng.uniform(12, 20)), y + rng.uniform(-3, 3), 0.6])
+            lines.append(
+                [
+                    sign * edge,
+                    y,
+                    0.6,
+                    sign * (edge - rng.uniform(12, 20)),
+                    y + rng.uniform(-3, 3),
+                    0.6,
+                ]
+            )
     anatomy.soft += project_tubes(grid, np.array(lines)) * np.float32(8) * ramp(anatomy.lung - 5, 8)
     return (fraction > 0.4) & (anatomy.lung > 25)
 
@@ -202,27 +240,43 @@ def nodule(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> Bool
     grid = anatomy.shape.grid
     x, y = lung_point(anatomy, finding, rng.uniform(0.12, 0.85), rng.uniform(0.1, 0.9))
     radius = (finding.size_mm or 10.0) / 2
-    a, b, turn = radius * rng.uniform(0.9, 1.0), radius * rng.uniform(0.85, 1.0), rng.uniform(0, 180)
+    a, b, turn = (
+        radius * rng.uniform(0.9, 1.0),
+        radius * rng.uniform(0.85, 1.0),
+        rng.uniform(0, 180),
+    )
     ball = project_ellipsoid(grid, x, y, a, b, radius, turn)
     if radius < grid.step:  # keep the volume of a ball smaller than the pixels
-        ball = np.maximum(ball, project_tubes(grid, np.array([[x - 0.3, y, radius, x + 0.3, y, radius]])))
+        ball = np.maximum(
+            ball, project_tubes(grid, np.array([[x - 0.3, y, radius, x + 0.3, y, radius]]))
+        )
     density = np.float32(0.75 + 0.75 * finding.conspicuity)
     added = np.minimum(ball * density, anatomy.lung * (1 - anatomy.tissue) + 4)
     if rng.random() < 0.4 and radius > 6:
         angles = rng.uniform(0, 2 * math.pi, 9)
-        tips = np.stack([np.cos(angles), np.sin(angles)], 1) * radius * rng.uniform(1.25, 1.7, (9, 1)) + [x, y]
+        tips = np.stack([np.cos(angles), np.sin(angles)], 1) * radius * rng.uniform(
+            1.25, 1.7, (9, 1)
+        ) + [x, y]
         rays = [path_segments(np.array([[x, y], tip]), np.array([1.6, 0.5])) for tip in tips]
         added = np.maximum(added, project_tubes(grid, np.concatenate(rays)) * 2)
     anatomy.soft += added
-    return ellipse_distance(grid, x, y, max(a, 0.75 * grid.step), max(b, 0.75 * grid.step), turn) < 1
+    return (
+        ellipse_distance(grid, x, y, max(a, 0.75 * grid.step), max(b, 0.75 * grid.step), turn) < 1
+    )
 
 
 def emphysema(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -> BoolMap:
-    """Destroyed lung: dark, poor in vessels, with bullae above (the body was built with large lungs, flat domes)."""
+    """Destroyed lung: dark, poor in vessels, with bullae above (the body was built with large
+    lungs, flat domes).
+    """
     grid, body = anatomy.shape.grid, anatomy.shape.body
     level = SEVERITY_LEVELS[finding.severity]
     loss = np.float32((0.16, 0.40, 0.66)[level] * (0.6 + 0.4 * finding.conspicuity))
-    extent = np.float32(1) - np.float32(0.55) * ramp(grid.y - 60, 140) + 0.15 * random_cloud(grid.size, rng)
+    extent = (
+        np.float32(1)
+        - np.float32(0.55) * ramp(grid.y - 60, 140)
+        + 0.15 * random_cloud(grid.size, rng)
+    )
     extent = np.clip(extent, 0, 1)
     anatomy.tissue *= 1 - loss * extent
     anatomy.vessel *= 1 - loss * extent
@@ -251,7 +305,9 @@ def rib_fracture(anatomy: Anatomy, finding: Finding, rng: np.random.Generator) -
     fade = np.linspace(1, 0, 9)[:, None] ** 0.7
     slipped = rib_curve(shape, number, sign, np.linspace(angle + 0.04, angle + turn, 9))
     slipped = slipped + fade * np.array([-sign * 3.0, slip])
-    anatomy.bone = np.maximum(anatomy.bone - removed, 0) + rib_bone(grid, slipped[None], shape.body.rib)
+    anatomy.bone = np.maximum(anatomy.bone - removed, 0) + rib_bone(
+        grid, slipped[None], shape.body.rib
+    )
     x, y = rib_curve(shape, number, sign, np.array([angle + 0.05]))[0]
     return ellipse_distance(grid, x, y + slip / 3, 14, 13) < 1
 

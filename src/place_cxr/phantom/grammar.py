@@ -1,7 +1,8 @@
 """A small generative grammar: rules of text with choices and slots, expanded by a seeded die.
 
-``[a|b|]`` picks one alternative, the earlier the likelier (an empty one says nothing), and nests; ``{name}`` is filled
-from the slots of the call, else from the rule of that name. Nothing else is special.
+``[a|b|]`` picks one alternative, the earlier the likelier (an empty one says nothing), and nests;
+``{name}`` is filled from the slots of the call, else from the rule of that name. Nothing else is
+special.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import TypeVar
 
 import numpy as np
 
-# People have favourite phrases: an alternative is at place u ** HABIT of the list, u uniform. With 3, sentences recur
-# as in the Indiana University reports: one is found in 1.0 other reports of 64 (there also 1.0; 0.4 with 1).
+# People have favourite phrases: an alternative is at place u ** HABIT of the list, u uniform. With
+# 3, sentences recur as in the Indiana University reports: one is found in 1.0 other reports of 64
+# (there also 1.0; 0.4 with 1).
 HABIT_EXPONENT = 3
 
 
@@ -63,7 +65,9 @@ def compile_rule(text: str) -> Rule:
 
 
 class Die:
-    """The chance of one report: seeded once from a numpy generator, then much faster than it for single draws."""
+    """The chance of one report: seeded once from a numpy generator, then much faster than it for
+    single draws.
+    """
 
     def __init__(self, rng: np.random.Generator) -> None:
         source = random.Random(int(rng.integers(2**63)))  # noqa: S311
@@ -100,13 +104,21 @@ class Grammar:
         self._expand(self.rules[rule], die.draw, slots, words)
         return " ".join("".join(words).split())
 
-    def _expand(self, rule: Rule, draw: Callable[[], float], slots: Mapping[str, str | Rule], words: list[str]) -> None:
+    def _expand(
+        self,
+        rule: Rule,
+        draw: Callable[[], float],
+        slots: Mapping[str, str | Rule],
+        words: list[str],
+    ) -> None:
         for part in rule:
             if type(part) is str:
                 words.append(part)
             elif type(part) is _Choice:
                 options = part.options
-                self._expand(options[int(draw() ** HABIT_EXPONENT * len(options))], draw, slots, words)
+                self._expand(
+                    options[int(draw() ** HABIT_EXPONENT * len(options))], draw, slots, words
+                )
             elif type(part) is _Slot:
                 value = slots.get(part.name)
                 if value is None:
@@ -118,7 +130,9 @@ class Grammar:
 
 
 def tidy_sentence(text: str) -> str:
-    """A sentence from raw words: single spaces, *a* or *an* by sound, capital first, full stop last."""
+    """A sentence from raw words: single spaces, *a* or *an* by sound, capital first, full stop
+    last.
+    """
     text = _BEFORE_STOP.sub(r"\1", " ".join(text.split()))
     text = _ARTICLE.sub(lambda m: m[1] + ("n " if _VOWEL_SOUND.match(m[2]) else " "), text)
     text = text[0].upper() + text[1:]

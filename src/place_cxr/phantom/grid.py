@@ -16,7 +16,9 @@ BoolMap = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """``size`` by ``size`` square pixels over ``fov`` mm, whose top left corner is at (``left``, ``top``) mm."""
+    """``size`` by ``size`` square pixels over ``fov`` mm, whose top left corner is at (``left``,
+    ``top``) mm.
+    """
 
     size: int
     fov: float
@@ -54,13 +56,17 @@ def half_ellipse(u: FloatMap) -> FloatMap:
 
 
 def ramp(value: FloatMap, width: float) -> FloatMap:
-    """0 below ``-width / 2``, 1 above ``width / 2``, linear between: an edge blurred over ``width``."""
+    """0 below ``-width / 2``, 1 above ``width / 2``, linear between: an edge blurred over
+    ``width``.
+    """
     return np.clip(value * np.float32(1 / width) + np.float32(0.5), 0, 1)
 
 
 def path_segments(points: NDArray[np.floating], radii: NDArray[np.floating] | float) -> FloatMap:
     """Segments ``x0 y0 r0 x1 y1 r1`` [n-1, 6] along ``points`` [n, 2] of ``radii`` [n], mm."""
-    joined = np.concatenate([points, np.broadcast_to(np.reshape(radii, (-1, 1)), (len(points), 1))], axis=1)
+    joined = np.concatenate(
+        [points, np.broadcast_to(np.reshape(radii, (-1, 1)), (len(points), 1))], axis=1
+    )
     return np.concatenate([joined[:-1], joined[1:]], axis=1).astype(np.float32)
 
 
@@ -71,24 +77,31 @@ def smooth_curve(points: np.ndarray, count: int) -> np.ndarray:
     i = np.minimum(t.astype(np.int64), len(points) - 2)
     f = (t - i)[:, None]
     a, b, c, d = ends[i], ends[i + 1], ends[i + 2], ends[i + 3]
-    return 0.5 * (2 * b + (c - a) * f + (2 * a - 5 * b + 4 * c - d) * f**2 + (3 * b - 3 * c + d - a) * f**3)
+    return 0.5 * (
+        2 * b + (c - a) * f + (2 * a - 5 * b + 4 * c - d) * f**2 + (3 * b - 3 * c + d - a) * f**3
+    )
 
 
 def project_tubes(grid: Grid, segments: NDArray[np.floating]) -> FloatMap:
-    """Length of the rays inside round tubes, mm: the exact mean over each pixel's width of the chord.
+    """Length of the rays inside round tubes, mm: the exact mean over each pixel's width of the
+    chord.
 
-    ``segments`` [n, 6] are ``x0 y0 r0 x1 y1 r1`` in mm. Where several lie on a pixel the longest chord counts, so that
-    the joints of one curve do not add up. Tubes thinner than a pixel keep their area, hence their contrast falls with
-    the pixel's size as on a detector.
+    ``segments`` [n, 6] are ``x0 y0 r0 x1 y1 r1`` in mm. Where several lie on a pixel the longest
+    chord counts, so that the joints of one curve do not add up. Tubes thinner than a pixel keep
+    their area, hence their contrast falls with the pixel's size as on a detector.
     """
     out = np.zeros(grid.size * grid.size, np.float32)
     if len(segments) == 0:
         return out.reshape(grid.size, grid.size)
     step = grid.step
     segments = np.asarray(segments, np.float32)
-    reach = np.maximum(np.abs(segments[:, 3] - segments[:, 0]), np.abs(segments[:, 4] - segments[:, 1])) / 2
+    reach = (
+        np.maximum(np.abs(segments[:, 3] - segments[:, 0]), np.abs(segments[:, 4] - segments[:, 1]))
+        / 2
+    )
     half = np.ceil((reach + np.maximum(segments[:, 2], segments[:, 5])) / step + 1).astype(np.int64)
-    # Patches of like size go together: a long thin tube must not cost every short one a large patch.
+    # Patches of like size go together: a long thin tube must not cost every short one a large
+    # patch.
     bucket = np.ceil(np.log2(np.maximum(half, 4)) * 1.5).astype(np.int64)
     for value in np.unique(bucket):
         in_bucket = bucket == value
@@ -97,7 +110,9 @@ def project_tubes(grid: Grid, segments: NDArray[np.floating]) -> FloatMap:
 
 
 def _tube_patches(grid: Grid, segments: FloatMap, half: int, out: FloatMap) -> None:
-    """Raise ``out`` [size * size] to the chords of ``segments``, each within ``half`` pixels of its middle."""
+    """Raise ``out`` [size * size] to the chords of ``segments``, each within ``half`` pixels of its
+    middle.
+    """
     step, size = np.float32(grid.step), grid.size
     x0, y0, r0, x1, y1, r1 = (segments[:, k, None] for k in range(6))
     offsets = np.arange(-half, half + 1)
@@ -107,7 +122,8 @@ def _tube_patches(grid: Grid, segments: FloatMap, half: int, out: FloatMap) -> N
     py = (line.astype(np.float32) + np.float32(0.5)) * step + np.float32(grid.top) - y0
     dx, dy = x1 - x0, y1 - y0
     length = np.maximum(dx * dx + dy * dy, np.float32(1e-6))
-    # [n, lines, columns]: the place along each segment nearest to each pixel, then the square of the distance to it.
+    # [n, lines, columns]: the place along each segment nearest to each pixel, then the square of
+    # the distance to it.
     along = (px * dx / length)[:, None, :] + (py * dy / length)[:, :, None]
     np.maximum(along, 0, out=along)
     np.minimum(along, 1, out=along)
@@ -117,17 +133,24 @@ def _tube_patches(grid: Grid, segments: FloatMap, half: int, out: FloatMap) -> N
     aside *= aside
     square += aside
     reach = np.maximum(r0, r1) + step / 2
-    on_film = ((column >= 0) & (column < size))[:, None, :] & ((line >= 0) & (line < size))[:, :, None]
+    on_film = ((column >= 0) & (column < size))[:, None, :] & ((line >= 0) & (line < size))[
+        :, :, None
+    ]
     covered = np.flatnonzero((square < (reach * reach)[:, None]) & on_film)
     width = len(offsets)
     segment, pixel = covered // (width * width), covered % (width * width)
-    index = line.ravel()[segment * width + pixel // width] * size + column.ravel()[segment * width + pixel % width]
+    index = (
+        line.ravel()[segment * width + pixel // width] * size
+        + column.ravel()[segment * width + pixel % width]
+    )
     radius = r0.ravel()[segment] + along.ravel()[covered] * (r1 - r0).ravel()[segment]
     np.maximum.at(out, index, mean_chord(np.sqrt(square.ravel()[covered]), radius, float(step)))
 
 
 def mean_chord(distance: FloatMap, radius: FloatMap, width: float) -> FloatMap:
-    """Chord of a circle of ``radius`` averaged over a strip of ``width`` centred ``distance`` from its centre."""
+    """Chord of a circle of ``radius`` averaged over a strip of ``width`` centred ``distance`` from
+    its centre.
+    """
     r = np.maximum(radius, np.float32(1e-3))
     low = np.clip((distance - np.float32(width / 2)) / r, -1, 1)
     high = np.clip((distance + np.float32(width / 2)) / r, -1, 1)
@@ -136,9 +159,17 @@ def mean_chord(distance: FloatMap, radius: FloatMap, width: float) -> FloatMap:
 
 
 def ellipse_distance(
-    grid: Grid, x: float, y: float, a: float, b: float, degrees: float = 0.0, *, paired: bool = False
+    grid: Grid,
+    x: float,
+    y: float,
+    a: float,
+    b: float,
+    degrees: float = 0.0,
+    *,
+    paired: bool = False,
 ) -> FloatMap:
-    """Normalised radius (1 on the edge) of the ellipse at (x, y) with semi-axes a, b turned clockwise on the image.
+    """Normalised radius (1 on the edge) of the ellipse at (x, y) with semi-axes a, b turned
+    clockwise on the image.
 
     ``paired`` adds its mirror image about x = 0.
     """
@@ -155,16 +186,34 @@ def ellipse_distance(
 
 
 def project_ellipsoid(
-    grid: Grid, x: float, y: float, a: float, b: float, c: float, degrees: float = 0.0, *, paired: bool = False
+    grid: Grid,
+    x: float,
+    y: float,
+    a: float,
+    b: float,
+    c: float,
+    degrees: float = 0.0,
+    *,
+    paired: bool = False,
 ) -> FloatMap:
-    """Length of the rays along z inside an ellipsoid of semi-axes a, b, c, mm: ``2 c sqrt(1 - r^2)``."""
-    return np.float32(2 * c) * half_ellipse(ellipse_distance(grid, x, y, a, b, degrees, paired=paired))
+    """Length of the rays along z inside an ellipsoid of semi-axes a, b, c, mm: ``2 c sqrt(1 -
+    r^2)``.
+    """
+    return np.float32(2 * c) * half_ellipse(
+        ellipse_distance(grid, x, y, a, b, degrees, paired=paired)
+    )
 
 
-def project_capsule_pair(grid: Grid, x0: float, y0: float, r0: float, x1: float, y1: float, r1: float) -> FloatMap:
-    """Chord of one wide tube and of its mirror image about x = 0, mm, where both may fill the image."""
+def project_capsule_pair(
+    grid: Grid, x0: float, y0: float, r0: float, x1: float, y1: float, r1: float
+) -> FloatMap:
+    """Chord of one wide tube and of its mirror image about x = 0, mm, where both may fill the
+    image.
+    """
     px, py, dx, dy = np.abs(grid.x) - np.float32(x0), grid.y - np.float32(y0), x1 - x0, y1 - y0
-    along = np.clip(px * np.float32(dx / (dx * dx + dy * dy)) + py * np.float32(dy / (dx * dx + dy * dy)), 0, 1)
+    along = np.clip(
+        px * np.float32(dx / (dx * dx + dy * dy)) + py * np.float32(dy / (dx * dx + dy * dy)), 0, 1
+    )
     square = (px - along * np.float32(dx)) ** 2 + (py - along * np.float32(dy)) ** 2
     radius = np.float32(r0) + along * np.float32(r1 - r0)
     return 2 * np.sqrt(np.maximum(radius * radius - square, 0))

@@ -1,8 +1,9 @@
 """Patients and what befalls them: who has which findings, and how these change from study to study.
 
-Everything is a function of (seed, patient, study): the random numbers come from counters, so any study can be made
-alone. A patient has illnesses (heart failure, emphysema, infection, tumour, injury) and a place of care; findings
-follow from these, which makes them occur together as they do in a hospital.
+Everything is a function of (seed, patient, study): the random numbers come from counters, so any
+study can be made alone. A patient has illnesses (heart failure, emphysema, infection, tumour,
+injury) and a place of care; findings follow from these, which makes them occur together as they do
+in a hospital.
 """
 
 from __future__ import annotations
@@ -33,12 +34,16 @@ def patient_generator(seed: int, patient: int, stream: int) -> np.random.Generat
 
 
 def patient_of(seed: int, index: int) -> tuple[int, int]:
-    """Which patient study ``index`` belongs to, and its number among the patient's studies, both from 0."""
+    """Which patient study ``index`` belongs to, and its number among the patient's studies, both
+    from 0.
+    """
     block, offset = divmod(index, STUDIES_PER_BLOCK)
     counts = patient_generator(seed, block, 1).permutation(STUDIES_OF_PATIENTS)
     ends = np.cumsum(counts)
     patient_in_block = int(np.searchsorted(ends, offset, side="right"))
-    return block * len(counts) + patient_in_block, offset - int(ends[patient_in_block] - counts[patient_in_block])
+    return block * len(counts) + patient_in_block, offset - int(
+        ends[patient_in_block] - counts[patient_in_block]
+    )
 
 
 def split_of(seed: int, patient: int) -> str:
@@ -82,9 +87,13 @@ def _draw_traits(rng: np.random.Generator) -> _PatientTraits:
     old = 1.25 if age > 60 else 0.75
     draws = rng.random(5)
     probabilities = np.array((0.22 * old, 0.20 * old, 0.26, 0.21 * old, 0.20))
-    failure, emphysema, infection, tumour, injury = ((draws < probabilities) & (not healthy)).tolist()
+    failure, emphysema, infection, tumour, injury = (
+        (draws < probabilities) & (not healthy)
+    ).tolist()
     site = "A" if rng.random() < 0.6 else "B"
-    return _PatientTraits(sex, age, care, failure, emphysema, infection, tumour, injury, healthy, site)
+    return _PatientTraits(
+        sex, age, care, failure, emphysema, infection, tumour, injury, healthy, site
+    )
 
 
 def _side(rng: np.random.Generator, both: float) -> str:
@@ -101,7 +110,11 @@ def _draw_finding(name: str, rng: np.random.Generator, traits: _PatientTraits) -
     zone = str(rng.choice(("upper", "mid", "lower")))
     if name == "Pleural Effusion":
         return Finding(
-            name, _side(rng, 0.45 if traits.heart_failure else 0.15), "lower", severity, conspicuity=conspicuity
+            name,
+            _side(rng, 0.45 if traits.heart_failure else 0.15),
+            "lower",
+            severity,
+            conspicuity=conspicuity,
         )
     if name == "Pneumothorax":
         return Finding(name, _side(rng, 0.0), "upper", severity, conspicuity=conspicuity)
@@ -109,7 +122,9 @@ def _draw_finding(name: str, rng: np.random.Generator, traits: _PatientTraits) -
         zone = str(rng.choice(("upper", "mid", "lower"), p=(0.25, 0.25, 0.5)))
         return Finding(name, _side(rng, 0.12), zone, severity, conspicuity=conspicuity)
     if name == "Atelectasis":
-        return Finding(name, _side(rng, 0.25 if grade < 2 else 0.0), "lower", severity, conspicuity=conspicuity)
+        return Finding(
+            name, _side(rng, 0.25 if grade < 2 else 0.0), "lower", severity, conspicuity=conspicuity
+        )
     if name == "Edema":
         return Finding(name, "bilateral", "", severity, conspicuity=conspicuity)
     if name == "Nodule":
@@ -127,13 +142,17 @@ def _draw_finding(name: str, rng: np.random.Generator, traits: _PatientTraits) -
         return Finding(name, "left" if rng.random() < 0.85 else "right", "upper", "", None, "", 1.0)
     if name == "Central Line":
         tip = str(rng.choice(tuple(LINE_TIPS), p=(0.55, 0.25, 0.20)))
-        return Finding(name, "right" if rng.random() < 0.7 else "left", "", "", None, tip, conspicuity)
+        return Finding(
+            name, "right" if rng.random() < 0.7 else "left", "", "", None, tip, conspicuity
+        )
     if name == "Endotracheal Tube":
         tip = str(rng.choice(tuple(TUBE_TIPS), p=(0.74, 0.13, 0.13)))
         return Finding(name, "", "", "", None, tip, conspicuity)
     kind = str(rng.choice(FOREIGN_OBJECTS))
     if kind in ("coin", "necklace"):
-        return Finding(name, "", "upper" if kind == "necklace" else zone, "", None, kind, max(conspicuity, 0.3))
+        return Finding(
+            name, "", "upper" if kind == "necklace" else zone, "", None, kind, max(conspicuity, 0.3)
+        )
     return Finding(name, _side(rng, 0.0), zone, "", None, kind, max(conspicuity, 0.25))
 
 
@@ -162,7 +181,11 @@ def _first_findings(traits: _PatientTraits, rng: np.random.Generator) -> list[_K
     }
     keyed: list[_KeyedFinding] = []
     for name, probability in probabilities.items():
-        extra = 0.28 if name == "Atelectasis" and any(h.finding.name == "Pleural Effusion" for h in keyed) else 0.0
+        extra = (
+            0.28
+            if name == "Atelectasis" and any(h.finding.name == "Pleural Effusion" for h in keyed)
+            else 0.0
+        )
         if name == "Edema" and any(h.finding.name == "Emphysema" for h in keyed):
             extra -= 0.2
         count = int(rng.integers(1, 4)) if name == "Nodule" and rng.random() < 0.25 else 1
@@ -179,7 +202,9 @@ def _with_key(finding: Finding, rng: np.random.Generator) -> _KeyedFinding:
 def _next_findings(
     previous: list[_KeyedFinding], traits: _PatientTraits, rng: np.random.Generator
 ) -> list[_KeyedFinding]:
-    """Findings at the study after one that showed ``previous``: acute ones change, lasting ones last."""
+    """Findings at the study after one that showed ``previous``: acute ones change, lasting ones
+    last.
+    """
     kept: list[_KeyedFinding] = []
     for item in previous:
         finding, name = item.finding, item.finding.name
@@ -193,22 +218,34 @@ def _next_findings(
         elif name == "Nodule" and finding.size_mm is not None and draw < 0.4:
             size = float(np.round(min(finding.size_mm * rng.uniform(1.1, 1.5), 60)))
             grown = replace(finding, size_mm=size, detail="mass" if size > 30 else "nodule")
-            item = replace(item, finding=replace(grown, conspicuity=min(1.0, finding.conspicuity + 0.1)))
+            item = replace(
+                item, finding=replace(grown, conspicuity=min(1.0, finding.conspicuity + 0.1))
+            )
         elif name in ("Endotracheal Tube", "Central Line", "Foreign Object") and draw < 0.4:
             continue
         kept.append(item)
     present = {item.finding.name for item in kept}
     kept.extend(
-        item for item in _first_findings(traits, rng) if item.finding.name not in present and rng.random() < 0.35
+        item
+        for item in _first_findings(traits, rng)
+        if item.finding.name not in present and rng.random() < 0.35
     )
     return kept
 
 
 def _draw_body(
-    traits: _PatientTraits, view: str, keyed: list[_KeyedFinding], seed: int, patient: int, study: int
+    traits: _PatientTraits,
+    view: str,
+    keyed: list[_KeyedFinding],
+    seed: int,
+    patient: int,
+    study: int,
 ) -> Body:
     """The body of the patient as it stood, breathed in and was exposed for this study."""
-    rng, study_rng = patient_generator(seed, patient, 3), patient_generator(seed, patient, 64 + study)
+    rng, study_rng = (
+        patient_generator(seed, patient, 3),
+        patient_generator(seed, patient, 64 + study),
+    )
     woman = traits.sex == "F"
     size = rng.normal(0, 1)
     fat = float(np.clip(rng.normal(18, 8), 6, 42))
@@ -223,7 +260,11 @@ def _draw_body(
     flat = 0.0
     if "Emphysema" in grades:
         grade = _GRADES.index(grades["Emphysema"].severity)
-        flat, breath, depth = (0.12, 0.45, 0.8)[grade], breath + 3 + 12 * grade, depth * (1.01 + 0.05 * grade)
+        flat, breath, depth = (
+            (0.12, 0.45, 0.8)[grade],
+            breath + 3 + 12 * grade,
+            depth * (1.01 + 0.05 * grade),
+        )
         air += 0.004 + 0.02 * grade
     left_dome = float(np.clip(rng.normal(13, 4), 4, 22))
     for item in keyed:
@@ -251,7 +292,11 @@ def _draw_body(
     )
     # The heart is drawn as a ratio on a PA film, then sized to give it.
     large = traits.heart_failure or rng.random() < (0.06 if traits.age < 60 else 0.12)
-    target_ratio = 0.502 + 0.16 * rng.beta(1.1, 1.6) if large and not traits.healthy else rng.uniform(0.39, 0.496)
+    target_ratio = (
+        0.502 + 0.16 * rng.beta(1.1, 1.6)
+        if large and not traits.healthy
+        else rng.uniform(0.39, 0.496)
+    )
     target_ratio -= 0.025 * flat
     upright = replace(body, rotation=0.0)
     low, high = 0.6, 2.0
@@ -284,7 +329,12 @@ def make_scene(seed: int, index: int) -> Scene:
         if excess > 0:
             grade = _GRADES[0 if excess < 0.05 else 1 if excess < 0.10 else 2]
             conspicuity = float(np.clip(0.25 + 7 * excess, 0, 1))
-            shown.insert(0, _KeyedFinding(Finding("Cardiomegaly", "", "", grade, conspicuity=conspicuity), body.key))
+            shown.insert(
+                0,
+                _KeyedFinding(
+                    Finding("Cardiomegaly", "", "", grade, conspicuity=conspicuity), body.key
+                ),
+            )
         scene = Scene(
             patient=f"P{patient:06d}",
             study=f"S{index - study + number:06d}",

@@ -1,4 +1,6 @@
-"""The page of a report: headers, sections, numbered or running text, as departments and readers vary them."""
+"""The page of a report: headers, sections, numbered or running text, as departments and readers
+vary them.
+"""
 
 from __future__ import annotations
 
@@ -45,4 +47,8 @@ def _preamble(scene: Scene, die: Die) -> list[tuple[str, str]]:
         "technique": f"technique {scene.view}",
         "comparison": "no comparison" if scene.prior_findings is None else "comparison",
     }
-    return [(name, tidy_sentence(GRAMMAR.say(rule, die, slots))) for name, rule in rules.items() if die.chance(0.5)]
+    return [
+        (name, tidy_sentence(GRAMMAR.say(rule, die, slots)))
+        for name, rule in rules.items()
+        if die.chance(0.5)
+    ]

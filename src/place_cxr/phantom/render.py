@@ -17,7 +17,9 @@ SOFT_ATTENUATION, BONE_ATTENUATION, METAL_ATTENUATION = 0.0175, 0.052, 0.35
 
 @dataclass(frozen=True, slots=True)
 class SiteStyle:
-    """What differs between two departments: scatter kept by the grid, noise, processing and display curve."""
+    """What differs between two departments: scatter kept by the grid, noise, processing and display
+    curve.
+    """
 
     scatter: float
     noise: float
@@ -29,7 +31,9 @@ class SiteStyle:
 
 
 SITE_STYLES = {
-    "A": SiteStyle(scatter=0.35, noise=1.0, sharpen=1.1, flatten=0.3, low=0.55, high=4.2, gamma=1.0),
+    "A": SiteStyle(
+        scatter=0.35, noise=1.0, sharpen=1.1, flatten=0.3, low=0.55, high=4.2, gamma=1.0
+    ),
     "B": SiteStyle(scatter=0.9, noise=3.0, sharpen=0.6, flatten=0.1, low=0.35, high=3.6, gamma=1.1),
 }
 
@@ -54,31 +58,46 @@ def transmission(line_integral: FloatMap) -> FloatMap:
 
 @lru_cache(maxsize=16)
 def _blur_matrix(size: int, sigma: float) -> FloatMap:
-    """Gaussian blur along one axis as a matrix [size, size]; ``sigma`` in pixels; the border repeats."""
+    """Gaussian blur along one axis as a matrix [size, size]; ``sigma`` in pixels; the border
+    repeats.
+    """
     position = np.arange(size)
     offset = np.arange(-int(4 * sigma) - 1, int(4 * sigma) + 2)
     weight = np.exp(-0.5 * (offset / sigma) ** 2)
     matrix = np.zeros((size, size))
-    np.add.at(matrix, (position[:, None], np.clip(position[:, None] + offset, 0, size - 1)), weight / weight.sum())
+    np.add.at(
+        matrix,
+        (position[:, None], np.clip(position[:, None] + offset, 0, size - 1)),
+        weight / weight.sum(),
+    )
     return matrix.astype(np.float32)
 
 
 def coarse_blur(image: FloatMap, sigma: float, coarse: int = 32) -> FloatMap:
-    """Blur over ``sigma`` (a part of the edge) on a ``coarse`` grid, brought back to full size bilinearly."""
+    """Blur over ``sigma`` (a part of the edge) on a ``coarse`` grid, brought back to full size
+    bilinearly.
+    """
     size = len(image)
     if size <= coarse:
         small = image
     else:
         edges = (np.arange(coarse) * size) // coarse
         counts = np.diff(np.append(edges, size)).astype(np.float32)
-        small = np.add.reduceat(np.add.reduceat(image, edges, 0), edges, 1) / (counts[:, None] * counts[None, :])
+        small = np.add.reduceat(np.add.reduceat(image, edges, 0), edges, 1) / (
+            counts[:, None] * counts[None, :]
+        )
     matrix = _blur_matrix(len(small), round(sigma * len(small), 3))
-    small = np.einsum("ij,jk,lk->il", matrix, small, matrix, optimize=["einsum_path", (0, 1), (0, 1)])
+    small = np.einsum(
+        "ij,jk,lk->il", matrix, small, matrix, optimize=["einsum_path", (0, 1), (0, 1)]
+    )
     if len(small) == size:
         return small.astype(np.float32)
     interpolation = _upsample_matrix(size, len(small))
     low, weight = interpolation
-    rows = small[low] * (1 - weight)[:, None] + small[np.minimum(low + 1, len(small) - 1)] * weight[:, None]
+    rows = (
+        small[low] * (1 - weight)[:, None]
+        + small[np.minimum(low + 1, len(small) - 1)] * weight[:, None]
+    )
     high = np.minimum(low + 1, len(small) - 1)
     return (rows[:, low] * (1 - weight) + rows[:, high] * weight).astype(np.float32)
 
@@ -90,14 +109,19 @@ def _upsample_matrix(size: int, coarse: int) -> tuple[np.ndarray, FloatMap]:
     return low, (position - low).astype(np.float32)
 
 
-def render_radiograph(anatomy: Anatomy, body: Body, site: str, rng: np.random.Generator) -> np.ndarray:
+def render_radiograph(
+    anatomy: Anatomy, body: Body, site: str, rng: np.random.Generator
+) -> np.ndarray:
     """The displayed radiograph, uint8 [size, size]."""
     style = SITE_STYLES[site]
     step = anatomy.shape.grid.step
     primary = transmission(attenuation(anatomy))
     # Scatter arises in the patient and spreads over centimetres; it veils what is dense most.
-    scatter = style.scatter * coarse_blur(primary * np.minimum(anatomy.body * np.float32(1 / 220), 1), 0.09)
-    # Pixels average more photons the larger they are; the part below 1 mm is lost to the detector's own blur.
+    scatter = style.scatter * coarse_blur(
+        primary * np.minimum(anatomy.body * np.float32(1 / 220), 1), 0.09
+    )
+    # Pixels average more photons the larger they are; the part below 1 mm is lost to the detector's
+    # own blur.
     photons = (primary + scatter) * np.float32(body.dose * max(step, 1.0) / style.noise)
     noise = rng.standard_normal(primary.shape, np.float32)
     counted = np.maximum(photons + noise * np.sqrt(photons), 0.5)

@@ -1,9 +1,10 @@
 """A radiologist's report of a phantom scene, and the record of what it says.
 
-What is there and what is said are two things. A present finding is left out the more often the less conspicuous it is
-(``MISSED_CHANCE``; the share ``DENIED_FRACTION`` of those is even denied) and hedged the more often (``HEDGED_CHANCE``); an absent one is
-denied, passed over, or very rarely suspected (``FALSE_DOUBT_CHANCE``). Side, zone, severity, size, tip and change over time
-in a report are always those of the scene.
+What is there and what is said are two things. A present finding is left out the more often the less
+conspicuous it is (``MISSED_CHANCE``; the share ``DENIED_FRACTION`` of those is even denied) and
+hedged the more often (``HEDGED_CHANCE``); an absent one is denied, passed over, or very rarely
+suspected (``FALSE_DOUBT_CHANCE``). Side, zone, severity, size, tip and change over time in a report
+are always those of the scene.
 """
 
 from __future__ import annotations
@@ -20,12 +21,21 @@ from place_cxr.phantom.phrases import GRAMMAR
 from place_cxr.phantom.scene import PHANTOM_FINDINGS, Finding, Scene
 from place_cxr.phantom.wording import Wording
 
-MISSED_CHANCE = (0.01, 0.22)  # chance that a present finding is not reported: clearly visible, invisible
-HEDGED_CHANCE = (0.02, 0.60)  # chance that a reported one is worded as uncertain: clearly visible, invisible
+MISSED_CHANCE = (
+    0.01,
+    0.22,
+)  # chance that a present finding is not reported: clearly visible, invisible
+HEDGED_CHANCE = (
+    0.02,
+    0.60,
+)  # chance that a reported one is worded as uncertain: clearly visible, invisible
 OBVIOUS_HEDGE_FACTOR = 0.35  # a large or severe finding is hedged this much less
 DENIED_FRACTION = 0.10  # share of the missed ones that the report denies
 FALSE_DOUBT_CHANCE = 0.012  # chance that an absent finding of DOUBTABLE is suspected
-IMPRESSION_ONLY_FRACTION, FINDINGS_ONLY_FRACTION = 0.05, 0.18  # shares of reports with one of the two sections
+IMPRESSION_ONLY_FRACTION, FINDINGS_ONLY_FRACTION = (
+    0.05,
+    0.18,
+)  # shares of reports with one of the two sections
 SUMMARY_CHANCE = 0.35  # chance of one summarising denial ("the lungs are clear") where it is true
 
 DENIAL_CHANCE = {  # chance that an absent finding is denied by name
@@ -43,7 +53,8 @@ DENIAL_CHANCE = {  # chance that an absent finding is denied by name
     "Endotracheal Tube": 0.03,
     "Foreign Object": 0.06,
 }
-OWN_DENIAL_CHANCE = {  # chance that a denial is a sentence of its own kind ("costophrenic angles are sharp")
+# chance that a denial is a sentence of its own kind ("costophrenic angles are sharp")
+OWN_DENIAL_CHANCE = {
     "Pleural Effusion": 0.12,
     "Pneumothorax": 0.07,
     "Consolidation": 0.1,
@@ -58,7 +69,15 @@ PARENCHYMAL = frozenset(("Consolidation", "Atelectasis", "Edema", "Nodule"))
 ACUTE_FINDINGS = frozenset(("Pleural Effusion", "Pneumothorax", "Consolidation", "Edema"))
 SUPPORT_DEVICES = frozenset(("Pacemaker", "Central Line", "Endotracheal Tube"))
 DEVICES_AND_OBJECTS = frozenset((*SUPPORT_DEVICES, "Foreign Object"))
-DOUBTABLE = ("Pleural Effusion", "Pneumothorax", "Consolidation", "Atelectasis", "Edema", "Cardiomegaly", "Nodule")
+DOUBTABLE = (
+    "Pleural Effusion",
+    "Pneumothorax",
+    "Consolidation",
+    "Atelectasis",
+    "Edema",
+    "Cardiomegaly",
+    "Nodule",
+)
 NEIGHBORS = frozenset(("Pleural Effusion", "Pneumothorax", "Consolidation", "Atelectasis"))
 NORMAL_CHEST = frozenset(PHANTOM_FINDINGS) - DEVICES_AND_OBJECTS
 READING_ORDER = (
@@ -75,14 +94,18 @@ _SentenceBlock = tuple[int, list[str]]  # region, sentences that stay together
 
 @dataclass(frozen=True, slots=True)
 class PhantomReport:
-    """``said`` maps each of FINDINGS to PRESENT, ABSENT, UNCERTAIN or NOT_MENTIONED (NaN) as ``text`` has it."""
+    """``said`` maps each of FINDINGS to PRESENT, ABSENT, UNCERTAIN or NOT_MENTIONED (NaN) as
+    ``text`` has it.
+    """
 
     text: str
     said: dict[str, float]
 
 
 def write_phantom_report(scene: Scene, rng: np.random.Generator) -> PhantomReport:
-    """One report of one scene; the same generator state gives the same report. Draws once from ``rng``."""
+    """One report of one scene; the same generator state gives the same report. Draws once from
+    ``rng``.
+    """
     author = _Author(scene, Die(rng))
     return PhantomReport(author.write(), author.said)
 
@@ -118,7 +141,7 @@ class _Author:
         impression = self._impression() if habit < 1 - FINDINGS_ONLY_FRACTION else []
         return lay_out_report(self.scene, self.die, findings, impression)
 
-    # What to say ------------------------------------------------------------------------------------------------
+    # What to say ----------------------------------------------------------------------------------
 
     def _decide(self) -> None:
         die = self.die
@@ -153,16 +176,22 @@ class _Author:
 
     def _imagined(self, name: str) -> Finding:
         pleural = name in PLEURAL
-        zone = ("upper" if name == "Pneumothorax" else "lower") if pleural else self.die.pick(("upper", "mid", "lower"))
+        zone = (
+            ("upper" if name == "Pneumothorax" else "lower")
+            if pleural
+            else self.die.pick(("upper", "mid", "lower"))
+        )
         size = 4 + round(6 * self.die.draw()) if name == "Nodule" else None
-        return Finding(name, self.die.pick(("left", "right")), zone, "small" if pleural else "mild", size)
+        return Finding(
+            name, self.die.pick(("left", "right")), zone, "small" if pleural else "mild", size
+        )
 
     def _mark_denied(self, names: frozenset[str] | set[str]) -> None:
         for name in names:
             self.said[name] = ABSENT
         self.denied -= names
 
-    # Findings ---------------------------------------------------------------------------------------------------
+    # Findings -------------------------------------------------------------------------------------
 
     def _findings(self) -> list[str]:
         """The observation sentences, in the order of one of three habits."""
@@ -188,7 +217,9 @@ class _Author:
             if second.name == "Pleural Effusion":
                 first, second = second, first
             blocks.append((REGION_OF_FINDING[first.name], [words.pair(first, second)]))
-            remaining = [finding for finding in remaining if finding is not first and finding is not second]
+            remaining = [
+                finding for finding in remaining if finding is not first and finding is not second
+            ]
         for finding in remaining:
             sentences = words.state(finding)
             denied_acute = sorted(self.denied & ACUTE_FINDINGS)
@@ -197,14 +228,18 @@ class _Author:
                 self._mark_denied({denied_acute[0]})
                 sentences[0] += " without " + GRAMMAR.say(denied_acute[0] + " name", die, {})
             blocks.append((REGION_OF_FINDING[finding.name], sentences))
-        return blocks + [(REGION_OF_FINDING[finding.name], [words.doubt(finding)]) for finding in self.doubted]
+        return blocks + [
+            (REGION_OF_FINDING[finding.name], [words.doubt(finding)]) for finding in self.doubted
+        ]
 
     def _resolved(self) -> list[_SentenceBlock]:
         blocks = []
         for name in PHANTOM_FINDINGS:
             if name not in self.free:
                 continue
-            previous = [finding for finding in self.scene.prior_findings or () if finding.name == name]
+            previous = [
+                finding for finding in self.scene.prior_findings or () if finding.name == name
+            ]
             if len(previous) == 1 and name != "Foreign Object" and self.die.chance(0.6):
                 self._mark_denied({name})
                 rule = "removed" if name in SUPPORT_DEVICES else "gone"
@@ -218,7 +253,13 @@ class _Author:
             self._mark_denied(PARENCHYMAL)
             hyperinflated = self.said["Emphysema"] == PRESENT
             pleural = any(self.said[name] == PRESENT for name in PLEURAL)
-            rule = "clear hyperinflated" if hyperinflated else "clear otherwise" if pleural else "clear"
+            rule = (
+                "clear hyperinflated"
+                if hyperinflated
+                else "clear otherwise"
+                if pleural
+                else "clear"
+            )
             blocks.append((1, [GRAMMAR.say(rule, die, {})]))
         else:
             blocks += self._other_lung()
@@ -251,7 +292,9 @@ class _Author:
 
     def _other_lung(self) -> list[_SentenceBlock]:
         """Praise of the healthy lung, where all that is there is on the other side."""
-        sides = {finding.side for finding in self.scene.findings if finding.name in PARENCHYMAL | PLEURAL}
+        sides = {
+            finding.side for finding in self.scene.findings if finding.name in PARENCHYMAL | PLEURAL
+        }
         other_side = {"left": "right", "right": "left"}.get("".join(sides))
         lungs_wide = self.doubted or self.scene.labels["Emphysema"]
         if other_side is None or lungs_wide or not self.die.chance(0.25):
@@ -274,9 +317,11 @@ class _Author:
             if self.scene.prior_findings == self.scene.findings:
                 rules.append(("no change", 6))
         count = max(5 - blocks, min(7 - blocks, int(die.draw() * 4)))
-        return [(region, [GRAMMAR.say(rule, die, {})]) for rule, region in die.shuffled(rules)[:count]]
+        return [
+            (region, [GRAMMAR.say(rule, die, {})]) for rule, region in die.shuffled(rules)[:count]
+        ]
 
-    # Impression -------------------------------------------------------------------------------------------------
+    # Impression -----------------------------------------------------------------------------------
 
     def _impression(self) -> list[str]:
         die, words = self.die, self.words
@@ -300,7 +345,9 @@ class _Author:
             if absent:
                 lines.append(self._deny_list(die.shuffled(absent)[:2]))
         if lines and die.chance(0.18):
-            lines.append(GRAMMAR.say("notify" if self.positive or self.doubted else "closing", die, {}))
+            lines.append(
+                GRAMMAR.say("notify" if self.positive or self.doubted else "closing", die, {})
+            )
         return [tidy_sentence(line) for line in lines]
 
     def _may_deny(self, names: frozenset[str]) -> bool:

@@ -15,12 +15,20 @@ def hila(chest: Chest) -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def vessel_map(chest: Chest, rng: np.random.Generator) -> FloatMap:
-    """Two trees of vessels from the hila: generations of segments that fork and taper; and the descending aorta."""
+    """Two trees of vessels from the hila: generations of segments that fork and taper; and the
+    descending aorta.
+    """
     body = chest.body
     parts = []
     for sign, (hx, hy) in zip((-1, 1), hila(chest), strict=True):
-        angle = np.radians(np.array([-82, -58, -32, -8, 14, 34, 52, 70, 88]) + rng.uniform(-7, 7, 9))
-        apex, base, side = body.apex + hy, chest.domes()[sign > 0] - hy + 45, body.half_width - abs(hx)
+        angle = np.radians(
+            np.array([-82, -58, -32, -8, 14, 34, 52, 70, 88]) + rng.uniform(-7, 7, 9)
+        )
+        apex, base, side = (
+            body.apex + hy,
+            chest.domes()[sign > 0] - hy + 45,
+            body.half_width - abs(hx),
+        )
         reach = 1 / np.hypot(np.cos(angle) / side, np.sin(angle) / np.where(angle < 0, apex, base))
         start = np.array([hx, hy]) + np.stack([-sign * 4 * np.cos(angle), 10 * np.sin(angle)], 1)
         radius = np.where(angle < 0, 4.0, 5.2) * rng.uniform(0.85, 1.15, 9)
@@ -30,16 +38,26 @@ def vessel_map(chest: Chest, rng: np.random.Generator) -> FloatMap:
             parts.append(_segments(start, radius, end, radius * 0.86))
             fork = rng.uniform(0.18, 0.5, len(angle))
             angle = np.concatenate([bend + fork, bend - fork * rng.uniform(0.5, 1.2, len(angle))])
-            start, reach = np.concatenate([end, end]), np.concatenate([reach, reach]) * rng.uniform(0.85, 1.1)
+            start, reach = (
+                np.concatenate([end, end]),
+                np.concatenate([reach, reach]) * rng.uniform(0.85, 1.1),
+            )
             radius = np.concatenate([radius, radius]) * rng.uniform(0.6, 0.84, 2 * len(radius))
             keep = radius > 0.6
             angle, start, reach, radius = angle[keep], start[keep], reach[keep], radius[keep]
         trunk = np.array(
-            [[hx - sign * 8, hy - 14], [hx + sign * 2, hy + 4], [hx + sign * 10, hy + 34], [hx + sign * 17, hy + 62]]
+            [
+                [hx - sign * 8, hy - 14],
+                [hx + sign * 2, hy + 4],
+                [hx + sign * 10, hy + 34],
+                [hx + sign * 17, hy + 62],
+            ]
         )
         parts.append(path_segments(trunk, np.array([8.5, 9.5, 7.0, 4.0])))
     aorta = chest.projection.x(19, -55)
-    parts.append(path_segments(np.array([[aorta, -20.0], [aorta, 60.0], [aorta - 10, chest.base]]), 12.0))
+    parts.append(
+        path_segments(np.array([[aorta, -20.0], [aorta, 60.0], [aorta - 10, chest.base]]), 12.0)
+    )
     return project_tubes(chest.grid, np.concatenate(parts))
 
 

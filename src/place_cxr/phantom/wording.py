@@ -11,7 +11,9 @@ from place_cxr.phantom.scene import Finding, Scene
 SEVERITIES = ("small", "mild", "moderate", "large", "severe")
 ORDINALS: tuple[str, ...] = ("first", "second", "third", "fourth", "fifth", "sixth")
 ORDINALS += ("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth")
-PLURAL_SHORT_NAMES = frozenset(("Pleural Effusion several", "Pneumothorax several", "Consolidation several"))
+PLURAL_SHORT_NAMES = frozenset(
+    ("Pleural Effusion several", "Pneumothorax several", "Consolidation several")
+)
 DEVICE_FINDINGS = frozenset(("Pacemaker", "Central Line", "Endotracheal Tube", "Foreign Object"))
 GROWTH_FACTOR = 1.15  # a nodule larger by this factor has grown
 SINGULAR_VERBS = {"is": "is", "has": "has", "remains": "remains"}
@@ -20,7 +22,9 @@ PLURAL_VERBS = {"is": "are", "has": "have", "remains": "remain"}
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A finding in words, with article and without, and what has become of it since the prior study."""
+    """A finding in words, with article and without, and what has become of it since the prior
+    study.
+    """
 
     full: str
     bare: str
@@ -50,9 +54,15 @@ class Wording:
             "ratio": f"{self.scene.cardiothoracic_ratio:.2f}",
         }
         if finding.size_mm is not None:
-            size = f"{finding.size_mm:.0f} mm" if self.die.chance(0.6) else f"{finding.size_mm / 10:.1f} cm"
+            size = (
+                f"{finding.size_mm:.0f} mm"
+                if self.die.chance(0.6)
+                else f"{finding.size_mm / 10:.1f} cm"
+            )
             slots["size"] = size
-            slots["size plain"] = self.die.pick(("", "", "approximately ", "about ", "approx. ")) + size
+            slots["size plain"] = (
+                self.die.pick(("", "", "approximately ", "about ", "approx. ")) + size
+            )
         if finding.name == "Rib Fracture":
             slots["rib"] = self._rib(finding.detail)
         if finding.name == "Foreign Object":
@@ -67,11 +77,17 @@ class Wording:
         """ "6th" or "4th and 5th", or the same in words."""
         if self.die.chance(0.5):
             return detail
-        return " ".join(ORDINALS[int(word[:-2]) - 1] if word != "and" else word for word in detail.split())
+        return " ".join(
+            ORDINALS[int(word[:-2]) - 1] if word != "and" else word for word in detail.split()
+        )
 
     def _variant(self, rule: str, finding: Finding, last: str = "") -> str:
         """The rule's form for many things or both sides, if it has one."""
-        many = finding.side == "bilateral" or finding.detail.endswith("clips") or " and " in finding.detail
+        many = (
+            finding.side == "bilateral"
+            or finding.detail.endswith("clips")
+            or " and " in finding.detail
+        )
         several = f"{rule} several{last}"
         return several if many and several in GRAMMAR else rule + last
 
@@ -81,12 +97,20 @@ class Wording:
         """The finding as a noun phrase, and the slots of a sentence around it."""
         die, name = self.die, finding.name
         slots = self._slots(finding, severity_chance)
-        rule = f"{name} maybe" if maybe and f"{name} maybe" in GRAMMAR else self._variant(name, finding)
+        rule = (
+            f"{name} maybe"
+            if maybe and f"{name} maybe" in GRAMMAR
+            else self._variant(name, finding)
+        )
         text = GRAMMAR.say(rule, die, slots)
         kind, bare = text[0], text[2:]
         phrase = Phrase("a " + bare if kind == "a" else bare, bare, self._change(finding))
         plural = kind == "p"
-        slots |= {"e full": phrase.full, "e bare": bare, **(PLURAL_VERBS if plural else SINGULAR_VERBS)}
+        slots |= {
+            "e full": phrase.full,
+            "e bare": bare,
+            **(PLURAL_VERBS if plural else SINGULAR_VERBS),
+        }
         plain = self._variant(name, finding, " plain")
         if plain in GRAMMAR:
             text = GRAMMAR.say(plain, die, slots)
@@ -99,13 +123,21 @@ class Wording:
         earlier = [prior for prior in self.scene.prior_findings if prior.name == finding.name]
         if not earlier:
             return "new"
-        earlier = [prior for prior in earlier if (prior.side, prior.zone) == (finding.side, finding.zone)]
+        earlier = [
+            prior for prior in earlier if (prior.side, prior.zone) == (finding.side, finding.zone)
+        ]
         if len(earlier) != 1:
             return ""
         previous = earlier[0]
         if finding.size_mm and previous.size_mm:
             growth = finding.size_mm / previous.size_mm
-            return "larger" if growth > GROWTH_FACTOR else "smaller" if growth < 1 / GROWTH_FACTOR else "same"
+            return (
+                "larger"
+                if growth > GROWTH_FACTOR
+                else "smaller"
+                if growth < 1 / GROWTH_FACTOR
+                else "same"
+            )
         if finding.severity in SEVERITIES and previous.severity in SEVERITIES:
             step = SEVERITIES.index(finding.severity) - SEVERITIES.index(previous.severity)
             return "larger" if step > 0 else "smaller" if step < 0 else "same"
@@ -123,7 +155,9 @@ class Wording:
         return self.die.pick(available) if available else ""
 
     def state(self, finding: Finding) -> list[str]:
-        """One or two sentences that say the finding is there, the second about its change or what to do."""
+        """One or two sentences that say the finding is there, the second about its change or what
+        to do.
+        """
         die = self.die
         phrase, slots = self.phrase(finding)
         own_rule = self._own(finding)
@@ -132,7 +166,10 @@ class Wording:
         if own_rule and die.chance(0.2 if change else 0.7 if device else 0.45):
             return [GRAMMAR.say(own_rule, die, slots), *self._advice(finding)]
         if change in ("", "new"):
-            return [GRAMMAR.say(f"state {change}".strip() + device, die, slots), *self._advice(finding)]
+            return [
+                GRAMMAR.say(f"state {change}".strip() + device, die, slots),
+                *self._advice(finding),
+            ]
         text = GRAMMAR.say(("state again" if die.chance(0.5) else "state") + device, die, slots)
         if device:
             change = "same"
@@ -189,5 +226,9 @@ class Wording:
         mild = finding.severity in ("small", "mild")
         _, slots = self.phrase(finding, 0.4 if mild else 0, maybe=True)
         rule = self._variant(finding.name + " doubt", finding)
-        has_own_rule = rule in GRAMMAR and (mild or not finding.severity) and finding.detail != "mass"
-        return GRAMMAR.say(rule if has_own_rule and self.die.chance(0.5) else "doubt", self.die, slots)
+        has_own_rule = (
+            rule in GRAMMAR and (mild or not finding.severity) and finding.detail != "mass"
+        )
+        return GRAMMAR.say(
+            rule if has_own_rule and self.die.chance(0.5) else "doubt", self.die, slots
+        )

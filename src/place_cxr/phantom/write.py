@@ -28,7 +28,9 @@ _CARINA = 0.385  # height of the carina on the film, as a part of its edge
 
 @dataclass(frozen=True, slots=True)
 class PhantomStudy:
-    """One study: ``image`` uint8 [size, size]; ``masks`` finding to bool [size, size], of present findings alone."""
+    """One study: ``image`` uint8 [size, size]; ``masks`` finding to bool [size, size], of present
+    findings alone.
+    """
 
     image: np.ndarray
     masks: dict[str, BoolMap]
@@ -57,7 +59,9 @@ def boxes_of(scene: Scene, masks: tuple[BoolMap, ...]) -> tuple[Box, ...]:
         halves = [mask]
         if finding.side == "bilateral":
             size = mask.shape[1]
-            is_left = (np.arange(size) + 0.5) / size * scene.body.fov - scene.body.fov / 2 + scene.body.shift[0] > 0
+            is_left = (
+                np.arange(size) + 0.5
+            ) / size * scene.body.fov - scene.body.fov / 2 + scene.body.shift[0] > 0
             halves = [mask & is_left, mask & ~is_left]
         for half in halves:
             rows, columns = np.flatnonzero(half.any(1)), np.flatnonzero(half.any(0))
@@ -68,14 +72,20 @@ def boxes_of(scene: Scene, masks: tuple[BoolMap, ...]) -> tuple[Box, ...]:
 
 
 def make_study(seed: int, index: int, size: int) -> PhantomStudy:
-    """Study ``index`` of phantom ``seed``, ``size`` by ``size`` pixels: the same whether made alone or among others."""
+    """Study ``index`` of phantom ``seed``, ``size`` by ``size`` pixels: the same whether made alone
+    or among others.
+    """
     scene = make_scene(seed, index)
     image, masks = render_scene(scene, size)
     merged: dict[str, BoolMap] = {}
     for finding, mask in zip(scene.findings, masks, strict=True):
         merged[finding.name] = merged[finding.name] | mask if finding.name in merged else mask
-    report = write_phantom_report(scene, np.random.Generator(np.random.Philox(key=[scene.noise_key, 5])))
-    return PhantomStudy(image, merged, boxes_of(scene, masks), scene.labels, report.said, report.text, scene)
+    report = write_phantom_report(
+        scene, np.random.Generator(np.random.Philox(key=[scene.noise_key, 5]))
+    )
+    return PhantomStudy(
+        image, merged, boxes_of(scene, masks), scene.labels, report.said, report.text, scene
+    )
 
 
 def write_phantom(
@@ -86,14 +96,20 @@ def write_phantom(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write ``studies`` studies under ``out``: images/, masks/ and manifest.csv, whose path is returned.
+    """Write ``studies`` studies under ``out``: images/, masks/ and manifest.csv, whose path is
+    returned.
 
-    The bytes depend on ``studies``, ``size`` and ``seed`` alone. ``progress`` is called with studies done and studies
-    in all. Raises PL-C101 for a size below 32 or no studies, and PL-D402 and PL-E013 as ``map_in_chunks``.
+    The bytes depend on ``studies``, ``size`` and ``seed`` alone. ``progress`` is called with
+    studies done and studies in all. Raises PL-C101 for a size below 32 or no studies, and PL-D402
+    and PL-E013 as ``map_in_chunks``.
     """
     refuse_if_spawned()  # before a file of the first process is touched
     if studies < 1 or size < 32:
-        raise PlaceError("a phantom has at least 1 study of 32 pixels", code="PL-C101", fix="raise --studies or --size")
+        raise PlaceError(
+            "a phantom has at least 1 study of 32 pixels",
+            code="PL-C101",
+            fix="raise --studies or --size",
+        )
     out = Path(out)
     (out / "images").mkdir(parents=True, exist_ok=True)
     (out / "masks").mkdir(exist_ok=True)
@@ -119,10 +135,16 @@ def write_phantom(
 
 def _columns() -> list[str]:
     plain = ["image", "report", "split", "study", "patient", "view", "sex", "age", "site"]
-    return plain + [f"{kind}.{name}" for kind in ("labels", "said", "mask") for name in PHANTOM_FINDINGS] + ["boxes"]
+    return (
+        plain
+        + [f"{kind}.{name}" for kind in ("labels", "said", "mask") for name in PHANTOM_FINDINGS]
+        + ["boxes"]
+    )
 
 
-def _write_chunk(start: int, indices: Sequence[int], out: Path, seed: int, size: int) -> list[dict[str, str]]:
+def _write_chunk(
+    start: int, indices: Sequence[int], out: Path, seed: int, size: int
+) -> list[dict[str, str]]:
     return [_write_study(out, seed, index, size) for index in indices]
 
 
@@ -148,11 +170,16 @@ def _write_study(out: Path, seed: int, index: int, size: int) -> dict[str, str]:
         "age": str(scene.age),
         "site": scene.site,
         "boxes": json.dumps(
-            [{"finding": b.finding, "x0": b.x0, "y0": b.y0, "x1": b.x1, "y1": b.y1} for b in study.boxes]
+            [
+                {"finding": b.finding, "x0": b.x0, "y0": b.y0, "x1": b.x1, "y1": b.y1}
+                for b in study.boxes
+            ]
         ),
     }
     row |= {f"labels.{key}": f"{value:g}" for key, value in study.labels.items()}
-    row |= {f"said.{key}": "" if value != value else f"{value:g}" for key, value in study.said.items()}
+    row |= {
+        f"said.{key}": "" if value != value else f"{value:g}" for key, value in study.said.items()
+    }
     for finding, mask in study.masks.items():
         relative = f"masks/{scene.study}_{finding.replace(' ', '_').lower()}.png"
         _png(out / relative, Image.fromarray(mask))

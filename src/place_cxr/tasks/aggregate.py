@@ -1,23 +1,35 @@
-"""From stored predictions to numbers: one value a name, averaged over seeds within each resample of patients."""
+"""From stored predictions to numbers: one value a name, averaged over seeds within each resample of
+patients.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.results import Metric
-from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, bootstrap_columns, undefined_metric
+from place_cxr.metrics.intervals import (
+    RESAMPLES,
+    Floats,
+    Statistic,
+    bootstrap_columns,
+    undefined_metric,
+)
 
 Positions = NDArray[np.intp]  # of rows of one share's predictions
 
 
-def seed_mean_statistic(seeds: NDArray[np.int64], make_statistic: Callable[[Positions], Statistic]) -> Statistic:
+def seed_mean_statistic(
+    seeds: NDArray[np.int64], make_statistic: Callable[[Positions], Statistic]
+) -> Statistic:
     """The mean over seeds (or folds) of each one's own statistic, where it is defined.
 
-    ``make_statistic`` gets the positions of a seed's rows. Scores of two heads are never ranked against each other.
+    ``make_statistic`` gets the positions of a seed's rows. Scores of two heads are never ranked
+    against each other.
     """
     runs = [np.flatnonzero(seeds == seed) for seed in np.unique(seeds)]
     parts = [(rows, make_statistic(rows)) for rows in runs]
@@ -26,7 +38,9 @@ def seed_mean_statistic(seeds: NDArray[np.int64], make_statistic: Callable[[Posi
         seed_values = np.stack([run(counts[:, rows]) for rows, run in parts])
         defined = np.isfinite(seed_values)
         total = np.where(defined, seed_values, 0.0).sum(0)
-        return np.divide(total, defined.sum(0), out=np.full_like(total, np.nan), where=defined.any(0))
+        return np.divide(
+            total, defined.sum(0), out=np.full_like(total, np.nan), where=defined.any(0)
+        )
 
     return statistic
 
@@ -42,17 +56,25 @@ def metrics_by_name(
     left_out: Mapping[str, str] | None = None,
     resamples: int = RESAMPLES,
 ) -> dict[str, Metric]:
-    """A value with an interval for each name, and ``macro``, their mean, which says whom it leaves out.
+    """A value with an interval for each name, and ``macro``, their mean, which says whom it leaves
+    out.
 
-    ``make_statistic(column, positions)`` is one seed's statistic of a name, ``undefined_reason(column)`` says why there is none (empty: there
-    is one), ``count_known(column)`` counts the scored rows. What training could not teach is ``left_out``.
+    ``make_statistic(column, positions)`` is one seed's statistic of a name,
+    ``undefined_reason(column)`` says why there is none (empty: there is one),
+    ``count_known(column)`` counts the scored rows. What training could not teach is ``left_out``.
     """
-    reasons = [(left_out or {}).get(name, "") or undefined_reason(column) for column, name in enumerate(names)]
+    reasons = [
+        (left_out or {}).get(name, "") or undefined_reason(column)
+        for column, name in enumerate(names)
+    ]
     kept = [column for column, reason in enumerate(reasons) if not reason]
-    metrics = {name: undefined_metric(reasons[column], count_known(column)) for column, name in enumerate(names)}
+    metrics = {
+        name: undefined_metric(reasons[column], count_known(column))
+        for column, name in enumerate(names)
+    }
     if not kept:
         return metrics | {"macro": undefined_metric("no name has a value", len(patients))}
-    parts = [seed_mean_statistic(seeds, lambda rows, column=column: make_statistic(column, rows)) for column in kept]  # type: ignore[misc]
+    parts = [seed_mean_statistic(seeds, partial(make_statistic, column)) for column in kept]
 
     def columns(counts: Floats) -> Floats:
         values = np.stack([part(counts) for part in parts], axis=1)
@@ -64,7 +86,9 @@ def metrics_by_name(
     *intervals, macro = bootstrap_columns(columns, patients, n=resamples, rows=rows)
     metrics |= {names[column]: value for column, value in zip(kept, intervals, strict=True)}
     absent = [name for name in names if metrics[name].value is None]
-    note = f"mean of {len(names) - len(absent)} of {len(names)}" + (f", without {', '.join(absent)}" if absent else "")
+    note = f"mean of {len(names) - len(absent)} of {len(names)}" + (
+        f", without {', '.join(absent)}" if absent else ""
+    )
     return metrics | {"macro": replace(macro, reason=note)}
 
 

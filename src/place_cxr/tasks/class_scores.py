@@ -1,4 +1,6 @@
-"""Scores of probabilities: ranking, decisions, calibration, and whether groups of patients are served alike."""
+"""Scores of probabilities: ranking, decisions, calibration, and whether groups of patients are
+served alike.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,11 @@ from typing import Any
 import numpy as np
 
 from place_cxr.core.results import Metric
-from place_cxr.metrics.classification import auroc_statistic, average_precision_statistic, why_undefined
+from place_cxr.metrics.classification import (
+    auroc_statistic,
+    average_precision_statistic,
+    why_undefined,
+)
 from place_cxr.metrics.decisions import (
     accuracy_statistic,
     best_threshold,
@@ -18,7 +24,13 @@ from place_cxr.metrics.decisions import (
     reliability_bins,
 )
 from place_cxr.metrics.intervals import Floats, bootstrap_columns, mean_statistic, undefined_metric
-from place_cxr.tasks.aggregate import Positions, fraction_label, metrics_by_name, prefix_metrics, seed_mean_statistic
+from place_cxr.tasks.aggregate import (
+    Positions,
+    fraction_label,
+    metrics_by_name,
+    prefix_metrics,
+    seed_mean_statistic,
+)
 from place_cxr.tasks.predictions import Predictions
 
 PATIENT_GROUPS = ("sex", "age", "view", "site")
@@ -29,12 +41,18 @@ _PROBABILITY_STATISTICS = {"brier": brier_statistic, "ECE": calibration_error_st
 _DECISION_STATISTICS = {"f1": f1_statistic, "accuracy": accuracy_statistic}
 
 
-def class_scores(predictions: Predictions, names: Sequence[str], *, multi_class: bool) -> dict[str, Metric]:
-    """All metrics of columns ``truth.<name>`` and ``score.<name>``; ``multi_class``: exactly one name is right."""
+def class_scores(
+    predictions: Predictions, names: Sequence[str], *, multi_class: bool
+) -> dict[str, Metric]:
+    """All metrics of columns ``truth.<name>`` and ``score.<name>``; ``multi_class``: exactly one
+    name is right.
+    """
     results: dict[str, Metric] = {}
     for fraction in predictions.fractions:
         test, val = predictions.subset("test", fraction), predictions.subset("val", fraction)
-        truth, score = (test.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score"))
+        truth, score = (
+            test.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score")
+        )
         left_out = predictions.left_out(fraction)
         variant = fraction_label(fraction)
         decisions = _decide(test, val, names, truth, score, multi_class)
@@ -55,7 +73,9 @@ def class_scores(predictions: Predictions, names: Sequence[str], *, multi_class:
                 )
                 results |= prefix_metrics(variant, metric, class_metrics)
         if multi_class:
-            results[f"{variant}/top-1 accuracy/all classes"] = _top_1_accuracy(test, truth, decisions)
+            results[f"{variant}/top-1 accuracy/all classes"] = _top_1_accuracy(
+                test, truth, decisions
+            )
         results |= _reliability_metrics(variant, names, left_out, truth, score)
     return results | _group_metrics(predictions, names)
 
@@ -84,12 +104,21 @@ def _top_1_accuracy(test: Predictions, truth: Floats, decisions: Any) -> Metric:
 
 
 def _decide(
-    test: Predictions, val: Predictions, names: Sequence[str], truth: Floats, score: Floats, multi_class: bool
+    test: Predictions,
+    val: Predictions,
+    names: Sequence[str],
+    truth: Floats,
+    score: Floats,
+    multi_class: bool,
 ) -> Any:
-    """Decisions [L, M]: the likeliest class, or probabilities at each seed's own threshold, chosen on validation."""
+    """Decisions [L, M]: the likeliest class, or probabilities at each seed's own threshold, chosen
+    on validation.
+    """
     if multi_class:
         return score.argmax(1)[:, None] == np.arange(len(names))
-    val_truth, val_score = (val.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score"))
+    val_truth, val_score = (
+        val.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score")
+    )
     decisions = np.zeros(score.shape, dtype=bool)
     for seed in np.unique(test.seeds):
         rows, val_rows = test.seeds == seed, val.seeds == seed
@@ -102,21 +131,25 @@ def _decide(
 def _reliability_metrics(
     variant: str, names: Sequence[str], left_out: Mapping[str, str], truth: Floats, score: Floats
 ) -> dict[str, Metric]:
-    """One entry a bin, all names and seeds together: the value is how often it was there, the note what was said."""
+    """One entry a bin, all names and seeds together: the value is how often it was there, the note
+    what was said.
+    """
     kept = [column for column, name in enumerate(names) if name not in left_out]
     if not kept:
         return {}
     metrics = {}
     for reliability_bin in reliability_bins(truth[:, kept].ravel(), score[:, kept].ravel()):
         note = f"mean probability {reliability_bin.said:.3f}"
-        metrics[f"{variant}/reliability/{reliability_bin.low:.1f}-{reliability_bin.high:.1f}"] = Metric(
-            reliability_bin.seen, None, None, reliability_bin.n, note
+        metrics[f"{variant}/reliability/{reliability_bin.low:.1f}-{reliability_bin.high:.1f}"] = (
+            Metric(reliability_bin.seen, None, None, reliability_bin.n, note)
         )
     return metrics
 
 
 def _group_metrics(predictions: Predictions, names: Sequence[str]) -> dict[str, Metric]:
-    """Mean AUROC of each group of patients with the largest share of labels, and the gap between best and worst."""
+    """Mean AUROC of each group of patients with the largest share of labels, and the gap between
+    best and worst.
+    """
     if not predictions.fractions:
         return {}
     fraction = predictions.fractions[-1]
@@ -125,7 +158,9 @@ def _group_metrics(predictions: Predictions, names: Sequence[str]) -> dict[str, 
         fraction_label(fraction),
         predictions.left_out(fraction),
     )
-    truth, score = (test.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score"))
+    truth, score = (
+        test.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score")
+    )
     studies, patients, metrics = test.numbers("row")[:, 0], np.array(test.patients), {}
     for group in PATIENT_GROUPS:
         membership = np.array(test.values(group))
@@ -136,10 +171,17 @@ def _group_metrics(predictions: Predictions, names: Sequence[str]) -> dict[str, 
             rows = np.flatnonzero(membership == value)
             count = len(np.unique(studies[rows]))
             if count < MIN_GROUP_STUDIES:
-                metric = undefined_metric(f"suppressed: fewer than {MIN_GROUP_STUDIES} studies", count)
+                metric = undefined_metric(
+                    f"suppressed: fewer than {MIN_GROUP_STUDIES} studies", count
+                )
             else:
                 metric = _group_auroc(
-                    truth[rows], score[rows], names, test.seeds[rows], patients[rows].tolist(), left_out
+                    truth[rows],
+                    score[rows],
+                    names,
+                    test.seeds[rows],
+                    patients[rows].tolist(),
+                    left_out,
                 )
             metrics[f"{variant}/auroc by {group}/{value}"] = metric
         aurocs = {v: metrics[f"{variant}/auroc by {group}/{v}"].value for v in values}
@@ -150,7 +192,12 @@ def _group_metrics(predictions: Predictions, names: Sequence[str]) -> dict[str, 
 
 
 def _group_auroc(
-    truth: Floats, score: Floats, names: Sequence[str], seeds: Any, patients: Sequence[str], left_out: Mapping[str, str]
+    truth: Floats,
+    score: Floats,
+    names: Sequence[str],
+    seeds: Any,
+    patients: Sequence[str],
+    left_out: Mapping[str, str],
 ) -> Metric:
     def make(column: int, rows: Positions) -> Any:
         return auroc_statistic(truth[rows, column], score[rows, column])

@@ -1,4 +1,6 @@
-"""Which findings are there: a linear layer on the pooled vector, on frozen features or with the encoder fine-tuned."""
+"""Which findings are there: a linear layer on the pooled vector, on frozen features or with the
+encoder fine-tuned.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +52,12 @@ class ClassificationSettings(HeadSettings):
     """Labels and how the linear layer is found."""
 
     kind: Literal["multi-label", "multi-class"] = "multi-label"
-    uncertain: UncertainPolicy | dict[str, UncertainPolicy] = Field("ignore", description="for all, or by finding")
-    unmentioned: Literal["ignore", "absent"] = Field("ignore", description="what an empty label means")
+    uncertain: UncertainPolicy | dict[str, UncertainPolicy] = Field(
+        "ignore", description="for all, or by finding"
+    )
+    unmentioned: Literal["ignore", "absent"] = Field(
+        "ignore", description="what an empty label means"
+    )
     exact: bool = Field(True, description="frozen: the optimum itself, not steps towards it")
 
 
@@ -79,10 +85,18 @@ class Classification(HeadTask):
 
     @classmethod
     def defaults(cls, profile: Profile, mode: Mode) -> dict[str, Any]:
-        """[MGCA] linear: AdamW 5e-4, decay 1e-6, 48 images, 50 epochs, patience 10; fine-tuning steps are ours."""
+        """[MGCA] linear: AdamW 5e-4, decay 1e-6, 48 images, 50 epochs, patience 10; fine-tuning
+        steps are ours.
+        """
         values: dict[str, Any] = {"lr": 1e-4, "weight_decay": 0.05} if mode == "finetune" else {}
         if profile == "mgca":
-            values |= {"lr": 5e-4, "min_lr": 5e-4, "warmup": 0.0, "weight_decay": 1e-6, "batch_size": 48}
+            values |= {
+                "lr": 5e-4,
+                "min_lr": 5e-4,
+                "warmup": 0.0,
+                "weight_decay": 1e-6,
+                "batch_size": 48,
+            }
             values |= {"epochs": 50, "patience": 10, "exact": False}
             values |= {"uncertain": CHEXPERT_UNCERTAIN_POLICIES, "unmentioned": "absent"}
         return values
@@ -93,18 +107,27 @@ class Classification(HeadTask):
         return tuple(finding_names(studies))
 
     def labels(self, studies: Sequence[Study]) -> NDArray[np.float64]:
-        """[N, M]: 1, 0, or NaN where not known, after the policies. One class of several: a row of one 1, or NaN."""
+        """[N, M]: 1, 0, or NaN where not known, after the policies. One class of several: a row of
+        one 1, or NaN.
+        """
         rows = [[study.labels.get(name, NOT_MENTIONED) for name in self.names] for study in studies]
         table = np.array(rows, dtype=np.float64).reshape(len(studies), len(self.names))
         if self.settings.unmentioned == "absent":
             table[np.isnan(table)] = 0.0
         uncertain = self.settings.uncertain
-        policies = [uncertain if isinstance(uncertain, str) else uncertain.get(name, "ignore") for name in self.names]
-        columns = [binary_labels(table[:, column], policies[column]) for column in range(len(self.names))]
+        policies = [
+            uncertain if isinstance(uncertain, str) else uncertain.get(name, "ignore")
+            for name in self.names
+        ]
+        columns = [
+            binary_labels(table[:, column], policies[column]) for column in range(len(self.names))
+        ]
         labels = np.stack(columns, axis=1) if columns else table
         if self.settings.kind == "multi-class":
             has_one_class = (labels == PRESENT).sum(1) == 1
-            labels = np.where(has_one_class[:, None], (labels == PRESENT).astype(np.float64), np.nan)
+            labels = np.where(
+                has_one_class[:, None], (labels == PRESENT).astype(np.float64), np.nan
+            )
         return labels
 
     def usable(self, study: Study) -> bool:
@@ -124,7 +147,11 @@ class Classification(HeadTask):
         """Findings without present or absent rows."""
         table = targets["labels"].numpy()
         reasons = {name: why_undefined(table[:, column]) for column, name in enumerate(self.names)}
-        return {name: f"{reason} among {len(table)} training rows" for name, reason in reasons.items() if reason}
+        return {
+            name: f"{reason} among {len(table)} training rows"
+            for name, reason in reasons.items()
+            if reason
+        }
 
     def loss(self, prediction: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy, mean over known labels or over images."""
@@ -138,7 +165,9 @@ class Classification(HeadTask):
         return (element_losses * is_known).sum() / is_known.sum().clamp(min=1)
 
     def fit_closed_form(self, head: nn.Module, train: SplitLoader, val: SplitLoader) -> bool:
-        """The penalised optimum, in closed steps: what the loop would come to, in a hundredth of the time."""
+        """The penalised optimum, in closed steps: what the loop would come to, in a hundredth of
+        the time.
+        """
         if not self.settings.exact:
             return False
         assert isinstance(head, PooledHead)
@@ -162,11 +191,17 @@ class Classification(HeadTask):
 
     def predict(self, prediction: Tensor, data: EvaluationDataset, rows: RowIndices) -> Columns:
         """``score.<name>``: probabilities; ``truth.<name>``."""
-        probabilities = prediction.softmax(1) if self.settings.kind == "multi-class" else prediction.sigmoid()
+        probabilities = (
+            prediction.softmax(1) if self.settings.kind == "multi-class" else prediction.sigmoid()
+        )
         scores = probabilities.cpu().numpy()
         labels = self.labels([data.studies[row] for row in rows])
-        columns: Columns = {f"truth.{name}": labels[:, column] for column, name in enumerate(self.names)}
-        return columns | {f"score.{name}": scores[:, column] for column, name in enumerate(self.names)}
+        columns: Columns = {
+            f"truth.{name}": labels[:, column] for column, name in enumerate(self.names)
+        }
+        return columns | {
+            f"score.{name}": scores[:, column] for column, name in enumerate(self.names)
+        }
 
     def signature(self) -> str:
         """Everything that changes the numbers."""
@@ -182,13 +217,18 @@ class Classification(HeadTask):
             criterion = "log loss" if self.settings.kind == "multi-class" else "mean AUROC"
             how = f"penalised optimum on standardised features, L2 from {penalties} by {criterion} on validation"
         return (
-            f"{self.settings.kind}; linear layer on pooled features, encoder {self.mode}: {how}; uncertain: "
+            f"{self.settings.kind}; linear layer on pooled features, encoder {self.mode}: {how}; "
+            f"uncertain: "
             f"{uncertain}; not mentioned: {self.settings.unmentioned}; nested shares of training "
-            "patients by seed, values averaged over seeds; decisions at the threshold of the best F1 on validation; "
-            f"ECE: {CALIBRATION_BINS} equal bins; subgroups below {MIN_GROUP_STUDIES} studies suppressed; 95 % intervals over {RESAMPLES} "
+            "patients by seed, values averaged over seeds; decisions at the threshold of the best "
+            "F1 on validation; "
+            f"ECE: {CALIBRATION_BINS} equal bins; subgroups below {MIN_GROUP_STUDIES} studies "
+            f"suppressed; 95 % intervals over {RESAMPLES} "
             "resamples of test patients"
         )
 
     def score(self, predictions: Predictions) -> dict[str, Metric]:
         """AUROC, average precision, F1, accuracy, ECE, Brier, reliability, subgroups."""
-        return class_scores(predictions, self.names, multi_class=self.settings.kind == "multi-class")
+        return class_scores(
+            predictions, self.names, multi_class=self.settings.kind == "multi-class"
+        )

@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.records import Study
-from place_cxr.data.corpus import Corpus, DataSettings, StageProgress, prepare_corpus, prepare_without_reports
+from place_cxr.data.corpus import (
+    Corpus,
+    DataSettings,
+    StageProgress,
+    prepare_corpus,
+    prepare_without_reports,
+)
 from place_cxr.data.packs.cached import PixelPack
 from place_cxr.images.views import ViewSettings, eval_view
 from place_cxr.predict import Processor
@@ -29,15 +35,21 @@ class EvaluationDataset:
     studies: Sequence[Study]
     pack: PixelPack
     reports: EncodedReports
-    tokenize: Callable[[Sequence[str]], EncodedReports]  # phrases -> reports of one observation each
+    tokenize: Callable[
+        [Sequence[str]], EncodedReports
+    ]  # phrases -> reports of one observation each
     decode: Callable[[Sequence[int]], str]  # token numbers -> text
     view: ViewTransform
     view_size: int
     rows: Mapping[str, NDArray[np.int64]]  # usable rows by split
 
     @classmethod
-    def of(cls, corpus: Corpus, views: ViewSettings, *, source: str, max_tokens: int) -> EvaluationDataset:
-        """A prepared corpus, seen as the model was trained to see it; ``max_tokens`` is the model's."""
+    def of(
+        cls, corpus: Corpus, views: ViewSettings, *, source: str, max_tokens: int
+    ) -> EvaluationDataset:
+        """A prepared corpus, seen as the model was trained to see it; ``max_tokens`` is the
+        model's.
+        """
         return cls(
             source=source,
             studies=corpus.studies,
@@ -61,17 +73,31 @@ def read_evaluation_dataset(
     allow_split_overlap: bool = False,
     progress: StageProgress | None = None,
 ) -> EvaluationDataset:
-    """A data set by its name in ``SOURCES`` and its place, packed as ``processor`` sees pictures and text.
+    """A data set by its name in ``SOURCES`` and its place, packed as ``processor`` sees pictures
+    and text.
 
-    ``data_settings`` are other values of `DataSettings`: columns, a split. Without ``reports`` studies that have none stay, and
-    with ``allow_split_overlap`` a named split is taken with its faults (`corpus.prepare_without_reports`). A manifest goes by the name of its
-    folder. Raises PlaceError as `corpus.prepare_corpus` does.
+    ``data_settings`` are other values of `DataSettings`: columns, a split. Without ``reports``
+    studies that have none stay, and with ``allow_split_overlap`` a named split is taken with its
+    faults (`corpus.prepare_without_reports`). A manifest goes by the name of its folder. Raises
+    PlaceError as `corpus.prepare_corpus` does.
     """
     fixed_settings: dict[str, Any] = {"source": name, "manifest": str(root)}
     fixed_settings |= {"pack_size": processor.pack_size, "max_sentences": processor.max_sentences}
     settings = DataSettings.model_validate({**(data_settings or {}), **fixed_settings})
-    prepare = prepare_corpus if reports else partial(prepare_without_reports, allow_overlap=allow_split_overlap)
-    corpus = prepare(settings, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer, progress=progress)
+    prepare = (
+        prepare_corpus
+        if reports
+        else partial(prepare_without_reports, allow_overlap=allow_split_overlap)
+    )
+    corpus = prepare(
+        settings, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer, progress=progress
+    )
     root_path = Path(root)
-    title = (root_path if root_path.is_dir() else root_path.parent).resolve().name if name == "manifest" else name
-    return EvaluationDataset.of(corpus, processor.views, source=title, max_tokens=processor.max_tokens)
+    title = (
+        (root_path if root_path.is_dir() else root_path.parent).resolve().name
+        if name == "manifest"
+        else name
+    )
+    return EvaluationDataset.of(
+        corpus, processor.views, source=title, max_tokens=processor.max_tokens
+    )

@@ -16,7 +16,9 @@ from place_cxr.core.tensors import Tokens, move_to_device
 from place_cxr.text.tokenizer import EncodedReports
 
 _Float32Array = NDArray[np.float32]
-ViewTransform = Callable[[Tensor], Tensor]  # uint8 [B, S, S] of a pack -> float [B, 1, V, V] for the model
+ViewTransform = Callable[
+    [Tensor], Tensor
+]  # uint8 [B, S, S] of a pack -> float [B, 1, V, V] for the model
 _BATCH_SIZE = 64
 
 
@@ -30,7 +32,9 @@ class PhraseEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class StudyEmbeddings:
-    """N studies of one split as the model describes them. Vectors are of unit length, except ``pooled``."""
+    """N studies of one split as the model describes them. Vectors are of unit length, except
+    ``pooled``.
+    """
 
     rows: NDArray[np.int64]  # [N] rows of the source
     studies: tuple[Study, ...]
@@ -41,7 +45,9 @@ class StudyEmbeddings:
     attention: _Float32Array  # [N, K, P] where each query looked
     patches: NDArray[np.float16]  # [N, P, D] what each patch says
     grid: tuple[int, int]
-    places: NDArray[np.float16]  # [N, Q, D] the last map, place by place, in the space of the instance vectors
+    places: NDArray[
+        np.float16
+    ]  # [N, Q, D] the last map, place by place, in the space of the instance vectors
     places_grid: tuple[int, int]
     textual: _Float32Array  # [N, S, D] T-PORs
     textual_mask: NDArray[np.bool_]  # [N, S]
@@ -58,7 +64,9 @@ class StudyEmbeddings:
             return value[positions] if isinstance(value, np.ndarray) else value
 
         selected = {field.name: of(getattr(self, field.name)) for field in fields(self)}
-        return StudyEmbeddings(**{**selected, "studies": tuple(self.studies[position] for position in positions)})
+        return StudyEmbeddings(
+            **{**selected, "studies": tuple(self.studies[position] for position in positions)}
+        )
 
     @property
     def patients(self) -> list[str]:
@@ -92,7 +100,8 @@ def embed_studies(
     device: torch.device | str = "cpu",
     batch_size: int = _BATCH_SIZE,
 ) -> StudyEmbeddings:
-    """Describe the images and reports of ``rows``; ``pixels`` uint8 [*, S, S] and ``studies`` cover the whole source.
+    """Describe the images and reports of ``rows``; ``pixels`` uint8 [*, S, S] and ``studies`` cover
+    the whole source.
 
     The model is put in evaluation mode and left there.
     """
@@ -106,10 +115,18 @@ def embed_studies(
         text = model.describe_text(move_to_device(report_rows_to_tokens(reports, batch), device))
         grid, places_grid = image.grid, image.places_grid
         image_vectors = (image.pooled, image.vector, image.observations.vectors, image.attention)
-        images.append((*map(_to_float32, image_vectors), _to_float16(image.patches), _to_float16(image.places)))
+        images.append(
+            (
+                *map(_to_float32, image_vectors),
+                _to_float16(image.patches),
+                _to_float16(image.places),
+            )
+        )
         text_vectors = (text.vector, text.observations.vectors)
         texts.append((*map(_to_float32, text_vectors), text.observations.mask.cpu().numpy()))
-    pooled, vector, visual, attention, patches, places = (np.concatenate(x) for x in zip(*images, strict=True))
+    pooled, vector, visual, attention, patches, places = (
+        np.concatenate(x) for x in zip(*images, strict=True)
+    )
     text_vector, textual, mask = (np.concatenate(x) for x in zip(*texts, strict=True))
     return StudyEmbeddings(
         rows=order,
@@ -139,11 +156,15 @@ def embed_pooled(
     device: torch.device | str = "cpu",
     batch_size: int = _BATCH_SIZE,
 ) -> _Float32Array:
-    """Only the image encoder's pooled vectors [N, C]: what a linear probe reads of a training split."""
+    """Only the image encoder's pooled vectors [N, C]: what a linear probe reads of a training
+    split.
+    """
     model.eval()
     order = np.asarray(rows, dtype=np.int64)
     parts = [
-        _to_float32(model.image_encoder(view(torch.from_numpy(np.asarray(pixels[batch])).to(device))).pooled)
+        _to_float32(
+            model.image_encoder(view(torch.from_numpy(np.asarray(pixels[batch])).to(device))).pooled
+        )
         for batch in _split_batches(order, batch_size)
     ]
     return np.concatenate(parts)

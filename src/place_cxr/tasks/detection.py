@@ -23,9 +23,21 @@ from place_cxr.metrics.detection import (
     box_average_precision,
     box_average_precision_statistic,
 )
-from place_cxr.metrics.intervals import Floats, Statistic, bootstrap_columns, mean_statistic, undefined_metric
+from place_cxr.metrics.intervals import (
+    Floats,
+    Statistic,
+    bootstrap_columns,
+    mean_statistic,
+    undefined_metric,
+)
 from place_cxr.models.image import PyramidSpec
-from place_cxr.tasks.aggregate import Positions, fraction_label, metrics_by_name, prefix_metrics, seed_mean_statistic
+from place_cxr.tasks.aggregate import (
+    Positions,
+    fraction_label,
+    metrics_by_name,
+    prefix_metrics,
+    seed_mean_statistic,
+)
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.predictions import Predictions, list_column
 from place_cxr.tasks.task import (
@@ -43,9 +55,8 @@ if TYPE_CHECKING:
     from place_cxr.models.detect import DetectionOutput
 
 DETECTION_RESAMPLES = 200  # of patients: each scores all boxes anew
-CONFIDENT_SCORE = (
-    0.5  # score from which a box is counted on an image without truth, and by the mgca profile at all [MGCA]
-)
+# score from which a box is counted on an image without truth, and by the mgca profile at all [MGCA]
+CONFIDENT_SCORE = 0.5
 _IOU_THRESHOLDS = {"AP 40-75": RSNA_THRESHOLDS, "AP 50-95": COCO_THRESHOLDS, "AP 50": (0.5,)}
 
 
@@ -58,7 +69,9 @@ class DetectionSettings(HeadSettings):
     overlap: float = 0.5  # of boxes of one name, above which only the surer one stays
     most: int = 20  # boxes an image
     shrinking: bool = Field(
-        False, description="mgca alone: stored boxes are divided by the view's size at every read after the first"
+        False,
+        description="mgca alone: stored boxes are divided by the view's size at every read after "
+        "the first",
     )
 
 
@@ -77,7 +90,14 @@ class Detection(HeadTask):
         """[MGCA]: YOLOv3 head, AdamW 5e-4, decay 1e-6, 50 epochs, patience 10, scores above 0.5."""
         values: dict[str, Any] = {"lr": 5e-4, "weight_decay": 0.05} if mode == "finetune" else {}
         if profile == "mgca":
-            values |= {"lr": 5e-4, "min_lr": 5e-4, "warmup": 0.0, "weight_decay": 1e-6, "epochs": 50, "patience": 10}
+            values |= {
+                "lr": 5e-4,
+                "min_lr": 5e-4,
+                "warmup": 0.0,
+                "weight_decay": 1e-6,
+                "epochs": 50,
+                "patience": 10,
+            }
             values |= {"head": "yolo", "threshold": CONFIDENT_SCORE}
         return values
 
@@ -106,11 +126,13 @@ class Detection(HeadTask):
         return head
 
     def targets(self, data: EvaluationDataset) -> TargetFunction:
-        """``boxes`` [B, M, 4] in pixels of the view, and ``labels`` [B, M]: place of the name, -1 where padded.
+        """``boxes`` [B, M, 4] in pixels of the view, and ``labels`` [B, M]: place of the name, -1
+        where padded.
 
-        Raises PlaceError PL-D229 under the mgca profile where an image has more boxes than its data set holds [MGCA].
-        With ``shrinking`` the function remembers what it was asked: so does the published data set, which writes what
-        it normalised over what it stores, where its workers live longer than an epoch.
+        Raises PlaceError PL-D229 under the mgca profile where an image has more boxes than its data
+        set holds [MGCA]. With ``shrinking`` the function remembers what it was asked: so does the
+        published data set, which writes what it normalised over what it stores, where its workers
+        live longer than an epoch.
         """
         reads: Counter[int] = Counter()
 
@@ -120,12 +142,17 @@ class Detection(HeadTask):
                 for row, row_boxes in zip(rows.tolist(), boxes_by_row, strict=True):
                     row_boxes[:, :4] /= float(data.view_size) ** reads[row]
                     reads[row] += 1
-            max_boxes = max(1, *(len(row_boxes) for row_boxes in boxes_by_row)) if boxes_by_row else 1
+            max_boxes = (
+                max(1, *(len(row_boxes) for row_boxes in boxes_by_row)) if boxes_by_row else 1
+            )
             if self.profile == "mgca" and max_boxes > self.settings.most:
-                problem = (
-                    f"an image has {max_boxes} true boxes, and as published there is room for {self.settings.most}"
+                problem = f"an image has {max_boxes} true boxes, and as published there is room for {self.settings.most}"
+                raise PlaceError(
+                    problem,
+                    code="PL-D229",
+                    file=data.source,
+                    fix="set most=N, or use the strict profile",
                 )
-                raise PlaceError(problem, code="PL-D229", file=data.source, fix="set most=N, or use the strict profile")
             table = np.zeros((len(boxes_by_row), max_boxes, 5), dtype=np.float32)
             table[..., 4] = -1
             for index, image_boxes in enumerate(boxes_by_row):
@@ -136,7 +163,9 @@ class Detection(HeadTask):
         return of
 
     def _boxes_on_view(self, data: EvaluationDataset, row: int) -> Floats:
-        """[M, 5]: corners cut at the edge of the view, and the name's place; boxes outside the view are dropped."""
+        """[M, 5]: corners cut at the edge of the view, and the name's place; boxes outside the view
+        are dropped.
+        """
         letterbox = data.pack.letterbox(row)
         start, size = (letterbox.size - data.view_size) // 2, data.view_size
         boxes = []
@@ -148,10 +177,15 @@ class Detection(HeadTask):
         return np.array(boxes, dtype=np.float64).reshape(-1, 5)
 
     def _true_boxes(self, data: EvaluationDataset, row: int) -> list[Box]:
-        """Boxes of our names. Raises PlaceError PL-D257 where one lies beside its picture: its pixels are others."""
+        """Boxes of our names. Raises PlaceError PL-D257 where one lies beside its picture: its
+        pixels are others.
+        """
         letterbox = data.pack.letterbox(row)
         boxes = [box for box in data.studies[row].boxes if box.finding in self.names]
-        if any(box.x0 >= letterbox.width or box.y0 >= letterbox.height or min(box.x1, box.y1) <= 0 for box in boxes):
+        if any(
+            box.x0 >= letterbox.width or box.y0 >= letterbox.height or min(box.x1, box.y1) <= 0
+            for box in boxes
+        ):
             raise PlaceError(
                 f"a box lies beside its picture of {letterbox.width} x {letterbox.height} pixels",
                 code="PL-D257",
@@ -174,22 +208,34 @@ class Detection(HeadTask):
         """That of the head."""
         return prediction.loss(targets["boxes"], targets["labels"])
 
-    def predict(self, prediction: DetectionOutput, data: EvaluationDataset, rows: RowIndices) -> Columns:
-        """``boxes``, ``scores``, ``labels`` and ``true_boxes boxes``, ``true_boxes labels``, in pixels of the original picture."""
+    def predict(
+        self, prediction: DetectionOutput, data: EvaluationDataset, rows: RowIndices
+    ) -> Columns:
+        """``boxes``, ``scores``, ``labels`` and ``true_boxes boxes``, ``true_boxes labels``, in
+        pixels of the original picture.
+        """
         settings = self.settings
-        columns: Columns = {name: [] for name in ("boxes", "scores", "labels", "true boxes", "true labels")}
+        columns: Columns = {
+            name: [] for name in ("boxes", "scores", "labels", "true boxes", "true labels")
+        }
         predicted = prediction.boxes(settings.threshold, settings.overlap, settings.most)
         for row, image_boxes in zip(rows.tolist(), predicted, strict=True):
             letterbox, true_boxes = data.pack.letterbox(row), self._true_boxes(data, row)
             corners = [
-                _box_to_original(letterbox, data.view_size, box) for box in image_boxes.boxes.cpu().double().tolist()
+                _box_to_original(letterbox, data.view_size, box)
+                for box in image_boxes.boxes.cpu().double().tolist()
             ]
             columns["boxes"].append([value for box in corners for value in box])
             columns["scores"].append(image_boxes.scores.cpu().double().tolist())
             columns["labels"].append(image_boxes.labels.cpu().tolist())
-            columns["true boxes"].append([value for box in true_boxes for value in (box.x0, box.y0, box.x1, box.y1)])
+            columns["true boxes"].append(
+                [value for box in true_boxes for value in (box.x0, box.y0, box.x1, box.y1)]
+            )
             columns["true labels"].append([self.names.index(box.finding) for box in true_boxes])
-        return {name: list_column(column, integers=name.endswith("labels")) for name, column in columns.items()}
+        return {
+            name: list_column(column, integers=name.endswith("labels"))
+            for name, column in columns.items()
+        }
 
     def signature(self) -> str:
         """Everything that changes the numbers."""
@@ -197,14 +243,17 @@ class Detection(HeadTask):
         if self.profile == "mgca":
             counted = "images without a box above 0.5, or without a true one, are skipped with all that is on them"
         return (
-            f"{self.settings.head} head, encoder {self.mode}{', its batch statistics moving' if self.updates_batchnorm else ''}"
-            f"; {self.settings.in_words('head')}; average precision by faster-coco-eval: AP "
-            f"40-75 = mean over overlaps .40 to .75 (RSNA), AP 50-95 (COCO), AP 50; {counted}; 95 % intervals over "
-            f"{DETECTION_RESAMPLES} resamples of test patients"
+            f"{self.settings.head} head, encoder "
+            f"{self.mode}{', its batch statistics moving' if self.updates_batchnorm else ''}; "
+            f"{self.settings.in_words('head')}; average precision by faster-coco-eval: AP 40-75 = "
+            f"mean over overlaps .40 to .75 (RSNA), AP 50-95 (COCO), AP 50; {counted}; 95 % "
+            f"intervals over {DETECTION_RESAMPLES} resamples of test patients"
         )
 
     def score(self, predictions: Predictions) -> dict[str, Metric]:
-        """Average precision over three sets of overlaps, and sure boxes on images where the finding is not."""
+        """Average precision over three sets of overlaps, and sure boxes on images where the finding
+        is not.
+        """
         metrics: dict[str, Metric] = {}
         for fraction in predictions.fractions:
             test, variant, left_out = (
@@ -215,15 +264,23 @@ class Detection(HeadTask):
             images = _images_by_name(test, len(self.names))
             if self.profile == "mgca":
                 has_confident = np.array(
-                    [any(score >= CONFIDENT_SCORE for score in scores) for scores in test.values("scores")], dtype=bool
+                    [
+                        any(score >= CONFIDENT_SCORE for score in scores)
+                        for scores in test.values("scores")
+                    ],
+                    dtype=bool,
                 )
-                has_true = np.array([len(labels) > 0 for labels in test.values("true labels")], dtype=bool)
+                has_true = np.array(
+                    [len(labels) > 0 for labels in test.values("true labels")], dtype=bool
+                )
                 counted = np.flatnonzero(has_confident & has_true)
             else:
                 counted = np.arange(len(test.seeds))
             for metric, overlaps in _IOU_THRESHOLDS.items():
                 metrics |= prefix_metrics(
-                    variant, metric, self._average_precisions(test, images, counted, overlaps, left_out)
+                    variant,
+                    metric,
+                    self._average_precisions(test, images, counted, overlaps, left_out),
                 )
             if self.profile != "mgca":
                 metrics[f"{variant}/sure boxes where nothing is/all images"] = _false_boxes(test)
@@ -237,18 +294,25 @@ class Detection(HeadTask):
         overlaps: Sequence[float],
         left_out: Mapping[str, str],
     ) -> dict[str, Metric]:
-        """The library's value, mean over seeds, with an interval from our own resampling of the same number."""
+        """The library's value, mean over seeds, with an interval from our own resampling of the
+        same number.
+        """
         seeds, patients = test.seeds[counted], [test.patients[position] for position in counted]
         counted_images = [[one[position] for position in counted] for one in images]
         if not len(counted):
-            return {name: undefined_metric("no image has both a box and a true one") for name in (*self.names, "macro")}
+            return {
+                name: undefined_metric("no image has both a box and a true one")
+                for name in (*self.names, "macro")
+            }
         values = metrics_by_name(
             self.names,
             seeds,
             patients,
             _statistic_maker(counted_images, overlaps),
             undefined_reason=lambda column: (
-                "" if any(len(one.targets) for one in counted_images[column]) else "no image has a true box"
+                ""
+                if any(len(one.targets) for one in counted_images[column])
+                else "no image has a true box"
             ),
             count_known=lambda column: len(counted),
             left_out=left_out,
@@ -262,30 +326,47 @@ class Detection(HeadTask):
                 ]
                 precisions = [box_average_precision(run, overlaps) for run in runs]
                 values[name] = replace(
-                    values[name], value=float(np.mean([one for one in precisions if one is not None]))
+                    values[name],
+                    value=float(np.mean([one for one in precisions if one is not None])),
                 )
         defined = [value for name in self.names if (value := values[name].value) is not None]
-        return values | ({"macro": replace(values["macro"], value=float(np.mean(defined)))} if defined else {})
+        return values | (
+            {"macro": replace(values["macro"], value=float(np.mean(defined)))} if defined else {}
+        )
 
 
 def _statistic_maker(
     images: Sequence[Sequence[ImageBoxes]], overlaps: Sequence[float]
 ) -> Callable[[int, Positions], Statistic]:
-    return lambda column, rows: box_average_precision_statistic([images[column][place] for place in rows], overlaps)
+    return lambda column, rows: box_average_precision_statistic(
+        [images[column][place] for place in rows], overlaps
+    )
 
 
 def _images_by_name(test: Predictions, names: int) -> list[list[ImageBoxes]]:
     """True and predicted boxes of each name, row by row."""
-    columns = [test.values(name) for name in ("boxes", "scores", "labels", "true boxes", "true labels")]
+    columns = [
+        test.values(name) for name in ("boxes", "scores", "labels", "true boxes", "true labels")
+    ]
     images_by_name: list[list[ImageBoxes]] = [[] for _ in range(names)]
     for boxes, scores, labels, true, true_labels in zip(*columns, strict=True):
-        label_array, true_label_array = np.array(labels, dtype=np.int64), np.array(true_labels, dtype=np.int64)
-        corners, score_array = np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(scores, dtype=np.float64)
+        label_array, true_label_array = (
+            np.array(labels, dtype=np.int64),
+            np.array(true_labels, dtype=np.int64),
+        )
+        corners, score_array = (
+            np.array(boxes, dtype=np.float64).reshape(-1, 4),
+            np.array(scores, dtype=np.float64),
+        )
         true_corners = np.array(true, dtype=np.float64).reshape(-1, 4)
         for column, images in enumerate(images_by_name):
             is_predicted = label_array == column
             images.append(
-                ImageBoxes(true_corners[true_label_array == column], corners[is_predicted], score_array[is_predicted])
+                ImageBoxes(
+                    true_corners[true_label_array == column],
+                    corners[is_predicted],
+                    score_array[is_predicted],
+                )
             )
     return images_by_name
 
@@ -296,14 +377,17 @@ def _false_boxes(test: Predictions) -> Metric:
     if not empty.any():
         return undefined_metric("every image has a true box", len(empty))
     confident_counts = np.array(
-        [sum(score >= CONFIDENT_SCORE for score in scores) for scores in test.values("scores")], dtype=np.float64
+        [sum(score >= CONFIDENT_SCORE for score in scores) for scores in test.values("scores")],
+        dtype=np.float64,
     )
     values = np.where(empty, confident_counts, np.nan)
     statistic = seed_mean_statistic(test.seeds, lambda rows: mean_statistic(values[rows]))
     return bootstrap_columns(statistic, test.patients, rows=[int(empty.sum())])[0]
 
 
-def _box_to_original(letterbox: Letterbox, view: int, corners: Sequence[float]) -> tuple[float, float, float, float]:
+def _box_to_original(
+    letterbox: Letterbox, view: int, corners: Sequence[float]
+) -> tuple[float, float, float, float]:
     start = (letterbox.size - view) // 2
     x0, y0, x1, y1 = (value + start for value in corners)
     return letterbox.box_to_original((x0, y0, x1, y1))

@@ -1,4 +1,6 @@
-"""Any task, any encoder: shares of labelled patients x seeds, one loop, one table of predictions, one result."""
+"""Any task, any encoder: shares of labelled patients x seeds, one loop, one table of predictions,
+one result.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,30 @@ from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.feature_cache import FeatureCache
 from place_cxr.tasks.features import HeadModel, load_images
 from place_cxr.tasks.fractions import FOLD_COUNT, fold_splits, nested_fraction_rows
-from place_cxr.tasks.predictions import Predictions, add_columns, common_columns, concat_tables, stack_cells
-from place_cxr.tasks.task import FOLD_PROFILES, PROFILES, HeadTask, Mode, Profile, RowIndices, Task, TextTask
+from place_cxr.tasks.predictions import (
+    Predictions,
+    add_columns,
+    common_columns,
+    concat_tables,
+    stack_cells,
+)
+from place_cxr.tasks.task import (
+    FOLD_PROFILES,
+    PROFILES,
+    HeadTask,
+    Mode,
+    Profile,
+    RowIndices,
+    Task,
+    TextTask,
+)
 from place_cxr.tasks.train_head import HeadDataset, predict_batches, train_head
 
 DEFAULT_FRACTIONS = (0.01, 0.1, 1.0)
 DEFAULT_SEEDS = (0, 1, 2)
-_FIRST_ROWS = 256  # training rows; where they teach every name, the rest need not be read to know it
+_FIRST_ROWS = (
+    256  # training rows; where they teach every name, the rest need not be read to know it
+)
 _HAS_NEED: Mapping[str, Callable[[Any], object]] = {
     "labels": lambda study: not all(map(math.isnan, study.labels.values())),
     "masks": lambda study: study.masks,
@@ -47,7 +66,11 @@ class FractionsAndSeeds:
     def __post_init__(self) -> None:
         """Raises PlaceError PL-C040 for shares outside 0 to 1, and for none."""
         if not self.fractions or not all(0 < fraction <= 1 for fraction in self.fractions):
-            raise PlaceError("a fraction lies above 0 and at most at 1", code="PL-C040", fix="use --fraction .01,.1,1")
+            raise PlaceError(
+                "a fraction lies above 0 and at most at 1",
+                code="PL-C040",
+                fix="use --fraction .01,.1,1",
+            )
         if not self.seeds or min(self.seeds) < 0:
             raise PlaceError("seeds are numbers from 0", code="PL-C040", fix="use --seeds 0,1,2")
 
@@ -59,7 +82,11 @@ def default_seeds(profile: Profile) -> tuple[int, ...]:
 
 def repetition_seeds(profile: Profile, seed: int) -> tuple[int, ...]:
     """What one repetition asks: its seed, or the seeds of all folds of a division of its own."""
-    return tuple(range(FOLD_COUNT * seed, FOLD_COUNT * (seed + 1))) if profile in FOLD_PROFILES else (seed,)
+    return (
+        tuple(range(FOLD_COUNT * seed, FOLD_COUNT * (seed + 1)))
+        if profile in FOLD_PROFILES
+        else (seed,)
+    )
 
 
 def make_task(
@@ -72,21 +99,28 @@ def make_task(
 ) -> Task:
     """A task for these studies, checked before anything is computed.
 
-    Raises PlaceError: PL-C001 to PL-C003 for an unknown task, profile, setting, value or finding, PL-D225 for studies
-    without what the task needs.
+    Raises PlaceError: PL-C001 to PL-C003 for an unknown task, profile, setting, value or finding,
+    PL-D225 for studies without what the task needs.
     """
     task_class: type[Task] = pick(TASKS, name, "task")
     pick(PROFILES, profile, "profile")
     for need in sorted(task_class.needs):
         if not any(_HAS_NEED[need](study) for study in studies):
-            raise PlaceError(f"{name} needs {need}, and no study has any", code="PL-D225", fix="name another source")
+            raise PlaceError(
+                f"{name} needs {need}, and no study has any",
+                code="PL-D225",
+                fix="name another source",
+            )
     default_values = task_class.defaults(profile, mode)
     settings = load_settings(
-        task_class.Settings, "", [*(f"{key}={_to_yaml(value)}" for key, value in default_values.items()), *overrides]
+        task_class.Settings,
+        "",
+        [*(f"{key}={_to_yaml(value)}" for key, value in default_values.items()), *overrides],
     )
     known_names = task_class.names_in(studies)
     names = [
-        pick({known_name: known_name for known_name in known_names}, name, "finding") for name in settings.findings
+        pick({known_name: known_name for known_name in known_names}, name, "finding")
+        for name in settings.findings
     ] or known_names
     return task_class(settings, tuple(names), profile, mode)
 
@@ -105,10 +139,12 @@ def run_task(
     feature_cache: FeatureCache | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Result:
-    """Run ``task`` and write ``folder/<task>/<source>/``: ``predictions.parquet``, and ``result.json`` scored from it.
+    """Run ``task`` and write ``folder/<task>/<source>/``: ``predictions.parquet``, and
+    ``result.json`` scored from it.
 
-    ``<task>`` is the registry's name, with ``-finetune`` and the profile where they are not the default. ``feature_cache`` as
-    in `predict_task`. Raises PlaceError PL-D224 where a split is empty.
+    ``<task>`` is the registry's name, with ``-finetune`` and the profile where they are not the
+    default. ``feature_cache`` as in `predict_task`. Raises PlaceError PL-D224 where a split is
+    empty.
     """
     fractions_and_seeds, started = fractions_and_seeds or FractionsAndSeeds(), time.perf_counter()
     target = folder / task_title(task) / data.source
@@ -133,7 +169,9 @@ def run_task(
         config_hash,
         describe_hardware(),
     )
-    result = make_result(task, fractions_and_seeds, origin, metrics, seconds=time.perf_counter() - started)
+    result = make_result(
+        task, fractions_and_seeds, origin, metrics, seconds=time.perf_counter() - started
+    )
     result.write(target)
     return result
 
@@ -149,16 +187,25 @@ def predict_task(
     feature_cache: FeatureCache | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Predictions, RowIndices]:
-    """What ``model`` says on test rows and, where the task needs them, validation rows; and the test rows.
+    """What ``model`` says on test rows and, where the task needs them, validation rows; and the
+    test rows.
 
-    ``folder`` is where heads may work. ``feature_cache`` keeps what was seen from one call to the next: give every task of one
-    model on one source the same. Raises PlaceError PL-D224 where a split is empty.
+    ``folder`` is where heads may work. ``feature_cache`` keeps what was seen from one call to the
+    next: give every task of one model on one source the same. Raises PlaceError PL-D224 where a
+    split is empty.
     """
     folder.mkdir(parents=True, exist_ok=True)
     feature_cache = feature_cache or FeatureCache()
     if isinstance(task, HeadTask):
         return _predict_with_heads(
-            task, model, data, fractions_and_seeds, torch.device(device), folder, feature_cache, on_progress
+            task,
+            model,
+            data,
+            fractions_and_seeds,
+            torch.device(device),
+            folder,
+            feature_cache,
+            on_progress,
         )
     assert isinstance(task, TextTask)
     return _predict_with_text(task, model, data, fractions_and_seeds, feature_cache, on_progress)
@@ -174,22 +221,32 @@ def make_result(
 ) -> Result:
     """The result of ``task``, whose signature names the profile."""
     words = "; ".join((PROFILES[task.profile], task.signature()))
-    seeds = fractions_and_seeds.seeds if isinstance(task, HeadTask) else fractions_and_seeds.seeds[:1]
-    return Result.of(task_title(task), origin, metrics, signature=words, seeds=seeds, seconds=seconds)
+    seeds = (
+        fractions_and_seeds.seeds if isinstance(task, HeadTask) else fractions_and_seeds.seeds[:1]
+    )
+    return Result.of(
+        task_title(task), origin, metrics, signature=words, seeds=seeds, seconds=seconds
+    )
 
 
 def recompute_metrics(path: str | Path) -> dict[str, Metric]:
-    """Every metric again, from stored predictions alone. Raises PlaceError PL-R021 if there are none."""
+    """Every metric again, from stored predictions alone. Raises PlaceError PL-R021 if there are
+    none.
+    """
     stored = Predictions.read(path)
     task_record = stored.about
     task_class: type[Task] = pick(TASKS, task_record["task"], "task")
     settings = task_class.Settings.model_validate(task_record["settings"])
-    return task_class(settings, tuple(task_record["names"]), task_record["profile"], task_record["mode"]).score(stored)
+    return task_class(
+        settings, tuple(task_record["names"]), task_record["profile"], task_record["mode"]
+    ).score(stored)
 
 
 def task_title(task: Task) -> str:
     """The name under which results are kept: profiles and modes never share a table."""
-    return format_task_title(next(name for name, kind in TASKS.items() if kind is type(task)), task.mode, task.profile)
+    return format_task_title(
+        next(name for name, kind in TASKS.items() if kind is type(task)), task.mode, task.profile
+    )
 
 
 def format_task_title(name: str, mode: Mode, profile: Profile) -> str:
@@ -198,7 +255,10 @@ def format_task_title(name: str, mode: Mode, profile: Profile) -> str:
 
 
 def _task_record(task: Task, left_out: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    table = asdict(task) | {"settings": task.settings.model_dump(mode="json"), "names": list(task.names)}
+    table = asdict(task) | {
+        "settings": task.settings.model_dump(mode="json"),
+        "names": list(task.names),
+    }
     name = next(name for name, kind in TASKS.items() if kind is type(task))
     return {"task": name} | table | {"left_out": left_out}
 
@@ -207,9 +267,16 @@ def _usable_splits(task: Task, data: EvaluationDataset, seed: int) -> dict[str, 
     """Usable rows by split. Raises PlaceError PL-D224 where one is empty."""
     rows = dict(data.rows)
     if task.profile in FOLD_PROFILES:
-        usable_rows = [row for row in np.sort(np.concatenate(list(rows.values()))) if task.usable(data.studies[row])]
+        usable_rows = [
+            row
+            for row in np.sort(np.concatenate(list(rows.values())))
+            if task.usable(data.studies[row])
+        ]
         parts = fold_splits([data.studies[row] for row in usable_rows], seed)
-        rows = {name: np.array(usable_rows, dtype=np.int64)[positions] for name, positions in parts.items()}
+        rows = {
+            name: np.array(usable_rows, dtype=np.int64)[positions]
+            for name, positions in parts.items()
+        }
     usable_by_split = {}
     for split in ("train", "val", "test"):
         usable_by_split[split] = np.array(
@@ -222,7 +289,9 @@ def _usable_splits(task: Task, data: EvaluationDataset, seed: int) -> dict[str, 
 
 def _empty_split_error(task: Task, data: EvaluationDataset, split: str) -> PlaceError:
     problem = f"the {split} split has no study that {task_title(task)} can use"
-    return PlaceError(problem, code="PL-D224", file=data.source, fix="split again, or name another source")
+    return PlaceError(
+        problem, code="PL-D224", file=data.source, fix="split again, or name another source"
+    )
 
 
 def _predict_with_heads(
@@ -247,16 +316,26 @@ def _predict_with_heads(
         for seed in fractions_and_seeds.seeds:
             splits = _usable_splits(task, data, seed)
             test_rows |= set(splits["test"].tolist())
-            fraction_rows = nested_fraction_rows([data.studies[row] for row in splits["train"]], fraction, seed)
-            train, val = (HeadDataset(r, inputs, targets) for r in (splits["train"][fraction_rows], splits["val"]))
-            on_progress(
-                f"{task_title(task)}: {fraction:.0%} of the training patients ({len(train.rows)} images), seed {seed}"
+            fraction_rows = nested_fraction_rows(
+                [data.studies[row] for row in splits["train"]], fraction, seed
             )
-            untrainable = task.untrainable(targets(train.rows[:_FIRST_ROWS])) and task.untrainable(targets(train.rows))
+            train, val = (
+                HeadDataset(r, inputs, targets)
+                for r in (splits["train"][fraction_rows], splits["val"])
+            )
+            on_progress(
+                f"{task_title(task)}: {fraction:.0%} of the training patients ({len(train.rows)} "
+                f"images), seed {seed}"
+            )
+            untrainable = task.untrainable(targets(train.rows[:_FIRST_ROWS])) and task.untrainable(
+                targets(train.rows)
+            )
             left_out.setdefault(f"{fraction:g}", {}).update(untrainable)
             torch.manual_seed(seed)
             head = task.head(encoder.pyramid_spec)
-            head_model = HeadModel(head, task.reads, None if uses_cached_features else encoder, task.mode == "finetune")
+            head_model = HeadModel(
+                head, task.reads, None if uses_cached_features else encoder, task.mode == "finetune"
+            )
             is_fitted = uses_cached_features and task.fit_closed_form(head, train.whole, val.whole)
             if not is_fitted and len(untrainable) < len(task.names):
                 train_head(task, head_model, train, val, seed=seed, device=device, folder=target)
@@ -264,18 +343,34 @@ def _predict_with_heads(
                 constants = {"fraction": fraction, "seed": seed, "split": split}
                 batches = predict_batches(head_model, inputs, splits[split], device)
                 split_table = stack_cells(
-                    [(constants, {"row": rows} | task.predict(prediction, data, rows)) for rows, prediction in batches]
+                    [
+                        (constants, {"row": rows} | task.predict(prediction, data, rows))
+                        for rows, prediction in batches
+                    ]
                 )
-                extra = task.extra_columns(split_table, data, train.rows, features.pooled) if split == "test" else {}
+                extra = (
+                    task.extra_columns(split_table, data, train.rows, features.pooled)
+                    if split == "test"
+                    else {}
+                )
                 tables.append(add_columns(split_table, extra))
-            if (fraction, seed) == (max(fractions_and_seeds.fractions), fractions_and_seeds.seeds[0]):
+            if (fraction, seed) == (
+                max(fractions_and_seeds.fractions),
+                fractions_and_seeds.seeds[0],
+            ):
                 task.save_figures(head_model, inputs, data, splits["test"], target)
     table = concat_tables(tables)
-    if task.profile in FOLD_PROFILES:  # in the source's order, so that patients have the same numbers in every division
-        table = table.sort_by([(name, "ascending") for name in ("row", "fraction", "seed", "split")])
+    if (
+        task.profile in FOLD_PROFILES
+    ):  # in the source's order, so that patients have the same numbers in every division
+        table = table.sort_by(
+            [(name, "ascending") for name in ("row", "fraction", "seed", "split")]
+        )
     common = common_columns(data.studies, table["row"].to_numpy())
     table = add_columns(table, {name: column for name, column in common.items() if name != "row"})
-    return Predictions(_task_record(task, left_out), table), np.array(sorted(test_rows), dtype=np.int64)
+    return Predictions(_task_record(task, left_out), table), np.array(
+        sorted(test_rows), dtype=np.int64
+    )
 
 
 def _predict_with_text(
@@ -291,7 +386,9 @@ def _predict_with_text(
     if not len(rows):
         raise _empty_split_error(task, data, "test")
     on_progress(f"{task_title(task)}: {len(rows)} images")
-    columns = common_columns(data.studies, rows) | task.describe(model, data, feature_cache.embed(model, data, rows))
+    columns = common_columns(data.studies, rows) | task.describe(
+        model, data, feature_cache.embed(model, data, rows)
+    )
     constants = {"fraction": 0.0, "seed": fractions_and_seeds.seeds[0], "split": "test"}
     return Predictions(_task_record(task, {}), stack_cells([(constants, columns)])), rows
 

@@ -1,4 +1,6 @@
-"""What a model says of a source, kept from one task to the next: no picture is looked at twice for the same answer."""
+"""What a model says of a source, kept from one task to the next: no picture is looked at twice for
+the same answer.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,19 @@ from place_cxr.tasks.task import HeadTask, RowIndices
 
 @dataclass
 class FeatureCache:
-    """Of one model and one source. Empty at first; give it to every task that asks that model about that source."""
+    """Of one model and one source. Empty at first; give it to every task that asks that model about
+    that source.
+    """
 
     features: dict[str, FrozenFeatures] = field(default_factory=dict)  # by what reads what
     embeddings: list[StudyEmbeddings] = field(default_factory=list)
 
     def features_for(
-        self, task: HeadTask, encoder: ImageEncoder | DecoderInputsReader, data: EvaluationDataset, device: torch.device
+        self,
+        task: HeadTask,
+        encoder: ImageEncoder | DecoderInputsReader,
+        data: EvaluationDataset,
+        device: torch.device,
     ) -> FrozenFeatures:
         """What a frozen encoder gives to the head of ``task``."""
         key = f"{type(encoder).__name__} {task.reads}"

@@ -16,14 +16,17 @@ from place_cxr.models.image import ImageEncoder, ImagePyramid
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.task import RowIndices
 
-MAX_CACHED_BYTES = 3_000_000_000  # bytes of features that are kept; beyond, they are computed each time
+MAX_CACHED_BYTES = (
+    3_000_000_000  # bytes of features that are kept; beyond, they are computed each time
+)
 _BATCH_SIZE = 64
 _MAX_FLOAT16 = 65504.0  # largest number of half precision
 _log = logging.getLogger(__name__)
 
 
 class FrozenFeatures:
-    """A frozen encoder's features by row, each computed at most once: maps in half precision, pooled vectors in full.
+    """A frozen encoder's features by row, each computed at most once: maps in half precision,
+    pooled vectors in full.
 
     The encoder is in evaluation mode, so neither batch statistics nor dropout move.
     """
@@ -35,11 +38,18 @@ class FrozenFeatures:
         reads: Literal["pooled", "maps"],
         device: torch.device,
     ) -> None:
-        self._encoder, self._data, self._device, self._maps = encoder.eval(), data, device, reads == "maps"
+        self._encoder, self._data, self._device, self._maps = (
+            encoder.eval(),
+            data,
+            device,
+            reads == "maps",
+        )
         spec = encoder.pyramid_spec
         shapes = spec.shapes if self._maps else ()
         count = len(data.studies)
-        self._fits_in_memory = count * (4 * spec.pooled + 2 * sum(map(math.prod, shapes))) <= MAX_CACHED_BYTES
+        self._fits_in_memory = (
+            count * (4 * spec.pooled + 2 * sum(map(math.prod, shapes))) <= MAX_CACHED_BYTES
+        )
         self._is_computed = np.zeros(count, dtype=bool)
         if self._fits_in_memory:  # memory is taken when rows are filled
             self._pooled = np.empty((count, spec.pooled), dtype=np.float32)
@@ -63,7 +73,8 @@ class FrozenFeatures:
         """Pooled vectors [N, C] alone: of many rows, maps would not fit."""
         if not self._fits_in_memory:
             parts = [
-                self._compute(rows[start : start + _BATCH_SIZE]).pooled for start in range(0, len(rows), _BATCH_SIZE)
+                self._compute(rows[start : start + _BATCH_SIZE]).pooled
+                for start in range(0, len(rows), _BATCH_SIZE)
             ]
             return torch.cat(parts)
         self._fill(rows)
@@ -86,7 +97,8 @@ class FrozenFeatures:
             return ImagePyramid(self._encoder(images).pooled.float().cpu())
         pyramid = self._encoder.pyramid(images)
         return ImagePyramid(
-            pyramid.pooled.float().cpu(), tuple(feature_map.float().cpu() for feature_map in pyramid.maps)
+            pyramid.pooled.float().cpu(),
+            tuple(feature_map.float().cpu() for feature_map in pyramid.maps),
         )
 
 
@@ -98,8 +110,9 @@ def load_images(data: EvaluationDataset, rows: RowIndices) -> Tensor:
 class HeadModel(nn.Module):
     """A head, and below it an encoder of its own where features cannot be computed once.
 
-    ``encoder`` is copied; ``trains`` decides whether its weights learn. Its batch statistics move in training either
-    way: that is what fine-tuning does, and the quirk that the mgca profile repeats.
+    ``encoder`` is copied; ``trains`` decides whether its weights learn. Its batch statistics move
+    in training either way: that is what fine-tuning does, and the quirk that the mgca profile
+    repeats.
     """
 
     def __init__(
@@ -111,7 +124,9 @@ class HeadModel(nn.Module):
     ) -> None:
         super().__init__()
         self.head = head
-        self.encoder = copy.deepcopy(encoder).requires_grad_(trains_encoder) if encoder is not None else None
+        self.encoder = (
+            copy.deepcopy(encoder).requires_grad_(trains_encoder) if encoder is not None else None
+        )
         self._maps = reads == "maps"
 
     def forward(self, inputs: Any) -> Any:

@@ -15,7 +15,8 @@ FOLD_COUNT = 5  # [PRIOR]
 
 
 def nested_fraction_rows(studies: Sequence[Study], fraction: float, seed: int) -> _RowIndices:
-    """Rows of the first ``fraction`` of patients in an order drawn by ``seed``: 1 % lies within 10 %, whole patients.
+    """Rows of the first ``fraction`` of patients in an order drawn by ``seed``: 1 % lies within 10
+    %, whole patients.
 
     A study without a patient counts as a patient of its own.
     """
@@ -26,17 +27,22 @@ def nested_fraction_rows(studies: Sequence[Study], fraction: float, seed: int) -
 
 
 def fold_splits(studies: Sequence[Study], seed: int) -> dict[str, _RowIndices]:
-    """Rows by split for the ``seed``-th of five rounds: each patient is tested once in seeds 0 to 4.
+    """Rows by split for the ``seed``-th of five rounds: each patient is tested once in seeds 0 to
+    4.
 
-    One fold tests, the next one chooses, three teach [PRIOR: 60/20/20]. Seeds 5 to 9 test each once more, in folds
-    that are drawn anew.
+    One fold tests, the next one chooses, three teach [PRIOR: 60/20/20]. Seeds 5 to 9 test each once
+    more, in folds that are drawn anew.
     """
     owners, patients = _patients_by_row(studies)
     order = np.random.default_rng(seed // FOLD_COUNT).permutation(len(patients))
     fold = {patients[patient]: position % FOLD_COUNT for position, patient in enumerate(order)}
     fold_offset = np.array([(fold[owner] - seed) % FOLD_COUNT for owner in owners])
     test, val = fold_offset == 0, fold_offset == 1
-    return {"test": np.flatnonzero(test), "val": np.flatnonzero(val), "train": np.flatnonzero(~test & ~val)}
+    return {
+        "test": np.flatnonzero(test),
+        "val": np.flatnonzero(val),
+        "train": np.flatnonzero(~test & ~val),
+    }
 
 
 def _patients_by_row(studies: Sequence[Study]) -> tuple[list[str], list[str]]:

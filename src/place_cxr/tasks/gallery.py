@@ -1,4 +1,6 @@
-"""What the results page shows of single studies: where the network looks for each sentence, and how places relate."""
+"""What the results page shows of single studies: where the network looks for each sentence, and how
+places relate.
+"""
 
 from __future__ import annotations
 
@@ -52,10 +54,11 @@ def write_gallery(
     seed: int = 0,
     split: str = "test",
 ) -> Path:
-    """Write ``run/gallery/gallery.json`` with ``count`` studies of ``split`` and their pictures; returns the folder.
+    """Write ``run/gallery/gallery.json`` with ``count`` studies of ``split`` and their pictures;
+    returns the folder.
 
-    Holds pixels and report text of the data, but no identifiers: write it only for data that may be shown. Studies are
-    those of `choose_gallery_rows`.
+    Holds pixels and report text of the data, but no identifiers: write it only for data that may be
+    shown. Studies are those of `choose_gallery_rows`.
 
     Raises:
         PlaceError: PL-D224 if the split is empty.
@@ -85,14 +88,20 @@ def write_gallery(
         "example": corpus.studies[int(rows[0])].report,
         "studies": studies,
     }
-    (folder / "gallery.json").write_text(json.dumps(table, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    (folder / "gallery.json").write_text(
+        json.dumps(table, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+    )
     return folder
 
 
 def write_data_card(corpus: Corpus, run: Path) -> Path:
-    """Write ``run/data_card.json``: how often each finding is present, absent, uncertain, by split. Counts only."""
+    """Write ``run/data_card.json``: how often each finding is present, absent, uncertain, by split.
+    Counts only.
+    """
     names = list(dict.fromkeys(name for study in corpus.studies for name in study.labels))
-    labels_by_split = {split: [corpus.studies[row].labels for row in corpus.rows[split]] for split in SPLITS}
+    labels_by_split = {
+        split: [corpus.studies[row].labels for row in corpus.rows[split]] for split in SPLITS
+    }
 
     def counts(name: str, labels: Sequence[Mapping[str, float]]) -> dict[str, int]:
         finding_labels = [label.get(name) for label in labels]
@@ -102,7 +111,8 @@ def write_data_card(corpus: Corpus, run: Path) -> Path:
     table = {
         "notice": _NOTICE,
         "findings": {
-            name: {split: counts(name, labels) for split, labels in labels_by_split.items()} for name in names
+            name: {split: counts(name, labels) for split, labels in labels_by_split.items()}
+            for name in names
         },
     }
     file = run / "data_card.json"
@@ -110,13 +120,16 @@ def write_data_card(corpus: Corpus, run: Path) -> Path:
     return file
 
 
-def choose_gallery_rows(corpus: Corpus, *, count: int, seed: int, split: str = "test") -> NDArray[np.int64]:
-    """Up to ``count`` rows of ``split`` that together show as many findings as possible, from different patients.
+def choose_gallery_rows(
+    corpus: Corpus, *, count: int, seed: int, split: str = "test"
+) -> NDArray[np.int64]:
+    """Up to ``count`` rows of ``split`` that together show as many findings as possible, from
+    different patients.
 
-    Rows are visited in an order drawn by ``seed``. Studies of up to three findings, which an eye can tell apart, come
-    before the others; each pick adds most findings with an outline that are not yet shown, then most findings at all,
-    and among equals it is the one with fewest findings, then the first. The last pick is a study without any finding,
-    where there is one.
+    Rows are visited in an order drawn by ``seed``. Studies of up to three findings, which an eye
+    can tell apart, come before the others; each pick adds most findings with an outline that are
+    not yet shown, then most findings at all, and among equals it is the one with fewest findings,
+    then the first. The last pick is a study without any finding, where there is one.
 
     Raises:
         PlaceError: PL-D224 if the split is empty.
@@ -128,7 +141,9 @@ def choose_gallery_rows(corpus: Corpus, *, count: int, seed: int, split: str = "
     order = [row for row in order if corpus.text.sentence_key[row].any()] or order
     present = {row: set(_present_findings(corpus.studies[row])) for row in order}
     outlined = {row: present[row] & set(corpus.studies[row].masks) for row in order}
-    normal = [row for row in order if corpus.studies[row].labels and not present[row]][: 1 if count > 1 else 0]
+    normal = [row for row in order if corpus.studies[row].labels and not present[row]][
+        : 1 if count > 1 else 0
+    ]
     picked: list[int] = []
     shown_findings: set[str] = set()
     patients = {_patient_key(corpus.studies[row]) for row in normal}
@@ -136,10 +151,16 @@ def choose_gallery_rows(corpus: Corpus, *, count: int, seed: int, split: str = "
         candidates = [row for row in order if _patient_key(corpus.studies[row]) not in patients]
         if not candidates:
             break
-        candidates = [row for row in candidates if len(present[row]) <= _MAX_CLEAR_FINDINGS] or candidates
+        candidates = [
+            row for row in candidates if len(present[row]) <= _MAX_CLEAR_FINDINGS
+        ] or candidates
         row = max(
             candidates,
-            key=lambda r: (len(outlined[r] - shown_findings), len(present[r] - shown_findings), -len(present[r])),
+            key=lambda r: (
+                len(outlined[r] - shown_findings),
+                len(present[r] - shown_findings),
+                -len(present[r]),
+            ),
         )
         picked.append(row)
         patients.add(_patient_key(corpus.studies[row]))
@@ -163,10 +184,14 @@ def _read_thumbnail(study: Study) -> tuple[Image.Image, dict[str, Any]]:
     height, width = gray.shape
     scale = _IMAGE_SIZE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    thumbnail = Image.fromarray(np.uint8(np.rint(255 * gray))).resize(size, Image.Resampling.BICUBIC)
+    thumbnail = Image.fromarray(np.uint8(np.rint(255 * gray))).resize(
+        size, Image.Resampling.BICUBIC
+    )
     names = _present_findings(study)
     outlines = [
-        {"finding": name, "paths": _outline_paths(study.masks[name], size)} for name in names if name in study.masks
+        {"finding": name, "paths": _outline_paths(study.masks[name], size)}
+        for name in names
+        if name in study.masks
     ]
     return thumbnail, {
         "width": size[0],
@@ -182,15 +207,24 @@ def _outline_paths(mask: Path | RunLengths, size: tuple[int, int]) -> list[list[
 
     resized = Image.fromarray(np.float32(load_mask(mask))).resize(size, Image.Resampling.BILINEAR)
     padded = np.pad(np.asarray(resized), 1)
-    lines = [np.asarray(line) for line in contour_generator(z=padded, line_type="Separate").lines(0.5)]
+    lines = [
+        np.asarray(line) for line in contour_generator(z=padded, line_type="Separate").lines(0.5)
+    ]
     # Pixel centres lie at .5, and the padding moved them by one.
     return [
-        np.round(line - 0.5, 1)[:: max(1, len(line) // _OUTLINE_POINTS)].tolist() for line in lines if len(line) > 3
+        np.round(line - 0.5, 1)[:: max(1, len(line) // _OUTLINE_POINTS)].tolist()
+        for line in lines
+        if len(line) > 3
     ]
 
 
 def _describe_study(
-    model: PlaceModel, out: PlaceOutputs, corpus: Corpus, row: int, views: ViewSettings, size: tuple[int, int]
+    model: PlaceModel,
+    out: PlaceOutputs,
+    corpus: Corpus,
+    row: int,
+    views: ViewSettings,
+    size: tuple[int, int],
 ) -> dict[str, Any]:
     """What the model says of one study, as plain lists."""
     letterbox = corpus.pixels.letterbox(row)
@@ -212,32 +246,60 @@ def _describe_study(
         "grid": [rows, columns],
         "sentences": _describe_sentences(out, corpus.studies[row].report, (rows, columns)),
         "similarity": _to_rounded_list(visual[0] @ visual[0].T, 3),
-        "correlation": _describe_correlation(out, corpus.studies[row], letterbox, (left, top, side), (rows, columns)),
+        "correlation": _describe_correlation(
+            out, corpus.studies[row], letterbox, (left, top, side), (rows, columns)
+        ),
     }
 
 
-def _describe_sentences(out: PlaceOutputs, report: str, grid: tuple[int, int]) -> list[dict[str, Any]]:
-    """Each sentence with its map over the patches and how well it matches; none of it for one that is only read."""
+def _describe_sentences(
+    out: PlaceOutputs, report: str, grid: tuple[int, int]
+) -> list[dict[str, Any]]:
+    """Each sentence with its map over the patches and how well it matches; none of it for one that
+    is only read.
+    """
     report_text = read_report(report)
-    observed_flags = report_text.is_observation if any(report_text.is_observation) else (True,) * len(report_text.sentences)
+    observed_flags = (
+        report_text.is_observation
+        if any(report_text.is_observation)
+        else (True,) * len(report_text.sentences)
+    )
     text, mask = out.textual.vectors[0], out.textual.mask[0]
-    visual, attention, patches = (x.expand(len(text), -1, -1) for x in (out.visual.vectors, out.attention, out.patches))
+    visual, attention, patches = (
+        x.expand(len(text), -1, -1) for x in (out.visual.vectors, out.attention, out.patches)
+    )
     observations = Observations(text[:, None], torch.ones_like(mask)[:, None])
     maps = phrase_map(visual, attention, patches, observations, grid)
     match = selected_similarity(out.visual.vectors, text[None], SELECTION_TEMPERATURE)[0, 0]
     entries, number = [], 0
     for sentence, is_observed in zip(report_text.sentences, observed_flags, strict=True):
         has_map = is_observed and number < len(text) and bool(mask[number])
-        heat = _to_rounded_list((maps[number] / maps[number].max().clamp(min=1e-12)).flatten(), 3) if has_map else None
-        entries.append({"text": sentence, "heat": heat, "match": round(float(match[number]), 4) if has_map else None})
+        heat = (
+            _to_rounded_list((maps[number] / maps[number].max().clamp(min=1e-12)).flatten(), 3)
+            if has_map
+            else None
+        )
+        entries.append(
+            {
+                "text": sentence,
+                "heat": heat,
+                "match": round(float(match[number]), 4) if has_map else None,
+            }
+        )
         number += is_observed
     return entries
 
 
 def _describe_correlation(
-    out: PlaceOutputs, study: Study, letterbox: Letterbox, view: tuple[int, int, int], grid: tuple[int, int]
+    out: PlaceOutputs,
+    study: Study,
+    letterbox: Letterbox,
+    view: tuple[int, int, int],
+    grid: tuple[int, int],
 ) -> dict[str, Any] | None:
-    """Row of the predicted and of the target correlation for the patch that holds most of the first outline."""
+    """Row of the predicted and of the target correlation for the patch that holds most of the first
+    outline.
+    """
     if out.correlation is None:
         return None
     predicted, target = gram(out.correlation.predicted), gram(out.correlation.target)
@@ -250,14 +312,22 @@ def _describe_correlation(
     }
 
 
-def _outlined_patch(study: Study, letterbox: Letterbox, view: tuple[int, int, int], grid: tuple[int, int]) -> int:
-    """Number of the patch that the first outlined finding covers most; the middle one where there is none."""
+def _outlined_patch(
+    study: Study, letterbox: Letterbox, view: tuple[int, int, int], grid: tuple[int, int]
+) -> int:
+    """Number of the patch that the first outlined finding covers most; the middle one where there
+    is none.
+    """
     rows, columns = grid
     names = [name for name in _present_findings(study) if name in study.masks]
     if names:
         left, top, side = view
-        mask_view = letterbox.to_square(load_mask(study.masks[names[0]]))[top : top + side, left : left + side]
-        coverage = np.asarray(Image.fromarray(mask_view).resize((columns, rows), Image.Resampling.BOX))
+        mask_view = letterbox.to_square(load_mask(study.masks[names[0]]))[
+            top : top + side, left : left + side
+        ]
+        coverage = np.asarray(
+            Image.fromarray(mask_view).resize((columns, rows), Image.Resampling.BOX)
+        )
         if coverage.any():
             return int(coverage.argmax())
     return rows // 2 * columns + columns // 2

@@ -1,4 +1,6 @@
-"""Pointing at a finding: does the heat map of a phrase meet the finding's mask, in pixels of the original image?"""
+"""Pointing at a finding: does the heat map of a phrase meet the finding's mask, in pixels of the
+original image?
+"""
 
 from __future__ import annotations
 
@@ -30,15 +32,24 @@ from place_cxr.tasks.task import Columns, TaskSettings, TextTask
 
 _Float32Array = NDArray[np.float32]
 
-SIDES = ("left", "right", "bilateral")  # of the patient, who faces the reader: left is on the image's right
+SIDES = (
+    "left",
+    "right",
+    "bilateral",
+)  # of the patient, who faces the reader: left is on the image's right
 GROUNDING_VARIANTS = ("observation", "instance", "centre", "uniform")
 GROUNDING_SIGNATURE = (
-    "one phrase per finding present with a mask, its side (left, right, bilateral) told from the mask; observation = "
-    "what each patch adds to the agreement of the phrase with the queries it selects; instance = cosine of places "
-    "with the phrase; maps bilinear to the original image; pointing game: maximum inside the mask (ties: mean); IoU: "
+    "one phrase per finding present with a mask, its side (left, right, bilateral) told from the "
+    "mask; observation = "
+    "what each patch adds to the agreement of the phrase with the queries it selects; instance = "
+    "cosine of places "
+    "with the phrase; maps bilinear to the original image; pointing game: maximum inside the mask "
+    "(ties: mean); IoU: "
     "map above half of "
-    "its maximum, fixed in advance; baselines: centre = a bump at the middle of the told side, uniform = everywhere "
-    f"alike; macro = mean over findings; 95 % percentile intervals over {RESAMPLES} resamples of patients"
+    "its maximum, fixed in advance; baselines: centre = a bump at the middle of the told side, "
+    "uniform = everywhere "
+    f"alike; macro = mean over findings; 95 % percentile intervals over {RESAMPLES} resamples of "
+    f"patients"
 )
 _METRIC_COLUMNS = {"pointing game": "hit", "IoU": "IoU"}  # metric -> column
 _ONE_SIDED_FRACTION = 0.9  # share of a mask on one half of the image that makes it one-sided
@@ -48,7 +59,9 @@ _BUMP_WIDTH = 0.15  # standard deviation of the centre baseline, as a share of t
 
 @dataclass(frozen=True, slots=True)
 class GroundingTarget:
-    """One finding of one image: position in the embedded split, its mask bool [H, W], and its phrase."""
+    """One finding of one image: position in the embedded split, its mask bool [H, W], and its
+    phrase.
+    """
 
     index: int
     finding: str
@@ -57,7 +70,9 @@ class GroundingTarget:
     mask: NDArray[np.bool_]
 
 
-def grounding_targets(embedded: StudyEmbeddings, prompts: Mapping[str, Prompt]) -> list[GroundingTarget]:
+def grounding_targets(
+    embedded: StudyEmbeddings, prompts: Mapping[str, Prompt]
+) -> list[GroundingTarget]:
     """All findings that are present, have a mask that is not empty, and a phrase that points."""
     pointed = []
     for index, study in enumerate(embedded.studies):
@@ -78,7 +93,13 @@ def has_outline(study: Study, finding: str) -> bool:
 def mask_side(mask: NDArray[np.bool_]) -> str:
     """The patient's side that holds nine tenths of a mask [H, W], else bilateral."""
     left = mask[:, mask.shape[1] // 2 :].sum() / mask.sum()
-    return "left" if left >= _ONE_SIDED_FRACTION else "right" if left <= 1 - _ONE_SIDED_FRACTION else "bilateral"
+    return (
+        "left"
+        if left >= _ONE_SIDED_FRACTION
+        else "right"
+        if left <= 1 - _ONE_SIDED_FRACTION
+        else "bilateral"
+    )
 
 
 def heat_maps(
@@ -86,8 +107,8 @@ def heat_maps(
 ) -> dict[str, _Float32Array]:
     """Maps over patches, [T, rows, columns] each, of T phrases on the images ``index`` [T].
 
-    ``observation``: `predict.phrase_map`. ``instance``: cosine between each place and the phrase, stretched to 0..1
-    within the image.
+    ``observation``: `predict.phrase_map`. ``instance``: cosine between each place and the phrase,
+    stretched to 0..1 within the image.
     """
     text = torch.from_numpy(phrases.observation)[:, None]
     observation = phrase_map(
@@ -108,12 +129,16 @@ def heat_maps(
 
 def patches_to_view(maps: _Float32Array, size: int) -> _Float32Array:
     """Patch maps [T, rows, columns] as [T, size, size], bilinear between patch centres."""
-    resized = torch.nn.functional.interpolate(torch.from_numpy(maps)[:, None], size=(size, size), mode="bilinear")
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(maps)[:, None], size=(size, size), mode="bilinear"
+    )
     return np.asarray(resized[:, 0].numpy())
 
 
 def view_to_original(view: _Float32Array, letterbox: Letterbox) -> _Float32Array:
-    """A map on the model's view [V, V], the centre of the pack's square, as [height, width] of the image; 0 outside."""
+    """A map on the model's view [V, V], the centre of the pack's square, as [height, width] of the
+    image; 0 outside.
+    """
     side, size = letterbox.size, len(view)
     square = np.zeros((side, side), dtype=np.float32)
     start = (side - size) // 2
@@ -122,11 +147,16 @@ def view_to_original(view: _Float32Array, letterbox: Letterbox) -> _Float32Array
 
 
 def baseline_maps(size: int) -> dict[str, tuple[_Float32Array, _Float32Array]]:
-    """Baselines on the view by side: centre and uniform, [V, V] each; they know the side, as the phrase does."""
+    """Baselines on the view by side: centre and uniform, [V, V] each; they know the side, as the
+    phrase does.
+    """
     positions = (np.arange(size, dtype=np.float32) + 0.5) / size
 
     def bump(x: float) -> _Float32Array:
-        return np.exp(-((positions[:, None] - 0.5) ** 2 + (positions[None, :] - x) ** 2) / (2 * _BUMP_WIDTH**2))
+        return np.exp(
+            -((positions[:, None] - 0.5) ** 2 + (positions[None, :] - x) ** 2)
+            / (2 * _BUMP_WIDTH**2)
+        )
 
     centre = {"left": bump(0.7), "right": bump(0.3), "bilateral": bump(0.3) + bump(0.7)}
     uniform = np.ones((size, size), dtype=np.float32)
@@ -136,7 +166,9 @@ def baseline_maps(size: int) -> dict[str, tuple[_Float32Array, _Float32Array]]:
 class GroundingSettings(TaskSettings):
     """Which phrases point."""
 
-    prompts: str = Field("phantom", description="a shipped set, or a YAML file, with grounding phrases")
+    prompts: str = Field(
+        "phantom", description="a shipped set, or a YAML file, with grounding phrases"
+    )
 
 
 @dataclass(frozen=True)
@@ -157,22 +189,36 @@ class Grounding(TextTask):
         return any(has_outline(study, name) for name in self.names)
 
     def prompts(self) -> dict[str, Prompt]:
-        """The set's pointing phrases of our names. Raises PlaceError PL-C030 as `read_prompt_set`, or if it has none."""
+        """The set's pointing phrases of our names. Raises PlaceError PL-C030 as `read_prompt_set`,
+        or if it has none.
+        """
         available = read_prompt_set(self.settings.prompts)
-        pointing = {name: available[name] for name in self.names if name in available and available[name].grounding}
+        pointing = {
+            name: available[name]
+            for name in self.names
+            if name in available and available[name].grounding
+        }
         if not pointing:
-            raise PlaceError("no phrase points at a finding of the source", code="PL-C030", fix="name another set")
+            raise PlaceError(
+                "no phrase points at a finding of the source",
+                code="PL-C030",
+                fix="name another set",
+            )
         return pointing
 
     def describe(self, model: Any, data: EvaluationDataset, embeddings: StudyEmbeddings) -> Columns:
-        """``hit.<variant>.<name>`` and ``IoU.<variant>.<name>`` for names with phrases; NaN where nothing is outlined.
+        """``hit.<variant>.<name>`` and ``IoU.<variant>.<name>`` for names with phrases; NaN where
+        nothing is outlined.
 
-        A hit is 1 where the hottest spot lies inside, 0 outside, and a share where several are hottest.
+        A hit is 1 where the hottest spot lies inside, 0 outside, and a share where several are
+        hottest.
         """
         prompts, device = self.prompts(), next(model.parameters()).device
         all_targets = grounding_targets(embeddings, prompts)
         texts = list(dict.fromkeys(target.phrase for target in all_targets))
-        phrase_embeddings = embed_phrases(model, data.tokenize, texts, device=device) if texts else None
+        phrase_embeddings = (
+            embed_phrases(model, data.tokenize, texts, device=device) if texts else None
+        )
         columns = {
             f"{metric}.{variant}.{name}": np.full(len(embeddings.rows), np.nan)
             for name in prompts
@@ -188,7 +234,10 @@ class Grounding(TextTask):
             maps_by_variant = heat_maps(
                 embeddings,
                 image_index,
-                PhraseEmbeddings(phrase_embeddings.vector[phrase_index], phrase_embeddings.observation[phrase_index]),
+                PhraseEmbeddings(
+                    phrase_embeddings.vector[phrase_index],
+                    phrase_embeddings.observation[phrase_index],
+                ),
             )
             views = [
                 patches_to_view(maps_by_variant[variant], data.view_size)
@@ -197,7 +246,10 @@ class Grounding(TextTask):
             ]
             for number, target in enumerate(chunk):
                 row = int(embeddings.rows[target.index])
-                letterbox, mask = data.pack.letterbox(row), check_mask_size(target.mask, data, row, target.finding)
+                letterbox, mask = (
+                    data.pack.letterbox(row),
+                    check_mask_size(target.mask, data, row, target.finding),
+                )
                 maps = np.stack(
                     [
                         view_to_original(heat_map, letterbox)
@@ -205,7 +257,10 @@ class Grounding(TextTask):
                     ]
                 )
                 masks = np.broadcast_to(mask, maps.shape)
-                for metric, values in (("hit", pointing_game(maps, masks)), ("IoU", heat_overlap(maps, masks).iou)):
+                for metric, values in (
+                    ("hit", pointing_game(maps, masks)),
+                    ("IoU", heat_overlap(maps, masks).iou),
+                ):
                     for variant, value in zip(GROUNDING_VARIANTS, values, strict=True):
                         columns[f"{metric}.{variant}.{target.finding}"][target.index] = value
         return columns
@@ -217,7 +272,11 @@ class Grounding(TextTask):
     def score(self, predictions: Predictions) -> dict[str, Metric]:
         """Pointing game and IoU per finding and in the mean, for each variant."""
         test = predictions.subset()
-        names = [name for name in self.names if f"hit.{GROUNDING_VARIANTS[0]}.{name}" in test.table.column_names]
+        names = [
+            name
+            for name in self.names
+            if f"hit.{GROUNDING_VARIANTS[0]}.{name}" in test.table.column_names
+        ]
         metrics: dict[str, Metric] = {}
         for variant in GROUNDING_VARIANTS:
             for metric, column in _METRIC_COLUMNS.items():
@@ -233,7 +292,10 @@ class Grounding(TextTask):
                 metrics |= prefix_metrics(variant, metric, values)
         names_without_phrase = [name for name in self.names if name not in names]
         no_phrase = undefined_metric("no phrase in the set", len(test.patients))
-        return metrics | {f"{GROUNDING_VARIANTS[0]}/pointing game/{name}": no_phrase for name in names_without_phrase}
+        return metrics | {
+            f"{GROUNDING_VARIANTS[0]}/pointing game/{name}": no_phrase
+            for name in names_without_phrase
+        }
 
 
 def _statistic_maker(table: NDArray[np.float64]) -> Callable[[int, Positions], Statistic]:
@@ -241,7 +303,9 @@ def _statistic_maker(table: NDArray[np.float64]) -> Callable[[int, Positions], S
 
 
 def _reason_finder(table: NDArray[np.float64]) -> Callable[[int], str]:
-    return lambda column: "" if np.isfinite(table[:, column]).any() else "no image where it is outlined"
+    return lambda column: (
+        "" if np.isfinite(table[:, column]).any() else "no image where it is outlined"
+    )
 
 
 def _known_counter(table: NDArray[np.float64]) -> Callable[[int], int]:

@@ -22,7 +22,9 @@ def label_table(
         PlaceError: PL-D221 on a value that is no label.
     """
     rows = [[study.labels.get(finding, NOT_MENTIONED) for finding in findings] for study in studies]
-    return binary_labels(np.array(rows, dtype=np.float64).reshape(len(studies), len(findings)), uncertain)
+    return binary_labels(
+        np.array(rows, dtype=np.float64).reshape(len(studies), len(findings)), uncertain
+    )
 
 
 def finding_names(studies: Sequence[Study]) -> list[str]:

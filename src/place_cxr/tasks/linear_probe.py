@@ -1,4 +1,6 @@
-"""A linear layer on frozen features at its optimum: logistic regression whose penalty is chosen on validation."""
+"""A linear layer on frozen features at its optimum: logistic regression whose penalty is chosen on
+validation.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,19 @@ _MAX_ITERATIONS = 200
 
 
 def fit_logistic(
-    features: _Float64Array, labels: _Float64Array, penalties: Sequence[float], *, multi_class: bool = False
+    features: _Float64Array,
+    labels: _Float64Array,
+    penalties: Sequence[float],
+    *,
+    multi_class: bool = False,
 ) -> list[tuple[_Float64Array, _Float64Array]]:
-    """Weights [C, M] and intercepts [M] for each penalty: mean log loss over known labels + penalty / 2 * |w|^2.
+    """Weights [C, M] and intercepts [M] for each penalty: mean log loss over known labels + penalty
+    / 2 * |w|^2.
 
-    Features [N, C] are standardised, labels [N, M] are 1, 0 or NaN; with ``multi_class`` a row has one 1, and its loss is
-    that of a softmax. All M fits run as one, on axes along which the curvature is even (those of the features'
-    covariance), so that few steps suffice; the optimum is that of separate fits.
+    Features [N, C] are standardised, labels [N, M] are 1, 0 or NaN; with ``multi_class`` a row has
+    one 1, and its loss is that of a softmax. All M fits run as one, on axes along which the
+    curvature is even (those of the features' covariance), so that few steps suffice; the optimum is
+    that of separate fits.
     """
     x = torch.from_numpy(features)
     target, is_known = torch.from_numpy(np.nan_to_num(labels)), torch.from_numpy(~np.isnan(labels))
@@ -55,7 +63,9 @@ def fit_logistic(
             if multi_class:
                 value = torch.nn.functional.cross_entropy(logits, target)
             else:
-                element_losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+                element_losses = torch.nn.functional.binary_cross_entropy_with_logits(
+                    logits, target, reduction="none"
+                )
                 value = (element_losses * label_weight).sum()
             value = value + penalty / 2 * (scale * scaled_weight).square().sum()  # noqa: B023
             value.backward()
@@ -87,7 +97,8 @@ def best_probe(
     *,
     multi_class: bool = False,
 ) -> tuple[_Float64Array, _Float64Array]:
-    """Weights [C, M] and intercepts [M] on raw features, of the penalty that ranks the validation split best.
+    """Weights [C, M] and intercepts [M] on raw features, of the penalty that ranks the validation
+    split best.
 
     One class of several is not ranked but said, so with ``multi_class`` the likelihood decides. The strongest penalty wins a
     tie. Labels [*, M] are 1, 0 or NaN, and each of the M columns of ``labels`` has both 1 and
@@ -98,13 +109,17 @@ def best_probe(
     spread = np.where(spread > 1e-8, spread, 1.0)
     fits = fit_logistic((x - mean) / spread, labels, PENALTIES, multi_class=multi_class)
     val_standardized = (val - mean) / spread
-    usable = [column for column in range(labels.shape[1]) if not why_undefined(val_labels[:, column])]
+    usable = [
+        column for column in range(labels.shape[1]) if not why_undefined(val_labels[:, column])
+    ]
 
     def quality(fit: tuple[_Float64Array, _Float64Array]) -> float:
         logits = val_standardized @ fit[0] + fit[1]
         if multi_class:
             return float((val_labels * torch.from_numpy(logits).log_softmax(1).numpy()).sum())
-        return float(np.mean([auroc(val_labels[:, column], logits[:, column]) for column in usable] or [0.0]))
+        return float(
+            np.mean([auroc(val_labels[:, column], logits[:, column]) for column in usable] or [0.0])
+        )
 
     weight, bias = max(fits, key=quality)
     weight = weight / spread[:, None]

@@ -30,26 +30,35 @@ def check_mask_size(mask: _Mask, data: EvaluationDataset, row: int, name: str) -
     letterbox = data.pack.letterbox(row)
     if mask.shape != (letterbox.height, letterbox.width):
         height, width = mask.shape
-        problem = (
-            f"a mask of {name} has {width} x {height} pixels, and its picture {letterbox.width} x {letterbox.height}"
-        )
+        problem = f"a mask of {name} has {width} x {height} pixels, and its picture {letterbox.width} x {letterbox.height}"
         raise PlaceError(
-            problem, code="PL-D258", file=data.source, fix="draw it on the picture; place data check names the rows"
+            problem,
+            code="PL-D258",
+            file=data.source,
+            fix="draw it on the picture; place data check names the rows",
         )
     return mask
 
 
 def original_mask(data: EvaluationDataset, row: int, name: str) -> _Mask | None:
-    """A mask [H, W] in pixels of the original picture; empty where the label is absent, None where it is not known."""
+    """A mask [H, W] in pixels of the original picture; empty where the label is absent, None where
+    it is not known.
+    """
     study = data.studies[row]
     if name in study.masks:
         return check_mask_size(load_mask(study.masks[name]), data, row, name)
     letterbox = data.pack.letterbox(row)
-    return np.zeros((letterbox.height, letterbox.width), dtype=bool) if is_mask_known(study, name) else None
+    return (
+        np.zeros((letterbox.height, letterbox.width), dtype=bool)
+        if is_mask_known(study, name)
+        else None
+    )
 
 
 def view_mask(data: EvaluationDataset, row: int, mask: _Mask) -> _Mask:
-    """A mask of the original picture as the model sees it, [V, V]: pixels that it covers by half or more."""
+    """A mask of the original picture as the model sees it, [V, V]: pixels that it covers by half or
+    more.
+    """
     letterbox = data.pack.letterbox(row)
     start = (letterbox.size - data.view_size) // 2
     inside = slice(start, start + data.view_size)
@@ -83,7 +92,9 @@ class MaskCache:
 
 
 def run_lengths(mask: _Mask) -> list[int]:
-    """Lengths of runs of equal pixels, row by row, the first one outside the mask (0 if it begins inside)."""
+    """Lengths of runs of equal pixels, row by row, the first one outside the mask (0 if it begins
+    inside).
+    """
     flat = mask.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     edges = np.concatenate([[0], changes, [len(flat)]])

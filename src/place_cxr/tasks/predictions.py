@@ -1,6 +1,7 @@
 """Predictions as they are kept: one Parquet file from which every metric can be computed again.
 
-It holds rows of the source, a number for each patient (its own, no id), truth and prediction; no text and no pixel.
+It holds rows of the source, a number for each patient (its own, no id), truth and prediction; no
+text and no pixel.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ _AGE_BANDS = ((0, "under 18"), (18, "18-39"), (40, "40-59"), (60, "60-79"), (80,
 class Predictions:
     """Rows of all shares, seeds and splits; ``about`` is the task that made them, in plain values.
 
-    Columns of every task: fraction, seed, split, row, patient (a number), sex, age, view, site. The rest is the task's.
+    Columns of every task: fraction, seed, split, row, patient (a number), sex, age, view, site. The
+    rest is the task's.
     """
 
     about: Mapping[str, Any]
@@ -58,7 +60,9 @@ class Predictions:
 
     def numbers(self, *names: str) -> NDArray[np.float64]:
         """Columns of numbers side by side, [L, M]; NaN where a value is missing."""
-        columns = [self.table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in names]
+        columns = [
+            self.table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in names
+        ]
         return np.stack(columns, axis=1) if columns else np.zeros((self.table.num_rows, 0))
 
     def matrix(self, name: str) -> NDArray[np.float32]:
@@ -96,21 +100,25 @@ class Predictions:
 
     @classmethod
     def read(cls, path: str | Path) -> Predictions:
-        """The predictions of a file, or of a result's folder. Raises PlaceError PL-R021 if there are none."""
+        """The predictions of a file, or of a result's folder. Raises PlaceError PL-R021 if there
+        are none.
+        """
         file = Path(path) / PREDICTIONS_FILE if Path(path).is_dir() else Path(path)
         try:
             table = pq.read_table(file)
             task_record = json.loads(table.schema.metadata[_METADATA_KEY])
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            raise PlaceError("no predictions of a task", code="PL-R021", file=file, fix="run the task again") from error
+            raise PlaceError(
+                "no predictions of a task", code="PL-R021", file=file, fix="run the task again"
+            ) from error
         return cls(task_record, table)
 
 
 def common_columns(studies: Sequence[Study], rows: NDArray[np.int64]) -> dict[str, Any]:
     """Who is in ``rows``, as far as scores are told apart by it: patients as numbers, no id.
 
-    Sex, view and site are free text in a table. One that fewer than ``MIN_SHARED_PATIENTS`` patients have might name somebody, and
-    becomes "other".
+    Sex, view and site are free text in a table. One that fewer than ``MIN_SHARED_PATIENTS``
+    patients have might name somebody, and becomes "other".
     """
     owners = [studies[row].patient or f"\0{studies[row].id}" for row in rows]
     numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
@@ -127,7 +135,10 @@ def common_columns(studies: Sequence[Study], rows: NDArray[np.int64]) -> dict[st
 
 def _hide_rare_values(values: Sequence[str], owners: Sequence[str]) -> list[str]:
     patients = Counter(value for value, _ in set(zip(values, owners, strict=True)))
-    return [value if not value or patients[value] >= MIN_SHARED_PATIENTS else "other" for value in values]
+    return [
+        value if not value or patients[value] >= MIN_SHARED_PATIENTS else "other"
+        for value in values
+    ]
 
 
 def list_column(values: Sequence[Sequence[float] | None], *, integers: bool = False) -> Any:
@@ -151,7 +162,9 @@ def stack_cells(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) ->
     tables = []
     for constants, columns in cells:
         count = len(columns["row"])
-        tables.append(pa.table({name: [value] * count for name, value in constants.items()} | dict(columns)))
+        tables.append(
+            pa.table({name: [value] * count for name, value in constants.items()} | dict(columns))
+        )
     return concat_tables(tables)
 
 

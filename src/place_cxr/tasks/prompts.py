@@ -1,4 +1,6 @@
-"""What to say about a finding: sentences that state it, sentences that deny it, and a phrase that points at it."""
+"""What to say about a finding: sentences that state it, sentences that deny it, and a phrase that
+points at it.
+"""
 
 from __future__ import annotations
 
@@ -41,17 +43,23 @@ class Prompt(Settings):
         return " ".join(self.grounding.replace("{side}", side).split())
 
 
-def make_phrase_tokenizer(tokenizer: Tokenizer, max_tokens: int) -> Callable[[Sequence[str]], EncodedReports]:
+def make_phrase_tokenizer(
+    tokenizer: Tokenizer, max_tokens: int
+) -> Callable[[Sequence[str]], EncodedReports]:
     """Makes of each phrase a report of one observation.
 
     The function returned raises PL-C031 for a phrase that the model would see cut off.
     """
 
     def tokenize(phrases: Sequence[str]) -> EncodedReports:
-        encoded = tokenizer.encode([ReportText((phrase,), (True,), "prompt") for phrase in phrases], max_tokens, 1)
+        encoded = tokenizer.encode(
+            [ReportText((phrase,), (True,), "prompt") for phrase in phrases], max_tokens, 1
+        )
         if encoded.truncated:
             raise PlaceError(
-                f"{encoded.truncated} prompts have more than {max_tokens} tokens", code="PL-C031", fix="shorten them"
+                f"{encoded.truncated} prompts have more than {max_tokens} tokens",
+                code="PL-C031",
+                fix="shorten them",
             )
         return encoded
 
@@ -59,7 +67,9 @@ def make_phrase_tokenizer(tokenizer: Tokenizer, max_tokens: int) -> Callable[[Se
 
 
 def read_prompt_set(name: str) -> dict[str, Prompt]:
-    """Prompts of a shipped set, by its name, or of a YAML file. Raises PlaceError PL-C030 as `read_prompts`."""
+    """Prompts of a shipped set, by its name, or of a YAML file. Raises PlaceError PL-C030 as
+    `read_prompts`.
+    """
     shipped = Path(str(resources.files("place_cxr") / "recipes" / "prompts" / f"{name}.yaml"))
     return read_prompts(shipped if shipped.is_file() else name)
 
@@ -74,9 +84,16 @@ def read_prompts(path: str | Path) -> dict[str, Prompt]:
         text = Path(path).read_text(encoding="utf-8")
         table = yaml.safe_load(text)
     except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise PlaceError("not a readable prompt file", code="PL-C030", file=path, fix="give a YAML file") from error
+        raise PlaceError(
+            "not a readable prompt file", code="PL-C030", file=path, fix="give a YAML file"
+        ) from error
     if not isinstance(table, Mapping) or not table:
-        raise PlaceError("no findings", code="PL-C030", file=path, fix="name at least one finding with its sentences")
+        raise PlaceError(
+            "no findings",
+            code="PL-C030",
+            file=path,
+            fix="name at least one finding with its sentences",
+        )
     names = re.findall(r"^(\S[^#\n]*?)\s*:", text, flags=re.MULTILINE)
     problems = [f"{name}: named twice" for name in dict.fromkeys(names) if names.count(name) > 1]
     prompts = {}
@@ -84,7 +101,11 @@ def read_prompts(path: str | Path) -> dict[str, Prompt]:
         try:
             prompts[str(name)] = Prompt.model_validate(entry)
         except ValidationError as error:
-            problems += [f"{'.'.join(map(str, (name, *e['loc'])))}: {e['msg']}" for e in error.errors()]
+            problems += [
+                f"{'.'.join(map(str, (name, *e['loc'])))}: {e['msg']}" for e in error.errors()
+            ]
     if problems:
-        raise PlaceError("; ".join(problems), code="PL-C030", file=path, fix="correct these entries")
+        raise PlaceError(
+            "; ".join(problems), code="PL-C030", file=path, fix="correct these entries"
+        )
     return prompts

@@ -1,4 +1,6 @@
-"""Pictures of generated reports: the radiograph, and for each sentence where the decoder looked while writing it."""
+"""Pictures of generated reports: the radiograph, and for each sentence where the decoder looked
+while writing it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ _Maps = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class ReportExample:
-    """A picture [H, W] in [0, 1], and S sentences written of it with a map each [S, H, W], as `maps_on_image` makes it."""
+    """A picture [H, W] in [0, 1], and S sentences written of it with a map each [S, H, W], as
+    `maps_on_image` makes it.
+    """
 
     image: _Maps
     sentences: tuple[str, ...]
@@ -35,7 +39,8 @@ class ReportExample:
 
 
 def choose_example_rows(studies: Sequence[Study], rows: RowIndices, count: int) -> list[int]:
-    """Up to ``count`` of ``rows``, one of each patient, in their order: first those with a finding in truth.
+    """Up to ``count`` of ``rows``, one of each patient, in their order: first those with a finding
+    in truth.
 
     What was generated plays no part.
     """
@@ -60,14 +65,18 @@ def sentence_spans(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -
         )
     ]
     edges = [0, *ends] if ends and ends[-1] == len(ids) else [0, *ends, len(ids)]
-    return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if stop > start]
+    return [
+        slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if stop > start
+    ]
 
 
 def attention_on_patches(attention: _Maps, query_attention: _Maps | None) -> _Maps:
-    """Attention of T tokens to P patches, then K V-PORs [T, P + K], as what it is worth on patches alone [T, P].
+    """Attention of T tokens to P patches, then K V-PORs [T, P + K], as what it is worth on patches
+    alone [T, P].
 
-    A V-POR is a weighted sum over patches, and ``query_attention`` [K, P] has the weights: what goes to it is passed on by them.
-    Rows keep their sum. Without V-PORs ``query_attention`` is None.
+    A V-POR is a weighted sum over patches, and ``query_attention`` [K, P] has the weights: what
+    goes to it is passed on by them. Rows keep their sum. Without V-PORs ``query_attention`` is
+    None.
     """
     if query_attention is None:
         return attention
@@ -81,13 +90,19 @@ def mean_by_sentence(attention: _Maps, sentences: Sequence[slice]) -> _Maps:
     return np.stack(means) if means else np.zeros((0, attention.shape[1]), dtype=attention.dtype)
 
 
-def maps_on_image(maps: _Maps, grid: tuple[int, int], letterbox: Letterbox, view_size: int) -> _Maps:
-    """Maps over patches [S, P] in pixels of the picture [S, H, W], at least 0, the maximum of each 1; 0 out of view."""
+def maps_on_image(
+    maps: _Maps, grid: tuple[int, int], letterbox: Letterbox, view_size: int
+) -> _Maps:
+    """Maps over patches [S, P] in pixels of the picture [S, H, W], at least 0, the maximum of each
+    1; 0 out of view.
+    """
     if not len(maps):
         return np.zeros((0, letterbox.height, letterbox.width), dtype=np.float32)
     views = patches_to_view(maps.astype(np.float32).reshape(-1, *grid), view_size)
     image_maps = np.stack([view_to_original(view, letterbox) for view in views]).clip(min=0)
-    return np.asarray(image_maps / np.maximum(image_maps.max((1, 2), keepdims=True), 1e-12), dtype=np.float32)
+    return np.asarray(
+        image_maps / np.maximum(image_maps.max((1, 2), keepdims=True), 1e-12), dtype=np.float32
+    )
 
 
 def read_radiograph(study: Study) -> _Maps:
@@ -96,7 +111,8 @@ def read_radiograph(study: Study) -> _Maps:
 
 
 def draw_example(example: ReportExample, file: Path) -> Path:
-    """Write one figure as PNG: the picture, each sentence with its map beside it, and what the colours mean.
+    """Write one figure as PNG: the picture, each sentence with its map beside it, and what the
+    colours mean.
 
     Holds patient pixels and generated text.
     """
@@ -119,12 +135,22 @@ def draw_example(example: ReportExample, file: Path) -> Path:
         axes.imshow(_overlay_heat(example.image, heat))
         axes.set_axis_off()
         axes = figure.add_subplot(grid[row, column + 1])
-        axes.text(0, 0.5, textwrap.fill(f"{number + 1}. {sentence}", _WRAP_WIDTH), fontsize=10, va="center")
+        axes.text(
+            0,
+            0.5,
+            textwrap.fill(f"{number + 1}. {sentence}", _WRAP_WIDTH),
+            fontsize=10,
+            va="center",
+        )
         axes.set_axis_off()
-    figure.text(0.42, 1 - 0.55 * edge, "Generated sentences, and where the network looked while writing each",
+    figure.text(0.42, 1 - 0.55 * edge, "Generated sentences, and where the network looked while "
+                                       "writing each",
                 fontsize=10)  # fmt: skip
     figure.text(
-        0.015, 0.35 * edge, f"Written by a network; it may be wrong. Bright: looked most. {RESEARCH_NOTICE}", fontsize=9
+        0.015,
+        0.35 * edge,
+        f"Written by a network; it may be wrong. Bright: looked most. {RESEARCH_NOTICE}",
+        fontsize=9,
     )
     figure.savefig(file, format="png", metadata={"Software": None})
     return file
@@ -135,4 +161,6 @@ def _overlay_heat(gray: _Maps, heat: _Maps) -> _Maps:
     from matplotlib import colormaps
 
     opacity = 0.6 * heat[..., None]
-    return np.asarray((1 - opacity) * gray[..., None] + opacity * colormaps["inferno"](heat)[..., :3])
+    return np.asarray(
+        (1 - opacity) * gray[..., None] + opacity * colormaps["inferno"](heat)[..., :3]
+    )

@@ -1,12 +1,14 @@
-"""Writing the report of an image: a decoder over patch tokens and V-PORs, beside two answers that look at no patch.
+"""Writing the report of an image: a decoder over patch tokens and V-PORs, beside two answers that
+look at no patch.
 
-The two are the most frequent training report (equal sets of statements are equal; of equally frequent ones the first)
-and the report of the training image with the nearest instance vector.
+The two are the most frequent training report (equal sets of statements are equal; of equally
+frequent ones the first) and the report of the training image with the nearest instance vector.
 
-What is kept: tokens of what the decoder wrote, the rows whose reports the two others repeat, and for each of the three
-counts, scores and labels of each report (`metrics.text.measured`, the rule labeller). Neither the reference nor a
-training report is kept, as text or as tokens. So the scores can be computed again from the file alone, but another
-tokeniser or labeller needs the source and a new run. METEOR works on whole texts; its value is kept as it was.
+What is kept: tokens of what the decoder wrote, the rows whose reports the two others repeat, and
+for each of the three counts, scores and labels of each report (`metrics.text.measured`, the rule
+labeller). Neither the reference nor a training report is kept, as text or as tokens. So the scores
+can be computed again from the file alone, but another tokeniser or labeller needs the source and a
+new run. METEOR works on whole texts; its value is kept as it was.
 """
 
 from __future__ import annotations
@@ -62,24 +64,31 @@ class ReportSettings(HeadSettings):
 
     vpors: bool = Field(True, description="read V-PORs beside the patch tokens")
     beams: int = Field(3, ge=1, description="hypotheses of the search; 1: greedy [R2Gen: 3]")
-    meteor: bool = Field(False, description="METEOR too, where Java and its jar are: it loads 2 GB for each answer")
+    meteor: bool = Field(
+        False, description="METEOR too, where Java and its jar are: it loads 2 GB for each answer"
+    )
     examples: int = Field(
         0,
         ge=0,
-        description="test images that are drawn, into examples/ of the result, with the report written of each and a "
+        description="test images that are drawn, into examples/ of the result, with the report "
+        "written of each and a "
         "heat map per sentence: these files hold pixels of patients; 0: none are written",
     )
     decoder: DecoderSettings = DecoderSettings()
     steps: int = 1000
     batch_size: int = 16
-    linear: Literal["adamw", "muon"] = "muon"  # [ours] in few steps AdamW names no more than the most frequent report
+    linear: Literal["adamw", "muon"] = (
+        "muon"  # [ours] in few steps AdamW names no more than the most frequent report
+    )
     lr: float = 2e-2
     weight_decay: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderInputs:
-    """What the decoder has before it writes: it is told the words in training, and searches for them afterwards."""
+    """What the decoder has before it writes: it is told the words in training, and searches for
+    them afterwards.
+    """
 
     decoder: ReportDecoder
     memory: tuple[Tensor, ...]
@@ -99,7 +108,9 @@ class ReportHead(nn.Module):
     def forward(self, inputs: ImagePyramid) -> DecoderInputs:
         """The decoder and its memory."""
         query_attention = inputs.maps[2] if self.memory_count > 1 else None
-        return DecoderInputs(self.decoder, inputs.maps[: self.memory_count], query_attention, self.grid)
+        return DecoderInputs(
+            self.decoder, inputs.maps[: self.memory_count], query_attention, self.grid
+        )
 
 
 @dataclass(frozen=True)
@@ -135,14 +146,19 @@ class ReportGeneration(HeadTask):
         return ReportHead(spec, self.settings)
 
     def targets(self, data: EvaluationDataset) -> TargetFunction:
-        """``ids`` [B, L] of the report with its first and last token, and ``is_real`` [B, L]: no padding."""
+        """``ids`` [B, L] of the report with its first and last token, and ``is_real`` [B, L]: no
+        padding.
+        """
         max_tokens = self.settings.decoder.max_tokens + 1
 
         def of(rows: RowIndices) -> dict[str, Tensor]:
             ids = np.asarray(data.reports.ids[rows])[:, :max_tokens].astype(np.int64)
             is_real = ids != data.reports.pad_id
             length = int(is_real.sum(1).max(initial=1))
-            return {"ids": torch.from_numpy(ids[:, :length]), "real": torch.from_numpy(is_real[:, :length])}
+            return {
+                "ids": torch.from_numpy(ids[:, :length]),
+                "real": torch.from_numpy(is_real[:, :length]),
+            }
 
         return of
 
@@ -154,8 +170,12 @@ class ReportGeneration(HeadTask):
         """Cross-entropy of each next token, a mean over the tokens of the batch (teacher forcing)."""
         return prediction.decoder.loss(prediction.memory, targets["ids"], targets["real"])
 
-    def predict(self, prediction: DecoderInputs, data: EvaluationDataset, rows: RowIndices) -> Columns:
-        """``ids`` that the search found, without first and last token, and their ``score``, log-probability a token."""
+    def predict(
+        self, prediction: DecoderInputs, data: EvaluationDataset, rows: RowIndices
+    ) -> Columns:
+        """``ids`` that the search found, without first and last token, and their ``score``,
+        log-probability a token.
+        """
         _, stop, pad = special_tokens(data.reports)
         generated = self._search(prediction, data)
         return {
@@ -171,16 +191,21 @@ class ReportGeneration(HeadTask):
         rows: RowIndices,
         folder: Path,
     ) -> None:
-        """``examples/<n>.png`` for as many test images as the settings say; those of an earlier run go first."""
+        """``examples/<n>.png`` for as many test images as the settings say; those of an earlier run
+        go first.
+        """
         examples_folder = folder / report_examples.EXAMPLES_FOLDER
         shutil.rmtree(examples_folder, ignore_errors=True)
         example_rows = np.array(
-            report_examples.choose_example_rows(data.studies, rows, self.settings.examples), dtype=np.int64
+            report_examples.choose_example_rows(data.studies, rows, self.settings.examples),
+            dtype=np.int64,
         )
         if not len(example_rows):
             return
         examples_folder.mkdir(mode=0o700)
-        batches = predict_batches(head_model, inputs, example_rows, next(head_model.parameters()).device)
+        batches = predict_batches(
+            head_model, inputs, example_rows, next(head_model.parameters()).device
+        )
         examples = [
             example
             for batch_rows, decoder_inputs in batches
@@ -189,15 +214,25 @@ class ReportGeneration(HeadTask):
         for number, example in enumerate(examples, start=1):
             report_examples.draw_example(example, examples_folder / f"{number}.png")
 
-    def examples(self, decoder_inputs: DecoderInputs, data: EvaluationDataset, rows: RowIndices) -> list[ReportExample]:
+    def examples(
+        self, decoder_inputs: DecoderInputs, data: EvaluationDataset, rows: RowIndices
+    ) -> list[ReportExample]:
         """What the decoder writes of each of ``rows``, sentence by sentence, with where it looked."""
         start, stop, pad = special_tokens(data.reports)
         ids = self._search(decoder_inputs, data).ids
-        attention = decoder_inputs.decoder.attention(decoder_inputs.memory, ids, start=start, pad=pad).cpu().numpy()
+        attention = (
+            decoder_inputs.decoder.attention(decoder_inputs.memory, ids, start=start, pad=pad)
+            .cpu()
+            .numpy()
+        )
         examples = []
-        for index, (row, tokens) in enumerate(zip(rows.tolist(), _strip_special_tokens(ids, stop, pad), strict=True)):
+        for index, (row, tokens) in enumerate(
+            zip(rows.tolist(), _strip_special_tokens(ids, stop, pad), strict=True)
+        ):
             query_attention = (
-                None if decoder_inputs.query_attention is None else decoder_inputs.query_attention[index].cpu().numpy()
+                None
+                if decoder_inputs.query_attention is None
+                else decoder_inputs.query_attention[index].cpu().numpy()
             )
             sentences = report_examples.sentence_spans(tokens, data.decode)
             maps = report_examples.mean_by_sentence(
@@ -207,7 +242,9 @@ class ReportGeneration(HeadTask):
                 ReportExample(
                     report_examples.read_radiograph(data.studies[row]),
                     tuple(data.decode(tokens[span]) for span in sentences),
-                    report_examples.maps_on_image(maps, decoder_inputs.grid, data.pack.letterbox(row), data.view_size),
+                    report_examples.maps_on_image(
+                        maps, decoder_inputs.grid, data.pack.letterbox(row), data.view_size
+                    ),
                 )
             )
         return examples
@@ -219,9 +256,15 @@ class ReportGeneration(HeadTask):
         )
 
     def extra_columns(
-        self, table: Any, data: EvaluationDataset, train: RowIndices, pooled: Callable[[RowIndices], Tensor]
+        self,
+        table: Any,
+        data: EvaluationDataset,
+        train: RowIndices,
+        pooled: Callable[[RowIndices], Tensor],
     ) -> Columns:
-        """Rows of the trivial answers; measures, labels and METEOR of all three; labels of the references."""
+        """Rows of the trivial answers; measures, labels and METEOR of all three; labels of the
+        references.
+        """
         rows = np.array(table["row"].to_numpy())
         copied_rows = {
             "frequent": np.full(len(rows), most_frequent_report(data.reports, train)),
@@ -233,14 +276,20 @@ class ReportGeneration(HeadTask):
             for writer, report_rows in copied_rows.items()
         }
         references = [reference_report(data.studies[row]) for row in rows]
-        columns: Columns = {f"{writer}.row": report_rows for writer, report_rows in copied_rows.items()}
+        columns: Columns = {
+            f"{writer}.row": report_rows for writer, report_rows in copied_rows.items()
+        }
         columns["truth.labels"] = list_column(label_reports(references, self.names))
         for writer, texts in texts_by_writer.items():
             columns[f"{writer}.measures"] = list_column(
                 text.measure_reports(texts, references, tokenizer=_TOKENIZER).tolist()
             )
             columns[f"{writer}.labels"] = list_column(label_reports(texts, self.names))
-            value = meteor(texts, references, tokenizer=_TOKENIZER).value if self.settings.meteor else None
+            value = (
+                meteor(texts, references, tokenizer=_TOKENIZER).value
+                if self.settings.meteor
+                else None
+            )
             columns[f"{writer}.meteor"] = pa.array([value] * len(rows), pa.float64())
         return columns
 
@@ -248,20 +297,30 @@ class ReportGeneration(HeadTask):
         """Everything that changes the numbers."""
         settings = self.settings
         reads = "patch tokens and V-PORs" if settings.vpors else "patch tokens"
-        search = f"beam search, {settings.beams} beams" if settings.beams > 1 else "the likeliest token each time"
+        search = (
+            f"beam search, {settings.beams} beams"
+            if settings.beams > 1
+            else "the likeliest token each time"
+        )
         meteor_words = "METEOR 1.5 over a seed's reports; " if settings.meteor else ""
         return (
-            f"transformer decoder, encoder {self.mode}, teacher forcing, {search}; it reads {reads}; "
-            f"{settings.in_words('vpors', 'beams', 'meteor', 'examples')}; references: all sentences read, uncut; "
+            f"transformer decoder, encoder {self.mode}, teacher forcing, {search}; it reads "
+            f"{reads}; "
+            f"{settings.in_words('vpors', 'beams', 'meteor', 'examples')}; references: all "
+            f"sentences read, uncut; "
             f"{text.text_signature(_TOKENIZER)}; {meteor_words}"
-            f"labels of both sides by the rule labeller; {clinical.clinical_signature(_UNCERTAIN)}; "
-            "frequent: the most frequent training report; nearest: that of the training image nearest by instance "
+            f"labels of both sides by the rule labeller; "
+            f"{clinical.clinical_signature(_UNCERTAIN)}; "
+            "frequent: the most frequent training report; nearest: that of the training image "
+            "nearest by instance "
             "vector; reports of all seeds in one corpus; "
             f"95 % intervals over {RESAMPLES} resamples of test patients"
         )
 
     def score(self, predictions: Predictions) -> dict[str, Metric]:
-        """``share/metric/answer``: text scores, clinical averages and F1 of each finding for each of ANSWERS."""
+        """``share/metric/answer``: text scores, clinical averages and F1 of each finding for each
+        of ANSWERS.
+        """
         metrics: dict[str, Metric] = {}
         for fraction in predictions.fractions:
             test = predictions.subset("test", fraction)
@@ -271,7 +330,9 @@ class ReportGeneration(HeadTask):
         return metrics
 
     def _scores(self, test: Predictions, writer: str) -> dict[str, Metric]:
-        metrics = text.scores_from_measures(np.array(test.values(f"{writer}.measures")), test.patients)
+        metrics = text.scores_from_measures(
+            np.array(test.values(f"{writer}.measures")), test.patients
+        )
         values = test.numbers(f"{writer}.meteor")[:, 0]
         metrics["METEOR"] = undefined_metric(_NO_METEOR, len(values))
         if not np.isnan(values).any():
@@ -289,7 +350,9 @@ class ReportGeneration(HeadTask):
             uncertain=_UNCERTAIN,
         )
         detail = [f"{name} {score}" for name in self.names for score in ("precision", "recall")]
-        return metrics | {name: value for name, value in clinical_metrics.items() if name not in detail}
+        return metrics | {
+            name: value for name, value in clinical_metrics.items() if name not in detail
+        }
 
 
 def _strip_special_tokens(ids: Tensor, stop: int, pad: int) -> list[list[int]]:
@@ -297,7 +360,9 @@ def _strip_special_tokens(ids: Tensor, stop: int, pad: int) -> list[list[int]]:
 
 
 def reference_report(study: Study) -> str:
-    """A study's report as it is scored: every sentence that is read. Raises PlaceError PL-D301 where none is."""
+    """A study's report as it is scored: every sentence that is read. Raises PlaceError PL-D301
+    where none is.
+    """
     return " ".join(read_report(study.report).sentences)
 
 
@@ -315,11 +380,17 @@ def special_tokens(reports: EncodedReports) -> tuple[int, int, int]:
 
 def most_frequent_report(reports: EncodedReports, train: RowIndices) -> int:
     """The first of the rows that say what most say."""
-    _, first, counts = np.unique(np.asarray(reports.report_key[train]), return_index=True, return_counts=True)
+    _, first, counts = np.unique(
+        np.asarray(reports.report_key[train]), return_index=True, return_counts=True
+    )
     return int(train[first[counts == counts.max()].min()])
 
 
-def nearest_reports(rows: RowIndices, train: RowIndices, pooled: Callable[[RowIndices], Tensor]) -> RowIndices:
-    """For each of ``rows`` the training row whose instance vector has the highest cosine with its own."""
+def nearest_reports(
+    rows: RowIndices, train: RowIndices, pooled: Callable[[RowIndices], Tensor]
+) -> RowIndices:
+    """For each of ``rows`` the training row whose instance vector has the highest cosine with its
+    own.
+    """
 
     return np.asarray(train[(pooled(rows) @ pooled(train).T).argmax(1)])

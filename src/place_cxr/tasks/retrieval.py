@@ -1,4 +1,6 @@
-"""Finding an image's report among the test reports, and a report's image; or any report of the image's class."""
+"""Finding an image's report among the test reports, and a report's image; or any report of the
+image's class.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from pydantic import Field
 from place_cxr.core.records import PRESENT, UNCERTAIN, Study
 from place_cxr.core.results import Metric
 from place_cxr.metrics import retrieval as metric
-from place_cxr.metrics.intervals import RESAMPLES, Floats, bootstrap_columns, mean_statistic, undefined_metric
+from place_cxr.metrics.intervals import (
+    RESAMPLES,
+    Floats,
+    bootstrap_columns,
+    mean_statistic,
+    undefined_metric,
+)
 from place_cxr.tasks import similarity
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.descriptions import StudyEmbeddings
@@ -30,9 +38,13 @@ _ScoreTable = NDArray[np.float32]
 _DIRECTIONS = ("image to report", "report to image")
 
 
-def compute_similarities(embedded: StudyEmbeddings, rows: NDArray[np.int64]) -> dict[str, _ScoreTable]:
+def compute_similarities(
+    embedded: StudyEmbeddings, rows: NDArray[np.int64]
+) -> dict[str, _ScoreTable]:
     """Image by report [N, N] among ``rows``, by variant."""
-    instance = similarity.instance_scores(embedded.instance_image[rows], embedded.instance_text[rows])
+    instance = similarity.instance_scores(
+        embedded.instance_image[rows], embedded.instance_text[rows]
+    )
     observation = similarity.observation_scores(
         embedded.visual[rows], embedded.textual[rows], embedded.textual_mask[rows]
     )
@@ -54,9 +66,11 @@ def instance_retrieval_metrics(
     seed: int = 0,
     with_rerank: bool = False,
 ) -> dict[str, Metric]:
-    """Instance retrieval from two scores [N, N], image by report; ``keys`` [N] tell which reports are equal.
+    """Instance retrieval from two scores [N, N], image by report; ``keys`` [N] tell which reports
+    are equal.
 
-    ``with_rerank`` adds the variant that orders the instance score's first hundred again by observations.
+    ``with_rerank`` adds the variant that orders the instance score's first hundred again by
+    observations.
     """
     metrics = _recall_metrics(instance, observation, keys, patients, "", seed, with_rerank)
     if len(keys) > POOL_SIZE:
@@ -65,7 +79,13 @@ def instance_retrieval_metrics(
         pool_patients = [patients[row] for row in pool_rows]
         suffix = f", {POOL_SIZE} candidates"
         metrics |= _recall_metrics(
-            instance[square], observation[square], keys[pool_rows], pool_patients, suffix, seed, with_rerank
+            instance[square],
+            observation[square],
+            keys[pool_rows],
+            pool_patients,
+            suffix,
+            seed,
+            with_rerank,
         )
     return metrics
 
@@ -73,12 +93,15 @@ def instance_retrieval_metrics(
 def rerank_scores(
     first: _ScoreTable, second: _ScoreTable, top: int = RERANK_TOP, known_lift: float | None = None
 ) -> _ScoreTable:
-    """Scores [Q, C] that keep the first ``top`` of ``first`` in front, in the order of ``second`` among themselves.
+    """Scores [Q, C] that keep the first ``top`` of ``first`` in front, in the order of ``second``
+    among themselves.
 
-    Ties at the border of the top belong to it. ``known_lift`` is what the top is lifted by, known where these are some rows
-    of a matrix.
+    Ties at the border of the top belong to it. ``known_lift`` is what the top is lifted by, known
+    where these are some rows of a matrix.
     """
-    limit = np.partition(first, -min(top, first.shape[1]), axis=1)[:, -min(top, first.shape[1])][:, None]
+    limit = np.partition(first, -min(top, first.shape[1]), axis=1)[:, -min(top, first.shape[1])][
+        :, None
+    ]
     lift = _lift(first, second) if known_lift is None else known_lift
     return np.where(first >= limit, second + lift, first).astype(np.float32)
 
@@ -90,12 +113,18 @@ def _lift(first: _ScoreTable, second: _ScoreTable) -> float:
 def _score_blocks(
     instance: _ScoreTable, observation: _ScoreTable, with_rerank: bool
 ) -> Iterator[tuple[str, str, slice, _ScoreTable]]:
-    """(variant, direction, places of queries, their scores with all candidates), QUERIES rows at a time.
+    """(variant, direction, places of queries, their scores with all candidates), QUERIES rows at a
+    time.
 
     What is held beside the two scores grows with the number of candidates, not with its square.
     """
-    spreads, lift = (similarity.score_std(instance), similarity.score_std(observation)), _lift(instance, observation)
-    for direction, first, second in zip(_DIRECTIONS, (instance, instance.T), (observation, observation.T), strict=True):
+    spreads, lift = (
+        (similarity.score_std(instance), similarity.score_std(observation)),
+        _lift(instance, observation),
+    )
+    for direction, first, second in zip(
+        _DIRECTIONS, (instance, instance.T), (observation, observation.T), strict=True
+    ):
         for start in range(0, len(first), QUERIES_AT_ONCE):
             rows = slice(start, start + QUERIES_AT_ONCE)
             instance_block, observation_block = first[rows], second[rows]
@@ -107,7 +136,12 @@ def _score_blocks(
             for variant, table in zip(similarity.SIMILARITY_VARIANTS, variant_blocks, strict=True):
                 yield variant, direction, rows, table
             if with_rerank:
-                yield "rerank", direction, rows, rerank_scores(instance_block, observation_block, known_lift=lift)
+                yield (
+                    "rerank",
+                    direction,
+                    rows,
+                    rerank_scores(instance_block, observation_block, known_lift=lift),
+                )
 
 
 def _variants_and_directions(with_rerank: bool) -> list[tuple[str, str]]:
@@ -125,15 +159,27 @@ def _recall_metrics(
     seed: int,
     with_rerank: bool,
 ) -> dict[str, Metric]:
-    usable_ks = [k for k in RECALL_KS if k < len(keys)]  # more than all of them would be a hit whatever the scores
-    hits: dict[tuple[str, str], list[metric.FirstHit]] = {name: [] for name in _variants_and_directions(with_rerank)}
+    usable_ks = [
+        k for k in RECALL_KS if k < len(keys)
+    ]  # more than all of them would be a hit whatever the scores
+    hits: dict[tuple[str, str], list[metric.FirstHit]] = {
+        name: [] for name in _variants_and_directions(with_rerank)
+    }
     for variant, direction, rows, table in _score_blocks(instance, observation, with_rerank):
         hits[variant, direction].append(metric.first_hit(table, metric.relevance(keys[rows], keys)))
     metrics: dict[str, Metric] = {}
     for (variant, direction), parts in hits.items():
-        recall = np.stack([np.concatenate([hit.recall_at_k(k) for hit in parts]) for k in usable_ks], axis=1)
+        recall = np.stack(
+            [np.concatenate([hit.recall_at_k(k) for hit in parts]) for k in usable_ks], axis=1
+        )
         name = f"{variant}/{direction}{suffix}"
-        values = dict(zip(usable_ks, bootstrap_columns(mean_statistic(recall), patients, seed=seed), strict=True))
+        values = dict(
+            zip(
+                usable_ks,
+                bootstrap_columns(mean_statistic(recall), patients, seed=seed),
+                strict=True,
+            )
+        )
         too_few = undefined_metric(f"{len(keys)} candidates", len(keys))
         metrics |= {f"{name}/R@{k}": values.get(k, too_few) for k in RECALL_KS}
         rank = metric.median_statistic(np.concatenate([hit.rank for hit in parts]))
@@ -142,9 +188,14 @@ def _recall_metrics(
 
 
 def class_retrieval_metrics(
-    instance: _ScoreTable, observation: _ScoreTable, classes: NDArray[np.int64], patients: Sequence[str]
+    instance: _ScoreTable,
+    observation: _ScoreTable,
+    classes: NDArray[np.int64],
+    patients: Sequence[str],
 ) -> dict[str, Metric]:
-    """Class-level precision: the share of the first k candidates that are of the query's class, in both directions."""
+    """Class-level precision: the share of the first k candidates that are of the query's class, in
+    both directions.
+    """
     usable_ks = [k for k in CLASS_PRECISION_KS if k <= len(classes)]
     precisions: dict[tuple[str, str, int], list[Floats]] = {
         (*name, k): [] for name in _variants_and_directions(True) for k in usable_ks
@@ -166,7 +217,9 @@ def class_retrieval_metrics(
 
 
 def exclusive_class(study: Study, names: Sequence[str]) -> int:
-    """The place of the one name that is present, -1 if that is none or several, or if any is uncertain [5x200]."""
+    """The place of the one name that is present, -1 if that is none or several, or if any is
+    uncertain [5x200].
+    """
     values = [study.labels.get(name) for name in names]
     present = [index for index, value in enumerate(values) if value == PRESENT]
     return present[0] if len(present) == 1 and UNCERTAIN not in values else -1
@@ -192,25 +245,37 @@ class Retrieval(TextTask):
         return tuple(finding_names(studies))
 
     def describe(self, model: Any, data: EvaluationDataset, embeddings: StudyEmbeddings) -> Columns:
-        """Scores of each image with every report, ``instance`` and ``observation``; ``report`` (equal ones share a
-        number, -1: says nothing) and ``class`` (-1: none or several)."""
+        """Scores of each image with every report, ``instance`` and ``observation``; ``report``
+        (equal ones share a number, -1: says nothing) and ``class`` (-1: none or several).
+        """
         _, report_number = np.unique(embeddings.report_key, return_inverse=True)
         score_tables = compute_similarities(embeddings, np.arange(len(embeddings.rows)))
         return {
-            **{name: matrix_column(score_tables[name]) for name in similarity.SIMILARITY_VARIANTS[:2]},
+            **{
+                name: matrix_column(score_tables[name])
+                for name in similarity.SIMILARITY_VARIANTS[:2]
+            },
             "report": np.where(embeddings.textual_mask.any(1), report_number, -1),
-            "class": np.array([exclusive_class(study, self.names) for study in embeddings.studies], dtype=np.int64),
+            "class": np.array(
+                [exclusive_class(study, self.names) for study in embeddings.studies], dtype=np.int64
+            ),
         }
 
     def signature(self) -> str:
         """Everything that changes the numbers."""
         return (
-            "candidates: all test studies whose report states an observation; equal reports (same set of statements) "
-            "are all relevant, and counted in all/reports; ties: expectation over their order; R@k = share of queries "
-            f"with a relevant candidate among the first k; rerank = the first {RERANK_TOP} by instance, ordered by "
-            f"observation; class: studies with exactly one of {', '.join(self.names) or 'no classes'} and nothing "
-            f"uncertain, at most {self.settings.per_class} of a class; P@k = share of the first k of the query's "
-            f"class, its own report among them; 95 % intervals over {RESAMPLES} resamples of the queries' patients, "
+            "candidates: all test studies whose report states an observation; equal reports (same "
+            "set of statements) "
+            "are all relevant, and counted in all/reports; ties: expectation over their order; R@k "
+            "= share of queries "
+            f"with a relevant candidate among the first k; rerank = the first {RERANK_TOP} by "
+            f"instance, ordered by "
+            f"observation; class: studies with exactly one of "
+            f"{', '.join(self.names) or 'no classes'} and nothing "
+            f"uncertain, at most {self.settings.per_class} of a class; P@k = share of the first k "
+            f"of the query's "
+            f"class, its own report among them; 95 % intervals over {RESAMPLES} resamples of the "
+            f"queries' patients, "
             "candidates fixed"
         )
 
@@ -220,7 +285,11 @@ class Retrieval(TextTask):
         report, classes = np.array(test.values("report")), np.array(test.values("class"))
         rows = np.flatnonzero(report >= 0)
         if len(rows) < 2:
-            return {"mix/image to report/R@1": undefined_metric(f"{len(rows)} reports with an observation", len(rows))}
+            return {
+                "mix/image to report/R@1": undefined_metric(
+                    f"{len(rows)} reports with an observation", len(rows)
+                )
+            }
         instance, observation = (test.matrix(name) for name in similarity.SIMILARITY_VARIANTS[:2])
         square, patients = np.ix_(rows, rows), [test.patients[row] for row in rows]
         metrics = instance_retrieval_metrics(
@@ -247,17 +316,23 @@ class Retrieval(TextTask):
             counts[name] = min(len(class_rows), self.settings.per_class)
             chosen_rows += sorted(rng.permutation(class_rows)[: self.settings.per_class].tolist())
         metrics: Mapping[str, Metric] = {
-            f"all/studies of a class/{name}": Metric(float(count), None, None, count, "exactly this class")
+            f"all/studies of a class/{name}": Metric(
+                float(count), None, None, count, "exactly this class"
+            )
             for name, count in counts.items()
         }
         if sum(count > 0 for count in counts.values()) < 2:
             return {
                 **metrics,
-                "mix/image to report, class/P@1": undefined_metric("fewer than two classes have studies"),
+                "mix/image to report, class/P@1": undefined_metric(
+                    "fewer than two classes have studies"
+                ),
             }
         square = np.ix_(chosen_rows, chosen_rows)
         chosen_patients = [patients[row] for row in chosen_rows]
         return {
             **metrics,
-            **class_retrieval_metrics(instance[square], observation[square], classes[chosen_rows], chosen_patients),
+            **class_retrieval_metrics(
+                instance[square], observation[square], classes[chosen_rows], chosen_patients
+            ),
         }

@@ -22,10 +22,15 @@ from place_cxr.tasks.task import Mode, Profile
 from place_cxr.training import checkpoint as checkpoints
 from place_cxr.training.run_folder import environment
 
-_ANY_SOURCE_KEYS = ("split_seed",)  # of the run's own data settings, what holds for another source too
+_ANY_SOURCE_KEYS = (
+    "split_seed",
+)  # of the run's own data settings, what holds for another source too
 _SPLIT_KEYS = ("split", "split_lists", "splits")  # three ways to name one; the last word decides
 _SAME_SOURCE_KEYS = (*_ANY_SOURCE_KEYS, "columns", *_SPLIT_KEYS, "options")
-_OVERRIDABLE_KEYS = (*_SAME_SOURCE_KEYS, "sites")  # `data.KEY=VALUE` can set these; the rest is the run's
+_OVERRIDABLE_KEYS = (
+    *_SAME_SOURCE_KEYS,
+    "sites",
+)  # `data.KEY=VALUE` can set these; the rest is the run's
 _DATA_PREFIX = "data."
 _log = logging.getLogger(__name__)
 
@@ -47,13 +52,15 @@ def run_named_task(
     device: str = "auto",
     progress: StageProgress | None = None,
 ) -> tuple[Result, Path]:
-    """The result of task ``name``, and the folder that holds it: ``<out>/<task>/<source>``, by default in the run.
+    """The result of task ``name``, and the folder that holds it: ``<out>/<task>/<source>``, by
+    default in the run.
 
-    ``root`` is by default the data that the run learned from, ``seeds`` those of the profile. ``overrides`` are
-    settings of the task, and of the source where they begin with ``data.``. With ``random_weights`` the run's network
-    is asked before it learned anything; the result goes below ``baselines/random``. The mgca profile takes a named
-    split with its faults. Raises PlaceError as `make_task`, `run_task`, `predict.load_settings` and `read_evaluation_dataset` do, PL-C005
-    where no data are named, PL-C001 for a setting of the data that is the run's.
+    ``root`` is by default the data that the run learned from, ``seeds`` those of the profile.
+    ``overrides`` are settings of the task, and of the source where they begin with ``data.``. With
+    ``random_weights`` the run's network is asked before it learned anything; the result goes below
+    ``baselines/random``. The mgca profile takes a named split with its faults. Raises PlaceError as
+    `make_task`, `run_task`, `predict.load_settings` and `read_evaluation_dataset` do, PL-C005 where
+    no data are named, PL-C001 for a setting of the data that is the run's.
     """
     task_class = pick(TASKS, name, "task")
     fractions_and_seeds = FractionsAndSeeds(
@@ -64,9 +71,13 @@ def run_named_task(
     is_same_source = source == run_data_settings.get("source")
     root = root or (str(run_data_settings.get("manifest", "")) if is_same_source else "")
     if not root:
-        raise PlaceError(f"no place named for source '{source}'", code="PL-C005", fix="add --root PATH")
+        raise PlaceError(
+            f"no place named for source '{source}'", code="PL-C005", fix="add --root PATH"
+        )
     task_overrides = [word for word in overrides if not word.startswith(_DATA_PREFIX)]
-    data_overrides = _parse_data_overrides([word for word in overrides if word.startswith(_DATA_PREFIX)])
+    data_overrides = _parse_data_overrides(
+        [word for word in overrides if word.startswith(_DATA_PREFIX)]
+    )
     inherited = {
         key: run_data_settings[key]
         for key in (_SAME_SOURCE_KEYS if is_same_source else _ANY_SOURCE_KEYS)
@@ -79,7 +90,9 @@ def run_named_task(
         for key in ("columns", "options")
         if key in inherited and key in data_overrides
     }
-    model, processor = (predict.load_untrained if random_weights else predict.load)(checkpoint, device=device)
+    model, processor = (predict.load_untrained if random_weights else predict.load)(
+        checkpoint, device=device
+    )
     data = read_evaluation_dataset(
         source,
         root,
@@ -112,14 +125,19 @@ def run_named_task(
 
 
 def _parse_data_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """Values of `DataSettings` from ``data.KEY=VALUE``. Raises PlaceError PL-C001 to PL-C003 as `settings.load_settings`."""
-    settings = load_settings(DataSettings, "", [word.removeprefix(_DATA_PREFIX) for word in overrides])
+    """Values of `DataSettings` from ``data.KEY=VALUE``. Raises PlaceError PL-C001 to PL-C003 as
+    `settings.load_settings`.
+    """
+    settings = load_settings(
+        DataSettings, "", [word.removeprefix(_DATA_PREFIX) for word in overrides]
+    )
     values = {key: getattr(settings, key) for key in settings.model_fields_set}
     refused = [key for key in values if key not in _OVERRIDABLE_KEYS]
     if refused:
         raise PlaceError(
             f"'data.{refused[0]}' is not for a task to say",
             code="PL-C001",
-            fix=f"set {', '.join(_DATA_PREFIX + key for key in _OVERRIDABLE_KEYS)}, or use --source and --root",
+            fix=f"set {', '.join(_DATA_PREFIX + key for key in _OVERRIDABLE_KEYS)}, or use "
+            f"--source and --root",
         )
     return values

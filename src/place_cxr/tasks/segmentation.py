@@ -68,7 +68,14 @@ class Segmentation(HeadTask):
         """[MGCA]: AdamW 5e-4, decay 0.05, 50 epochs, patience 10, constant rate."""
         values: dict[str, Any] = {"lr": 5e-4, "weight_decay": 0.05} if mode == "finetune" else {}
         if profile == "mgca":
-            values |= {"lr": 5e-4, "min_lr": 5e-4, "warmup": 0.0, "weight_decay": 0.05, "epochs": 50, "patience": 10}
+            values |= {
+                "lr": 5e-4,
+                "min_lr": 5e-4,
+                "warmup": 0.0,
+                "weight_decay": 0.05,
+                "epochs": 50,
+                "patience": 10,
+            }
         return values
 
     @classmethod
@@ -84,7 +91,9 @@ class Segmentation(HeadTask):
     def usable(self, study: Study) -> bool:
         """Some mask is known; under the prior profile, some mask is there [PRIOR: positives only]."""
         if self.profile == "prior":
-            return any(name in study.masks and study.labels.get(name) != ABSENT for name in self.names)
+            return any(
+                name in study.masks and study.labels.get(name) != ABSENT for name in self.names
+            )
         return any(is_mask_known(study, name) for name in self.names)
 
     def head(self, spec: PyramidSpec) -> nn.Module:
@@ -96,8 +105,13 @@ class Segmentation(HeadTask):
         cache = MaskCache(data, self.names)
 
         def of(rows: RowIndices) -> dict[str, Tensor]:
-            is_known = [[is_mask_known(data.studies[row], name) for name in self.names] for row in rows]
-            return {"masks": torch.from_numpy(cache(rows.tolist())), "known": torch.tensor(is_known)}
+            is_known = [
+                [is_mask_known(data.studies[row], name) for name in self.names] for row in rows
+            ]
+            return {
+                "masks": torch.from_numpy(cache(rows.tolist())),
+                "known": torch.tensor(is_known),
+            }
 
         return of
 
@@ -112,9 +126,11 @@ class Segmentation(HeadTask):
         }
 
     def loss(self, prediction: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy, and one minus Dice over the batch, a mean over the names in it; as published under ``mgca``.
+        """Cross-entropy, and one minus Dice over the batch, a mean over the names in it; as
+        published under ``mgca``.
 
-        Of a name that the batch lacks, Dice would only say: less. Most batches lack a rare one, which then never comes.
+        Of a name that the batch lacks, Dice would only say: less. Most batches lack a rare one,
+        which then never comes.
         """
         is_known = targets["known"][:, :, None, None].to(prediction.dtype)
         masks = targets["masks"].to(prediction.dtype)
@@ -125,23 +141,32 @@ class Segmentation(HeadTask):
             return 10 * (focal_loss(prediction, masks) * is_known).sum() / pixels - torch.log(
                 (2 * intersection + 1) / (total + 1)
             )
-        element_losses = functional.binary_cross_entropy_with_logits(prediction, masks, reduction="none")
+        element_losses = functional.binary_cross_entropy_with_logits(
+            prediction, masks, reduction="none"
+        )
         is_present = masks.amax((0, 2, 3)) > 0
         dice_losses = (1 - soft_dice(prediction.sigmoid() * is_known, masks, 1.0)) * is_present
-        return (element_losses * is_known).sum() / pixels + dice_losses.sum() / is_present.sum().clamp(min=1)
+        return (
+            element_losses * is_known
+        ).sum() / pixels + dice_losses.sum() / is_present.sum().clamp(min=1)
 
     def predict(self, prediction: Tensor, data: EvaluationDataset, rows: RowIndices) -> Columns:
-        """``mask.<name>`` and ``truth.<name>`` as run lengths (null: not known), with ``height`` and ``width``.
+        """``mask.<name>`` and ``truth.<name>`` as run lengths (null: not known), with ``height``
+        and ``width``.
 
         In pixels of the original picture; under ``mgca`` of the model's view.
         """
         probabilities = prediction.sigmoid().float().cpu().numpy()
-        columns: Columns = {f"{kind}.{name}": [] for name in self.names for kind in ("mask", "truth")}
+        columns: Columns = {
+            f"{kind}.{name}": [] for name in self.names for kind in ("mask", "truth")
+        }
         sizes = []
         for index, row in enumerate(rows.tolist()):
             letterbox = data.pack.letterbox(row)
             on_view = self.profile == "mgca"
-            sizes.append((data.view_size, data.view_size) if on_view else (letterbox.height, letterbox.width))
+            sizes.append(
+                (data.view_size, data.view_size) if on_view else (letterbox.height, letterbox.width)
+            )
             for column, name in enumerate(self.names):
                 probability_map = probabilities[index, column]
                 if not on_view:
@@ -156,7 +181,10 @@ class Segmentation(HeadTask):
                 columns[f"mask.{name}"].append(run_lengths(probability_map > 0.5))
                 columns[f"truth.{name}"].append(None if mask is None else run_lengths(mask))
         columns = {name: list_column(column, integers=True) for name, column in columns.items()}
-        return columns | {"height": [size[0] for size in sizes], "width": [size[1] for size in sizes]}
+        return columns | {
+            "height": [size[0] for size in sizes],
+            "width": [size[1] for size in sizes],
+        }
 
     def signature(self) -> str:
         """Everything that changes the numbers."""
@@ -164,15 +192,19 @@ class Segmentation(HeadTask):
         head = f"U-Net (CNN) or SETR-PUP (ViT), encoder {self.mode}"
         if self.profile == "mgca":
             return (
-                f"{head}, its batch statistics moving; 10 focal - log Dice; {settings}; on the model's view; Dice and "
-                f"IoU of an empty truth: 1 if nothing is predicted, else 0; mean of means of {_PUBLISHED_BATCH_SIZE} images"
+                f"{head}, its batch statistics moving; 10 focal - log Dice; {settings}; on the "
+                f"model's view; Dice and IoU of an empty truth: 1 if nothing is predicted, else 0; "
+                f"mean of means of {_PUBLISHED_BATCH_SIZE} images"
             )
         return (
             f"{head}; cross-entropy + 1 - Dice of names in the batch; {settings}; "
             "probability above 0.5, bilinear to the original picture; "
-            "Dice and IoU over images where the finding is; boundary distance = average symmetric surface distance in "
-            "original pixels where truth and prediction are not empty; empty kept empty = share of images without the "
-            f"finding where nothing is predicted; 95 % intervals over {RESAMPLES} resamples of test patients"
+            "Dice and IoU over images where the finding is; boundary distance = average symmetric "
+            "surface distance in "
+            "original pixels where truth and prediction are not empty; empty kept empty = share of "
+            "images without the "
+            f"finding where nothing is predicted; 95 % intervals over {RESAMPLES} resamples of "
+            f"test patients"
         )
 
     def score(self, predictions: Predictions) -> dict[str, Metric]:
@@ -181,7 +213,9 @@ class Segmentation(HeadTask):
         for fraction in predictions.fractions:
             test, variant = predictions.subset("test", fraction), fraction_label(fraction)
             tables = _metric_tables(test, self.names, published=self.profile == "mgca")
-            weights = _batch_weights(test.seeds) if self.profile == "mgca" else np.ones(len(test.seeds))
+            weights = (
+                _batch_weights(test.seeds) if self.profile == "mgca" else np.ones(len(test.seeds))
+            )
             for metric, table in tables.items():
                 values = metrics_by_name(
                     self.names,
@@ -216,10 +250,15 @@ def _known_counter(table: Floats) -> Callable[[int], int]:
     return lambda column: int(np.isfinite(table[:, column]).sum())
 
 
-def _metric_tables(test: Predictions, names: Sequence[str], *, published: bool) -> dict[str, Floats]:
+def _metric_tables(
+    test: Predictions, names: Sequence[str], *, published: bool
+) -> dict[str, Floats]:
     """Values [L, M] of each metric, NaN where it says nothing."""
     shape = (len(test.seeds), len(names))
-    tables = {metric: np.full(shape, np.nan) for metric in (("dice", "IoU") if published else _UNDEFINED_REASONS)}
+    tables = {
+        metric: np.full(shape, np.nan)
+        for metric in (("dice", "IoU") if published else _UNDEFINED_REASONS)
+    }
     heights, widths = test.values("height"), test.values("width")
     for column, name in enumerate(names):
         predicted_runs, true_runs = test.values(f"mask.{name}"), test.values(f"truth.{name}")
@@ -232,7 +271,10 @@ def _metric_tables(test: Predictions, names: Sequence[str], *, published: bool) 
                 dice = iou = float(empty)
                 distance = np.nan
             else:
-                mask, truth = from_run_lengths(predicted_runs[row], *size), from_run_lengths(true_runs[row], *size)
+                mask, truth = (
+                    from_run_lengths(predicted_runs[row], *size),
+                    from_run_lengths(true_runs[row], *size),
+                )
                 overlaps = compute_overlap(mask[None], truth[None])
                 dice, iou = float(overlaps.dice[0]), float(overlaps.iou[0])
                 distance = np.nan if published else boundary_distance(mask, truth)
@@ -246,7 +288,9 @@ def _metric_tables(test: Predictions, names: Sequence[str], *, published: bool) 
 
 
 def _batch_weights(seeds: NDArray[np.int64]) -> Floats:
-    """So that a weighted mean is the mean over batches of each batch's mean: the last batch's images weigh more."""
+    """So that a weighted mean is the mean over batches of each batch's mean: the last batch's
+    images weigh more.
+    """
     weights = np.zeros(len(seeds))
     for seed in np.unique(seeds):
         rows = np.flatnonzero(seeds == seed)
@@ -263,6 +307,11 @@ def _weighted_mean(values: Floats, weights: Floats) -> Statistic:
 
     def statistic(counts: Floats) -> Floats:
         total_weight = counts @ weight
-        return np.divide(counts @ filled, total_weight, out=np.full_like(total_weight, np.nan), where=total_weight > 0)
+        return np.divide(
+            counts @ filled,
+            total_weight,
+            out=np.full_like(total_weight, np.nan),
+            where=total_weight > 0,
+        )
 
     return statistic

@@ -1,4 +1,6 @@
-"""What a task is: what it needs, which head, which loss, how it is scored. The engine does the rest."""
+"""What a task is: what it needs, which head, which loss, how it is scored. The engine does the
+rest.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from place_cxr.tasks.predictions import Predictions
 Profile = Literal["strict", "mgca", "prior", "folds"]
 Mode = Literal["frozen", "finetune"]
 RowIndices = NDArray[np.int64]  # rows of the source
-TargetFunction = Callable[[RowIndices], dict[str, Tensor]]  # what the loss holds predictions against, row by row
+TargetFunction = Callable[
+    [RowIndices], dict[str, Tensor]
+]  # what the loss holds predictions against, row by row
 SplitLoader = Callable[
     [], tuple[ImagePyramid, dict[str, Tensor]]
 ]  # features and truth of all rows, computed when called
@@ -32,11 +36,15 @@ Columns = dict[str, Any]  # of the predictions' table; one list or array a colum
 
 PROFILES = {
     "strict": "strict: bugs of published protocols not repeated, splits by patient",
-    "mgca": "mgca: as published with MGCA, its quirks included; without its random crops and jitter",
-    "prior": "prior: five-fold by patient over all splits (3/5 train, 1/5 val, 1/5 test), positives only for boxes and "
+    "mgca": "mgca: as published with MGCA, its quirks included; without its random crops and "
+    "jitter",
+    "prior": "prior: five-fold by patient over all splits (3/5 train, 1/5 val, 1/5 test), "
+    "positives only for boxes and "
     "masks",
-    "folds": "folds: as strict, but five-fold by patient over all splits (3/5 train, 1/5 val, 1/5 test); the seed is "
-    "the fold, so that seeds 0 to 4 test each patient once; a value is the mean over the folds in which it is defined, "
+    "folds": "folds: as strict, but five-fold by patient over all splits (3/5 train, 1/5 val, 1/5 "
+    "test); the seed is "
+    "the fold, so that seeds 0 to 4 test each patient once; a value is the mean over the folds in "
+    "which it is defined, "
     "its interval over all tested patients",
 }
 FOLD_PROFILES = ("prior", "folds")
@@ -45,30 +53,46 @@ FOLD_PROFILES = ("prior", "folds")
 class TaskSettings(Settings):
     """What every task can be told."""
 
-    findings: tuple[str, ...] = Field((), description="names that are scored; empty: all that the source knows")
+    findings: tuple[str, ...] = Field(
+        (), description="names that are scored; empty: all that the source knows"
+    )
 
 
 class HeadSettings(TaskSettings):
     """How a head is trained. Values without a source are ours, found on phantoms."""
 
     steps: int = Field(300, ge=1, description="updates")
-    epochs: int = Field(0, ge=0, description="passes over the training rows in place of steps; 0: steps counts")
+    epochs: int = Field(
+        0, ge=0, description="passes over the training rows in place of steps; 0: steps counts"
+    )
     batch_size: int = Field(32, ge=2, description="images of one update")
-    linear: Literal["adamw", "muon"] = Field("adamw", description="what steps the weights of linear layers")
+    linear: Literal["adamw", "muon"] = Field(
+        "adamw", description="what steps the weights of linear layers"
+    )
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     min_lr: float = Field(1e-6, ge=0, description="learning rate of the last step")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps that rise to the peak")
     weight_decay: float = Field(1e-4, ge=0)
-    checks: int = Field(5, ge=1, description="looks at the loss on validation images; the best weights are kept")
-    patience: int = Field(0, ge=0, description="looks without a better loss after which none is kept; 0: never")
+    checks: int = Field(
+        5, ge=1, description="looks at the loss on validation images; the best weights are kept"
+    )
+    patience: int = Field(
+        0, ge=0, description="looks without a better loss after which none is kept; 0: never"
+    )
 
     def in_words(self, *skipped: str) -> str:
         """What counts, as ``steps 300, batch size 32, AdamW 0.001 to 1e-06, ...``.
 
-        Left out are ``skipped``, the names of settings that are told in other words, and switches that are off as
-        they were: 0, false or nothing, here and by default.
+        Left out are ``skipped``, the names of settings that are told in other words, and switches
+        that are off as they were: 0, false or nothing, here and by default.
         """
-        ignored = {"findings", "linear", "min_lr", *skipped, *(("steps", "checks") if self.epochs else ())}
+        ignored = {
+            "findings",
+            "linear",
+            "min_lr",
+            *skipped,
+            *(("steps", "checks") if self.epochs else ()),
+        }
         return ", ".join(_setting_words(self, ignored))
 
 
@@ -103,7 +127,9 @@ class Task:
     profile: Profile = "strict"
     mode: Mode = "frozen"
 
-    needs: ClassVar[frozenset[str]] = frozenset()  # of labels, masks, boxes, reports, views: checked before the run
+    needs: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # of labels, masks, boxes, reports, views: checked before the run
     Settings: ClassVar[type[TaskSettings]] = TaskSettings
 
     @classmethod
@@ -134,12 +160,17 @@ class HeadTask(Task):
     """A task with a head that learns from labelled studies."""
 
     reads: ClassVar[Literal["pooled", "maps"]] = "pooled"
-    predicted_splits: ClassVar[tuple[str, ...]] = ("val", "test")  # splits; val where the score reads it
+    predicted_splits: ClassVar[tuple[str, ...]] = (
+        "val",
+        "test",
+    )  # splits; val where the score reads it
     Settings: ClassVar[type[TaskSettings]] = HeadSettings
 
     @property
     def updates_batchnorm(self) -> bool:
-        """Whether a frozen encoder's batch statistics move all the same: a published quirk, only in its profile."""
+        """Whether a frozen encoder's batch statistics move all the same: a published quirk, only in
+        its profile.
+        """
         return False
 
     def encoder(self, model: Any) -> ImageEncoder | DecoderInputsReader:
@@ -148,7 +179,9 @@ class HeadTask(Task):
         return image_encoder
 
     def head(self, spec: Any) -> nn.Module:
-        """A module from `ImagePyramid` to a prediction; ``spec`` is the ``pyramid_spec`` of what it reads."""
+        """A module from `ImagePyramid` to a prediction; ``spec`` is the ``pyramid_spec`` of what it
+        reads.
+        """
         raise NotImplementedError
 
     def targets(self, data: EvaluationDataset) -> TargetFunction:
@@ -156,7 +189,9 @@ class HeadTask(Task):
         raise NotImplementedError
 
     def untrainable(self, targets: Mapping[str, Tensor]) -> dict[str, str]:
-        """Names that these training rows cannot teach, and why; they are left out of means and named."""
+        """Names that these training rows cannot teach, and why; they are left out of means and
+        named.
+        """
         raise NotImplementedError
 
     def loss(self, prediction: Any, targets: Mapping[str, Tensor]) -> Tensor:
@@ -172,10 +207,15 @@ class HeadTask(Task):
         raise NotImplementedError
 
     def extra_columns(
-        self, table: Any, data: EvaluationDataset, train: RowIndices, pooled: Callable[[RowIndices], Tensor]
+        self,
+        table: Any,
+        data: EvaluationDataset,
+        train: RowIndices,
+        pooled: Callable[[RowIndices], Tensor],
     ) -> Columns:
-        """More columns for ``table``, the table of all test rows of one share and seed: what takes all of them at once,
-        the training rows or the untouched model's ``pooled`` features [N, C]."""
+        """More columns for ``table``, the table of all test rows of one share and seed: what takes
+        all of them at once, the training rows or the untouched model's ``pooled`` features [N, C].
+        """
         return {}
 
     def save_figures(
@@ -186,8 +226,9 @@ class HeadTask(Task):
         rows: RowIndices,
         folder: Path,
     ) -> None:
-        """Pictures of some test ``rows`` in ``folder``, where the settings ask for them: of the largest share's first
-        seed, with the inputs that its ``head_model`` was taught on."""
+        """Pictures of some test ``rows`` in ``folder``, where the settings ask for them: of the
+        largest share's first seed, with the inputs that its ``head_model`` was taught on.
+        """
 
 
 @dataclass(frozen=True)
@@ -195,5 +236,7 @@ class TextTask(Task):
     """A task that needs no head: pictures are held against words."""
 
     def describe(self, model: Any, data: EvaluationDataset, embeddings: StudyEmbeddings) -> Columns:
-        """Predictions and truth for the table, row by row of ``embeddings``, the test rows as the model describes them."""
+        """Predictions and truth for the table, row by row of ``embeddings``, the test rows as the
+        model describes them.
+        """
         raise NotImplementedError

@@ -1,4 +1,6 @@
-"""Teaching a head with the one loop: batches in, the weights that were best on validation images out."""
+"""Teaching a head with the one loop: batches in, the weights that were best on validation images
+out.
+"""
 
 from __future__ import annotations
 
@@ -50,13 +52,17 @@ class HeadDataset:
         return self.inputs(self.rows), self.targets(self.rows)
 
     def batches(self, size: int, seed: int) -> Callable[[int], Iterator[HeadBatch]]:
-        """Batches without end from the n-th on: shuffled passes, one after the other, functions of the seed alone."""
+        """Batches without end from the n-th on: shuffled passes, one after the other, functions of
+        the seed alone.
+        """
 
         def order(start: int) -> Iterator[int]:
             count = len(self.rows)
             for epoch in range(start // count, 2**62):
                 permutation = np.random.default_rng([seed, epoch]).permutation(count)
-                yield from permutation[start - epoch * count if epoch == start // count else 0 :].tolist()
+                yield from permutation[
+                    start - epoch * count if epoch == start // count else 0 :
+                ].tolist()
 
         def begin(first: int) -> Iterator[HeadBatch]:
             positions = order(first * size)
@@ -76,9 +82,11 @@ def train_head(
     device: torch.device,
     folder: Path,
 ) -> None:
-    """Train ``head_model`` and leave it with the weights of the lowest validation loss, in evaluation mode.
+    """Train ``head_model`` and leave it with the weights of the lowest validation loss, in
+    evaluation mode.
 
-    The loop works in a folder inside ``folder`` that is gone afterwards. Raises PlaceError as `training.loop.fit` does.
+    The loop works in a folder inside ``folder`` that is gone afterwards. Raises PlaceError as
+    `training.loop.fit` does.
     """
     settings: HeadSettings = task.settings
     size = max(2, min(settings.batch_size, len(train.rows)))
@@ -99,7 +107,12 @@ def train_head(
             loss,
             train.batches(size, seed),
             settings=TrainSettings(
-                steps=steps, batch_size=size, seed=seed, log_every=max(1, steps // 4), save_every=steps, keep=1
+                steps=steps,
+                batch_size=size,
+                seed=seed,
+                log_every=max(1, steps // 4),
+                save_every=steps,
+                keep=1,
             ),
             optim=OptimSettings(
                 linear=settings.linear,
@@ -123,10 +136,14 @@ def batch_to_device(batch: HeadBatch, device: torch.device) -> HeadBatch:
     """The same batch on ``device``."""
     inputs = batch.inputs
     if isinstance(inputs, ImagePyramid):
-        inputs = ImagePyramid(inputs.pooled.to(device), tuple(feature_map.to(device) for feature_map in inputs.maps))
+        inputs = ImagePyramid(
+            inputs.pooled.to(device), tuple(feature_map.to(device) for feature_map in inputs.maps)
+        )
     else:
         inputs = inputs.to(device)
-    return HeadBatch(batch.row, inputs, {name: value.to(device) for name, value in batch.targets.items()})
+    return HeadBatch(
+        batch.row, inputs, {name: value.to(device) for name, value in batch.targets.items()}
+    )
 
 
 @torch.no_grad()
@@ -139,7 +156,11 @@ def predict_batches(
         batch_rows = rows[start : start + _BATCH_SIZE]
         yield (
             batch_rows,
-            head_model(batch_to_device(HeadBatch(torch.from_numpy(batch_rows), inputs(batch_rows), {}), device).inputs),
+            head_model(
+                batch_to_device(
+                    HeadBatch(torch.from_numpy(batch_rows), inputs(batch_rows), {}), device
+                ).inputs
+            ),
         )
 
 
@@ -180,10 +201,17 @@ class _BestWeights:
         self._head_model.eval()
         total = 0.0
         for start in range(0, len(self._rows), _BATCH_SIZE):
-            batch = batch_to_device(self._val.make_batch(self._rows[start : start + _BATCH_SIZE]), self._device)
-            total += float(self._task.loss(self._head_model(batch.inputs), batch.targets)) * len(batch.row)
+            batch = batch_to_device(
+                self._val.make_batch(self._rows[start : start + _BATCH_SIZE]), self._device
+            )
+            total += float(self._task.loss(self._head_model(batch.inputs), batch.targets)) * len(
+                batch.row
+            )
         self._head_model.train()
         self._stale += 1
         if total < self._lowest or not self.state:
             self._lowest, self._stale = total, 0
-            self.state = {name: value.detach().clone() for name, value in self._head_model.state_dict().items()}
+            self.state = {
+                name: value.detach().clone()
+                for name, value in self._head_model.state_dict().items()
+            }

@@ -1,4 +1,6 @@
-"""Classification without labels: does the image fit sentences that state a finding better than ones that deny it?"""
+"""Classification without labels: does the image fit sentences that state a finding better than ones
+that deny it?
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,18 @@ from pydantic import Field
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, Study
 from place_cxr.core.results import Metric
-from place_cxr.metrics.classification import auroc_statistic, average_precision_statistic, classification_metrics
+from place_cxr.metrics.classification import (
+    auroc_statistic,
+    average_precision_statistic,
+    classification_metrics,
+)
 from place_cxr.metrics.decisions import f1_statistic
-from place_cxr.metrics.intervals import RESAMPLES, bootstrap_columns, mean_statistic, undefined_metric
+from place_cxr.metrics.intervals import (
+    RESAMPLES,
+    bootstrap_columns,
+    mean_statistic,
+    undefined_metric,
+)
 from place_cxr.tasks import similarity
 from place_cxr.tasks.aggregate import metrics_by_name
 from place_cxr.tasks.data import EvaluationDataset
@@ -27,27 +38,39 @@ from place_cxr.tasks.retrieval import exclusive_class
 from place_cxr.tasks.task import Columns, TaskSettings, TextTask
 
 ZERO_SHOT_SIGNATURE = (
-    "score = mean similarity to stating sentences - mean similarity to denying ones; instance = cosine of pooled "
-    "vectors; observation = PCMA soft selection; mix = mean of both, each over its standard deviation across the "
-    f"scored images; uncertain and missing labels left out; 95 % percentile intervals over {RESAMPLES} resamples of "
+    "score = mean similarity to stating sentences - mean similarity to denying ones; instance = "
+    "cosine of pooled "
+    "vectors; observation = PCMA soft selection; mix = mean of both, each over its standard "
+    "deviation across the "
+    f"scored images; uncertain and missing labels left out; 95 % percentile intervals over "
+    f"{RESAMPLES} resamples of "
     "patients"
 )
 _STATISTICS = {"auroc": auroc_statistic, "average precision": average_precision_statistic}
 
 
 def prompt_sentences(prompts: Mapping[str, Prompt]) -> list[str]:
-    """All sentences in the order :func:`finding_scores` expects: per finding, stating ones, then denying ones."""
-    return [sentence for prompt in prompts.values() for sentence in (*prompt.positive, *prompt.negative)]
+    """All sentences in the order :func:`finding_scores` expects: per finding, stating ones, then
+    denying ones.
+    """
+    return [
+        sentence for prompt in prompts.values() for sentence in (*prompt.positive, *prompt.negative)
+    ]
 
 
 def finding_scores(
     embedded: StudyEmbeddings, phrases: PhraseEmbeddings, prompts: Mapping[str, Prompt]
 ) -> dict[str, NDArray[np.float32]]:
-    """Scores [N, M] by variant (instance, observation, mix); larger means present. No threshold is implied."""
+    """Scores [N, M] by variant (instance, observation, mix); larger means present. No threshold is
+    implied.
+    """
     contrast = _contrast_matrix(list(prompts.values()))
     mask = np.ones((len(phrases.vector), 1), dtype=bool)
     instance = similarity.instance_scores(embedded.instance_image, phrases.vector) @ contrast
-    observation = similarity.observation_scores(embedded.visual, phrases.observation[:, None], mask) @ contrast
+    observation = (
+        similarity.observation_scores(embedded.visual, phrases.observation[:, None], mask)
+        @ contrast
+    )
     return dict(
         zip(
             similarity.SIMILARITY_VARIANTS,
@@ -60,11 +83,17 @@ def finding_scores(
 class ZeroShotSettings(TaskSettings):
     """Which sentences, and how they decide."""
 
-    prompts: str = Field("phantom", description="a shipped set, a YAML file, or chexzero: '<finding>', 'no <finding>'")
-    kind: Literal["multi-label", "multi-class"] = Field(
-        "multi-label", description="multi-class: stating sentences alone, the best class wins [5x200]"
+    prompts: str = Field(
+        "phantom",
+        description="a shipped set, a YAML file, or chexzero: '<finding>', 'no <finding>'",
     )
-    pool: Literal["mean", "max"] = Field("mean", description="over the stating sentences of a class, multi-class only")
+    kind: Literal["multi-label", "multi-class"] = Field(
+        "multi-label",
+        description="multi-class: stating sentences alone, the best class wins [5x200]",
+    )
+    pool: Literal["mean", "max"] = Field(
+        "mean", description="over the stating sentences of a class, multi-class only"
+    )
 
 
 @dataclass(frozen=True)
@@ -87,13 +116,19 @@ class ZeroShotClassification(TextTask):
         return any(study.labels.get(name) in (PRESENT, ABSENT) for name in self.names)
 
     def prompts(self) -> dict[str, Prompt]:
-        """The set's prompts of our names. Raises PlaceError PL-C030 as `read_prompt_set`, or if it has none of them."""
+        """The set's prompts of our names. Raises PlaceError PL-C030 as `read_prompt_set`, or if it
+        has none of them.
+        """
         if self.settings.prompts == "chexzero":
             return {name: Prompt(positive=(name,), negative=(f"no {name}",)) for name in self.names}
         available = read_prompt_set(self.settings.prompts)
         selected = {name: available[name] for name in self.names if name in available}
         if not selected:
-            raise PlaceError("no prompt for any finding of the source", code="PL-C030", fix="name another prompt set")
+            raise PlaceError(
+                "no prompt for any finding of the source",
+                code="PL-C030",
+                fix="name another prompt set",
+            )
         return selected
 
     def describe(self, model: Any, data: EvaluationDataset, embeddings: StudyEmbeddings) -> Columns:
@@ -107,9 +142,13 @@ class ZeroShotClassification(TextTask):
         truth = label_table(embeddings.studies, self.names)
         if self.settings.kind == "multi-class":
             truth = (truth == PRESENT).astype(np.float64)
-        columns: Columns = {f"truth.{name}": truth[:, column] for column, name in enumerate(self.names)}
+        columns: Columns = {
+            f"truth.{name}": truth[:, column] for column, name in enumerate(self.names)
+        }
         for variant, table in tables.items():
-            columns |= {f"{variant}.{name}": table[:, column] for column, name in enumerate(prompts)}
+            columns |= {
+                f"{variant}.{name}": table[:, column] for column, name in enumerate(prompts)
+            }
         return columns
 
     def signature(self) -> str:
@@ -118,23 +157,33 @@ class ZeroShotClassification(TextTask):
         sentence_count = f"{self.settings.prompts}: {sum(len(p.positive) for p in prompts.values())} stating sentences"
         if self.settings.kind == "multi-class":
             return (
-                f"prompts {sentence_count}; studies with exactly one of {', '.join(self.names)} and nothing uncertain, that "
-                f"one with a prompt; score = {self.settings.pool} similarity to a class's stating sentences, each "
-                f"class standardised over the images, the largest wins; {ZERO_SHOT_SIGNATURE.partition('; ')[2]}"
+                f"prompts {sentence_count}; studies with exactly one of {', '.join(self.names)} "
+                f"and nothing uncertain, that one with a prompt; score = {self.settings.pool} "
+                f"similarity to a class's stating sentences, each class standardised over the "
+                f"images, the largest wins; {ZERO_SHOT_SIGNATURE.partition('; ')[2]}"
             )
         return f"prompts {sentence_count}; {ZERO_SHOT_SIGNATURE}"
 
     def score(self, predictions: Predictions) -> dict[str, Metric]:
-        """AUROC and average precision for each variant; one class of several: also F1 and top-1 accuracy."""
+        """AUROC and average precision for each variant; one class of several: also F1 and top-1
+        accuracy.
+        """
         test = predictions.subset()
         metrics: dict[str, Metric] = {}
         names = [
-            name for name in self.names if f"{similarity.SIMILARITY_VARIANTS[0]}.{name}" in test.table.column_names
+            name
+            for name in self.names
+            if f"{similarity.SIMILARITY_VARIANTS[0]}.{name}" in test.table.column_names
         ]
         labels = test.numbers(*(f"truth.{name}" for name in names))
-        if self.settings.kind == "multi-class":  # a picture whose class has no prompt has no right answer
+        if (
+            self.settings.kind == "multi-class"
+        ):  # a picture whose class has no prompt has no right answer
             has_answer = (labels == PRESENT).any(1)
-            test, labels = Predictions(test.about, test.table.filter(has_answer)), labels[has_answer]
+            test, labels = (
+                Predictions(test.about, test.table.filter(has_answer)),
+                labels[has_answer],
+            )
         patients = test.patients
         for variant in similarity.SIMILARITY_VARIANTS:
             table = test.numbers(*(f"{variant}.{name}" for name in names))
@@ -145,30 +194,55 @@ class ZeroShotClassification(TextTask):
                 metrics |= _decision_metrics(variant, names, labels, table, test)
         names_without_prompt = [name for name in self.names if name not in names]
         return metrics | {
-            f"mix/auroc/{name}": undefined_metric("no prompt in the set", len(labels)) for name in names_without_prompt
+            f"mix/auroc/{name}": undefined_metric("no prompt in the set", len(labels))
+            for name in names_without_prompt
         }
 
 
 def multi_class_scores(
     embedded: StudyEmbeddings, phrases: PhraseEmbeddings, prompts: Mapping[str, Prompt], pool: str
 ) -> dict[str, NDArray[np.float32]]:
-    """Scores [N, M] by variant: similarity to a class's stating sentences, each class standardised over the images."""
-    owner = np.array([column for column, p in enumerate(prompts.values()) for _ in (*p.positive, *p.negative)])
-    states = np.array([sentence in p.positive for p in prompts.values() for sentence in (*p.positive, *p.negative)])
+    """Scores [N, M] by variant: similarity to a class's stating sentences, each class standardised
+    over the images.
+    """
+    owner = np.array(
+        [column for column, p in enumerate(prompts.values()) for _ in (*p.positive, *p.negative)]
+    )
+    states = np.array(
+        [
+            sentence in p.positive
+            for p in prompts.values()
+            for sentence in (*p.positive, *p.negative)
+        ]
+    )
     mask = np.ones((len(phrases.vector), 1), dtype=bool)
     by_phrase = (
         similarity.instance_scores(embedded.instance_image, phrases.vector),
         similarity.observation_scores(embedded.visual, phrases.observation[:, None], mask),
     )
     columns = [np.flatnonzero((owner == column) & states) for column in range(len(prompts))]
-    first, second = (pool_and_standardize([scores[:, rows] for rows in columns], pool) for scores in by_phrase)
-    return dict(zip(similarity.SIMILARITY_VARIANTS, (first, second, (first + second) / np.float32(2)), strict=True))
+    first, second = (
+        pool_and_standardize([scores[:, rows] for rows in columns], pool) for scores in by_phrase
+    )
+    return dict(
+        zip(
+            similarity.SIMILARITY_VARIANTS,
+            (first, second, (first + second) / np.float32(2)),
+            strict=True,
+        )
+    )
 
 
-def pool_and_standardize(similarities: Sequence[NDArray[np.float32]], pool: str) -> NDArray[np.float32]:
-    """Scores [N, M] from one table [N, sentences] a class: the mean or the most similar of its sentences (``max``
-    [GLoRIA]), each class standardised over the images. One image alone has nothing to be standardised over."""
-    table = np.stack([scores.max(1) if pool == "max" else scores.mean(1) for scores in similarities], axis=1)
+def pool_and_standardize(
+    similarities: Sequence[NDArray[np.float32]], pool: str
+) -> NDArray[np.float32]:
+    """Scores [N, M] from one table [N, sentences] a class: the mean or the most similar of its
+    sentences (``max`` [GLoRIA]), each class standardised over the images. One image alone has
+    nothing to be standardised over.
+    """
+    table = np.stack(
+        [scores.max(1) if pool == "max" else scores.mean(1) for scores in similarities], axis=1
+    )
     spread = table.std(0)
     if len(table) > 1:
         table = (table - table.mean(0)) / np.where(spread > 0, spread, 1)
@@ -176,7 +250,11 @@ def pool_and_standardize(similarities: Sequence[NDArray[np.float32]], pool: str)
 
 
 def _decision_metrics(
-    variant: str, names: Sequence[str], labels: NDArray[np.float64], table: NDArray[np.float64], test: Predictions
+    variant: str,
+    names: Sequence[str],
+    labels: NDArray[np.float64],
+    table: NDArray[np.float64],
+    test: Predictions,
 ) -> dict[str, Metric]:
     """F1 of each class and the share of images whose likeliest class is theirs."""
     decisions = table.argmax(1)[:, None] == np.arange(len(names))
@@ -185,19 +263,26 @@ def _decision_metrics(
         test.seeds,
         test.patients,
         lambda column, rows: f1_statistic(labels[rows, column], decisions[rows, column]),
-        undefined_reason=lambda column: "" if (labels[:, column] == PRESENT).any() else "no present rows",
+        undefined_reason=lambda column: (
+            "" if (labels[:, column] == PRESENT).any() else "no present rows"
+        ),
         count_known=lambda column: len(labels),
     )
     correct = (decisions & (labels == PRESENT)).any(1).astype(np.float64)
     return {
         **{f"{variant}/f1/{name}": value for name, value in values.items()},
-        f"{variant}/top-1 accuracy/all classes": bootstrap_columns(mean_statistic(correct), test.patients)[0],
+        f"{variant}/top-1 accuracy/all classes": bootstrap_columns(
+            mean_statistic(correct), test.patients
+        )[0],
     }
 
 
 def _contrast_matrix(prompts: Sequence[Prompt]) -> NDArray[np.float32]:
     """[R, M]: 1 / count for a finding's stating sentences, -1 / count for its denying ones."""
-    blocks = [[1 / len(p.positive)] * len(p.positive) + [-1 / len(p.negative)] * len(p.negative) for p in prompts]
+    blocks = [
+        [1 / len(p.positive)] * len(p.positive) + [-1 / len(p.negative)] * len(p.negative)
+        for p in prompts
+    ]
     table = np.zeros((sum(map(len, blocks)), len(blocks)), dtype=np.float32)
     start = 0
     for column, block in enumerate(blocks):

@@ -1,9 +1,9 @@
 """Which sentences of a report tell something about the picture.
 
-A sentence does not *observe* if (1) all of its words are routine ones: technique, comparison, recommendation and
-little words ("PA and lateral views of the chest were obtained."), or (2) it is a message, a signature, advice or,
-outside the sections that describe the picture, the patient's story, and names no finding ("Told Dr. X by telephone.").
-When in doubt it observes.
+A sentence does not *observe* if (1) all of its words are routine ones: technique, comparison,
+recommendation and little words ("PA and lateral views of the chest were obtained."), or (2) it is a
+message, a signature, advice or, outside the sections that describe the picture, the patient's
+story, and names no finding ("Told Dr. X by telephone."). When in doubt it observes.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ _ROUTINE = frozenset(word for words in _ROUTINE_WORDS.values() for word in words
 _WORD = re.compile(r"[^\W\d_]+")
 _REDACTED = re.compile(r"X{3,}|_{2,}")
 _FINDING_PATTERN = (
-    r"pneumothora|effusion|consolidat|opaci|nodul|\bmass|fractur|o?edema|atelecta|infiltrat|catheter|\btubes?\b"
-    r"|\blines?\b|\bleads?\b|cardiomegal|heart size|\bcardiac|malposition|free air|\blungs?\b|hilar|hilum|mediastin"
-    r"|pleura|lesion|collaps|lucenc|densit|silhouette|diaphragm|shadow|air ?space|ground.glass|granuloma|calcif|\bscar"
-    r"|emphysem|\blobes?\b|\bzones?\b|fibros|interstiti|bronch"
+    r"pneumothora|effusion|consolidat|opaci|nodul|\bmass|fractur|o?edema|atelecta|infiltrat|catheter|\btubes?\b|\blines?\b|\bleads?\b|cardiomegal|heart "
+    r"size|\bcardiac|malposition|free "
+    r"air|\blungs?\b|hilar|hilum|mediastin|pleura|lesion|collaps|lucenc|densit|silhouette|diaphragm|shadow|air "
+    r"?space|ground.glass|granuloma|calcif|\bscar|emphysem|\blobes?\b|\bzones?\b|fibros|interstiti|bronch"
 )
 _FINDING = re.compile(_FINDING_PATTERN, re.I)
 _FINDING_OR_IMAGE = re.compile(_FINDING_PATTERN + r"|x-?ray|radiogra|radiolog|\bcxr\b|\bct\b", re.I)
 _MESSAGE = re.compile(
-    r"\bnotif(?:ied|ication|y)\b|\b(?:tele)?phoned?\b|\bpaged\b|\bread ?back\b|\bprimordial\b|\backnowledged receipt\b"
+    r"\bnotif(?:ied|ication|y)\b|\b(?:tele)?phoned?\b|\bpaged\b|\bread "
+    r"?back\b|\bprimordial\b|\backnowledged receipt\b"
     r"|\baccepted receipt\b|\bmessage was\b"
     r"|\b(?:discuss|communicat|convey|relay|call|inform|report|review|email|convers)\w*\b.{0,80}?"
     r"(?:\bdr\b|\bdoctor|\bphysician|\bnurse|\bclinician|\bprovider|\bteam\b|\b[ap]\.?m\b|\bhours\b|\bXXXX[.,])"
@@ -60,18 +61,20 @@ _MESSAGE = re.compile(
     re.I,
 )
 _CLOSING = re.compile(
-    r"\belectronic(?:ally)? (?:signed|signature)|\bdictated (?:by|and)|\btranscribed\b|\bsigned by\b|\binterpreted by\b"
-    r"|\bpersonally reviewed\b|\bend of (?:report|impression)\b|\bcertified radiologist\b|\bradiologist:"
-    r"|\battending (?:radiologist|physician)\b|\bquestions?\b.{0,40}\bcontact\b"
-    r"|\bplease (?:call|contact)\b|^(?:recommend|correlat|clinical(?:ly)? correlat|please)",
+    r"\belectronic(?:ally)? (?:signed|signature)|\bdictated (?:by|and)|\btranscribed\b|\bsigned "
+    r"by\b|\binterpreted by\b|\bpersonally reviewed\b|\bend of "
+    r"(?:report|impression)\b|\bcertified radiologist\b|\bradiologist:|\battending "
+    r"(?:radiologist|physician)\b|\bquestions?\b.{0,40}\bcontact\b|\bplease "
+    r"(?:call|contact)\b|^(?:recommend|correlat|clinical(?:ly)? correlat|please)",
     re.I,
 )
 _STORY = re.compile(
-    r"\byears?[- ]old\b|\by/?o\b|\bpresent(?:ed|s|ing) (?:with|to)\b|\badmi(?:tted|ssion)\b|\bdischarged?\b|\bhistory\b"
-    r"|\blaborator|\bserolog|\bpcr\b|\bswab|\btemperature\b|\bsaturation|\bspo2\b|\bintensive care\b|\bcomplain|\bfever"
-    r"|\bcough|\bdysp|\bsmok|\bsymptom|\bdied\b|\bblood\b|\bantibiotic|\bintubat|\bphysical exam|\bcrackle|\bcrepit"
-    r"|\bair entry\b|\btravel|\btreatment\b|\bdiagnosed\b|\bhospitali[sz]|\bpyrexi|\boxygen\b"
-    r"|\bshort(?:ness)? of breath\b",
+    r"\byears?[- ]old\b|\by/?o\b|\bpresent(?:ed|s|ing) "
+    r"(?:with|to)\b|\badmi(?:tted|ssion)\b|\bdischarged?\b|\bhistory\b|\blaborator|\bserolog|\bpcr\b|\bswab|\btemperature\b|\bsaturation|\bspo2\b|\bintensive "
+    r"care\b|\bcomplain|\bfever|\bcough|\bdysp|\bsmok|\bsymptom|\bdied\b|\bblood\b|\bantibiotic|\bintubat|\bphysical "
+    r"exam|\bcrackle|\bcrepit|\bair "
+    r"entry\b|\btravel|\btreatment\b|\bdiagnosed\b|\bhospitali[sz]|\bpyrexi|\boxygen\b|\bshort(?:ness)? "
+    r"of breath\b",
     re.I,
 )
 
@@ -86,4 +89,7 @@ def is_observation(sentence: str, *, may_be_story: bool = False) -> bool:
         return False
     if (_MESSAGE.search(sentence) or _CLOSING.search(sentence)) and not _FINDING.search(sentence):
         return False
-    return not (may_be_story and _STORY.search(sentence)) or _FINDING_OR_IMAGE.search(sentence) is not None
+    return (
+        not (may_be_story and _STORY.search(sentence))
+        or _FINDING_OR_IMAGE.search(sentence) is not None
+    )

@@ -1,9 +1,10 @@
 """Sections of a report: what counts as a header, and what it is called here.
 
-A header is a known name and a colon: at the start of a line or of the text, in capitals after a blank, or in any case
-after the end of a sentence. Capitals on a line of their own need no colon, nor do findings and impression in any case.
-A line that starts with capitals naming a view ("PORTABLE AP CHEST:") heads findings, unless a findings section with
-text exists. All other words with a colon ("Left knee:", "HEART:") are text.
+A header is a known name and a colon: at the start of a line or of the text, in capitals after a
+blank, or in any case after the end of a sentence. Capitals on a line of their own need no colon,
+nor do findings and impression in any case. A line that starts with capitals naming a view
+("PORTABLE AP CHEST:") heads findings, unless a findings section with text exists. All other words
+with a colon ("Left knee:", "HEART:") are text.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ _NAME_VARIANTS = {
         reason for exam, reason for examination, reason for this examination, reason for study, reason for the exam,
         reason for request, clinical information, clinical details, clinical question, clinical data, underlying
         medical condition, medical condition""",
-    "history": "history, clinical history, patient history, medical history, clinical context, pfi, hpi, case history",
+    "history": "history, clinical history, patient history, medical history, clinical context, "
+    "pfi, hpi, case history",
     "comparison": """comparison, comparisons, comparsion, comparision, comparisions, comparison study, comparison
         studies, comparison exam, comparison films, prior studies, prior study, old comparison, compared to""",
-    "technique": "technique, techniques, techinique, procedure, protocol, views, projection, projections",
+    "technique": "technique, techniques, techinique, procedure, protocol, views, projection, "
+    "projections",
     "examination": """examination, exam, examinations, exam type, type of exam, type of examination, study, modality,
         exam date, date, date of exam, time, accession number, patient name, patient id""",
-    "recommendations": "recommendation, recommendations, recommendation(s), recommedation, recommendations/plan, plan",
+    "recommendations": "recommendation, recommendations, recommendation(s), recommedation, "
+    "recommendations/plan, plan",
     "notification": """notification, notifications, notificaton, communication, critical results, critical result,
         critical findings communication""",
     "presentation": "presentation, case presentation",
@@ -39,7 +43,11 @@ _NAME_VARIANTS = {
         by, transcriptionist, radiologist, attending, attending radiologist, resident""",
     "preamble": "final report, radiology report, report, final reading",
 }
-SECTION_NAMES = {" ".join(name.split()): ours for ours, names in _NAME_VARIANTS.items() for name in names.split(",")}
+SECTION_NAMES = {
+    " ".join(name.split()): ours
+    for ours, names in _NAME_VARIANTS.items()
+    for name in names.split(",")
+}
 # Sections that never describe the picture; text before headers may, and a case's story.
 SECTIONS_WITHOUT_OBSERVATIONS = frozenset(_NAME_VARIANTS) - {
     "findings",
@@ -61,7 +69,9 @@ _DESCRIPTIVE = frozenset(("findings", "impression"))
 
 @dataclass(frozen=True, slots=True)
 class SectionHeader:
-    """``name`` of the section whose text starts at ``end``; ``start``: where the header itself starts."""
+    """``name`` of the section whose text starts at ``end``; ``start``: where the header itself
+    starts.
+    """
 
     name: str
     start: int
@@ -69,22 +79,31 @@ class SectionHeader:
 
 
 def find_headers(text: str) -> list[SectionHeader]:
-    """Headers of a cleaned text in order. Linear: each colon looks at no more than 60 characters before it."""
+    """Headers of a cleaned text in order. Linear: each colon looks at no more than 60 characters
+    before it.
+    """
     headers: list[SectionHeader] = []
     previous_end = 0
     position = text.find(":")
     while position >= 0:
         if header := _header_before_colon(
-            text, previous_end, position, described=bool(headers) and headers[-1].name in _DESCRIPTIVE
+            text,
+            previous_end,
+            position,
+            described=bool(headers) and headers[-1].name in _DESCRIPTIVE,
         ):
             headers.append(header)
             previous_end = header.end
         position = text.find(":", position + 1)
-    headers += [header for header in map(_header_without_colon, _BARE_HEADER.finditer(text)) if header]
+    headers += [
+        header for header in map(_header_without_colon, _BARE_HEADER.finditer(text)) if header
+    ]
     return sorted(headers, key=lambda header: header.start)
 
 
-def _header_before_colon(text: str, previous_end: int, colon: int, *, described: bool) -> SectionHeader | None:
+def _header_before_colon(
+    text: str, previous_end: int, colon: int, *, described: bool
+) -> SectionHeader | None:
     floor = max(previous_end, colon - _MAX_HEADER_CHARACTERS)
     line = max(text.rfind("\n", floor, colon) + 1, floor)
     words = text[line:colon].split()
@@ -105,7 +124,9 @@ def _header_before_colon(text: str, previous_end: int, colon: int, *, described:
 
 
 def _names_views(line: str, described: bool) -> bool:
-    """Whether capitals name views; CHEST alone does so only outside findings and impression (``described``)."""
+    """Whether capitals name views; CHEST alone does so only outside findings and impression
+    (``described``).
+    """
     named = _VIEW.search(line) is not None or (line == "CHEST" and not described)
     return named and _VIEW_LINE.fullmatch(line) is not None
 
@@ -124,9 +145,11 @@ def _header_without_colon(match: re.Match[str]) -> SectionHeader | None:
 
 
 def section_texts(text: str, headers: list[SectionHeader]) -> dict[str, str]:
-    """Our name -> text. Of a repeated section the last one that has text counts; empty sections are left out.
+    """Our name -> text. Of a repeated section the last one that has text counts; empty sections are
+    left out.
 
-    Text before the first header, and boilerplate lines such as FINAL REPORT with what follows them, is "preamble".
+    Text before the first header, and boilerplate lines such as FINAL REPORT with what follows them,
+    is "preamble".
     """
     starts = [*(header.start for header in headers), len(text)]
     texts: dict[str, str] = {}

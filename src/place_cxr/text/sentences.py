@@ -1,16 +1,18 @@
 """Report text to sentences: own rules, linear time.
 
-A full stop ends a sentence unless it belongs to a number (1.5 cm), an abbreviation (Dr., approx., e.g.), an initial or
-a list mark (``2.``); a small letter or a missing blank after it does not matter for whole words, because dictated
-reports have both. Empty lines end sentences; a single line break does where the next line starts a list item, or where
-a short line is followed by a capital. Semicolons and colons end nothing. List marks are taken off.
+A full stop ends a sentence unless it belongs to a number (1.5 cm), an abbreviation (Dr., approx.,
+e.g.), an initial or a list mark (``2.``); a small letter or a missing blank after it does not
+matter for whole words, because dictated reports have both. Empty lines end sentences; a single line
+break does where the next line starts a list item, or where a short line is followed by a capital.
+Semicolons and colons end nothing. List marks are taken off.
 """
 
 from __future__ import annotations
 
 import re
 
-# Abbreviations after which something must follow, and those that end a sentence only before a word with a capital.
+# Abbreviations after which something must follow, and those that end a sentence only before a word
+# with a capital.
 _OPEN_WORDS = "dr drs mr mrs ms prof st vs approx e.g eg i.e fig figs cf ca versus incl viz resp"
 _SOFT_WORDS = """
     etc al a.m p.m am pm cm mm ml mg kg lat bilat ant post sup inf prob poss esp pt pts yr yrs yo hr hrs wk wks mo mos
@@ -19,13 +21,16 @@ _SOFT_WORDS = """
 _NEVER_FINAL, _SELDOM_FINAL = frozenset(_OPEN_WORDS.split()), frozenset(_SOFT_WORDS.split())
 _STOP = re.compile(r"[.!?]+[\"'”’)\]>}]{0,4}|[。！？]|\n+|[•●▪]")
 # What a list item starts with; digits directly after the stop make a decimal number, not a mark.
-_MARK = re.compile(r"[\s.,;]*(?:(?:\(?(\d{1,2})[.)](?![.)])(?!\d)|[-*•●▪·–—>#]+(?!\d)|[a-hA-H]\)(?=\s)),?\s*)?")
+_MARK = re.compile(
+    r"[\s.,;]*(?:(?:\(?(\d{1,2})[.)](?![.)])(?!\d)|[-*•●▪·–—>#]+(?!\d)|[a-hA-H]\)(?=\s)),?\s*)?"
+)
 _NEXT = re.compile(r"\s*[(\[{<\"'“‘*]{0,4}")
 _LINE_ITEM = re.compile(r"\(?\d{1,2}[.)](?!\d)\s*\S|[-*•●▪·–—#]+ ?\S|[a-hA-H]\)\s")
 _INNER_MARK = re.compile(r"(?<=[\w)\]]) \d{1,2}\.\s(?=[A-Z\d(])")
 _SHORT_LINE = 40  # characters; hard-wrapped text breaks lines later than this
 _HANGING = re.compile(
-    r"(?:[,:;(/-]|\b(?:a|an|the|of|and|or|with|without|in|on|at|to|by|for|from|is|are|no|as|dr\.?))$", re.I
+    r"(?:[,:;(/-]|\b(?:a|an|the|of|and|or|with|without|in|on|at|to|by|for|from|is|are|no|as|dr\.?))$",
+    re.I,
 )
 _LEFT_CONTEXT = 24  # characters before a stop that are looked at
 _SPLIT_NUMBER = re.compile(r"\d+ ?(?:x \d|[cm]m\b)")
@@ -36,7 +41,8 @@ _MESSAGE = re.compile(r"discuss|called|notif|communicat|inform|contact|convey|re
 def split_sentences(text: str) -> list[str]:
     """Sentences of ``text`` (as ``reports.clean`` leaves it) in order, without list marks.
 
-    What has no letter apart from redactions (``___``, ``XXXX``) is dropped. Linear in the length of ``text``.
+    What has no letter apart from redactions (``___``, ``XXXX``) is dropped. Linear in the length of
+    ``text``.
     """
     sentences: list[str] = []
     start, item = _after_mark(text, 0, 0)
@@ -55,14 +61,18 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _after_mark(text: str, position: int, item: int) -> tuple[int, int]:
-    """Where the next sentence's words start, and the number of the list item it is (``item`` if it has none)."""
+    """Where the next sentence's words start, and the number of the list item it is (``item`` if it
+    has none).
+    """
     mark = _MARK.match(text, position)
     assert mark is not None  # every part of it is optional
     return mark.end(), int(mark[1]) if mark[1] else item
 
 
 def _inner_mark(text: str, start: int, stop: re.Match[str], item: int) -> re.Match[str] | None:
-    """The mark of the next list item without a stop before it ("small effusion 2. Fracture"); item 1 has been seen."""
+    """The mark of the next list item without a stop before it ("small effusion 2. Fracture"); item
+    1 has been seen.
+    """
     number = f" {item + 1}"
     if not item or stop[0] != "." or not text.endswith(number, start, stop.start()):
         return None
@@ -79,7 +89,9 @@ def _add_sentence(sentences: list[str], piece: str) -> None:
 
 
 def has_words(text: str) -> bool:
-    """Whether any letter stands outside redactions; a cross between numbers ("2 x 3") counts as a letter."""
+    """Whether any letter stands outside redactions; a cross between numbers ("2 x 3") counts as a
+    letter.
+    """
     return any(character.isalpha() for character in _REDACTED.sub(" ", text))
 
 
@@ -97,7 +109,8 @@ def _ends_sentence(text: str, start: int, stop: re.Match[str]) -> bool:
         return True
     left = _left_word(text, start, stop.start())
     blank = text[stop.end()].isspace()
-    if not blank:  # "bilaterally.There": two words that lost their blank; never a number, an address or an initial
+    # "bilaterally.There": two words that lost their blank; never a number, an address or an initial
+    if not blank:
         return (
             mark == "."
             and left.isalpha()
@@ -135,7 +148,12 @@ def _full_stop_ends(text: str, start: int, left: str, position: int) -> bool:
         )
     if len(left) == 1 and left.isalpha():
         return not (after.islower() or _is_initial(text, start, position))
-    if left.isdigit() and len(left) <= 2 and after.isdigit() and _SPLIT_NUMBER.match(text, position):
+    if (
+        left.isdigit()
+        and len(left) <= 2
+        and after.isdigit()
+        and _SPLIT_NUMBER.match(text, position)
+    ):
         return False  # "1. 5 cm"
     redacted = left.strip("X_") == "" and text.startswith(("XXX", "___"), position)
     return not (
@@ -144,7 +162,9 @@ def _full_stop_ends(text: str, start: int, left: str, position: int) -> bool:
 
 
 def _is_initial(text: str, start: int, position: int) -> bool:
-    """Whether the single capital before ``position`` is of a name: "J. Smith", "Dr. J. R. Smith", "Mary J. Smith"."""
+    """Whether the single capital before ``position`` is of a name: "J. Smith", "Dr. J. R. Smith",
+    "Mary J. Smith".
+    """
     words = text[max(start, position - 2 * _LEFT_CONTEXT) : position].split()
     before = words[-2] if len(words) > 1 else ""
     named = _starts_capitalized_word(text, position) or (
@@ -156,6 +176,10 @@ def _is_initial(text: str, start: int, position: int) -> bool:
 def _line_ends_sentence(text: str, start: int, end: int, following: int) -> bool:
     if _LINE_ITEM.match(text, following):
         return True
-    line = text[max(text.rfind("\n", max(start, end - _SHORT_LINE), end) + 1, start, end - _SHORT_LINE) : end]
+    line = text[
+        max(
+            text.rfind("\n", max(start, end - _SHORT_LINE), end) + 1, start, end - _SHORT_LINE
+        ) : end
+    ]
     opens = text[following : following + 1].isupper() or text[following : following + 1] == "_"
     return opens and len(line) < _SHORT_LINE and not _HANGING.search(line)

@@ -1,8 +1,10 @@
-"""The only place that saves and loads weights: plain files (safetensors and JSON), atomic, hashed, strict.
+"""The only place that saves and loads weights: plain files (safetensors and JSON), atomic, hashed,
+strict.
 
-A checkpoint is a folder ``checkpoints/step_000500`` of a run. It is written under a temporary name, flushed to the disk
-file by file, renamed, read back and compared, and only then named by the pointer file ``checkpoints/last``; only then
-are older ones removed. A process that dies at any moment leaves the newest committed step loadable.
+A checkpoint is a folder ``checkpoints/step_000500`` of a run. It is written under a temporary name,
+flushed to the disk file by file, renamed, read back and compared, and only then named by the
+pointer file ``checkpoints/last``; only then are older ones removed. A process that dies at any
+moment leaves the newest committed step loadable.
 """
 
 from __future__ import annotations
@@ -20,7 +22,15 @@ import torch
 from torch import Tensor, nn
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.files import GONE_TAG, OLD_TAG, crashpoint, sync_folder, temporary_path, write_atomic, write_synced
+from place_cxr.core.files import (
+    GONE_TAG,
+    OLD_TAG,
+    crashpoint,
+    sync_folder,
+    temporary_path,
+    write_atomic,
+    write_synced,
+)
 from place_cxr.training.manifest import (
     CONFIG,
     MANIFEST,
@@ -44,7 +54,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What was saved at one step, on the CPU. ``origin`` says who wrote it: code and torch version, world size."""
+    """What was saved at one step, on the CPU. ``origin`` says who wrote it: code and torch version,
+    world size.
+    """
 
     step: int
     weights: dict[str, Tensor]
@@ -55,7 +67,7 @@ class Checkpoint:
     origin: dict[str, Any]
 
 
-# ---- writing ---------------------------------------------------------------------------------------------------------
+# ---- writing -------------------------------------------------------------------------------------
 
 
 def save(
@@ -69,13 +81,15 @@ def save(
     extra_files: Mapping[str, bytes] | None = None,
     keep: int = 2,
 ) -> Path:
-    """Commit ``<folder>/checkpoints/step_<step>``, point ``last`` at it and drop all but the newest ``keep``.
+    """Commit ``<folder>/checkpoints/step_<step>``, point ``last`` at it and drop all but the newest
+    ``keep``.
 
-    ``config`` and ``state`` are plain JSON; ``extra_files`` maps relative names (``tokenizer/tokenizer.json``) to
-    contents. A step that a pointer names is never dropped, and nothing is dropped before the new one was read back.
+    ``config`` and ``state`` are plain JSON; ``extra_files`` maps relative names
+    (``tokenizer/tokenizer.json``) to contents. A step that a pointer names is never dropped, and
+    nothing is dropped before the new one was read back.
 
-    Raises PlaceError: PL-E005 the disk is full or the file system refuses, PL-R104 what was read back differs; earlier
-    checkpoints are untouched in both cases.
+    Raises PlaceError: PL-E005 the disk is full or the file system refuses, PL-R104 what was read
+    back differs; earlier checkpoints are untouched in both cases.
     """
     files = {safe_name(name): content for name, content in (extra_files or {}).items()}
     files |= {WEIGHTS: tensor_bytes(weights), CONFIG: json_bytes(config)}
@@ -141,7 +155,9 @@ def _disk_error(error: OSError, home: Path, needed: int, run: Path) -> PlaceErro
 
 
 def write_pointer(folder: Path, name: str, step: int) -> None:
-    """Let the pointer file ``checkpoints/<name>`` name a step: it is kept from now on. Raises OSError."""
+    """Let the pointer file ``checkpoints/<name>`` name a step: it is kept from now on. Raises
+    OSError.
+    """
     if name not in POINTERS:
         raise ValueError(f"pointer {name!r} is none of {POINTERS}")
     write_atomic(folder / "checkpoints" / name, f"step_{step:06d}\n".encode())
@@ -155,7 +171,9 @@ def _prune(home: Path, keep: int) -> None:
     named = _pointed_steps(home)
     for _, path in _steps(home)[: -max(1, keep)]:
         if path.name not in named:
-            doomed = temporary_path(path, GONE_TAG)  # a half-removed folder must not look like a checkpoint
+            doomed = temporary_path(
+                path, GONE_TAG
+            )  # a half-removed folder must not look like a checkpoint
             path.rename(doomed)
             crashpoint("pruning")
             shutil.rmtree(doomed, ignore_errors=True)
@@ -170,47 +188,64 @@ def _steps(home: Path) -> list[tuple[int, Path]]:
 
 
 def set_aside_later_steps(folder: Path, after: int) -> list[int]:
-    """Rename the steps later than ``after`` to ``aside_*``: they belong to a course that a resume has left.
+    """Rename the steps later than ``after`` to ``aside_*``: they belong to a course that a resume
+    has left.
 
-    They are neither loaded nor removed any more. Pointers at them are taken back; ``last`` names ``after``.
+    They are neither loaded nor removed any more. Pointers at them are taken back; ``last`` names
+    ``after``.
     """
     home = folder / "checkpoints"
     later = [(step, path) for step, path in _steps(home) if step > after]
     for name in POINTERS:
-        if (home / name).is_file() and (home / name).read_text().strip() in {path.name for _, path in later}:
+        if (home / name).is_file() and (home / name).read_text().strip() in {
+            path.name for _, path in later
+        }:
             (home / name).unlink()
     for _, path in reversed(later):
-        free = (path.with_name(f"aside_{path.name}{tail}") for tail in ["", *(f".{n}" for n in range(2, 10_000))])
+        free = (
+            path.with_name(f"aside_{path.name}{tail}")
+            for tail in ["", *(f".{n}" for n in range(2, 10_000))]
+        )
         path.rename(next(name for name in free if not name.exists()))
     if any(step == after for step, _ in _steps(home)):
         write_pointer(folder, "last", after)
     return [step for step, _ in later]
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------------------
 
 
 def load(path: Path | str, *, verify: bool = True) -> Checkpoint:
-    """A checkpoint from its folder, a pointer file, or a run (its newest good step; says so if it had to fall back).
+    """A checkpoint from its folder, a pointer file, or a run (its newest good step; says so if it
+    had to fall back).
 
-    Raises PlaceError: PL-R101 none there, PL-R102 not a checkpoint, PL-R103 truncated, PL-R104 content differs from the
-    manifest, PL-R105 written by newer code, PL-R106 a format that is never read, PL-R107 unreadable, PL-R108 weights
-    that are not finite. ``verify=False`` skips the hashes and warns.
+    Raises PlaceError: PL-R101 none there, PL-R102 not a checkpoint, PL-R103 truncated, PL-R104
+    content differs from the manifest, PL-R105 written by newer code, PL-R106 a format that is never
+    read, PL-R107 unreadable, PL-R108 weights that are not finite. ``verify=False`` skips the hashes
+    and warns.
     """
     path = Path(path)
     if not path.exists():
         raise PlaceError(
-            "there is no such checkpoint or run", code="PL-R101", file=path, fix="give the folder of a run"
+            "there is no such checkpoint or run",
+            code="PL-R101",
+            file=path,
+            fix="give the folder of a run",
         )
     if path.is_file():
         if path.name not in POINTERS or path.parent.name != "checkpoints":
             refuse_foreign_format(path)
             raise PlaceError(
-                "is a single file", code="PL-R102", file=path, fix="give the checkpoint's folder, or the run's"
+                "is a single file",
+                code="PL-R102",
+                file=path,
+                fix="give the checkpoint's folder, or the run's",
             )
         path = path.with_name(path.read_text().strip())
         if not _STEP.match(path.name):
-            raise PlaceError("the pointer names no step", code="PL-R102", file=path, fix="give the run folder")
+            raise PlaceError(
+                "the pointer names no step", code="PL-R102", file=path, fix="give the run folder"
+            )
     if (path / "checkpoints").is_dir():
         return _newest(path, verify)
     if not (path / MANIFEST).is_file():
@@ -226,7 +261,9 @@ def load(path: Path | str, *, verify: bool = True) -> Checkpoint:
         good = _good_before(path) if error.code in ("PL-R103", "PL-R104", "PL-R107") else None
         if good is None:
             raise
-        raise PlaceError(error.problem, code=error.code, file=error.file, fix=f"use {good.name}") from None
+        raise PlaceError(
+            error.problem, code=error.code, file=error.file, fix=f"use {good.name}"
+        ) from None
 
 
 def _good_before(path: Path) -> Path | None:
@@ -247,7 +284,9 @@ def _find_damage(path: Path) -> PlaceError | None:
 def _newest(run: Path, verify: bool) -> Checkpoint:
     steps = _steps(run / "checkpoints")
     if not steps:
-        raise PlaceError("the run has no checkpoint yet", code="PL-R101", file=run.name, fix="train it again")
+        raise PlaceError(
+            "the run has no checkpoint yet", code="PL-R101", file=run.name, fix="train it again"
+        )
     for _, path in reversed(steps):
         try:
             saved = _load(path, verify)
@@ -257,7 +296,9 @@ def _newest(run: Path, verify: bool) -> Checkpoint:
             _log.warning("%s; falling back to the step before", error)
         else:
             return saved
-    raise PlaceError(f"none of its {len(steps)} checkpoints is intact", code="PL-R101", file=run.name)
+    raise PlaceError(
+        f"none of its {len(steps)} checkpoints is intact", code="PL-R101", file=run.name
+    )
 
 
 def has_checkpoint(run: Path) -> bool:
@@ -277,7 +318,9 @@ def _load(path: Path, check: bool) -> Checkpoint:
     else:
         entries = read_manifest(path)
         check_sizes(path, entries)
-        _log.warning("%s: loaded without comparing hashes; damaged weights would go unseen", path.name)
+        _log.warning(
+            "%s: loaded without comparing hashes; damaged weights would go unseen", path.name
+        )
     config = read_json(path / CONFIG)
     weights = read_tensors(path / WEIGHTS)
     for name, value in weights.items():
@@ -301,24 +344,34 @@ def _load(path: Path, check: bool) -> Checkpoint:
 
 
 def _finite(value: Tensor) -> bool:
-    """Whether there is no NaN and no infinity; either would survive in the sum, which takes a tenth of the time."""
-    return not value.is_floating_point() or bool(torch.isfinite(value.sum()) or torch.isfinite(value).all())
+    """Whether there is no NaN and no infinity; either would survive in the sum, which takes a tenth
+    of the time.
+    """
+    return not value.is_floating_point() or bool(
+        torch.isfinite(value.sum()) or torch.isfinite(value).all()
+    )
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, assign: bool = False) -> None:
     """Load ``weights`` into ``module``; every name and shape must agree.
 
-    ``assign`` puts the tensors themselves in the place of the module's own, which may then be without memory.
+    ``assign`` puts the tensors themselves in the place of the module's own, which may then be
+    without memory.
 
-    Raises PlaceError PL-R109 with the first five differences, expected against found, before anything is copied.
+    Raises PlaceError PL-R109 with the first five differences, expected against found, before
+    anything is copied.
     """
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     actual = {name: tuple(value.shape) for name, value in weights.items()}
     names = [name for name in {**expected, **actual} if expected.get(name) != actual.get(name)]
     if names:
-        shown = [f"{name}: expected {_shape(expected, name)}, found {_shape(actual, name)}" for name in names[:5]]
+        shown = [
+            f"{name}: expected {_shape(expected, name)}, found {_shape(actual, name)}"
+            for name in names[:5]
+        ]
         raise PlaceError(
-            f"the weights are of another model; {len(names)} of {len(expected)} differ: " + "; ".join(shown),
+            f"the weights are of another model; {len(names)} of {len(expected)} differ: "
+            + "; ".join(shown),
             code="PL-R109",
             fix="use the config that the checkpoint was saved with",
         )

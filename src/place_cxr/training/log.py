@@ -25,9 +25,9 @@ _LINE_EVERY = 10.0  # seconds between two progress lines where there is no termi
 class MetricsLog:
     """Appends one record per call to ``metrics.jsonl`` and ``metrics.csv``.
 
-    ``step`` is the step a run resumes from: later records, of a course that was left, are cut off first. A disk that
-    refuses costs the record and one warning per ten minutes, never the training; the next record that gets through
-    says in ``lost`` how many are missing.
+    ``step`` is the step a run resumes from: later records, of a course that was left, are cut off
+    first. A disk that refuses costs the record and one warning per ten minutes, never the training;
+    the next record that gets through says in ``lost`` how many are missing.
     """
 
     def __init__(self, folder: Path, *, step: int = 0) -> None:
@@ -80,7 +80,10 @@ class MetricsLog:
     def _warn(self, error: OSError) -> None:
         if time.monotonic() - self._warned >= _WARN_EVERY:
             self._warned = time.monotonic()
-            _log.warning("metrics cannot be written (%s); training goes on", error.strerror or type(error).__name__)
+            _log.warning(
+                "metrics cannot be written (%s); training goes on",
+                error.strerror or type(error).__name__,
+            )
 
 
 def _is_not_finite(value: Any) -> bool:
@@ -90,7 +93,9 @@ def _is_not_finite(value: Any) -> bool:
 def _records(path: Path) -> list[dict[str, Any]]:
     """All whole lines; a line that a dying process left half written is skipped."""
     records = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+    for line in (
+        path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    ):
         try:
             record = json.loads(line)
         except ValueError:
@@ -103,7 +108,9 @@ def _records(path: Path) -> list[dict[str, Any]]:
 class ProgressBar:
     """A bar with the time left on a terminal, a line every ten seconds elsewhere; both on stderr."""
 
-    def __init__(self, total: int, *, start: int = 0, label: str = "training", show: bool = True) -> None:
+    def __init__(
+        self, total: int, *, start: int = 0, label: str = "training", show: bool = True
+    ) -> None:
         self._total, self._start, self._label = total, start, label
         self._begun = self._said = time.monotonic()
         self._text = ""
@@ -111,12 +118,25 @@ class ProgressBar:
         self._show = show
         if show and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
             from rich.progress import Progress as Bar
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
             console = Console(stderr=True, no_color=bool(os.environ.get("NO_COLOR")))
-            self._bar = Bar(*columns, TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console)
+            self._bar = Bar(
+                *columns, TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console
+            )
             self._task = self._bar.add_task(label, total=total, completed=start, text="")
             self._bar.start()
 
@@ -137,7 +157,9 @@ class ProgressBar:
     def __enter__(self) -> ProgressBar:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -146,4 +168,6 @@ def format_duration(seconds: float) -> str:
     """``1:02:03`` or ``2:03``."""
     minutes, whole_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{whole_seconds:02d}" if hours else f"{minutes}:{whole_seconds:02d}"
+    return (
+        f"{hours}:{minutes:02d}:{whole_seconds:02d}" if hours else f"{minutes}:{whole_seconds:02d}"
+    )

@@ -1,7 +1,9 @@
-"""The only training loop: micro batches -> loss -> one update, resumable to the bit, unharmed by a bad step.
+"""The only training loop: micro batches -> loss -> one update, resumable to the bit, unharmed by a
+bad step.
 
-The loop has never heard of PLACE: it is given a model, a function that yields a loss, and batches. Nothing in a step
-waits for the device: the numbers of a step are looked at one step later, means only when they are logged.
+The loop has never heard of PLACE: it is given a model, a function that yields a loss, and batches.
+Nothing in a step waits for the device: the numbers of a step are looked at one step later, means
+only when they are logged.
 """
 
 from __future__ import annotations
@@ -44,19 +46,30 @@ class TrainSettings(Settings):
     """How long, how much at once, how often to speak and to save."""
 
     steps: int = Field(1000, ge=1, description="updates in all")
-    batch_size: int = Field(32, ge=2, description="rows of one update, over all processes and micro batches")
-    accumulate: int = Field(1, ge=1, description="micro batches per update; each is contrasted only with itself")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the arithmetic; weights stay fp32")
+    batch_size: int = Field(
+        32, ge=2, description="rows of one update, over all processes and micro batches"
+    )
+    accumulate: int = Field(
+        1, ge=1, description="micro batches per update; each is contrasted only with itself"
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="of the arithmetic; weights stay fp32"
+    )
     log_every: int = Field(10, ge=1, description="updates between two records")
     save_every: int = Field(500, ge=1, description="updates between two checkpoints")
     keep: int = Field(2, ge=1, description="newest checkpoints that stay")
     seed: int = Field(0, ge=0)
-    max_bad_steps: int = Field(3, ge=1, description="steps without a finite gradient in a row before giving up")
+    max_bad_steps: int = Field(
+        3, ge=1, description="steps without a finite gradient in a row before giving up"
+    )
 
     @model_validator(mode="after")
     def _micro_batches(self) -> TrainSettings:
         if self.batch_size % self.accumulate or self.batch_size // self.accumulate < 2:
-            raise ValueError(f"batch_size must split into {self.accumulate} equal micro batches of two rows or more")
+            raise ValueError(
+                f"batch_size must split into {self.accumulate} equal micro batches of two rows or "
+                f"more"
+            )
         return self
 
 
@@ -75,9 +88,11 @@ class FitResult:
 
 
 class TrainingStopped(SystemExit):
-    """Training saved and stopped because a signal asked for it: code 130 after SIGINT, 143 after SIGTERM or SIGUSR1.
+    """Training saved and stopped because a signal asked for it: code 130 after SIGINT, 143 after
+    SIGTERM or SIGUSR1.
 
-    A ``SystemExit``, so that a program which lets it pass ends with that code and without a traceback.
+    A ``SystemExit``, so that a program which lets it pass ends with that code and without a
+    traceback.
     """
 
     def __init__(self, code: int, path: Path, step: int) -> None:
@@ -86,15 +101,20 @@ class TrainingStopped(SystemExit):
 
 
 def create_accelerator(device: str = "auto") -> Any:
-    """The `accelerate.Accelerator` of this process: its device, and the process group that a launcher announced.
+    """The `accelerate.Accelerator` of this process: its device, and the process group that a
+    launcher announced.
 
-    ``device`` is auto, cpu or cuda. Call it before anything asks for the rank; later calls give the same group.
-    Raises PlaceError PL-E007 where there is no such device.
+    ``device`` is auto, cpu or cuda. Call it before anything asks for the rank; later calls give the
+    same group. Raises PlaceError PL-E007 where there is no such device.
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise PlaceError("there is no usable CUDA device", code="PL-E007", fix="use --device cpu, or see place doctor")
+        raise PlaceError(
+            "there is no usable CUDA device",
+            code="PL-E007",
+            fix="use --device cpu, or see place doctor",
+        )
     return Accelerator(
         cpu=device == "cpu",
         mixed_precision="no",  # autocast is the loop's own, so that one process can train in both precisions
@@ -123,17 +143,20 @@ def fit(
 ) -> FitResult:
     """Train ``model`` to ``settings.steps`` updates and leave a checkpoint in ``run``.
 
-    ``loss(model, batch, step)`` gives a number to minimise and its parts for the log, all on the device; it is called
-    under autocast when precision is bf16. ``batches(n)`` iterates without end over this process's micro batches from
-    the n-th on; ``move`` brings one to the device. ``after_step`` runs after each update (a moving average, say); what
-    it keeps, like all that must survive a stop, belongs into ``model.state_dict()``. ``stop_at`` ends the call at that
-    step, with a checkpoint. ``config`` is plain JSON and is saved with the weights.
+    ``loss(model, batch, step)`` gives a number to minimise and its parts for the log, all on the
+    device; it is called under autocast when precision is bf16. ``batches(n)`` iterates without end
+    over this process's micro batches from the n-th on; ``move`` brings one to the device.
+    ``after_step`` runs after each update (a moving average, say); what it keeps, like all that must
+    survive a stop, belongs into ``model.state_dict()``. ``stop_at`` ends the call at that step,
+    with a checkpoint. ``config`` is plain JSON and is saved with the weights.
 
-    Randomness inside a step depends on (seed, step, micro batch, rank) alone, so a resumed run equals one that was
-    never stopped. A step whose loss or gradient is not finite on any rank changes neither weights nor moments.
+    Randomness inside a step depends on (seed, step, micro batch, rank) alone, so a resumed run
+    equals one that was never stopped. A step whose loss or gradient is not finite on any rank
+    changes neither weights nor moments.
 
-    Raises PlaceError: PL-G001 too many bad steps in a row, PL-E009 out of memory, PL-E005 the disk refuses, PL-R110 a
-    ``resume`` of other settings, PL-R111 ranks that disagree. Raises `TrainingStopped` after a signal, once it has saved.
+    Raises PlaceError: PL-G001 too many bad steps in a row, PL-E009 out of memory, PL-E005 the disk
+    refuses, PL-R110 a ``resume`` of other settings, PL-R111 ranks that disagree. Raises
+    `TrainingStopped` after a signal, once it has saved.
     """
     accelerator = create_accelerator(device)
     state = TrainState(
@@ -151,7 +174,9 @@ def fit(
         state.resume(resume)
     stream = batches(state.step * settings.accumulate)
     try:
-        result = _train(state, accelerator, loss, stream, settings, optim, move, after_step, stop_at)
+        result = _train(
+            state, accelerator, loss, stream, settings, optim, move, after_step, stop_at
+        )
     except (MemoryError, RuntimeError) as error:
         if _is_out_of_memory(error):
             raise _out_of_memory(state, settings) from error
@@ -183,7 +208,10 @@ def _train(
     rollback = BadStepRollback(state.model, rollback_tensors(state.optimizers))
     means: dict[str, float] = {}
     stop = 0
-    with catch_signals() as stop_request, ProgressBar(settings.steps, start=state.step, show=run.main) as progress:
+    with (
+        catch_signals() as stop_request,
+        ProgressBar(settings.steps, start=state.step, show=run.main) as progress,
+    ):
         run.status("running", state.step)
         while state.step < end:
             step, lr = state.step, learning_rate(state.step, settings.steps, optim)
@@ -198,10 +226,14 @@ def _train(
                 seed_step(settings.seed, step, micro, distributed.rank())
                 last = micro == settings.accumulate - 1
                 with contextlib.nullcontext() if last else accelerator.no_sync(wrapped):
-                    with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                    with torch.autocast(
+                        device.type, torch.bfloat16, enabled=settings.precision == "bf16"
+                    ):
                         value, parts = loss(wrapped, batch, step)
                     (value / settings.accumulate).backward()
-                micro_losses.append({name: part.detach() for name, part in {"loss": value, **parts}.items()})
+                micro_losses.append(
+                    {name: part.detach() for name, part in {"loss": value, **parts}.items()}
+                )
 
             norm = nn.utils.clip_grad_norm_(state.parameters, optim.clip_norm)
             total = torch.stack([numbers["loss"].float() for numbers in micro_losses]).mean()
@@ -246,14 +278,22 @@ def _train(
         if stop := stop or stop_request.code:
             run.status("interrupted", state.step)
             if run.main:
-                _log.info("stopped and saved at step %d of %d; --resume auto goes on", state.step, settings.steps)
+                _log.info(
+                    "stopped and saved at step %d of %d; --resume auto goes on",
+                    state.step,
+                    settings.steps,
+                )
             raise TrainingStopped(stop, path, state.step)
     rates = clock.total(state.step)
-    return FitResult(state.step, state.step >= settings.steps, path, means, **rates, bad_steps=state.bad_steps)
+    return FitResult(
+        state.step, state.step >= settings.steps, path, means, **rates, bad_steps=state.bad_steps
+    )
 
 
 def _update(optimizers: Sequence[torch.optim.Optimizer], lr: float, bad: Tensor) -> None:
-    """One step; where ``bad`` is 1, fused AdamW leaves all as it is, and `BadStepRollback` takes back what others did."""
+    """One step; where ``bad`` is 1, fused AdamW leaves all as it is, and `BadStepRollback` takes
+    back what others did.
+    """
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -264,11 +304,15 @@ def _update(optimizers: Sequence[torch.optim.Optimizer], lr: float, bad: Tensor)
 
 def _line(record: Mapping[str, float]) -> str:
     loss = f"loss {record['loss']:.4f}, " if "loss" in record else ""
-    return f"{loss}{record['images_per_s']:.0f} images/s, {record['data_wait']:.0%} waiting for data"
+    return (
+        f"{loss}{record['images_per_s']:.0f} images/s, {record['data_wait']:.0%} waiting for data"
+    )
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(
+        error
+    )
 
 
 def _out_of_memory(state: TrainState, settings: TrainSettings) -> PlaceError:
@@ -277,7 +321,9 @@ def _out_of_memory(state: TrainState, settings: TrainSettings) -> PlaceError:
     if state.device.type == "cuda":
         peak = f", peak {torch.cuda.max_memory_allocated(state.device) / 1e6:.0f} MB"
     return PlaceError(
-        f"out of memory at step {state.step} with {rows} rows at once in {settings.precision}{peak}",
+        f"out of memory at step {state.step} with {rows} rows at once in "
+        f"{settings.precision}{peak}",
         code="PL-E009",
-        fix=f"use accumulate={2 * settings.accumulate}, a batch_size below {settings.batch_size}, or smaller images",
+        fix=f"use accumulate={2 * settings.accumulate}, a batch_size below {settings.batch_size}, "
+        f"or smaller images",
     )

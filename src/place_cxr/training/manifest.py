@@ -1,4 +1,6 @@
-"""The manifest of a checkpoint: what files it has, their sizes and hashes, who wrote them, and a hash of itself."""
+"""The manifest of a checkpoint: what files it has, their sizes and hashes, who wrote them, and a
+hash of itself.
+"""
 
 from __future__ import annotations
 
@@ -48,14 +50,20 @@ def manifest_bytes(step: int, files: Mapping[str, bytes]) -> bytes:
 
 
 def verify_checkpoint(path: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint folder whose every file has the size and hash it says (PL-R102 to PL-R105)."""
+    """The manifest of a checkpoint folder whose every file has the size and hash it says (PL-R102
+    to PL-R105).
+    """
     entries = read_manifest(path)
     for name, recorded in entries["files"].items():
         file = path / safe_name(name)
         if file.is_file() and file.stat().st_size == recorded["size"]:
             with file.open("rb") as opened:
                 if hashlib.file_digest(opened, "sha256").hexdigest() != recorded["sha256"]:
-                    raise PlaceError("the content is not what was saved", code="PL-R104", file=f"{path.name}/{name}")
+                    raise PlaceError(
+                        "the content is not what was saved",
+                        code="PL-R104",
+                        file=f"{path.name}/{name}",
+                    )
     check_sizes(path, entries)
     return entries
 
@@ -74,7 +82,9 @@ def check_sizes(path: Path, entries: Mapping[str, Any]) -> None:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint folder, complete and unharmed (PL-R104, PL-R105, PL-R107 otherwise)."""
+    """The manifest of a checkpoint folder, complete and unharmed (PL-R104, PL-R105, PL-R107
+    otherwise).
+    """
     entries = read_json(path / MANIFEST)
     claimed = entries.pop("sha256", None)
     if hashlib.sha256(json_bytes(entries)).hexdigest() != claimed:
@@ -93,12 +103,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
             for name, recorded in entries["files"].items()
         }
         complete = (
-            {WEIGHTS, CONFIG} <= set(files) and ((OPTIMIZER in files) == (STATE in files)) and int(entries["step"]) >= 0
+            {WEIGHTS, CONFIG} <= set(files)
+            and ((OPTIMIZER in files) == (STATE in files))
+            and int(entries["step"]) >= 0
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         complete = False
     if not complete or not {"code", "torch", "world_size", "threads"} <= set(entries):
-        raise PlaceError("the manifest lacks entries", code="PL-R107", file=f"{path.name}/{MANIFEST}")
+        raise PlaceError(
+            "the manifest lacks entries", code="PL-R107", file=f"{path.name}/{MANIFEST}"
+        )
     return entries
 
 
@@ -115,7 +129,9 @@ def read_json(path: Path) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         size = path.stat().st_size
-        raise PlaceError(f"the file is truncated or no JSON object ({size} bytes)", code="PL-R107", file=name)
+        raise PlaceError(
+            f"the file is truncated or no JSON object ({size} bytes)", code="PL-R107", file=name
+        )
     return value
 
 

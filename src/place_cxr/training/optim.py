@@ -17,17 +17,25 @@ from place_cxr.core.settings import Settings
 class OptimSettings(Settings):
     """AdamW, or Muon for the weights of linear layers, with a linear warm-up and a cosine decay.
 
-    Muon (torch.optim.Muon) steps by the gradient's momentum made orthogonal, scaled so that AdamW's rate and decay fit
-    (arXiv 2502.16982).
+    Muon (torch.optim.Muon) steps by the gradient's momentum made orthogonal, scaled so that AdamW's
+    rate and decay fit (arXiv 2502.16982).
     """
 
-    linear: Literal["adamw", "muon"] = Field("adamw", description="what steps the weights of linear layers [MGCA]")
+    linear: Literal["adamw", "muon"] = Field(
+        "adamw", description="what steps the weights of linear layers [MGCA]"
+    )
     lr: float = Field(2e-5, gt=0, description="peak learning rate [MGCA]")
     min_lr: float = Field(1e-8, ge=0, description="learning rate of the last step [MGCA]")
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps that the rise to the peak takes [ours]")
+    warmup: float = Field(
+        0.05, ge=0, lt=1, description="share of all steps that the rise to the peak takes [ours]"
+    )
     weight_decay: float = Field(0.05, ge=0, description="on matrices only [MGCA]")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of the running mean and square [AdamW]")
-    clip_norm: float = Field(1.0, gt=0, description="largest norm of the whole gradient; inf: never clip [ours]")
+    betas: tuple[float, float] = Field(
+        (0.9, 0.999), description="decay of the running mean and square [AdamW]"
+    )
+    clip_norm: float = Field(
+        1.0, gt=0, description="largest norm of the whole gradient; inf: never clip [ours]"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> OptimSettings:
@@ -41,29 +49,39 @@ class OptimSettings(Settings):
 def learning_rate(step: int, total: int, settings: OptimSettings) -> float:
     """The rate of update ``step``, 0 <= step < total.
 
-    It rises in equal parts to ``lr``, which the last warm-up step has, then follows half a cosine to ``min_lr``, which
-    the last step of all has.
+    It rises in equal parts to ``lr``, which the last warm-up step has, then follows half a cosine
+    to ``min_lr``, which the last step of all has.
     """
     rise = min(round(settings.warmup * total), total - 1)
     if step < rise:
         return settings.lr * (step + 1) / rise
     progress = min(1.0, (step + 1 - rise) / (total - rise))
-    return settings.min_lr + (settings.lr - settings.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+    return settings.min_lr + (settings.lr - settings.min_lr) * 0.5 * (
+        1 + math.cos(math.pi * progress)
+    )
 
 
 def build_optimizers(model: nn.Module, settings: OptimSettings) -> list[torch.optim.Optimizer]:
-    """Fused AdamW over what requires a gradient, in the order of names; before it Muon, where the settings ask for it.
+    """Fused AdamW over what requires a gradient, in the order of names; before it Muon, where the
+    settings ask for it.
 
-    Weights with one axis or none do not decay: they are biases, norms and learned scales, which decay would pull to
-    zero for no reason. Raises PlaceError PL-C003 when there is nothing to train.
+    Weights with one axis or none do not decay: they are biases, norms and learned scales, which
+    decay would pull to zero for no reason. Raises PlaceError PL-C003 when there is nothing to
+    train.
     """
     trainable = {name: value for name, value in model.named_parameters() if value.requires_grad}
     if not trainable:
-        raise PlaceError("the model has no weight that may be trained", code="PL-C003", fix="unfreeze a part of it")
+        raise PlaceError(
+            "the model has no weight that may be trained",
+            code="PL-C003",
+            fix="unfreeze a part of it",
+        )
     optimizers: list[torch.optim.Optimizer] = []
     if settings.linear == "muon":
         layers = {
-            f"{name}.weight".lstrip(".") for name, module in model.named_modules() if isinstance(module, nn.Linear)
+            f"{name}.weight".lstrip(".")
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear)
         }
         linear = [(name, value) for name, value in trainable.items() if name in layers]
         trainable = {name: value for name, value in trainable.items() if name not in layers}
@@ -74,19 +92,25 @@ def build_optimizers(model: nn.Module, settings: OptimSettings) -> list[torch.op
     groups = [g for g in ((matrices, settings.weight_decay), (vectors, 0.0)) if g[0]]
     if groups:
         tables = [{"params": params, "weight_decay": decay} for params, decay in groups]
-        optimizers.append(torch.optim.AdamW(tables, lr=settings.lr, betas=settings.betas, fused=True))
+        optimizers.append(
+            torch.optim.AdamW(tables, lr=settings.lr, betas=settings.betas, fused=True)
+        )
     return optimizers
 
 
 def _muon(linear: list[tuple[str, nn.Parameter]], settings: OptimSettings) -> torch.optim.Muon:
-    muon = torch.optim.Muon(linear, lr=settings.lr, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw")
+    muon = torch.optim.Muon(
+        linear, lr=settings.lr, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
     for _, value in linear:  # there from the start, so that a bad first step can be taken back
         muon.state[value]["momentum_buffer"] = torch.zeros_like(value)
     return muon
 
 
 def rollback_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> list[Tensor]:
-    """Weights and momenta of optimizers that cannot be told to leave a step out, as fused AdamW can."""
+    """Weights and momenta of optimizers that cannot be told to leave a step out, as fused AdamW
+    can.
+    """
     return [
         tensor
         for optimizer in optimizers
@@ -96,13 +120,17 @@ def rollback_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> list[Tensor
     ]
 
 
-def _named_parameters(optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[tuple[str, nn.Parameter]]:
+def _named_parameters(
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> Iterator[tuple[str, nn.Parameter]]:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             yield from zip(group["param_names"], group["params"], strict=True)
 
 
-def _state(optimizers: Sequence[torch.optim.Optimizer], parameter: nn.Parameter) -> dict[str, Tensor]:
+def _state(
+    optimizers: Sequence[torch.optim.Optimizer], parameter: nn.Parameter
+) -> dict[str, Tensor]:
     return next((o.state[parameter] for o in optimizers if parameter in o.state), {})
 
 
@@ -115,13 +143,18 @@ def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, 
     }
 
 
-def restore_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave, each laid out as its weight is: the fused step pairs them by address.
+def restore_optimizers(
+    optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put back what `optimizer_tensors` gave, each laid out as its weight is: the fused step pairs
+    them by address.
 
     Raises PlaceError PL-R109 when a moment is missing, left over, or of another shape.
     """
     keys = {
-        name: ("momentum_buffer",) if isinstance(optimizer, torch.optim.Muon) else ("step", "exp_avg", "exp_avg_sq")
+        name: ("momentum_buffer",)
+        if isinstance(optimizer, torch.optim.Muon)
+        else ("step", "exp_avg", "exp_avg_sq")
         for optimizer in optimizers
         for name, _ in _named_parameters([optimizer])
     }

@@ -1,4 +1,5 @@
-"""The folder of a run: one owner at a time, checked before training, and self-explaining afterwards.
+"""The folder of a run: one owner at a time, checked before training, and self-explaining
+afterwards.
 
 ``config.yaml env.json command.txt STATUS metrics.jsonl metrics.csv train.log checkpoints/``
 """
@@ -42,7 +43,8 @@ _log = logging.getLogger(__name__)
 
 
 class RunFolder:
-    """An open run folder: locked until `close`; use it as a context manager. See `RunFolder.create`.
+    """An open run folder: locked until `close`; use it as a context manager. See
+    `RunFolder.create`.
 
     On ranks other than 0 it is passive: it knows the path and writes nothing.
     """
@@ -53,13 +55,18 @@ class RunFolder:
         self._handler: logging.Handler | None = None
 
     @classmethod
-    def create(cls, path: Path | str, *, resume: bool = False, overwrite: bool = False) -> RunFolder:
-        """Take ``path`` for a run: a new folder, one to ``resume``, or, with ``overwrite``, a fresh one.
+    def create(
+        cls, path: Path | str, *, resume: bool = False, overwrite: bool = False
+    ) -> RunFolder:
+        """Take ``path`` for a run: a new folder, one to ``resume``, or, with ``overwrite``, a fresh
+        one.
 
-        ``overwrite`` deletes nothing: the old run is renamed to ``<name>.old-1`` (or the next free number).
+        ``overwrite`` deletes nothing: the old run is renamed to ``<name>.old-1`` (or the next free
+        number).
 
-        Raises PlaceError before anything is computed: PL-R001 another process is using it (who, where), PL-R002 it
-        holds an unfinished run, PL-R003 a finished one, PL-R004 files that are no run, PL-E006 it cannot be written.
+        Raises PlaceError before anything is computed: PL-R001 another process is using it (who,
+        where), PL-R002 it holds an unfinished run, PL-R003 a finished one, PL-R004 files that are
+        no run, PL-E006 it cannot be written.
         """
         path = Path(path)
         if distributed.rank() != 0:
@@ -95,17 +102,23 @@ class RunFolder:
             files.write_atomic(self.path / name, content.encode())
         except OSError as error:
             reason = f"cannot be written: {error.strerror}"
-            raise PlaceError(reason, code="PL-E005", file=f"{self.path.name}/{name}", fix="free space") from error
+            raise PlaceError(
+                reason, code="PL-E005", file=f"{self.path.name}/{name}", fix="free space"
+            ) from error
 
     def describe(self, config_yaml: str) -> None:
-        """Write ``config.yaml``, ``env.json`` and ``command.txt``: what ran, on what, and how it was called."""
+        """Write ``config.yaml``, ``env.json`` and ``command.txt``: what ran, on what, and how it
+        was called.
+        """
         self.write("config.yaml", config_yaml)
         if self.main:
             self.write("env.json", json.dumps(environment(), indent=1) + "\n")
         self.write("command.txt", shlex.join(["place", *sys.argv[1:]]) + "\n")
 
     def status(self, state: str, step: int | None = None) -> None:
-        """Write ``STATUS``: ``running``, ``interrupted``, ``failed`` or ``finished``, and the last step."""
+        """Write ``STATUS``: ``running``, ``interrupted``, ``failed`` or ``finished``, and the last
+        step.
+        """
         self.write(_STATUS, state + (f" step {step}" if step is not None else "") + "\n")
 
     def close(self) -> None:
@@ -122,7 +135,9 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         try:
             if kind is not None and self.main and _read_status(self.path)[0] == "running":
                 self.status("failed")
@@ -142,15 +157,21 @@ def _read_status(path: Path) -> tuple[str, str]:
 
 
 def refuse_foreign_folder(path: Path) -> None:
-    """Before the first byte is written: a folder that holds something else than a run is left alone."""
+    """Before the first byte is written: a folder that holds something else than a run is left
+    alone.
+    """
     if path.exists() and not path.is_dir():
-        raise PlaceError("is a file, not a folder", code="PL-E006", file=path, fix="choose another --out")
+        raise PlaceError(
+            "is a file, not a folder", code="PL-E006", file=path, fix="choose another --out"
+        )
     try:
         names = {entry.name for entry in path.iterdir()} if path.exists() else set()
     except OSError as error:
         raise _unwritable(path, error) from error
     if names and not names & {_LOCK, _STATUS, "checkpoints"}:
-        raise PlaceError("holds files that are no run", code="PL-R004", file=path, fix="choose another --out")
+        raise PlaceError(
+            "holds files that are no run", code="PL-R004", file=path, fix="choose another --out"
+        )
 
 
 def _refuse_occupied(path: Path) -> None:
@@ -159,12 +180,16 @@ def _refuse_occupied(path: Path) -> None:
     if state == "finished":
         raise PlaceError(f"holds a finished run ({details})", code="PL-R003", file=path, fix=fix)
     if (saved := checkpoint.latest_intact_step(path)) is not None:
-        raise PlaceError(f"holds an unfinished run ({saved.name})", code="PL-R002", file=path, fix=fix)
+        raise PlaceError(
+            f"holds an unfinished run ({saved.name})", code="PL-R002", file=path, fix=fix
+        )
 
 
 def _unwritable(path: Path, error: OSError) -> PlaceError:
     reason = f"cannot be written: {error.strerror or type(error).__name__}"
-    return PlaceError(reason, code="PL-E006", file=path, fix="choose another --out, or change its permissions")
+    return PlaceError(
+        reason, code="PL-E006", file=path, fix="choose another --out, or change its permissions"
+    )
 
 
 def _take_lock(path: Path) -> int:
@@ -184,11 +209,16 @@ def _take_lock(path: Path) -> int:
         os.close(lock)
         if error.errno in (errno.EAGAIN, errno.EACCES):
             raise PlaceError(
-                f"is in use by {holder}", code="PL-R001", file=path, fix="wait for it, or choose another --out"
+                f"is in use by {holder}",
+                code="PL-R001",
+                file=path,
+                fix="wait for it, or choose another --out",
             ) from None
         raise _unwritable(path, error) from error
     if before:
-        _log.warning("%s: taking over from %s, which ended without closing the run", path.name, before)
+        _log.warning(
+            "%s: taking over from %s, which ended without closing the run", path.name, before
+        )
     return lock
 
 
@@ -255,7 +285,10 @@ def _git_commit() -> str | None:
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(package_folder), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+        answer = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, check=True, timeout=10
+        )
+        return answer.stdout.strip()
 
     try:
         # An installed package may lie inside somebody else's repository: only a tracked file tells.
@@ -272,4 +305,6 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), ""
+    )

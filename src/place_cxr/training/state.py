@@ -18,15 +18,23 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import Settings
 from place_cxr.training import checkpoint
 from place_cxr.training.checkpoint import Checkpoint
-from place_cxr.training.optim import OptimSettings, build_optimizers, optimizer_tensors, restore_optimizers
+from place_cxr.training.optim import (
+    OptimSettings,
+    build_optimizers,
+    optimizer_tensors,
+    restore_optimizers,
+)
 from place_cxr.training.run_folder import RunFolder
 from place_cxr.training.saver import Saver
 from place_cxr.training.tensor_files import snapshot
 from place_cxr.training.watch import RunningMeans, SpikeDetector, StepNumbers
 
 _log = logging.getLogger(__name__)
-# What may differ between a run and its continuation, because no number of the training depends on it.
-_CHANGEABLE_KEYS = frozenset({"log_every", "save_every", "keep", "max_bad_steps", "device", "workers", "manifest"})
+# What may differ between a run and its continuation, because no number of the training depends on
+# it.
+_CHANGEABLE_KEYS = frozenset(
+    {"log_every", "save_every", "keep", "max_bad_steps", "device", "workers", "manifest"}
+)
 
 
 class TrainState:
@@ -49,31 +57,53 @@ class TrainState:
         self.run, self.device = run, device
         self.optimizers = build_optimizers(model, optim)
         self.parameters = [
-            p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]
+            p
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for p in group["params"]
         ]
         self.running_means, self.saver = RunningMeans(), Saver()
         self.step = self.bad_steps = 0
         self.saved: Path | None = None
-        self._config, self._extra_files, self._keep = json.loads(json.dumps(config)), extra_files, keep
-        self._said = {"train": train.model_dump(mode="json"), "optim": optim.model_dump(mode="json")}
-        self._max_bad_steps, self._consecutive_bad_steps, self._spikes = max_bad_steps, 0, SpikeDetector()
+        self._config, self._extra_files, self._keep = (
+            json.loads(json.dumps(config)),
+            extra_files,
+            keep,
+        )
+        self._said = {
+            "train": train.model_dump(mode="json"),
+            "optim": optim.model_dump(mode="json"),
+        }
+        self._max_bad_steps, self._consecutive_bad_steps, self._spikes = (
+            max_bad_steps,
+            0,
+            SpikeDetector(),
+        )
         self._check_same_settings()
 
     def _check_same_settings(self) -> None:
         """PL-R111 unless all ranks were given the same settings."""
-        digest = hashlib.sha256(json.dumps([self._said, self._config], sort_keys=True).encode()).digest()
+        digest = hashlib.sha256(
+            json.dumps([self._said, self._config], sort_keys=True).encode()
+        ).digest()
         numbers = torch.tensor([list(digest)], dtype=torch.int64, device=self.device)
         if not bool((distributed.gather(numbers) == numbers).all()):
-            raise PlaceError("the processes were given different settings", code="PL-R111", fix="start all alike")
+            raise PlaceError(
+                "the processes were given different settings", code="PL-R111", fix="start all alike"
+            )
 
     # ---- saving and resuming
 
     def save(self) -> Path:
-        """Begin to commit the current step, unless it is the one committed last; `Saver.wait` sees it through."""
+        """Begin to commit the current step, unless it is the one committed last; `Saver.wait` sees
+        it through.
+        """
         path = self.run.path / "checkpoints" / f"step_{self.step:06d}"
         if self.run.main and self.saved != path:
             names, sums = self.running_means.state()
-            moments = {f"optim/{name}": value for name, value in optimizer_tensors(self.optimizers).items()}
+            moments = {
+                f"optim/{name}": value for name, value in optimizer_tensors(self.optimizers).items()
+            }
             commit = partial(
                 checkpoint.save,
                 self.run.path,
@@ -93,7 +123,10 @@ class TrainState:
         """Take over a checkpoint made with the same settings (PL-R110, PL-R109 otherwise)."""
         if "said" not in saved.state:
             raise PlaceError(
-                "holds weights only, nothing to resume", code="PL-R110", file=saved.path.name, fix="use --init-from"
+                "holds weights only, nothing to resume",
+                code="PL-R110",
+                file=saved.path.name,
+                fix="use --init-from",
             )
         before = _flat({"config": saved.config, **saved.state["said"]})
         now = _flat({"config": self._config, **self._said})
@@ -103,7 +136,9 @@ class TrainState:
             if key.split(".")[-1] not in _CHANGEABLE_KEYS and before.get(key) != now.get(key)
         ]
         if keys:
-            shown = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in keys[:5])
+            shown = "; ".join(
+                f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in keys[:5]
+            )
             raise PlaceError(
                 f"the run was made with other settings: {shown}",
                 code="PL-R110",
@@ -111,27 +146,41 @@ class TrainState:
                 fix="resume with the run's own settings, or start a new run with --init-from",
             )
         checkpoint.load_weights(self.model, saved.weights)
-        moments = {k.removeprefix("optim/"): v for k, v in saved.state_tensors.items() if k.startswith("optim/")}
+        moments = {
+            k.removeprefix("optim/"): v
+            for k, v in saved.state_tensors.items()
+            if k.startswith("optim/")
+        }
         restore_optimizers(self.optimizers, moments)
         self.running_means.restore(saved.state["tally"], saved.state_tensors, self.device)
         self.step, self.bad_steps = saved.step, saved.state["bad_steps"]
-        current: dict[str, Any] = {"torch": torch.__version__, "world_size": distributed.world_size()}
+        current: dict[str, Any] = {
+            "torch": torch.__version__,
+            "world_size": distributed.world_size(),
+        }
         if self.device.type == "cpu":
             current["threads"] = torch.get_num_threads()
         for key in current:
             if saved.origin[key] != current[key]:
                 _log.warning(
-                    "saved with %s %s, resumed with %s: not equal to the bit", key, saved.origin[key], current[key]
+                    "saved with %s %s, resumed with %s: not equal to the bit",
+                    key,
+                    saved.origin[key],
+                    current[key],
                 )
         if self.run.main and (aside := checkpoint.set_aside_later_steps(self.run.path, self.step)):
-            _log.warning("continuing from step %d; the later steps %s are kept as aside_*", self.step, aside)
+            _log.warning(
+                "continuing from step %d; the later steps %s are kept as aside_*", self.step, aside
+            )
         own_path = self.run.path / "checkpoints" / saved.path.name
         self.saved = own_path if own_path.exists() and own_path.samefile(saved.path) else None
 
     # ---- judging
 
     def judge(self, numbers: StepNumbers | None) -> None:
-        """Note a bad step and give up after too many in a row (PL-G001); warn of a spike of the loss."""
+        """Note a bad step and give up after too many in a row (PL-G001); warn of a spike of the
+        loss.
+        """
         if numbers is None:
             return
         if not numbers.bad:
@@ -144,8 +193,8 @@ class TrainState:
         self._record_bad_step(numbers)
         if self._consecutive_bad_steps >= self._max_bad_steps:
             raise PlaceError(
-                f"training diverged: no finite loss and gradient in {self._consecutive_bad_steps} steps in a row, up to step "
-                f"{numbers.step}; the weights are those from before",
+                f"training diverged: no finite loss and gradient in {self._consecutive_bad_steps} "
+                f"steps in a row, up to step {numbers.step}; the weights are those from before",
                 code="PL-G001",
                 file=self.run.path.name,
                 fix="lower optim.lr, or look at the rows in bad_steps.jsonl",
@@ -155,7 +204,9 @@ class TrainState:
     def _record_bad_step(self, numbers: StepNumbers) -> None:
         """Rows, rate and norms of a bad step; no pixels, no text. Every rank takes part."""
         rows = [
-            int(row) for part in numbers.rows for row in distributed.gather(part.to(self.device)).flatten().tolist()
+            int(row)
+            for part in numbers.rows
+            for row in distributed.gather(part.to(self.device)).flatten().tolist()
         ]
         if not self.run.main:
             return
@@ -177,7 +228,9 @@ class TrainState:
         if self.run.main and self.saved is not None:
             self.saver.wait()
             try:
-                checkpoint.write_pointer(self.run.path, "pre-spike", int(self.saved.name.removeprefix("step_")))
+                checkpoint.write_pointer(
+                    self.run.path, "pre-spike", int(self.saved.name.removeprefix("step_"))
+                )
             except OSError as error:
                 _log.warning("the step before the spike is not marked (%s)", error.strerror)
 
@@ -185,4 +238,8 @@ class TrainState:
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         return {name: value}
-    return {k: v for key, below in value.items() for k, v in _flat(below, f"{name}.{key}" if name else key).items()}
+    return {
+        k: v
+        for key, below in value.items()
+        for k, v in _flat(below, f"{name}.{key}" if name else key).items()
+    }

@@ -11,7 +11,8 @@ from place_cxr.core.errors import PlaceError
 
 _HEADER_LIMIT, _TENSOR_LIMIT = 100 << 20, 100_000  # of a safetensors header: bytes, entries
 _FOREIGN = {
-    b"PK\x03\x04": "a zip archive, as torch.save writes it: it may hold a pickle, which can run any program",
+    b"PK\x03\x04": "a zip archive, as torch.save writes it: it may hold a pickle, which can run "
+    "any program",
     b"\x80": "a pickle, which can run any program when it is read",
     b"(": "a pickle, which can run any program when it is read",
     b"c": "a pickle, which can run any program when it is read",
@@ -24,7 +25,9 @@ _FOREIGN = {
 
 def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies in main memory that training may no longer change."""
-    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+    return {
+        name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()
+    }
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
@@ -45,19 +48,28 @@ def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def refuse_foreign_format(path: Path) -> None:
-    """PL-R106 for a file that begins like a pickle, an archive or anything else that is not safetensors."""
+    """PL-R106 for a file that begins like a pickle, an archive or anything else that is not
+    safetensors.
+    """
     with path.open("rb") as file:
         start = file.read(32)
     for magic, kind in _FOREIGN.items():
-        # A safetensors file may begin with any byte, the low one of its header's length; what follows tells.
+        # A safetensors file may begin with any byte, the low one of its header's length; what
+        # follows tells.
         if start.startswith(magic) and start[8:9] != b"{":
-            raise PlaceError(f"is {kind}", code="PL-R106", file=path.name, fix="only safetensors are read; convert it")
+            raise PlaceError(
+                f"is {kind}",
+                code="PL-R106",
+                file=path.name,
+                fix="only safetensors are read; convert it",
+            )
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, on the CPU.
 
-    Raises PlaceError: PL-R101 no such file, PL-R106 another format, PL-R107 a header that cannot be true.
+    Raises PlaceError: PL-R101 no such file, PL-R106 another format, PL-R107 a header that cannot be
+    true.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -82,7 +94,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
     except (SafetensorError, ValueError, TypeError) as error:
         problem = f"its header does not fit its content ({type(error).__name__})"
-    raise PlaceError(problem, code="PL-R107", file=f"{path.parent.name}/{path.name}", fix="fetch or save it again")
+    raise PlaceError(
+        problem,
+        code="PL-R107",
+        file=f"{path.parent.name}/{path.name}",
+        fix="fetch or save it again",
+    )
 
 
 def _peek(path: Path) -> bytes:

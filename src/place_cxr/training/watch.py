@@ -1,4 +1,6 @@
-"""What the loop keeps an eye on without waiting for the device: numbers, bad steps, spikes, signals, time."""
+"""What the loop keeps an eye on without waiting for the device: numbers, bad steps, spikes,
+signals, time.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,12 @@ def seed_step(seed: int, step: int, micro: int, rank: int) -> None:
 
 
 def sync_step_flags(total: Tensor, code: int) -> Tensor:
-    """[2] on the device: 1 if ``total`` is not finite on any rank, and the largest ``code`` of any rank."""
-    flags = torch.stack([(~torch.isfinite(total)).float(), torch.full_like(total, code, dtype=torch.float32)])
+    """[2] on the device: 1 if ``total`` is not finite on any rank, and the largest ``code`` of any
+    rank.
+    """
+    flags = torch.stack(
+        [(~torch.isfinite(total)).float(), torch.full_like(total, code, dtype=torch.float32)]
+    )
     if distributed.world_size() > 1:
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
     return flags
@@ -56,10 +62,15 @@ class RunningMeans:
         self._sums: dict[tuple[str, ...], Tensor] = {}
 
     def add(self, micro_batches: Sequence[Mapping[str, Tensor]], norm: Tensor, bad: Tensor) -> None:
-        """One step: a mapping of names to numbers per micro batch, the gradient's norm, and whether it was bad."""
+        """One step: a mapping of names to numbers per micro batch, the gradient's norm, and whether
+        it was bad.
+        """
         names = (*micro_batches[0], "grad_norm")
         rows = torch.stack(
-            [torch.stack([*(row[name].float() for name in micro_batches[0]), norm.float()]) for row in micro_batches]
+            [
+                torch.stack([*(row[name].float() for name in micro_batches[0]), norm.float()])
+                for row in micro_batches
+            ]
         )
         entry = torch.cat([torch.ones_like(rows[0, :1]), rows.mean(0)])
         entry = torch.where(bad > 0, torch.zeros_like(entry), entry)
@@ -81,16 +92,24 @@ class RunningMeans:
 
     def state(self) -> tuple[list[list[str]], dict[str, Tensor]]:
         """The names as JSON and the sums as tensors, for a checkpoint."""
-        return [list(names) for names in self._sums], {f"tally/{i}": v for i, v in enumerate(self._sums.values())}
+        return [list(names) for names in self._sums], {
+            f"tally/{i}": v for i, v in enumerate(self._sums.values())
+        }
 
-    def restore(self, names: Sequence[Sequence[str]], tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    def restore(
+        self, names: Sequence[Sequence[str]], tensors: Mapping[str, Tensor], device: torch.device
+    ) -> None:
         """Put back what `state` gave."""
-        self._sums = {tuple(group): tensors[f"tally/{i}"].to(device) for i, group in enumerate(names)}
+        self._sums = {
+            tuple(group): tensors[f"tally/{i}"].to(device) for i, group in enumerate(names)
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class StepNumbers:
-    """One step as the host learns of it: update number, rate, rows used, loss, gradient norm, and two flags."""
+    """One step as the host learns of it: update number, rate, rows used, loss, gradient norm, and
+    two flags.
+    """
 
     step: int
     lr: float
@@ -130,7 +149,9 @@ class DelayedReadback:
 
 
 class BadStepRollback:
-    """Takes back what a bad step did to the running statistics of norms, and to ``tensors`` likewise."""
+    """Takes back what a bad step did to the running statistics of norms, and to ``tensors``
+    likewise.
+    """
 
     def __init__(self, model: nn.Module, tensors: Sequence[Tensor] = ()) -> None:
         norms = [module for module in model.modules() if hasattr(module, "running_mean")]
@@ -146,7 +167,9 @@ class BadStepRollback:
 
 
 class SpikeDetector:
-    """Says when a loss is more than six median absolute deviations above the median of the last hundred."""
+    """Says when a loss is more than six median absolute deviations above the median of the last
+    hundred.
+    """
 
     def __init__(self, window: int = 100, min_losses: int = 30, deviations: float = 6.0) -> None:
         self._last: deque[float] = deque(maxlen=window)
@@ -174,10 +197,11 @@ class StopRequest:
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[StopRequest]:
-    """Note SIGINT, SIGTERM and SIGUSR1 instead of dying of them; the second one ends the process at once.
+    """Note SIGINT, SIGTERM and SIGUSR1 instead of dying of them; the second one ends the process at
+    once.
 
-    Ending at once harms nothing: whatever is being saved has a temporary name. Handlers are put back afterwards, and
-    left alone outside the main thread, where Python allows none.
+    Ending at once harms nothing: whatever is being saved has a temporary name. Handlers are put
+    back afterwards, and left alone outside the main thread, where Python allows none.
     """
     stop_request = StopRequest()
 
@@ -198,7 +222,9 @@ def catch_signals() -> Iterator[StopRequest]:
 
 
 class ThroughputClock:
-    """Rates of training by the monotonic clock: images per second, and the share of time spent waiting for data."""
+    """Rates of training by the monotonic clock: images per second, and the share of time spent
+    waiting for data.
+    """
 
     def __init__(self, step: int, batch_size: int) -> None:
         self._batch = batch_size
@@ -222,7 +248,9 @@ class ThroughputClock:
         now = (time.monotonic(), step, self._waited)
         return self._rates(self._first, now) | {"seconds": now[0] - self._first[0]}
 
-    def _rates(self, start: tuple[float, int, float], end: tuple[float, int, float]) -> dict[str, float]:
+    def _rates(
+        self, start: tuple[float, int, float], end: tuple[float, int, float]
+    ) -> dict[str, float]:
         seconds = max(end[0] - start[0], 1e-9)
         images = (end[1] - start[1]) * self._batch
         return {"images_per_s": images / seconds, "data_wait": (end[2] - start[2]) / seconds}

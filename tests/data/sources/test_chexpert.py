@@ -1,4 +1,6 @@
-"""CheXpert: small and full layout, the four values of a label, MGCA's split with its overlap, 5x200, CheXpert Plus."""
+"""CheXpert: small and full layout, the four values of a label, MGCA's split with its overlap,
+5x200, CheXpert Plus.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ import pytest
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
-from place_cxr.data.sources.chexpert import COMPETITION_FINDINGS, LABELS, mgca_positions, read, select_five_by_200
+from place_cxr.data.sources.chexpert import (
+    COMPETITION_FINDINGS,
+    LABELS,
+    mgca_positions,
+    read,
+    select_five_by_200,
+)
 from place_cxr.data.splits.by_patient import check_splits
 from tests.data.sources.test_conventions import as_told
 from tests.data.sources.trees import write
@@ -31,7 +39,9 @@ def tree(root: Path, name: str) -> Path:
     )
     zeros = ",0.0" * 14
     write(
-        root, "valid.csv", f"{HEADER}\n{name}/valid/patient64541/study1/view1_frontal.jpg,Male,73,Frontal,AP{zeros}\n"
+        root,
+        "valid.csv",
+        f"{HEADER}\n{name}/valid/patient64541/study1/view1_frontal.jpg,Male,73,Frontal,AP{zeros}\n",
     )
     return root
 
@@ -58,9 +68,17 @@ def test_both_sizes_from_their_folder_or_the_one_above(tmp_path: Path, name: str
 
 def test_the_later_test_set_and_a_filter_of_views(tmp_path: Path) -> None:
     tree(tmp_path, "CheXpert-v1.0")
-    write(tmp_path, "test.csv", f"Path,{','.join(LABELS)}\ntest/patient64741/study1/view1_frontal.jpg{',1.0' * 14}\n")
+    write(
+        tmp_path,
+        "test.csv",
+        f"Path,{','.join(LABELS)}\ntest/patient64741/study1/view1_frontal.jpg{',1.0' * 14}\n",
+    )
     studies = read(tmp_path, views=["AP", "FRONTAL"])
-    assert [(study.split, study.view) for study in studies] == [("train", "AP"), ("val", "AP"), ("test", "FRONTAL")]
+    assert [(study.split, study.view) for study in studies] == [
+        ("train", "AP"),
+        ("val", "AP"),
+        ("test", "FRONTAL"),
+    ]
     assert studies[-1].image == tmp_path / "test/patient64741/study1/view1_frontal.jpg"
 
 
@@ -78,7 +96,16 @@ def made_up(rows: int) -> list[list[str]]:
             cells[columns[(5 * row + 3) % 14]] = ("-1.0", "0.0", "1.0")[row % 3]
         view = "Lateral" if row % 9 == 4 else "Frontal"
         path = f"CheXpert-v1.0/train/p{row:06d}.jpg"
-        found.append([path, "Male", "50", view, "AP" if view == "Frontal" else "", *(cells[name] for name in LABELS)])
+        found.append(
+            [
+                path,
+                "Male",
+                "50",
+                view,
+                "AP" if view == "Frontal" else "",
+                *(cells[name] for name in LABELS),
+            ]
+        )
     return found
 
 
@@ -110,7 +137,9 @@ def names(studies: list[Study], split: str) -> list[str]:
 
 def test_5x200_is_alone_and_frontal(nine_thousand: Path, table: list[Study]) -> None:
     studies = read(nine_thousand, "5x200")
-    assert [study.image for study in studies] == [table[place].image for place in select_five_by_200(table)]
+    assert [study.image for study in studies] == [
+        table[place].image for place in select_five_by_200(table)
+    ]
     assert len(set(names(studies, "test"))) == len(studies) == 1_000
     assert "LATERAL" not in {study.view for study in studies}
     others = [name for name in LABELS if name != "No Finding"]
@@ -121,7 +150,9 @@ def test_5x200_is_alone_and_frontal(nine_thousand: Path, table: list[Study]) -> 
 def test_draws_as_the_published_script(table: list[Study], test_data: Path) -> None:
     oracle = json.loads((test_data / "oracles" / "mgca_splits.json").read_text())["chexpert"]
     train, val = ([table[place].image.stem for place in places] for places in mgca_positions(table))
-    assert as_told(oracle["five_by_200"], [table[place].image.stem for place in select_five_by_200(table)])
+    assert as_told(
+        oracle["five_by_200"], [table[place].image.stem for place in select_five_by_200(table)]
+    )
     assert as_told(oracle["train"], train)
     assert as_told(oracle["valid"], val)
     assert len(set(train) & set(val)) == oracle["in_both_train_and_valid"]
@@ -137,9 +168,17 @@ def test_mgca_is_frontal_overlaps_and_is_refused_by_the_check(nine_thousand: Pat
 
 
 def test_uncertain_or_a_second_finding_is_not_alone_and_blank_or_absent_is() -> None:
-    rows = [{"Edema": 1, "Fracture": 0}, {"Edema": 1, "Fracture": -1}, {"Edema": 1, "Fracture": 1}, {"Edema": -1}]
+    rows = [
+        {"Edema": 1, "Fracture": 0},
+        {"Edema": 1, "Fracture": -1},
+        {"Edema": 1, "Fracture": 1},
+        {"Edema": -1},
+    ]
     rows += [{name: 1.0, "No Finding": 1.0} for name in COMPETITION_FINDINGS if name != "Edema"]
-    made = [Study(str(row), Path(str(row)), "", view="PA", labels=labels) for row, labels in enumerate(rows)]
+    made = [
+        Study(str(row), Path(str(row)), "", view="PA", labels=labels)
+        for row, labels in enumerate(rows)
+    ]
     made.append(Study("l", Path("l"), "", view="LATERAL", labels={"Edema": 1}))
     assert sorted(select_five_by_200(made, per_class=1)) == [0, 4, 5, 6, 7]
 
@@ -168,7 +207,12 @@ def test_chexpert_plus_gives_the_reports(tmp_path: Path) -> None:
     tree(tmp_path, "CheXpert-v1.0-small")
     write(tmp_path, "df_chexpert_plus_240401.csv", PLUS)
     reports = [study.report for study in read(tmp_path)]
-    assert reports == ["FINDINGS: Clear lungs.\nIMPRESSION: 1. Normal,\nno change.", "", "", "NARRATIVE:\nonly this"]
+    assert reports == [
+        "FINDINGS: Clear lungs.\nIMPRESSION: 1. Normal,\nno change.",
+        "",
+        "",
+        "NARRATIVE:\nonly this",
+    ]
 
 
 def test_chexpert_plus_alone_has_no_labels(tmp_path: Path) -> None:
@@ -186,7 +230,9 @@ def test_chexpert_plus_alone_has_no_labels(tmp_path: Path) -> None:
     assert read(tmp_path)[0].image == tmp_path / "PNG/train/patient00001/study1/view1_frontal.png"
 
 
-@pytest.mark.parametrize(("old", "new", "code"), [("-1.0", "-2.0", "PL-D210"), ("train/patient", "../x/p", "PL-D206")])
+@pytest.mark.parametrize(
+    ("old", "new", "code"), [("-1.0", "-2.0", "PL-D210"), ("train/patient", "../x/p", "PL-D206")]
+)
 def test_a_changed_table_is_refused(tmp_path: Path, old: str, new: str, code: str) -> None:
     table = tree(tmp_path, "CheXpert-v1.0") / "train.csv"
     table.write_text(table.read_text().replace(old, new))

@@ -1,4 +1,6 @@
-"""A table that names one class of several: the own class is there, the others are not, an empty cell says nothing."""
+"""A table that names one class of several: the own class is there, the others are not, an empty
+cell says nothing.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def told(studies: list[Study]) -> list[tuple[float, ...] | None]:
 
 
 def text(column: str = "class", cells: tuple[str, ...] = CELLS) -> str:
-    return f"image,{column}\n" + "".join(f"{number}.png,{cell}\n" for number, cell in enumerate(cells))
+    return f"image,{column}\n" + "".join(
+        f"{number}.png,{cell}\n" for number, cell in enumerate(cells)
+    )
 
 
 def test_an_image_and_a_class_are_enough(root: Path) -> None:
@@ -48,7 +52,10 @@ def test_an_image_and_a_class_are_enough(root: Path) -> None:
     mapped = manifest.read(write(root, "manifest.csv", text("label")), columns={"class": "label"})
     assert told(mapped) == EXPECTED
     assert told(folder.read(root, columns={"class": "label"})) == EXPECTED
-    assert told(check_dataset("manifest", root, {"columns": {"class": "label"}}, workers=1).studies) == EXPECTED
+    assert (
+        told(check_dataset("manifest", root, {"columns": {"class": "label"}}, workers=1).studies)
+        == EXPECTED
+    )
 
 
 def test_a_task_of_one_class_of_several_leaves_the_unknown_out(root: Path) -> None:
@@ -74,7 +81,9 @@ def test_a_class_of_1_and_0_is_mapped_to_its_finding(root: Path) -> None:
 
 def test_a_column_label_is_read_only_when_it_is_named(root: Path) -> None:
     """It may hold lists ("COVID-19, ARDS"), of which nobody said that one rules out the other."""
-    [study] = manifest.read(write(root, "manifest.csv", 'image,report,label\n0.png,x,"COVID-19, ARDS"\n'))
+    [study] = manifest.read(
+        write(root, "manifest.csv", 'image,report,label\n0.png,x,"COVID-19, ARDS"\n')
+    )
     assert study.labels == {}
 
 
@@ -95,7 +104,9 @@ def test_what_is_no_class(root: Path, cell: str, says: str) -> None:
         manifest.read(root)
     assert "Mass|" not in str(error.value) and error.value.fix
     faults = check_dataset("manifest", root, {}, workers=1).faults
-    assert [(fault.code, fault.row) for fault in faults if fault.code == "PL-D210"] == [("PL-D210", 3)]
+    assert [(fault.code, fault.row) for fault in faults if fault.code == "PL-D210"] == [
+        ("PL-D210", 3)
+    ]
 
 
 @pytest.mark.fault("P3")
@@ -114,6 +125,8 @@ def test_a_column_of_patients_is_no_column_of_classes(root: Path) -> None:
 @pytest.mark.skipif(not REAL, reason="PLACE_TEST_DATA is unset: no sample data on this machine")
 @pytest.mark.parametrize(("name", "classes"), [("kermany", 3), ("nih", 2)])
 def test_published_classes_need_no_code(name: str, classes: int) -> None:
-    found = manifest.read(Path(REAL) / "classes" / name, columns={"class": "label", "patient": "patient_id"})
+    found = manifest.read(
+        Path(REAL) / "classes" / name, columns={"class": "label", "patient": "patient_id"}
+    )
     assert all(study.patient and sum(study.labels.values()) == 1 for study in found)
     assert {len(study.labels) for study in found} == {classes}

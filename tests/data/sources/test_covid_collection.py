@@ -1,4 +1,6 @@
-"""COVID-19 Image Data Collection: names of columns through time, CT left out, masks, boxes; rows of the sample."""
+"""COVID-19 Image Data Collection: names of columns through time, CT left out, masks, boxes; rows of
+the sample.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,13 @@ def test_the_late_table_with_its_annotations(tmp_path: Path) -> None:
     write(tmp_path, "annotations/imageannotation_ai_lung_bounding_boxes.json", json.dumps(COCO))
     mask = picture(tmp_path, "annotations/lungVAE-masks/a_mask.png")
     first, second, third = read(tmp_path)
-    assert (first.id, first.patient, first.view, first.sex, first.age) == ("a.jpeg", "2", "PA", "M", 65)
+    assert (first.id, first.patient, first.view, first.sex, first.age) == (
+        "a.jpeg",
+        "2",
+        "PA",
+        "M",
+        65,
+    )
     assert first.image == tmp_path / "images/a.jpeg"
     assert first.report == "Upper lobe,\nleft."
     assert first.labels == {"Pneumonia": 1, "Viral": 1, "COVID-19": 1}
@@ -56,11 +64,17 @@ def test_the_late_table_with_its_annotations(tmp_path: Path) -> None:
 def test_the_early_table(tmp_path: Path) -> None:
     write(tmp_path, "metadata.csv", EARLY)
     (study,) = read(tmp_path)
-    assert (study.patient, study.labels, study.report) == ("2", {"COVID-19": 1, "ARDS": 1}, "Opacities.")
+    assert (study.patient, study.labels, study.report) == (
+        "2",
+        {"COVID-19": 1, "ARDS": 1},
+        "Opacities.",
+    )
     assert study.image == tmp_path / "images/a.jpeg"
 
 
-@pytest.mark.parametrize("old_new", [("filename", "name"), ("a.jpeg", "../../a.jpeg"), (',65,"', ',65,"x"')])
+@pytest.mark.parametrize(
+    "old_new", [("filename", "name"), ("a.jpeg", "../../a.jpeg"), (',65,"', ',65,"x"')]
+)
 def test_a_changed_table_is_refused(tmp_path: Path, old_new: tuple[str, str]) -> None:
     write(tmp_path, "metadata.csv", EARLY.replace(*old_new))
     with pytest.raises(PlaceError) as refused:
@@ -68,7 +82,9 @@ def test_a_changed_table_is_refused(tmp_path: Path, old_new: tuple[str, str]) ->
     assert refused.value.code in ("PL-D201", "PL-D202", "PL-D206")
 
 
-@pytest.mark.parametrize("change", [{"images": None}, {"annotations": [{"image_id": 9}]}, {"categories": [{"id": {}}]}])
+@pytest.mark.parametrize(
+    "change", [{"images": None}, {"annotations": [{"image_id": 9}]}, {"categories": [{"id": {}}]}]
+)
 def test_another_json_is_refused(tmp_path: Path, change: dict) -> None:
     file = write(tmp_path, "boxes.json", json.dumps(COCO | change))
     with pytest.raises(PlaceError) as refused:
@@ -77,15 +93,33 @@ def test_another_json_is_refused(tmp_path: Path, change: dict) -> None:
 
 
 def test_real_pairs_with_masks_and_boxes(tmp_path: Path, test_data: Path) -> None:
-    """The sample's pictures under the published names: table, masks and boxes in the published forms."""
+    """The sample's pictures under the published names: table, masks and boxes in the published
+    forms.
+    """
     with (test_data / "pairs" / "manifest.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["source"] == "covid-image-data-collection"]
-    names = ["patientid", "offset", "sex", "age", "finding", "view", "modality", "folder", "filename", "clinical_notes"]
+        rows = [
+            row for row in csv.DictReader(file) if row["source"] == "covid-image-data-collection"
+        ]
+    names = [
+        "patientid",
+        "offset",
+        "sex",
+        "age",
+        "finding",
+        "view",
+        "modality",
+        "folder",
+        "filename",
+        "clinical_notes",
+    ]
     with write(tmp_path, "metadata.csv", b"").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, names)
         table.writeheader()
         for row in rows:
-            told = {name: row.get(name, "") for name in names} | {"patientid": row["patient_id"], "modality": "X-ray"}
+            told = {name: row.get(name, "") for name in names} | {
+                "patientid": row["patient_id"],
+                "modality": "X-ray",
+            }
             picture_name = Path(row["image"]).name
             table.writerow(told | {"finding": row["label"], "folder": "images", "filename": picture_name}
                            | {"clinical_notes": row["report"]})  # fmt: skip
@@ -95,7 +129,11 @@ def test_real_pairs_with_masks_and_boxes(tmp_path: Path, test_data: Path) -> Non
         one["file_name"] = Path(one["file_name"]).name
     write(tmp_path, "annotations/imageannotation_ai_lung_bounding_boxes.json", json.dumps(boxes))
     with (test_data / "masks" / "manifest.csv").open(encoding="utf-8") as file:
-        lungs = [row for row in csv.DictReader(file) if row["mask"].startswith("lungs/") and "pairs/" in row["image"]]
+        lungs = [
+            row
+            for row in csv.DictReader(file)
+            if row["mask"].startswith("lungs/") and "pairs/" in row["image"]
+        ]
     for row in lungs[:5]:
         target = tmp_path / "annotations" / "lungVAE-masks" / f"{Path(row['image']).stem}_mask.png"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -106,9 +144,17 @@ def test_real_pairs_with_masks_and_boxes(tmp_path: Path, test_data: Path) -> Non
     assert all(study.report for study in studies)
     boxed = [study for study in studies if study.boxes]
     assert len(boxed) > 100
-    assert all({box.finding for box in study.boxes} <= {"Right Lung", "Left Lung"} for study in boxed)
+    assert all(
+        {box.finding for box in study.boxes} <= {"Right Lung", "Left Lung"} for study in boxed
+    )
     sizes = {one["file_name"]: (one["width"], one["height"]) for one in boxes["images"]}
     for study in boxed:
         width, height = sizes[study.id]
-        assert all(0 <= b.x0 < b.x1 <= width + 1 and 0 <= b.y0 < b.y1 <= height + 1 for b in study.boxes)
-    assert sum(bool(study.masks) for study in studies) == len({Path(row["image"]).stem for row in lungs[:5]}) > 0
+        assert all(
+            0 <= b.x0 < b.x1 <= width + 1 and 0 <= b.y0 < b.y1 <= height + 1 for b in study.boxes
+        )
+    assert (
+        sum(bool(study.masks) for study in studies)
+        == len({Path(row["image"]).stem for row in lungs[:5]})
+        > 0
+    )

@@ -1,4 +1,6 @@
-"""COVIDx: three-class and binary lists, a patient id with a blank, several versions in a folder, Kaggle's names."""
+"""COVIDx: three-class and binary lists, a patient id with a blank, several versions in a folder,
+Kaggle's names.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,11 @@ def test_three_classes(tmp_path: Path, version: str, folder: str) -> None:
 def test_binary_lists_state_one_class(tmp_path: Path) -> None:
     write(tmp_path, "train.txt", "p1 a.png positive ricord\np2 b.png negative rsna\n")
     write(tmp_path, "test.txt", "p3 c.png negative rsna\n")
-    assert [study.labels for study in read(tmp_path)] == [{"COVID-19": 1}, {"COVID-19": 0}, {"COVID-19": 0}]
+    assert [study.labels for study in read(tmp_path)] == [
+        {"COVID-19": 1},
+        {"COVID-19": 0},
+        {"COVID-19": 0},
+    ]
 
 
 def test_several_versions_need_a_choice(tmp_path: Path) -> None:
@@ -55,7 +61,9 @@ def test_several_versions_need_a_choice(tmp_path: Path) -> None:
     assert refused.value.code == "PL-D205"
 
 
-@pytest.mark.parametrize("line", ["a b.png covid src", "b.png normal rsna", "a ../b.png normal rsna"])
+@pytest.mark.parametrize(
+    "line", ["a b.png covid src", "b.png normal rsna", "a ../b.png normal rsna"]
+)
 def test_other_lines_are_refused_by_number(tmp_path: Path, line: str) -> None:
     write(tree(tmp_path), "labels/test_COVIDx9A.txt", TEST_A + line + "\n")
     with pytest.raises(PlaceError, match="line 2") as refused:
@@ -71,4 +79,6 @@ def test_mgca_draws_as_the_published_script(tmp_path: Path, test_data: Path) -> 
     for part, told in (("train", "train"), ("val", "valid")):
         found = [study for study in studies if study.split == part]
         assert [study.id for study in found] == [row["filename"] for row in oracle[told]]
-        assert [list(study.labels.values()).index(1) for study in found] == [row["label"] for row in oracle[told]]
+        assert [list(study.labels.values()).index(1) for study in found] == [
+            row["label"] for row in oracle[told]
+        ]

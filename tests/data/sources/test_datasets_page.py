@@ -25,8 +25,11 @@ def test_every_source_has_its_row() -> None:
 
 
 def test_every_published_size_has_its_row() -> None:
-    rows = [line.rsplit("|", 2)[0] for line in PAGE if line.startswith("| `") and line.count("|") == 4]
+    rows = [
+        line.rsplit("|", 2)[0] for line in PAGE if line.startswith("| `") and line.count("|") == 4
+    ]
     assert rows == [
-        f"| `{source}`, `{split}` | {' / '.join('-' if size is None else f'{size:,}' for size in sizes)} "
+        f"| `{source}`, `{split}` | "
+        f"{' / '.join('-' if size is None else f'{size:,}' for size in sizes)} "
         for (source, split), sizes in PUBLISHED_SIZES.items()
     ]

@@ -1,4 +1,6 @@
-"""The general folder: a table joined by path, name or stem; text files beside, alone or named as the folder; DICOM."""
+"""The general folder: a table joined by path, name or stem; text files beside, alone or named as
+the folder; DICOM.
+"""
 
 from __future__ import annotations
 
@@ -102,12 +104,19 @@ def test_text_files(root: Path) -> None:
 
 @pytest.mark.fault("S6")
 @pytest.mark.fault("S5")
-def test_links_pipes_and_paths_out_of_the_folder(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_links_pipes_and_paths_out_of_the_folder(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     outside = picture(tmp_path_factory.mktemp("outside"), "z.png")
     (root / "link.png").symlink_to(outside)
     (root / "linked").symlink_to(outside.parent)
     os.mkfifo(root / "pipe.png")
-    assert [study.image.name for study in read(root)] == ["a.png", "b.png", "c.jpg", "1.2.840.113619.2"]
+    assert [study.image.name for study in read(root)] == [
+        "a.png",
+        "b.png",
+        "c.jpg",
+        "1.2.840.113619.2",
+    ]
     with pytest.raises(PlaceError) as refused:
         read(root, table="../t.csv")
     assert refused.value.code == "PL-C001"
@@ -127,7 +136,11 @@ def test_real_pairs_in_a_folder(tmp_path: Path, test_data: Path) -> None:
     with (test_data / "pairs" / "manifest.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[:20]
     for row in rows:
-        write(tmp_path, f"images/{Path(row['image']).name}", (test_data / "pairs" / row["image"]).read_bytes())
+        write(
+            tmp_path,
+            f"images/{Path(row['image']).name}",
+            (test_data / "pairs" / row["image"]).read_bytes(),
+        )
     with write(tmp_path, "table.csv", b"").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["filename", "report", "patient"])

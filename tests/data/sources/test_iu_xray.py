@@ -1,4 +1,6 @@
-"""IU X-ray: Open-i's XML with PNGs, hostile XML, R2Gen's annotation file, the sample's untouched XML."""
+"""IU X-ray: Open-i's XML with PNGs, hostile XML, R2Gen's annotation file, the sample's untouched
+XML.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,11 @@ def test_hostile_files_are_refused(tmp_path: Path, text: str) -> None:
 
 ANNOTATION = {
     part: [
-        {"id": f"CXR{n}_IM-1", "report": "Clear lungs .", "image_path": [f"CXR{n}_IM-1/0.png", f"CXR{n}_IM-1/1.png"]}
+        {
+            "id": f"CXR{n}_IM-1",
+            "report": "Clear lungs .",
+            "image_path": [f"CXR{n}_IM-1/0.png", f"CXR{n}_IM-1/1.png"],
+        }
         | {"split": part}
     ]
     for n, part in enumerate(("train", "val", "test"))
@@ -89,7 +95,9 @@ def test_r2gens_form(tmp_path: Path) -> None:
     assert refused.value.code == "PL-D205"
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"train": [], "val": [], "test": [{"id": 1}]}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "{}", '{"train": [], "val": [], "test": [{"id": 1}]}', "[" * 100_000]
+)
 def test_another_json_is_refused(tmp_path: Path, text: str) -> None:
     write(tmp_path, "annotation.json", text)
     with pytest.raises(PlaceError) as refused:

@@ -37,7 +37,9 @@ def table(root: Path, text: str | bytes, name: str = "manifest.csv") -> Path:
     return path
 
 
-def refusal(path: Path, columns: Mapping[str, str] | None = None, encoding: str = "utf-8-sig") -> str:
+def refusal(
+    path: Path, columns: Mapping[str, str] | None = None, encoding: str = "utf-8-sig"
+) -> str:
     with pytest.raises(PlaceError) as error:
         read(path, columns=columns or {}, encoding=encoding)
     return str(error.value)
@@ -54,7 +56,13 @@ def test_every_column_arrives(root: Path) -> None:
     assert first.image == (root / "a.png").resolve()
     assert first.report == "Edema, mild.\nNo mass."
     assert (first.id, first.patient) == ("0012", "p 1 ")
-    assert (first.split, first.view, first.sex, first.age, first.site) == ("train", "PA", "F", 63.0, "north")
+    assert (first.split, first.view, first.sex, first.age, first.site) == (
+        "train",
+        "PA",
+        "F",
+        63.0,
+        "north",
+    )
     assert first.labels["Edema"] == 1 and math.isnan(first.labels["Mass"])
     assert first.said == {"Edema": -1.0}
     assert first.masks == {} and first.boxes == ()
@@ -120,7 +128,10 @@ def test_the_three_forms_say_the_same(root: Path) -> None:
         ("image,report\n", "no rows"),
         ("image,report,image\na.png,x,b.png\n", "column 'image' is there twice"),
         ("imge,report\na.png,x\n", "no column 'image' (found imge, report). Did you mean 'imge'?"),
-        ("image,reports\na.png,x\n", "no column 'report' (found image, reports). Did you mean 'reports'?"),
+        (
+            "image,reports\na.png,x\n",
+            "no column 'report' (found image, reports). Did you mean 'reports'?",
+        ),
         ("image,Report\na.png,x\n", "Did you mean 'Report'?"),
     ],
 )
@@ -146,7 +157,11 @@ def test_mapped_columns(root: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_report_from_its_sections_or_none_where_there_are_labels(root: Path) -> None:
-    studies = read(table(root, "image,findings,impression\na.png,Clear lungs.,Normal.\nb.png,,Normal.\nc.png,,\n"))
+    studies = read(
+        table(
+            root, "image,findings,impression\na.png,Clear lungs.,Normal.\nb.png,,Normal.\nc.png,,\n"
+        )
+    )
     assert [study.report for study in studies] == [
         "FINDINGS: Clear lungs.\nIMPRESSION: Normal.",
         "IMPRESSION: Normal.",
@@ -184,7 +199,10 @@ def test_ragged_and_otherwise_separated_tables(root: Path, text: str, says: str)
     [
         ('{"image": "a.png", "report": "x"}\n{"image": ', "line 2 is not JSON"),
         ('\n["a.png"]\n', "line 2 is not a JSON object"),
-        ('{"image": "a.png", "image": "b.png", "report": "x"}', "line 1 is not JSON, or names a key twice"),
+        (
+            '{"image": "a.png", "image": "b.png", "report": "x"}',
+            "line 1 is not JSON, or names a key twice",
+        ),
         ("[" * 200_000, "line 1 is not JSON"),
     ],
 )
@@ -205,7 +223,18 @@ def test_tables_of_other_kinds(root: Path) -> None:
 
 @pytest.mark.fault("S3")
 def test_ids_are_exact_text(root: Path) -> None:
-    ids = ["00123", "1234567890123456789", "1.23e18", "trail ", "Trail", "0123", "123", "NA", "null", "-0"]
+    ids = [
+        "00123",
+        "1234567890123456789",
+        "1.23e18",
+        "trail ",
+        "Trail",
+        "0123",
+        "123",
+        "NA",
+        "null",
+        "-0",
+    ]
     for number in range(len(ids)):
         (root / f"{number}.png").write_bytes(b"x")
     rows = "".join(f"{number}.png,x,{name},p{name}\n" for number, name in enumerate(ids))
@@ -216,20 +245,30 @@ def test_ids_are_exact_text(root: Path) -> None:
 
 @pytest.mark.fault("S3")
 def test_ids_that_lost_their_digits_are_refused(root: Path) -> None:
-    whole = pa.table({"image": ["a.png"], "report": ["x"], "study": pa.array([1234567890123456789])})
+    whole = pa.table(
+        {"image": ["a.png"], "report": ["x"], "study": pa.array([1234567890123456789])}
+    )
     pq.write_table(whole, root / "m.parquet")
     assert read(root / "m.parquet")[0].id == "1234567890123456789"
     for column in ("study", "patient"):
-        pq.write_table(pa.table({"image": ["a.png"], "report": ["x"], column: [1.5]}), root / "m.parquet")
+        pq.write_table(
+            pa.table({"image": ["a.png"], "report": ["x"], column: [1.5]}), root / "m.parquet"
+        )
         assert "PL-D203" in refusal(root / "m.parquet")
-    assert "PL-D203" in refusal(table(root, '{"image": "a.png", "report": "x", "patient": 1e18}', "m.jsonl"))
+    assert "PL-D203" in refusal(
+        table(root, '{"image": "a.png", "report": "x", "patient": 1e18}', "m.jsonl")
+    )
     assert "line 3" in refusal(table(root, "image,report,study\na.png,x,1\nb.png,x, \n"))
 
 
 @pytest.mark.fault("S4")
-def test_repeated_rows_are_dropped_and_counted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_repeated_rows_are_dropped_and_counted(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     names = ("a.png", "b.png", "a.png", "./a.png", "b.png")
-    studies = read(table(root, "image,report,labels.Mass\n" + "".join(f"{name},x,\n" for name in names)))
+    studies = read(
+        table(root, "image,report,labels.Mass\n" + "".join(f"{name},x,\n" for name in names))
+    )
     assert [(study.id, study.image.name) for study in studies] == [("1", "a.png"), ("2", "b.png")]
     assert "3 rows repeat" in caplog.text
     caplog.clear()
@@ -243,13 +282,25 @@ def test_repeated_rows_are_dropped_and_counted(root: Path, caplog: pytest.LogCap
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("image,report,labels.Mass\na.png,x,1\nb.png,x,1\na.png,x,0\n", "lines 2 and 4 have the same image"),
+        (
+            "image,report,labels.Mass\na.png,x,1\nb.png,x,1\na.png,x,0\n",
+            "lines 2 and 4 have the same image",
+        ),
         ("image,report\na.png,x\na.png,y\n", "lines 2 and 3 have the same image"),
         ("image,report,study\na.png,x,1\na.png,x,2\n", "lines 2 and 3 have the same image"),
         ("image,report,study\na.png,x,1\nb.png,y,1\n", "lines 2 and 3 have the same study"),
-        ("image,report,study,labels.Mass\na.png,x,1,1\nb.png,x,1,\n", "lines 2 and 3 have the same study"),
-        ("image,report,study,split\na.png,x,1,train\nb.png,x,1,test\n", "lines 2 and 3 have the same study"),
-        ("image,report,study,patient\na.png,x,1,p\nb.png,x,1,q\n", "lines 2 and 3 have the same study"),
+        (
+            "image,report,study,labels.Mass\na.png,x,1,1\nb.png,x,1,\n",
+            "lines 2 and 3 have the same study",
+        ),
+        (
+            "image,report,study,split\na.png,x,1,train\nb.png,x,1,test\n",
+            "lines 2 and 3 have the same study",
+        ),
+        (
+            "image,report,study,patient\na.png,x,1,p\nb.png,x,1,q\n",
+            "lines 2 and 3 have the same study",
+        ),
     ],
 )
 def test_rows_that_contradict_each_other(root: Path, text: str, says: str) -> None:
@@ -261,7 +312,10 @@ def test_rows_that_contradict_each_other(root: Path, text: str, says: str) -> No
 @pytest.mark.fault("S4")
 def test_two_views_of_one_study_stay(root: Path) -> None:
     text = "image,report,study,view,labels.Mass\na.png,x,1,PA,\nb.png,x,1,L,\n"
-    assert [(study.id, study.view) for study in read(table(root, text))] == [("1", "PA"), ("1", "L")]
+    assert [(study.id, study.view) for study in read(table(root, text))] == [
+        ("1", "PA"),
+        ("1", "L"),
+    ]
 
 
 @pytest.mark.fault("S5")
@@ -269,7 +323,17 @@ def test_missing_files_are_listed_and_counted(root: Path) -> None:
     os.mkfifo(root / "fifo.png")
     (root / "folder").mkdir()
     (root / "loop.png").symlink_to(root / "loop.png")
-    names = ["a.png", "gone.png", "fifo.png", "folder", "folder/", ".", "a.png/x", "loop.png", "x" * 300]
+    names = [
+        "a.png",
+        "gone.png",
+        "fifo.png",
+        "folder",
+        "folder/",
+        ".",
+        "a.png/x",
+        "loop.png",
+        "x" * 300,
+    ]
     names += [f"{number}.png" for number in range(30)]
     message = refusal(table(root, "image,report\n" + "".join(f"{name},x\n" for name in names)))
     assert "PL-D205" in message
@@ -299,15 +363,27 @@ def test_paths_stay_in_the_folder(tmp_path: Path) -> None:
     (root / "link.png").symlink_to(outside / "a.png")
     (root / "linked").symlink_to(outside)
     (root / "own.png").symlink_to(root / "a.png")
-    bad = ["../outside/a.png", "in/../../outside/a.png", str(outside / "a.png"), str(root / "a.png"), "link.png"]
+    bad = [
+        "../outside/a.png",
+        "in/../../outside/a.png",
+        str(outside / "a.png"),
+        str(root / "a.png"),
+        "link.png",
+    ]
     bad += ["linked/a.png", "../root-twin/a.png", "in\\a.png", "a\0.png", "..", "/dev/zero"]
     for name in bad:
-        for header, row in (("image,report", f"{name},x"), ("image,report,mask.Mass", f"a.png,x,{name}")):
+        for header, row in (
+            ("image,report", f"{name},x"),
+            ("image,report,mask.Mass", f"a.png,x,{name}"),
+        ):
             message = refusal(table(root, f"{header}\n{row}\n"))
             assert "PL-D206" in message, name
             assert "line 2" in message
     good = read(table(root, "image,report\nown.png,x\nin/a.png,x\n"))
-    assert [study.image for study in good] == [root.resolve() / "a.png", root.resolve() / "in" / "a.png"]
+    assert [study.image for study in good] == [
+        root.resolve() / "a.png",
+        root.resolve() / "in" / "a.png",
+    ]
     assert read(table(root, "image,report\nin/../a.png,x\n"))[0].image == root.resolve() / "a.png"
     (tmp_path / "way").symlink_to(root)
     assert read(tmp_path / "way")[0].image == root.resolve() / "a.png"
@@ -324,18 +400,29 @@ def test_a_table_may_lie_elsewhere_if_its_folder_is_named(root: Path, tmp_path: 
     assert study.image == study.masks["Mass"] == (tmp_path / "in" / "a.png").resolve()
     for name in ("../a.png", str(tmp_path / "a.png"), "../tables/manifest.csv"):
         with pytest.raises(PlaceError, match="PL-D206"):
-            read(table(tmp_path / "tables", f"image,report\n{name},x\n"), folder=str(tmp_path / "in"))
+            read(
+                table(tmp_path / "tables", f"image,report\n{name},x\n"), folder=str(tmp_path / "in")
+            )
     with pytest.raises(PlaceError, match="PL-D205"):
-        read(table(tmp_path / "tables", "image,report\na.png,x\n"), folder=str(tmp_path / "nowhere"))
+        read(
+            table(tmp_path / "tables", "image,report\na.png,x\n"), folder=str(tmp_path / "nowhere")
+        )
 
 
 @pytest.mark.fault("E1")
 def test_label_values(root: Path) -> None:
     rows = "a.png,x,1\nb.png,x,0\nc.png,x,-1\nd.png,x,\ne.png,x, 1.0 \n"
-    values = [study.labels["Mass"] for study in read(table(root, "image,report,labels.Mass\n" + rows))]
+    values = [
+        study.labels["Mass"] for study in read(table(root, "image,report,labels.Mass\n" + rows))
+    ]
     assert values[:3] == [1, 0, -1] and math.isnan(values[3]) and values[4] == 1
     for column in ("labels.Mass", "said.Mass"):
-        for value, kind in (("yes", "text"), ("2", "another number"), ("0.5", "another number"), ("nan", "text")):
+        for value, kind in (
+            ("yes", "text"),
+            ("2", "another number"),
+            ("0.5", "another number"),
+            ("nan", "text"),
+        ):
             message = refusal(table(root, f"image,report,{column}\na.png,x,1\nb.png,x,{value}\n"))
             assert f"line 3: a label is {kind}" in message and "PL-D210" in message
 
@@ -397,9 +484,15 @@ def test_no_content_in_messages(root: Path, caplog: pytest.LogCaptureFixture) ->
 
 
 @given(st.binary(max_size=200), st.sampled_from(["m.csv", "m.jsonl", "m.parquet"]))
-def test_only_our_error_leaves_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes, name: str) -> None:
+def test_only_our_error_leaves_any_bytes(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, name: str
+) -> None:
     root = tmp_path_factory.getbasetemp()
-    prefix = {"m.csv": b"image,report,boxes,age,labels.A\n", "m.jsonl": b'{"image": ', "m.parquet": b"PAR1"}[name]
+    prefix = {
+        "m.csv": b"image,report,boxes,age,labels.A\n",
+        "m.jsonl": b'{"image": ',
+        "m.parquet": b"PAR1",
+    }[name]
     with pytest.raises(PlaceError):
         read(table(root, prefix + data, name))
 
@@ -408,8 +501,18 @@ def test_only_our_error_leaves_any_bytes(tmp_path_factory: pytest.TempPathFactor
 def test_the_sample_pairs() -> None:
     studies = read(Path(REAL) / "pairs", columns={"patient": "group"})
     assert len(studies) == 221
-    assert len({study.patient for study in studies}) == 101  # joins 107 source ids that are partly one person
-    assert len({study.patient for study in read(Path(REAL) / "pairs", columns={"patient": "patient_id"})}) == 107
+    assert (
+        len({study.patient for study in studies}) == 101
+    )  # joins 107 source ids that are partly one person
+    assert (
+        len(
+            {
+                study.patient
+                for study in read(Path(REAL) / "pairs", columns={"patient": "patient_id"})
+            }
+        )
+        == 107
+    )
     assert len({study.id for study in studies}) == 221
     assert all(study.report and study.image.is_file() for study in studies)
     ages = [study.age for study in studies if study.age is not None]

@@ -1,4 +1,6 @@
-"""MIMIC-CXR-JPG: tables plain and gzipped, reports in a tree, a folder and a zip, text rules, views, splits."""
+"""MIMIC-CXR-JPG: tables plain and gzipped, reports in a tree, a folder and a zip, text rules,
+views, splits.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,11 @@ CHEXPERT = f"""subject_id,study_id,{",".join(LABELS)}
 10000033,50000002,,,,,,,,,1.0,,,,,
 """
 REPORTS = {
-    "p10/p10000032/s50000001": " FINAL REPORT\n INDICATION:  Cough.\n \n FINDINGS: \n \n The lungs are\n clear. Heart"
+    "p10/p10000032/s50000001": " FINAL REPORT\n INDICATION:  Cough.\n \n FINDINGS: \n \n The lungs "
+    "are\n clear. Heart"
     " is 1.5 cm larger.\n \n IMPRESSION: \n \n No acute process.\n",
-    "p10/p10000033/s50000002": " FINAL REPORT\n CHEST X-RAY\n \n INDICATION:  Fever.\n \n Small effusion is new.\n",
+    "p10/p10000033/s50000002": " FINAL REPORT\n CHEST X-RAY\n \n INDICATION:  Fever.\n \n Small "
+    "effusion is new.\n",
     "p11/p11000034/s50000003": " FINAL REPORT\n IMPRESSION:  Normal.\n",
 }
 
@@ -60,7 +64,10 @@ def test_images_share_the_study_and_keep_their_own_view(tmp_path: Path, kind: st
     assert (
         first.report
         == second.report
-        == ("FINDINGS: The lungs are\n clear. Heart is 1.5 cm larger.\nIMPRESSION: No acute process.")
+        == (
+            "FINDINGS: The lungs are\n clear. Heart is 1.5 cm larger.\nIMPRESSION: No acute "
+            "process."
+        )
     )
     assert third.report == "Small effusion is new."
     assert fourth.report == "IMPRESSION: Normal."
@@ -71,14 +78,20 @@ def test_images_share_the_study_and_keep_their_own_view(tmp_path: Path, kind: st
 def test_labels_keep_present_absent_uncertain_blank_and_unlabelled_apart(tmp_path: Path) -> None:
     first, _, third, fourth, _ = read(tree(tmp_path))
     assert first.labels == first.said
-    assert (first.labels["Atelectasis"], first.labels["Consolidation"], first.labels["Edema"]) == (1, -1, 0)
+    assert (first.labels["Atelectasis"], first.labels["Consolidation"], first.labels["Edema"]) == (
+        1,
+        -1,
+        0,
+    )
     assert math.isnan(first.labels["Cardiomegaly"])
     assert third.labels["No Finding"] == 1
     assert fourth.labels == {}
 
 
 def test_the_papers_filter_and_text(tmp_path: Path) -> None:
-    """MGCA: PA and AP alone; impression first, 1.5 loses its 1, short reports and those without sections go."""
+    """MGCA: PA and AP alone; impression first, 1.5 loses its 1, short reports and those without
+    sections go.
+    """
     studies = read(tree(tmp_path), text="mgca", views=["PA", "AP"])
     assert [study.view for study in studies] == ["PA", "AP", "PA"]
     assert read_report(studies[0].report).sentences == (
@@ -99,7 +112,13 @@ def test_other_texts(tmp_path: Path) -> None:
 
 
 def test_mgca_has_no_test_set(tmp_path: Path) -> None:
-    assert [study.split for study in read(tree(tmp_path), "mgca")] == ["train", "train", "val", "val", "val"]
+    assert [study.split for study in read(tree(tmp_path), "mgca")] == [
+        "train",
+        "train",
+        "val",
+        "val",
+        "val",
+    ]
 
 
 def test_reports_in_a_zip_a_folder_or_elsewhere(tmp_path: Path) -> None:
@@ -110,8 +129,15 @@ def test_reports_in_a_zip_a_folder_or_elsewhere(tmp_path: Path) -> None:
             file.writestr(f"files/{name}.txt", text)
     beside = tree(tmp_path / "c", where="mimic-cxr-reports/files")
     apart = tree(tmp_path / "d", reports=False)
-    for root, place in ((packed, ""), (beside, ""), (apart, "../a"), (apart, "../b/mimic-cxr-reports.zip")):
-        assert [study.report for study in read(root, reports=place)] == [study.report for study in expected]
+    for root, place in (
+        (packed, ""),
+        (beside, ""),
+        (apart, "../a"),
+        (apart, "../b/mimic-cxr-reports.zip"),
+    ):
+        assert [study.report for study in read(root, reports=place)] == [
+            study.report for study in expected
+        ]
     with pytest.raises(PlaceError) as refused:
         read(apart, reports="nowhere")
     assert refused.value.code == "PL-D205"

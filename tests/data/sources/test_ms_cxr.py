@@ -27,12 +27,21 @@ def test_phrases(tmp_path: Path, name: str, text: str) -> None:
     write(tmp_path, f"ms/MS_CXR_Local_Alignment_v{name}.csv", text)
     there = picture(tmp_path, f"mimic/{PATH}")
     studies = read(tmp_path / "ms", mimic="../mimic")
-    assert [study.report for study in studies] == ["Patchy, right lower lobe", "Mild edema", "Mild edema"]
+    assert [study.report for study in studies] == [
+        "Patchy, right lower lobe",
+        "Mild edema",
+        "Mild edema",
+    ]
     assert studies[0].image.resolve() == there
-    assert studies[0].boxes == (Box("Pneumonia", 100, 200, 150, 260), Box("Pneumonia", 300, 400, 310, 410))
+    assert studies[0].boxes == (
+        Box("Pneumonia", 100, 200, 150, 260),
+        Box("Pneumonia", 300, 400, 310, 410),
+    )
     assert [study.patient for study in studies] == ["10000032", "10000032", "11000034"]
     assert [study.labels for study in studies] == [{"Pneumonia": 1}, {"Edema": 1}, {"Edema": 1}]
-    assert {study.split for study in studies} == {"test"} and len({study.id for study in studies}) == 3
+    assert {study.split for study in studies} == {"test"} and len(
+        {study.id for study in studies}
+    ) == 3
     check_splits(studies)
 
 

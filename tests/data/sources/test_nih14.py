@@ -1,4 +1,6 @@
-"""NIH ChestX-ray14: both releases of the table, the nine-field box header, folders, official lists, real rows."""
+"""NIH ChestX-ray14: both releases of the table, the nine-field box header, folders, official lists,
+real rows.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,13 @@ def tree(root: Path, folder: str = "images") -> Path:
 
 def test_labels_boxes_and_what_is_known_of_the_patient(tmp_path: Path) -> None:
     first, second, third = read(tree(tmp_path))
-    assert (first.id, first.patient, first.view, first.sex, first.age) == ("00000001_000", "1", "PA", "M", 58)
+    assert (first.id, first.patient, first.view, first.sex, first.age) == (
+        "00000001_000",
+        "1",
+        "PA",
+        "M",
+        58,
+    )
     assert [name for name, value in first.labels.items() if value] == ["Cardiomegaly", "Emphysema"]
     assert [name for name, value in second.labels.items() if value] == ["No Finding"]
     assert set(first.labels) == {*LABELS, "No Finding"}
@@ -47,7 +55,11 @@ def test_labels_boxes_and_what_is_known_of_the_patient(tmp_path: Path) -> None:
 
 def test_official_lists_with_a_val_by_patient(tmp_path: Path) -> None:
     root = tree(tmp_path)
-    rows = [f"{row:08d}_{image:03d}.png,Mass,0,{row},50,F,AP,1,1,1,1" for row in range(1, 200) for image in (0, 1)]
+    rows = [
+        f"{row:08d}_{image:03d}.png,Mass,0,{row},50,F,AP,1,1,1,1"
+        for row in range(1, 200)
+        for image in (0, 1)
+    ]
     write(root, "Data_Entry_2017_v2020.csv", "\n".join([HEADER_2020, *rows]))
     write(root, "train_val_list.txt", "\n".join(row.split(",")[0] for row in rows[:300]))
     write(root, "test_list.txt", "\n".join(row.split(",")[0] for row in rows[300:]))
@@ -75,7 +87,9 @@ def test_the_first_release_of_the_table(tmp_path: Path) -> None:
     assert [study.age for study in read(root)] == [58, 58, None]
 
 
-@pytest.mark.parametrize("old_new", [("Infiltration", "Infiltrated"), ("00000001_000.png,C", "../x.png,C")])
+@pytest.mark.parametrize(
+    "old_new", [("Infiltration", "Infiltrated"), ("00000001_000.png,C", "../x.png,C")]
+)
 def test_a_changed_table_is_refused(tmp_path: Path, old_new: tuple[str, str]) -> None:
     table = tree(tmp_path) / "Data_Entry_2017_v2020.csv"
     table.write_text(table.read_text().replace(*old_new))
@@ -100,10 +114,21 @@ def test_real_boxes(tmp_path: Path, test_data: Path) -> None:
     write(tmp_path, "BBox_List_2017.csv", published)
     studies = read(tmp_path, "patient")
     assert len(studies) == len(lines) > 20
-    told = {(row["orig_filename"].removesuffix(".png"), row["label"], float(row["orig_x"])) for row in rows}
+    told = {
+        (row["orig_filename"].removesuffix(".png"), row["label"], float(row["orig_x"]))
+        for row in rows
+    }
     assert {(study.id, box.finding, box.x0) for study in studies for box in study.boxes} == {
         (name, finding.replace("Infiltrate", "Infiltration"), x) for name, finding, x in told
     }
-    assert all(0 <= box.x0 < box.x1 <= 1024 and 0 <= box.y0 < box.y1 <= 1024 for s in studies for box in s.boxes)
+    assert all(
+        0 <= box.x0 < box.x1 <= 1024 and 0 <= box.y0 < box.y1 <= 1024
+        for s in studies
+        for box in s.boxes
+    )
     named = {"Infiltrate": "Infiltration"}
-    assert all(named.get(box.finding, box.finding) in study.labels for study in studies for box in study.boxes)
+    assert all(
+        named.get(box.finding, box.finding) in study.labels
+        for study in studies
+        for box in study.boxes
+    )

@@ -29,7 +29,10 @@ def tree(root: Path) -> Path:
 
 def test_every_kind_of_object(tmp_path: Path) -> None:
     studies = read(tree(tmp_path))
-    assert studies[0].boxes == (Box("Foreign Object", 10, 20, 110, 220), Box("Foreign Object", 50, 60, 70, 90))
+    assert studies[0].boxes == (
+        Box("Foreign Object", 10, 20, 110, 220),
+        Box("Foreign Object", 50, 60, 70, 90),
+    )
     assert studies[2].boxes == (Box("Foreign Object", 500, 600, 560, 700),)
     assert [study.labels["Foreign Object"] for study in studies] == [1, 0, 1, 0]
     assert [study.split for study in studies] == ["train", "train", "train", "test"]
@@ -38,7 +41,9 @@ def test_every_kind_of_object(tmp_path: Path) -> None:
     check_splits(studies)
 
 
-@pytest.mark.parametrize("text", ["3 1 2 3 4", "0 1 2", "0 1 2 3", "2 1 2 3 4 5", "0 a b c d", "0 1 2 nan 4"])
+@pytest.mark.parametrize(
+    "text", ["3 1 2 3 4", "0 1 2", "0 1 2 3", "2 1 2 3 4 5", "0 a b c d", "0 1 2 nan 4"]
+)
 def test_other_annotations_are_refused(text: str) -> None:
     with pytest.raises(PlaceError) as refused:
         parse_objects(Path("train.csv"), 7, text)
@@ -53,10 +58,14 @@ def test_boxes_hold_what_the_published_script_was_given(test_data: Path) -> None
         bounds = iter(polygon["bounds_xmin_ymin_xmax_ymax"] for polygon in case["polygons"])
         told = [
             next(bounds) if kind == "2" else [x, y, x + width, y + height]
-            for kind, (x, y, width, height) in zip(kinds, case["boxes_xmin_ymin_width_height"], strict=True)
+            for kind, (x, y, width, height) in zip(
+                kinds, case["boxes_xmin_ymin_width_height"], strict=True
+            )
         ]
         told = [one for one in told if one[2] > one[0]]
-        assert [[b.x0, b.y0, b.x1, b.y1] for b in parse_objects(Path("t"), 1, case["annotation"])] == told
+        assert [
+            [b.x0, b.y0, b.x1, b.y1] for b in parse_objects(Path("t"), 1, case["annotation"])
+        ] == told
 
 
 def test_mgca_draws_as_the_published_script(tmp_path: Path, test_data: Path) -> None:

@@ -1,4 +1,6 @@
-"""The source ``pack``: what it reads was written by ``place data pack`` (test_packs_export.py has the rest)."""
+"""The source ``pack``: what it reads was written by ``place data pack`` (test_packs_export.py has
+the rest).
+"""
 
 from __future__ import annotations
 
@@ -18,5 +20,7 @@ def test_a_pack_is_read_and_half_of_one_is_not(phantom: Path, tmp_path: Path) ->
         SOURCES["pack"](tmp_path)
     pack_dataset(studies, phantom.parent, 16, tmp_path)
     back = SOURCES["pack"](tmp_path, columns={"patient": "group"})
-    assert [(one.id, one.report, one.split) for one in back] == [(one.id, one.report, one.split) for one in studies]
+    assert [(one.id, one.report, one.split) for one in back] == [
+        (one.id, one.report, one.split) for one in studies
+    ]
     assert SOURCES["pack"].missing(tmp_path) == ()

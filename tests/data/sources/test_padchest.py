@@ -1,4 +1,6 @@
-"""PadChest: Python lists of labels with blanks in names, folders or one folder, ages from years, nothing stated."""
+"""PadChest: Python lists of labels with blanks in names, folders or one folder, ages from years,
+nothing stated.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""VinDr-CXR: votes of three radiologists, a column named differently in test, boxes, CXR-CLIP's split."""
+"""VinDr-CXR: votes of three radiologists, a column named differently in test, boxes, CXR-CLIP's
+split.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,11 @@ def test_votes_and_boxes(tmp_path: Path, folder: str) -> None:
     healthy, ill, tested = read(tree(tmp_path, folder))
     assert [study.id for study in (healthy, ill, tested)] == ["aa", "bb", "cc"]
     assert ill.image == tmp_path / "train/bb.dicom" and tested.image == tmp_path / "test/cc.dicom"
-    assert (ill.labels["Aortic enlargement"], ill.labels["Pneumonia"], ill.labels["No Finding"]) == (1, 0, 0)
+    assert (
+        ill.labels["Aortic enlargement"],
+        ill.labels["Pneumonia"],
+        ill.labels["No Finding"],
+    ) == (1, 0, 0)
     assert healthy.labels["No Finding"] == 1
     assert tested.labels["Other diseases"] == 1 and set(tested.labels) == set(ill.labels)
     assert ill.boxes[0] == Box("Aortic enlargement", 1187.5, 755.0, 1516.0, 1053.25)
@@ -65,7 +71,9 @@ def test_cxr_clips_split(tmp_path: Path) -> None:
 
 
 def test_a_changed_table_is_refused(tmp_path: Path) -> None:
-    write(tree(tmp_path), "annotations/image_labels_train.csv", TRAIN.replace("R1,1,0,0", "R1,2,0,0"))
+    write(
+        tree(tmp_path), "annotations/image_labels_train.csv", TRAIN.replace("R1,1,0,0", "R1,2,0,0")
+    )
     with pytest.raises(PlaceError) as refused:
         read(tmp_path)
     assert refused.value.code == "PL-D210"

@@ -29,12 +29,16 @@ def picture(root: Path, name: str, side: int = 64) -> Path:
 
 
 def mimic_tree(root: Path, studies: Sequence[Study]) -> Path:
-    """The studies' pictures and reports as MIMIC-CXR-JPG has them: a PA and a lateral picture each, splits as theirs.
+    """The studies' pictures and reports as MIMIC-CXR-JPG has them: a PA and a lateral picture each,
+    splits as theirs.
 
     The last study has a report without findings and impression, and its view position is empty.
     """
     names = {"train": "train", "val": "validate", "test": "test"}
-    split, metadata = ["dicom_id,study_id,subject_id,split"], ["dicom_id,subject_id,study_id,ViewPosition,Rows,Columns"]
+    split, metadata = (
+        ["dicom_id,study_id,subject_id,split"],
+        ["dicom_id,subject_id,study_id,ViewPosition,Rows,Columns"],
+    )
     for number, study in enumerate(studies):
         last = number == len(studies) - 1
         patient, examination = 10_000_000 + number, 50_000_000 + number

@@ -1,7 +1,8 @@
 """A data card: counts that describe a data set and identify nobody.
 
-Views and sexes are counted by an allow-list, ages in bands with the oldest together, sites only by their number. Of
-report text only sentences about the picture are told that at least PATIENTS patients share.
+Views and sexes are counted by an allow-list, ages in bands with the oldest together, sites only by
+their number. Of report text only sentences about the picture are told that at least PATIENTS
+patients share.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ _Counts = dict[str, dict[str, int]]
 
 
 def build_data_card(examined: CheckedDataset, source: str, about_source: str) -> dict[str, Any]:
-    """Plain JSON values: counts by split, labels, reports, pictures, hashes and what the check found."""
+    """Plain JSON values: counts by split, labels, reports, pictures, hashes and what the check
+    found.
+    """
     studies = examined.studies
     reports, sentences = _report_counts(studies)
     return {
@@ -64,7 +67,9 @@ def build_data_card(examined: CheckedDataset, source: str, about_source: str) ->
         "pictures": _image_counts(examined),
         "hashes": {
             "split_digest": hash_splits(studies),
-            "files": hashlib.sha256("".join(sorted(image.sha256 for image in examined.seen)).encode()).hexdigest(),
+            "files": hashlib.sha256(
+                "".join(sorted(image.sha256 for image in examined.seen)).encode()
+            ).hexdigest(),
         },
         "check": [
             {"code": code, "count": count, "about": describe_code(code)}
@@ -74,13 +79,21 @@ def build_data_card(examined: CheckedDataset, source: str, about_source: str) ->
 
 
 def sample_images(examined: CheckedDataset, count: int) -> list[NDArray[np.float32]]:
-    """Up to ``count`` pictures [128, 128], evenly over the rows; none with burnt-in text, of which a name may be."""
+    """Up to ``count`` pictures [128, 128], evenly over the rows; none with burnt-in text, of which
+    a name may be.
+    """
     positions = [
-        position for position, image in enumerate(examined.seen) if image.look and image.look.letters < MIN_LETTERS
+        position
+        for position, image in enumerate(examined.seen)
+        if image.look and image.look.letters < MIN_LETTERS
     ]
     chosen = positions[:: max(1, len(positions) // max(1, count))][:count]
     return [
-        resize_by_area(read_scaled_image(examined.studies[position].image, _SAMPLE_SIZE), _SAMPLE_SIZE, _SAMPLE_SIZE)
+        resize_by_area(
+            read_scaled_image(examined.studies[position].image, _SAMPLE_SIZE),
+            _SAMPLE_SIZE,
+            _SAMPLE_SIZE,
+        )
         for position in chosen
     ]
 
@@ -134,7 +147,9 @@ def _age(age: float | None) -> str:
     return f"{low:02d} to {low + _BAND - 1:02d}"
 
 
-def _label_counts(studies: Sequence[Study], labels: Sequence[Mapping[str, float]]) -> dict[str, _Counts]:
+def _label_counts(
+    studies: Sequence[Study], labels: Sequence[Mapping[str, float]]
+) -> dict[str, _Counts]:
     """finding -> split -> how often present, absent, uncertain, not mentioned."""
     names = list(dict.fromkeys(name for study_labels in labels for name in study_labels))
     finding_counts: dict[str, _Counts] = {}
@@ -142,17 +157,23 @@ def _label_counts(studies: Sequence[Study], labels: Sequence[Mapping[str, float]
         table: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for study, study_labels in zip(studies, labels, strict=True):
             value = study_labels.get(name)
-            word = next((word for word, label_value in _LABEL_VALUES.items() if value == label_value), "not mentioned")
+            word = next(
+                (word for word, label_value in _LABEL_VALUES.items() if value == label_value),
+                "not mentioned",
+            )
             table[_split(study)][word] += 1
         order = [split for split in (*SPLITS, "no split") if split in table]
         finding_counts[name] = {
-            split: {word: table[split][word] for word in (*_LABEL_VALUES, "not mentioned")} for split in order
+            split: {word: table[split][word] for word in (*_LABEL_VALUES, "not mentioned")}
+            for split in order
         }
     return finding_counts
 
 
 def _report_counts(studies: Sequence[Study]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """How many reports there are, how long and how read; and the sentences that many patients share."""
+    """How many reports there are, how long and how read; and the sentences that many patients
+    share.
+    """
     words: list[int] = []
     origins: Counter[str] = Counter()
     patients: defaultdict[str, set[str]] = defaultdict(set)
@@ -169,9 +190,16 @@ def _report_counts(studies: Sequence[Study]) -> tuple[dict[str, Any], list[dict[
                 text = normalize_sentence(sentence)
                 patients[text].add(study.patient or study.id)
                 times[text] += 1
-    shared = [(text, count) for text, count in times.items() if text and len(patients[text]) >= MIN_PATIENTS]
+    shared = [
+        (text, count)
+        for text, count in times.items()
+        if text and len(patients[text]) >= MIN_PATIENTS
+    ]
     shared.sort(key=lambda pair: (-pair[1], pair[0]))
-    top = [{"sentence": text, "times": n, "patients": len(patients[text])} for text, n in shared[:_MAX_SENTENCES]]
+    top = [
+        {"sentence": text, "times": n, "patients": len(patients[text])}
+        for text, n in shared[:_MAX_SENTENCES]
+    ]
     read_as = {origin: origins[origin] for origin in TEXT_ORIGINS if origins[origin]}
     return {
         "with": len(words),
@@ -187,7 +215,11 @@ def _image_counts(examined: CheckedDataset) -> dict[str, Any]:
         "height": _quartiles([image_stats.height for image_stats in stats]),
         "width": _quartiles([image_stats.width for image_stats in stats]),
     }
-    return {"readable": len(stats), **sizes, "chest_score": _quartiles([image_stats.chest for image_stats in stats])}
+    return {
+        "readable": len(stats),
+        **sizes,
+        "chest_score": _quartiles([image_stats.chest for image_stats in stats]),
+    }
 
 
 def _quartiles(values: Sequence[float]) -> dict[str, float]:

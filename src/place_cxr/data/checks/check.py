@@ -1,7 +1,7 @@
 """``place data check``: every fault of a data set, row by row, instead of the first one.
 
-``check_dataset`` reads what can be read, looks at every picture once, and gives all to small functions from rows to faults.
-No fault quotes a report, an id or a name of a file.
+``check_dataset`` reads what can be read, looks at every picture once, and gives all to small
+functions from rows to faults. No fault quotes a report, an id or a name of a file.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class CheckedImage:
 
 @dataclass(frozen=True, slots=True)
 class CheckedDataset:
-    """N studies that could be read, each with its row and what its picture looks like, and all faults."""
+    """N studies that could be read, each with its row and what its picture looks like, and all
+    faults.
+    """
 
     studies: list[Study]
     rows: list[int]
@@ -78,20 +80,27 @@ def check_dataset(
 
     ``split`` puts splits from elsewhere on the studies.
 
-    A table that cannot be read at all is one fault of row 0 or of its line. Raises PL-C001 to PL-C003 for settings that
-    name nothing that can be looked at, PL-D402 when a process dies.
+    A table that cannot be read at all is one fault of row 0 or of its line. Raises PL-C001 to
+    PL-C003 for settings that name nothing that can be looked at, PL-D402 when a process dies.
     """
     pick(SOURCES, source, "source")
     if source == "pack":
         fix = "name the data that it was made of"
-        raise PlaceError("a pack has no original pictures to look at", code="PL-C003", file=root, fix=fix)
+        raise PlaceError(
+            "a pack has no original pictures to look at", code="PL-C003", file=root, fix=fix
+        )
     table = _read_table(source, Path(root), options)
     studies, rows = split(table.studies), table.lines
     faults = _size_faults(source, options, table.studies)
-    faults += [Fault(error.code, line, error.problem.removeprefix(f"line {line}: ")) for line, error in table.faults]
+    faults += [
+        Fault(error.code, line, error.problem.removeprefix(f"line {line}: "))
+        for line, error in table.faults
+    ]
     images = _check_images(studies, workers, progress)
     licenses = [name for name in table.licenses if name]
-    examined = CheckedDataset(studies, rows, images, faults, licenses, table.file if source == "manifest" else None)
+    examined = CheckedDataset(
+        studies, rows, images, faults, licenses, table.file if source == "manifest" else None
+    )
     for study, row, image, expected_sha256 in zip(studies, rows, images, table.sha256, strict=True):
         faults += [Fault(code, row, problem) for code, problem in image.faults]
         if expected_sha256 and image.sha256 and expected_sha256.lower() != image.sha256:
@@ -120,7 +129,9 @@ def _read_table(source: str, root: Path, options: Mapping[str, Any]) -> TableWit
             SOURCES[source].check_options(options)
             return read_with_faults(root, **options)
         studies = read_named_source(source, root, options)
-        return TableWithFaults(root, studies, list(range(1, len(studies) + 1)), [""] * len(studies), [], [])
+        return TableWithFaults(
+            root, studies, list(range(1, len(studies) + 1)), [""] * len(studies), [], []
+        )
     except PlaceError as error:
         if error.exit_code != 4:
             raise
@@ -128,14 +139,18 @@ def _read_table(source: str, root: Path, options: Mapping[str, Any]) -> TableWit
 
 
 def _size_faults(source: str, options: Mapping[str, Any], studies: Sequence[Study]) -> list[Fault]:
-    """PL-D259: the set has not the published size. Nothing is known of the size of a chosen part of it."""
+    """PL-D259: the set has not the published size. Nothing is known of the size of a chosen part of
+    it.
+    """
     if not studies or set(options) - {"split"}:
         return []
     split = options.get("split") or next(iter(SOURCES[source].splits), "")
     return [Fault("PL-D259", 0, problem) for problem in size_problems(source, split, studies)]
 
 
-def _check_images(studies: Sequence[Study], workers: int, progress: _Progress | None) -> list[CheckedImage]:
+def _check_images(
+    studies: Sequence[Study], workers: int, progress: _Progress | None
+) -> list[CheckedImage]:
     jobs = [(str(study.image), tuple(study.masks.items())) for study in studies]
     images: list[CheckedImage] = [CheckedImage("", None)] * len(jobs)
     done = 0
@@ -147,7 +162,9 @@ def _check_images(studies: Sequence[Study], workers: int, progress: _Progress | 
     return images
 
 
-def _check_chunk(start: int, jobs: Sequence[tuple[str, Any]], template: NDArray[np.float32]) -> list[CheckedImage]:
+def _check_chunk(
+    start: int, jobs: Sequence[tuple[str, Any]], template: NDArray[np.float32]
+) -> list[CheckedImage]:
     return [_check_image(Path(path), masks, template) for path, masks in jobs]
 
 
@@ -182,11 +199,21 @@ def _image_faults(study: Study, stats: ImageStats | None) -> list[tuple[str, str
         return []
     faults = []
     if any(b.x0 < 0 or b.y0 < 0 or b.x1 > stats.width or b.y1 > stats.height for b in study.boxes):
-        faults.append(("PL-D257", f"a box lies outside the picture of {stats.width} x {stats.height} pixels"))
+        faults.append(
+            ("PL-D257", f"a box lies outside the picture of {stats.width} x {stats.height} pixels")
+        )
     if stats.levels < MIN_GRAY_LEVELS:
-        faults.append(("PL-D150", f"98 % of the pixels lie within {stats.levels} of 256 grey levels"))
+        faults.append(
+            ("PL-D150", f"98 % of the pixels lie within {stats.levels} of 256 grey levels")
+        )
     if stats.chest < MIN_CHEST_SCORE and not study.view.lower().startswith(("l", "rl")):
-        faults.append(("PL-D151", f"chest score {stats.chest:.2f}, a frontal chest film has {MIN_CHEST_SCORE} or more"))
+        faults.append(
+            (
+                "PL-D151",
+                f"chest score {stats.chest:.2f}, a frontal chest film has {MIN_CHEST_SCORE} or "
+                f"more",
+            )
+        )
     if stats.turn:
         faults.append(("PL-D152", f"looks turned by {90 * stats.turn} degrees counter-clockwise"))
     if stats.negative:
@@ -197,7 +224,9 @@ def _image_faults(study: Study, stats: ImageStats | None) -> list[tuple[str, str
 
 
 def _copy_faults(examined: CheckedDataset) -> list[Fault]:
-    """The same file, or nearly the same picture, in two rows. Images of one study are compared as all others."""
+    """The same file, or nearly the same picture, in two rows. Images of one study are compared as
+    all others.
+    """
     studies, rows = examined.studies, examined.rows
     faults: list[Fault] = []
     first: dict[str, int] = {}
@@ -219,7 +248,14 @@ def _copy_faults(examined: CheckedDataset) -> list[Fault]:
         earlier, position = unique[a], unique[b]
         leak = _describe_leak(studies[earlier], studies[position])
         code = "PL-D253" if leak else "PL-D254"
-        faults.append(Fault(code, rows[position], f"nearly the picture of row {rows[earlier]}{leak}", rows[earlier]))
+        faults.append(
+            Fault(
+                code,
+                rows[position],
+                f"nearly the picture of row {rows[earlier]}{leak}",
+                rows[earlier],
+            )
+        )
     return faults
 
 

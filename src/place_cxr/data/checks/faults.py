@@ -1,6 +1,7 @@
 """What ``place data check`` finds: a code, a row, and a sentence that quotes nobody.
 
-Codes of errors are those of the reader that would refuse the row (D1 pictures, D2 tables and splits, D3 reports), and:
+Codes of errors are those of the reader that would refuse the row (D1 pictures, D2 tables and
+splits, D3 reports), and:
 
 ======  ======================================================================
 code    meaning
@@ -74,10 +75,11 @@ _COLUMNS = ("code", "level", "row", "other_row", "sha256", "problem")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``row`` is a line of the table, or the number of a study where there is none, from 1; 0 is the whole set.
+    """``row`` is a line of the table, or the number of a study where there is none, from 1; 0 is
+    the whole set.
 
-    ``other``: the earlier row that this one clashes with. ``sha256``: the first 12 hex digits of the picture's file.
-    ``file``: its path, for those who ask for names; it may name a patient.
+    ``other``: the earlier row that this one clashes with. ``sha256``: the first 12 hex digits of
+    the picture's file. ``file``: its path, for those who ask for names; it may name a patient.
     """
 
     code: str
@@ -95,7 +97,9 @@ class Fault:
 
 def count_by_code(faults: Iterable[Fault]) -> dict[str, int]:
     """How many of each code, errors first."""
-    counter = Counter(fault.code for fault in sorted(faults, key=lambda fault: (fault.level, fault.code)))
+    counter = Counter(
+        fault.code for fault in sorted(faults, key=lambda fault: (fault.level, fault.code))
+    )
     return dict(counter)
 
 
@@ -108,11 +112,20 @@ def fault_summary(faults: Sequence[Fault], rows: int, *, names: bool) -> str:
     """Counts by code, then the first SHOWN faults, errors first."""
     errors = sum(fault.level == "error" for fault in faults)
     lines = [f"{rows} rows: {errors} errors, {len(faults) - errors} warnings"]
-    lines += [f"{count:7d}  {code}  {describe_code(code)}" for code, count in count_by_code(faults).items()]
+    lines += [
+        f"{count:7d}  {code}  {describe_code(code)}"
+        for code, count in count_by_code(faults).items()
+    ]
     ordered = sorted(faults, key=lambda fault: (fault.level, fault.row, fault.code))
     for fault in ordered[:_SHOWN]:
         where = f"row {fault.row}" if fault.row else "all rows"
-        name = f" {fault.file}" if names and fault.file else f" ({fault.sha256})" if fault.sha256 else ""
+        name = (
+            f" {fault.file}"
+            if names and fault.file
+            else f" ({fault.sha256})"
+            if fault.sha256
+            else ""
+        )
         lines.append(f"{fault.level}[{fault.code}] {where}{name}: {fault.problem}")
     if len(ordered) > _SHOWN:
         lines.append(f"and {len(ordered) - _SHOWN} more")
@@ -120,7 +133,9 @@ def fault_summary(faults: Sequence[Fault], rows: int, *, names: bool) -> str:
 
 
 def write_faults(faults: Sequence[Fault], path: Path, *, names: bool) -> None:
-    """All faults, one a line, in order of rows; private to the user, and with files only if ``names``."""
+    """All faults, one a line, in order of rows; private to the user, and with files only if
+    ``names``.
+    """
     with create_private_text_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((*_COLUMNS, "file") if names else _COLUMNS)

@@ -9,8 +9,8 @@ told. Edges of one grey are cut off before.
 connected pieces; pieces of a letter's form that stand side by side on one line are counted. LETTERS in a row are text:
 "L", "PA" and arrows are not.
 
-Thresholds were set on phantoms and on one half of the sample radiographs, and measured on the other half
-(docs/checks.md has the numbers).
+Thresholds were set on phantoms and on one half of the sample radiographs, and measured on the other
+half (docs/checks.md has the numbers).
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from place_cxr.images.letterbox import resize_by_area
 from place_cxr.images.read import CONSTANT_IMAGE_CODE, is_constant_image, read_scaled_image_and_size
 
 MIN_CHEST_SCORE, SURE_CHEST_SCORE, TURN_MARGIN, NEGATIVE_MARGIN = 0.2, 0.3, 0.2, 0.1
-MIN_GRAY_LEVELS = 32  # of 256: fewer between the 1st and the 99th percentile is a picture that was scaled wrongly
+MIN_GRAY_LEVELS = (
+    32  # of 256: fewer between the 1st and the 99th percentile is a picture that was scaled wrongly
+)
 FLAT_EDGE_LEVELS = 24  # grey levels within which a whole row or column of pixels is an edge
 STROKE_WINDOW, STROKE_CONTRAST, MIN_LETTERS = 9, 60, 5
 MEASURE_SIDE = 512  # pixels of the long side, up to twice as many, at which text is looked for
@@ -41,7 +43,8 @@ _PIECES = 600  # more letter-like pieces than this are a texture
 
 @dataclass(frozen=True, slots=True)
 class ImageStats:
-    """Upright ``height`` and ``width``; grey ``levels`` in use; ``count_letters`` in the longest line; ``thumb`` [32, 32].
+    """Upright ``height`` and ``width``; grey ``levels`` in use; ``count_letters`` in the longest
+    line; ``thumb`` [32, 32].
 
     ``chest`` in 0..1, ``turn`` in quarter turns counter-clockwise (0 where in doubt), ``negative``
     whether black and white look exchanged.
@@ -58,14 +61,23 @@ class ImageStats:
 
 
 def measure_file(path: Path | str, template: NDArray[np.float32]) -> ImageStats:
-    """Look at one file; ``template`` is ``chest_template()``. Raises what ``read_image`` does, PL-D105 if constant."""
+    """Look at one file; ``template`` is ``chest_template()``. Raises what ``read_image`` does,
+    PL-D105 if constant.
+    """
     image, (height, width) = read_scaled_image_and_size(path, MEASURE_SIDE)
     if is_constant_image(image):
-        raise PlaceError("shows nothing, all pixels are equal", code=CONSTANT_IMAGE_CODE, file=path, fix="leave it out")
+        raise PlaceError(
+            "shows nothing, all pixels are equal",
+            code=CONSTANT_IMAGE_CODE,
+            file=path,
+            fix="leave it out",
+        )
     return measure_image(image, height, width, template)
 
 
-def measure_image(image: NDArray[np.uint8], height: int, width: int, template: NDArray[np.float32]) -> ImageStats:
+def measure_image(
+    image: NDArray[np.uint8], height: int, width: int, template: NDArray[np.float32]
+) -> ImageStats:
     """Look at a decoded picture; ``height`` and ``width`` are those of the original."""
     image = _shrink_whole(image)
     scores = chest_scores(image, template)
@@ -81,7 +93,9 @@ def measure_image(image: NDArray[np.uint8], height: int, width: int, template: N
         _best_turn(-scores if negative else scores) if is_chest else 0,
         negative,
         count_letters(image),
-        resize_by_area(image, THUMB_SIZE, THUMB_SIZE).astype(np.float16),  # half the memory: a large set has many
+        resize_by_area(image, THUMB_SIZE, THUMB_SIZE).astype(
+            np.float16
+        ),  # half the memory: a large set has many
     )
 
 
@@ -91,11 +105,15 @@ def chest_template() -> NDArray[np.float32]:
     from place_cxr.phantom import make_study
 
     images = [make_study(0, index, _PHANTOM_SIZE).image for index in range(_PHANTOMS)]
-    return _ranks(np.mean([resize_by_area(_trim_edges(image), _GRID, _GRID) for image in images], axis=0))
+    return _ranks(
+        np.mean([resize_by_area(_trim_edges(image), _GRID, _GRID) for image in images], axis=0)
+    )
 
 
 def chest_scores(image: NDArray[Any], template: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Correlation of a picture's ranks with the template as it is and turned by 90, 180 and 270 degrees."""
+    """Correlation of a picture's ranks with the template as it is and turned by 90, 180 and 270
+    degrees.
+    """
     ranks = _ranks(resize_by_area(_trim_edges(image), _GRID, _GRID))
     norm = float(np.linalg.norm(ranks) * np.linalg.norm(template))
     return np.array([float((ranks * np.rot90(template, turn)).sum()) / norm for turn in range(4)])
@@ -130,7 +148,9 @@ def _shrink_whole(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def count_letters(image: NDArray[np.uint8]) -> int:
-    """How many letter-like pieces the longest line of text in a picture has, white on dark or dark on white."""
+    """How many letter-like pieces the longest line of text in a picture has, white on dark or dark
+    on white.
+    """
     if min(image.shape) < 4 * STROKE_WINDOW:
         return 0
     return max(_longest_line(_top_hat(gray) > STROKE_CONTRAST) for gray in (image, 255 - image))
@@ -144,7 +164,9 @@ def _top_hat(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _running_extreme(gray: NDArray[np.uint8], extreme: np.ufunc) -> NDArray[np.uint8]:
-    """Minimum or maximum over REACH rows, by doubling the window: some passes over memory instead of REACH."""
+    """Minimum or maximum over REACH rows, by doubling the window: some passes over memory instead
+    of REACH.
+    """
     half = STROKE_WINDOW // 2
     result = np.pad(gray, ((half, half), (0, 0)), mode="edge")
     window = 1
@@ -164,7 +186,12 @@ def _longest_line(strokes: NDArray[np.bool_]) -> int:
     boxes = np.array([(y.start, y.stop, x.start, x.stop) for y, x in ndimage.find_objects(pieces)])
     area = np.bincount(pieces.ravel())[1:]
     height, width = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]
-    is_letter = (height >= _SHORTEST) & (height <= _TALLEST) & (width <= 1.3 * height) & (area >= 0.15 * height * width)
+    is_letter = (
+        (height >= _SHORTEST)
+        & (height <= _TALLEST)
+        & (width <= 1.3 * height)
+        & (area >= 0.15 * height * width)
+    )
     boxes = boxes[is_letter][np.argsort(boxes[is_letter][:, 2])]  # from left to right
     if not MIN_LETTERS <= len(boxes) <= _PIECES:
         return 0

@@ -1,7 +1,8 @@
 """Near-copies among pictures: the same one saved again, in another size, contrast or quality.
 
-Each picture becomes 255 bits: whether the 16 x 16 slowest waves of its 32 x 32 thumbnail (all but the constant one) are
-above their median. Copies differ in up to BITS of them, and their thumbnails correlate by ALIKE or more.
+Each picture becomes 255 bits: whether the 16 x 16 slowest waves of its 32 x 32 thumbnail (all but
+the constant one) are above their median. Copies differ in up to BITS of them, and their thumbnails
+correlate by ALIKE or more.
 """
 
 from __future__ import annotations
@@ -19,19 +20,24 @@ _BATCH = 1 << 14  # pictures or pairs handled at once: a hundred MB
 def find_near_duplicates(thumbs: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     """(earlier, later) of thumbnails [N, n, n] that show the same picture, once for each later one.
 
-    Two numbers that differ in at most 8 bits agree in one of any 9 parts of their bits, so only pictures that share a
-    part are compared: sorting instead of all pairs.
+    Two numbers that differ in at most 8 bits agree in one of any 9 parts of their bits, so only
+    pictures that share a part are compared: sorting instead of all pairs.
     """
     if len(thumbs) < 2:
         return []
-    bits = np.concatenate([_bits(thumbs[start : start + _BATCH]) for start in range(0, len(thumbs), _BATCH)])
+    bits = np.concatenate(
+        [_bits(thumbs[start : start + _BATCH]) for start in range(0, len(thumbs), _BATCH)]
+    )
     pairs = _candidate_pairs(bits)
     first: dict[int, int] = {}
     for start in range(0, len(pairs), _BATCH):
         a, b = pairs[start : start + _BATCH].T
         close = (bits[a] != bits[b]).sum(axis=1) <= MAX_DIFFERENT_BITS
         a, b = a[close], b[close]
-        same = np.einsum("nd,nd->n", _unit_vectors(thumbs[a]), _unit_vectors(thumbs[b])) >= MIN_CORRELATION
+        same = (
+            np.einsum("nd,nd->n", _unit_vectors(thumbs[a]), _unit_vectors(thumbs[b]))
+            >= MIN_CORRELATION
+        )
         for earlier, later in zip(a[same].tolist(), b[same].tolist(), strict=True):
             first[later] = min(first.get(later, later), earlier)
     return sorted((earlier, later) for later, earlier in first.items())
@@ -39,7 +45,9 @@ def find_near_duplicates(thumbs: NDArray[np.floating[Any]]) -> list[tuple[int, i
 
 def _unit_vectors(thumbs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """[N, n * n] with mean 0 and length 1."""
-    flat = thumbs.reshape(len(thumbs), thumbs.shape[1] * thumbs.shape[2]).astype(np.float64)  # also of none
+    flat = thumbs.reshape(len(thumbs), thumbs.shape[1] * thumbs.shape[2]).astype(
+        np.float64
+    )  # also of none
     flat -= flat.mean(axis=1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
 
@@ -55,7 +63,9 @@ def _bits(thumbs: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
 def _candidate_pairs(bits: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Pairs (earlier, later) [M, 2] that agree in at least one of BITS + 1 parts."""
     count = len(bits)
-    shuffled = bits[:, np.random.default_rng(0).permutation(bits.shape[1])]  # neighbouring waves tell the same
+    shuffled = bits[
+        :, np.random.default_rng(0).permutation(bits.shape[1])
+    ]  # neighbouring waves tell the same
     pair_codes: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
     for part in np.array_split(shuffled, MAX_DIFFERENT_BITS + 1, axis=1):
         number = part @ (1 << np.arange(part.shape[1], dtype=np.int64))

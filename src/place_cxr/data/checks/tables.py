@@ -1,4 +1,6 @@
-"""Faults of rows and reports: repeated rows, splits that leak, texts that cannot be what was written."""
+"""Faults of rows and reports: repeated rows, splits that leak, texts that cannot be what was
+written.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,8 @@ from place_cxr.data.checks.faults import Fault
 from place_cxr.text.reports import normalize_sentence, read_report
 
 LONG_REPORT = 10_000  # characters of a report; 112 tokens are about 700
-MIN_DUPLICATE_WORDS = (
-    40  # a text as long as that is rarely written twice: 1 % of 2,697 real reports, many of them normal
-)
+# a text as long as that is rarely written twice: 1 % of 2,697 real reports, many of them normal
+MIN_DUPLICATE_WORDS = 40
 MAX_FALLBACK_FRACTION = 0.05  # share of reports that may be read without findings or impression
 _BREAKS = "\n\r\t\f\v"
 
@@ -26,21 +27,41 @@ def repeat_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
     for position, study in enumerate(studies):
         first_image = images.setdefault(str(study.image), position)
         first_study = ids.setdefault(study.id, position)
-        if first_image != position and _image_content(studies[first_image]) == _image_content(study):
-            faults.append(Fault("PL-D250", rows[position], f"repeats row {rows[first_image]}", rows[first_image]))
+        if first_image != position and _image_content(studies[first_image]) == _image_content(
+            study
+        ):
+            faults.append(
+                Fault(
+                    "PL-D250", rows[position], f"repeats row {rows[first_image]}", rows[first_image]
+                )
+            )
         elif first_image != position:
             faults.append(
-                Fault("PL-D204", rows[position], f"contradicts row {rows[first_image]}: same image", rows[first_image])
+                Fault(
+                    "PL-D204",
+                    rows[position],
+                    f"contradicts row {rows[first_image]}: same image",
+                    rows[first_image],
+                )
             )
-        elif first_study != position and _study_content(studies[first_study]) != _study_content(study):
+        elif first_study != position and _study_content(studies[first_study]) != _study_content(
+            study
+        ):
             faults.append(
-                Fault("PL-D204", rows[position], f"contradicts row {rows[first_study]}: same study", rows[first_study])
+                Fault(
+                    "PL-D204",
+                    rows[position],
+                    f"contradicts row {rows[first_study]}: same study",
+                    rows[first_study],
+                )
             )
     return faults
 
 
 def split_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
-    """PL-D207: no split among rows that have one, or a patient or a study in two. PL-D255: nobody says who is who."""
+    """PL-D207: no split among rows that have one, or a patient or a study in two. PL-D255: nobody
+    says who is who.
+    """
     faults: list[Fault] = []
     if studies and not any(study.patient for study in studies):
         problem = "no patient is named: a patient with several studies can end in two splits"
@@ -53,7 +74,10 @@ def split_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
         if study.split not in SPLITS:
             faults.append(Fault("PL-D207", rows[position], "has no split, others have one"))
             continue
-        for what, key, first_positions in (("patient", study.patient, patients), ("study", study.id, ids)):
+        for what, key, first_positions in (
+            ("patient", study.patient, patients),
+            ("study", study.id, ids),
+        ):
             first_position = first_positions.setdefault(key, position) if key else position
             if studies[first_position].split != study.split:
                 problem = f"its {what} is in {study.split}, and in {studies[first_position].split} in row {rows[first_position]}"
@@ -63,7 +87,9 @@ def split_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
 
 
 def text_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
-    """Reports that are empty, damaged, too long, read by fallback, or another patient's; none where nobody has one."""
+    """Reports that are empty, damaged, too long, read by fallback, or another patient's; none where
+    nobody has one.
+    """
     if not any(study.report.strip() for study in studies):
         return []
     faults: list[Fault] = []
@@ -95,7 +121,9 @@ def text_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
 
 
 def _is_lost(character: str) -> bool:
-    return character == "\ufffd" or (unicodedata.category(character) in ("Cc", "Cs") and character not in _BREAKS)
+    return character == "\ufffd" or (
+        unicodedata.category(character) in ("Cc", "Cs") and character not in _BREAKS
+    )
 
 
 def _person(study: Study) -> tuple[str, str]:

@@ -1,8 +1,10 @@
-"""Packs: every image decoded once into a square of uint8, every report tokenised once, both memory-mapped.
+"""Packs: every image decoded once into a square of uint8, every report tokenised once, both
+memory-mapped.
 
-A pack is named by a salted hash of all that decides its bytes: the numbers of the rules that make them, the libraries
-under them, the size, and each file's path, length and time of change (or each report's text and the tokenizer).
-Contents of image files are not read for the name: that would take as long as decoding them.
+A pack is named by a salted hash of all that decides its bytes: the numbers of the rules that make
+them, the libraries under them, the size, and each file's path, length and time of change (or each
+report's text and the tokenizer). Contents of image files are not read for the name: that would take
+as long as decoding them.
 """
 
 from __future__ import annotations
@@ -47,12 +49,13 @@ DecodeOutcome = tuple[
     int, int, str, str
 ]  # height, width, code of the refusal or "", start of the file's SHA-256 if refused
 
-# Raise one when the same files give other bytes, so that packs of before are not taken for new ones. The digests of
-# known files in tests/golden/packs.json fail until that is done.
+# Raise one when the same files give other bytes, so that packs of before are not taken for new
+# ones. The digests of known files in tests/golden/packs.json fail until that is done.
 PIXEL_PACK_VERSION = 1
 TEXT_PACK_VERSION = 1
 
-MAX_REJECTED = 10  # ... or MAX_SHARE of all, whichever is more: beyond, the data and not single files are wrong
+# ... or MAX_SHARE of all, whichever is more: beyond, the data and not single files are wrong
+MAX_REJECTED = 10
 MAX_REJECTED_FRACTION = 0.001
 
 
@@ -63,7 +66,8 @@ class PixelPack:
     pixels: NDArray[np.uint8]  # [N, size, size]
     letterboxes: NDArray[np.int32]  # [N, 2] original height and width
     rows: NDArray[np.int64]  # usable rows, ascending
-    folder: Path  # also holds quarantine.jsonl: row, code and start of the SHA-256 of every refused image
+    # also holds quarantine.jsonl: row, code and start of the SHA-256 of every refused image
+    folder: Path
     digest: str  # SHA-256 of the pixels, in hex
 
     @property
@@ -83,18 +87,27 @@ def cache_root() -> Path:
 
 
 def pack_pixels(
-    studies: Sequence[Study], size: int, root: Path | None = None, workers: int = 0, progress: _Progress | None = None
+    studies: Sequence[Study],
+    size: int,
+    root: Path | None = None,
+    workers: int = 0,
+    progress: _Progress | None = None,
 ) -> PixelPack:
-    """The studies' images as squares of ``size`` pixels: decoded now, or found under ``root`` (``cache_root()``).
+    """The studies' images as squares of ``size`` pixels: decoded now, or found under ``root``
+    (``cache_root()``).
 
-    ``workers``: decoding processes, 0 for one per core. ``progress(done, total)`` is called here as images are done.
-    An image that cannot be read or shows nothing is listed in the pack's ``quarantine.jsonl`` and left out of ``rows``.
+    ``workers``: decoding processes, 0 for one per core. ``progress(done, total)`` is called here as
+    images are done. An image that cannot be read or shows nothing is listed in the pack's
+    ``quarantine.jsonl`` and left out of ``rows``.
 
-    Raises PL-D400 when more than max(10, 0.1 %) of the images, or all, are refused; PL-D401 for no studies; PL-D402
-    when a decoding process dies; PL-E002 when the disk is too full; PL-E010, PL-E011 when the folder cannot be used.
+    Raises PL-D400 when more than max(10, 0.1 %) of the images, or all, are refused; PL-D401 for no
+    studies; PL-D402 when a decoding process dies; PL-E002 when the disk is too full; PL-E010,
+    PL-E011 when the folder cannot be used.
     """
     if not studies:
-        raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
+        raise PlaceError(
+            "no studies to pack", code="PL-D401", fix="check the source and its filters"
+        )
     root = make_private_folder(cache_root() if root is None else root)
     paths = [os.path.abspath(study.image) for study in studies]
     name = "pixels-" + salted_hash(root, _pixel_key_parts(paths, size))
@@ -114,7 +127,9 @@ def pack_pixels(
     pack, _ = open_pack(build_once(root, name, build))
     if pack.rejected:
         quarantine = pack.folder / "quarantine.jsonl"
-        _log.warning("%d of %d images are left out, see %s", pack.rejected, len(studies), quarantine)
+        _log.warning(
+            "%d of %d images are left out, see %s", pack.rejected, len(studies), quarantine
+        )
     return pack
 
 
@@ -125,14 +140,17 @@ def decode_images(
     workers: int,
     on_chunk: Callable[[int, Mapping[int, DecodeOutcome]], None],
 ) -> list[DecodeOutcome]:
-    """Decode into the new file ``target``. ``on_chunk`` hears how many are done, and which of the latest are refused.
+    """Decode into the new file ``target``. ``on_chunk`` hears how many are done, and which of the
+    latest are refused.
 
     Raises PL-E002 where the disk is too full for all of them, PL-D402 when a decoding process dies.
     """
     needed, free = len(paths) * size * size, shutil.disk_usage(target.parent).free
     if needed > free:
         problem = f"a pack needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
-        raise PlaceError(problem, code="PL-E002", file=target.parent, fix="free space, or set PLACE_CACHE")
+        raise PlaceError(
+            problem, code="PL-E002", file=target.parent, fix="free space, or set PLACE_CACHE"
+        )
     with create_private_file(target) as file:
         file.truncate(needed)
     outcomes: list[DecodeOutcome] = [(0, 0, "", "")] * len(paths)
@@ -150,23 +168,36 @@ def select_refused(outcomes: Sequence[DecodeOutcome], start: int = 0) -> dict[in
 
 
 def finish_pack(
-    folder: Path, outcomes: Sequence[DecodeOutcome], size: int, metadata: Mapping[str, Any] = MappingProxyType({})
+    folder: Path,
+    outcomes: Sequence[DecodeOutcome],
+    size: int,
+    metadata: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Write all of a pack but its pixels, which lie in ``folder`` already; ``metadata`` is kept with it."""
+    """Write all of a pack but its pixels, which lie in ``folder`` already; ``metadata`` is kept
+    with it.
+    """
     _write_quarantine(folder / "quarantine.jsonl", select_refused(outcomes))
     packed: NamedArrays = {
-        "pixels": np.memmap(folder / "pixels", dtype=np.uint8, mode="r", shape=(len(outcomes), size, size)),
+        "pixels": np.memmap(
+            folder / "pixels", dtype=np.uint8, mode="r", shape=(len(outcomes), size, size)
+        ),
         "letterboxes": np.array([outcome[:2] for outcome in outcomes], dtype=np.int32),
-        "rows": np.array([row for row, outcome in enumerate(outcomes) if not outcome[2]], dtype=np.int64),
+        "rows": np.array(
+            [row for row, outcome in enumerate(outcomes) if not outcome[2]], dtype=np.int64
+        ),
     }
     with open(folder / "pixels", "rb") as file:
-        write_arrays(folder, packed, {"digest": hashlib.file_digest(file, "sha256").hexdigest(), **metadata})
+        write_arrays(
+            folder, packed, {"digest": hashlib.file_digest(file, "sha256").hexdigest(), **metadata}
+        )
 
 
 def open_pack(folder: Path) -> tuple[PixelPack, dict[str, Any]]:
     """A finished pack, and what is kept with it."""
     arrays, metadata = open_arrays(folder)
-    return PixelPack(arrays["pixels"], arrays["letterboxes"], arrays["rows"], folder, metadata["digest"]), metadata
+    return PixelPack(
+        arrays["pixels"], arrays["letterboxes"], arrays["rows"], folder, metadata["digest"]
+    ), metadata
 
 
 def pixel_rule_bytes(size: int) -> bytes:
@@ -182,12 +213,15 @@ def pack_text(
     max_tokens: int = 112,
     max_sentences: int = 16,
 ) -> EncodedReports:
-    """The studies' reports as tokens, row i for study i: encoded now, or found under ``root``; arrays memory-mapped.
+    """The studies' reports as tokens, row i for study i: encoded now, or found under ``root``;
+    arrays memory-mapped.
 
     Raises PL-D401 for no studies, and PL-E010, PL-E011 as ``pack_pixels``.
     """
     if not studies:
-        raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
+        raise PlaceError(
+            "no studies to pack", code="PL-D401", fix="check the source and its filters"
+        )
     root = make_private_folder(cache_root() if root is None else root)
     rule = _rule_bytes(TEXT_PACK_VERSION, ("tokenizers",))
     limits = f"{tokenizer.hash} {max_tokens} {max_sentences}"
@@ -198,8 +232,12 @@ def pack_text(
         reports = [read_report(study.report) for study in studies]
         encoded = tokenizer.encode(reports, max_tokens, max_sentences)
         values = {field.name: getattr(encoded, field.name) for field in fields(encoded)}
-        arrays: NamedArrays = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
-        write_arrays(folder, arrays, {key: value for key, value in values.items() if key not in arrays})
+        arrays: NamedArrays = {
+            key: value for key, value in values.items() if isinstance(value, np.ndarray)
+        }
+        write_arrays(
+            folder, arrays, {key: value for key, value in values.items() if key not in arrays}
+        )
 
     arrays, numbers = open_arrays(build_once(root, name, build))
     stored: dict[str, Any] = {**arrays, **numbers}
@@ -231,14 +269,18 @@ def _version(library: str) -> str:
 
 
 def _decode_chunk(start: int, paths: Sequence[str], target: Path, size: int) -> list[DecodeOutcome]:
-    """Decode consecutive rows and write them in place; written, not mapped: a full disk is an error, not a crash."""
+    """Decode consecutive rows and write them in place; written, not mapped: a full disk is an
+    error, not a crash.
+    """
     block = np.zeros((len(paths), size, size), dtype=np.uint8)
     outcomes = []
     for square, path in zip(block, paths, strict=True):
         try:
             image, (height, width) = read_scaled_image_and_size(path, size)
             if is_constant_image(image):
-                raise PlaceError("shows nothing, all pixels are equal", code=CONSTANT_IMAGE_CODE, file=path)
+                raise PlaceError(
+                    "shows nothing, all pixels are equal", code=CONSTANT_IMAGE_CODE, file=path
+                )
             square[:] = Letterbox(height, width, size).to_square(image)
             outcomes.append((height, width, "", ""))
         except PlaceError as error:
@@ -251,8 +293,12 @@ def _decode_chunk(start: int, paths: Sequence[str], target: Path, size: int) -> 
     return outcomes
 
 
-def check_rejected(refused: Mapping[int, DecodeOutcome], done: int, total: int, quarantine: Path) -> None:
-    """PL-D400 where more than max(10, 0.1 %) of all images, or all, are refused; ``quarantine`` then says which."""
+def check_rejected(
+    refused: Mapping[int, DecodeOutcome], done: int, total: int, quarantine: Path
+) -> None:
+    """PL-D400 where more than max(10, 0.1 %) of all images, or all, are refused; ``quarantine``
+    then says which.
+    """
     if len(refused) > max(MAX_REJECTED, MAX_REJECTED_FRACTION * total) or len(refused) == total:
         _write_quarantine(quarantine, refused)
         codes = Counter(outcome[2] for outcome in refused.values())

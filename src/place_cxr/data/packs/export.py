@@ -1,9 +1,11 @@
-"""A data set packed into a folder of its own, which needs neither the original files nor this machine.
+"""A data set packed into a folder of its own, which needs neither the original files nor this
+machine.
 
-The rows are decoded in parts of PART, each whole or absent: a killed run goes on where it was, several machines may
-each take some of the parts (``shard``), and whoever finds all parts puts them together. The result is the same bytes
-however it was made. Beside the pixels lie the studies: reports, splits, labels and boxes, but no masks. All is private
-to the user (0700, 0600); ``studies.jsonl`` holds what the manifest held, and deserves the same care.
+The rows are decoded in parts of PART, each whole or absent: a killed run goes on where it was,
+several machines may each take some of the parts (``shard``), and whoever finds all parts puts them
+together. The result is the same bytes however it was made. Beside the pixels lie the studies:
+reports, splits, labels and boxes, but no masks. All is private to the user (0700, 0600);
+``studies.jsonl`` holds what the manifest held, and deserves the same care.
 """
 
 from __future__ import annotations
@@ -60,22 +62,33 @@ def pack_dataset(
     workers: int = 0,
     progress: _Progress | None = None,
 ) -> PixelPack | None:
-    """Pack the studies of the data set at ``root`` into squares of ``size`` pixels under the folder ``out``.
+    """Pack the studies of the data set at ``root`` into squares of ``size`` pixels under the folder
+    ``out``.
 
-    ``shard`` (i, n), i from 1: decode each n-th part only, and return None; without it, decode the parts that are still
-    missing and put all together. ``progress(done, total)`` counts rows of this call's parts, found or decoded.
+    ``shard`` (i, n), i from 1: decode each n-th part only, and return None; without it, decode the
+    parts that are still missing and put all together. ``progress(done, total)`` counts rows of this
+    call's parts, found or decoded.
 
-    Raises PL-D400 to PL-D402 as ``pack_pixels``, PL-C009 for a shard that is none, PL-D411 where ``out`` holds the pack
-    of other files, rules or studies, PL-E002 for a full disk, PL-E010, PL-E011 for a folder that cannot be used.
+    Raises PL-D400 to PL-D402 as ``pack_pixels``, PL-C009 for a shard that is none, PL-D411 where
+    ``out`` holds the pack of other files, rules or studies, PL-E002 for a full disk, PL-E010,
+    PL-E011 for a folder that cannot be used.
     """
     if not studies:
-        raise PlaceError("no studies to pack", code="PL-D401", fix="check the source and its filters")
+        raise PlaceError(
+            "no studies to pack", code="PL-D401", fix="check the source and its filters"
+        )
     if shard and not 1 <= shard[0] <= shard[1]:
-        raise PlaceError(f"there is no shard {shard[0]} of {shard[1]}", code="PL-C009", fix="count from 1, as 1/4")
+        raise PlaceError(
+            f"there is no shard {shard[0]} of {shard[1]}",
+            code="PL-C009",
+            fix="count from 1, as 1/4",
+        )
     make_private_folder(out)
     names = [_relative(study.image, root) for study in studies]
     keys = [
-        _part_key(studies[start : start + ROWS_PER_PART], names[start : start + ROWS_PER_PART], size)
+        _part_key(
+            studies[start : start + ROWS_PER_PART], names[start : start + ROWS_PER_PART], size
+        )
         for start in _part_starts(studies)
     ]
     hasher = hashlib.sha256(
@@ -85,7 +98,9 @@ def pack_dataset(
         opened, metadata = open_pack(out / DATA_FOLDER)
         if metadata.get("key") != hasher.hexdigest():
             fix = "take another --out, or add --overwrite"
-            raise PlaceError("holds a pack of other files, rules or studies", code="PL-D411", file=out, fix=fix)
+            raise PlaceError(
+                "holds a pack of other files, rules or studies", code="PL-D411", file=out, fix=fix
+            )
         return None if shard else opened
     parts = _PartBuilder(studies, keys, size, out, progress)
     part_numbers = [k for k in range(len(keys)) if not shard or k % shard[1] == shard[0] - 1]
@@ -108,18 +123,35 @@ def pack_dataset(
     shutil.rmtree(out / PARTS_FOLDER, ignore_errors=True)
     if joined.rejected:
         _log.warning(
-            "%d of %d images are left out, see %s/%s", joined.rejected, len(studies), DATA_FOLDER, "quarantine.jsonl"
+            "%d of %d images are left out, see %s/%s",
+            joined.rejected,
+            len(studies),
+            DATA_FOLDER,
+            "quarantine.jsonl",
         )
     return joined
 
 
 class _PartBuilder:
-    """The parts of one pack: found or made, with the refused rows of those that this process has seen."""
+    """The parts of one pack: found or made, with the refused rows of those that this process has
+    seen.
+    """
 
     def __init__(
-        self, studies: Sequence[Study], keys: Sequence[str], size: int, out: Path, progress: _Progress | None
+        self,
+        studies: Sequence[Study],
+        keys: Sequence[str],
+        size: int,
+        out: Path,
+        progress: _Progress | None,
     ) -> None:
-        self.studies, self.keys, self.size, self.out, self.progress = studies, keys, size, out, progress
+        self.studies, self.keys, self.size, self.out, self.progress = (
+            studies,
+            keys,
+            size,
+            out,
+            progress,
+        )
         self.folder = make_private_folder(out / PARTS_FOLDER)
         self.refused: dict[int, DecodeOutcome] = {}
 
@@ -134,18 +166,24 @@ class _PartBuilder:
             build_once(self.folder, folder.name, build)
             done += len(_part_studies(self.studies, k))
             if existed:
-                self._report_progress(select_refused(_read_outcomes(folder), k * ROWS_PER_PART), done, total)
+                self._report_progress(
+                    select_refused(_read_outcomes(folder), k * ROWS_PER_PART), done, total
+                )
             folders.append(folder)
         return folders
 
     def _decode(self, folder: Path, *, k: int, done: int, total: int, workers: int) -> None:
         def on_chunk(fresh: int, refused: Mapping[int, DecodeOutcome]) -> None:
             self._report_progress(
-                {k * ROWS_PER_PART + row: outcome for row, outcome in refused.items()}, done + fresh, total
+                {k * ROWS_PER_PART + row: outcome for row, outcome in refused.items()},
+                done + fresh,
+                total,
             )
 
         paths = [os.path.abspath(study.image) for study in _part_studies(self.studies, k)]
-        _write_part(folder, decode_images(folder / "pixels", paths, self.size, workers, on_chunk), self.size)
+        _write_part(
+            folder, decode_images(folder / "pixels", paths, self.size, workers, on_chunk), self.size
+        )
 
     def _report_progress(self, refused: Mapping[int, DecodeOutcome], done: int, total: int) -> None:
         self.refused.update(refused)
@@ -165,13 +203,21 @@ def open_packed_pixels(out: Path, size: int) -> PixelPack:
 
 
 def read_packed_studies(out: Path) -> list[Study]:
-    """The studies of a packed data set, in the order of its rows; their image files need not be there."""
+    """The studies of a packed data set, in the order of its rows; their image files need not be
+    there.
+    """
     folder = _require_whole(out)
-    return [_parse_study(json.loads(line), out) for line in (folder / STUDIES_FILE).read_text("utf-8").splitlines()]
+    return [
+        _parse_study(json.loads(line), out)
+        for line in (folder / STUDIES_FILE).read_text("utf-8").splitlines()
+    ]
 
 
 def _require_whole(out: Path) -> Path:
-    if not is_folder_complete(out / DATA_FOLDER) or not (out / DATA_FOLDER / STUDIES_FILE).is_file():
+    if (
+        not is_folder_complete(out / DATA_FOLDER)
+        or not (out / DATA_FOLDER / STUDIES_FILE).is_file()
+    ):
         fix = "finish it: place data pack with the same --out and no --shard"
         raise PlaceError("no whole pack", code="PL-D410", file=out, fix=fix)
     return out / DATA_FOLDER
@@ -190,7 +236,9 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _part_key(studies: Sequence[Study], names: Sequence[str], size: int) -> str:
-    """All that decides a part's bytes, equal on every machine that sees the same files: rule, names, sizes, times."""
+    """All that decides a part's bytes, equal on every machine that sees the same files: rule,
+    names, sizes, times.
+    """
     hasher = hashlib.sha256(pixel_rule_bytes(size))
     for study, name in zip(studies, names, strict=True):
         try:
@@ -217,7 +265,9 @@ def _parse_study(plain: dict[str, Any], out: Path) -> Study:
 
 def _write_part(folder: Path, outcomes: Sequence[DecodeOutcome], size: int) -> None:
     arrays: NamedArrays = {
-        "pixels": np.memmap(folder / "pixels", dtype=np.uint8, mode="r", shape=(len(outcomes), size, size)),
+        "pixels": np.memmap(
+            folder / "pixels", dtype=np.uint8, mode="r", shape=(len(outcomes), size, size)
+        ),
         "sizes": np.array([outcome[:2] for outcome in outcomes], dtype=np.int32),
         "codes": np.array([outcome[2] for outcome in outcomes], dtype="S8"),
         "sha256": np.array([outcome[3] for outcome in outcomes], dtype="S12"),
@@ -229,5 +279,7 @@ def _read_outcomes(part: Path) -> list[DecodeOutcome]:
     arrays, _ = open_arrays(part)
     return [
         (int(height), int(width), code.decode(), sha256.decode())
-        for (height, width), code, sha256 in zip(arrays["sizes"], arrays["codes"], arrays["sha256"], strict=True)
+        for (height, width), code, sha256 in zip(
+            arrays["sizes"], arrays["codes"], arrays["sha256"], strict=True
+        )
     ]

@@ -17,7 +17,9 @@ _PACK_FILES = re.compile(rf"{_PACK}|\.{_PACK}\.building|{_PACK}\.quarantine\.jso
 
 @dataclass(frozen=True, slots=True)
 class PurgeCounts:
-    """How many packs went (or would go), whole or not; the bytes of their files; how many are being built and stay."""
+    """How many packs went (or would go), whole or not; the bytes of their files; how many are being
+    built and stay.
+    """
 
     packs: int
     freed: int
@@ -33,12 +35,17 @@ def purge_cache(root: Path, *, dry_run: bool = False) -> PurgeCounts:
     if not root.is_dir():
         return PurgeCounts(packs, freed, busy)
     for name in sorted(set(_pack_names(root))):
-        # Lock files stay: who waits for one that is removed, and who makes it anew, would both build.
+        # Lock files stay: who waits for one that is removed, and who makes it anew, would both
+        # build.
         with locked_if_free(root / f".{name}.lock") as free:
             if not free:
                 busy += 1
                 continue
-            pack_paths = (root / name, root / f".{name}.building", root / f"{name}.quarantine.jsonl")
+            pack_paths = (
+                root / name,
+                root / f".{name}.building",
+                root / f"{name}.quarantine.jsonl",
+            )
             existing = [path for path in pack_paths if path.exists() and not path.is_symlink()]
             packs += bool(existing)
             for path in existing:  # links are not ours
@@ -46,7 +53,8 @@ def purge_cache(root: Path, *, dry_run: bool = False) -> PurgeCounts:
                 if not dry_run:
                     _remove(path)
     if not (dry_run or busy):
-        # With the salt, who has the same data could tell by the names of the lock files that it was here.
+        # With the salt, who has the same data could tell by the names of the lock files that it was
+        # here.
         with locked_if_free(root / ".salt.lock") as free:
             if free:
                 _remove(root / ".salt")
@@ -72,4 +80,6 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
     except OSError as error:
         problem = f"cannot be removed ({error.strerror})"
-        raise PlaceError(problem, code="PL-E012", file=path, fix="check who owns it, or remove it by hand") from None
+        raise PlaceError(
+            problem, code="PL-E012", file=path, fix="check who owns it, or remove it by hand"
+        ) from None

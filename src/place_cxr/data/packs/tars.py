@@ -1,9 +1,11 @@
-"""A packed data set as WebDataset shards: plain tar files of ``000000000.png`` and ``000000000.json`` pairs.
+"""A packed data set as WebDataset shards: plain tar files of ``000000000.png`` and
+``000000000.json`` pairs.
 
-Each split has its own files, ``train-000000.tar`` and so on (``all-`` where there are no splits). The picture is the
-8-bit grey square of the pack. The JSON holds the report, ids, split, labels (null: not mentioned), boxes in pixels of
-the original, and ``original_size`` [height, width], from which ``Letterbox`` tells where the picture lies in the
-square. Names, times and owners inside the files are constant, so equal data give equal bytes.
+Each split has its own files, ``train-000000.tar`` and so on (``all-`` where there are no splits).
+The picture is the 8-bit grey square of the pack. The JSON holds the report, ids, split, labels
+(null: not mentioned), boxes in pixels of the original, and ``original_size`` [height, width], from
+which ``Letterbox`` tells where the picture lies in the square. Names, times and owners inside the
+files are constant, so equal data give equal bytes.
 """
 
 from __future__ import annotations
@@ -27,9 +29,14 @@ ROWS_PER_TAR = 1000
 
 
 def write_tars(
-    studies: Sequence[Study], pack: PixelPack, target: Path, progress: Callable[[int, int], None] | None = None
+    studies: Sequence[Study],
+    pack: PixelPack,
+    target: Path,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Write the usable rows of ``pack`` under the folder ``target``; returns the files, each whole or not there."""
+    """Write the usable rows of ``pack`` under the folder ``target``; returns the files, each whole
+    or not there.
+    """
     make_private_folder(target)
     by_split: dict[str, list[int]] = {}
     for row in pack.rows.tolist():
@@ -57,7 +64,10 @@ def _write_tar(file: Path, studies: Sequence[Study], pack: PixelPack, rows: Sequ
             buffer = io.BytesIO()
             Image.fromarray(pack.pixels[row]).save(buffer, "PNG")
             metadata = _study_metadata(studies[row], pack.letterboxes[row].tolist())
-            for suffix, data in (("png", buffer.getvalue()), ("json", json.dumps(metadata).encode())):
+            for suffix, data in (
+                ("png", buffer.getvalue()),
+                ("json", json.dumps(metadata).encode()),
+            ):
                 member = tarfile.TarInfo(f"{row:09d}.{suffix}")
                 member.size = len(data)
                 member.mode = 0o600
@@ -69,6 +79,14 @@ def _study_metadata(study: Study, size: list[int]) -> dict[str, Any]:
     def nan_to_none(values: Any) -> dict[str, float | None]:
         return {name: None if value != value else value for name, value in values.items()}
 
-    plain = {name: getattr(study, name) for name in ("report", "id", "patient", "split", "view", "sex", "age", "site")}
+    plain = {
+        name: getattr(study, name)
+        for name in ("report", "id", "patient", "split", "view", "sex", "age", "site")
+    }
     label_values = {"labels": nan_to_none(study.labels), "said": nan_to_none(study.said)}
-    return {**plain, **label_values, "boxes": [astuple(box) for box in study.boxes], "original_size": size}
+    return {
+        **plain,
+        **label_values,
+        "boxes": [astuple(box) for box in study.boxes],
+        "original_size": size,
+    }

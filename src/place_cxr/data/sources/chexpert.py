@@ -1,24 +1,25 @@
-"""CheXpert v1.0 (small and full size) and CheXpert Plus, which adds the reports: radiographs of Stanford Hospital.
+"""CheXpert v1.0 (small and full size) and CheXpert Plus, which adds the reports: radiographs of
+Stanford Hospital.
 
-Licence: Stanford University Dataset Research Use Agreement; non-commercial, no passing on, no identification.
-How to get it: stanfordaimi.azurewebsites.net (registration); the small version has shrunk pictures.
-Layout: ``train.csv``, ``valid.csv`` and, for those who have the later released test set, ``test.csv``, in the folder
-that holds ``train/`` and ``valid/``; the column Path starts with the name of that folder
-(``CheXpert-v1.0-small/...``), which may have been renamed. ``root`` is that folder or the one above. CheXpert Plus:
-``df_chexpert_plus_240401.csv`` beside, with columns path_to_image, deid_patient_id, section_findings,
-section_impression, report, split; pictures as PNG below ``PNG/`` [not verified]; without ``train.csv`` it is read
-alone, without labels (its own label files are not read).
-Counts: 223,414 rows of 64,540 patients in train (191,027 frontal), 234 in valid (202 frontal); Plus has 223,228
-pairs.
-Labels: 14 in 1, 0, -1 (uncertain), blank (not mentioned): train from a rule-based labeller on the reports, valid and
-test by radiologists. What -1 and blank become is the task's decision.
-Splits: ``official`` (train, valid as val, test.csv if there). ``mgca``: GLoRIA's and MGCA's linear probe, frontal
-views; its val of 5,000 rows is drawn by position but taken out of train by label, so most of val STAYS IN TRAIN and
-other rows are lost: studies occur twice, and checks of splits refuse it. Only for numbers to compare with MGCA's.
-``5x200``: 200 frontal images of each of 5 findings that are alone (MGCA's draw, seed 0), all as test; GLoRIA's and
-PRIOR's own draws are lists. MRM's split is a list.
-Traps: the full version is also distributed in batches whose folders are to be merged first [not verified]; patients
-of ``5x200`` have other images in train: leave the patients out, not the images.
+Licence: Stanford University Dataset Research Use Agreement; non-commercial, no passing on, no
+identification. How to get it: stanfordaimi.azurewebsites.net (registration); the small version has
+shrunk pictures. Layout: ``train.csv``, ``valid.csv`` and, for those who have the later released
+test set, ``test.csv``, in the folder that holds ``train/`` and ``valid/``; the column Path starts
+with the name of that folder (``CheXpert-v1.0-small/...``), which may have been renamed. ``root`` is
+that folder or the one above. CheXpert Plus: ``df_chexpert_plus_240401.csv`` beside, with columns
+path_to_image, deid_patient_id, section_findings, section_impression, report, split; pictures as PNG
+below ``PNG/`` [not verified]; without ``train.csv`` it is read alone, without labels (its own label
+files are not read). Counts: 223,414 rows of 64,540 patients in train (191,027 frontal), 234 in
+valid (202 frontal); Plus has 223,228 pairs. Labels: 14 in 1, 0, -1 (uncertain), blank (not
+mentioned): train from a rule-based labeller on the reports, valid and test by radiologists. What -1
+and blank become is the task's decision. Splits: ``official`` (train, valid as val, test.csv if
+there). ``mgca``: GLoRIA's and MGCA's linear probe, frontal views; its val of 5,000 rows is drawn by
+position but taken out of train by label, so most of val STAYS IN TRAIN and other rows are lost:
+studies occur twice, and checks of splits refuse it. Only for numbers to compare with MGCA's.
+``5x200``: 200 frontal images of each of 5 findings that are alone (MGCA's draw, seed 0), all as
+test; GLoRIA's and PRIOR's own draws are lists. MRM's split is a list. Traps: the full version is
+also distributed in batches whose folders are to be merged first [not verified]; patients of
+``5x200`` have other images in train: leave the patients out, not the images.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ _OPTIONAL_COLUMNS = ("Sex", "Age", "Frontal/Lateral", "AP/PA")
 
 
 def read(root: Path, split: str = "official", *, views: Sequence[str] = ()) -> list[Study]:
-    """A study for each image; ``views`` (AP, PA, LATERAL, ...) keeps images of these views only, after the split."""
+    """A study for each image; ``views`` (AP, PA, LATERAL, ...) keeps images of these views only,
+    after the split.
+    """
     pick(dict.fromkeys(SPLITS), split, "split of this source")
     table = find_optional_file(root, "train.csv", "*/train.csv")
     if table is None:
@@ -87,9 +90,11 @@ def read(root: Path, split: str = "official", *, views: Sequence[str] = ()) -> l
 
 
 def select_five_by_200(studies: Sequence[Study], per_class: int = _PER_CLASS) -> RowPositions:
-    """Places of frontal images with one competition finding and nothing else but perhaps "No Finding", drawn by class.
+    """Places of frontal images with one competition finding and nothing else but perhaps "No
+    Finding", drawn by class.
 
-    Order and draw are MGCA's: pandas' ``sample_positions`` with random_state 0 for each class. PL-D231 where a class has too few.
+    Order and draw are MGCA's: pandas' ``sample_positions`` with random_state 0 for each class.
+    PL-D231 where a class has too few.
     """
     positions_by_finding: dict[str, list[int]] = {name: [] for name in COMPETITION_FINDINGS}
     finding_of: dict[int, str] = {}  # label mappings are shared between rows
@@ -108,9 +113,17 @@ def select_five_by_200(studies: Sequence[Study], per_class: int = _PER_CLASS) ->
 
 
 def _only_finding(labels: Mapping[str, float]) -> str:
-    """The competition finding that is alone, or empty. Blank counts as absent here, uncertain does not."""
-    stated = [name for name, value in labels.items() if name != "No Finding" and value in (PRESENT, UNCERTAIN)]
-    is_single = len(stated) == 1 and stated[0] in COMPETITION_FINDINGS and labels[stated[0]] == PRESENT
+    """The competition finding that is alone, or empty. Blank counts as absent here, uncertain does
+    not.
+    """
+    stated = [
+        name
+        for name, value in labels.items()
+        if name != "No Finding" and value in (PRESENT, UNCERTAIN)
+    ]
+    is_single = (
+        len(stated) == 1 and stated[0] in COMPETITION_FINDINGS and labels[stated[0]] == PRESENT
+    )
     return stated[0] if is_single else ""
 
 
@@ -152,25 +165,46 @@ def _read_sibling_table(table: Path, name: str, split: str) -> list[Study]:
 
 
 def _image_key(image: Path) -> str:
-    """What an image is called in CheXpert and in CheXpert Plus: patient, study and view, without the kind of file."""
+    """What an image is called in CheXpert and in CheXpert Plus: patient, study and view, without
+    the kind of file.
+    """
     return "/".join((*image.parts[-3:-1], image.stem))
 
 
 def _read_plus_reports(*folders: Path) -> dict[str, str]:
-    table = next((path for folder in folders if (path := find_optional_file(folder, "df_chexpert_plus_*.csv"))), None)
+    table = next(
+        (
+            path
+            for folder in folders
+            if (path := find_optional_file(folder, "df_chexpert_plus_*.csv"))
+        ),
+        None,
+    )
     if table is None:
         return {}
-    return {_image_key(Path(row["path_to_image"])): _plus_report(row) for _, row in _plus_rows(table)}
+    return {
+        _image_key(Path(row["path_to_image"])): _plus_report(row) for _, row in _plus_rows(table)
+    }
 
 
 def _plus_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     sections = ("section_findings", "section_impression")
-    optional_columns = ("report", "frontal_lateral", "ap_pa", "deid_patient_id", "age", "sex", "split")
+    optional_columns = (
+        "report",
+        "frontal_lateral",
+        "ap_pa",
+        "deid_patient_id",
+        "age",
+        "sex",
+        "split",
+    )
     return read_columns(table, "path_to_image", *sections, optional=optional_columns)
 
 
 def _plus_report(row: dict[str, str]) -> str:
-    return join_sections(row["section_findings"], row["section_impression"]) or row.get("report", "")
+    return join_sections(row["section_findings"], row["section_impression"]) or row.get(
+        "report", ""
+    )
 
 
 def _read_plus(root: Path, table: Path) -> list[Study]:
@@ -182,7 +216,9 @@ def _read_plus(root: Path, table: Path) -> list[Study]:
         studies.append(
             Study(
                 id="/".join(path.parts[-3:-1]),
-                image=table.parent / "PNG" / path.with_suffix(".png") if png else table.parent / path,
+                image=table.parent / "PNG" / path.with_suffix(".png")
+                if png
+                else table.parent / path,
                 report=_plus_report(row),
                 patient=path.parts[-3] if len(path.parts) > 2 else row.get("deid_patient_id", ""),
                 split={"train": "train", "valid": "val"}.get(row.get("split", path.parts[0]), ""),

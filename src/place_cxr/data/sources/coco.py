@@ -1,4 +1,6 @@
-"""Boxes in COCO's form: images, categories, and annotations with bbox [x, y, width, height] in pixels."""
+"""Boxes in COCO's form: images, categories, and annotations with bbox [x, y, width, height] in
+pixels.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from place_cxr.core.records import Box
 
 
 def read_coco_boxes(file: Path) -> dict[str, tuple[Box, ...]]:
-    """File name, as it stands in the table -> boxes, in the order of the annotations; images without boxes have ().
+    """File name, as it stands in the table -> boxes, in the order of the annotations; images
+    without boxes have ().
 
     A box without an extent is left out. Raises PL-D202 for what is not COCO's form.
     """

@@ -1,8 +1,10 @@
-"""Splits that papers made by drawing: the draws themselves, lists that papers published, and the sizes they report.
+"""Splits that papers made by drawing: the draws themselves, lists that papers published, and the
+sizes they report.
 
-A draw is a function of a number of rows and a seed, equal to scikit-learn's ``train_test_split`` and pandas'
-``sample_positions``, which rest on NumPy's legacy generator; its stream is frozen, so these splits do not move with a library.
-Conventions without a known rule (MRM, LoVT, KAD, REFERS, BenchX apart from RSNA) are lists: ``split_by_lists`` reads them.
+A draw is a function of a number of rows and a seed, equal to scikit-learn's ``train_test_split``
+and pandas' ``sample_positions``, which rest on NumPy's legacy generator; its stream is frozen, so
+these splits do not move with a library. Conventions without a known rule (MRM, LoVT, KAD, REFERS,
+BenchX apart from RSNA) are lists: ``split_by_lists`` reads them.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from place_cxr.core.records import SPLITS, Study
 _log = logging.getLogger(__name__)
 RowPositions = NDArray[np.int64]
 
-# Images in train, val and test of the whole data set; None where the convention has none. Sources in docs/datasets.md.
+# Images in train, val and test of the whole data set; None where the convention has none. Sources
+# in docs/datasets.md.
 PUBLISHED_SIZES: Mapping[tuple[str, str], tuple[int | None, int | None, int | None]] = {
     ("mimic_cxr", "official"): (368_960, 2_991, 5_159),
     ("mimic_cxr", "mgca"): (368_960, 2_991 + 5_159, None),
@@ -35,7 +38,11 @@ PUBLISHED_SIZES: Mapping[tuple[str, str], tuple[int | None, int | None, int | No
     ("rsna", "mgca"): (18_678, 4_003, 4_003),
     ("rsna", "mgca_detection"): (16_010, 5_337, 5_337),
     ("rsna", "benchx"): (18_678, 4_003, 4_003),
-    ("siim", "mgca"): (8_578, 1_910, 1_903),  # images of 9,067/1,944/1,943 rows; 161, 154 and 62 are in two parts
+    ("siim", "mgca"): (
+        8_578,
+        1_910,
+        1_903,
+    ),  # images of 9,067/1,944/1,943 rows; 161, 154 and 62 are in two parts
     ("covidx", "mgca"): (24_104, 6_026, 400),  # version 9A
     ("object_cxr", "official"): (8_000, None, 1_000),
     ("object_cxr", "mgca"): (7_200, 800, 1_000),
@@ -46,19 +53,26 @@ PUBLISHED_SIZES: Mapping[tuple[str, str], tuple[int | None, int | None, int | No
 
 
 def size_problems(source: str, split: str, studies: Sequence[Study]) -> list[str]:
-    """Where the whole data set's studies are not as many as published; empty where nothing is published.
+    """Where the whole data set's studies are not as many as published; empty where nothing is
+    published.
 
     Needs no image: the studies of the tables alone will do.
     """
     counts = Counter(study.split for study in studies)
     published = zip(SPLITS, PUBLISHED_SIZES.get((source, split), (None, None, None)), strict=True)
-    return [f"{name}: {counts[name]}, published {size}" for name, size in published if size not in (None, counts[name])]
+    return [
+        f"{name}: {counts[name]}, published {size}"
+        for name, size in published
+        if size not in (None, counts[name])
+    ]
 
 
 def shuffle_split(rows: int, held_out: float | int, seed: int) -> tuple[RowPositions, RowPositions]:
-    """(kept, held out) as ``train_test_split(..., test_size=held_out, random_state=seed)`` orders them.
+    """(kept, held out) as ``train_test_split(..., test_size=held_out, random_state=seed)`` orders
+    them.
 
-    ``held_out`` is a share (rounded up) or a number of rows. Raises PL-D231 where a part would be empty.
+    ``held_out`` is a share (rounded up) or a number of rows. Raises PL-D231 where a part would be
+    empty.
     """
     held_out_count = math.ceil(held_out * rows) if isinstance(held_out, float) else held_out
     if not 0 < held_out_count < rows:
@@ -69,28 +83,40 @@ def shuffle_split(rows: int, held_out: float | int, seed: int) -> tuple[RowPosit
 
 
 def three_parts(rows: int, held_out: float | int, seed: int = 0) -> dict[str, RowPositions]:
-    """MGCA's two draws: hold out, then halve what is held out; the FIRST half is called test [MGCA]."""
+    """MGCA's two draws: hold out, then halve what is held out; the FIRST half is called test
+    [MGCA].
+    """
     train, held_out_rows = shuffle_split(rows, held_out, seed)
     test, val = shuffle_split(len(held_out_rows), 0.5, seed)
     return {"train": train, "val": held_out_rows[val], "test": held_out_rows[test]}
 
 
 def stratified_parts(classes: Sequence[int], seed: int = 42) -> dict[str, RowPositions]:
-    """BenchX's two draws: 70/15/15, each class in proportion; scikit-learn draws, its first half is val [BenchX]."""
+    """BenchX's two draws: 70/15/15, each class in proportion; scikit-learn draws, its first half is
+    val [BenchX].
+    """
     from sklearn.model_selection import train_test_split
 
     options: dict[str, Any] = {"random_state": seed}
     try:
-        train, held_out_rows = train_test_split(np.arange(len(classes)), test_size=0.3, stratify=classes, **options)
-        val, test = train_test_split(held_out_rows, test_size=0.5, stratify=np.take(classes, held_out_rows), **options)
+        train, held_out_rows = train_test_split(
+            np.arange(len(classes)), test_size=0.3, stratify=classes, **options
+        )
+        val, test = train_test_split(
+            held_out_rows, test_size=0.5, stratify=np.take(classes, held_out_rows), **options
+        )
     except ValueError:
         problem = f"{len(classes)} rows are too few for a split in proportion"
-        raise PlaceError(problem, code="PL-D231", fix="check the table, or use split=patient") from None
+        raise PlaceError(
+            problem, code="PL-D231", fix="check the table, or use split=patient"
+        ) from None
     return {"train": train, "val": val, "test": test}
 
 
 def sample_positions(rows: int, count: int, generator: np.random.RandomState) -> RowPositions:
-    """Places as ``DataFrame.sample(n=wanted, random_state=generator)`` and ``numpy.random.choice`` draw them."""
+    """Places as ``DataFrame.sample(n=wanted, random_state=generator)`` and ``numpy.random.choice``
+    draw them.
+    """
     if count > rows:
         problem = f"the table has {rows} rows to draw {count} from"
         raise PlaceError(problem, code="PL-D231", fix="check that the table is whole")
@@ -99,15 +125,20 @@ def sample_positions(rows: int, count: int, generator: np.random.RandomState) ->
 
 def assign_splits(studies: Sequence[Study], parts: Mapping[str, RowPositions]) -> list[Study]:
     """The studies at the places of each part, in its order."""
-    return [replace(studies[position], split=split) for split, positions in parts.items() for position in positions]
+    return [
+        replace(studies[position], split=split)
+        for split, positions in parts.items()
+        for position in positions
+    ]
 
 
 def split_by_lists(studies: Sequence[Study], lists: Mapping[str, str | Path]) -> list[Study]:
     """Studies that published lists name, in their order; the rest is left out.
 
-    ``lists`` maps a split to a text file with a line for each image: its id, its file name with or without ending, or a
-    path; what follows after a blank, tab or comma is ignored. Raises PL-D232 for a split of another name, a list that
-    cannot be read or names none of the studies, and for a study in two splits.
+    ``lists`` maps a split to a text file with a line for each image: its id, its file name with or
+    without ending, or a path; what follows after a blank, tab or comma is ignored. Raises PL-D232
+    for a split of another name, a list that cannot be read or names none of the studies, and for a
+    study in two splits.
     """
     positions_by_key: dict[str, list[int]] = {}
     for position, study in enumerate(studies):
@@ -116,19 +147,27 @@ def split_by_lists(studies: Sequence[Study], lists: Mapping[str, str | Path]) ->
     split_of: dict[int, str] = {}
     for split, file in lists.items():
         if split not in SPLITS:
-            raise PlaceError(f"a list for split '{split}'", code="PL-D232", fix=f"name {', '.join(SPLITS)}")
+            raise PlaceError(
+                f"a list for split '{split}'", code="PL-D232", fix=f"name {', '.join(SPLITS)}"
+            )
         named = _read_list(Path(file))
         listed = [position for key in named for position in _look_up(positions_by_key, key)]
         if not listed:
             problem = f"none of its {len(named)} lines names an image of this source"
-            raise PlaceError(problem, code="PL-D232", file=file, fix="check which data set the list is for")
+            raise PlaceError(
+                problem, code="PL-D232", file=file, fix="check which data set the list is for"
+            )
         missing = sum(not _look_up(positions_by_key, key) for key in named)
         if missing:
-            _log.warning("%s: %d of %d lines name no image of this source", file, missing, len(named))
+            _log.warning(
+                "%s: %d of %d lines name no image of this source", file, missing, len(named)
+            )
         for position in listed:
             if split_of.setdefault(position, split) != split:
                 problem = f"an image is in the lists of {split_of[position]} and {split}"
-                raise PlaceError(problem, code="PL-D232", file=file, fix="take it out of one of them")
+                raise PlaceError(
+                    problem, code="PL-D232", file=file, fix="take it out of one of them"
+                )
     return [replace(studies[position], split=split) for position, split in split_of.items()]
 
 
@@ -136,10 +175,19 @@ def _read_list(file: Path) -> list[str]:
     try:
         lines = file.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
-        raise PlaceError("a list that cannot be read", code="PL-D232", file=file, fix="check the path") from None
+        raise PlaceError(
+            "a list that cannot be read", code="PL-D232", file=file, fix="check the path"
+        ) from None
     return [line.replace(",", " ").split()[0] for line in lines if line.strip(", \t")]
 
 
 def _look_up(positions_by_key: Mapping[str, list[int]], key: str) -> list[int]:
     name = PurePosixPath(key).name
-    return next((positions_by_key[key] for key in (key, name, PurePosixPath(name).stem) if key in positions_by_key), [])
+    return next(
+        (
+            positions_by_key[key]
+            for key in (key, name, PurePosixPath(name).stem)
+            if key in positions_by_key
+        ),
+        [],
+    )

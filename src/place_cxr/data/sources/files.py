@@ -1,4 +1,6 @@
-"""What readers of published sets share: files below a root, columns, and values as records have them."""
+"""What readers of published sets share: files below a root, columns, and values as records have
+them.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,24 @@ from place_cxr.data.sources.tables import read_table_rows
 
 _MAX_AGE = 120  # years; NIH ChestX-ray14 has ages over 400
 _LABEL_VALUES = {"": NOT_MENTIONED}
-_LABEL_VALUES |= {text: value for value in (PRESENT, ABSENT, UNCERTAIN) for text in (f"{value}", f"{value:.0f}")}
+_LABEL_VALUES |= {
+    text: value for value in (PRESENT, ABSENT, UNCERTAIN) for text in (f"{value}", f"{value:.0f}")
+}
 
 
 def find_file(root: Path, *names: str) -> Path:
-    """The first file below ``root`` that one of the glob patterns names, the first pattern first, or PL-D205."""
+    """The first file below ``root`` that one of the glob patterns names, the first pattern first,
+    or PL-D205.
+    """
     path = find_optional_file(root, *names)
     if path is None:
         problem = f"no file {' or '.join(names)}"
-        raise PlaceError(problem, code="PL-D205", file=root, fix="name the folder that the data set was unpacked into")
+        raise PlaceError(
+            problem,
+            code="PL-D205",
+            file=root,
+            fix="name the folder that the data set was unpacked into",
+        )
     return path
 
 
@@ -36,10 +47,11 @@ def find_optional_file(root: Path, *names: str) -> Path | None:
 def read_columns(
     file: Path, *needed: str, optional: Iterable[str] = (), encoding: str = "utf-8-sig"
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, column -> text) of each row, for the needed columns and the optional ones that are there.
+    """(line, column -> text) of each row, for the needed columns and the optional ones that are
+    there.
 
-    Column names are compared without blanks around them. Raises PL-D201 for a missing column or no rows, else as
-    ``read_table_rows``.
+    Column names are compared without blanks around them. Raises PL-D201 for a missing column or no
+    rows, else as ``read_table_rows``.
     """
 
     def choose(header: Sequence[str]) -> Mapping[str, str]:
@@ -47,19 +59,25 @@ def read_columns(
         for name in needed:
             if name not in theirs:
                 problem = f"no column '{name}'{did_you_mean(name, theirs)}"
-                raise PlaceError(problem, code="PL-D201", file=file, fix="take the published table as it is")
+                raise PlaceError(
+                    problem, code="PL-D201", file=file, fix="take the published table as it is"
+                )
         return {name: theirs[name] for name in (*needed, *optional) if name in theirs}
 
     table_rows = read_table_rows(file, encoding, choose)
     first = next(table_rows, None)
     if first is None:
-        raise PlaceError("a header and no rows", code="PL-D201", file=file, fix="copy the table again")
+        raise PlaceError(
+            "a header and no rows", code="PL-D201", file=file, fix="copy the table again"
+        )
     yield first
     yield from table_rows
 
 
 class LabelParser:
-    """Label cells to mappings; rows that say the same share one mapping, which saves most of the memory."""
+    """Label cells to mappings; rows that say the same share one mapping, which saves most of the
+    memory.
+    """
 
     def __init__(self, names: Sequence[str], file: Path) -> None:
         self.names = names
@@ -67,14 +85,18 @@ class LabelParser:
         self._seen: dict[tuple[str, ...], dict[str, float]] = {}
 
     def read(self, line: int, row: Mapping[str, str]) -> dict[str, float]:
-        """Finding -> PRESENT, ABSENT, UNCERTAIN or NOT_MENTIONED, for the columns that the row has. PL-D210."""
+        """Finding -> PRESENT, ABSENT, UNCERTAIN or NOT_MENTIONED, for the columns that the row has.
+        PL-D210.
+        """
         key = tuple(row.get(name, "") for name in self.names)
         if key not in self._seen:
             unknown = [text for text in key if text not in _LABEL_VALUES]
             if unknown:
                 refuse_value(self._file, line, "a label is not 1, 0, -1 or empty")
             self._seen[key] = {
-                name: _LABEL_VALUES[text] for name, text in zip(self.names, key, strict=True) if name in row
+                name: _LABEL_VALUES[text]
+                for name, text in zip(self.names, key, strict=True)
+                if name in row
             }
         return self._seen[key]
 
@@ -109,12 +131,16 @@ def check_relative_path(file: Path, line: int, text: str) -> str:
     """A path from a table, which may not leave the data set's folder: PL-D206."""
     if not text or ".." in text or text[0] == "/" or "\\" in text or "\0" in text:
         problem = f"line {line}: a path that is empty or leaves the data set's folder"
-        raise PlaceError(problem, code="PL-D206", file=file, fix="take the published table as it is")
+        raise PlaceError(
+            problem, code="PL-D206", file=file, fix="take the published table as it is"
+        )
     return text
 
 
 def index_files(*folders: Path) -> dict[str, str]:
-    """File name -> path of all files below the folders that exist; no file is opened. The first of a name counts."""
+    """File name -> path of all files below the folders that exist; no file is opened. The first of
+    a name counts.
+    """
     paths: dict[str, str] = {}
     for folder in folders:
         for directory, _, names in os.walk(folder):
@@ -131,4 +157,9 @@ def join_sections(findings: str, impression: str) -> str:
 
 def refuse_value(file: Path, line: int, problem: str) -> NoReturn:
     """PL-D210: a value that the published table does not have."""
-    raise PlaceError(f"line {line}: {problem}", code="PL-D210", file=file, fix="take the published table as it is")
+    raise PlaceError(
+        f"line {line}: {problem}",
+        code="PL-D210",
+        file=file,
+        fix="take the published table as it is",
+    )

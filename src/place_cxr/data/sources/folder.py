@@ -1,16 +1,18 @@
-"""A tree of pictures (DICOM, PNG, JPEG, TIFF, BMP, WEBP) with the reports in one table or in text files beside.
+"""A tree of pictures (DICOM, PNG, JPEG, TIFF, BMP, WEBP) with the reports in one table or in text
+files beside.
 
-Licence, how to get it, counts: yours.
-Layout, with a table: exactly one CSV, JSONL or Parquet file in ``root`` itself (or option ``table``), whose columns
-are the manifest's. Its column ``image`` may be a path below ``root``, a file's name, or the name without ending;
-``columns`` maps other names. Rows without a picture and pictures without a row are counted and left out.
-Layout, with text files: a picture's report is ``<picture>.txt`` beside it, else the only text file of its folder,
-else ``<folder>.txt`` beside the folder (as MIMIC-CXR has it); pictures that share a text file are one study.
-Patients: from the table's column ``patient``, or the n-th folder below ``root`` (``patient_folder=n``). Without
-either, splits are made by study, and a patient with two studies can be on both sides.
-Splits: the table's column ``split``, else by patient.
-Traps: names of files can hold names of people: nothing of them is logged, but they stand in ids where the table has
-no column ``study``; links are not followed; a file without an ending is taken where it is DICOM (by its content).
+Licence, how to get it, counts: yours. Layout, with a table: exactly one CSV, JSONL or Parquet file
+in ``root`` itself (or option ``table``), whose columns are the manifest's. Its column ``image`` may
+be a path below ``root``, a file's name, or the name without ending; ``columns`` maps other names.
+Rows without a picture and pictures without a row are counted and left out. Layout, with text files:
+a picture's report is ``<picture>.txt`` beside it, else the only text file of its folder, else
+``<folder>.txt`` beside the folder (as MIMIC-CXR has it); pictures that share a text file are one
+study. Patients: from the table's column ``patient``, or the n-th folder below ``root``
+(``patient_folder=n``). Without either, splits are made by study, and a patient with two studies can
+be on both sides. Splits: the table's column ``split``, else by patient. Traps: names of files can
+hold names of people: nothing of them is logged, but they stand in ids where the table has no column
+``study``; links are not followed; a file without an ending is taken where it is DICOM (by its
+content).
 """
 
 from __future__ import annotations
@@ -30,10 +32,21 @@ from place_cxr.data.sources.tables import read_header, read_table_rows
 _log = logging.getLogger(__name__)
 NEEDS = (("**/*.*",),)
 MAY_USE = (("*.csv", "*.jsonl", "*.parquet"),)
-_IMAGE_SUFFIXES = frozenset((".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"))
+_IMAGE_SUFFIXES = frozenset(
+    (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+)
 _TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 # Names that tables give the column of the picture, where it is not called image.
-_IMAGE_NAMES = ("file", "filename", "file_name", "path", "image_path", "image_id", "dicom", "dicom_id")
+_IMAGE_NAMES = (
+    "file",
+    "filename",
+    "file_name",
+    "path",
+    "image_path",
+    "image_id",
+    "dicom",
+    "dicom_id",
+)
 _MAX_TEXT_BYTES = 1_000_000  # bytes of a text file
 
 
@@ -45,24 +58,29 @@ def read(
     patient_folder: int = 0,
     encoding: str = "utf-8-sig",
 ) -> list[Study]:
-    """A study for each picture that has a row or, without a table, for each picture; sorted by path.
+    """A study for each picture that has a row or, without a table, for each picture; sorted by
+    path.
 
-    Raises PL-D205 for no pictures or a missing table, PL-D201 to PL-D210 as the manifest does, PL-C001 for a
-    ``patient_folder`` that is not there.
+    Raises PL-D205 for no pictures or a missing table, PL-D201 to PL-D210 as the manifest does,
+    PL-C001 for a ``patient_folder`` that is not there.
     """
     if not root.is_dir():
         raise PlaceError("no such folder", code="PL-D205", file=root, fix="check the path")
     root = Path(os.path.realpath(root))
     images, texts = _list_files(root)
     if not images:
-        raise PlaceError("no pictures below it", code="PL-D205", file=root, fix="name the folder of the pictures")
+        raise PlaceError(
+            "no pictures below it", code="PL-D205", file=root, fix="name the folder of the pictures"
+        )
     table_path = _find_table(root, table)
     if table_path is None:
         studies = list(_read_with_texts(root, images, texts, encoding))
     else:
         studies = _read_with_table(root, table_path, images, columns, encoding)
     if patient_folder:
-        studies = [replace(study, patient=_patient(root, study.image, patient_folder)) for study in studies]
+        studies = [
+            replace(study, patient=_patient(root, study.image, patient_folder)) for study in studies
+        ]
     return studies
 
 
@@ -73,7 +91,11 @@ def _list_files(root: Path) -> tuple[list[str], set[str]]:
         for name in names:
             path = os.path.join(folder, name)
             ending = os.path.splitext(name)[1].lower()
-            if ending not in _IMAGE_SUFFIXES and ending not in (".txt", "") and not ending[1:].isdecimal():
+            if (
+                ending not in _IMAGE_SUFFIXES
+                and ending not in (".txt", "")
+                and not ending[1:].isdecimal()
+            ):
                 continue
             if os.path.islink(path) or not os.path.isfile(path):
                 continue
@@ -96,12 +118,22 @@ def _is_dicom(path: str) -> bool:
 def _find_table(root: Path, name: str) -> Path | None:
     if name:
         if Path(name).name != name:
-            raise PlaceError("a table of another folder", code="PL-C001", file=root, fix="put it into the data folder")
+            raise PlaceError(
+                "a table of another folder",
+                code="PL-C001",
+                file=root,
+                fix="put it into the data folder",
+            )
         return root / name
     tables = sorted(path for path in root.iterdir() if path.suffix.lower() in _TABLE_SUFFIXES)
     if len(tables) > 1:
         names = ", ".join(path.name for path in tables)
-        raise PlaceError(f"{len(tables)} tables ({names})", code="PL-D205", file=root, fix="name one as option table")
+        raise PlaceError(
+            f"{len(tables)} tables ({names})",
+            code="PL-D205",
+            file=root,
+            fix="name one as option table",
+        )
     return tables[0] if tables else None
 
 
@@ -124,10 +156,14 @@ def _read_with_table(
             continue
         if len(paths) > 1:
             problem = f"line {line}: {len(paths)} pictures have this name"
-            raise PlaceError(problem, code="PL-D204", file=table, fix="write paths below the folder")
+            raise PlaceError(
+                problem, code="PL-D204", file=table, fix="write paths below the folder"
+            )
         study = reader.study(line, {**cells, "image": paths[0]}, number=len(studies) + 1)
         identified = (
-            study if "study" in reader.used_columns else replace(study, id=str(PurePosixPath(paths[0]).with_suffix("")))
+            study
+            if "study" in reader.used_columns
+            else replace(study, id=str(PurePosixPath(paths[0]).with_suffix("")))
         )
         studies.append(identified)
         lines.append(line)
@@ -135,7 +171,10 @@ def _read_with_table(
     if not studies:
         problem = f"none of {missing} rows names one of {len(images)} pictures"
         raise PlaceError(
-            problem, code="PL-D205", file=table, fix="name the picture's column: data.columns.image=COLUMN"
+            problem,
+            code="PL-D205",
+            file=table,
+            fix="name the picture's column: data.columns.image=COLUMN",
         )
     kept = drop_repeated_rows(table, reader.fill_absent_classes(studies), lines, numbered=False)
     if missing or len(kept) < len(images):
@@ -159,7 +198,9 @@ def _look_up(paths_by_key: Mapping[str, list[str]], text: str) -> list[str]:
     return paths_by_key.get(text.strip().removeprefix("./"), [])
 
 
-def _read_with_texts(root: Path, images: list[str], texts: set[str], encoding: str) -> Iterator[Study]:
+def _read_with_texts(
+    root: Path, images: list[str], texts: set[str], encoding: str
+) -> Iterator[Study]:
     texts_by_folder: dict[str, list[str]] = {}
     for text in texts:
         texts_by_folder.setdefault(os.path.dirname(text), []).append(text)
@@ -167,12 +208,18 @@ def _read_with_texts(root: Path, images: list[str], texts: set[str], encoding: s
     for path in images:
         folder = os.path.dirname(path)
         beside = [f"{os.path.splitext(path)[0]}.txt"]
-        single = texts_by_folder.get(folder, []) if len(texts_by_folder.get(folder, [])) == 1 else []
+        single = (
+            texts_by_folder.get(folder, []) if len(texts_by_folder.get(folder, [])) == 1 else []
+        )
         above = [f"{folder}.txt"] if folder else []
         text = next((name for name in (*beside, *single, *above) if name in texts), "")
         if text and text not in read_texts:
             read_texts[text] = _read_text(root / text, encoding)
-        yield Study(id=os.path.splitext(text or path)[0], image=root / path, report=read_texts[text] if text else "")
+        yield Study(
+            id=os.path.splitext(text or path)[0],
+            image=root / path,
+            report=read_texts[text] if text else "",
+        )
 
 
 def _read_text(file: Path, encoding: str) -> str:
@@ -180,18 +227,30 @@ def _read_text(file: Path, encoding: str) -> str:
         data = file.read_bytes()[:_MAX_TEXT_BYTES]
         return data.decode(encoding)
     except OSError:
-        raise PlaceError("cannot be read", code="PL-D205", file=file, fix="check its permissions") from None
+        raise PlaceError(
+            "cannot be read", code="PL-D205", file=file, fix="check its permissions"
+        ) from None
     except UnicodeDecodeError as error:
         raise PlaceError(
-            f"byte {error.start} is not {encoding}", code="PL-D209", file=file, fix="name the encoding, as latin-1"
+            f"byte {error.start} is not {encoding}",
+            code="PL-D209",
+            file=file,
+            fix="name the encoding, as latin-1",
         ) from None
     except LookupError:
-        raise PlaceError(f"unknown encoding '{encoding}'", code="PL-C001", file=file, fix="use utf-8-sig") from None
+        raise PlaceError(
+            f"unknown encoding '{encoding}'", code="PL-C001", file=file, fix="use utf-8-sig"
+        ) from None
 
 
 def _patient(root: Path, image: Path, depth: int) -> str:
     folders = image.relative_to(root).parts[:-1]
     if not 0 < depth <= len(folders):
         problem = f"a picture has no folder number {depth} below the data folder"
-        raise PlaceError(problem, code="PL-C001", file=root, fix="set data.options.patient_folder=1, or leave it out")
+        raise PlaceError(
+            problem,
+            code="PL-C001",
+            file=root,
+            fix="set data.options.patient_folder=1, or leave it out",
+        )
     return folders[depth - 1]

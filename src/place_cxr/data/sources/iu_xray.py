@@ -1,18 +1,20 @@
-"""Indiana University chest X-rays (Open-i): two views of a study with the report and expert MeSH terms.
+"""Indiana University chest X-rays (Open-i): two views of a study with the report and expert MeSH
+terms.
 
-Licence: CC BY-NC-ND 4.0 (in the XML); may not be passed on in altered form. Demner-Fushman et al., JAMIA 23(2), 2016.
-How to get it: openi.nlm.nih.gov/faq (``NLMCXR_reports.tgz``, ``NLMCXR_png.tgz``); R2Gen's form from its README.
-Layout: the XML files in ``ecgen-radiology/`` or ``root``, the PNGs in ``NLMCXR_png/`` or ``root``, named as in the
-XML. R2Gen: ``annotation.json`` ({train, val, test} of {id, report, image_path, split}) and ``images/<id>/0.png``,
-``1.png``; where it is there, it is read, and the XML is not.
-Counts: 7,470 images, 3,955 reports; R2Gen 2,069/296/590 studies of two views with findings.
-Text: findings and impression (R2Gen: findings alone). "XXXX" is the publisher's redaction.
-Labels: heads of the major MeSH terms are PRESENT; what is not listed has not been stated and is no key. "normal" is
-"No Finding". R2Gen's form has none.
-Splits: none of its own (``patient``, by report, as patients are not known); R2Gen's ``r2gen`` where its file is.
-Traps: the view is not in the XML (captions say "PA and lateral" for both pictures); 104 reports have no picture and
-25 pictures lost their report [counts not verified]; many normal reports are equal, word by word, across splits.
-The XML is read by a parser that refuses entities and document types.
+Licence: CC BY-NC-ND 4.0 (in the XML); may not be passed on in altered form. Demner-Fushman et al.,
+JAMIA 23(2), 2016. How to get it: openi.nlm.nih.gov/faq (``NLMCXR_reports.tgz``,
+``NLMCXR_png.tgz``); R2Gen's form from its README. Layout: the XML files in ``ecgen-radiology/`` or
+``root``, the PNGs in ``NLMCXR_png/`` or ``root``, named as in the XML. R2Gen: ``annotation.json``
+({train, val, test} of {id, report, image_path, split}) and ``images/<id>/0.png``, ``1.png``; where
+it is there, it is read, and the XML is not. Counts: 7,470 images, 3,955 reports; R2Gen
+2,069/296/590 studies of two views with findings. Text: findings and impression (R2Gen: findings
+alone). "XXXX" is the publisher's redaction. Labels: heads of the major MeSH terms are PRESENT; what
+is not listed has not been stated and is no key. "normal" is "No Finding". R2Gen's form has none.
+Splits: none of its own (``patient``, by report, as patients are not known); R2Gen's ``r2gen`` where
+its file is. Traps: the view is not in the XML (captions say "PA and lateral" for both pictures);
+104 reports have no picture and 25 pictures lost their report [counts not verified]; many normal
+reports are equal, word by word, across splits. The XML is read by a parser that refuses entities
+and document types.
 """
 
 from __future__ import annotations
@@ -28,7 +30,12 @@ from defusedxml.ElementTree import fromstring
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import PRESENT, Study
 from place_cxr.core.registry import pick
-from place_cxr.data.sources.files import check_relative_path, find_optional_file, index_files, join_sections
+from place_cxr.data.sources.files import (
+    check_relative_path,
+    find_optional_file,
+    index_files,
+    join_sections,
+)
 
 NEEDS = (("annotation.json", "ecgen-radiology/*.xml", "*.xml"),)
 MAY_USE = (("images", "NLMCXR_png", "*.png"),)
@@ -39,17 +46,26 @@ _NO_TERM = ("normal", "no indexing", "technical quality of image unsatisfactory 
 
 
 def read(root: Path, split: str = "") -> list[Study]:
-    """A study for each image; both views of one share id and report. ``split``: "" takes R2Gen's where its file is."""
+    """A study for each image; both views of one share id and report. ``split``: "" takes R2Gen's
+    where its file is.
+    """
     if split:
         pick(dict.fromkeys(SPLITS), split, "split of this source")
     annotation = find_optional_file(root, "annotation.json")
     if annotation is not None and split != "patient":
         return list(_read_r2gen(root, annotation))
     if split == "r2gen":
-        raise PlaceError("no file annotation.json", code="PL-D205", file=root, fix="use split=patient, or get R2Gen's")
+        raise PlaceError(
+            "no file annotation.json",
+            code="PL-D205",
+            file=root,
+            fix="use split=patient, or get R2Gen's",
+        )
     files = sorted(root.glob("ecgen-radiology/*.xml")) or sorted(root.glob("*.xml"))
     if not files:
-        raise PlaceError("no XML files", code="PL-D205", file=root, fix="unpack NLMCXR_reports.tgz there")
+        raise PlaceError(
+            "no XML files", code="PL-D205", file=root, fix="unpack NLMCXR_reports.tgz there"
+        )
     folder = root / "NLMCXR_png"
     paths_by_name = index_files(folder if folder.is_dir() else root)
     return [study for file in files for study in _read_open_i(root, file, paths_by_name)]
@@ -57,7 +73,9 @@ def read(root: Path, split: str = "") -> list[Study]:
 
 def _read_open_i(root: Path, file: Path, paths_by_name: dict[str, str]) -> Iterator[Study]:
     tree = _parse(file)
-    sections = {part.get("Label", ""): "".join(part.itertext()) for part in tree.iter("AbstractText")}
+    sections = {
+        part.get("Label", ""): "".join(part.itertext()) for part in tree.iter("AbstractText")
+    }
     report = join_sections(sections.get("FINDINGS", ""), sections.get("IMPRESSION", ""))
     labels = _labels(tree)
     for image_element in tree.iter("parentImage"):
@@ -73,7 +91,9 @@ def _read_open_i(root: Path, file: Path, paths_by_name: dict[str, str]) -> Itera
 def _parse(file: Path) -> Element:
     try:
         if file.stat().st_size > _MAX_XML_BYTES:
-            raise PlaceError("too large for a report", code="PL-D233", file=file, fix="copy it again")
+            raise PlaceError(
+                "too large for a report", code="PL-D233", file=file, fix="copy it again"
+            )
         tree: Element = fromstring(file.read_bytes(), forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError):
         problem = "not a plain XML file of a report (damaged, or with a document type or entities)"
@@ -95,7 +115,9 @@ def _read_r2gen(root: Path, file: Path) -> Iterator[Study]:
             for split in _R2GEN_SPLITS
             for case in content[split]
         ]
-        valid = all(isinstance(text, str) for _, *texts, paths in cases for text in (*texts, *paths))
+        valid = all(
+            isinstance(text, str) for _, *texts, paths in cases for text in (*texts, *paths)
+        )
     except (ValueError, KeyError, TypeError, RecursionError):
         valid = False
     if not valid:
@@ -104,4 +126,9 @@ def _read_r2gen(root: Path, file: Path) -> Iterator[Study]:
     for split, case, report, paths in cases:
         for path in paths:
             image = root / "images" / check_relative_path(file, 1, path)
-            yield Study(id=case, image=image, report=f"FINDINGS: {report}" if report.strip() else "", split=split)
+            yield Study(
+                id=case,
+                image=image,
+                report=f"FINDINGS: {report}" if report.strip() else "",
+                split=split,
+            )

@@ -17,7 +17,9 @@ from place_cxr.data.sources.tables import LineFaults, read_table_rows
 
 @dataclass(frozen=True, slots=True)
 class TableWithFaults:
-    """Studies of a manifest with lines and the columns ``sha256`` and ``license``, and what is wrong elsewhere."""
+    """Studies of a manifest with lines and the columns ``sha256`` and ``license``, and what is
+    wrong elsewhere.
+    """
 
     file: Path
     studies: list[Study]
@@ -34,14 +36,18 @@ def read_with_faults(
     folder: str = "",
     encoding: str = "utf-8-sig",
 ) -> TableWithFaults:
-    """As ``manifest.read``, but a line at fault is listed and passed over, and rows that repeat others stay.
+    """As ``manifest.read``, but a line at fault is listed and passed over, and rows that repeat
+    others stay.
 
-    Raises what that does where nothing can be read at all: header, encoding, a quote that is not closed.
+    Raises what that does where nothing can be read at all: header, encoding, a quote that is not
+    closed.
     """
     file = find_manifest(Path(root_or_file))
     reader = ManifestReader(file, columns, folder)
     table = TableWithFaults(file, [], [], [], [], [])
-    for number, (line, cells) in enumerate(read_table_rows(file, encoding, reader.choose, table.faults), start=1):
+    for number, (line, cells) in enumerate(
+        read_table_rows(file, encoding, reader.choose, table.faults), start=1
+    ):
         try:
             study = reader.study(line, cells, number)
         except PlaceError as error:
@@ -56,22 +62,33 @@ def read_with_faults(
         table.sha256.append(cells.get("sha256", "").strip())
         table.licenses.append(cells.get("license", "").strip())
     if not table.studies and not table.faults:
-        raise PlaceError("a header and no rows", code="PL-D201", file=file, fix="write a row for each image")
+        raise PlaceError(
+            "a header and no rows", code="PL-D201", file=file, fix="write a row for each image"
+        )
     return replace(table, studies=reader.fill_absent_classes(table.studies))
 
 
 def write_clean_manifest(file: Path, out: Path, leave_out: Collection[int]) -> int:
-    """The manifest as CSV, all its columns, without the lines of ``leave_out`` and those of a wrong length.
+    """The manifest as CSV, all its columns, without the lines of ``leave_out`` and those of a wrong
+    length.
 
-    Returns how many rows it has. Raises PL-C004 where ``out`` lies in another folder, in which its paths mean nothing,
-    and PL-D201 where no row is left.
+    Returns how many rows it has. Raises PL-C004 where ``out`` lies in another folder, in which its
+    paths mean nothing, and PL-D201 where no row is left.
     """
     if out.resolve().parent != file.resolve().parent:
         fix = f"write it into {file.parent}"
-        raise PlaceError("a cleaned manifest belongs beside the first one", code="PL-C004", file=out, fix=fix)
-    kept = [cells for line, cells in read_table_rows(file, "utf-8-sig", _every_column, []) if line not in leave_out]
+        raise PlaceError(
+            "a cleaned manifest belongs beside the first one", code="PL-C004", file=out, fix=fix
+        )
+    kept = [
+        cells
+        for line, cells in read_table_rows(file, "utf-8-sig", _every_column, [])
+        if line not in leave_out
+    ]
     if not kept:
-        raise PlaceError("no row is without an error", code="PL-D201", file=file, fix="correct the rows by hand")
+        raise PlaceError(
+            "no row is without an error", code="PL-D201", file=file, fix="correct the rows by hand"
+        )
     with create_private_text_file(out) as target:
         writer = csv.DictWriter(target, list(kept[0]), lineterminator="\n")
         writer.writeheader()

@@ -13,7 +13,9 @@ from place_cxr.data.sources.source import DataSource
 
 @dataclass(frozen=True, slots=True)
 class SourceListing:
-    """One data set; ``missing`` are files it needs that are not below the folder asked for, None without a folder."""
+    """One data set; ``missing`` are files it needs that are not below the folder asked for, None
+    without a folder.
+    """
 
     name: str
     about: str
@@ -40,12 +42,18 @@ class SourceListing:
             lines.append(f"looks for: {'; '.join(self.needs)}")
             lines += [f"may use: {'; '.join(self.may_use)}"] if self.may_use else []
         else:
-            lines.append(f"missing: {'; '.join(self.missing)}" if self.missing else "there: all it needs")
-            lines += [f"without: {'; '.join(self.without)}"] if self.without and not self.missing else []
+            lines.append(
+                f"missing: {'; '.join(self.missing)}" if self.missing else "there: all it needs"
+            )
+            lines += (
+                [f"without: {'; '.join(self.without)}"] if self.without and not self.missing else []
+            )
         return "\n    ".join(lines)
 
 
-def list_sources(sources: Mapping[str, DataSource], root: Path | None = None) -> list[SourceListing]:
+def list_sources(
+    sources: Mapping[str, DataSource], root: Path | None = None
+) -> list[SourceListing]:
     """Every data set and, with a folder, what of it lies below; those that can be read there first.
 
     Raises PL-D205 where the folder does not exist.

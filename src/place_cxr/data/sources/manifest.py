@@ -1,13 +1,11 @@
 """A user's own data: one table with a row for each image (CSV, JSONL or Parquet).
 
-``image`` and ``report`` are enough (or ``findings`` and ``impression`` instead of a report, or a class, labels, masks
-or boxes without text). Paths are relative to the table's folder, or to the one that the option ``folder`` names, and
-stay inside it.
-Licence, how to get it, counts: yours.
-Layout: ``manifest.csv``, ``manifest.jsonl`` or ``manifest.parquet`` in ``root``, or the table itself; columns in
-docs/data.md.
-Splits: the column ``split``, else by patient.
-Traps: without a column ``patient``, a patient with two studies can be on both sides of a split.
+``image`` and ``report`` are enough (or ``findings`` and ``impression`` instead of a report, or a
+class, labels, masks or boxes without text). Paths are relative to the table's folder, or to the one
+that the option ``folder`` names, and stay inside it. Licence, how to get it, counts: yours. Layout:
+``manifest.csv``, ``manifest.jsonl`` or ``manifest.parquet`` in ``root``, or the table itself;
+columns in docs/data.md. Splits: the column ``split``, else by patient. Traps: without a column
+``patient``, a patient with two studies can be on both sides of a split.
 """
 
 from __future__ import annotations
@@ -53,11 +51,12 @@ def read(
 ) -> list[Study]:
     """Studies of a manifest, or of the one manifest in a folder, in file order.
 
-    ``columns`` maps our column name to theirs; ``folder`` is what paths are relative to where it is not the table's.
-    Columns without a meaning here are ignored. Without a ``study`` column the id is the row's number, from 1. Identical
-    rows are kept once; rows of one study with several images stay and share the id. Raises ``PlaceError``: PL-D201
-    columns, PL-D202 form, PL-D203 ids, PL-D204 rows that contradict each other, PL-D205 files that are missing or no
-    regular files, PL-D206 paths that leave the folder, PL-D209 encoding, PL-D210 values.
+    ``columns`` maps our column name to theirs; ``folder`` is what paths are relative to where it is
+    not the table's. Columns without a meaning here are ignored. Without a ``study`` column the id
+    is the row's number, from 1. Identical rows are kept once; rows of one study with several images
+    stay and share the id. Raises ``PlaceError``: PL-D201 columns, PL-D202 form, PL-D203 ids,
+    PL-D204 rows that contradict each other, PL-D205 files that are missing or no regular files,
+    PL-D206 paths that leave the folder, PL-D209 encoding, PL-D210 values.
     """
     file = find_manifest(Path(root_or_file))
     reader = ManifestReader(file, columns, folder)
@@ -67,10 +66,15 @@ def read(
         studies.append(reader.study(line, cells, number=len(studies) + 1))
         lines.append(line)
     if not studies:
-        raise PlaceError("a header and no rows", code="PL-D201", file=file, fix="write a row for each image")
+        raise PlaceError(
+            "a header and no rows", code="PL-D201", file=file, fix="write a row for each image"
+        )
     reader.check_files()
     return drop_repeated_rows(
-        file, reader.fill_absent_classes(studies), lines, numbered="study" not in reader.used_columns
+        file,
+        reader.fill_absent_classes(studies),
+        lines,
+        numbered="study" not in reader.used_columns,
     )
 
 
@@ -86,14 +90,18 @@ def find_manifest(path: Path) -> Path:
 
 
 class ManifestReader:
-    """Rows to studies, also of ``folder``; remembers folders it has resolved and files that are not there."""
+    """Rows to studies, also of ``folder``; remembers folders it has resolved and files that are not
+    there.
+    """
 
     def __init__(self, file: Path, columns: Mapping[str, str], folder: str = "") -> None:
         for ours in columns:
             if ours not in MANIFEST_COLUMNS and not ours.startswith(COLUMN_PREFIXES):
                 problem = f"no column '{ours}' to map{did_you_mean(ours, MANIFEST_COLUMNS)}"
                 raise PlaceError(
-                    problem, code="PL-C001", fix=f"map one of {', '.join((*MANIFEST_COLUMNS, *COLUMN_PREFIXES))}"
+                    problem,
+                    code="PL-C001",
+                    fix=f"map one of {', '.join((*MANIFEST_COLUMNS, *COLUMN_PREFIXES))}",
                 )
         self.file = file
         self.columns = columns
@@ -101,12 +109,20 @@ class ManifestReader:
         self._root = os.path.realpath(folder or file.parent)
         self._folders: dict[str, str] = {}
         self._classes: set[str] = set()
-        self.missing_files: list[tuple[int, str]] = []  # (line, what is wrong); names of files may name people
+        self.missing_files: list[
+            tuple[int, str]
+        ] = []  # (line, what is wrong); names of files may name people
 
     def choose(self, header: Sequence[str]) -> Mapping[str, str]:
         """Our name -> theirs for each column that is read."""
-        recognized = {name: name for name in header if name in MANIFEST_COLUMNS or name.startswith(COLUMN_PREFIXES)}
-        if "class" in self.columns.values():  # a column of 1 and 0 that is mapped to a finding names no classes
+        recognized = {
+            name: name
+            for name in header
+            if name in MANIFEST_COLUMNS or name.startswith(COLUMN_PREFIXES)
+        }
+        if (
+            "class" in self.columns.values()
+        ):  # a column of 1 and 0 that is mapped to a finding names no classes
             recognized.pop("class", None)
         self.used_columns = used = recognized | dict(self.columns)
         missing = [theirs for theirs in used.values() if theirs not in header]
@@ -117,11 +133,18 @@ class ManifestReader:
         if missing:
             header_text = f"found {', '.join(header[:_SHOWN])}"
             problem = f"no column '{missing[0]}' ({header_text}){did_you_mean(missing[0], header)}"
-            raise PlaceError(problem, code="PL-D201", file=self.file, fix="rename the column or map it with columns")
+            raise PlaceError(
+                problem,
+                code="PL-D201",
+                file=self.file,
+                fix="rename the column or map it with columns",
+            )
         for ours in ("patient", "study", "split"):
             near = did_you_mean(ours, [name for name in header if name not in used.values()])
             if ours not in used and near:
-                _log.warning("%s: no column '%s'%s Then map it with columns.", self.file, ours, near)
+                _log.warning(
+                    "%s: no column '%s'%s Then map it with columns.", self.file, ours, near
+                )
         return used
 
     def study(self, line: int, cells: Mapping[str, str], number: int) -> Study:
@@ -132,7 +155,12 @@ class ManifestReader:
             self._refuse(line, "the image path is empty", "PL-D205", "name an image file")
         split = cells.get("split", "")
         if split and split not in SPLITS:
-            self._refuse(line, f"unknown split{did_you_mean(split, SPLITS)}", "PL-D210", f"write {', '.join(SPLITS)}")
+            self._refuse(
+                line,
+                f"unknown split{did_you_mean(split, SPLITS)}",
+                "PL-D210",
+                f"write {', '.join(SPLITS)}",
+            )
         masks = {name: text for name, text in _strip_prefix(cells, "mask.").items() if text}
         return Study(
             id=cells.get("study", str(number)),
@@ -146,9 +174,15 @@ class ManifestReader:
             sex=cells.get("sex", ""),
             age=self._age(line, cells.get("age", "")),
             site=cells.get("site", ""),
-            labels={name: self._label(line, text) for name, text in _strip_prefix(cells, "labels.").items()}
+            labels={
+                name: self._label(line, text)
+                for name, text in _strip_prefix(cells, "labels.").items()
+            }
             | self._class(line, cells.get("class", "").strip()),
-            said={name: self._label(line, text) for name, text in _strip_prefix(cells, "said.").items()},
+            said={
+                name: self._label(line, text)
+                for name, text in _strip_prefix(cells, "said.").items()
+            },
             masks={name: self._path(line, text) for name, text in masks.items()},
             boxes=self._boxes(line, cells.get("boxes", "")),
         )
@@ -158,20 +192,32 @@ class ManifestReader:
         return classes.fill_absent_classes(studies, self._classes)
 
     def check_files(self) -> None:
-        """PL-D205 with the first files that are missing or no regular files; none of them is opened."""
+        """PL-D205 with the first files that are missing or no regular files; none of them is
+        opened.
+        """
         if self.missing_files:
             shown = "; ".join(f"line {line} ({what})" for line, what in self.missing_files[:_SHOWN])
-            remainder = f"; and {len(self.missing_files) - _SHOWN} more" if len(self.missing_files) > _SHOWN else ""
+            remainder = (
+                f"; and {len(self.missing_files) - _SHOWN} more"
+                if len(self.missing_files) > _SHOWN
+                else ""
+            )
             problem = f"{len(self.missing_files)} paths without a file to read: {shown}{remainder}"
-            raise PlaceError(problem, code="PL-D205", file=self.file, fix="copy the files or take these rows out")
+            raise PlaceError(
+                problem, code="PL-D205", file=self.file, fix="copy the files or take these rows out"
+            )
 
     def _path(self, line: int, text: str) -> Path:
-        """The real path, inside the table's folder; the links of a folder are followed once for all its files."""
+        """The real path, inside the table's folder; the links of a folder are followed once for all
+        its files.
+        """
         if "\0" in text or "\\" in text:
             mark = "a NUL" if "\0" in text else "backslashes"
             self._refuse(line, f"a path with {mark}", "PL-D206", "write paths with forward slashes")
         if text.startswith("/"):
-            self._refuse(line, "an absolute path", "PL-D206", "write paths relative to the manifest's folder")
+            self._refuse(
+                line, "an absolute path", "PL-D206", "write paths relative to the manifest's folder"
+            )
         folder, name = os.path.split(text)
         if name in ("", ".", ".."):
             folder, name = text, ""
@@ -205,7 +251,12 @@ class ManifestReader:
         value = _number(text)
         if value is None or value not in _LABEL_VALUES:
             kind = "text" if value is None else "another number"
-            self._refuse(line, f"a label is {kind}", "PL-D210", "write 1, 0, -1 (uncertain) or nothing (not mentioned)")
+            self._refuse(
+                line,
+                f"a label is {kind}",
+                "PL-D210",
+                "write 1, 0, -1 (uncertain) or nothing (not mentioned)",
+            )
         return value
 
     def _class(self, line: int, name: str) -> dict[str, float]:
@@ -227,7 +278,12 @@ class ManifestReader:
             return None
         value = _number(text)
         if value is None or not 0 <= value <= _MAX_AGE:
-            self._refuse(line, "an age is no number of years", "PL-D210", "write years, as 63 or 0.5, or nothing")
+            self._refuse(
+                line,
+                "an age is no number of years",
+                "PL-D210",
+                "write years, as 63 or 0.5, or nothing",
+            )
         return value
 
     def _boxes(self, line: int, text: str) -> tuple[Box, ...]:
@@ -235,7 +291,13 @@ class ManifestReader:
             return ()
         try:
             boxes = tuple(
-                Box(entry["finding"], float(entry["x0"]), float(entry["y0"]), float(entry["x1"]), float(entry["y1"]))
+                Box(
+                    entry["finding"],
+                    float(entry["x0"]),
+                    float(entry["y0"]),
+                    float(entry["x1"]),
+                    float(entry["y1"]),
+                )
                 for entry in json.loads(text)
             )
             valid = all(
@@ -265,10 +327,14 @@ def _number(text: str) -> float | None:
 
 
 def _strip_prefix(cells: Mapping[str, str], prefix: str) -> dict[str, str]:
-    return {name.removeprefix(prefix): text for name, text in cells.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): text for name, text in cells.items() if name.startswith(prefix)
+    }
 
 
-def drop_repeated_rows(file: Path, studies: Sequence[Study], lines: Sequence[int], *, numbered: bool) -> list[Study]:
+def drop_repeated_rows(
+    file: Path, studies: Sequence[Study], lines: Sequence[int], *, numbered: bool
+) -> list[Study]:
     """Without repeated rows; ``numbered``: ids are row numbers and do not count.
 
     One image with two contents, or one study with two, is an error naming both lines.
@@ -288,12 +354,16 @@ def drop_repeated_rows(file: Path, studies: Sequence[Study], lines: Sequence[int
             _refuse_contradiction(file, "study", study_line, line)
         kept.append(study)
     if len(kept) < len(studies):
-        _log.warning("%s: %d rows repeat an earlier one and are left out", file, len(studies) - len(kept))
+        _log.warning(
+            "%s: %d rows repeat an earlier one and are left out", file, len(studies) - len(kept)
+        )
     return kept
 
 
 def _study_content(study: Study) -> tuple[object, ...]:
-    """What images of one study share. NaN labels are one object, NOT_MENTIONED, so they compare equal in a dict."""
+    """What images of one study share. NaN labels are one object, NOT_MENTIONED, so they compare
+    equal in a dict.
+    """
     return study.report, study.patient, study.split, study.sex, study.labels, study.said
 
 

@@ -1,24 +1,24 @@
 """MIMIC-CXR-JPG 2.0.0 and 2.1.0: radiographs of one Boston hospital with their free-text reports.
 
-Licence: PhysioNet Credentialed Health Data License 1.5.0; no passing on, no third-party services, no identification.
-How to get it: physionet.org, training (CITI) and a signed agreement; MIMIC-CXR-JPG for pictures and tables, MIMIC-CXR
-for the reports (``mimic-cxr-reports.zip``).
-Layout: ``mimic-cxr-2.0.0-{split,metadata,chexpert}.csv.gz`` (or unpacked; 2.1.0 keeps the names), pictures
-``files/p10/p10000032/s50414267/<dicom_id>.jpg``, reports ``files/p10/p10000032/s50414267.txt`` in the same tree, in a
-folder ``mimic-cxr-reports``, or still in the zip file. Elsewhere: option ``reports``.
-Counts: 377,110 images of 227,835 studies and 65,379 patients; official split 368,960 / 2,991 / 5,159 images.
-Labels: CheXpert's labeller on the reports, so ``labels`` and ``said`` are the same: not a reading of the picture.
-Blank is not mentioned. Studies without a row in that table have no labels. ``negbio`` is an option. The manual labels
-of 2.1.0's test set are not read.
-Text (option ``text``): ``sections`` gives findings and impression, or the last paragraph where neither is, for our
-own sentence splitter. ``mgca`` is MGCA's rule: impression, then findings, lower-case ASCII words, sentences of one
-word and reports of fewer than three words dropped; compare with papers under this one. ``full`` is the report as it
-is.
-Splits: ``official``; ``mgca`` (its "valid" is validate and test together, and there is no test set).
-Traps: one report belongs to several pictures of a study; a report may describe a picture that the PA/AP filter
-(option ``views``) leaves out; about 54 studies have their sections where no rule finds them, and papers treat those
-by id: here they go by the rule. Reading 227,835 report files takes minutes from a cold disk; ``text=none`` reads
-tables alone.
+Licence: PhysioNet Credentialed Health Data License 1.5.0; no passing on, no third-party services,
+no identification. How to get it: physionet.org, training (CITI) and a signed agreement;
+MIMIC-CXR-JPG for pictures and tables, MIMIC-CXR for the reports (``mimic-cxr-reports.zip``).
+Layout: ``mimic-cxr-2.0.0-{split,metadata,chexpert}.csv.gz`` (or unpacked; 2.1.0 keeps the names),
+pictures ``files/p10/p10000032/s50414267/<dicom_id>.jpg``, reports
+``files/p10/p10000032/s50414267.txt`` in the same tree, in a folder ``mimic-cxr-reports``, or still
+in the zip file. Elsewhere: option ``reports``. Counts: 377,110 images of 227,835 studies and 65,379
+patients; official split 368,960 / 2,991 / 5,159 images. Labels: CheXpert's labeller on the reports,
+so ``labels`` and ``said`` are the same: not a reading of the picture. Blank is not mentioned.
+Studies without a row in that table have no labels. ``negbio`` is an option. The manual labels of
+2.1.0's test set are not read. Text (option ``text``): ``sections`` gives findings and impression,
+or the last paragraph where neither is, for our own sentence splitter. ``mgca`` is MGCA's rule:
+impression, then findings, lower-case ASCII words, sentences of one word and reports of fewer than
+three words dropped; compare with papers under this one. ``full`` is the report as it is. Splits:
+``official``; ``mgca`` (its "valid" is validate and test together, and there is no test set). Traps:
+one report belongs to several pictures of a study; a report may describe a picture that the PA/AP
+filter (option ``views``) leaves out; about 54 studies have their sections where no rule finds them,
+and papers treat those by id: here they go by the rule. Reading 227,835 report files takes minutes
+from a cold disk; ``text=none`` reads tables alone.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ _SPLIT_NAMES = {
     "official": {"train": "train", "validate": "val", "test": "test"},
     "mgca": {"train": "train", "validate": "val", "test": "val"},
 }
-_LABEL_TABLES = {"chexpert": "mimic-cxr-2.?.?-chexpert.csv*", "negbio": "mimic-cxr-2.?.?-negbio.csv*"}
+_LABEL_TABLES = {
+    "chexpert": "mimic-cxr-2.?.?-chexpert.csv*",
+    "negbio": "mimic-cxr-2.?.?-negbio.csv*",
+}
 _MAX_REPORT_BYTES = 1_000_000  # bytes of a report
 
 
@@ -67,17 +70,26 @@ def read(
     labeller: str = "chexpert",
     reports: str = "",
 ) -> list[Study]:
-    """A study for each image, in the order of the metadata table; images of one study share id, report and labels.
+    """A study for each image, in the order of the metadata table; images of one study share id,
+    report and labels.
 
-    ``views`` keeps images of these view positions only; empty keeps all. ``reports`` is the folder or zip file that the
-    reports lie in, if not below ``root``. A study without a text has an empty report.
+    ``views`` keeps images of these view positions only; empty keeps all. ``reports`` is the folder
+    or zip file that the reports lie in, if not below ``root``. A study without a text has an empty
+    report.
     """
     names = pick(_SPLIT_NAMES, split, "split of this source")
     text_rule = pick(_TEXT_RULES, text, "text rule")
     table = find_file(root, *NEEDS[0])
-    split_of = {row["dicom_id"]: row["split"] for _, row in read_columns(table, "dicom_id", "split")}
+    split_of = {
+        row["dicom_id"]: row["split"] for _, row in read_columns(table, "dicom_id", "split")
+    }
     if not set(split_of.values()) <= set(names):
-        raise PlaceError("a split is not train, validate or test", code="PL-D210", file=table, fix="copy it again")
+        raise PlaceError(
+            "a split is not train, validate or test",
+            code="PL-D210",
+            file=table,
+            fix="copy it again",
+        )
     labels = _labels(root, pick(_LABEL_TABLES, labeller, "labeller"))
     report_of_study = _ReportReader(root, reports) if text != "none" else None
     studies: list[Study] = []
@@ -94,7 +106,9 @@ def read(
         studies.append(
             Study(
                 id=study,
-                image=Path(f"{root}/{study_path}/{check_relative_path(table, line, row['dicom_id'])}.jpg"),
+                image=Path(
+                    f"{root}/{study_path}/{check_relative_path(table, line, row['dicom_id'])}.jpg"
+                ),
                 report=texts.get(study, ""),
                 patient=patient,
                 split=names.get(split_of.get(row["dicom_id"], ""), ""),
@@ -112,7 +126,10 @@ def _labels(root: Path, name: str) -> dict[str, dict[str, float]]:
     if file is None:
         return {}
     parser = LabelParser(LABELS, file)
-    return {row["study_id"]: parser.read(line, row) for line, row in read_columns(file, "study_id", *LABELS)}
+    return {
+        row["study_id"]: parser.read(line, row)
+        for line, row in read_columns(file, "study_id", *LABELS)
+    }
 
 
 def _sections_text(report: str) -> str:
@@ -147,7 +164,12 @@ class _ReportReader:
             else find_optional_file(root, "mimic-cxr-reports.zip", "mimic-cxr-reports") or root
         )
         if not path.exists():
-            raise PlaceError("no such folder or file", code="PL-D205", file=path, fix="check data.options.reports")
+            raise PlaceError(
+                "no such folder or file",
+                code="PL-D205",
+                file=path,
+                fix="check data.options.reports",
+            )
         self._file = path
         self._zip = None
         self._names: set[str] = set()
@@ -155,7 +177,9 @@ class _ReportReader:
             try:
                 self._zip = zipfile.ZipFile(path)
             except (OSError, zipfile.BadZipFile):
-                raise PlaceError("not a whole zip file", code="PL-D202", file=path, fix="copy it again") from None
+                raise PlaceError(
+                    "not a whole zip file", code="PL-D202", file=path, fix="copy it again"
+                ) from None
             self._names = set(self._zip.namelist())
 
     def __call__(self, study_path: str) -> str:
@@ -172,6 +196,9 @@ class _ReportReader:
             return ""
         except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError):
             raise PlaceError(
-                "a report that cannot be read", code="PL-D202", file=self._file, fix="copy the reports again"
+                "a report that cannot be read",
+                code="PL-D202",
+                file=self._file,
+                fix="copy the reports again",
             ) from None
         return data[:_MAX_REPORT_BYTES].decode("utf-8", "replace").replace("\r\n", "\n")

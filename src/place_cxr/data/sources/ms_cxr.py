@@ -1,15 +1,16 @@
-"""MS-CXR 0.1 and 1.1.0: phrases of MIMIC-CXR reports with the boxes of what they say, drawn by radiologists.
+"""MS-CXR 0.1 and 1.1.0: phrases of MIMIC-CXR reports with the boxes of what they say, drawn by
+radiologists.
 
-Licence: PhysioNet Credentialed Health Data License 1.5.0. Boecking et al., ECCV 2022.
-How to get it: physionet.org/content/ms-cxr (training and agreement); pictures are those of MIMIC-CXR-JPG.
-Layout: ``MS_CXR_Local_Alignment_v1.1.0.csv`` (or v1.0.0): dicom_id, category_name, label_text, path, x, y, w, h,
-image_width, image_height and, in 1.1.0, split; a row for each box. ``path`` is MIMIC-CXR-JPG's; its folder is option
-``mimic``, by default ``root``. The JSON form is not read.
+Licence: PhysioNet Credentialed Health Data License 1.5.0. Boecking et al., ECCV 2022. How to get
+it: physionet.org/content/ms-cxr (training and agreement); pictures are those of MIMIC-CXR-JPG.
+Layout: ``MS_CXR_Local_Alignment_v1.1.0.csv`` (or v1.0.0): dicom_id, category_name, label_text,
+path, x, y, w, h, image_width, image_height and, in 1.1.0, split; a row for each box. ``path`` is
+MIMIC-CXR-JPG's; its folder is option ``mimic``, by default ``root``. The JSON form is not read.
 Counts: 1,162 image-phrase pairs of 8 findings [from the paper; not verified against the files].
-Labels: the phrase's finding is PRESENT; nothing else is stated. Boxes are in pixels of the full picture.
-Splits: ``test``: all of it, as papers evaluate. ``published``: the column of 1.1.0.
-Traps: the published split does not follow MIMIC's own: parts of its train are in MIMIC's test and the other way
-round; do not evaluate a model on phrases whose patients it was trained with.
+Labels: the phrase's finding is PRESENT; nothing else is stated. Boxes are in pixels of the full
+picture. Splits: ``test``: all of it, as papers evaluate. ``published``: the column of 1.1.0. Traps:
+the published split does not follow MIMIC's own: parts of its train are in MIMIC's test and the
+other way round; do not evaluate a model on phrases whose patients it was trained with.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from pathlib import Path, PurePosixPath
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import PRESENT, Box, Study
 from place_cxr.core.registry import pick
-from place_cxr.data.sources.files import check_relative_path, find_file, parse_number, read_columns, refuse_value
+from place_cxr.data.sources.files import (
+    check_relative_path,
+    find_file,
+    parse_number,
+    read_columns,
+    refuse_value,
+)
 
 NEEDS = (("MS_CXR_Local_Alignment_v*.csv",),)
 MAY_USE = (("files",),)
@@ -43,18 +50,27 @@ def read(root: Path, split: str = "test", *, mimic: str = "") -> list[Study]:
         if split == "published" and not part:
             refuse_value(table, line, "no split in this table: take split=test")
         path = check_relative_path(table, line, row["path"])
-        phrases.setdefault(key, (path, part, []))[2].append(Box(row["category_name"], x, y, x + width, y + height))
+        phrases.setdefault(key, (path, part, []))[2].append(
+            Box(row["category_name"], x, y, x + width, y + height)
+        )
     if not image_folder.is_dir():
-        raise PlaceError("no such folder", code="PL-D205", file=image_folder, fix="check data.options.mimic")
+        raise PlaceError(
+            "no such folder", code="PL-D205", file=image_folder, fix="check data.options.mimic"
+        )
     return [
         Study(
             id=f"{dicom}#{index}",
             image=image_folder / path,
             report=phrase,
-            patient=next((name for name in PurePosixPath(path).parts if len(name) == 9 and name[0] == "p"), "")[1:],
+            patient=next(
+                (name for name in PurePosixPath(path).parts if len(name) == 9 and name[0] == "p"),
+                "",
+            )[1:],
             split="test" if split == "test" else part,
             labels={finding: PRESENT},
             boxes=tuple(boxes),
         )
-        for index, ((dicom, finding, phrase), (path, part, boxes)) in enumerate(phrases.items(), start=1)
+        for index, ((dicom, finding, phrase), (path, part, boxes)) in enumerate(
+            phrases.items(), start=1
+        )
     ]

@@ -1,18 +1,20 @@
-"""NIH ChestX-ray14: frontal radiographs with 14 text-mined findings, 984 finding boxes by radiologists.
+"""NIH ChestX-ray14: frontal radiographs with 14 text-mined findings, 984 finding boxes by
+radiologists.
 
-Licence: no restriction on use; credit, link and citation asked for (NIH Clinical Center; Wang et al., CVPR 2017).
-How to get it: nihcc.app.box.com/v/ChestXray-NIHCC, or the copy on Kaggle.
-Layout: ``Data_Entry_2017_v2020.csv`` (or the first ``Data_Entry_2017.csv``), ``BBox_List_2017.csv``,
-``train_val_list.txt``, ``test_list.txt``; pictures 1024 x 1024 PNG in ``images/``, or in ``images_001/images/`` to
-``images_012/images/`` (Kaggle).
-Counts: 112,120 images of 30,805 patients; 86,524 in train_val_list, 25,596 in test_list.
-Labels: ``Finding Labels`` joined by "|"; what is not listed was not found in the report by text mining and is ABSENT
-here, as everybody reads it; about 90 % are right. "Infiltrate" of the box table is the label "Infiltration".
-Splits: ``official``: the test list is test; of the patients in train_val_list a tenth is val, by a hash of the
-patient [ours]. ``patient``. KAD's 77,872/8,652 and the 78,468/11,219/22,433 of REFERS, MRM and BenchX are lists.
-Traps: the first release writes ages as "058Y", has a column without a name, and ages over 400 years; the header of
-the box table is "Bbox [x,y,w,h],,," (nine fields); the original pictures were up to 3000 pixels and more than 8 bits;
-some are rotated, some have burnt-in marks; lateral views do not exist.
+Licence: no restriction on use; credit, link and citation asked for (NIH Clinical Center; Wang et
+al., CVPR 2017). How to get it: nihcc.app.box.com/v/ChestXray-NIHCC, or the copy on Kaggle. Layout:
+``Data_Entry_2017_v2020.csv`` (or the first ``Data_Entry_2017.csv``), ``BBox_List_2017.csv``,
+``train_val_list.txt``, ``test_list.txt``; pictures 1024 x 1024 PNG in ``images/``, or in
+``images_001/images/`` to ``images_012/images/`` (Kaggle). Counts: 112,120 images of 30,805
+patients; 86,524 in train_val_list, 25,596 in test_list. Labels: ``Finding Labels`` joined by "|";
+what is not listed was not found in the report by text mining and is ABSENT here, as everybody reads
+it; about 90 % are right. "Infiltrate" of the box table is the label "Infiltration". Splits:
+``official``: the test list is test; of the patients in train_val_list a tenth is val, by a hash of
+the patient [ours]. ``patient``. KAD's 77,872/8,652 and the 78,468/11,219/22,433 of REFERS, MRM and
+BenchX are lists. Traps: the first release writes ages as "058Y", has a column without a name, and
+ages over 400 years; the header of the box table is "Bbox [x,y,w,h],,," (nine fields); the original
+pictures were up to 3000 pixels and more than 8 bits; some are rotated, some have burnt-in marks;
+lateral views do not exist.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ _VAL_FRACTIONS = (0.9, 0.1, 0.0)
 
 
 def read(root: Path, split: str = "official") -> list[Study]:
-    """A study for each image, in the order of the table. Without the two lists, ``official`` is PL-D205."""
+    """A study for each image, in the order of the table. Without the two lists, ``official`` is
+    PL-D205.
+    """
     pick(dict.fromkeys(SPLITS), split, "split of this source")
     table = find_file(root, *NEEDS[0])
     paths_by_name = index_files(*sorted(path for path in root.glob("images*") if path.is_dir()))
@@ -79,7 +83,12 @@ def _labels(table: Path, line: int, text: str) -> dict[str, float]:
     named = {name.strip() for name in text.split("|")}
     unknown = named - {*LABELS, _NORMAL}
     if unknown:
-        raise PlaceError(f"line {line}: an unknown finding", code="PL-D210", file=table, fix="copy the table again")
+        raise PlaceError(
+            f"line {line}: an unknown finding",
+            code="PL-D210",
+            file=table,
+            fix="copy the table again",
+        )
     return {name: PRESENT if name in named else ABSENT for name in (*LABELS, _NORMAL)}
 
 
@@ -87,24 +96,39 @@ def _boxes(root: Path) -> dict[str, list[Box]]:
     table = find_optional_file(root, "BBox_List_2017*.csv")
     boxes: dict[str, list[Box]] = {}
     if table is not None:
-        for line, row in read_columns(table, "Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"):
-            x, y, width, height = (parse_number(table, line, row[name]) for name in ("Bbox [x", "y", "w", "h]"))
+        for line, row in read_columns(
+            table, "Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"
+        ):
+            x, y, width, height = (
+                parse_number(table, line, row[name]) for name in ("Bbox [x", "y", "w", "h]")
+            )
             finding = row["Finding Label"].replace("Infiltrate", "Infiltration")
-            boxes.setdefault(row["Image Index"], []).append(Box(finding, x, y, x + width, y + height))
+            boxes.setdefault(row["Image Index"], []).append(
+                Box(finding, x, y, x + width, y + height)
+            )
     return boxes
 
 
 def _official_split(root: Path, studies: list[Study]) -> list[Study]:
-    lists = {name: set(find_file(root, file).read_text("utf-8").split()) for name, file in _SPLIT_LISTS.items()}
+    lists = {
+        name: set(find_file(root, file).read_text("utf-8").split())
+        for name, file in _SPLIT_LISTS.items()
+    }
     assigned: dict[str, Study] = {}
     train = [study for study in studies if f"{study.id}.png" in lists["train"]]
     if train:
         assigned = {study.id: study for study in _train_and_val(train)}
-    test = {study.id: replace(study, split="test") for study in studies if f"{study.id}.png" in lists["test"]}
+    test = {
+        study.id: replace(study, split="test")
+        for study in studies
+        if f"{study.id}.png" in lists["test"]
+    }
     missing = len(studies) - len(assigned.keys() | test.keys())
     if missing:
         problem = f"{missing} of {len(studies)} images of the table are in neither list"
-        raise PlaceError(problem, code="PL-D207", file=root, fix="copy the lists again, or use split=patient")
+        raise PlaceError(
+            problem, code="PL-D207", file=root, fix="copy the lists again, or use split=patient"
+        )
     assigned |= test
     return [assigned[study.id] for study in studies]
 

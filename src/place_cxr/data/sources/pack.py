@@ -19,9 +19,11 @@ NEEDS = (("data/meta.json",), ("data/studies.jsonl",))
 
 
 def read(root: Path, *, columns: Mapping[str, str] = MappingProxyType({})) -> list[Study]:
-    """A folder that ``place data pack`` wrote: pixels, reports, splits, labels and boxes, but no masks.
+    """A folder that ``place data pack`` wrote: pixels, reports, splits, labels and boxes, but no
+    masks.
 
-    ``columns`` has no meaning here. The original pictures need not be there. Raises PL-D410 where no whole pack is.
+    ``columns`` has no meaning here. The original pictures need not be there. Raises PL-D410 where
+    no whole pack is.
     """
     from place_cxr.data.packs.export import (
         read_packed_studies,  # needs all that packs need, the listing of sources does not

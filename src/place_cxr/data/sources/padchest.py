@@ -1,19 +1,20 @@
-"""PadChest (San Juan Hospital, Alicante): radiographs in six projections with Spanish reports and 174 findings.
+"""PadChest (San Juan Hospital, Alicante): radiographs in six projections with Spanish reports and
+174 findings.
 
-Licence: own agreement (BIMCV): research, no passing on, no identification.
-How to get it: bimcv.cipf.es/bimcv-projects/padchest (registration).
-Layout: ``PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv`` (or .csv.gz), one row an image; pictures are 16-bit
-PNG in ``<ImageDir>/<ImageID>`` (ImageDir 0 to 54, a zip file each) or all in one folder ``images``. Columns as in the
-authors' README; the table's first column has no name. Pictures' folders other than these are not verified.
-Counts: 160,868 images, 109,931 studies, 67,625 patients.
-Text: stemmed Spanish tokens with " . " between sentences, lower case, no accents: not for an English encoder.
-Labels: from the reports, by physicians (27 %) or a network (the rest, about 0.93 micro-F1): a list of names as Python
-writes it. Listed is PRESENT; nothing else is stated. "normal" alone is "No Finding"; "exclude", "unchanged" and
-"suboptimal study" are no findings and are left out, so such an image can be without labels.
-Splits: none of its own (``patient``).
-Traps: names with blanks around them; ages from the year of birth; rows without report or label; some pictures are
-damaged; 16 bits, and MONOCHROME1 in column PhotometricInterpretation_DICOM is said to be inverted already [not
-verified].
+Licence: own agreement (BIMCV): research, no passing on, no identification. How to get it:
+bimcv.cipf.es/bimcv-projects/padchest (registration). Layout:
+``PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv`` (or .csv.gz), one row an image; pictures
+are 16-bit PNG in ``<ImageDir>/<ImageID>`` (ImageDir 0 to 54, a zip file each) or all in one folder
+``images``. Columns as in the authors' README; the table's first column has no name. Pictures'
+folders other than these are not verified. Counts: 160,868 images, 109,931 studies, 67,625 patients.
+Text: stemmed Spanish tokens with " . " between sentences, lower case, no accents: not for an
+English encoder. Labels: from the reports, by physicians (27 %) or a network (the rest, about 0.93
+micro-F1): a list of names as Python writes it. Listed is PRESENT; nothing else is stated. "normal"
+alone is "No Finding"; "exclude", "unchanged" and "suboptimal study" are no findings and are left
+out, so such an image can be without labels. Splits: none of its own (``patient``). Traps: names
+with blanks around them; ages from the year of birth; rows without report or label; some pictures
+are damaged; 16 bits, and MONOCHROME1 in column PhotometricInterpretation_DICOM is said to be
+inverted already [not verified].
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ _OPTIONAL_COLUMNS = ("PatientSex_DICOM", "PatientBirth", "StudyDate_DICOM", "Pro
 
 
 def read(root: Path, split: str = "patient", *, views: Sequence[str] = ()) -> list[Study]:
-    """A study for each image; ``views`` (PA, L, AP, AP_horizontal, COSTAL) keeps these projections only."""
+    """A study for each image; ``views`` (PA, L, AP, AP_horizontal, COSTAL) keeps these projections
+    only.
+    """
     table = find_file(root, *NEEDS[0])
     folders: dict[str, Path] = {}
     labels: dict[str, dict[str, float]] = {}
@@ -52,7 +55,9 @@ def read(root: Path, split: str = "patient", *, views: Sequence[str] = ()) -> li
         studies.append(
             Study(
                 id=row["StudyID"],
-                image=Path(f"{folders[image_dir]}/{check_relative_path(table, line, row['ImageID'])}"),
+                image=Path(
+                    f"{folders[image_dir]}/{check_relative_path(table, line, row['ImageID'])}"
+                ),
                 report=row["Report"],
                 patient=row["PatientID"],
                 view=view,

@@ -1,4 +1,5 @@
-"""RSNA Pneumonia Detection Challenge 2018, stage 2: NIH radiographs with radiologists' boxes of lung opacities.
+"""RSNA Pneumonia Detection Challenge 2018, stage 2: NIH radiographs with radiologists' boxes of
+lung opacities.
 
 Licence: RSNA terms: academic and other use with attribution; pictures NIH. Citation: Shih et al., Radiology: AI 1(1),
 2019.
@@ -43,7 +44,9 @@ _DETECTION_EACH = 5_337
 
 
 def read(root: Path, split: str = "patient") -> list[Study]:
-    """A study for each image: sorted by id where the split is ``patient``, else in the order of the draw."""
+    """A study for each image: sorted by id where the split is ``patient``, else in the order of the
+    draw.
+    """
     pick(dict.fromkeys(SPLITS), split, "split of this source")
     table = find_file(root, *NEEDS[0])
     boxes: dict[str, list[Box]] = {}
@@ -70,8 +73,12 @@ def read(root: Path, split: str = "patient") -> list[Study]:
     if split == "patient":
         return studies
     if split == "benchx":
-        return assign_splits(studies, stratified_parts([int(targets[study.id]) for study in studies]))
-    return assign_splits(studies, three_parts(len(studies), 0.15 * 2 if split == "mgca" else _DETECTION_EACH * 2))
+        return assign_splits(
+            studies, stratified_parts([int(targets[study.id]) for study in studies])
+        )
+    return assign_splits(
+        studies, three_parts(len(studies), 0.15 * 2 if split == "mgca" else _DETECTION_EACH * 2)
+    )
 
 
 _LABELS = {

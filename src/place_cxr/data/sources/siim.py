@@ -1,21 +1,21 @@
-"""SIIM-ACR Pneumothorax Segmentation, stage 1 and stage 2: radiographs with masks of pneumothoraces as run lengths.
+"""SIIM-ACR Pneumothorax Segmentation, stage 1 and stage 2: radiographs with masks of pneumothoraces
+as run lengths.
 
-Licence: competition rules (kaggle.com/c/siim-acr-pneumothorax-segmentation); pictures are NIH ChestX-ray14's.
-How to get it: stage 2 from Kaggle. Stage 1 (the papers' one) is no longer offered there; copies exist, not from us.
-Layout, stage 1: ``train-rle.csv`` with the header "ImageId, EncodedPixels" (a blank before the second name) and
-``dicom-images-train/<study>/<series>/<ImageId>.dcm``. Stage 2: ``stage_2_train.csv`` (header without the blank, ids
-like ID_0a0adf93f) and ``stage_2_images/<ImageId>.dcm`` [layout of the pictures not verified; any of the folders is
-searched].
-Counts, stage 1: 12,954 rows, 12,047 images, 2,669 with and 9,378 without pneumothorax, 3,576 masks (1 to 10 an
-image).
-Masks: pairs "gap length" relative to the end of the run before, down the columns, 1024 x 1024; several rows of one
-image are united; "-1" (in some copies " -1") means none.
-Splits: ``patient`` (patients are not known: by image). ``mgca``: MGCA and GLoRIA divide ROWS, not images (seed 0,
-first half is test), so that 161, 154 and 62 images lie in two parts and a part has only some masks of such an image:
-studies occur twice, and checks of splits refuse it. LoVT (7,229/2,409/2,409), MRM and BenchX (another repack) are
-lists; PRIOR uses positive images alone.
-Traps: comparing "-1" with " -1" makes every image positive; the test images' masks of stage 1 are not in
-train-rle.csv.
+Licence: competition rules (kaggle.com/c/siim-acr-pneumothorax-segmentation); pictures are NIH
+ChestX-ray14's. How to get it: stage 2 from Kaggle. Stage 1 (the papers' one) is no longer offered
+there; copies exist, not from us. Layout, stage 1: ``train-rle.csv`` with the header "ImageId,
+EncodedPixels" (a blank before the second name) and
+``dicom-images-train/<study>/<series>/<ImageId>.dcm``. Stage 2: ``stage_2_train.csv`` (header
+without the blank, ids like ID_0a0adf93f) and ``stage_2_images/<ImageId>.dcm`` [layout of the
+pictures not verified; any of the folders is searched]. Counts, stage 1: 12,954 rows, 12,047 images,
+2,669 with and 9,378 without pneumothorax, 3,576 masks (1 to 10 an image). Masks: pairs "gap length"
+relative to the end of the run before, down the columns, 1024 x 1024; several rows of one image are
+united; "-1" (in some copies " -1") means none. Splits: ``patient`` (patients are not known: by
+image). ``mgca``: MGCA and GLoRIA divide ROWS, not images (seed 0, first half is test), so that 161,
+154 and 62 images lie in two parts and a part has only some masks of such an image: studies occur
+twice, and checks of splits refuse it. LoVT (7,229/2,409/2,409), MRM and BenchX (another repack) are
+lists; PRIOR uses positive images alone. Traps: comparing "-1" with " -1" makes every image
+positive; the test images' masks of stage 1 are not in train-rle.csv.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ from pathlib import Path
 from place_cxr.core.records import ABSENT, PRESENT, RunLengths, Study
 from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import three_parts
-from place_cxr.data.sources.files import check_relative_path, find_file, index_files, read_columns, refuse_value
+from place_cxr.data.sources.files import (
+    check_relative_path,
+    find_file,
+    index_files,
+    read_columns,
+    refuse_value,
+)
 
 NEEDS = (("train-rle.csv", "stage_2_train.csv"),)
 MAY_USE = (("dicom-images-train", "stage_2_images"),)
@@ -36,16 +42,26 @@ _SIDE = 1024
 
 
 def read(root: Path, split: str = "patient") -> list[Study]:
-    """A study for each image and, for ``mgca``, for each part that has a row of it; in the order of the rows."""
+    """A study for each image and, for ``mgca``, for each part that has a row of it; in the order of
+    the rows.
+    """
     pick(dict.fromkeys(SPLITS), split, "split of this source")
     table = find_file(root, *NEEDS[0])
     rows = []
     for line, row in read_columns(table, "ImageId", "EncodedPixels"):
         if not row["EncodedPixels"].strip():
             refuse_value(table, line, "a mask is neither runs nor -1")
-        rows.append((line, check_relative_path(table, line, row["ImageId"].strip()), row["EncodedPixels"].strip()))
+        rows.append(
+            (
+                line,
+                check_relative_path(table, line, row["ImageId"].strip()),
+                row["EncodedPixels"].strip(),
+            )
+        )
     parts = {"": range(len(rows))} if split == "patient" else three_parts(len(rows), 0.15 * 2)
-    paths_by_name = index_files(*sorted(path for path in (root / name for name in MAY_USE[0]) if path.is_dir()))
+    paths_by_name = index_files(
+        *sorted(path for path in (root / name for name in MAY_USE[0]) if path.is_dir())
+    )
     texts_by_image: dict[tuple[str, str], list[str]] = {}
     for part, positions in parts.items():
         for position in positions:
@@ -54,10 +70,15 @@ def read(root: Path, split: str = "patient") -> list[Study]:
             if texts and _NONE in (text, texts[0]):
                 refuse_value(table, line, "an image has a mask and none")
             texts.append(text)
-    return [_study(root, paths_by_name, name, part, texts) for (name, part), texts in texts_by_image.items()]
+    return [
+        _study(root, paths_by_name, name, part, texts)
+        for (name, part), texts in texts_by_image.items()
+    ]
 
 
-def _study(root: Path, paths_by_name: dict[str, str], name: str, part: str, texts: list[str]) -> Study:
+def _study(
+    root: Path, paths_by_name: dict[str, str], name: str, part: str, texts: list[str]
+) -> Study:
     positive = texts[0] != _NONE
     return Study(
         id=name,

@@ -1,7 +1,8 @@
-"""Rows of a CSV (also gzipped), JSONL or Parquet file as exact text, each with the line it stands on.
+"""Rows of a CSV (also gzipped), JSONL or Parquet file as exact text, each with the line it stands
+on.
 
-The csv module and a count of fields, not pandas: pandas shifts columns or drops fields of a ragged line without an
-error, reads the id ``00123`` as 123 and the report ``NA`` as missing.
+The csv module and a count of fields, not pandas: pandas shifts columns or drops fields of a ragged
+line without an error, reads the id ``00123`` as 123 and the report ``NA`` as missing.
 """
 
 from __future__ import annotations
@@ -24,23 +25,32 @@ ColumnChooser = Callable[[Sequence[str]], Mapping[str, str]]
 LineFaults = list[tuple[int, PlaceError]]  # (line, what is wrong with it)
 ID_COLUMNS = ("study", "patient")
 _NESTED_COLUMNS = ("labels", "said", "mask")
-MAX_UNZIPPED_BYTES = 2_000_000_000  # bytes that a gzipped table may unpack to: a bomb fails here, not in memory
+MAX_UNZIPPED_BYTES = (
+    2_000_000_000  # bytes that a gzipped table may unpack to: a bomb fails here, not in memory
+)
 
 
 def read_table_rows(
     file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | None = None
 ) -> Iterator[TableRow]:
-    """``(line, cells)`` of each row; ``choose`` gets the header and returns our name -> theirs for the columns to read.
+    """``(line, cells)`` of each row; ``choose`` gets the header and returns our name -> theirs for
+    the columns to read.
 
-    Lines count from 1 and include the header; Parquet has rows, counted from 1. Cells are text, empty where nothing is
-    said. Raises PL-D201 (header), PL-D202 (form), PL-D203 (ids stored as decimal numbers), PL-D209 (encoding). With a
-    list of ``faults``, a line of a CSV with too many or too few fields is put there and passed over.
+    Lines count from 1 and include the header; Parquet has rows, counted from 1. Cells are text,
+    empty where nothing is said. Raises PL-D201 (header), PL-D202 (form), PL-D203 (ids stored as
+    decimal numbers), PL-D209 (encoding). With a list of ``faults``, a line of a CSV with too many
+    or too few fields is put there and passed over.
     """
-    kind = "".join(file.suffixes[-2:] if file.suffix.lower() == ".gz" else file.suffixes[-1:]).lower()
+    kind = "".join(
+        file.suffixes[-2:] if file.suffix.lower() == ".gz" else file.suffixes[-1:]
+    ).lower()
     reader = {".csv": _csv, ".csv.gz": _csv, ".jsonl": _jsonl, ".parquet": _parquet}.get(kind)
     if reader is None:
         raise PlaceError(
-            f"a table of the kind '{kind}'", code="PL-D202", file=file, fix="save it as .csv, .jsonl or .parquet"
+            f"a table of the kind '{kind}'",
+            code="PL-D202",
+            file=file,
+            fix="save it as .csv, .jsonl or .parquet",
         )
     try:
         regular = stat.S_ISREG(file.stat().st_mode)
@@ -63,7 +73,9 @@ def read_header(file: Path, encoding: str = "utf-8-sig") -> list[str]:
     return names
 
 
-def _csv(file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | None) -> Iterator[TableRow]:
+def _csv(
+    file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | None
+) -> Iterator[TableRow]:
     reader = csv.reader(io.StringIO(_text(file, encoding), newline=""), strict=True)
     header: list[str] = []
     indices: dict[str, int] = {}
@@ -75,10 +87,15 @@ def _csv(file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | 
             elif not header:
                 header = cells
                 _check_delimiter(file, header)
-                indices = {ours: header.index(theirs) for ours, theirs in _choose_columns(file, header, choose).items()}
+                indices = {
+                    ours: header.index(theirs)
+                    for ours, theirs in _choose_columns(file, header, choose).items()
+                }
             elif len(cells) != len(header):
                 problem = f"line {line} has {len(cells)} fields, the header has {len(header)}"
-                error = PlaceError(problem, code="PL-D202", file=file, fix="quote fields that hold commas")
+                error = PlaceError(
+                    problem, code="PL-D202", file=file, fix="quote fields that hold commas"
+                )
                 if faults is None:
                     raise error
                 faults.append((line, error))
@@ -90,10 +107,14 @@ def _csv(file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | 
         problem = f"line {line}: a quote is not closed or stands inside a field, or a field is over {limit} characters"
         _refuse(file, problem, "close the quote; write a quote inside a quoted field twice")
     if not header:
-        raise PlaceError("the file is empty", code="PL-D201", file=file, fix="write a header line and rows")
+        raise PlaceError(
+            "the file is empty", code="PL-D201", file=file, fix="write a header line and rows"
+        )
 
 
-def _jsonl(file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | None) -> Iterator[TableRow]:
+def _jsonl(
+    file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | None
+) -> Iterator[TableRow]:
     records: list[tuple[int, dict[str, Any]]] = []
     for line, text in enumerate(_text(file, encoding).split("\n"), start=1):
         if not text.strip():
@@ -101,18 +122,31 @@ def _jsonl(file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults 
         try:
             record = json.loads(text, object_pairs_hook=_refuse_repeated_keys)
         except (ValueError, RecursionError):
-            _refuse(file, f"line {line} is not JSON, or names a key twice", "write one JSON object a line")
+            _refuse(
+                file,
+                f"line {line} is not JSON, or names a key twice",
+                "write one JSON object a line",
+            )
         if not isinstance(record, dict):
             _refuse(file, f"line {line} is not a JSON object", "write one JSON object a line")
         records.append((line, _flatten(record)))
     if not records:
-        raise PlaceError("the file is empty", code="PL-D201", file=file, fix="write one JSON object a line")
-    columns = _choose_columns(file, list(dict.fromkeys(name for _, record in records for name in record)), choose)
+        raise PlaceError(
+            "the file is empty", code="PL-D201", file=file, fix="write one JSON object a line"
+        )
+    columns = _choose_columns(
+        file, list(dict.fromkeys(name for _, record in records for name in record)), choose
+    )
     for line, record in records:
-        yield line, {ours: _cell(record.get(theirs), file, line, ours) for ours, theirs in columns.items()}
+        yield (
+            line,
+            {ours: _cell(record.get(theirs), file, line, ours) for ours, theirs in columns.items()},
+        )
 
 
-def _parquet(file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | None) -> Iterator[TableRow]:
+def _parquet(
+    file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | None
+) -> Iterator[TableRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -124,7 +158,13 @@ def _parquet(file: Path, encoding: str, choose: ColumnChooser, faults: LineFault
                 cells = {ours: batch.column(theirs).to_pylist() for ours, theirs in columns.items()}
                 for number in range(batch.num_rows):
                     row += 1
-                    yield row, {ours: _cell(values[number], file, row, ours) for ours, values in cells.items()}
+                    yield (
+                        row,
+                        {
+                            ours: _cell(values[number], file, row, ours)
+                            for ours, values in cells.items()
+                        },
+                    )
     except (pa.ArrowException, OSError, UnicodeDecodeError):
         _refuse(file, "not a whole Parquet file", "write it again")
 
@@ -134,12 +174,19 @@ def _text(file: Path, encoding: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        offset = error.start + len(data) - len(error.object)  # a byte order mark is cut off before decoding
+        offset = (
+            error.start + len(data) - len(error.object)
+        )  # a byte order mark is cut off before decoding
         raise PlaceError(
-            f"byte {offset} is not {encoding}", code="PL-D209", file=file, fix="name the encoding, as encoding=latin-1"
+            f"byte {offset} is not {encoding}",
+            code="PL-D209",
+            file=file,
+            fix="name the encoding, as encoding=latin-1",
         ) from None
     except LookupError:
-        raise PlaceError(f"unknown encoding '{encoding}'", code="PL-C001", file=file, fix="use utf-8-sig") from None
+        raise PlaceError(
+            f"unknown encoding '{encoding}'", code="PL-C001", file=file, fix="use utf-8-sig"
+        ) from None
 
 
 def _unzipped(file: Path) -> bytes:
@@ -163,7 +210,12 @@ def _check_delimiter(file: Path, header: list[str]) -> None:
 def _choose_columns(file: Path, header: Sequence[str], choose: ColumnChooser) -> Mapping[str, str]:
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
-        raise PlaceError(f"column '{twice[0]}' is there twice", code="PL-D201", file=file, fix="rename one of them")
+        raise PlaceError(
+            f"column '{twice[0]}' is there twice",
+            code="PL-D201",
+            file=file,
+            fix="rename one of them",
+        )
     return choose(header)
 
 
@@ -188,14 +240,19 @@ def _flatten(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cell(value: Any, file: Path, line: int, ours: str) -> str:
-    """A typed value as text; a decimal number cannot be an id, its digits are not those that were written."""
+    """A typed value as text; a decimal number cannot be an id, its digits are not those that were
+    written.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, str):
         return value
     if ours in ID_COLUMNS and isinstance(value, float):
         raise PlaceError(
-            f"line {line}: '{ours}' is a decimal number", code="PL-D203", file=file, fix="store ids as text"
+            f"line {line}: '{ours}' is a decimal number",
+            code="PL-D203",
+            file=file,
+            fix="store ids as text",
         )
     if isinstance(value, bool):
         return str(int(value))

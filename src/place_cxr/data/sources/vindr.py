@@ -1,19 +1,17 @@
 """VinDr-CXR 1.0.0: PA radiographs of two hospitals in Hanoi with radiologists' boxes and diagnoses.
 
-Licence: PhysioNet Credentialed Health Data License 1.5.0; no passing on, no identification.
-How to get it: physionet.org/content/vindr-cxr (training and agreement). Kaggle's VinBigData set has other files: not
-read.
-Layout: ``train/<image_id>.dicom``, ``test/<image_id>.dicom``, ``annotations/image_labels_{train,test}.csv``
-(image_id, rad_id in train alone, then a column of 0 and 1 for each finding and diagnosis),
-``annotations/annotations_{train,test}.csv`` (image_id, rad_id, class_name, x_min, y_min, x_max, y_max; no box where
-class_name is "No finding").
-Counts: 15,000 train images, each read by 3 of 17 radiologists (45,000 rows), 3,000 test images by consensus of 5.
-Labels: in train a finding is PRESENT where at least ``agree`` of the three say so (2 [ours]; CXR-CLIP takes 1), else
-ABSENT.
-Boxes: all that any radiologist drew, so in train one lesion can have three; pixels of the DICOM picture.
-Splits: ``official`` (no val). ``cxr_clip``: 20 % of train as val, images sorted by id, seed 0.
-Traps: the column "Other diseases" of train is "Other disease" in test; here both are "Other diseases". Patients are
-not known.
+Licence: PhysioNet Credentialed Health Data License 1.5.0; no passing on, no identification. How to
+get it: physionet.org/content/vindr-cxr (training and agreement). Kaggle's VinBigData set has other
+files: not read. Layout: ``train/<image_id>.dicom``, ``test/<image_id>.dicom``,
+``annotations/image_labels_{train,test}.csv`` (image_id, rad_id in train alone, then a column of 0
+and 1 for each finding and diagnosis), ``annotations/annotations_{train,test}.csv`` (image_id,
+rad_id, class_name, x_min, y_min, x_max, y_max; no box where class_name is "No finding"). Counts:
+15,000 train images, each read by 3 of 17 radiologists (45,000 rows), 3,000 test images by consensus
+of 5. Labels: in train a finding is PRESENT where at least ``agree`` of the three say so (2 [ours];
+CXR-CLIP takes 1), else ABSENT. Boxes: all that any radiologist drew, so in train one lesion can
+have three; pixels of the DICOM picture. Splits: ``official`` (no val). ``cxr_clip``: 20 % of train
+as val, images sorted by id, seed 0. Traps: the column "Other diseases" of train is "Other disease"
+in test; here both are "Other diseases". Patients are not known.
 """
 
 from __future__ import annotations
@@ -50,7 +48,9 @@ _VAL_FRACTION = 0.2
 
 
 def read(root: Path, split: str = "official", *, agree: int = 2) -> list[Study]:
-    """A study for each image, train before test; each by id, but train and val of ``cxr_clip`` as they are drawn."""
+    """A study for each image, train before test; each by id, but train and val of ``cxr_clip`` as
+    they are drawn.
+    """
     pick(dict.fromkeys(SPLITS), split, "split of this source")
     train = _read_part(root, "train", agree)
     if split == "cxr_clip":
@@ -66,7 +66,9 @@ def _read_part(root: Path, part: str, agree: int) -> list[Study]:
     names = [name for name in read_header(table) if name not in ("image_id", "rad_id")]
     votes: dict[str, list[int]] = {}
     for line, row in read_columns(table, "image_id", *names):
-        counts = votes.setdefault(check_relative_path(table, line, row["image_id"]), [0] * len(names))
+        counts = votes.setdefault(
+            check_relative_path(table, line, row["image_id"]), [0] * len(names)
+        )
         for column, name in enumerate(names):
             value = parse_number(table, line, row[name])
             if value not in (ABSENT, PRESENT):
@@ -95,7 +97,9 @@ _FINDING_ALIASES = {"Other disease": "Other diseases", "No finding": "No Finding
 
 
 def _boxes(root: Path, part: str) -> dict[str, list[Box]]:
-    table = find_optional_file(root, f"annotations/annotations_{part}.csv", f"annotations_{part}.csv")
+    table = find_optional_file(
+        root, f"annotations/annotations_{part}.csv", f"annotations_{part}.csv"
+    )
     boxes: dict[str, list[Box]] = {}
     if table is not None:
         for line, row in read_columns(table, "image_id", "class_name", *_SIDES):

@@ -20,21 +20,26 @@ _FIX_BY_PATIENT = "place data split --by patient"
 def split_by_patient(
     studies: Sequence[Study], seed: int, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
 ) -> list[Study]:
-    """The studies, in order, with splits; all of a patient's studies (of a study's images, without patient) in one.
+    """The studies, in order, with splits; all of a patient's studies (of a study's images, without
+    patient) in one.
 
-    A patient's split is a hash of seed and patient alone, so it does not move when patients are added; shares are met
-    on average. Raises PL-D207 where a study has a split already or a wanted split stays empty, PL-C001 for fractions
-    that are negative or do not sum to 1.
+    A patient's split is a hash of seed and patient alone, so it does not move when patients are
+    added; shares are met on average. Raises PL-D207 where a study has a split already or a wanted
+    split stays empty, PL-C001 for fractions that are negative or do not sum to 1.
     """
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise PlaceError(f"split fractions {fractions}", code="PL-C001", fix="give three that sum to 1")
+        raise PlaceError(
+            f"split fractions {fractions}", code="PL-C001", fix="give three that sum to 1"
+        )
     already_split = [row for row, study in enumerate(studies, start=1) if study.split]
     if already_split:
         problem = f"{len(already_split)} of {len(studies)} studies have a split already, first row {already_split[0]}"
         raise PlaceError(problem, code="PL-D207", fix="use their split, or leave its column out")
     edges = list(accumulate(fractions))
     last = max(index for index, fraction in enumerate(fractions) if fraction > 0)
-    split = [replace(study, split=SPLITS[_split_index(study, seed, edges[:last])]) for study in studies]
+    split = [
+        replace(study, split=SPLITS[_split_index(study, seed, edges[:last])]) for study in studies
+    ]
     missing = [
         name
         for name, fraction in zip(SPLITS, fractions, strict=True)
@@ -43,24 +48,33 @@ def split_by_patient(
     if missing:
         patients = len({_patient_key(study) for study in studies})
         problem = f"none of {patients} patients falls into {missing[0]}"
-        raise PlaceError(problem, code="PL-D207", fix="use another seed or fraction, or write a split column")
+        raise PlaceError(
+            problem, code="PL-D207", fix="use another seed or fraction, or write a split column"
+        )
     return split
 
 
 def check_splits(studies: Sequence[Study], *, allow_overlap: bool = False) -> None:
     """PL-D207, with example rows (from 1, in the order given), where splits cannot be trusted.
 
-    That is: a split of another name, splits for some studies only, or a patient, a study or an image file in two. The
-    last three are only warned of where ``allow_overlap``: a published split that has this fault is wanted as it is.
+    That is: a split of another name, splits for some studies only, or a patient, a study or an
+    image file in two. The last three are only warned of where ``allow_overlap``: a published split
+    that has this fault is wanted as it is.
     """
-    unknown = [row for row, study in enumerate(studies, start=1) if study.split not in ("", *SPLITS)]
+    unknown = [
+        row for row, study in enumerate(studies, start=1) if study.split not in ("", *SPLITS)
+    ]
     if unknown:
         raise PlaceError(
-            _describe_rows("have an unknown split", unknown, studies), code="PL-D207", fix=f"write {', '.join(SPLITS)}"
+            _describe_rows("have an unknown split", unknown, studies),
+            code="PL-D207",
+            fix=f"write {', '.join(SPLITS)}",
         )
     unset = [row for row, study in enumerate(studies, start=1) if not study.split]
     if 0 < len(unset) < len(studies):
-        raise PlaceError(_describe_rows("have no split", unset, studies), code="PL-D207", fix=_FIX_BY_PATIENT)
+        raise PlaceError(
+            _describe_rows("have no split", unset, studies), code="PL-D207", fix=_FIX_BY_PATIENT
+        )
     try:
         _check_apart("patient", [study.patient for study in studies], studies)
         _check_apart("study", [study.id for study in studies], studies)
@@ -72,7 +86,9 @@ def check_splits(studies: Sequence[Study], *, allow_overlap: bool = False) -> No
 
 
 def hash_splits(studies: Iterable[Study]) -> str:
-    """SHA-256, in hex, of who is in which split: of the sorted (id, split), whatever the order of the studies."""
+    """SHA-256, in hex, of who is in which split: of the sorted (id, split), whatever the order of
+    the studies.
+    """
     pairs = sorted((study.id, study.split) for study in studies)
     return hashlib.sha256("\n".join(json.dumps(pair) for pair in pairs).encode()).hexdigest()
 

@@ -1,8 +1,10 @@
-"""The process that runs native decoders on bytes of unknown origin; ``codecs.py`` starts it and is the only one to.
+"""The process that runs native decoders on bytes of unknown origin; ``codecs.py`` starts it and is
+the only one to.
 
-A program of its own, not a module: it is started by its path and imports nothing of this package. It answers
-requests on its standard input, a line of JSON and then the bytes, until that is closed. What a hostile file can reach
-is this process only, within the time and memory that each request allows it.
+A program of its own, not a module: it is started by its path and imports nothing of this package.
+It answers requests on its standard input, a line of JSON and then the bytes, until that is closed.
+What a hostile file can reach is this process only, within the time and memory that each request
+allows it.
 """
 
 import json
@@ -25,7 +27,9 @@ def _import_imagecodecs() -> Any:
 
 
 def _preload_decoders() -> None:
-    """Import what decodes now: that takes longer than many pictures, and is not what their time is allowed for."""
+    """Import what decodes now: that takes longer than many pictures, and is not what their time is
+    allowed for.
+    """
     library = _import_imagecodecs()
     for name in ("packbits_decode", "jpeg8_decode", "jpegls_decode", "jpeg2k_decode"):
         getattr(library, name)
@@ -42,7 +46,9 @@ def _decode_rle(data: bytes, shape: list[int], depth: int) -> Any:
     ends = [*starts[1:count], len(data)]
     planes = np.empty((samples, depth, height * width), np.uint8)
     for plane, start, end in zip(planes.reshape(count, -1), starts, ends, strict=False):
-        decoded = _import_imagecodecs().packbits_decode(data[start:end], out=plane.size + _PADDING_BYTES)
+        decoded = _import_imagecodecs().packbits_decode(
+            data[start:end], out=plane.size + _PADDING_BYTES
+        )
         plane[:] = np.frombuffer(decoded, np.uint8, plane.size)
     pixels = planes[:, 0].astype(f"u{depth}")
     for low in range(1, depth):
@@ -71,7 +77,9 @@ DECODERS: dict[str, Callable[[bytes, list[int], int], Any]] = {
 
 
 def main() -> None:
-    """Answer until standard input is closed: a line with shape and kind, and the pixels; or a line with an error."""
+    """Answer until standard input is closed: a line with shape and kind, and the pixels; or a line
+    with an error.
+    """
     source = sys.stdin.buffer
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library may print is no answer
@@ -96,7 +104,9 @@ def main() -> None:
 
 
 def _set_limits(seconds: float, memory_bytes: int) -> None:
-    """Processor time and memory from here on; past the time, the system ends this process. Zeros: no limit."""
+    """Processor time and memory from here on; past the time, the system ends this process. Zeros:
+    no limit.
+    """
     signal.setitimer(signal.ITIMER_PROF, seconds)
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = hard

@@ -1,8 +1,9 @@
 """Compressed pictures of DICOM files to arrays.
 
-8-bit JPEG is decoded here, by the library that reads JPEG files. All other decoders are native code that few have
-attacked so far, and run in a process of their own (``codec_child.py``), kept from one picture to the next: whatever a
-file does to it, this process gets an error. Why these decoders: docs/decisions/0011-dicom.md.
+8-bit JPEG is decoded here, by the library that reads JPEG files. All other decoders are native code
+that few have attacked so far, and run in a process of their own (``codec_child.py``), kept from one
+picture to the next: whatever a file does to it, this process gets an error. Why these decoders:
+docs/decisions/0011-dicom.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.images.dicom.codestreams import CodestreamHeader, has_end_mark, parse_jpeg_2000, parse_jpeg_header
+from place_cxr.images.dicom.codestreams import (
+    CodestreamHeader,
+    has_end_mark,
+    parse_jpeg_2000,
+    parse_jpeg_header,
+)
 
 INSTALL_DICOM_EXTRA = "pip install 'place-cxr[dicom]'"
 _GRAY_FROM = ("Gray", "YCbCr", "RGB")
@@ -41,21 +47,28 @@ _inherited_children: list[
 
 
 def is_codec_installed(codec: str) -> bool:
-    """Whether pictures of this kind can be decoded: ``""`` (not compressed) and ``jpeg`` of 8 bits always can."""
+    """Whether pictures of this kind can be decoded: ``""`` (not compressed) and ``jpeg`` of 8 bits
+    always can.
+    """
     try:
         return codec in ("", "jpeg") or importlib.util.find_spec("imagecodecs") is not None
     except ValueError:  # sys.modules holds None
         return False
 
 
-def decode_frame(data: bytes, codec: str, syntax: str, shape: tuple[int, int, int], depth: int) -> NDArray[Any]:
-    """Samples [height, width] or [height, width, samples] of one frame, uint8 or uint16; a JPEG of 8 bits is grey.
+def decode_frame(
+    data: bytes, codec: str, syntax: str, shape: tuple[int, int, int], depth: int
+) -> NDArray[Any]:
+    """Samples [height, width] or [height, width, samples] of one frame, uint8 or uint16; a JPEG of
+    8 bits is grey.
 
-    ``shape`` (height, width, samples) and ``depth`` (bytes a sample) are what the DICOM header says; a codestream that
-    says otherwise is refused before anything is allocated for it. Signed samples come as their bits.
+    ``shape`` (height, width, samples) and ``depth`` (bytes a sample) are what the DICOM header
+    says; a codestream that says otherwise is refused before anything is allocated for it. Signed
+    samples come as their bits.
 
-    Raises ValueError for a damaged picture and EOFError where its end is missing; PL-D107 for CMYK; PL-E030 where
-    ``syntax``, the name for messages, needs a decoder that is not installed; PL-E031 where no process can be started.
+    Raises ValueError for a damaged picture and EOFError where its end is missing; PL-D107 for CMYK;
+    PL-E030 where ``syntax``, the name for messages, needs a decoder that is not installed; PL-E031
+    where no process can be started.
     """
     height, width, samples = shape
     if codec != "rle":
@@ -69,7 +82,9 @@ def decode_frame(data: bytes, codec: str, syntax: str, shape: tuple[int, int, in
             raise EOFError("no end mark")
         if codec == "jpeg" and frame.bits == 8:
             return _decode_baseline_jpeg(data, frame)
-    pixels = _decode_in_child(data, "jpeg" if codec == "jpeg-lossless" else codec, syntax, shape, depth)
+    pixels = _decode_in_child(
+        data, "jpeg" if codec == "jpeg-lossless" else codec, syntax, shape, depth
+    )
     if pixels.shape == (samples, height, width) and samples > 1:
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.shape != (shape if samples > 1 else shape[:2]) or pixels.dtype.itemsize > depth:
@@ -84,7 +99,9 @@ def _decode_baseline_jpeg(data: bytes, frame: CodestreamHeader) -> NDArray[np.ui
     return np.asarray(simplejpeg.decode_jpeg(data, "GRAY")[:, :, 0])
 
 
-def _decode_in_child(data: bytes, codec: str, syntax: str, shape: tuple[int, int, int], depth: int) -> NDArray[Any]:
+def _decode_in_child(
+    data: bytes, codec: str, syntax: str, shape: tuple[int, int, int], depth: int
+) -> NDArray[Any]:
     height, width, samples = shape
     request = {
         "codec": codec,
@@ -127,7 +144,9 @@ def _decode_in_child(data: bytes, codec: str, syntax: str, shape: tuple[int, int
 
 
 def _missing_decoder_error(syntax: str) -> PlaceError:
-    return PlaceError(f"{syntax} needs a decoder that is not installed", code="PL-E030", fix=INSTALL_DICOM_EXTRA)
+    return PlaceError(
+        f"{syntax} needs a decoder that is not installed", code="PL-E030", fix=INSTALL_DICOM_EXTRA
+    )
 
 
 def _running_child() -> subprocess.Popen[bytes]:
@@ -136,7 +155,12 @@ def _running_child() -> subprocess.Popen[bytes]:
     if _child is None or _child.poll() is not None:
         _stop_child()
         paths = os.pathsep.join(path for path in sys.path if path)
-        variables = {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        variables = {
+            **os.environ,
+            "PYTHONPATH": paths,
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
         try:
             _child = subprocess.Popen(  # noqa: S603  our own file, no shell
                 [sys.executable, "-P", str(Path(__file__).with_name("codec_child.py"))],
@@ -148,12 +172,16 @@ def _running_child() -> subprocess.Popen[bytes]:
             )
         except OSError as error:
             problem = f"no decoding process can be started ({error.strerror})"
-            raise PlaceError(problem, code="PL-E031", fix="free memory, or use fewer workers") from None
+            raise PlaceError(
+                problem, code="PL-E031", fix="free memory, or use fewer workers"
+            ) from None
     return _child
 
 
 def _stop_child() -> int:
-    """End the child, if there is one; how it ended: negative by a signal, of the system or ours, positive by itself."""
+    """End the child, if there is one; how it ended: negative by a signal, of the system or ours,
+    positive by itself.
+    """
     global _child
     if _child is None:
         return 0
@@ -170,7 +198,9 @@ def _stop_child() -> int:
 
 
 def _child_ended_error(status: int) -> Exception:
-    """A signal: the picture was the reason. An exit of its own: the program does not run here at all."""
+    """A signal: the picture was the reason. An exit of its own: the program does not run here at
+    all.
+    """
     if status > 0:
         problem = "the decoding process does not run"
         return PlaceError(problem, code="PL-E031", fix="look at: place doctor")
@@ -178,7 +208,9 @@ def _child_ended_error(status: int) -> Exception:
 
 
 def _forget_inherited_child() -> None:
-    """A forked process must not talk into its parent's pipe; it starts a child of its own when it needs one."""
+    """A forked process must not talk into its parent's pipe; it starts a child of its own when it
+    needs one.
+    """
     global _child, _lock
     _inherited_children.append(_child)
     _child, _lock = None, threading.Lock()

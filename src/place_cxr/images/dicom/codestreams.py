@@ -1,4 +1,6 @@
-"""Compressed pictures inside a DICOM file as bytes: their fragments, and what their own headers say of the size."""
+"""Compressed pictures inside a DICOM file as bytes: their fragments, and what their own headers say
+of the size.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import struct
 from dataclasses import dataclass
 
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-_FRAME_MARKERS = frozenset({0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # F7: JPEG-LS; C4, C8, CC are no frames
+_FRAME_MARKERS = frozenset(
+    {0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+)  # F7: JPEG-LS; C4, C8, CC are no frames
 _J2K_START = b"\xff\x4f\xff\x51"
 _JP2_HEADER = 4096  # bytes in which the codestream starts, where a file wraps it in JP2 boxes
 
@@ -22,10 +26,11 @@ class CodestreamHeader:
 
 
 def join_fragments(data: bytes, start: int) -> bytes:
-    """The one frame in the fragments that start at ``start`` with the offset table, which is not needed for one.
+    """The one frame in the fragments that start at ``start`` with the offset table, which is not
+    needed for one.
 
-    A missing end mark is no fault where all fragments are whole. Raises EOFError where one is cut off, ValueError
-    where something else than a fragment stands.
+    A missing end mark is no fault where all fragments are whole. Raises EOFError where one is cut
+    off, ValueError where something else than a fragment stands.
     """
     view, parts = memoryview(data), []
     while start + 8 <= len(data) and data[start : start + 4] != _END:
@@ -42,7 +47,9 @@ def join_fragments(data: bytes, start: int) -> bytes:
 
 
 def parse_jpeg_header(data: bytes) -> CodestreamHeader:
-    """Header of a JPEG of any process, or of a JPEG-LS. Raises ValueError or struct.error where there is none."""
+    """Header of a JPEG of any process, or of a JPEG-LS. Raises ValueError or struct.error where
+    there is none.
+    """
     position = 2
     while data[:2] == b"\xff\xd8" and position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
@@ -57,7 +64,9 @@ def parse_jpeg_header(data: bytes) -> CodestreamHeader:
 
 
 def parse_jpeg_2000(data: bytes) -> tuple[CodestreamHeader, bytes]:
-    """Header of a JPEG 2000 or HTJ2K, and the bare codestream without boxes around it. Raises as ``parse_jpeg_header``."""
+    """Header of a JPEG 2000 or HTJ2K, and the bare codestream without boxes around it. Raises as
+    ``parse_jpeg_header``.
+    """
     start = data.find(_J2K_START, 0, _JP2_HEADER)
     if start < 0:
         raise ValueError("no size marker")
@@ -68,7 +77,8 @@ def parse_jpeg_2000(data: bytes) -> tuple[CodestreamHeader, bytes]:
 
 
 def has_end_mark(data: bytes) -> bool:
-    """Whether the end mark is there, the same in all but RLE. Some decoders paint what is missing grey and say nothing.
+    """Whether the end mark is there, the same in all but RLE. Some decoders paint what is missing
+    grey and say nothing.
 
     Inside the data no such two bytes can stand; a few bytes of padding may follow them.
     """

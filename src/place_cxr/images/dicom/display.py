@@ -8,7 +8,12 @@ import numpy as np
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.images.dicom.header import element_numbers, element_text, element_values
-from place_cxr.images.dicom.render import DisplayParameters, IntensityWindow, LookupTable, SampleLayout
+from place_cxr.images.dicom.render import (
+    DisplayParameters,
+    IntensityWindow,
+    LookupTable,
+    SampleLayout,
+)
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -16,8 +21,12 @@ if TYPE_CHECKING:
 PALETTE_KEYWORDS = tuple(f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue"))
 
 
-def read_display(header: Dataset, layout: SampleLayout, photometric: str, *, little: bool) -> DisplayParameters:
-    """How a one-channel picture is to be shown; ``little``: byte order of its tables. Raises PL-D103."""
+def read_display(
+    header: Dataset, layout: SampleLayout, photometric: str, *, little: bool
+) -> DisplayParameters:
+    """How a one-channel picture is to be shown; ``little``: byte order of its tables. Raises
+    PL-D103.
+    """
     modality = element_values(header, "ModalityLUTSequence")[:1]
     slope = element_numbers(header, "RescaleSlope")[:1] or [1.0]
     intercept = element_numbers(header, "RescaleIntercept")[:1] or [0.0]
@@ -26,7 +35,9 @@ def read_display(header: Dataset, layout: SampleLayout, photometric: str, *, lit
     if padding:
         padding += element_numbers(header, "PixelPaddingRangeLimit")[:1] or padding
         # Written as unsigned in files of signed pixels, by some.
-        padding = [value - 2**16 if layout.signed and value >= 2**15 else value for value in padding]
+        padding = [
+            value - 2**16 if layout.signed and value >= 2**15 else value for value in padding
+        ]
     return DisplayParameters(
         modality=_read_lut(modality[0], "LUT", little) if modality else (slope[0], intercept[0]),
         voi=_read_lut(voi[0], "LUT", little) if voi else _read_window(header),
@@ -37,14 +48,21 @@ def read_display(header: Dataset, layout: SampleLayout, photometric: str, *, lit
 
 def _read_window(header: Dataset) -> IntensityWindow | None:
     """The first window, the one to be shown first; None where there is none that has a width."""
-    centers, widths = element_numbers(header, "WindowCenter"), element_numbers(header, "WindowWidth")
+    centers, widths = (
+        element_numbers(header, "WindowCenter"),
+        element_numbers(header, "WindowWidth"),
+    )
     if not centers or not widths or widths[0] <= 0:
         return None
-    return IntensityWindow(centers[0], widths[0], element_text(header, "VOILUTFunction") or "LINEAR")
+    return IntensityWindow(
+        centers[0], widths[0], element_text(header, "VOILUTFunction") or "LINEAR"
+    )
 
 
 def read_palette(header: Dataset, *, little: bool) -> tuple[LookupTable, LookupTable, LookupTable]:
-    """The tables of PALETTE COLOR for red, green and blue. Raises PL-D103; segmented tables are not read."""
+    """The tables of PALETTE COLOR for red, green and blue. Raises PL-D103; segmented tables are not
+    read.
+    """
     red, green, blue = (_read_lut(header, stem, little) for stem in PALETTE_KEYWORDS)
     return red, green, blue
 

@@ -1,7 +1,8 @@
 """Values of a DICOM header, one keyword at a time, and the few that are kept of it.
 
-A value that is not what its keyword promises is refused by the keyword alone, and what is kept as text is only ever one
-of the words listed here or a name from the standard: a vendor, or a mistake, can put a person's name into any element.
+A value that is not what its keyword promises is refused by the keyword alone, and what is kept as
+text is only ever one of the words listed here or a name from the standard: a vendor, or a mistake,
+can put a person's name into any element.
 """
 
 from __future__ import annotations
@@ -45,9 +46,11 @@ _SECONDARY_CAPTURE = "Secondary Capture"
 
 @dataclass(frozen=True, slots=True)
 class DicomHeader:
-    """What is kept of a DICOM header; nothing in it names a person, a place or a day. Empty or None: not stated.
+    """What is kept of a DICOM header; nothing in it names a person, a place or a day. Empty or
+    None: not stated.
 
-    ``frames``, ``rows``, ``columns`` and ``bits`` (stored ones) are as the header claims, unchecked; ``age`` in years.
+    ``frames``, ``rows``, ``columns`` and ``bits`` (stored ones) are as the header claims,
+    unchecked; ``age`` in years.
     """
 
     modality: str
@@ -66,14 +69,18 @@ class DicomHeader:
 
     @property
     def burned_in_reason(self) -> str:
-        """Why letters, maybe a name, are to be expected in the pixels (row P4); empty where nothing says so."""
+        """Why letters, maybe a name, are to be expected in the pixels (row P4); empty where nothing
+        says so.
+        """
         if self.burned_in:
             return "BurnedInAnnotation is YES"
         if any("SAVE" in word or "SCREEN" in word for word in self.image_type):
             return "ImageType is a saved screen"
         if self.modality == "US":
             return "Modality is US"
-        if self.burned_in is None and (self.modality == "SC" or self.sop_class.startswith(_SECONDARY_CAPTURE)):
+        if self.burned_in is None and (
+            self.modality == "SC" or self.sop_class.startswith(_SECONDARY_CAPTURE)
+        ):
             return "a secondary capture that does not say it has none"
         return ""
 
@@ -85,7 +92,8 @@ def extract_header(header: Dataset, syntax: str) -> DicomHeader:
         view=_listed_word(element_text(header, "ViewPosition"), _VIEWS),
         photometric=_listed_word(element_text(header, "PhotometricInterpretation"), _PHOTOMETRICS),
         image_type=tuple(
-            _listed_word(str(word).strip().upper(), _IMAGE_TYPES) for word in element_values(header, "ImageType")
+            _listed_word(str(word).strip().upper(), _IMAGE_TYPES)
+            for word in element_values(header, "ImageType")
         ),
         sop_class=_sop_class(element_text(header, "SOPClassUID")),
         transfer_syntax=syntax,
@@ -100,7 +108,9 @@ def extract_header(header: Dataset, syntax: str) -> DicomHeader:
 
 
 def element_values(header: Dataset, keyword: str) -> list[Any]:
-    """All values of an element, [] where it is absent or empty. Raises PL-D103 where it cannot be read."""
+    """All values of an element, [] where it is absent or empty. Raises PL-D103 where it cannot be
+    read.
+    """
     try:
         value = header.get(keyword)
         if isinstance(value, MutableSequence):

@@ -1,7 +1,9 @@
-"""Stored values of a radiograph to the grey picture that a reader is shown: modality, window, inversion, scale.
+"""Stored values of a radiograph to the grey picture that a reader is shown: modality, window,
+inversion, scale.
 
-Everything is decided on a table of all values that a pixel's bits can hold, 65,536 at most; the picture is then one
-look-up a pixel. Bits above or below the stored ones (old files keep overlays there) fall out on the way.
+Everything is decided on a table of all values that a pixel's bits can hold, 65,536 at most; the
+picture is then one look-up a pixel. Bits above or below the stored ones (old files keep overlays
+there) fall out on the way.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ _PARTIAL = (16, 235)  # black and white of YBR_PARTIAL_422, of 255
 
 @dataclass(frozen=True, slots=True)
 class SampleLayout:
-    """How a sample lies in its bytes: ``bits`` of ``allocated`` (8 or 16), the highest of them being ``high_bit``."""
+    """How a sample lies in its bytes: ``bits`` of ``allocated`` (8 or 16), the highest of them
+    being ``high_bit``.
+    """
 
     allocated: int
     bits: int
@@ -30,13 +34,21 @@ class SampleLayout:
 
     def values(self) -> NDArray[np.int64]:
         """What each of the 2^allocated patterns of bits stands for."""
-        values = (np.arange(2**self.allocated) >> (self.high_bit + 1 - self.bits)) & (2**self.bits - 1)
-        return np.where(values >= 2 ** (self.bits - 1), values - 2**self.bits, values) if self.signed else values
+        values = (np.arange(2**self.allocated) >> (self.high_bit + 1 - self.bits)) & (
+            2**self.bits - 1
+        )
+        return (
+            np.where(values >= 2 ** (self.bits - 1), values - 2**self.bits, values)
+            if self.signed
+            else values
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class LookupTable:
-    """A table of the file: ``entries`` [n] of ``bits`` bits; the first answers to ``first`` and all below it."""
+    """A table of the file: ``entries`` [n] of ``bits`` bits; the first answers to ``first`` and all
+    below it.
+    """
 
     first: int
     entries: NDArray[np.uint16]
@@ -57,7 +69,9 @@ class LookupTable:
 
 @dataclass(frozen=True, slots=True)
 class IntensityWindow:
-    """DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3; ``function`` is LINEAR, LINEAR_EXACT or SIGMOID, ``width`` > 0."""
+    """DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3; ``function`` is LINEAR, LINEAR_EXACT or SIGMOID,
+    ``width`` > 0.
+    """
 
     center: float
     width: float
@@ -71,14 +85,18 @@ class IntensityWindow:
     def _look_up(self, values: NDArray[Any]) -> NDArray[np.float64]:
         if self.function == "SIGMOID":
             return 1 / (1 + np.exp(np.clip(-4 * (values - self.center) / self.width, -60, 60)))
-        if self.function == "LINEAR" and self.width >= 1:  # narrower, it is not defined and the exact one is meant
+        if (
+            self.function == "LINEAR" and self.width >= 1
+        ):  # narrower, it is not defined and the exact one is meant
             return np.clip((values - (self.center - 0.5)) / max(self.width - 1, 1e-9) + 0.5, 0, 1)
         return np.clip((values - self.center) / self.width + 0.5, 0, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class DisplayParameters:
-    """What a file says of showing one-channel pixels. ``padding``: first and last stored value that is no picture."""
+    """What a file says of showing one-channel pixels. ``padding``: first and last stored value that
+    is no picture.
+    """
 
     modality: LookupTable | tuple[float, float] = (1.0, 0.0)  # or slope and intercept
     voi: LookupTable | IntensityWindow | None = None
@@ -86,12 +104,15 @@ class DisplayParameters:
     inverted: bool = False  # MONOCHROME1: the lowest value is white
 
 
-def render_gray(pixels: NDArray[Any], layout: SampleLayout, display: DisplayParameters) -> NDArray[np.float32]:
-    """[height, width] in [0, 1], 0 black, of unsigned ``pixels`` as they lie in the file. Padding is black.
+def render_gray(
+    pixels: NDArray[Any], layout: SampleLayout, display: DisplayParameters
+) -> NDArray[np.float32]:
+    """[height, width] in [0, 1], 0 black, of unsigned ``pixels`` as they lie in the file. Padding
+    is black.
 
-    Without a window or table, values are divided by the largest number of as many bits as they use, as a picture
-    file's are (``images.py``). Where that says nothing (negative values, a slope other than 1 and -1), the darkest is
-    black and the brightest white.
+    Without a window or table, values are divided by the largest number of as many bits as they use,
+    as a picture file's are (``images.py``). Where that says nothing (negative values, a slope other
+    than 1 and -1), the darkest is black and the brightest white.
     """
     stored = layout.values()
     low, high = display.padding or (1, 0)
@@ -122,18 +143,26 @@ def render_gray(pixels: NDArray[Any], layout: SampleLayout, display: DisplayPara
 
 
 def render_palette(
-    pixels: NDArray[Any], layout: SampleLayout, red_green_blue: tuple[LookupTable, LookupTable, LookupTable]
+    pixels: NDArray[Any],
+    layout: SampleLayout,
+    red_green_blue: tuple[LookupTable, LookupTable, LookupTable],
 ) -> NDArray[np.float32]:
     """As ``render_gray``, of PALETTE COLOR."""
     stored = layout.values()
     # Entries of 8 bits stand in 16-bit words of some files that promise 16.
     white = 255 if max(int(lut.entries.max()) for lut in red_green_blue) < 256 else 65535
-    gray = sum(weight * lut.look_up(stored) for weight, lut in zip(_LUMA, red_green_blue, strict=True))
+    gray = sum(
+        weight * lut.look_up(stored) for weight, lut in zip(_LUMA, red_green_blue, strict=True)
+    )
     return _look_up(np.asarray(gray) / white, pixels)
 
 
-def render_color(pixels: NDArray[Any], layout: SampleLayout, photometric: str) -> NDArray[np.float32]:
-    """As ``render_gray``, of samples [height, width, 3] in RGB or YBR; the luma of YBR is its first channel."""
+def render_color(
+    pixels: NDArray[Any], layout: SampleLayout, photometric: str
+) -> NDArray[np.float32]:
+    """As ``render_gray``, of samples [height, width, 3] in RGB or YBR; the luma of YBR is its first
+    channel.
+    """
     steps = layout.values() / (2**layout.bits - 1)
     if photometric.startswith("YBR_FULL"):
         return _look_up(steps, pixels[:, :, 0])
@@ -156,7 +185,9 @@ def _used_patterns(pixels: NDArray[Any], patterns: int) -> NDArray[np.bool_]:
 
 
 def _black_and_white(values: NDArray[Any], whole_numbers: bool, bits: int) -> tuple[float, float]:
-    """What is black and what is white where the file does not say; ``values`` are those in the picture."""
+    """What is black and what is white where the file does not say; ``values`` are those in the
+    picture.
+    """
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if low < 0 or not whole_numbers:
         return low, high if high > low else low + 1

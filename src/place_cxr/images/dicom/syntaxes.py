@@ -1,4 +1,6 @@
-"""Transfer syntaxes: how a DICOM file's elements are written, and what its pixels are compressed with."""
+"""Transfer syntaxes: how a DICOM file's elements are written, and what its pixels are compressed
+with.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from place_cxr.core.errors import PlaceError
 
 @dataclass(frozen=True, slots=True)
 class TransferSyntax:
-    """A transfer syntax: its name in the standard, how its elements are written, and what decodes its pixels."""
+    """A transfer syntax: its name in the standard, how its elements are written, and what decodes
+    its pixels.
+    """
 
     name: str
     codec: str = ""
@@ -40,7 +44,9 @@ TRANSFER_SYNTAXES = {
 
 
 def find_transfer_syntax(uid: str) -> TransferSyntax:
-    """The syntax with this UID. Raises PL-D112 for one that is not read, PL-D103 where the file names none."""
+    """The syntax with this UID. Raises PL-D112 for one that is not read, PL-D103 where the file
+    names none.
+    """
     if not uid:
         raise PlaceError("TransferSyntaxUID is missing", code="PL-D103", fix="export it again")
     if uid not in TRANSFER_SYNTAXES:
@@ -49,5 +55,7 @@ def find_transfer_syntax(uid: str) -> TransferSyntax:
         name = UID(uid).name if UID(uid).type == "Transfer Syntax" else "a private one"
         accepted = "uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K are"
         problem = f"the transfer syntax ({name}) is not read; {accepted}"
-        raise PlaceError(problem, code="PL-D112", fix="export it uncompressed (Explicit VR Little Endian)")
+        raise PlaceError(
+            problem, code="PL-D112", fix="export it uncompressed (Explicit VR Little Endian)"
+        )
     return TRANSFER_SYNTAXES[uid]

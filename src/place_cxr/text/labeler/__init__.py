@@ -1,4 +1,6 @@
-"""Rule labeller: what a report says of the 14 CheXpert findings. See docs/labeler.md for what it cannot do."""
+"""Rule labeller: what a report says of the 14 CheXpert findings. See docs/labeler.md for what it
+cannot do.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ __all__ = ["CHEXPERT_FINDINGS", "ReportLabels", "label_report", "label_sentence"
 class ReportLabels:
     """``values`` maps each of CHEXPERT to PRESENT, ABSENT, UNCERTAIN or NOT_MENTIONED (NaN).
 
-    ``decided`` holds, for each mentioned finding, the first sentence that says so as strongly as the report does;
-    "No Finding" is decided by no single sentence.
+    ``decided`` holds, for each mentioned finding, the first sentence that says so as strongly as
+    the report does; "No Finding" is decided by no single sentence.
     """
 
     values: Mapping[str, float]
@@ -27,11 +29,13 @@ class ReportLabels:
 
 
 def label_report(text: str) -> ReportLabels:
-    """Labels of one report, from the sentences that tell something about the picture (``reports.read_report``).
+    """Labels of one report, from the sentences that tell something about the picture
+    (``reports.read_report``).
 
-    Over sentences, present wins over uncertain, uncertain over absent. "No Finding" is present where the report says
-    something and states or suspects no finding but devices and no other abnormality; it is never absent, and not
-    mentioned otherwise. A text without a sentence mentions nothing. Linear in the length of ``text``.
+    Over sentences, present wins over uncertain, uncertain over absent. "No Finding" is present
+    where the report says something and states or suspects no finding but devices and no other
+    abnormality; it is never absent, and not mentioned otherwise. A text without a sentence mentions
+    nothing. Linear in the length of ``text``.
     """
     try:
         report = read_report(text)
@@ -44,6 +48,10 @@ def label_report(text: str) -> ReportLabels:
             if keep_strongest(values, name, value):
                 evidence[name] = sentence
     evidence.pop(OTHER_ABNORMALITY, None)
-    if values and all(value == ABSENT or name == "Support Devices" for name, value in values.items()):
+    if values and all(
+        value == ABSENT or name == "Support Devices" for name, value in values.items()
+    ):
         values["No Finding"] = PRESENT
-    return ReportLabels({name: values.get(name, NOT_MENTIONED) for name in CHEXPERT_FINDINGS}, evidence)
+    return ReportLabels(
+        {name: values.get(name, NOT_MENTIONED) for name in CHEXPERT_FINDINGS}, evidence
+    )

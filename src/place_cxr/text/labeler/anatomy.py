@@ -1,4 +1,6 @@
-"""The words for parts of the body, whose state is told: "enlarged", "normal". Notation: see ``findings``."""
+"""The words for parts of the body, whose state is told: "enlarged", "normal". Notation: see
+``findings``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Words that decide how a finding is meant: denied, doubted, gone, or only thought of. Notation: see ``findings``."""
+"""Words that decide how a finding is meant: denied, doubted, gone, or only thought of. Notation:
+see ``findings``.
+"""
 
 from __future__ import annotations
 
@@ -153,8 +155,9 @@ CUES: dict[str, str] = {
         no prior|previous|comparison|comparisons
         """,
 }
-# Words that open a new statement after a comma, "and" or "with", whatever stood before; the soft ones do not where the
-# list before goes on to an "or" ("no pneumothorax, small effusion or consolidation").
+# Words that open a new statement after a comma, "and" or "with", whatever stood before; the soft
+# ones do not where the list before goes on to an "or" ("no pneumothorax, small effusion or
+# consolidation").
 _OPENERS = """
     a an the there this these stable unchanged persistent persisting possible possibly probable questionable again
     status redemonstrated redemonstration interval residual otherwise chronic

@@ -1,12 +1,18 @@
 """The words for findings.
 
-One entry a line: words separated by blanks; ``a|b`` are alternatives, and an alternative may be empty (``acute|``).
-Words are lower case without hyphens, as ``phrases.tokens`` leaves them. The longest phrase at a position counts.
+One entry a line: words separated by blanks; ``a|b`` are alternatives, and an alternative may be
+empty (``acute|``). Words are lower case without hyphens, as ``phrases.tokens`` leaves them. The
+longest phrase at a position counts.
 """
 
 from __future__ import annotations
 
-from place_cxr.text.labeler.terms import ACUTE_CHEXPERT_FINDINGS, LUNG_FINDINGS, Term, symmetric_term
+from place_cxr.text.labeler.terms import (
+    ACUTE_CHEXPERT_FINDINGS,
+    LUNG_FINDINGS,
+    Term,
+    symmetric_term,
+)
 
 FINDING_WORDS: dict[str, tuple[Term, str]] = {
     "cardiomegaly": (symmetric_term("Cardiomegaly"), "cardiomegaly"),
@@ -216,7 +222,8 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
     ),
     "acute lung": (
         Term(denies=("Edema", "Consolidation", "Pneumonia")),
-        "acute|active lung|pulmonary|parenchymal abnormality|abnormalities|process|disease|finding|findings",
+        "acute|active lung|pulmonary|parenchymal "
+        "abnormality|abnormalities|process|disease|finding|findings",
     ),
     "lung abnormality": (
         Term(denies=LUNG_FINDINGS),

@@ -1,4 +1,6 @@
-"""Text to labelled spans: a sentence's words, looked up in one table of phrases, the longest first, in linear time."""
+"""Text to labelled spans: a sentence's words, looked up in one table of phrases, the longest first,
+in linear time.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ _END = ()  # the key under which a node of the table holds what its phrase means
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A phrase of a sentence: its kind, what it speaks of (terms and places), its tokens ``start <= i < end``."""
+    """A phrase of a sentence: its kind, what it speaks of (terms and places), its tokens ``start <=
+    i < end``.
+    """
 
     kind: str
     term: Term | None
@@ -41,8 +45,12 @@ class Span:
 
 
 def tokenize_sentence(sentence: str) -> list[str]:
-    """Lower-case words and the marks , ; : ( ) / ? of a sentence; hyphens part words, short forms are written out."""
-    text = _ABBREVIATION.sub(lambda found: _ABBREVIATIONS[found[0]], sentence.lower().replace("’", "'"))
+    """Lower-case words and the marks , ; : ( ) / ? of a sentence; hyphens part words, short forms
+    are written out.
+    """
+    text = _ABBREVIATION.sub(
+        lambda found: _ABBREVIATIONS[found[0]], sentence.lower().replace("’", "'")
+    )
     return [word for word in (token.rstrip(".") for token in _TOKEN.findall(text)) if word]
 
 

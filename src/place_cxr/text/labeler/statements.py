@@ -1,9 +1,11 @@
-"""What one sentence says of each finding: clauses, and how far "no", "may" and "has resolved" reach.
+"""What one sentence says of each finding: clauses, and how far "no", "may" and "has resolved"
+reach.
 
-A sentence falls into clauses ("but", "there is", ";") and a clause into segments: a comma, "and" or "with" starts a new
-segment where a new statement opens ("and a small nodule") or the one before has had its verb ("no effusion is seen,
-nodules are"). Denial and doubt reach from their cue to the end of the segment, past "or" and through lists. Cues
-that follow ("has resolved", "cannot be excluded") reach back through the segment.
+A sentence falls into clauses ("but", "there is", ";") and a clause into segments: a comma, "and" or
+"with" starts a new segment where a new statement opens ("and a small nodule") or the one before has
+had its verb ("no effusion is seen, nodules are"). Denial and doubt reach from their cue to the end
+of the segment, past "or" and through lists. Cues that follow ("has resolved", "cannot be excluded")
+reach back through the segment.
 """
 
 from __future__ import annotations
@@ -22,8 +24,12 @@ OTHER_ABNORMALITY = ""  # the key of abnormalities that are none of the 14 findi
 _STATES = ("large", "prominent", "borderline", "blunt", "normal")
 _ANGLES = BODY_PART_WORDS["angles"][0]
 _CHEST = BODY_PART_WORDS["chest"][0]
-_MAX_STATE_DISTANCE = 5  # words between "enlarged" and "heart" in which it still belongs to what follows
-_ONE_LUNG_WINDOW = 5  # words on either side in which "left lung" makes a denial one of that lung alone
+_MAX_STATE_DISTANCE = (
+    5  # words between "enlarged" and "heart" in which it still belongs to what follows
+)
+_ONE_LUNG_WINDOW = (
+    5  # words on either side in which "left lung" makes a denial one of that lung alone
+)
 
 
 @dataclass(slots=True)
@@ -49,7 +55,9 @@ class _BodyParts:
 
 
 def keep_strongest(values: dict[str, float], name: str, value: float) -> bool:
-    """Keeps the stronger of two statements in ``values``: present, then uncertain, then absent. True if it is new."""
+    """Keeps the stronger of two statements in ``values``: present, then uncertain, then absent.
+    True if it is new.
+    """
     if name in values and _RANK[values[name]] >= _RANK[value]:
         return False
     values[name] = value
@@ -57,7 +65,8 @@ def keep_strongest(values: dict[str, float], name: str, value: float) -> bool:
 
 
 def label_sentence(sentence: str) -> dict[str, float]:
-    """Finding -> PRESENT, ABSENT or UNCERTAIN for what the sentence speaks of; the key OTHER for other abnormalities.
+    """Finding -> PRESENT, ABSENT or UNCERTAIN for what the sentence speaks of; the key OTHER for
+    other abnormalities.
 
     "No Finding" is a property of whole reports and never in it.
     """
@@ -92,7 +101,9 @@ class _SentenceParser:
     def _start_segment(self) -> None:
         """A new statement begins: nothing is denied, doubted or set aside."""
         self.segment += 1
-        self.denied = self.maybe = self.aside = self.named = self.closed = self.known = self.attribute = False
+        self.denied = self.maybe = self.aside = self.named = self.closed = self.known = (
+            self.attribute
+        ) = False
 
     def _process_span(self, i: int, span: Span, *, listing: bool) -> None:
         kind = span.kind
@@ -118,7 +129,9 @@ class _SentenceParser:
             self.aside = True
         elif kind == "verb":
             self.closed = self.named
-            self.denied = self.denied and not self.attribute  # "lucency without markings represents a pneumothorax"
+            self.denied = (
+                self.denied and not self.attribute
+            )  # "lucency without markings represents a pneumothorax"
         elif kind in ("gone", "unsure"):
             self._apply_backwards(ABSENT if kind == "gone" else UNCERTAIN)
         elif kind == "term":
@@ -139,13 +152,21 @@ class _SentenceParser:
     def _add(self, term: Term, value: float, end: int) -> None:
         around = pairwise(self.words[max(0, end - _ONE_LUNG_WINDOW) : end + _ONE_LUNG_WINDOW])
         one_lung = any(first in ("left", "right") and then == "lung" for first, then in around)
-        if not (value == ABSENT and one_lung and not term.shows):  # "no abnormality of the left lung"
+        if not (
+            value == ABSENT and one_lung and not term.shows
+        ):  # "no abnormality of the left lung"
             self.events.append(_Mention(term, value, self.segment, self.clause, self.item, end))
 
     def _handle_doubt(self, i: int, span: Span) -> None:
-        """A cue of doubt speaks of what follows; "effusion possible" at the end speaks of what went before."""
+        """A cue of doubt speaks of what follows; "effusion possible" at the end speaks of what went
+        before.
+        """
         last = i + 1 == len(self.found) or self.found[i + 1].kind in ("break", "comma")
-        if last and self.named and self.words[span.start] in ("possible", "suspected", "questionable", "questioned"):
+        if (
+            last
+            and self.named
+            and self.words[span.start] in ("possible", "suspected", "questionable", "questioned")
+        ):
             self._apply_backwards(UNCERTAIN)
         else:
             self.maybe = True
@@ -155,7 +176,9 @@ class _SentenceParser:
         word = self.words[span.end] if span.end < len(self.words) else ""
         after = self.found[i + 1] if i + 1 < len(self.found) else None
         follows = after is not None and after.start == span.end
-        if follows and after is not None and after.kind in ("and", "or"):  # ", and", ", or": the second word decides
+        if (
+            follows and after is not None and after.kind in ("and", "or")
+        ):  # ", and", ", or": the second word decides
             return
         comma = span.kind == "comma"
         self.item, self.listed = self.item + comma, not comma
@@ -187,22 +210,26 @@ class _SentenceParser:
         self.maybe = True
 
     def _apply_backwards(self, value: float) -> None:
-        """ "... has resolved", "... cannot be excluded": for the last segment of the clause that says anything.
+        """ "... has resolved", "... cannot be excluded": for the last segment of the clause that
+        says anything.
 
-        In a list without "and" or "or" for its last item alone ("opacity at the base, pneumonia not excluded").
+        In a list without "and" or "or" for its last item alone ("opacity at the base, pneumonia not
+        excluded").
         """
         last = self.events[-1] if self.events and self.events[-1].clause == self.clause else None
         if last is None:  # "Resolved effusion"
             self.denied, self.maybe = value == ABSENT, value == UNCERTAIN
         elif last is not self.looked_back:
-            for event in takewhile(lambda event: event.segment == last.segment, reversed(self.events)):
+            for event in takewhile(
+                lambda event: event.segment == last.segment, reversed(self.events)
+            ):
                 if event.value != ABSENT and (self.listed or event.item == last.item):
                     event.value = value
             self.looked_back = last
             self.segment += 1  # each event is looked back at once, which keeps this linear
         self.closed = True
 
-    # Parts of the body ------------------------------------------------------------------------------------------
+    # Parts of the body ----------------------------------------------------------------------------
 
     def _handle_body_part(self, span: Span) -> None:
         assert span.term is not None
@@ -216,7 +243,9 @@ class _SentenceParser:
             self._add_state(kind, value, [span.term], span.end)
 
     def _handle_state(self, i: int, span: Span) -> None:
-        """ "Enlarged" and "normal" belong to the part named before, or to the one that follows at once."""
+        """ "Enlarged" and "normal" belong to the part named before, or to the one that follows at
+        once.
+        """
         places = self.places
         value = ABSENT if self.denied else UNCERTAIN if self.maybe else PRESENT
         self.maybe = self.maybe or span.kind == "borderline"
@@ -224,11 +253,17 @@ class _SentenceParser:
         if following and following[0].kind == "and":  # "normal size and contour of the heart"
             following = following[1:]
         after = following[0] if following else None
-        near = after is not None and after.kind == "place" and after.start - span.end <= _MAX_STATE_DISTANCE
+        near = (
+            after is not None
+            and after.kind == "place"
+            and after.start - span.end <= _MAX_STATE_DISTANCE
+        )
         if near and (not places.named or places.has_state or places.separated):
             places.ahead = (span.kind, value)
         elif places.named and (span.kind == "normal" or not places.separated):
-            parts = [term for term in places.named if term is not _CHEST]  # "the film of the chest shows a heart ..."
+            parts = [
+                term for term in places.named if term is not _CHEST
+            ]  # "the film of the chest shows a heart ..."
             self._add_state(span.kind, value, parts or places.named, span.end)
             places.has_state, places.ahead = True, None
 

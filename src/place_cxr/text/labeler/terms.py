@@ -20,17 +20,31 @@ CHEXPERT_FINDINGS = (
     "Fracture",
     "Support Devices",
 )
-LUNG_FINDINGS = ("Lung Opacity", "Lung Lesion", "Edema", "Consolidation", "Pneumonia", "Atelectasis")
-ACUTE_CHEXPERT_FINDINGS = ("Edema", "Consolidation", "Pneumonia", "Pneumothorax", "Pleural Effusion")
+LUNG_FINDINGS = (
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+)
+ACUTE_CHEXPERT_FINDINGS = (
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Pneumothorax",
+    "Pleural Effusion",
+)
 CHEST_FINDINGS = CHEXPERT_FINDINGS[1:-1]
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Findings that a word states (``shows``), and those that its denial, or a normal state, excludes (``denies``).
+    """Findings that a word states (``shows``), and those that its denial, or a normal state,
+    excludes (``denies``).
 
-    ``doubtful``: the sign is weak; stated as present, the finding is still uncertain.
-    A term that shows none of the 14 findings is another abnormality: with it, a report is not "No Finding".
+    ``doubtful``: the sign is weak; stated as present, the finding is still uncertain. A term that
+    shows none of the 14 findings is another abnormality: with it, a report is not "No Finding".
     """
 
     shows: tuple[str, ...] = ()
