@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from place_cxr.core.results import Metric
 from place_cxr.page.charts import CHART_HEIGHT, CHART_WIDTH, format_short, line_chart, nice_ticks
 from place_cxr.page.images import heat_image, legend_colors, similarity_image
-from place_cxr.page.read import ShownMetric
 from place_cxr.page.tables import MetricRow, _axis_end, _match_star
 
 
@@ -137,8 +137,8 @@ def test_patterns_name_rows(pattern: str, name: str, label: str | None) -> None:
 )
 def test_axis_holds_all_values(values: tuple[float, float], top: float) -> None:
     rows = [
-        MetricRow("a", [ShownMetric(values[0], None, None, 1, ""), None]),
-        MetricRow("b", [ShownMetric(values[0], *values, 1, "")]),
+        MetricRow("a", [Metric(values[0], None, None, 1, ""), None]),
+        MetricRow("b", [Metric(values[0], *values, 1, "")]),
     ]
     assert _axis_end(rows) == top
 

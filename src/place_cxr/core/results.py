@@ -120,14 +120,23 @@ class Result:
             )
         try:
             values = {f.name: data[f.name] for f in fields(cls)}
-            metrics = {
-                name: _metric_from_dict(metric) for name, metric in values["metrics"].items()
+            not_text = [
+                f.name for f in fields(cls) if f.type == "str" and type(values[f.name]) is not str
+            ]
+            if not_text:
+                raise TypeError(f"{not_text[0]} must be text")
+
+            values["seconds"] = float(values["seconds"])
+            values["seeds"] = tuple(int(seed) for seed in values["seeds"])
+            values["metrics"] = {
+                str(name): _metric_from_dict(metric) for name, metric in values["metrics"].items()
             }
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PlaceError(
                 f"not a result: {error!r}", code="PL-R020", fix="evaluate again"
             ) from error
-        return cls(**(values | {"metrics": metrics, "seeds": tuple(values["seeds"])}))
+
+        return cls(**values)
 
     def write(self, folder: str | Path) -> Path:
         """Write ``folder/result.json`` whole or not at all, and return its path."""
@@ -173,8 +182,11 @@ def describe_hardware() -> str:
 
 
 def _metric_from_dict(data: Mapping[str, Any]) -> Metric:
-    low, high = data["ci95"] or (None, None)
-    return Metric(data["value"], low, high, data["n"], data["reason"])
+    value, (low, high) = data["value"], data["ci95"] or (None, None)
+    if not all(number is None or math.isfinite(number) for number in (value, low, high)):
+        raise ValueError("a number is not finite")
+
+    return Metric(value, low, high, int(data["n"]), str(data["reason"]))
 
 
 def _metric_to_dict(name: str, metric: Metric) -> dict[str, Any]:

@@ -5,7 +5,6 @@ fatal.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,37 +13,7 @@ from typing import Any
 import yaml
 
 from place_cxr.core.errors import PlaceError
-
-_SCHEMA = 1  # of result.json
-
-
-@dataclass(frozen=True, slots=True)
-class ShownMetric:
-    """One metric: a value with its 95 % interval, or None and the reason."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ShownResult:
-    """One ``result.json``."""
-
-    task: str
-    source: str
-    split: str
-    split_digest: str
-    method: str
-    metrics: Mapping[str, ShownMetric]
-    signature: str
-    seeds: tuple[int, ...]
-    git: str
-    config_hash: str
-    seconds: float
-    hardware: str
+from place_cxr.core.results import Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +27,8 @@ class RunFiles:
     card: Mapping[str, Any] = field(default_factory=dict)
     status: str = ""
     records: Sequence[Mapping[str, Any]] = ()
-    results: Sequence[ShownResult] = ()  # of the method itself
-    controls: Sequence[ShownResult] = ()  # of what it is compared with
+    results: Sequence[Result] = ()  # of the method itself
+    controls: Sequence[Result] = ()  # of what it is compared with
     gallery: Mapping[str, Any] = field(default_factory=dict)
     missing: Sequence[str] = ()
 
@@ -116,37 +85,9 @@ def read_run(run: Path) -> RunFiles:
     )
 
 
-def parse_result(table: Mapping[str, Any]) -> ShownResult:
-    """One parsed ``result.json``. Raises ValueError, KeyError or TypeError if it is none."""
-    if table["schema"] != _SCHEMA:
-        raise ValueError("another schema")
-    metrics = {}
-    for name, number in table["metrics"].items():
-        value, (low, high) = number["value"], number["ci95"] or (None, None)
-        if not all(x is None or math.isfinite(x) for x in (value, low, high)):
-            raise ValueError("a number is not finite")
-        metrics[str(name)] = ShownMetric(value, low, high, int(number["n"]), str(number["reason"]))
-    keys = ("task", "source", "split", "split_digest", "method")
-    task, source, split, digest, method = (str(table[key]) for key in keys)
-    return ShownResult(
-        task,
-        source,
-        split,
-        digest,
-        method,
-        metrics,
-        signature=str(table["signature"]),
-        seeds=tuple(int(seed) for seed in table["seeds"]),
-        git=str(table["git"]),
-        config_hash=str(table["config_hash"]),
-        seconds=float(table["seconds"]),
-        hardware=str(table["hardware"]),
-    )
-
-
 def _distinct_names(
-    controls: Sequence[tuple[Path, ShownResult]], results: Sequence[ShownResult]
-) -> list[ShownResult]:
+    controls: Sequence[tuple[Path, Result]], results: Sequence[Result]
+) -> list[Result]:
     """A control that calls itself by the run's own name goes by its folder's."""
     run_methods = {result.method for result in results}
     return [
@@ -157,12 +98,12 @@ def _distinct_names(
 
 def _read_results(
     files: Sequence[Path], run: Path, missing: list[str]
-) -> list[tuple[Path, ShownResult]]:
+) -> list[tuple[Path, Result]]:
     results = []
     for file in files:
         try:
-            results.append((file, parse_result(json.loads(file.read_text(encoding="utf-8")))))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            results.append((file, Result.read(file)))
+        except PlaceError:
             missing.append(f"{file.relative_to(run)}: cannot be read as a result")
     return results
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from place_cxr.core.results import Metric, Result
 from place_cxr.page import descriptions, task_words
-from place_cxr.page.read import ShownMetric, ShownResult
 
 _AXIS_ENDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 _MAX_CONTROLS = 2  # beside a number at the top
@@ -31,7 +31,7 @@ class MetricRow:
     """One line of a table: a number for each method, None where a method has no such metric."""
 
     name: str
-    cells: Sequence[ShownMetric | None]
+    cells: Sequence[Metric | None]
     mean: bool = False  # over the other rows
     guess: float | None = None  # what guessing scores
 
@@ -57,7 +57,7 @@ class TaskView:
 
     title: str
     says: str
-    main: ShownResult
+    main: Result
     methods: Sequence[MethodColumn]
     tables: Sequence[MetricTable]  # the ones worth a look
     everything: Sequence[MetricTable]  # every metric there is
@@ -72,7 +72,7 @@ class ComparedNumber:
     """What a number at the top of the page is held against."""
 
     name: str
-    number: ShownMetric
+    number: Metric
     style: int
 
 
@@ -82,14 +82,14 @@ class HeadlineCard:
 
     title: str
     says: str
-    number: ShownMetric | None
+    number: Metric | None
     rivals: Sequence[ComparedNumber]
     verdicts: Sequence[str]
     guess: float | None
     top: float  # end of the axis, 0 for none
 
 
-def method_columns(results: Sequence[ShownResult]) -> list[MethodColumn]:
+def method_columns(results: Sequence[Result]) -> list[MethodColumn]:
     """The methods in the order of first appearance; known controls first among the others, in their
     own order.
     """
@@ -110,8 +110,8 @@ def method_columns(results: Sequence[ShownResult]) -> list[MethodColumn]:
 
 
 def task_views(
-    results: Sequence[ShownResult],
-    controls: Sequence[ShownResult],
+    results: Sequence[Result],
+    controls: Sequence[Result],
     methods: Sequence[MethodColumn],
     findings: Sequence[str] = (),
 ) -> list[TaskView]:
@@ -123,7 +123,7 @@ def task_views(
 
 
 def headline_cards(
-    results: Sequence[ShownResult], controls: Sequence[ShownResult], methods: Sequence[MethodColumn]
+    results: Sequence[Result], controls: Sequence[Result], methods: Sequence[MethodColumn]
 ) -> list[HeadlineCard]:
     """The numbers at the top, from the first source that has most of the tasks."""
     sources = [result.source for result in results]
@@ -155,8 +155,8 @@ def headline_cards(
 def _compared_numbers(
     headline: descriptions.Headline,
     metric: str,
-    main: ShownResult,
-    controls: Sequence[ShownResult],
+    main: Result,
+    controls: Sequence[Result],
     methods: Sequence[MethodColumn],
 ) -> list[ComparedNumber]:
     by_method = {control.method: control for control in controls if _is_comparable(control, main)}
@@ -181,7 +181,7 @@ def _compared_numbers(
     )
 
 
-def _largest_fraction(main: ShownResult) -> str:
+def _largest_fraction(main: Result) -> str:
     """The largest share of the training patients that a result has numbers for, such as ``100%``;
     "" for none.
     """
@@ -193,7 +193,7 @@ def _largest_fraction(main: ShownResult) -> str:
     return max(fractions, key=lambda share: float(share[:-1]), default="")
 
 
-def compare_intervals(number: ShownMetric | None, other: ShownMetric, name: str) -> str:
+def compare_intervals(number: Metric | None, other: Metric, name: str) -> str:
     """What two intervals allow to say, in words; nothing where one of them is missing."""
     name = name if name[1:2].isupper() else name[:1].lower() + name[1:]  # ITA stays ITA
     if (
@@ -211,7 +211,7 @@ def compare_intervals(number: ShownMetric | None, other: ShownMetric, name: str)
     return f"No clear difference from {name}."
 
 
-def _is_comparable(control: ShownResult, main: ShownResult) -> bool:
+def _is_comparable(control: Result, main: Result) -> bool:
     return (control.task, control.source, control.split_digest) == (
         main.task,
         main.source,
@@ -220,8 +220,8 @@ def _is_comparable(control: ShownResult, main: ShownResult) -> bool:
 
 
 def _task_view(
-    main: ShownResult,
-    controls: Sequence[ShownResult],
+    main: Result,
+    controls: Sequence[Result],
     methods: Sequence[MethodColumn],
     findings: Sequence[str],
 ) -> TaskView:
@@ -271,7 +271,7 @@ def _differing_rules(main: str, others: Sequence[tuple[str, str]]) -> list[tuple
 
 def _block_table(
     block: task_words.MetricBlock,
-    results: Sequence[ShownResult],
+    results: Sequence[Result],
     findings: Sequence[str],
     fraction: str,
 ) -> MetricTable:
@@ -315,7 +315,7 @@ def _block_table(
     return MetricTable(block.title + learning, says, rows, _axis_end(rows))
 
 
-def _guess_score(guess: float | str | None, label: str, number: ShownMetric | None) -> float | None:
+def _guess_score(guess: float | str | None, label: str, number: Metric | None) -> float | None:
     """A fixed number, or for R@k the share k of all candidates."""
     if guess != "k of n":
         return guess if isinstance(guess, float) else None
@@ -327,7 +327,7 @@ def _finding_order(label: str, findings: Sequence[str]) -> int:
     return -1 if label == "macro" else findings.index(label) if label in findings else len(findings)
 
 
-def _all_tables(results: Sequence[ShownResult], findings: Sequence[str]) -> list[MetricTable]:
+def _all_tables(results: Sequence[Result], findings: Sequence[str]) -> list[MetricTable]:
     groups: dict[tuple[str, str], list[MetricRow]] = {}
     for name in dict.fromkeys(name for result in results for name in result.metrics):
         variant, metric, what = _split_name(name)
