@@ -16,7 +16,7 @@ from phantom_methods import ABLATIONS, MAIN
 from phantom_runs import TASKS, Mean, Run, Runs, mean, method, read_runs, seconds, text_of
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.results import RESEARCH_NOTICE
+from place_cxr.core.version import RESEARCH_NOTICE
 
 READING = ("<!-- reading: kept when the tables are written anew -->", "<!-- /reading -->")
 TEMPLATE = Path(__file__).with_name("results_template.md")

@@ -18,6 +18,7 @@ import pytest
 from place_cxr.cli import console, main
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import Settings, load_settings
+from place_cxr.core.version import RESEARCH_NOTICE
 
 Place = Callable[..., tuple[int, str, str]]
 COMMANDS = [
@@ -91,7 +92,7 @@ def test_help_ends_with_examples_and_the_notice(place: Place, command: str) -> N
     assert code == 0
     assert "Examples:" in out
     assert f"place {command}" in out.split("Examples:")[1]
-    assert out.rstrip().endswith("Research use only. Not a medical device.")
+    assert out.rstrip().endswith(RESEARCH_NOTICE)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from place_cxr.core.version import RESEARCH_NOTICE
+
 FINDINGS = (
     "Pleural Effusion",
     "Pneumothorax",
@@ -31,13 +33,12 @@ TASKS = (
     "report-generation",
 )
 LOSSES = ("instance", "pathology_pair", "pathology_sentence", "correlation")
-NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
 
 
 def result(task: str, method: str, metrics: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """One ``result.json``."""
     return {
-        "notice": NOTICE,
+        "notice": RESEARCH_NOTICE,
         "task": task,
         "source": "phantom-tiny",
         "split": "test",
@@ -231,5 +232,5 @@ def write_gallery(run: Path, text: str) -> None:
             "similarity": np.eye(4).tolist(),
             "correlation": {"patch": 7, "predicted": heat, "target": heat, "agreement": 0.93} if number == 1 else None,
         })  # fmt: skip
-    table = {"notice": NOTICE, "split": "test", "seed": 0, "example": text, "studies": studies}
+    table = {"notice": RESEARCH_NOTICE, "split": "test", "seed": 0, "example": text, "studies": studies}
     (folder / "gallery.json").write_text(json.dumps(table))

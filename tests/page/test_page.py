@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.page import descriptions, task_words, write_page
-from place_cxr.page.descriptions import PAGE_NOTICE
 from tests.page.conftest import TASKS, metric, result, undefined
 
 Make = Callable[..., Path]
@@ -102,9 +102,9 @@ def test_one_file_without_network_or_script(make_run: Make) -> None:
 def test_notice_is_the_first_thing_said(make_run: Make) -> None:
     html = write_page(make_run()).read_text(encoding="utf-8")
     body = html[html.index("<body>") :]
-    assert PAGE_NOTICE == "Research use only. Not a medical device. Do not use for diagnosis."
-    assert Page(html).text.count(PAGE_NOTICE) == 2
-    assert body.index(PAGE_NOTICE) < body.index("<h1>")
+    assert RESEARCH_NOTICE == "Research use only. Not a medical device. Do not use for diagnosis."
+    assert Page(html).text.count(RESEARCH_NOTICE) == 2
+    assert body.index(RESEARCH_NOTICE) < body.index("<h1>")
 
 
 def test_every_number_is_that_of_a_result(make_run: Make) -> None:
@@ -255,7 +255,7 @@ def test_broken_parts_do_not_break_the_page(make_run: Make, name: str) -> None:
     ):
         (run / name).write_bytes(content)
         found = page(run)
-        assert PAGE_NOTICE in found.text
+        assert RESEARCH_NOTICE in found.text
         assert "Random weights" in found.text
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.results import RESEARCH_NOTICE, Result
+from place_cxr.core.results import Result
+from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.tasks import grounding
 from place_cxr.tasks.descriptions import embed_phrases, embed_studies, report_rows_to_tokens
 from place_cxr.tasks.engine import FractionsAndSeeds, make_task, recompute_metrics, run_task

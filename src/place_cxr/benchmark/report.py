@@ -27,7 +27,7 @@ from place_cxr.benchmark.sections import (
 )
 from place_cxr.benchmark.summary import summarize
 from place_cxr.core.files import write_atomic
-from place_cxr.page.descriptions import PAGE_NOTICE
+from place_cxr.core.version import RESEARCH_NOTICE
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -89,7 +89,7 @@ def results_markdown(
     marked_reading = f"{READING_MARKS[0]}\n{reading or 'None yet.'}\n{READING_MARKS[1]}"
     blocks = [
         f"# Benchmark {config.name}",
-        f"**{PAGE_NOTICE}**",
+        f"**{RESEARCH_NOTICE}**",
         lead,
         "## Reading",
         marked_reading,
@@ -104,7 +104,7 @@ def results_html(
     """``results.html``, whole."""
     page = _templates().get_template("results.html.j2")
     return page.render(
-        notice=PAGE_NOTICE,
+        notice=RESEARCH_NOTICE,
         config=config,
         lead=lead,
         reading=_to_paragraphs(reading),

@@ -14,13 +14,13 @@ import typer
 from typer.core import TyperCommand
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.version import RESEARCH_NOTICE
 
 Command = Callable[..., None]
-_NOTICE = "Research use only. Not a medical device."
 
 
 def _examples(*lines: str) -> str:
-    return "\n".join(["Examples:", "", "\b", *(f"  {line}" for line in lines), "", _NOTICE])
+    return "\n".join(["Examples:", "", "\b", *(f"  {line}" for line in lines), "", RESEARCH_NOTICE])
 
 
 def command_group(name: str, help: str, *examples: str) -> typer.Typer:

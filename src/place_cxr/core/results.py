@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
+from place_cxr.core.version import RESEARCH_NOTICE
 
 RESULT_SCHEMA = 1
 RESULT_FILE = "result.json"
-RESEARCH_NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
 
 
 @dataclass(frozen=True, slots=True)

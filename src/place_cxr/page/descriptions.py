@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from place_cxr.page.task_words import FRACTION_SLOT
 
-PAGE_NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
-
 
 @dataclass(frozen=True, slots=True)
 class Headline:

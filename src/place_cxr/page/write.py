@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.page import descriptions, images, report_examples
 from place_cxr.page.charts import LineChart, line_chart
 from place_cxr.page.read import RunFiles, read_run
@@ -61,7 +62,7 @@ def render_page(files: RunFiles, folder: Path) -> str:
         page_templates()
         .get_template("page.html.j2")
         .render(
-            notice=descriptions.PAGE_NOTICE,
+            notice=RESEARCH_NOTICE,
             run=files,
             missing=missing,
             methods=methods,

@@ -17,6 +17,7 @@ from PIL import Image
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, SPLITS, UNCERTAIN, RunLengths, Study
 from place_cxr.core.tensors import Observations, PlaceOutputs, Views, move_to_device
+from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.data.corpus import Corpus
 from place_cxr.data.loader import gather_tokens
 from place_cxr.images.letterbox import Letterbox
@@ -30,7 +31,6 @@ from place_cxr.predict import SELECTION_TEMPERATURE, phrase_map
 from place_cxr.text.reports import read_report
 
 _IMAGE_SIZE = 320  # pixels of the longer side of a picture in the gallery
-_NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
 _JPEG_QUALITY = 85  # of JPEG
 _OUTLINE_POINTS = 200  # about as many for a line around a mask
 _MAX_CLEAR_FINDINGS = 3  # findings that an eye can tell apart in one picture
@@ -82,7 +82,7 @@ def write_gallery(
                 | _describe_study(model, out, corpus, row, config.views, thumbnail.size)
             )
     table = {
-        "notice": _NOTICE,
+        "notice": RESEARCH_NOTICE,
         "split": split,
         "seed": seed,
         "example": corpus.studies[int(rows[0])].report,
@@ -109,7 +109,7 @@ def write_data_card(corpus: Corpus, run: Path) -> Path:
         return {word: sum(x == value for x in finding_labels) for word, value in values.items()}
 
     table = {
-        "notice": _NOTICE,
+        "notice": RESEARCH_NOTICE,
         "findings": {
             name: {split: counts(name, labels) for split, labels in labels_by_split.items()}
             for name in names

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.records import PRESENT, Study
-from place_cxr.core.results import RESEARCH_NOTICE
+from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.images.read import read_image
 from place_cxr.tasks.grounding import patches_to_view, view_to_original

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, SPLITS, UNCERTAIN, Study
+from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.data.checks.check import CheckedDataset
 from place_cxr.data.checks.faults import count_by_code, describe_code
 from place_cxr.data.checks.image_quality import MIN_LETTERS
@@ -25,7 +26,6 @@ from place_cxr.images.letterbox import resize_by_area
 from place_cxr.images.read import read_scaled_image
 from place_cxr.text.reports import TEXT_ORIGINS, normalize_sentence, read_report
 
-_NOTICE = "Research use only. Not a medical device. Do not use for diagnosis."
 MIN_PATIENTS = 5  # who share a sentence before it is told
 _MAX_SENTENCES = 20
 _VIEWS = ("PA", "AP", "AP SUPINE", "LATERAL")
@@ -45,7 +45,7 @@ def build_data_card(examined: CheckedDataset, source: str, about_source: str) ->
     studies = examined.studies
     reports, sentences = _report_counts(studies)
     return {
-        "notice": _NOTICE,
+        "notice": RESEARCH_NOTICE,
         "source": source,
         "about": about_source,
         "licences": dict(Counter(examined.licenses).most_common()),
