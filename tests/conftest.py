@@ -1,4 +1,4 @@
-"""What holds for every test: shapes are checked, no network, few threads, seeds that do not move."""
+"""Rules of every test: shapes are checked, no network, one thread, fixed seeds."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from typing import Any
 
 import pytest
 
-# Before torch, transformers or gradio are imported by anything.
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # the sums of a stopped and a resumed process are cut alike
+# These variables are read when torch, matplotlib or transformers is imported, so they come first.
+# One thread: a sum is then split the same way in a run that is stopped and resumed.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HYPOTHESIS_PROFILE", "ci")
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["MPLBACKEND"] = "agg"
 os.environ["NO_COLOR"] = "1"
 
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
-# Where tensors and arrays carry their shapes; everywhere else the types are mypy's business.
+# Modules whose tensors and arrays carry shapes. Everywhere else mypy checks the types.
 SHAPED = ("core.tensors", "models", "losses", "metrics", "images.views", "data.loader")
 install_import_hook([f"place_cxr.{name}" for name in SHAPED], "beartype.beartype")
 
@@ -49,7 +47,7 @@ _proved: set[str] = set()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests get 300 s; a fault id that is not in the catalogue is a spelling mistake."""
+    """Give slow tests 300 s; a fault id that is not in the catalogue is a spelling mistake."""
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(300))
@@ -65,7 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """After a run of everything: which rows of the fault catalogue have a test."""
+    """After a run of the whole suite, print which rows of the fault catalogue have no test."""
     if _proved and not config.option.keyword and not config.option.file_or_dir:
         missing = [row for row in ROWS if row not in _proved]
         terminalreporter.section("fault catalogue")
@@ -75,7 +73,9 @@ def pytest_terminal_summary(
         )
 
 
-def _guard(original: Any) -> Any:
+def _loopback_only(original: Any) -> Any:
+    """``socket.connect``, but an address outside this machine raises RuntimeError."""
+
     def connect(self: socket.socket, address: Any) -> Any:
         host = address[0] if isinstance(address, tuple) else ""
         if self.family != socket.AF_UNIX and not str(host).startswith(LOOPBACK):
@@ -87,17 +87,17 @@ def _guard(original: Any) -> Any:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_network() -> Iterator[None]:
-    """Nothing outside this machine is reached, by anybody, in any test (fault R11)."""
+    """No test, and no library that it calls, reaches the network (fault R11)."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("connect", "connect_ex"):
-            patch.setattr(socket.socket, name, _guard(getattr(socket.socket, name)))
+            patch.setattr(socket.socket, name, _loopback_only(getattr(socket.socket, name)))
         yield
 
 
 @pytest.fixture(autouse=True)
 def fresh_log() -> None:
-    """The package's log as an import leaves it: an earlier command in this process may have sent it
-    to the screen.
+    """Reset the package's log: an earlier command in this process may have sent it to the
+    screen.
     """
     log = logging.getLogger("place_cxr")
     log.handlers, log.propagate = [], True
@@ -106,7 +106,7 @@ def fresh_log() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Packs of tests go to a folder of this session, never to the user's."""
+    """Packs that tests write go to a folder of this session, never to the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("PLACE_CACHE", str(folder))
@@ -115,7 +115,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manifest of 40 made-up studies; 24 of them train, and tests only read them."""
+    """The manifest of 40 synthetic studies, 24 of them for training. Tests only read them."""
     from place_cxr.phantom import write_phantom
 
     return write_phantom(tmp_path_factory.mktemp("phantom"), 40, 64, 0, workers=1)
@@ -123,8 +123,9 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
-    """A small run over ``phantom`` that was never interrupted; tests only read it. See
-    tests/small.py.
+    """The run folder of a small pre-training on ``phantom`` that was never interrupted.
+
+    Tests only read it. ``tests/small.py`` has its recipe.
     """
     from place_cxr import pretrain
     from tests.small import small
@@ -136,7 +137,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
-    """The folder with real sample radiographs, where the machine has one."""
+    """The folder with real sample radiographs; the test is skipped where there is none."""
     folder = os.environ.get("PLACE_TEST_DATA", "")
     if not folder or not Path(folder).is_dir():
         pytest.skip("PLACE_TEST_DATA names no folder with sample radiographs (docs/data.md)")

@@ -1,4 +1,4 @@
-"""What the documents name exists: links, files, functions, commands and their options, recipe keys."""
+"""Links, files, functions, commands and options that the documents name exist."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def _ids(path: Path) -> str:
 
 
 def broken_links(path: Path, text: str) -> list[str]:
-    """Relative links to nothing."""
+    """Relative links whose target does not exist."""
     return [link for link in _LINK.findall(text) if not (path.parent / link).exists()]
 
 
 def broken_code(text: str) -> Iterator[str]:
-    """``file.py`` or ``file.py:name`` in backticks that is not there."""
+    """``file.py`` or ``file.py:name`` in backticks that does not exist."""
     for file, name in _CODE.findall(text):
         path = next((base / file for base in (PACKAGE, ROOT) if (base / file).is_file()), None)
         if path is None:
@@ -46,8 +46,9 @@ def broken_code(text: str) -> Iterator[str]:
 
 
 def broken_commands(text: str) -> Iterator[str]:
-    """``place ...`` with a command or option that is not there; words in capitals and braces are
-    placeholders.
+    """Lines ``place ...`` with a command or an option that does not exist.
+
+    Words in capitals and in braces are placeholders.
     """
     for block, inline in _COMMAND.findall(text):
         line = re.split(r"\s{2,}|\s#", block or inline)[0]
@@ -95,7 +96,7 @@ def test_the_checks_have_teeth() -> None:
 
 @pytest.mark.fault("P7")
 def test_tree_holds_no_data() -> None:
-    """No picture of a patient, weights, table over 1 MB or notebook is part of the repository."""
+    """The repository holds no image of a patient, no weights, no notebook, no file over 1 MB."""
     bad = {
         ".dcm",
         ".pt",

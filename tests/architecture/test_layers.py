@@ -13,8 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "src" / "place_cxr"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# The one place that says which level a folder or a loose file has; docs/architecture.md repeats it,
-# checked below.
+# The one place that gives each folder and each loose file its level; docs/architecture.md repeats
+# it, and test_docs.py compares the two.
 LEVELS = {
     "core": 0,
     "images": 1, "text": 1, "phantom": 1,
@@ -26,20 +26,23 @@ LEVELS = {
     "__main__": 7,
 }  # fmt: skip
 LOOSE = {"__init__.py", "__main__.py", "pretrain.py", "predict.py"}
+# Files and folders that start without torch: the import takes seconds, and reading data needs none.
 NO_TORCH = (
-    "core/records.py", "core/errors.py", "core/registry.py", "core/settings.py", "core/files.py", "core/store.py",
-    "core/workers.py", "core/version.py",
-    "images/read.py", "images/containers.py", "images/letterbox.py", "images/masks.py", "images/dicom/",
-    "text/", "phantom/",
+    "core/records.py", "core/errors.py", "core/registry.py", "core/settings.py",
+    "core/files.py", "core/store.py", "core/workers.py", "core/version.py",
+    "images/read.py", "images/containers.py", "images/letterbox.py", "images/masks.py",
+    "images/dicom/", "text/", "phantom/",
     "data/sources/", "data/packs/", "data/splits/", "data/checks/",
-    "page/", "cli/main.py", "cli/data.py", "cli/task.py", "cli/benchmark.py", "cli/cache.py", "cli/console.py",
-    "cli/options.py", "__main__.py",
+    "page/", "__main__.py",
+    "cli/main.py", "cli/data.py", "cli/task.py", "cli/benchmark.py", "cli/cache.py",
+    "cli/console.py", "cli/options.py",
 )  # fmt: skip
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Every module that a file names in an import, wherever it stands; `from a import b` yields a
-    and a.b.
+    """Every module that a file imports, at the top or in a function.
+
+    ``from a import b`` yields ``a`` and ``a.b``.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -51,25 +54,27 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def part(module: str) -> str:
-    """``place_cxr.images.read`` -> ``data``; empty for other packages and for the bare package."""
+    """``place_cxr.images.read`` -> ``images``; empty for other packages and the bare package."""
     names = module.split(".")
     return names[1] if names[0] == "place_cxr" and len(names) > 1 else ""
 
 
 def faults(name: str, source: str) -> list[str]:
-    """What a file at ``name``, relative to the package, breaks; empty if nothing."""
+    """The imports of a file at ``name``, relative to the package, that break the rule."""
     own = Path(name).parts[0].removesuffix(".py")
-    found = []
+    broken = []
+
     for module in imports(ast.parse(source)):
         other = part(module)
         if other in LEVELS and own not in (other, "__init__") and LEVELS[other] >= LEVELS[own]:
-            found.append(
+            broken.append(
                 f"{name} imports {module}: {own} (L{LEVELS[own]}) may not know {other} "
                 f"(L{LEVELS[other]})"
             )
         if name.startswith(NO_TORCH) and module.split(".")[0] == "torch":
-            found.append(f"{name} imports torch")
-    return found
+            broken.append(f"{name} imports torch")
+
+    return broken
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -98,7 +103,7 @@ def test_the_rule_has_teeth(name: str, line: str) -> None:
 
 
 def test_tasks_may_use_a_loss() -> None:
-    """Zero-shot scoring is the alignment's own similarity: a verb uses a pillar, as it may."""
+    """Zero-shot scores reuse the similarity of the alignment loss; a task may import a loss."""
     assert (
         faults(
             "tasks/zero_shot.py", "from place_cxr.losses.pathology import observation_similarity"
