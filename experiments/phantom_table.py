@@ -71,14 +71,13 @@ def run_one(
     from place_cxr.pretrain import run_pretraining as pretrain
     from place_cxr.text.tokenizer import Tokenizer
     from place_cxr.training import checkpoint
-    from place_cxr.training.run_folder import environment
+    from place_cxr.training.run_folder import environment, is_finished
 
     torch.set_num_threads(threads)
     method, tokenizer = METHODS[slug], None
     config = load_recipe(DEMO_RECIPE, overrides(method, manifest, seed, extra))
     if method.trained:
-        status = run / "STATUS"
-        if not (status.is_file() and status.read_text("utf-8").startswith("finished")):
+        if not is_finished(run):
             pretrain(config, run, resume="auto")
         tokenizer = Tokenizer.load(checkpoint.load(run).path / "tokenizer")
     else:

@@ -48,7 +48,7 @@ from place_cxr.tasks.task import HeadTask, RowIndices, Task
 from place_cxr.text.tokenizer import Tokenizer
 from place_cxr.training import checkpoint
 from place_cxr.training.loop import create_accelerator
-from place_cxr.training.run_folder import RunFolder, environment
+from place_cxr.training.run_folder import RunFolder, environment, is_finished
 
 CONFIG_FILE = "benchmark.yaml"
 RUN_FOLDER, RECIPE_FILE = "run", "recipe.yaml"  # in a row's folder
@@ -156,7 +156,7 @@ def _prepare_model(
     pairs = None
     if (
         not has_run
-        or (pretrains_here and not _is_finished(folder))
+        or (pretrains_here and not is_finished(folder))
         or any(not planned_cell.question.source for planned_cell in planned)
     ):
         begun = bool(method.run) or checkpoint.has_checkpoint(folder)  # then there is a tokenizer
@@ -227,7 +227,7 @@ def _pretrain(recipe: PretrainConfig, folder: Path, corpus: Corpus | None, devic
     finished.
     """
     run = folder / RUN_FOLDER
-    if not _is_finished(run):
+    if not is_finished(run):
         pretrain.run_pretraining(recipe, run, resume="auto", device=device, corpus=corpus)
         torch_device = create_accelerator(device).device
         memory = (
@@ -244,11 +244,6 @@ def _pretrain(recipe: PretrainConfig, folder: Path, corpus: Corpus | None, devic
             encoder,
             describe_hardware(),
         ).write(folder)
-
-
-def _is_finished(run: Path) -> bool:
-    status = run / "STATUS"
-    return status.is_file() and status.read_text("utf-8").startswith("finished")
 
 
 def _training_seconds(run: Path) -> float:

@@ -28,7 +28,7 @@ from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task, task_
 from place_cxr.tasks.feature_cache import FeatureCache
 from place_cxr.tasks.gallery import write_data_card, write_gallery
 from place_cxr.training import checkpoint
-from place_cxr.training.run_folder import environment, refuse_foreign_folder
+from place_cxr.training.run_folder import environment, is_finished, refuse_foreign_folder
 
 DEMO_STUDIES = 6000
 DEMO_SIZE = 128  # pixels
@@ -201,7 +201,7 @@ def _train(
     """Pre-train into ``run_demo``, from the start or from where it was; nothing where it is
     finished.
     """
-    if overwrite or not _is_run_finished(run):
+    if overwrite or not is_finished(run):
         pretrain(
             config,
             run,
@@ -243,11 +243,6 @@ def _ensure_phantoms(folder: Path, studies: int, seed: int, progress: StageProgr
         )
         unfinished.rename(folder)
     return manifest
-
-
-def _is_run_finished(out: Path) -> bool:
-    status = out / "STATUS"
-    return status.is_file() and status.read_text(encoding="utf-8").startswith("finished")
 
 
 @contextmanager

@@ -156,6 +156,11 @@ def _read_status(path: Path) -> tuple[str, str]:
     return first, details
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a folder holds a run that ended after its last step."""
+    return _read_status(path)[0] == "finished"
+
+
 def refuse_foreign_folder(path: Path) -> None:
     """Before the first byte is written: a folder that holds something else than a run is left
     alone.
