@@ -19,6 +19,7 @@ from place_cxr.cli import console, main
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import Settings, load_settings
 from place_cxr.core.version import RESEARCH_NOTICE
+from place_cxr.training import log as training_log
 
 Place = Callable[..., tuple[int, str, str]]
 COMMANDS = [
@@ -242,7 +243,7 @@ def test_demo_gives_its_arguments_on_and_ends_with_the_page(
     assert (code, out, err) == (
         0,
         f"Results: {tmp_path.resolve()}/results.html\n",
-        "phantoms: 3\nworking\n",
+        "phantoms 3/3\nworking\n",
     )
     assert calls == [(tmp_path, {"seed": 3, "device": "auto", "overwrite": False})]
     assert place("demo", "-o", str(tmp_path), "-q")[2] == ""
@@ -254,7 +255,7 @@ def test_a_log_hears_of_long_work_and_of_the_time_left(
 ) -> None:
     clock = iter(range(0, 1000, 6))
     monkeypatch.setattr(
-        console, "time", SimpleNamespace(monotonic=lambda: next(clock))
+        training_log, "time", SimpleNamespace(monotonic=lambda: next(clock))
     )  # of this module alone
     caplog.set_level(logging.INFO, "place_cxr")
     with console.progress_bars() as progress:
@@ -262,9 +263,10 @@ def test_a_log_hears_of_long_work_and_of_the_time_left(
             progress("studies", done, 60)
         progress("studies", 60, 60)
     assert caplog.messages == [
-        "studies 30/60, 0:18 left",
-        "studies 50/60, 0:06 left",
-        "studies: 60",
+        "studies 10/60, 1:00 left",
+        "studies 30/60, 0:24 left",
+        "studies 50/60, 0:07 left",
+        "studies 60/60",
     ]
 
 

@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +18,8 @@ from typing import Any, NoReturn
 import typer
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.training.log import format_duration
+from place_cxr.training.log import ProgressBar
 
-_LOG_SECONDS = 10  # seconds between two lines of progress in a log
 _PACKAGE_FOLDER = str(Path(__file__).parents[1])
 _log = logging.getLogger(__name__)
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -59,59 +57,30 @@ def log_to_stderr() -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A function ``(what, done, total)`` that draws a bar with the time left; without a terminal it
-    logs lines.
+    """A function ``(what, done, total)`` that shows how far each stage of a long work is.
+
+    One bar is open at a time: the next stage closes the bar of the one before it. Without a terminal
+    the lines go to the log.
     """
-    if not sys.stderr.isatty():
-        yield _log_progress()
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    bars: dict[str, ProgressBar] = {}
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def advance(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, visible=done < total)
-
-        yield advance
-
-
-def _log_progress() -> Callable[[str, int, int], None]:
-    """Lines for a log: the time left every ten seconds, and the end."""
-    started: dict[str, float] = {}
-    logged_at: dict[str, float] = {}
+    def close_bars() -> None:
+        for bar in bars.values():
+            bar.close()
+        bars.clear()
 
     def advance(what: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        start = started.setdefault(what, now)
+        if what not in bars:
+            close_bars()
+            bars[what] = ProgressBar(total, label=what, write_line=_log.info)
+        bars[what].update(done)
         if done == total:
-            _log.info("%s: %d", what, total)
-        elif done and now - logged_at.setdefault(what, now) >= _LOG_SECONDS:
-            logged_at[what] = now
-            _log.info(
-                "%s %d/%d, %s left",
-                what,
-                done,
-                total,
-                format_duration((now - start) / done * (total - done)),
-            )
+            close_bars()
 
-    return advance
+    try:
+        yield advance
+    finally:
+        close_bars()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -106,37 +106,29 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 
 class ProgressBar:
-    """A bar with the time left on a terminal, a line every ten seconds elsewhere; both on stderr."""
+    """A bar with the time left on a terminal; elsewhere a line every ten seconds and at the end.
+
+    The bar is drawn on stderr. ``write_line`` receives the lines; the default prints them to stderr.
+    """
 
     def __init__(
-        self, total: int, *, start: int = 0, label: str = "training", show: bool = True
+        self,
+        total: int,
+        *,
+        start: int = 0,
+        label: str = "training",
+        show: bool = True,
+        write_line: Callable[[str], None] | None = None,
     ) -> None:
         self._total, self._start, self._label = total, start, label
-        self._begun = self._said = time.monotonic()
+        self._begun = self._written = time.monotonic()
         self._text = ""
-        self._bar: Any = None
         self._show = show
-        if show and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
-            from rich.progress import Progress as Bar
+        self._write_line = write_line or _print_to_stderr
 
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-            )
-            console = Console(stderr=True, no_color=bool(os.environ.get("NO_COLOR")))
-            self._bar = Bar(
-                *columns, TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console
-            )
+        self._bar: Any = None
+        if show and sys.stderr.isatty():
+            self._bar = _terminal_bar()
             self._task = self._bar.add_task(label, total=total, completed=start, text="")
             self._bar.start()
 
@@ -146,13 +138,24 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.update(self._task, completed=step, text=self._text)
             return
+
         now = time.monotonic()
-        if self._show and (now - self._said >= _LINE_EVERY or step == self._total):
-            self._said = now
+        is_last = step == self._total
+        is_due = step > self._start and now - self._written >= _LINE_EVERY
+        if self._show and (is_last or is_due):
+            self._written = now
             left = (now - self._begun) / max(1, step - self._start) * (self._total - step)
-            line = f"{self._label} {step}/{self._total}, {format_duration(left)} left"
-            sys.stderr.write(f"{line}, {self._text}\n" if self._text else f"{line}\n")
-            sys.stderr.flush()
+            parts = [
+                f"{self._label} {step}/{self._total}",
+                "" if is_last else f"{format_duration(left)} left",
+                self._text,
+            ]
+            self._write_line(", ".join(filter(None, parts)))
+
+    def close(self) -> None:
+        """Leave the bar on the terminal as it is."""
+        if self._bar is not None:
+            self._bar.stop()
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -160,8 +163,27 @@ class ProgressBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self.close()
+
+
+def _print_to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _terminal_bar() -> Any:
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[text]}"),
+        console=Console(stderr=True, no_color=bool(os.environ.get("NO_COLOR"))),
+    )
 
 
 def format_duration(seconds: float) -> str:
