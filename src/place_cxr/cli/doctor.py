@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,33 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-# Distribution -> the lowest version whose known holes are closed, where there is such a floor.
-REQUIRED_LIBRARIES = {
-    "accelerate": "",
-    "defusedxml": "",
-    "numpy": "",
-    "pillow": "12.3",
-    "pyarrow": "",
-    "pydantic": "",
-    "safetensors": "",
-    "scikit-learn": "",
-    "scipy": "",
-    "simplejpeg": "",
-    "timm": "",
-    "tokenizers": "",
-    "torch": "2.11",
-    "torchvision": "",
-    "transformers": "5.3",
-}
-OPTIONAL_LIBRARIES = {
-    "pydicom": "dicom",
-    "imagecodecs": "dicom",
-    "beartype": "dev",
-    "hypothesis": "dev",
-    "mypy": "dev",
-    "pytest": "dev",
-    "ruff": "dev",
-}
+from packaging.requirements import Requirement
+
+_DISTRIBUTION = "place-cxr"
 _DISK_BYTES_NEEDED = 2_000_000_000  # a demo run with its packs and checkpoints, with room
 
 
@@ -119,35 +96,41 @@ def _machine() -> Iterator[MachineCheck]:
 
 
 def _libraries() -> Iterator[MachineCheck]:
-    for name, floor in REQUIRED_LIBRARIES.items():
-        version = _version(name)
-        if not version:
-            yield MachineCheck(
-                name,
-                "missing",
-                "not installed",
-                f"pip install '{name}{f'>={floor}' if floor else ''}'",
-            )
-        elif floor and _version_numbers(version) < _version_numbers(floor):
-            yield MachineCheck(
-                name,
-                "missing",
-                f"{version} is older than {floor}",
-                f"pip install -U '{name}>={floor}'",
-            )
-        else:
-            yield MachineCheck(name, "ok", version)
-    absent: dict[str, list[str]] = {}
-    for name, extra in OPTIONAL_LIBRARIES.items():
-        if not _version(name):
-            absent.setdefault(extra, []).append(name)
-    for extra, names in absent.items():
-        yield MachineCheck(
-            f"extra [{extra}]",
-            "note",
-            f"without {', '.join(names)}",
-            f"pip install 'place-cxr[{extra}]'",
-        )
+    """Every library that the installed package declares; of an extra only what is absent."""
+    try:
+        requirements = [Requirement(text) for text in metadata.requires(_DISTRIBUTION) or ()]
+    except metadata.PackageNotFoundError:
+        fix = "pip install -e . in the folder of the source code"
+        yield MachineCheck(_DISTRIBUTION, "missing", "not installed", fix)
+        return
+
+    absent_by_extra: dict[str, list[str]] = {}
+    for requirement in requirements:
+        extra = _extra_of(requirement)
+        if not extra:
+            yield _check_library(requirement)
+        elif not _version(requirement.name):
+            absent_by_extra.setdefault(extra, []).append(requirement.name)
+
+    for extra, names in absent_by_extra.items():
+        fix = f"pip install '{_DISTRIBUTION}[{extra}]'"
+        yield MachineCheck(f"extra [{extra}]", "note", f"without {', '.join(names)}", fix)
+
+
+def _extra_of(requirement: Requirement) -> str:
+    """The extra that a requirement belongs to; empty for one that is always needed."""
+    extra = re.search(r"extra == ['\"]([^'\"]+)", str(requirement.marker))
+    return extra[1] if extra else ""
+
+
+def _check_library(requirement: Requirement) -> MachineCheck:
+    name, allowed = requirement.name, requirement.specifier
+    version = _version(name)
+    if version and allowed.contains(version, prereleases=True):
+        return MachineCheck(name, "ok", version)
+
+    problem = f"{version}, needed is {allowed}" if version else "not installed"
+    return MachineCheck(name, "missing", problem, f"pip install '{name}{allowed}'")
 
 
 def _dicom() -> Iterator[MachineCheck]:
@@ -225,10 +208,6 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return ""
-
-
-def _version_numbers(version: str) -> list[int]:
-    return [int(part) for part in version.split("+")[0].split(".")[:3] if part.isdigit()]
 
 
 def _memory() -> int:
