@@ -34,6 +34,8 @@ DEMO_STUDIES = 6000
 DEMO_SIZE = 128  # pixels
 DEMO_RECIPE = "phantom-tiny"
 DEMO_SOURCE = "phantom"
+# The controls' folders inside that of the run.
+ITA_FOLDER, RANDOM_FOLDER = Path("baselines", "ita"), Path("baselines", "random")
 NO_PCMA = tuple(f"losses.pathology_{part}.weight=0" for part in ("pair", "image", "sentence"))
 NO_CCE = ("losses.correlation.weight=0", "model.correlation=null")
 ITA_ALONE = (*NO_PCMA, *NO_CCE)  # what is left matches whole pictures with whole reports
@@ -94,55 +96,63 @@ def run_demo(
         manifest = _ensure_phantoms(
             out.parent / f"phantom-{studies}-{seed}", studies, seed, progress
         )
-    base_overrides = (f"data.manifest={manifest}", f"train.seed={seed}", *overrides)
-    config, ita_config = (
-        load_recipe(DEMO_RECIPE, base_overrides),
-        load_recipe(DEMO_RECIPE, (*base_overrides, *ITA_ALONE)),
-    )
-    controls = {
-        name: replace(demo_task, settings=demo_task.settings + CONTROL_SETTINGS.get(name, ()))
-        for name, demo_task in DEMO_TASKS.items()
-    }
-    baselines = out / "baselines"
+
+    values = (f"data.manifest={manifest}", f"train.seed={seed}", *overrides)
+    config = load_recipe(DEMO_RECIPE, values)
+    ita_config = load_recipe(DEMO_RECIPE, (*values, *ITA_ALONE))
     steps = config.train.steps
     with _stage(
         2, f"pre-training PLACE for {steps} steps on pairs of image and report, without any label"
     ):
         _train(config, out, device, overwrite, progress)
     with _stage(3, f"pre-training its control, ITA alone, for {steps} steps on the same pairs"):
-        _train(ita_config, baselines / "ita", device, False, progress)
-    with _stage(4, f"asking {len(DEMO_TASKS)} tasks on patients that were held out"):
-        model, processor = predict.load(out, device=device)
-        corpus = prepare_corpus(
-            config.data, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer
-        )
-        evaluate_tasks(
-            DEMO_TASKS, model, config, corpus, out / "tasks", method="PLACE", seeds=(seed,)
-        )
-        ita_model, ita_processor = predict.load(baselines / "ita", device=device)
-        ita_corpus = prepare_corpus(
-            ita_config.data, max_tokens=ita_processor.max_tokens, tokenizer=ita_processor.tokenizer
-        )
-        evaluate_tasks(
-            controls,
-            ita_model,
-            ita_config,
-            ita_corpus,
-            baselines / "ita" / "tasks",
-            method="ITA alone",
-            seeds=(seed,),
-        )
-        random_model = build_untrained(config, corpus, str(next(model.parameters()).device))
-        folder = baselines / "random" / "tasks"
-        evaluate_tasks(
-            controls, random_model, config, corpus, folder, method="random weights", seeds=(seed,)
-        )
+        _train(ita_config, out / ITA_FOLDER, device, False, progress)
+
+    with _stage(4, f"evaluating {len(DEMO_TASKS)} tasks on patients that were held out"):
+        model, corpus = _evaluate_methods(config, ita_config, out, seed=seed, device=device)
     with _stage(5, "writing the page"):
         write_data_card(corpus, out)
         write_gallery(model, config, corpus, out, seed=seed)
         page = write_page(out)
+
     _log.info("done in %.1f minutes", (time.perf_counter() - started) / 60)
     return page
+
+
+def _evaluate_methods(
+    config: PretrainConfig, ita_config: PretrainConfig, out: Path, *, seed: int, device: str
+) -> tuple[PlaceModel, Corpus]:
+    """Evaluate PLACE and its two controls on every task; returns PLACE and its data."""
+    control_tasks = {
+        name: replace(demo_task, settings=demo_task.settings + CONTROL_SETTINGS.get(name, ()))
+        for name, demo_task in DEMO_TASKS.items()
+    }
+    seeds = (seed,)
+
+    model, corpus = _load_run(out, config, device)
+    evaluate_tasks(DEMO_TASKS, model, config, corpus, out / "tasks", method="PLACE", seeds=seeds)
+
+    ita_model, ita_corpus = _load_run(out / ITA_FOLDER, ita_config, device)
+    folder = out / ITA_FOLDER / "tasks"
+    evaluate_tasks(
+        control_tasks, ita_model, ita_config, ita_corpus, folder, method="ITA alone", seeds=seeds
+    )
+
+    random_model = build_untrained(config, corpus, str(next(model.parameters()).device))
+    folder = out / RANDOM_FOLDER / "tasks"
+    evaluate_tasks(
+        control_tasks, random_model, config, corpus, folder, method="random weights", seeds=seeds
+    )
+    return model, corpus
+
+
+def _load_run(run: Path, config: PretrainConfig, device: str) -> tuple[PlaceModel, Corpus]:
+    """The model of a finished run, and its data read with the run's own tokenizer."""
+    model, processor = predict.load(run, device=device)
+    corpus = prepare_corpus(
+        config.data, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer
+    )
+    return model, corpus
 
 
 def evaluate_tasks(
