@@ -35,7 +35,14 @@ from place_cxr.benchmark.plan import (
     task_settings,
 )
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.results import RESULT_FILE, Provenance, Result, describe_hardware, split_digest
+from place_cxr.core.results import (
+    RESULT_FILE,
+    Metric,
+    Provenance,
+    Result,
+    describe_hardware,
+    split_digest,
+)
 from place_cxr.core.settings import dump_settings
 from place_cxr.data.corpus import Corpus, prepare_corpus
 from place_cxr.models.place import PlaceModel
@@ -65,7 +72,7 @@ class EvaluatedModel:
     device: torch.device
     commit: str  # of the code, as it was when this process began
     data: Mapping[str, EvaluationDataset]  # by name
-    known: Mapping[str, FeatureCache]  # by data set: what its questions share
+    feature_caches: Mapping[str, FeatureCache]  # by data set: shared by its tasks
 
 
 def run_worker(config: BenchmarkConfig, out: Path, job: WorkerJob, device: str = "auto") -> None:
@@ -149,16 +156,14 @@ def _prepare_model(
     commit = environment()["commit"] or ""
     folder = Path(method.run.format(seed=job.seed)) if method.run else out / job.name / RUN_FOLDER
     pretrains_here = method.trained and not method.run
+    has_run = pretrains_here or bool(method.run)
     if pretrains_here:
         _claim_run(out / job.name, dump_settings(pretrain_config(config, job, Path())))
-    has_run = pretrains_here or bool(method.run)
-    planned = list(planned_cells(config, job.slug))
+
+    # Pairs are read only where something needs them: MIMIC-CXR takes minutes.
+    sources = {cell.question.source for cell in planned_cells(config, job.slug)}
     pairs = None
-    if (
-        not has_run
-        or (pretrains_here and not is_finished(folder))
-        or any(not planned_cell.question.source for planned_cell in planned)
-    ):
+    if not has_run or "" in sources or (pretrains_here and not is_finished(folder)):
         begun = bool(method.run) or checkpoint.has_checkpoint(folder)  # then there is a tokenizer
         tokenizer = Tokenizer.load(checkpoint.load(folder).path / "tokenizer") if begun else None
         pairs = prepare_corpus(
@@ -166,6 +171,7 @@ def _prepare_model(
         )
     if pretrains_here:
         _pretrain(recipe, out / job.name, pairs, device)
+
     if has_run:
         model, processor = predict.load(folder, device=device)
         if not method.trained:
@@ -178,32 +184,35 @@ def _prepare_model(
         processor = predict.Processor(
             pairs.tokenizer, recipe.views, data.pack_size, text.max_tokens, data.max_sentences
         )
+
+    data_sets = _read_data_sets(config, sorted(sources - {""}), processor, pairs)
+    caches = {name: FeatureCache() for name in data_sets}
+    return EvaluatedModel(model, next(model.parameters()).device, commit, data_sets, caches)
+
+
+def _read_data_sets(
+    config: BenchmarkConfig,
+    sources: Sequence[str],
+    processor: predict.Processor,
+    pairs: Corpus | None,
+) -> dict[str, EvaluationDataset]:
+    """By name: the pairs of pre-training where they were read, and the labelled ``sources``."""
     data_sets = {}
     if pairs is not None:
         data_sets[PAIRS_SOURCE] = EvaluationDataset.of(
             pairs, processor.views, source=PAIRS_SOURCE, max_tokens=processor.max_tokens
         )
-    for name in sorted(
-        {planned_cell.question.source for planned_cell in planned if planned_cell.question.source}
-    ):
-        data_settings = config.sources[name]
-        source_options = data_settings.model_dump(
-            exclude_unset=True, exclude={"source", "manifest"}
-        )
+
+    for name in sources:
+        settings = config.sources[name]
         data_sets[name] = read_evaluation_dataset(
-            data_settings.source,
-            data_settings.manifest,
+            settings.source,
+            settings.manifest,
             processor,
             reports=False,
-            data_settings=source_options,
+            data_settings=settings.model_dump(exclude_unset=True, exclude={"source", "manifest"}),
         )
-    return EvaluatedModel(
-        model,
-        next(model.parameters()).device,
-        commit,
-        data_sets,
-        {name: FeatureCache() for name in data_sets},
-    )
+    return data_sets
 
 
 def _claim_run(folder: Path, settings: str) -> None:
@@ -223,43 +232,46 @@ def _claim_run(folder: Path, settings: str) -> None:
 
 
 def _pretrain(recipe: PretrainConfig, folder: Path, corpus: Corpus | None, device: str) -> None:
-    """A finished run in ``folder/run``, and what it took; ``corpus`` is needed where it is not
-    finished.
+    """Finish the run in ``folder/run``, and write what it cost.
+
+    ``corpus`` is needed where the run is not finished.
     """
     run = folder / RUN_FOLDER
-    if not is_finished(run):
-        pretrain.run_pretraining(recipe, run, resume="auto", device=device, corpus=corpus)
-        torch_device = create_accelerator(device).device
-        memory = (
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        )  # of this process so far; Linux has KiB
-        if torch_device.type == "cuda":
-            memory = torch.cuda.max_memory_allocated(torch_device)
-        sizes = {name: value.numel() for name, value in checkpoint.load(run).weights.items()}
-        encoder = sum(size for name, size in sizes.items() if name.startswith("image_encoder."))
-        PretrainingCost(
-            _training_seconds(run),
-            round(memory / 1e9, 3),
-            sum(sizes.values()),
-            encoder,
-            describe_hardware(),
-        ).write(folder)
+    if is_finished(run):
+        return
+    pretrain.run_pretraining(recipe, run, resume="auto", device=device, corpus=corpus)
+
+    torch_device = create_accelerator(device).device
+    if torch_device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated(torch_device)
+    else:
+        # Of this process so far, in bytes; Linux counts in KiB.
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    sizes = {name: value.numel() for name, value in checkpoint.load(run).weights.items()}
+    encoder = sum(size for name, size in sizes.items() if name.startswith("image_encoder."))
+    PretrainingCost(
+        seconds=_training_seconds(run),
+        memory_gb=round(memory / 1e9, 3),
+        parameters=sum(sizes.values()),
+        encoder=encoder,
+        hardware=describe_hardware(),
+    ).write(folder)
 
 
 def _training_seconds(run: Path) -> float:
-    """Of training, over all sittings: pictures between two records over their rate, summed."""
-    batch = checkpoint.load(run).config["train"]["batch_size"]
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
-    steps = [0, *(record["step"] for record in records)]
-    rates = [record.get("images_per_s") for record in records]
-    return round(
-        sum(
-            batch * (b - a) / rate
-            for a, b, rate in zip(steps, steps[1:], rates, strict=False)
-            if rate
-        ),
-        1,
-    )
+    """Seconds of training over all sittings.
+
+    Between two records: images over the images per second of the later record.
+    """
+    batch_size = checkpoint.load(run).config["train"]["batch_size"]
+    lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
+    seconds, last_step = 0.0, 0
+    for record in map(json.loads, lines):
+        if rate := record.get("images_per_s"):
+            seconds += batch_size * (record["step"] - last_step) / rate
+        last_step = record["step"]
+    return round(seconds, 1)
 
 
 def _fill_cell(
@@ -269,52 +281,57 @@ def _fill_cell(
     planned_cell: PlannedCell,
     evaluated: EvaluatedModel,
 ) -> None:
-    """Answer one question with one share, and keep a result for each site."""
+    """Run one task with one fraction, and write a result for each site that lacks one."""
     method, question = config.methods[job.slug], planned_cell.question
-    data = evaluated.data[question.source or PAIRS_SOURCE]
-    values = [
-        f"{key}={as_yaml(value)}" for key, value in task_settings(method, planned_cell).items()
-    ]
+    source = question.source or PAIRS_SOURCE
+    data, cache = evaluated.data[source], evaluated.feature_caches[source]
+    settings = task_settings(method, planned_cell)
+    values = [f"{key}={as_yaml(value)}" for key, value in settings.items()]
     task = engine.make_task(
         question.task, data.studies, values, profile=question.profile, mode=method.mode
     )
-    fractions_and_seeds = engine.FractionsAndSeeds(
-        (planned_cell.fraction or 1.0,), engine.repetition_seeds(question.profile, job.seed)
-    )
+    seeds = engine.repetition_seeds(question.profile, job.seed)
+    repetitions = engine.FractionsAndSeeds((planned_cell.fraction or 1.0,), seeds)
     columns = [column.format(score=method.score, heat=method.heat) for column in question.columns]
-    expected_hash = cell_hash(config, job, planned_cell)
     sites = missing_sites(config, out, job, planned_cell)
-    began = time.perf_counter()
+
+    started = time.perf_counter()
     has_head = isinstance(task, HeadTask)
-    feature_cache = evaluated.known[question.source or PAIRS_SOURCE]
-    for site, predictions, rows in _predict_sites(
-        task, evaluated, data, feature_cache, out / job.name, fractions_and_seeds, sites
-    ):
-        cell_key = planned_key(config, job, planned_cell, site)
+    predicted = _predict_sites(task, evaluated, data, cache, out / job.name, repetitions, sites)
+    for site, predictions, rows in predicted:
         metrics = task.score(predictions)
-        absent = [
-            name for name in columns if full_metric_name(name, planned_cell.fraction) not in metrics
-        ]
-        if absent:
+        _check_columns(columns, planned_cell, metrics)
+        provenance = Provenance(
+            source=data.source,
+            split="test",
+            split_digest=split_digest([data.studies[r] for r in rows]),
+            method=method.title,
+            git=evaluated.commit,
+            config_hash=cell_hash(config, job, planned_cell),
+            hardware=describe_hardware(),
+        )
+
+        # A head learns once for all sites, so each gets an equal part of the seconds.
+        seconds = (time.perf_counter() - started) / (len(sites) if has_head else 1)
+        result = engine.make_result(task, repetitions, provenance, metrics, seconds=seconds)
+        cell_key = planned_key(config, job, planned_cell, site)
+        predictions.write(cell_key.folder(out))
+        write_cell(cell_key, out, result, columns)
+        if not has_head:
+            started = time.perf_counter()
+
+
+def _check_columns(
+    columns: Sequence[str], planned_cell: PlannedCell, metrics: Mapping[str, Metric]
+) -> None:
+    """Raises PlaceError PL-C002 where the task gives no metric of a column's name."""
+    for column in columns:
+        if full_metric_name(column, planned_cell.fraction) not in metrics:
             raise PlaceError(
-                f"{question.task} gives no {absent[0]!r}",
+                f"{planned_cell.question.task} gives no {column!r}",
                 code="PL-C002",
                 fix="correct columns: of the benchmark",
             )
-        provenance = Provenance(
-            data.source,
-            "test",
-            split_digest([data.studies[r] for r in rows]),
-            method.title,
-            evaluated.commit,
-            expected_hash,
-            describe_hardware(),
-        )
-        seconds = (time.perf_counter() - began) / (len(sites) if has_head else 1)
-        result = engine.make_result(task, fractions_and_seeds, provenance, metrics, seconds=seconds)
-        predictions.write(cell_key.folder(out))
-        write_cell(cell_key, out, result, columns)
-        began = began if has_head else time.perf_counter()
 
 
 def _predict_sites(
@@ -323,41 +340,38 @@ def _predict_sites(
     data: EvaluationDataset,
     feature_cache: FeatureCache,
     folder: Path,
-    fractions_and_seeds: engine.FractionsAndSeeds,
+    repetitions: engine.FractionsAndSeeds,
     sites: Sequence[str],
 ) -> Iterator[tuple[str, Predictions, RowIndices]]:
-    """(site, predictions, test rows). A head learns once; candidates of retrieval are of one site."""
-    if isinstance(task, HeadTask):
-        predictions, rows = engine.predict_task(
+    """(site, predictions, test rows) of every site.
+
+    A head learns once, and its predictions are divided by site. A task without a head runs once for
+    each site, because the candidates of retrieval are those of one site.
+    """
+
+    def predict_rows(dataset: EvaluationDataset) -> tuple[Predictions, RowIndices]:
+        return engine.predict_task(
             task,
             evaluated.model,
-            data,
+            dataset,
             folder,
-            fractions_and_seeds,
+            repetitions,
             feature_cache=feature_cache,
             device=evaluated.device,
         )
+
+    if isinstance(task, HeadTask):
+        predictions, rows = predict_rows(data)
         for site in sites:
-            chosen = np.array(
-                [r for r in rows if site in (ALL_SITES, data.studies[r].site)], dtype=np.int64
-            )
-            yield site, predictions if site == ALL_SITES else predictions.of_site(site), chosen
+            of_site = predictions if site == ALL_SITES else predictions.of_site(site)
+            yield site, of_site, _rows_of_site(data, rows, site)
         return
+
     for site in sites:
-        test = data.rows["test"]
-        site_rows = np.array(
-            [r for r in test if site in (ALL_SITES, data.studies[r].site)], dtype=np.int64
-        )
-        site_data = replace(data, rows={**data.rows, "test": site_rows})
-        yield (
-            site,
-            *engine.predict_task(
-                task,
-                evaluated.model,
-                site_data,
-                folder,
-                fractions_and_seeds,
-                feature_cache=feature_cache,
-                device=evaluated.device,
-            ),
-        )
+        site_rows = _rows_of_site(data, data.rows["test"], site)
+        yield site, *predict_rows(replace(data, rows={**data.rows, "test": site_rows}))
+
+
+def _rows_of_site(data: EvaluationDataset, rows: RowIndices, site: str) -> RowIndices:
+    chosen = [row for row in rows if site in (ALL_SITES, data.studies[row].site)]
+    return np.array(chosen, dtype=np.int64)
