@@ -29,6 +29,7 @@ from place_cxr.data.sources import SOURCES, manifest
 from place_cxr.phantom import write_phantom
 from place_cxr.text.tokenizer import EncodedReports
 from place_cxr.training import checkpoint
+from place_cxr.training.job import TrainingJob
 from tests.small import digest, records, small
 from tests.tables import read_rows, write_rows
 
@@ -202,31 +203,29 @@ def test_resume_finds_the_same_data_elsewhere(copied: Path, trained: Path, tmp_p
 
 
 @pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What `fit` is given, instead of training."""
-    given: dict[str, Any] = {}
-    monkeypatch.setattr(
-        pretrain, "fit", lambda model, *_, **options: given.update(options, model=model)
-    )
-    return given
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[TrainingJob]:
+    """The jobs that `fit` receives; it trains none of them."""
+    received: list[TrainingJob] = []
+    monkeypatch.setattr(pretrain, "fit", received.append)
+    return received
 
 
 def test_init_from_takes_weights_and_tokenizer(
-    phantom: Path, trained: Path, tmp_path: Path, begun: dict[str, Any]
+    phantom: Path, trained: Path, tmp_path: Path, jobs: list[TrainingJob]
 ) -> None:
     config = small(phantom, "train.seed=9", "data.vocab_size=300")
     pretrain.run_pretraining(config, tmp_path / "run", device="cpu", init_from=str(trained))
     donor = checkpoint.load(trained)
-    assert digest(begun["model"].state_dict()) == digest(donor.weights)
-    assert begun["extra_files"] == {
+    assert digest(jobs[0].model.state_dict()) == digest(donor.weights)
+    assert jobs[0].extra_files == {
         "tokenizer/tokenizer.json": (donor.path / "tokenizer" / "tokenizer.json").read_bytes()
     }
-    assert begun["resume"] is None
-    begun.clear()
+    assert jobs[0].resume is None
+
     pretrain.run_pretraining(config, tmp_path / "run", device="cpu")
-    assert digest(begun["model"].state_dict()) != digest(donor.weights)
+    assert digest(jobs[1].model.state_dict()) != digest(donor.weights)
     assert (
-        begun["extra_files"]["tokenizer/tokenizer.json"]
+        jobs[1].extra_files["tokenizer/tokenizer.json"]
         != (donor.path / "tokenizer/tokenizer.json").read_bytes()
     )
 

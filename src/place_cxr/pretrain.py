@@ -31,7 +31,8 @@ from place_cxr.models.place import ModelSettings, PlaceModel
 from place_cxr.models.text import complete_text_settings
 from place_cxr.text.tokenizer import Tokenizer
 from place_cxr.training import checkpoint
-from place_cxr.training.loop import FitResult, TrainSettings, create_accelerator, fit
+from place_cxr.training.job import TrainingJob, TrainSettings
+from place_cxr.training.loop import FitResult, create_accelerator, fit
 from place_cxr.training.optim import OptimSettings, build_optimizers
 from place_cxr.training.run_folder import RunFolder
 
@@ -142,7 +143,7 @@ def run_pretraining(
         freeze_unused(model, config.losses)
         folder.describe(settings_file.dump_settings(config))
         folder.write("data.lock.json", json.dumps(corpus.lock(), indent=2))
-        return fit(
+        job = TrainingJob(
             model,
             make_loss(config),
             make_loader(config, corpus).batches,
@@ -157,6 +158,7 @@ def run_pretraining(
             stop_at=stop_at,
             device=device,
         )
+        return fit(job)
 
 
 def _load_resumed(out: Path, resume: str) -> checkpoint.Checkpoint | None:

@@ -20,7 +20,8 @@ from place_cxr.core import files
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import load_settings
 from place_cxr.training import checkpoint, loop, state
-from place_cxr.training.loop import TrainSettings, fit
+from place_cxr.training.job import TrainingJob, TrainSettings
+from place_cxr.training.loop import fit
 from place_cxr.training.optim import OptimSettings
 from place_cxr.training.run_folder import RunFolder
 from place_cxr.training.watch import SpikeDetector
@@ -501,6 +502,14 @@ def test_a_device_that_is_not_there(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with RunFolder.create(tmp_path / "run") as run, pytest.raises(PlaceError, match="PL-E007"):
         fit(
-            toy.Net(), toy.loss, toy.batches, settings=TrainSettings(), optim=OptimSettings(), run=run, config={},
-            device="cuda",
-        )  # fmt: skip
+            TrainingJob(
+                toy.Net(),
+                toy.loss,
+                toy.batches,
+                settings=TrainSettings(),
+                optim=OptimSettings(),
+                run=run,
+                config={},
+                device="cuda",
+            )
+        )

@@ -24,13 +24,8 @@ from torch import Tensor, nn
 from place_cxr.core import distributed
 from place_cxr.core.errors import PlaceError
 from place_cxr.training.checkpoint import Checkpoint
-from place_cxr.training.loop import (
-    FitResult,
-    TrainingStopped,
-    TrainSettings,
-    create_accelerator,
-    fit,
-)
+from place_cxr.training.job import TrainingJob, TrainSettings
+from place_cxr.training.loop import FitResult, TrainingStopped, create_accelerator, fit
 from place_cxr.training.optim import OptimSettings
 from place_cxr.training.run_folder import RunFolder
 
@@ -87,7 +82,7 @@ def train(
     model: nn.Module | None = None,
     **changes: Any,
 ) -> FitResult:
-    """Fit `Net`, or ``model``, in ``folder``; ``changes`` are arguments of `fit`."""
+    """Fit `Net`, or ``model``, in ``folder``; ``changes`` are fields of `TrainingJob`."""
     model = model or Net()
     arguments: dict[str, Any] = {
         "settings": SETTINGS,
@@ -102,7 +97,7 @@ def train(
         **changes,
     }
     with RunFolder.create(folder, resume=resume is not None) as run:
-        return fit(model, run=run, resume=resume, **arguments)
+        return fit(TrainingJob(model, run=run, resume=resume, **arguments))
 
 
 def digest(model: nn.Module) -> str:
@@ -162,7 +157,7 @@ def contrast_run(
 
     try:
         with RunFolder.create(folder) as run:
-            result = fit(
+            job = TrainingJob(
                 model,
                 contrast,
                 mine,
@@ -172,7 +167,7 @@ def contrast_run(
                 config={},
                 device="cpu",
             )
-            out["bad_steps"] = result.bad_steps
+            out["bad_steps"] = fit(job).bad_steps
     except (PlaceError, TrainingStopped) as end:
         out["end"] = end.code
     return out | {"digest": digest(model), "weight": model[2].weight.tolist()}

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from place_cxr.models.image import ImagePyramid
 from place_cxr.tasks.task import HeadSettings, HeadTask, RowIndices, TargetFunction
-from place_cxr.training.loop import TrainSettings, fit
+from place_cxr.training.job import TrainingJob, TrainSettings
+from place_cxr.training.loop import fit
 from place_cxr.training.optim import OptimSettings
 from place_cxr.training.run_folder import RunFolder
 
@@ -102,7 +103,7 @@ def train_head(
         tempfile.TemporaryDirectory(dir=folder, prefix=".teaching-") as work_folder,
         RunFolder.create(work_folder) as run,
     ):
-        fit(
+        job = TrainingJob(
             head_model,
             loss,
             train.batches(size, seed),
@@ -127,6 +128,7 @@ def train_head(
             after_step=best.step,
             device=device.type,
         )
+        fit(job)
     best.look()
     head_model.load_state_dict(best.state)
     head_model.eval()

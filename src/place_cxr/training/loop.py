@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from place_cxr.core import distributed
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.settings import Settings
-from place_cxr.training.checkpoint import Checkpoint
+from place_cxr.training.job import TrainingJob, TrainSettings
 from place_cxr.training.log import MetricsLog, ProgressBar
-from place_cxr.training.optim import OptimSettings, learning_rate, rollback_tensors
-from place_cxr.training.run_folder import RunFolder
+from place_cxr.training.optim import learning_rate, rollback_tensors
 from place_cxr.training.state import TrainState
 from place_cxr.training.watch import (
     BadStepRollback,
@@ -39,38 +36,6 @@ from place_cxr.training.watch import (
 )
 
 _log = logging.getLogger(__name__)
-LossFunction = Callable[[nn.Module, Any, int], tuple[Tensor, dict[str, Tensor]]]
-
-
-class TrainSettings(Settings):
-    """How long, how much at once, how often to speak and to save."""
-
-    steps: int = Field(1000, ge=1, description="updates in all")
-    batch_size: int = Field(
-        32, ge=2, description="rows of one update, over all processes and micro batches"
-    )
-    accumulate: int = Field(
-        1, ge=1, description="micro batches per update; each is contrasted only with itself"
-    )
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="of the arithmetic; weights stay fp32"
-    )
-    log_every: int = Field(10, ge=1, description="updates between two records")
-    save_every: int = Field(500, ge=1, description="updates between two checkpoints")
-    keep: int = Field(2, ge=1, description="newest checkpoints that stay")
-    seed: int = Field(0, ge=0)
-    max_bad_steps: int = Field(
-        3, ge=1, description="steps without a finite gradient in a row before giving up"
-    )
-
-    @model_validator(mode="after")
-    def _micro_batches(self) -> TrainSettings:
-        if self.batch_size % self.accumulate or self.batch_size // self.accumulate < 2:
-            raise ValueError(
-                f"batch_size must split into {self.accumulate} equal micro batches of two rows or "
-                f"more"
-            )
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,30 +90,8 @@ def create_accelerator(device: str = "auto") -> Any:
     )
 
 
-def fit(
-    model: nn.Module,
-    loss: LossFunction,
-    batches: Callable[[int], Iterator[Any]],
-    *,
-    settings: TrainSettings,
-    optim: OptimSettings,
-    run: RunFolder,
-    config: Mapping[str, Any],
-    extra_files: Mapping[str, bytes] | None = None,
-    move: Callable[[Any, torch.device], Any] = lambda batch, device: batch,
-    after_step: Callable[[], None] | None = None,
-    resume: Checkpoint | None = None,
-    stop_at: int | None = None,
-    device: str = "auto",
-) -> FitResult:
-    """Train ``model`` to ``settings.steps`` updates and leave a checkpoint in ``run``.
-
-    ``loss(model, batch, step)`` gives a number to minimise and its parts for the log, all on the
-    device; it is called under autocast when precision is bf16. ``batches(n)`` iterates without end
-    over this process's micro batches from the n-th on; ``move`` brings one to the device.
-    ``after_step`` runs after each update (a moving average, say); what it keeps, like all that must
-    survive a stop, belongs into ``model.state_dict()``. ``stop_at`` ends the call at that step,
-    with a checkpoint. ``config`` is plain JSON and is saved with the weights.
+def fit(job: TrainingJob) -> FitResult:
+    """Train ``job.model`` to ``job.settings.steps`` updates and leave a checkpoint in ``job.run``.
 
     Randomness inside a step depends on (seed, step, micro batch, rank) alone, so a resumed run
     equals one that was never stopped. A step whose loss or gradient is not finite on any rank
@@ -158,51 +101,33 @@ def fit(
     refuses, PL-R110 a ``resume`` of other settings, PL-R111 ranks that disagree. Raises
     `TrainingStopped` after a signal, once it has saved.
     """
-    accelerator = create_accelerator(device)
-    state = TrainState(
-        model,
-        run,
-        accelerator.device,
-        train=settings,
-        optim=optim,
-        config=config,
-        extra_files=extra_files or {},
-        keep=settings.keep,
-        max_bad_steps=settings.max_bad_steps,
-    )
-    if resume is not None:
-        state.resume(resume)
-    stream = batches(state.step * settings.accumulate)
+    accelerator = create_accelerator(job.device)
+    state = TrainState(job, accelerator.device)
+    if job.resume is not None:
+        state.resume(job.resume)
+
+    stream = job.batches(state.step * job.settings.accumulate)
     try:
-        result = _train(
-            state, accelerator, loss, stream, settings, optim, move, after_step, stop_at
-        )
+        result = _train(job, state, accelerator, stream)
     except (MemoryError, RuntimeError) as error:
         if _is_out_of_memory(error):
-            raise _out_of_memory(state, settings) from error
+            raise _out_of_memory(state, job.settings) from error
         raise
     finally:
         state.saver.join()
         if hasattr(stream, "close"):  # a generator may own a thread
             stream.close()
-    run.status("finished" if result.finished else "interrupted", result.step)
+    job.run.status("finished" if result.finished else "interrupted", result.step)
     return result
 
 
 def _train(
-    state: TrainState,
-    accelerator: Any,
-    loss: LossFunction,
-    stream: Iterator[Any],
-    settings: TrainSettings,
-    optim: OptimSettings,
-    move: Callable[[Any, torch.device], Any],
-    after_step: Callable[[], None] | None,
-    stop_at: int | None,
+    job: TrainingJob, state: TrainState, accelerator: Any, stream: Iterator[Any]
 ) -> FitResult:
-    run, device, single_process = state.run, state.device, distributed.world_size() == 1
+    settings, run, device = job.settings, job.run, state.device
+    single_process = distributed.world_size() == 1
     wrapped = accelerator.prepare_model(state.model)
-    end = min(settings.steps, stop_at or settings.steps)
+    end = min(settings.steps, job.stop_at or settings.steps)
     metrics = MetricsLog(run.path, step=state.step) if run.main else None
     clock, readback = ThroughputClock(state.step, settings.batch_size), DelayedReadback()
     rollback = BadStepRollback(state.model, rollback_tensors(state.optimizers))
@@ -214,7 +139,7 @@ def _train(
     ):
         run.status("running", state.step)
         while state.step < end:
-            step, lr = state.step, learning_rate(state.step, settings.steps, optim)
+            step, lr = state.step, learning_rate(state.step, settings.steps, job.optim)
             micro_losses: list[dict[str, Tensor]] = []
             rows: list[Tensor] = []
             for micro in range(settings.accumulate):
@@ -222,26 +147,26 @@ def _train(
                     batch = next(stream)
                 if isinstance(row := getattr(batch, "row", None), Tensor):
                     rows.append(row)
-                batch = move(batch, device)
+                batch = job.move(batch, device)
                 seed_step(settings.seed, step, micro, distributed.rank())
                 last = micro == settings.accumulate - 1
                 with contextlib.nullcontext() if last else accelerator.no_sync(wrapped):
                     with torch.autocast(
                         device.type, torch.bfloat16, enabled=settings.precision == "bf16"
                     ):
-                        value, parts = loss(wrapped, batch, step)
+                        value, parts = job.loss(wrapped, batch, step)
                     (value / settings.accumulate).backward()
                 micro_losses.append(
                     {name: part.detach() for name, part in {"loss": value, **parts}.items()}
                 )
 
-            norm = nn.utils.clip_grad_norm_(state.parameters, optim.clip_norm)
+            norm = nn.utils.clip_grad_norm_(state.parameters, job.optim.clip_norm)
             total = torch.stack([numbers["loss"].float() for numbers in micro_losses]).mean()
             bad, code = sync_step_flags(total + norm, stop_request.code)
             _update(state.optimizers, lr, bad)
             rollback.rollback_if_bad(bad)
-            if after_step is not None:
-                after_step()
+            if job.after_step is not None:
+                job.after_step()
             state.running_means.add(micro_losses, norm, bad)
             state.step += 1
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,14 @@ from torch import nn
 
 from place_cxr.core import distributed
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.settings import Settings
 from place_cxr.training import checkpoint
 from place_cxr.training.checkpoint import Checkpoint
+from place_cxr.training.job import TrainingJob
 from place_cxr.training.optim import (
-    OptimSettings,
     build_optimizers,
     optimizer_tensors,
     restore_optimizers,
 )
-from place_cxr.training.run_folder import RunFolder
 from place_cxr.training.saver import Saver
 from place_cxr.training.tensor_files import snapshot
 from place_cxr.training.watch import RunningMeans, SpikeDetector, StepNumbers
@@ -40,51 +37,33 @@ _CHANGEABLE_KEYS = frozenset(
 class TrainState:
     """Model, optimizer and position, tied to the settings they belong to."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        run: RunFolder,
-        device: torch.device,
-        *,
-        train: Settings,
-        optim: OptimSettings,
-        config: Mapping[str, Any],
-        extra_files: Mapping[str, bytes],
-        keep: int,
-        max_bad_steps: int,
-    ) -> None:
-        self.model = model.to(device).train()
-        self.run, self.device = run, device
-        self.optimizers = build_optimizers(model, optim)
-        self.parameters = [
-            p
-            for optimizer in self.optimizers
-            for group in optimizer.param_groups
-            for p in group["params"]
-        ]
+    def __init__(self, job: TrainingJob, device: torch.device) -> None:
+        self.model = job.model.to(device).train()
+        self.run, self.device = job.run, device
+        self.optimizers = build_optimizers(self.model, job.optim)
+        self.parameters: list[nn.Parameter] = []
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                self.parameters += group["params"]
+
         self.running_means, self.saver = RunningMeans(), Saver()
         self.step = self.bad_steps = 0
         self.saved: Path | None = None
-        self._config, self._extra_files, self._keep = (
-            json.loads(json.dumps(config)),
-            extra_files,
-            keep,
-        )
-        self._said = {
-            "train": train.model_dump(mode="json"),
-            "optim": optim.model_dump(mode="json"),
+
+        self._job = job
+        self._config = json.loads(json.dumps(job.config))
+        self._settings = {
+            "train": job.settings.model_dump(mode="json"),
+            "optim": job.optim.model_dump(mode="json"),
         }
-        self._max_bad_steps, self._consecutive_bad_steps, self._spikes = (
-            max_bad_steps,
-            0,
-            SpikeDetector(),
-        )
+        self._consecutive_bad_steps = 0
+        self._spikes = SpikeDetector()
         self._check_same_settings()
 
     def _check_same_settings(self) -> None:
         """PL-R111 unless all ranks were given the same settings."""
         digest = hashlib.sha256(
-            json.dumps([self._said, self._config], sort_keys=True).encode()
+            json.dumps([self._settings, self._config], sort_keys=True).encode()
         ).digest()
         numbers = torch.tensor([list(digest)], dtype=torch.int64, device=self.device)
         if not bool((distributed.gather(numbers) == numbers).all()):
@@ -111,9 +90,9 @@ class TrainState:
                 snapshot(self.model.state_dict()),
                 config=self._config,
                 state_tensors=snapshot(moments | sums),
-                state={"said": self._said, "tally": names, "bad_steps": self.bad_steps},
-                extra_files=self._extra_files,
-                keep=self._keep,
+                state={"said": self._settings, "tally": names, "bad_steps": self.bad_steps},
+                extra_files=self._job.extra_files,
+                keep=self._job.settings.keep,
             )
             self.saver.start(commit)
         self.saved = path
@@ -129,7 +108,7 @@ class TrainState:
                 fix="use --init-from",
             )
         before = _flat({"config": saved.config, **saved.state["said"]})
-        now = _flat({"config": self._config, **self._said})
+        now = _flat({"config": self._config, **self._settings})
         keys = [
             key
             for key in {**before, **now}
@@ -191,7 +170,7 @@ class TrainState:
         self.bad_steps += 1
         self._consecutive_bad_steps += 1
         self._record_bad_step(numbers)
-        if self._consecutive_bad_steps >= self._max_bad_steps:
+        if self._consecutive_bad_steps >= self._job.settings.max_bad_steps:
             raise PlaceError(
                 f"training diverged: no finite loss and gradient in {self._consecutive_bad_steps} "
                 f"steps in a row, up to step {numbers.step}; the weights are those from before",
