@@ -24,7 +24,7 @@ from place_cxr.training.job import TrainingJob, TrainSettings
 from place_cxr.training.loop import fit
 from place_cxr.training.optim import OptimSettings
 from place_cxr.training.run_folder import RunFolder
-from place_cxr.training.watch import SpikeDetector
+from place_cxr.training.state import SpikeDetector
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
-"""What a run tells: metrics.jsonl and metrics.csv for programs, a progress line for people."""
+"""The log of a run: metrics.jsonl and metrics.csv for programs, a progress bar for people."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -10,7 +11,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -103,6 +104,41 @@ def _records(path: Path) -> list[dict[str, Any]]:
         if isinstance(record, dict):
             records.append(record)
     return records
+
+
+class ThroughputClock:
+    """Rates of training by the monotonic clock: images per second, and the share of time spent
+    waiting for data.
+    """
+
+    def __init__(self, step: int, batch_size: int) -> None:
+        self._batch = batch_size
+        self._first = self._mark = (time.monotonic(), step, 0.0)
+        self._waited = 0.0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time spent in here is waiting for data."""
+        begun = time.monotonic()
+        yield
+        self._waited += time.monotonic() - begun
+
+    def lap(self, step: int) -> dict[str, float]:
+        """The rates since the last lap."""
+        mark, self._mark = self._mark, (time.monotonic(), step, self._waited)
+        return self._rates(mark, self._mark)
+
+    def total(self, step: int) -> dict[str, float]:
+        """The rates since the start, and ``seconds``."""
+        now = (time.monotonic(), step, self._waited)
+        return self._rates(self._first, now) | {"seconds": now[0] - self._first[0]}
+
+    def _rates(
+        self, start: tuple[float, int, float], end: tuple[float, int, float]
+    ) -> dict[str, float]:
+        seconds = max(end[0] - start[0], 1e-9)
+        images = (end[1] - start[1]) * self._batch
+        return {"images_per_s": images / seconds, "data_wait": (end[2] - start[2]) / seconds}
 
 
 class ProgressBar:

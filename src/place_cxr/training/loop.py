@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +22,11 @@ from torch import Tensor, nn
 from place_cxr.core import distributed
 from place_cxr.core.errors import PlaceError
 from place_cxr.training.job import TrainingJob, TrainSettings
-from place_cxr.training.log import MetricsLog, ProgressBar
-from place_cxr.training.optim import learning_rate, rollback_tensors
+from place_cxr.training.log import MetricsLog, ProgressBar, ThroughputClock
+from place_cxr.training.optim import BadStepRollback, learning_rate
+from place_cxr.training.readback import DelayedReadback, StepNumbers, sync_step_flags
+from place_cxr.training.signals import StopRequest, catch_signals
 from place_cxr.training.state import TrainState
-from place_cxr.training.watch import (
-    BadStepRollback,
-    DelayedReadback,
-    StepNumbers,
-    ThroughputClock,
-    catch_signals,
-    seed_step,
-    sync_step_flags,
-)
 
 _log = logging.getLogger(__name__)
 
@@ -124,114 +117,184 @@ def fit(job: TrainingJob) -> FitResult:
 def _train(
     job: TrainingJob, state: TrainState, accelerator: Any, stream: Iterator[Any]
 ) -> FitResult:
-    settings, run, device = job.settings, job.run, state.device
-    single_process = distributed.world_size() == 1
-    wrapped = accelerator.prepare_model(state.model)
+    settings, run = job.settings, job.run
     end = min(settings.steps, job.stop_at or settings.steps)
-    metrics = MetricsLog(run.path, step=state.step) if run.main else None
-    clock, readback = ThroughputClock(state.step, settings.batch_size), DelayedReadback()
-    rollback = BadStepRollback(state.model, rollback_tensors(state.optimizers))
-    means: dict[str, float] = {}
+    updater = _Updater(job, state, accelerator)
+    readback = DelayedReadback()
+    recorder = _Recorder(job, state, updater.clock)
     stop = 0
-    with (
-        catch_signals() as stop_request,
-        ProgressBar(settings.steps, start=state.step, show=run.main) as progress,
-    ):
+
+    with catch_signals() as stop_request, recorder.progress:
         run.status("running", state.step)
+
         while state.step < end:
-            step, lr = state.step, learning_rate(state.step, settings.steps, job.optim)
-            micro_losses: list[dict[str, Tensor]] = []
-            rows: list[Tensor] = []
-            for micro in range(settings.accumulate):
-                with clock.waiting():
-                    batch = next(stream)
-                if isinstance(row := getattr(batch, "row", None), Tensor):
-                    rows.append(row)
-                batch = job.move(batch, device)
-                seed_step(settings.seed, step, micro, distributed.rank())
-                last = micro == settings.accumulate - 1
-                with contextlib.nullcontext() if last else accelerator.no_sync(wrapped):
-                    with torch.autocast(
-                        device.type, torch.bfloat16, enabled=settings.precision == "bf16"
-                    ):
-                        value, parts = job.loss(wrapped, batch, step)
-                    (value / settings.accumulate).backward()
-                micro_losses.append(
-                    {name: part.detach() for name, part in {"loss": value, **parts}.items()}
-                )
+            numbers, values = updater.update(stream, stop_request)
+            is_recorded = state.step % settings.log_every == 0 or state.step == settings.steps
+            is_saved = state.step % settings.save_every == 0 or state.step == end
 
-            norm = nn.utils.clip_grad_norm_(state.parameters, job.optim.clip_norm)
-            total = torch.stack([numbers["loss"].float() for numbers in micro_losses]).mean()
-            bad, code = sync_step_flags(total + norm, stop_request.code)
-            _update(state.optimizers, lr, bad)
-            rollback.rollback_if_bad(bad)
-            if job.after_step is not None:
-                job.after_step()
-            state.running_means.add(micro_losses, norm, bad)
-            state.step += 1
+            # The host reads a step's numbers one step late. Recording and saving wait for the
+            # device anyway, so they read this step's as well.
+            read = [readback.swap(numbers, values)]
+            if is_recorded or is_saved:
+                read.append(readback.take())
+            for step_numbers in read:
+                state.judge(step_numbers)
 
-            recording = state.step % settings.log_every == 0 or state.step == settings.steps
-            saving = state.step % settings.save_every == 0 or state.step == end
-            sent = StepNumbers(step, lr, tuple(rows))
-            arrived = [readback.swap(sent, torch.stack([total, norm.float(), bad, code]))]
-            if recording or saving:  # both wait for the device anyway
-                arrived.append(readback.take())
-            for numbers in arrived:
-                state.judge(numbers)
-            # Several ranks stop at the step of which all have heard that one of them was asked to.
-            stop = (
-                stop_request.code
-                if single_process
-                else max((numbers.stop for numbers in arrived if numbers is not None), default=0)
-            )
-            if recording:
-                means = state.running_means.read()
-                record = {"step": state.step, "lr": lr, **means, **clock.lap(state.step)}
-                if metrics is not None:
-                    metrics.write(record | {"bad_steps": state.bad_steps})
-                progress.update(state.step, _line(record))
+            stop = _agreed_stop_code(stop_request, read)
+            if is_recorded:
+                recorder.record(numbers.lr)
             else:
-                progress.update(state.step)
-            if saving or stop:
+                recorder.progress.update(state.step)
+            if is_saved or stop:
                 state.save()
             state.saver.check()
             if stop:
                 break
+
         path = state.save()
         state.saver.wait()
         accelerator.wait_for_everyone()
         if stop := stop or stop_request.code:
-            run.status("interrupted", state.step)
-            if run.main:
-                _log.info(
-                    "stopped and saved at step %d of %d; --resume auto goes on",
-                    state.step,
-                    settings.steps,
-                )
-            raise TrainingStopped(stop, path, state.step)
-    rates = clock.total(state.step)
+            _stop(stop, path, state, settings)
+
     return FitResult(
-        state.step, state.step >= settings.steps, path, means, **rates, bad_steps=state.bad_steps
+        state.step,
+        state.step >= settings.steps,
+        path,
+        recorder.means,
+        **updater.clock.total(state.step),
+        bad_steps=state.bad_steps,
     )
 
 
-def _update(optimizers: Sequence[torch.optim.Optimizer], lr: float, bad: Tensor) -> None:
-    """One step; where ``bad`` is 1, fused AdamW leaves all as it is, and `BadStepRollback` takes
-    back what others did.
-    """
+class _Updater:
+    """Takes one update at a time: micro batches -> gradient -> clipped step."""
+
+    def __init__(self, job: TrainingJob, state: TrainState, accelerator: Any) -> None:
+        self._job, self._state, self._accelerator = job, state, accelerator
+        self._model = accelerator.prepare_model(state.model)
+        self._rollback = BadStepRollback(state.model, state.optimizers)
+        self.clock = ThroughputClock(state.step, job.settings.batch_size)
+
+    def update(
+        self, stream: Iterator[Any], stop_request: StopRequest
+    ) -> tuple[StepNumbers, Tensor]:
+        """What the host knows of the step, and [loss, gradient norm, bad, stop] on the device."""
+        job, state = self._job, self._state
+        lr = learning_rate(state.step, job.settings.steps, job.optim)
+        micro_losses, rows = self._accumulate_gradient(stream)
+
+        norm = nn.utils.clip_grad_norm_(state.parameters, job.optim.clip_norm)
+        loss = torch.stack([losses["loss"].float() for losses in micro_losses]).mean()
+        bad, code = sync_step_flags(loss + norm, stop_request.code)
+
+        _step_optimizers(state.optimizers, lr, bad)
+        self._rollback.rollback_if_bad(bad)
+        if job.after_step is not None:
+            job.after_step()
+
+        state.running_means.add(micro_losses, norm, bad)
+        numbers = StepNumbers(state.step, lr, tuple(rows))
+        state.step += 1
+        return numbers, torch.stack([loss, norm.float(), bad, code])
+
+    def _accumulate_gradient(
+        self, stream: Iterator[Any]
+    ) -> tuple[list[dict[str, Tensor]], list[Tensor]]:
+        """The mean gradient of all micro batches; their losses and parts, and their rows."""
+        settings, device, step = self._job.settings, self._state.device, self._state.step
+        micro_losses: list[dict[str, Tensor]] = []
+        rows: list[Tensor] = []
+
+        for micro in range(settings.accumulate):
+            with self.clock.waiting():
+                batch = next(stream)
+            if isinstance(row := getattr(batch, "row", None), Tensor):
+                rows.append(row)
+            batch = self._job.move(batch, device)
+
+            seed_step(settings.seed, step, micro, distributed.rank())
+            # Ranks exchange gradients once an update, after the last micro batch.
+            is_last = micro == settings.accumulate - 1
+            with contextlib.nullcontext() if is_last else self._accelerator.no_sync(self._model):
+                with torch.autocast(
+                    device.type, torch.bfloat16, enabled=settings.precision == "bf16"
+                ):
+                    loss, parts = self._job.loss(self._model, batch, step)
+                (loss / settings.accumulate).backward()
+
+            losses = {"loss": loss, **parts}
+            micro_losses.append({name: value.detach() for name, value in losses.items()})
+
+        return micro_losses, rows
+
+
+def seed_step(seed: int, step: int, micro: int, rank: int) -> None:
+    """Seed torch for one micro batch from these four numbers alone."""
+    # splitmix64 (Steele, Lea and Flood, 2014): neighboring numbers give unrelated seeds.
+    mixed = 0
+    for number in (seed, step, micro, rank):
+        mixed = (mixed + number + 0x9E3779B97F4A7C15) % 2**64
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) % 2**64
+        mixed ^= mixed >> 31
+    torch.manual_seed(mixed >> 1)
+
+
+def _step_optimizers(optimizers: Sequence[torch.optim.Optimizer], lr: float, bad: Tensor) -> None:
+    """One step of each at rate ``lr``; fused AdamW leaves it out where ``bad`` is 1."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = lr
+        # The name that torch.amp.GradScaler uses. Fused AdamW reads it on the device.
         optimizer.found_inf = bad  # type: ignore[attr-defined]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
 
-def _line(record: Mapping[str, float]) -> str:
+class _Recorder:
+    """Writes the means of the steps to the metrics log and moves the progress bar."""
+
+    def __init__(self, job: TrainingJob, state: TrainState, clock: ThroughputClock) -> None:
+        self.means: dict[str, float] = {}
+        self._state, self._clock = state, clock
+        self._metrics = MetricsLog(job.run.path, step=state.step) if job.run.main else None
+        self.progress = ProgressBar(job.settings.steps, start=state.step, show=job.run.main)
+
+    def record(self, lr: float) -> None:
+        """Read the means since the last record, which waits for the device; write and show them."""
+        step = self._state.step
+        self.means = self._state.running_means.read()
+        record = {"step": step, "lr": lr, **self.means, **self._clock.lap(step)}
+
+        if self._metrics is not None:
+            self._metrics.write(record | {"bad_steps": self._state.bad_steps})
+        self.progress.update(step, _progress_text(record))
+
+
+def _progress_text(record: Mapping[str, float]) -> str:
     loss = f"loss {record['loss']:.4f}, " if "loss" in record else ""
     return (
         f"{loss}{record['images_per_s']:.0f} images/s, {record['data_wait']:.0%} waiting for data"
     )
+
+
+def _agreed_stop_code(stop_request: StopRequest, read: Sequence[StepNumbers | None]) -> int:
+    """The exit code to stop with, the same on every rank at the same step; 0 to go on."""
+    if distributed.world_size() == 1:
+        return stop_request.code
+
+    # All ranks read the same largest code from the device, in the same step.
+    return max((numbers.stop for numbers in read if numbers is not None), default=0)
+
+
+def _stop(code: int, path: Path, state: TrainState, settings: TrainSettings) -> NoReturn:
+    state.run.status("interrupted", state.step)
+    if state.run.main:
+        _log.info(
+            "stopped and saved at step %d of %d; --resume auto goes on", state.step, settings.steps
+        )
+    raise TrainingStopped(code, path, state.step)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

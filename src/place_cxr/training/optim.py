@@ -107,17 +107,32 @@ def _muon(linear: list[tuple[str, nn.Parameter]], settings: OptimSettings) -> to
     return muon
 
 
-def rollback_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> list[Tensor]:
-    """Weights and momenta of optimizers that cannot be told to leave a step out, as fused AdamW
-    can.
+class BadStepRollback:
+    """Undoes what a bad step changed although it was left out.
+
+    Fused AdamW leaves out a bad step by itself. The running statistics of norm layers and the
+    weights and momenta of Muon do not; this class keeps a copy of them.
     """
-    return [
-        tensor
-        for optimizer in optimizers
-        if isinstance(optimizer, torch.optim.Muon)
-        for _, value in _named_parameters([optimizer])
-        for tensor in (value.detach(), optimizer.state[value]["momentum_buffer"])
-    ]
+
+    def __init__(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self._live: list[Tensor] = []
+        for module in model.modules():
+            if hasattr(module, "running_mean"):
+                self._live += module.buffers(recurse=False)
+
+        for optimizer in optimizers:
+            if isinstance(optimizer, torch.optim.Muon):
+                for _, value in _named_parameters([optimizer]):
+                    self._live += [value.detach(), optimizer.state[value]["momentum_buffer"]]
+
+        self._backup = [tensor.clone() for tensor in self._live]
+
+    @torch.no_grad()
+    def rollback_if_bad(self, bad: Tensor) -> None:
+        """After a step: restore the copy where ``bad`` is 1, else renew it. Nothing waits."""
+        for live, backup in zip(self._live, self._backup, strict=True):
+            live.copy_(torch.where(bad > 0, backup, live))
+            backup.copy_(live)
 
 
 def _named_parameters(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import statistics
+from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,9 @@ from place_cxr.training.optim import (
     optimizer_tensors,
     restore_optimizers,
 )
+from place_cxr.training.readback import RunningMeans, StepNumbers
 from place_cxr.training.saver import Saver
 from place_cxr.training.tensor_files import snapshot
-from place_cxr.training.watch import RunningMeans, SpikeDetector, StepNumbers
 
 _log = logging.getLogger(__name__)
 # What may differ between a run and its continuation, because no number of the training depends on
@@ -212,6 +214,28 @@ class TrainState:
                 )
             except OSError as error:
                 _log.warning("the step before the spike is not marked (%s)", error.strerror)
+
+
+class SpikeDetector:
+    """Says when a loss is more than six median absolute deviations above the median of the last
+    hundred.
+    """
+
+    def __init__(self, window: int = 100, min_losses: int = 30, deviations: float = 6.0) -> None:
+        self._last: deque[float] = deque(maxlen=window)
+        self._min_losses, self._deviations, self._muted_steps = min_losses, deviations, 0
+
+    def is_spike(self, loss: float) -> bool:
+        """Whether this loss is a spike; once per window at most."""
+        spike = False
+        if len(self._last) >= self._min_losses and self._muted_steps == 0:
+            middle = statistics.median(self._last)
+            spread = statistics.median(abs(value - middle) for value in self._last)
+            # A floor for a loss that has come to rest, whose spread is rounding.
+            spike = loss - middle > self._deviations * max(spread, 1e-3 * abs(middle), 1e-12)
+        self._muted_steps = self._last.maxlen or 0 if spike else max(0, self._muted_steps - 1)
+        self._last.append(loss)
+        return spike
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
