@@ -74,8 +74,8 @@ def test_a_decoder_that_dies_or_hangs_is_a_damaged_picture(monkeypatch: pytest.M
     assert np.array_equal(decode(), PIXELS)
 
     with monkeypatch.context() as patch:
-        patch.setattr(codecs, "_SECONDS", 0.001)
-        patch.setattr(codecs, "_PIXELS_A_SECOND", 1e10)
+        patch.setattr(codecs, "_BASE_SECONDS", 0.001)
+        patch.setattr(codecs, "_SAMPLES_PER_SECOND", 1e10)
         large = np.random.default_rng(0).integers(0, 4096, (600, 600)).astype(np.uint16)
         with pytest.raises(ValueError, match="ended"):
             codecs.decode_frame(
@@ -86,7 +86,7 @@ def test_a_decoder_that_dies_or_hangs_is_a_damaged_picture(monkeypatch: pytest.M
 
 def test_starting_is_not_what_the_time_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first picture has no less time than the next ones."""
-    monkeypatch.setattr(codecs, "_SECONDS", 0.03)
+    monkeypatch.setattr(codecs, "_BASE_SECONDS", 0.03)
     for _ in range(2):
         assert np.array_equal(decode(), PIXELS)
 
@@ -97,8 +97,8 @@ def test_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     large = np.zeros((side, side), np.uint16)
     data = frame(large, dicoms.JPEG_LS)
     decode("jpeg-ls", dicoms.JPEG_LS)
-    monkeypatch.setattr(codecs, "_BYTES", 2**20)
-    monkeypatch.setattr(codecs, "_BYTES_A_SAMPLE", 0)
+    monkeypatch.setattr(codecs, "_BASE_BYTES", 2**20)
+    monkeypatch.setattr(codecs, "_BYTES_PER_SAMPLE", 0)
     with pytest.raises(ValueError, match="decode"):
         codecs.decode_frame(data, "jpeg-ls", "JPEG-LS", (side, side, 1), 2)
     monkeypatch.undo()

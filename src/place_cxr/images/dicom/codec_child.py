@@ -1,10 +1,8 @@
-"""The process that runs native decoders on bytes of unknown origin; ``codecs.py`` starts it and is
-the only one to.
+"""The process that runs native decoders on bytes of unknown origin; only ``codecs.py`` starts it.
 
-A program of its own, not a module: it is started by its path and imports nothing of this package.
-It answers requests on its standard input, a line of JSON and then the bytes, until that is closed.
-What a hostile file can reach is this process only, within the time and memory that each request
-allows it.
+It is a program, not a module: it is started by its path and imports nothing of this package. It
+reads requests from standard input, a line of JSON and then the compressed bytes, until that is
+closed. A hostile file can reach this process alone, within the time and memory of its request.
 """
 
 import json
@@ -17,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 _PAGE_BYTES = resource.getpagesize()
-_PADDING_BYTES = 64  # bytes a segment may hold beyond its plane: padding
+_PADDING_BYTES = 64  # that an RLE segment may hold after its plane
 
 
 def _import_imagecodecs() -> Any:
@@ -27,22 +25,27 @@ def _import_imagecodecs() -> Any:
 
 
 def _preload_decoders() -> None:
-    """Import what decodes now: that takes longer than many pictures, and is not what their time is
-    allowed for.
+    """Import the decoders before the first request: the import takes longer than many images, and
+    must not count as an image's time.
     """
     library = _import_imagecodecs()
+    # imagecodecs loads each decoder's library on first access to its name.
     for name in ("packbits_decode", "jpeg8_decode", "jpegls_decode", "jpeg2k_decode"):
         getattr(library, name)
 
 
 def _decode_rle(data: bytes, shape: list[int], depth: int) -> Any:
-    """DICOM's own run-length coding: each byte of each sample is a plane, the high byte first."""
+    """Samples [height, width, samples] of DICOM's RLE (DICOM PS3.5, annex G).
+
+    Each byte of each sample is a segment of its own, the high byte first.
+    """
     import numpy as np
 
     height, width, samples = shape
     count, *starts = np.frombuffer(data, "<u4", 16).tolist()
     if count != samples * depth:
         raise ValueError("as many segments as samples times bytes are needed")
+
     ends = [*starts[1:count], len(data)]
     planes = np.empty((samples, depth, height * width), np.uint8)
     for plane, start, end in zip(planes.reshape(count, -1), starts, ends, strict=False):
@@ -50,9 +53,11 @@ def _decode_rle(data: bytes, shape: list[int], depth: int) -> Any:
             data[start:end], out=plane.size + _PADDING_BYTES
         )
         plane[:] = np.frombuffer(decoded, np.uint8, plane.size)
+
     pixels = planes[:, 0].astype(f"u{depth}")
     for low in range(1, depth):
         pixels = pixels << 8 | planes[:, low]
+
     return np.moveaxis(pixels.reshape(samples, height, width), 0, -1)
 
 
@@ -77,37 +82,47 @@ DECODERS: dict[str, Callable[[bytes, list[int], int], Any]] = {
 
 
 def main() -> None:
-    """Answer until standard input is closed: a line with shape and kind, and the pixels; or a line
-    with an error.
+    """Answer requests until standard input is closed.
+
+    An answer is a line of JSON with shape and dtype and then the pixels, or a line with an error.
     """
     source = sys.stdin.buffer
     sink = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library may print is no answer
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of memory would hold the picture
-    with suppress(ImportError):  # each request that needs what is missing will say so
+
+    # A library may print to standard output; that must not mix with the answers.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the image
+
+    with suppress(ImportError):  # a request that needs the missing decoder gets an error
         _preload_decoders()
+
     while line := source.readline():
         request = json.loads(line)
         data = source.read(request["length"])
+
         _set_limits(request["seconds"], request["bytes"])
         try:
             pixels = DECODERS[request["codec"]](data, request["shape"], request["depth"])
-            answer, body = {"shape": pixels.shape, "kind": pixels.dtype.str}, pixels.tobytes()
+            answer, body = {"shape": pixels.shape, "dtype": pixels.dtype.str}, pixels.tobytes()
         except ImportError:
             answer, body = {"error": "missing"}, b""
         except Exception:
             answer, body = {"error": "damaged"}, b""
         _set_limits(0, 0)
+
         sink.write(json.dumps(answer).encode() + b"\n")
         sink.write(body)
         sink.flush()
 
 
 def _set_limits(seconds: float, memory_bytes: int) -> None:
-    """Processor time and memory from here on; past the time, the system ends this process. Zeros:
-    no limit.
+    """Limit processor time and memory from now on; zeros lift the limits.
+
+    The system ends this process when the time is over.
     """
     signal.setitimer(signal.ITIMER_PROF, seconds)
+
+    # The memory limit counts address space, so what is in use already (statm, in pages) is added.
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = hard
     if memory_bytes and os.path.exists("/proc/self/statm"):

@@ -1,8 +1,8 @@
-"""Values of a DICOM header, one keyword at a time, and the few that are kept of it.
+"""Values of a DICOM header by keyword, and the few of them that are kept.
 
-A value that is not what its keyword promises is refused by the keyword alone, and what is kept as
-text is only ever one of the words listed here or a name from the standard: a vendor, or a mistake,
-can put a person's name into any element.
+A vendor, or a mistake, can put a person's name into any element. So a message names the keyword and
+never the value, and a text is kept only where it is one of the words listed here or a name of the
+standard.
 """
 
 from __future__ import annotations
@@ -20,37 +20,42 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 RADIOGRAPH_MODALITIES = ("CR", "DX", "DR", "RG", "RF", "XA", "SC", "OT")
+# Defined terms of DICOM PS3.3: Modality (C.7.3.1.1.1), ViewPosition (C.8.7.5.1.1),
+# ImageType (C.7.6.1.1.2), PhotometricInterpretation (C.7.6.3.1.2), PatientSex (C.7.1.1).
 # fmt: off
 _MODALITIES = frozenset((
-    *RADIOGRAPH_MODALITIES, "AU", "BI", "CT", "DG", "DOC", "ECG", "EM", "EPS", "ES", "FID", "GM", "HD", "IO", "IVOCT", "IVUS",
-    "KO", "LS", "MG", "MR", "NM", "OCT", "OP", "OPT", "PLAN", "PR", "PT", "PX", "REG", "RESP", "RTDOSE", "RTIMAGE",
-    "RTPLAN", "RTRECORD", "RTSTRUCT", "RWV", "SEG", "SM", "SR", "TG", "US", "XC",
+    *RADIOGRAPH_MODALITIES,
+    "AU", "BI", "CT", "DG", "DOC", "ECG", "EM", "EPS", "ES", "FID", "GM", "HD", "IO", "IVOCT",
+    "IVUS", "KO", "LS", "MG", "MR", "NM", "OCT", "OP", "OPT", "PLAN", "PR", "PT", "PX", "REG",
+    "RESP", "RTDOSE", "RTIMAGE", "RTPLAN", "RTRECORD", "RTSTRUCT", "RWV", "SEG", "SM", "SR", "TG",
+    "US", "XC",
 ))
 _VIEWS = frozenset((
-    "AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "LAT", "LATERAL",
+    "AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "LAT",
+    "LATERAL",
 ))
 _IMAGE_TYPES = frozenset((
-    "ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "SAVE", "SCREEN", "SCREEN SAVE", "SCREENSHOT", "POST_PROCESSED",
-    "MIP", "SUBTRACTION", "LOCALIZER", "PROJECTION", "BONE", "SOFT_TISSUE",
+    "ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "SAVE", "SCREEN", "SCREEN SAVE", "SCREENSHOT",
+    "POST_PROCESSED", "MIP", "SUBTRACTION", "LOCALIZER", "PROJECTION", "BONE", "SOFT_TISSUE",
 ))
 _PHOTOMETRICS = frozenset((
-    "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422",
-    "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "HSV", "ARGB", "CMYK", "XYB",
+    "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422",
+    "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "HSV", "ARGB", "CMYK", "XYB",
 ))
 _SEXES = frozenset(("M", "F", "O"))
 # fmt: on
-UNLISTED_WORD = "OTHER"  # a word that is not listed
+UNLISTED_WORD = "OTHER"  # kept in place of a word that is not listed
 _YEARS_PER_UNIT = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 _SECONDARY_CAPTURE = "Secondary Capture"
 
 
 @dataclass(frozen=True, slots=True)
 class DicomHeader:
-    """What is kept of a DICOM header; nothing in it names a person, a place or a day. Empty or
-    None: not stated.
+    """What is kept of a DICOM header: nothing that names a person, a place or a date.
 
-    ``frames``, ``rows``, ``columns`` and ``bits`` (stored ones) are as the header claims,
-    unchecked; ``age`` in years.
+    An empty text or None means that the header does not state it. ``frames``, ``rows``,
+    ``columns`` and ``bits`` (stored ones) are the header's claims, not checked against the pixels;
+    ``age`` is in years.
     """
 
     modality: str
@@ -69,9 +74,7 @@ class DicomHeader:
 
     @property
     def burned_in_reason(self) -> str:
-        """Why letters, maybe a name, are to be expected in the pixels (row P4); empty where nothing
-        says so.
-        """
+        """Why the pixels may hold letters, maybe a name (fault P4); "" where no element says so."""
         if self.burned_in:
             return "BurnedInAnnotation is YES"
         if any("SAVE" in word or "SCREEN" in word for word in self.image_type):
@@ -86,15 +89,20 @@ class DicomHeader:
 
 
 def extract_header(header: Dataset, syntax: str) -> DicomHeader:
-    """The facts; ``syntax`` is the transfer syntax's name. Raises PL-D103 as the readers below."""
+    """The record of a header; ``syntax`` is the name of its transfer syntax.
+
+    Raises PL-D103 where an element cannot be read.
+    """
+    image_type = tuple(
+        _listed_word(str(word).strip().upper(), _IMAGE_TYPES)
+        for word in element_values(header, "ImageType")
+    )
+
     return DicomHeader(
         modality=_listed_word(element_text(header, "Modality"), _MODALITIES),
         view=_listed_word(element_text(header, "ViewPosition"), _VIEWS),
         photometric=_listed_word(element_text(header, "PhotometricInterpretation"), _PHOTOMETRICS),
-        image_type=tuple(
-            _listed_word(str(word).strip().upper(), _IMAGE_TYPES)
-            for word in element_values(header, "ImageType")
-        ),
+        image_type=image_type,
         sop_class=_sop_class(element_text(header, "SOPClassUID")),
         transfer_syntax=syntax,
         rows=element_int(header, "Rows", 0),
@@ -108,24 +116,28 @@ def extract_header(header: Dataset, syntax: str) -> DicomHeader:
 
 
 def element_values(header: Dataset, keyword: str) -> list[Any]:
-    """All values of an element, [] where it is absent or empty. Raises PL-D103 where it cannot be
-    read.
+    """All values of an element, [] where it is absent or empty.
+
+    Raises PL-D103 where it cannot be read.
     """
+    # pydicom decodes a value on access, so damaged bytes raise here, with exceptions of many types.
     try:
         value = header.get(keyword)
         if isinstance(value, MutableSequence):
             return list(value)
     except Exception:
         raise _unreadable_error(keyword) from None
+
     return [] if value is None or value == "" else [value]
 
 
 def element_numbers(header: Dataset, keyword: str) -> list[float]:
-    """All values as finite numbers. Raises PL-D103."""
+    """All values of an element as finite numbers. Raises PL-D103."""
     try:
         floats = [float(value) for value in element_values(header, keyword)]
     except (TypeError, ValueError, OverflowError):
         raise _unreadable_error(keyword) from None
+
     if not np.isfinite(floats).all():
         raise _unreadable_error(keyword)
     return floats
@@ -138,13 +150,14 @@ def element_int(header: Dataset, keyword: str, default: int | None = None) -> in
         if default is None:
             raise PlaceError(f"{keyword} is missing", code="PL-D103", fix="export it again")
         return default
+
     if floats[0] != int(floats[0]):
         raise _unreadable_error(keyword)
     return int(floats[0])
 
 
 def element_text(header: Dataset, keyword: str) -> str:
-    """The first value, upper case, without blanks around it; "" where there is none."""
+    """The first value in upper case, without blanks around it; "" where there is none."""
     elements = element_values(header, keyword)
     return str(elements[0]).strip(" \0").upper() if elements else ""
 
@@ -154,11 +167,12 @@ def _unreadable_error(keyword: str) -> PlaceError:
 
 
 def _listed_word(word: str, listed: frozenset[str]) -> str:
+    """``word`` where it is listed or empty, else OTHER."""
     return word if word in listed or not word else UNLISTED_WORD
 
 
 def _sop_class(uid: str) -> str:
-    """Its name in the standard; "" for none, OTHER for a private one."""
+    """The name of a SOP class in the standard; "" for no class, OTHER for a private one."""
     from pydicom.uid import UID
 
     parsed = UID(uid)
@@ -166,5 +180,6 @@ def _sop_class(uid: str) -> str:
 
 
 def _age_in_years(age: str) -> float | None:
+    """Years of an age string such as ``045Y`` (VR AS); None for any other text."""
     match = re.fullmatch(r"(\d{1,3})([DWMY])", age)
     return float(match[1]) * _YEARS_PER_UNIT[match[2]] if match else None

@@ -1,6 +1,4 @@
-"""Transfer syntaxes: how a DICOM file's elements are written, and what its pixels are compressed
-with.
-"""
+"""Transfer syntaxes: how a DICOM file writes its elements and compresses its pixels."""
 
 from __future__ import annotations
 
@@ -11,8 +9,9 @@ from place_cxr.core.errors import PlaceError
 
 @dataclass(frozen=True, slots=True)
 class TransferSyntax:
-    """A transfer syntax: its name in the standard, how its elements are written, and what decodes
-    its pixels.
+    """A transfer syntax: its name in the standard, how elements are written, and the codec.
+
+    ``codec`` is a name that ``codecs.py`` knows, "" for pixels that are not compressed.
     """
 
     name: str
@@ -22,6 +21,7 @@ class TransferSyntax:
     deflated: bool = False
 
 
+# UIDs: DICOM PS3.6, table A-1.
 _ROOT = "1.2.840.10008.1.2"
 TRANSFER_SYNTAXES = {
     _ROOT: TransferSyntax("Implicit VR Little Endian", implicit=True),
@@ -44,18 +44,19 @@ TRANSFER_SYNTAXES = {
 
 
 def find_transfer_syntax(uid: str) -> TransferSyntax:
-    """The syntax with this UID. Raises PL-D112 for one that is not read, PL-D103 where the file
-    names none.
-    """
+    """The syntax with this UID. Raises PL-D112 where it is not read, PL-D103 for an empty UID."""
     if not uid:
         raise PlaceError("TransferSyntaxUID is missing", code="PL-D103", fix="export it again")
+
     if uid not in TRANSFER_SYNTAXES:
         from pydicom.uid import UID
 
+        # A UID that the standard does not list is not repeated: it may be anything.
         name = UID(uid).name if UID(uid).type == "Transfer Syntax" else "a private one"
         accepted = "uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K are"
         problem = f"the transfer syntax ({name}) is not read; {accepted}"
         raise PlaceError(
             problem, code="PL-D112", fix="export it uncompressed (Explicit VR Little Endian)"
         )
+
     return TRANSFER_SYNTAXES[uid]
