@@ -21,7 +21,7 @@ class CorrelationSettings(Settings):
     heads: int = 4  # [ours]
     out: int = 64  # E, low on purpose: a wide head could copy [ours]
     target: Literal["teacher", "pixels", "shallow"] = (
-        "teacher"  # [ours, chosen by ablation: docs/results.md]
+        "teacher"  # [ours, no target is better: docs/benchmark-phantom.md]
     )
     momentum: float = (
         0.99  # of the teacher, an exponential moving average of the image encoder [ours]

@@ -1,4 +1,4 @@
-"""The picture of README.md: chosen by rule, small, and drawn where the truth is."""
+"""The image of README.md: chosen by rule, small, and drawn where the truth is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import readme_picture
 from PIL import Image
+from readme_image import (
+    HEADER,
+    MARGIN,
+    MAX_BYTES,
+    PANEL,
+    TIGHT,
+    WIDTH,
+    choose_examples,
+    draw_examples,
+    save_small,
+)
 
 from place_cxr.core.errors import PlaceError
 
@@ -47,11 +57,8 @@ def run(tmp_path: Path) -> Path:
 
 def test_studies_are_chosen_by_what_they_state(run: Path) -> None:
     studies = json.loads((run / "gallery" / "gallery.json").read_text())["studies"]
-    found = [
-        (one.study["image"], one.finding, one.sentence["text"])
-        for one in readme_picture.choose(studies)
-    ]
-    assert found == [
+    examples = choose_examples(studies)
+    assert [(e.study["image"], e.finding, e.sentence["text"]) for e in examples] == [
         ("4.jpg", "Pleural Effusion", "Small left effusion."),
         ("2.jpg", "Edema", "Mild edema is present."),
         ("1.jpg", "Nodule", "A nodule is seen."),
@@ -59,10 +66,10 @@ def test_studies_are_chosen_by_what_they_state(run: Path) -> None:
 
 
 def test_outline_and_heat_lie_where_they_should(run: Path) -> None:
-    pixels = np.asarray(readme_picture.draw(run)).astype(int)
-    top, left, side = readme_picture.HEAD, readme_picture.MARGIN, readme_picture.PANEL
+    pixels = np.asarray(draw_examples(run)).astype(int)
+    top, left, side = HEADER, MARGIN, PANEL
     plain = pixels[top : top + side, left : left + side]
-    heated = pixels[top : top + side, left + side + readme_picture.TIGHT :][:, :side]
+    heated = pixels[top : top + side, left + side + TIGHT :][:, :side]
     edge = round(40 / 320 * side)
     for panel in (plain, heated):
         on_line = panel[edge - 1 : edge + 1, side // 2 - 5 : side // 2 + 5].mean((0, 1))
@@ -76,10 +83,10 @@ def test_outline_and_heat_lie_where_they_should(run: Path) -> None:
 
 
 def test_file_is_small(run: Path, tmp_path: Path) -> None:
-    path = readme_picture.save(readme_picture.draw(run), tmp_path / "x.png")
-    assert path.stat().st_size <= readme_picture.MOST_BYTES
-    with Image.open(path) as picture:
-        assert picture.width == readme_picture.WIDTH == 1200
+    path = save_small(draw_examples(run), tmp_path / "x.png")
+    assert path.stat().st_size <= MAX_BYTES
+    with Image.open(path) as image:
+        assert image.width == WIDTH == 1200
 
 
 def test_a_run_without_such_studies_is_refused(run: Path) -> None:
@@ -87,6 +94,6 @@ def test_a_run_without_such_studies_is_refused(run: Path) -> None:
         json.dumps({"studies": [study(3, "Edema", "No edema.")]})
     )
     with pytest.raises(PlaceError, match="PL-D224"):
-        readme_picture.draw(run)
+        draw_examples(run)
     with pytest.raises(PlaceError, match="PL-R007"):
-        readme_picture.draw(run / "gallery")
+        draw_examples(run / "gallery")
