@@ -17,23 +17,25 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from perf.measure import Figure, milliseconds, ratios, report
-from perf.parts import encoders, recipe, settings, tokens
-from perf.pcma import Similarity, chunked, loop, vectors
+from perf.measure import Figure, milliseconds, ratios, record_figures
+from perf.parts import encoders_call, recipe, settings, tokens
+from perf.pcma import Similarity, chunked_loss_call, random_observations, similarity_by_loop
 from place_cxr.core.tensors import Tokens, move_to_device
 from place_cxr.images.views import UNIFORMS_PER_ROW, train_views
-from place_cxr.losses import total_loss
+from place_cxr.losses import fields_read, total_loss
 from place_cxr.losses.pathology import observation_similarity
 from place_cxr.models.place import PlaceModel
 from place_cxr.models.text import TextEncoder
-from place_cxr.pretrain import freeze_unused, load_recipe
+from place_cxr.pretrain import load_recipe
 from place_cxr.training.optim import build_optimizers
 
 DEVICE, ROUNDS, SMALL, LARGE = torch.device("cuda"), 5, 72, 144
 PEERS = {"ConVIRT": "phantom-convirt", "GLoRIA": "phantom-gloria", "MGCA": "phantom-mgca"}
 
 
-def interleave(sides: Mapping[str, Callable[[], object]], calls: int = 5) -> dict[str, list[float]]:
+def interleave_on_gpu(
+    sides: Mapping[str, Callable[[], object]], calls: int = 5
+) -> dict[str, list[float]]:
     """Seconds of one call of each side by the clock, A B A B ..., after a round that does not
     count.
     """
@@ -75,13 +77,13 @@ class Method:
                 config.model_copy(update={"losses": theirs.losses}),
             )
         self.model, self.config = PlaceModel(shape).to(DEVICE).train(), config
-        freeze_unused(self.model, config.losses)
+        self.model.freeze_unread(fields_read(config.losses))
         self.optimizers = build_optimizers(self.model, config.optim)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
 
     def step(self, batch: int) -> Callable[[], None]:
         """A call that takes one training step."""
-        text, chance = on_device(batch), torch.rand(batch, UNIFORMS_PER_ROW, device=DEVICE)
+        text, chance = tokens_on_gpu(batch), torch.rand(batch, UNIFORMS_PER_ROW, device=DEVICE)
         pixels = torch.randint(256, (batch, 256, 256), dtype=torch.uint8, device=DEVICE)
 
         def run() -> None:
@@ -99,7 +101,7 @@ class Method:
 
     def encoders(self, batch: int) -> Callable[[], None]:
         """A call of both encoders, forward and backward."""
-        bare = encoders(self.model, batch)
+        bare = encoders_call(self.model, batch)
 
         def run() -> None:
             with torch.autocast("cuda", torch.bfloat16):
@@ -108,14 +110,14 @@ class Method:
         return run
 
 
-def on_device(batch: int) -> Tokens:
+def tokens_on_gpu(batch: int) -> Tokens:
     """Made-up reports on the device."""
     return move_to_device(tokens(batch), DEVICE)
 
 
-def alignment(form: Similarity, batch: int) -> Callable[[], object]:
+def pcma_call(form: Similarity, batch: int) -> Callable[[], object]:
     """A call of PCMA's similarity over all pairs, forward and backward."""
-    visual, text, mask = vectors(batch, device="cuda")
+    visual, text, mask = random_observations(batch, device="cuda")
 
     def run() -> object:
         value = form(
@@ -126,12 +128,12 @@ def alignment(form: Similarity, batch: int) -> Callable[[], object]:
     return run
 
 
-def steps(place: Method) -> list[Figure]:
+def step_figures(place: Method) -> list[Figure]:
     """Samples a second of a whole step, against the encoders alone."""
     found = []
     for batch in (LARGE, 4 * LARGE):
         step = place.step(batch)
-        seconds = interleave({"step": step, "encoders": place.encoders(batch)})
+        seconds = interleave_on_gpu({"step": step, "encoders": place.encoders(batch)})
         about = {f"{name} ms": milliseconds(side) for name, side in seconds.items()}
         about["GB"] = peak_gigabytes(step)
         rates = [batch / second for second in seconds["step"]]
@@ -158,27 +160,27 @@ def steps(place: Method) -> list[Figure]:
     return found
 
 
-def methods(place: Method) -> list[Figure]:
+def method_figures(place: Method) -> list[Figure]:
     """A step of PLACE against one of each peer with the same encoders, at MGCA's batch and at twice
     that.
     """
     found = []
     known = {"PLACE": place} | {name: Method(peer) for name, peer in PEERS.items()}
     for batch in (SMALL, LARGE):
-        seconds = interleave({name: method.step(batch) for name, method in known.items()})
+        seconds = interleave_on_gpu({name: method.step(batch) for name, method in known.items()})
         for name in PEERS:
             about = {"ms": milliseconds(seconds[name]), "PLACE ms": milliseconds(seconds["PLACE"])}
             times = ratios(seconds["PLACE"], seconds[name])
             found.append(
-                Figure(f"step of PLACE, B={batch}", f"{name}, our own", times, about=about)
+                Figure(f"step of PLACE, B={batch}", f"{name}, our own", times, notes=about)
             )
     return found
 
 
-def text() -> list[Figure]:
+def text_figures() -> list[Figure]:
     """The text encoder on real tokens alone, and padded."""
     encoder = TextEncoder(settings().text).to(DEVICE).train()
-    batch = on_device(LARGE)
+    batch = tokens_on_gpu(LARGE)
 
     def both_passes(states: Callable[[], Tensor]) -> Callable[[], None]:
         def run() -> None:
@@ -189,7 +191,7 @@ def text() -> list[Figure]:
 
         return run
 
-    seconds = interleave(
+    seconds = interleave_on_gpu(
         {
             "unpadded": both_passes(lambda: encoder(batch).local),
             "padded": both_passes(
@@ -207,41 +209,41 @@ def text() -> list[Figure]:
             f"unpadded text encoder, B={LARGE}",
             "padded",
             ratios(seconds["unpadded"], seconds["padded"]),
-            about=about,
+            notes=about,
         )
     ]
 
 
-def pcma() -> list[Figure]:
+def pcma_figures() -> list[Figure]:
     """Time and memory of alignment as the batch grows, and against the loop over reports."""
-    ours, slow = alignment(observation_similarity, LARGE), alignment(loop, LARGE)
-    seconds = interleave({"ours": ours, "loop": slow}, 3)
+    ours, slow = pcma_call(observation_similarity, LARGE), pcma_call(similarity_by_loop, LARGE)
+    seconds = interleave_on_gpu({"ours": ours, "loop": slow}, 3)
     about = {f"{name} ms": milliseconds(side) for name, side in seconds.items()}
     found = [
         Figure(
             f"PCMA time, B={LARGE}",
             "loop over reports",
             ratios(seconds["ours"], seconds["loop"]),
-            about=about,
+            notes=about,
         )
     ]
     for batch, chunk in ((1024, 256), (4096, 64)):
-        free()
-        call = chunked(batch, chunk, "cuda")
-        took = interleave({"ours": call}, 2)["ours"]
+        free_memory()
+        call = chunked_loss_call(batch, chunk, "cuda")
+        took = interleave_on_gpu({"ours": call}, 2)["ours"]
         found.append(
             Figure(
                 f"PCMA, B={batch}, chunks of {chunk}",
                 "no baseline",
                 [1e3 * second for second in took],
                 unit="ms",
-                about={"GB": peak_gigabytes(call)},
+                notes={"GB": peak_gigabytes(call)},
             )
         )
     return found
 
 
-def copies() -> list[Figure]:
+def copy_figures() -> list[Figure]:
     """Bringing a batch of pictures to the device: pinned, against pageable memory."""
     plain = torch.randint(256, (LARGE, 256, 256), dtype=torch.uint8)
     pinned = plain.pin_memory()
@@ -249,19 +251,19 @@ def copies() -> list[Figure]:
         "pinned": lambda: pinned.to(DEVICE, non_blocking=True),
         "pageable": lambda: plain.to(DEVICE),
     }
-    seconds = interleave(sides, 20)
+    seconds = interleave_on_gpu(sides, 20)
     about = {f"{name} ms": milliseconds(side) for name, side in seconds.items()}
     return [
         Figure(
             f"uint8 batch to the device, B={LARGE}",
             "pageable memory",
             ratios(seconds["pinned"], seconds["pageable"]),
-            about=about,
+            notes=about,
         )
     ]
 
 
-def free() -> None:
+def free_memory() -> None:
     """Give back what nothing holds."""
     gc.collect()
     torch.cuda.empty_cache()
@@ -272,14 +274,14 @@ def figures() -> list[Figure]:
     torch.manual_seed(0)
     found = []
     place = Method("")
-    found += [*steps(place), *methods(place)]
+    found += [*step_figures(place), *method_figures(place)]
     del place
-    free()
-    return [*found, *text(), *pcma(), *copies()]
+    free_memory()
+    return [*found, *text_figures(), *pcma_figures(), *copy_figures()]
 
 
 if __name__ == "__main__":
     if torch.cuda.is_available():
-        report("gpu", figures())
+        record_figures("gpu", figures())
     else:
         print("there is no GPU: nothing is measured")

@@ -17,6 +17,7 @@ from torch import nn
 from place_cxr import pretrain
 from place_cxr.core.tensors import Batch, move_to_device
 from place_cxr.data import corpus as corpora
+from place_cxr.losses import fields_read
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import PretrainConfig, load_recipe
 from place_cxr.tasks import TASKS
@@ -70,7 +71,7 @@ def made(phantom: Path, peer: str, *overrides: str) -> tuple[PretrainConfig, Pla
     config = pretrain.complete_config(config, data)
     torch.manual_seed(0)
     model = PlaceModel(config.model).train()
-    pretrain.freeze_unused(model, config.losses)
+    model.freeze_unread(fields_read(config.losses))
     return config, model, next(pretrain.make_loader(config, data).batches())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -25,7 +25,7 @@ from place_cxr.core.workers import refuse_if_spawned
 from place_cxr.data.corpus import Corpus, DataSettings, StageProgress, prepare_corpus, require_data
 from place_cxr.data.loader import Loader, PairDataset
 from place_cxr.images.views import UNIFORMS_PER_ROW, ViewSettings, train_views
-from place_cxr.losses import LOSS_INPUTS, LOSSES, LossTerm, total_loss
+from place_cxr.losses import LOSSES, LossTerm, fields_read, total_loss
 from place_cxr.losses.monitors import compute_monitors
 from place_cxr.models.place import ModelSettings, PlaceModel
 from place_cxr.models.text import complete_text_settings
@@ -91,14 +91,14 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> PretrainConfig:
             code="PL-C006",
             fix="set both to the same number of pixels",
         )
-    for part in ("correlation", "tokens", "prototypes"):
-        if getattr(config.model, part) is None and part in _fields_read(config.losses):
-            reading = ", ".join(name for name in config.losses if part in LOSS_INPUTS[name])
-            raise PlaceError(
-                f"{reading} needs model.{part}",
-                code="PL-C006",
-                fix="remove the loss or set that part",
-            )
+    for name in config.losses:
+        for part in sorted(fields_read({name: config.losses[name]})):
+            if getattr(config.model, part, part) is None:
+                raise PlaceError(
+                    f"{name} needs model.{part}",
+                    code="PL-C006",
+                    fix="remove the loss or set that part",
+                )
     return config
 
 
@@ -140,7 +140,7 @@ def run_pretraining(
         model = PlaceModel(config.model)
         if initial is not None:
             checkpoint.load_weights(model, initial.weights)
-        freeze_unused(model, config.losses)
+        model.freeze_unread(fields_read(config.losses))
         folder.describe(settings_file.dump_settings(config))
         folder.write("data.lock.json", json.dumps(corpus.lock(), indent=2))
         job = TrainingJob(
@@ -179,7 +179,7 @@ def dry_run(
     config = complete_config(config, corpus)
     torch.manual_seed(config.train.seed)
     model = PlaceModel(config.model).to(torch_device).train()
-    freeze_unused(model, config.losses)
+    model.freeze_unread(fields_read(config.losses))
     optimizers, compute, data = (
         build_optimizers(model, config.optim),
         make_loss(config),
@@ -276,34 +276,6 @@ def make_loss(config: PretrainConfig) -> Any:
         return total, {**parts, **compute_monitors(out)} if is_logged else parts
 
     return compute
-
-
-def _fields_read(terms: Mapping[str, LossTerm]) -> set[str]:
-    """The fields of PlaceOutputs that some active loss reads."""
-    return {field for name, term in terms.items() if term.weight for field in LOSS_INPUTS[name]}
-
-
-def freeze_unused(model: PlaceModel, terms: Mapping[str, LossTerm]) -> None:
-    """Parts that no active loss reads take no gradient: nothing to synchronise between ranks,
-    nothing to decay.
-    """
-    fields = _fields_read(terms)
-    unused: list[nn.Module | nn.Parameter | None] = []
-    if "visual" not in fields:
-        unused += [model.observer, model.sentences]
-    if "image" not in fields:
-        unused += [model.image_projection, model.text_projection]
-        model.image_encoder.freeze_beyond_maps()
-    if "scale" not in fields:
-        unused.append(model.log_scale)
-    unused += [
-        getattr(model, part)
-        for part in ("correlation", "tokens", "prototypes")
-        if part not in fields
-    ]
-    for part in unused:
-        if part is not None:
-            part.requires_grad_(False)
 
 
 def complete_config(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:

@@ -16,6 +16,7 @@ from place_cxr import pretrain
 from place_cxr.core import distributed
 from place_cxr.core.tensors import move_to_device
 from place_cxr.data.corpus import prepare_corpus
+from place_cxr.losses import fields_read
 from place_cxr.pretrain import PretrainConfig
 from place_cxr.training.loop import create_accelerator
 
@@ -56,7 +57,7 @@ def first_step(config: PretrainConfig) -> tuple[dict[str, float], dict[str, Tens
     torch.manual_seed(0)
     model = pretrain.PlaceModel(config.model)
     batch = next(pretrain.make_loader(config, corpus).batches())
-    pretrain.freeze_unused(model, config.losses)
+    model.freeze_unread(fields_read(config.losses))
     wrapped = accelerator.prepare_model(model)  # kept: its hooks live as long as it does
     value, parts = pretrain.make_loss(config)(wrapped, move_to_device(batch, "cpu"), 0)
     value.backward()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from place_cxr.core.tensors import l2_normalize
-from place_cxr.losses import LOSSES
-from tests.losses.outputs import outputs
 
 
 @pytest.mark.parametrize("eps", [1e-12, 1e-2])
@@ -23,19 +19,3 @@ def test_unit_rows_and_their_gradient_equal_those_of_torch(eps: float) -> None:
     for value in (one, other):
         (value * torch.linspace(-1, 2, 60, dtype=torch.float64).view_as(value)).sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad)
-
-
-def test_what_losses_share_belongs_to_one_batch_and_one_setting() -> None:
-    out = outputs()
-    pair, image = LOSSES["pathology_pair"], LOSSES["pathology_image"]
-    alone = image(outputs())
-    pair(out)
-    assert len(out.shared) == 1
-    torch.testing.assert_close(image(out), alone)  # what pair left there is what image needs
-    assert len(out.shared) == 1
-    image(out, selection_temperature=0.5)
-    assert len(out.shared) == 2
-    turned = dataclasses.replace(
-        out, visual=dataclasses.replace(out.visual, vectors=out.visual.vectors.flip(0))
-    )
-    assert not turned.shared and not torch.isclose(image(turned), image(out))

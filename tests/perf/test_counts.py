@@ -9,29 +9,38 @@ import pytest
 import torch
 
 from perf import run
-from perf.measure import Figure, count, interleave, peak_mebibytes
-from perf.ops import MOST
-from perf.parts import heads, settings, tokens
-from perf.pcma import both_passes, chunked, context, furthest, loop
+from perf.measure import Figure, count_operators, interleave, peak_mebibytes
+from perf.ops import MOST_OPERATORS
+from perf.parts import heads_call, settings, tokens
+from perf.pcma import (
+    chunked_loss_call,
+    largest_difference,
+    similarity_by_einsum,
+    similarity_by_loop,
+    similarity_call,
+)
 from place_cxr.losses.pathology import observation_similarity
 from place_cxr.models.place import PlaceModel
 from place_cxr.models.skeleton import init_on_meta_device
 
 
 def test_heads_dispatch_a_fixed_number_of_operators_and_never_wait() -> None:
-    of = heads(full=False)
-    small, large = count(of(4)), count(of(12))
-    assert small.computing < small.dispatched <= MOST
+    of = heads_call(full=False)
+    small, large = count_operators(of(4)), count_operators(of(12))
+    assert small.computing < small.dispatched <= MOST_OPERATORS
     assert small.ops == large.ops and small.provoked == large.provoked  # no loop over the batch
     assert small.reads == large.reads == 0
 
 
 def test_counting_sees_loops_and_reads() -> None:
     x = torch.arange(6.0)
-    tape = count(lambda: [float(v) for v in x])
+    tape = count_operators(lambda: [float(v) for v in x])
     assert tape.reads == 6 and tape.ops["unbind"] + tape.ops["select"] >= 1
-    assert count(lambda: x[x > 2]).reads == 1 and count(lambda: x.nonzero()).reads == 1
-    added = count(lambda: (x + 1).view(2, 3))
+    assert (
+        count_operators(lambda: x[x > 2]).reads == 1
+        and count_operators(lambda: x.nonzero()).reads == 1
+    )
+    added = count_operators(lambda: (x + 1).view(2, 3))
     assert (added.computing, added.dispatched, added.reads) == (1, 2, 0)
 
 
@@ -42,7 +51,7 @@ def test_backward_is_counted_and_what_counting_provokes_is_not() -> None:
         weight.grad = None
         (weight.exp() * 2).sum().backward()
 
-    tape = count(call)
+    tape = count_operators(call)
     assert tape.ops["mul"] == 3
     assert (
         tape.ops["detach"] == 3 and tape.provoked == 2
@@ -55,22 +64,26 @@ def test_building_without_memory_draws_nothing() -> None:
             PlaceModel(settings(depth=1, text_layers=1))
 
     drawn = {"normal_", "uniform_", "erfinv_", "clamp_"}
-    assert not drawn & set(count(build).ops)
-    assert drawn & set(count(lambda: PlaceModel(settings(depth=1, text_layers=1))).ops)
+    assert not drawn & set(count_operators(build).ops)
+    assert drawn & set(count_operators(lambda: PlaceModel(settings(depth=1, text_layers=1))).ops)
 
 
 def test_pcma_equals_the_loop_and_the_context_form() -> None:
-    for form in (loop, context):
-        assert furthest(form, 8, torch.float64) < 1e-12
-        assert furthest(form, 24, torch.float32) < 1e-6
+    for form in (similarity_by_loop, similarity_by_einsum):
+        assert largest_difference(form, 8, torch.float64) < 1e-12
+        assert largest_difference(form, 24, torch.float32) < 1e-6
 
 
 def test_pcma_memory_stays_far_below_the_context_form_and_chunks_bound_it() -> None:
     ours, theirs = (
-        peak_mebibytes(both_passes(form, 48)) for form in (observation_similarity, context)
+        peak_mebibytes(similarity_call(form, 48))
+        for form in (observation_similarity, similarity_by_einsum)
     )
     assert ours <= 0.10 * theirs
-    quarter, whole = peak_mebibytes(chunked(128, 32)), peak_mebibytes(chunked(128, 128))
+    quarter, whole = (
+        peak_mebibytes(chunked_loss_call(128, 32)),
+        peak_mebibytes(chunked_loss_call(128, 128)),
+    )
     assert quarter < 0.5 * whole
 
 

@@ -8,7 +8,6 @@ correlation head, H and W pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -120,7 +119,7 @@ class TokenOutputs:
     )  # None where the image encoder pools without attending
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlaceOutputs:
     """All that losses may look at."""
 
@@ -138,13 +137,6 @@ class PlaceOutputs:
     correlation: Correlation | None
     tokens: TokenOutputs | None = None
     prototypes: Float[Tensor, "N D"] | None = None  # unit length
-
-    @cached_property
-    def shared(self) -> dict[tuple[Any, ...], Tensor]:
-        """What one loss has computed of these outputs, for the others that need the same; gone with
-        them.
-        """
-        return {}
 
 
 class _L2Normalize(torch.autograd.Function):

@@ -4,6 +4,8 @@ the image shows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,6 +18,10 @@ from place_cxr.core.tensors import PlaceOutputs, l2_normalize
 from place_cxr.losses.contrast import contrastive_loss, equal_keys, symmetric_contrastive_loss
 
 Selection = Literal["soft", "max", "transport"]
+# (temperature, selection) -> how well each sentence of the global batch fits what it selects in each
+# image of this process, [B, G, S]
+SimilarityOf = Callable[[float, Selection], Tensor]
+
 _TRANSPORT_STEPS = 3  # Sinkhorn steps [MGCA uses 3 for its prototypes]
 
 
@@ -26,28 +32,37 @@ def pathology_pair(
     selection_temperature: float = 0.1,
     temperature: float = 0.07,
     chunk: int = 0,
+    similarity: SimilarityOf | None = None,
 ) -> Float[Tensor, ""]:
     """PCMA, pair level: image i and report j agree if every observation of j is found among the
     V-PORs of i.
 
     ``chunk`` > 0 bounds memory: that many reports at a time, recomputed in the backward pass; the
-    value is the same. Reports with the same set of statements are positives. Our reading of the
-    paper: docs/paper_map.md.
+    value is the same. ``similarity`` is `sentence_similarity` of these outputs where another loss
+    needs it too. Reports with the same set of statements are positives. Our reading of the paper:
+    docs/paper_map.md.
     """
-    text, mask = gather_with_gradient(out.textual.vectors), gather(out.textual.mask)
-    visual = out.visual.vectors
-    selection_options = (selection_temperature, selection)
-    if chunk:  # of reports
-        pieces = zip(text.split(chunk), mask.split(chunk), strict=True)
-        parts = [
-            checkpoint(
-                observation_similarity, visual, *piece, *selection_options, use_reentrant=False
+    mask = gather(out.textual.mask)
+
+    if chunk:
+        text = gather_with_gradient(out.textual.vectors)
+        parts = []
+        for text_part, mask_part in zip(text.split(chunk), mask.split(chunk), strict=True):
+            part = checkpoint(
+                observation_similarity,
+                out.visual.vectors,
+                text_part,
+                mask_part,
+                selection_temperature,
+                selection,
+                use_reentrant=False,
             )
-            for piece in pieces
-        ]
+            parts.append(part)
         local_scores = torch.cat(parts, dim=1)
     else:
-        local_scores = _mean_over_sentences(_selected(out, text, *selection_options), mask)
+        similarity = similarity or partial(sentence_similarity, out)
+        local_scores = _mean_over_sentences(similarity(selection_temperature, selection), mask)
+
     logits = gather_with_gradient(local_scores) / temperature
     return symmetric_contrastive_loss(logits, equal_keys(gather(out.report_key)), mask.any(-1))
 
@@ -58,19 +73,20 @@ def pathology_image(
     selection: Selection = "soft",
     selection_temperature: float = 0.1,
     temperature: float = 0.07,
+    similarity: SimilarityOf | None = None,
 ) -> Float[Tensor, ""]:
     """PCMA, a sentence against images: what it selects in its own image fits it better than what it
     selects elsewhere.
 
-    An image whose report states the same is a positive, never a negative.
+    An image whose report states the same is a positive, never a negative. ``similarity`` as in
+    `pathology_pair`.
     """
-    text, key, mask = (
-        gather_with_gradient(out.textual.vectors),
-        gather(out.sentence_key),
-        gather(out.textual.mask),
-    )
-    local_scores = _selected(out, text, selection_temperature, selection)
-    logits = gather_with_gradient(local_scores).flatten(1).T / temperature  # [G S, G]
+    key, mask = gather(out.sentence_key), gather(out.textual.mask)
+    similarity = similarity or partial(sentence_similarity, out)
+    local_scores = similarity(selection_temperature, selection)
+
+    # One row for each sentence of the global batch, one column for each image: [G S, G].
+    logits = gather_with_gradient(local_scores).flatten(1).T / temperature
     stated = (key.flatten()[:, None, None] == key).any(-1)
     return contrastive_loss(logits, stated, mask.flatten())
 
@@ -99,16 +115,12 @@ def pathology_sentence(
     return symmetric_contrastive_loss(selected @ sentences.T / temperature, equal_keys(key), valid)
 
 
-def _selected(
-    out: PlaceOutputs, text: Float[Tensor, "G S D"], temperature: float, selection: Selection
+def sentence_similarity(
+    out: PlaceOutputs, temperature: float, selection: Selection
 ) -> Float[Tensor, "B G S"]:
-    """`selected_similarity` of the own images and all reports: the larger part of two losses,
-    computed once.
-    """
-    key = ("selected", temperature, selection)
-    if key not in out.shared:
-        out.shared[key] = selected_similarity(out.visual.vectors, text, temperature, selection)
-    return out.shared[key]
+    """`selected_similarity` of this process's images and all reports of the global batch."""
+    text = gather_with_gradient(out.textual.vectors)
+    return selected_similarity(out.visual.vectors, text, temperature, selection)
 
 
 def observation_similarity(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -133,6 +134,28 @@ class PlaceModel(nn.Module):
     def scale(self) -> Float[Tensor, ""]:
         """Inverse temperature of the instance loss, at most 100 [CLIP]."""
         return self.log_scale.clamp(max=math.log(100)).exp()
+
+    def freeze_unread(self, fields: Collection[str]) -> None:
+        """Parts behind fields of PlaceOutputs that no loss reads take no gradient.
+
+        Then ranks have nothing to synchronise for them, and weight decay does not move them.
+        ``fields`` are those that some loss reads.
+        """
+        behind: dict[str, tuple[nn.Module | nn.Parameter | None, ...]] = {
+            "image": (self.image_projection, self.text_projection),
+            "scale": (self.log_scale,),
+            "visual": (self.observer, self.sentences),
+            "correlation": (self.correlation,),
+            "tokens": (self.tokens,),
+            "prototypes": (self.prototypes,),
+        }
+        for field, parts in behind.items():
+            for part in parts:
+                if field not in fields and part is not None:
+                    part.requires_grad_(False)
+
+        if "image" not in fields:
+            self.image_encoder.freeze_beyond_maps()
 
     def describe_image(self, image: Float[Tensor, "B 1 H W"]) -> ImageDescription:
         """Everything that zero-shot, retrieval, grounding and probes read."""
