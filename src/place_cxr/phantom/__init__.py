@@ -1,4 +1,7 @@
-"""A procedural chest radiograph: image, masks, boxes, labels and report, all from one scene."""
+"""Phantoms: synthetic chest radiographs, each with its report, masks, boxes and labels.
+
+All of them follow from one :class:`Scene`, so that every task has exact targets.
+"""
 
 from place_cxr.phantom.scene import PHANTOM_FINDINGS, Body, Finding, Scene
 from place_cxr.phantom.write import PhantomStudy, make_study, render_scene, write_phantom

@@ -1,11 +1,19 @@
-"""What a report may say: rules of :mod:`~place_cxr.phantom.grammar`, by name.
+"""The wording of synthetic reports: rules of :mod:`~place_cxr.phantom.grammar`, by name.
 
-``<finding>`` and ``<finding> several`` (both sides, or many) are noun phrases. Their first letter
-tells the verb: ``a`` one thing (with article), ``p`` several, ``m`` a mass noun. ``... maybe`` are
-those of doubt, ``... plain`` those within a sentence that has already said where. ``... own`` are
-whole positive sentences, with severity as suffix where the wording depends on it and ``any`` where
-it fits both sides; ``... doubt`` are whole uncertain ones; ``... name`` is how a denial calls it;
-``... absent`` are whole denials. ``... device`` are the frames of what was put into a patient.
+Names of rules:
+
+- ``<finding>`` and ``<finding> several`` (both sides, or many) are noun phrases. The first letter
+  decides the verb: ``a`` a singular (with article), ``p`` a plural, ``m`` a mass noun.
+- ``<finding> maybe`` is the noun phrase of an uncertain sentence, ``<finding> plain`` the one of a
+  sentence that has named the side already.
+- ``<finding> own`` is a whole positive sentence. A severity as suffix restricts it to that
+  severity; ``any`` means that it fits both sides too.
+- ``<finding> doubt`` is a whole uncertain sentence, ``<finding> absent`` a whole denial.
+- ``<finding> name`` is the noun in a denial of several findings.
+- ``<frame> device`` replaces a frame where the finding is a device or an object.
+
+A rule that does not fit on a line has one alternative a line, where they are long. An alternative
+may stand twice, which makes it likelier.
 """
 
 from __future__ import annotations
