@@ -1,5 +1,6 @@
-"""The words for parts of the body, whose state is told: "enlarged", "normal". Notation: see
-``findings``.
+"""The words for parts of the body, of which a report states a condition: "enlarged", "normal".
+
+The notation is that of ``findings``.
 """
 
 from __future__ import annotations
@@ -7,8 +8,9 @@ from __future__ import annotations
 from place_cxr.text.labeler.terms import CHEST_FINDINGS, LUNG_FINDINGS, Term, symmetric_term
 
 _HEART_AND_MEDIASTINUM = ("Enlarged Cardiomediastinum", "Cardiomegaly")
-# Parts of the body: what it means that they are large (``shows``), or normal or clear (``denies``).
+# Part of the body -> what it shows when enlarged and denies when normal or clear, and its words.
 BODY_PART_WORDS: dict[str, tuple[Term, str]] = {
+    # Heart and mediastinum: enlarged they are a finding.
     "heart": (
         symmetric_term("Cardiomegaly"),
         """
@@ -32,6 +34,7 @@ BODY_PART_WORDS: dict[str, tuple[Term, str]] = {
         superior|upper| mediastinal|mediastinum silhouette|contour|contours|structures|
         """,
     ),
+    # Lungs and pleura: only their normal state says something.
     "lungs": (
         Term(denies=LUNG_FINDINGS),
         """
@@ -43,6 +46,7 @@ BODY_PART_WORDS: dict[str, tuple[Term, str]] = {
         Term(denies=("Pneumothorax", "Pleural Effusion", "Pleural Other")),
         "pleural spaces|space|surfaces|surface",
     ),
+    # Signs too weak to state a finding: a blunted angle, engorged vessels.
     "angles": (
         Term(("Pleural Effusion",), ("Pleural Effusion",), doubtful=True),
         "costophrenic|cp angle|angles|sulcus|sulci|recesses|xxxx",
@@ -56,6 +60,7 @@ BODY_PART_WORDS: dict[str, tuple[Term, str]] = {
         vascular markings|pattern
         """,
     ),
+    # Normal bones exclude a fracture, a normal chest every finding but a device.
     "bones": (
         Term(denies=("Fracture",)),
         """
@@ -73,10 +78,12 @@ BODY_PART_WORDS: dict[str, tuple[Term, str]] = {
         radiographic examination of the chest
         """,
     ),
+    # Parts whose state decides none of the 14 findings.
     "elsewhere": (
         Term(),
         """
-        hilum|hila|hilar|aorta|aortic|trachea|tracheal|diaphragm|hemidiaphragm|hemidiaphragms|azygos|spine|thyroid
+        hilum|hila|hilar|aorta|aortic|trachea|tracheal|azygos|spine|thyroid
+        diaphragm|hemidiaphragm|hemidiaphragms
         left|right lung
         lung volumes|volume|bases|base|apex|apices|markings|zone|lobe
         pulmonary artery|arteries

@@ -1,15 +1,17 @@
-"""Words that decide how a finding is meant: denied, doubted, gone, or only thought of. Notation:
-see ``findings``.
+"""Words that decide the value of a finding: denied, uncertain, resolved, or not stated at all.
+
+The notation is that of ``findings``.
 """
 
 from __future__ import annotations
 
-# After these words, findings are denied ("no"), doubted ("maybe") or left out of account ("aside").
-# After findings, these words say that they are absent ("gone") or in doubt ("unsure").
+# Kind of cue -> its phrases.
 CUES: dict[str, str] = {
+    # Before a finding: it is absent.
     "no": """
         no|without|not|nor|neither|never|cannot
-        no|without definite|convincing|radiographic|obvious|clear|typical|gross| evidence|sign|signs|findings of|for
+        no|without definite|convincing|radiographic|obvious| evidence|sign|signs|findings of|for
+        no|without clear|typical|gross evidence|sign|signs|findings of|for
         absence|lack|clearance|resolution|removal of|in
         interval| complete|interval| resolution|removal of
         negative for
@@ -22,18 +24,23 @@ CUES: dict[str, str] = {
         mimics|mimicking|simulates|simulating
         denies
         """,
+    # After a finding: it is absent.
     "gone": """
-        not longer|clearly|definitely|currently| seen|identified|present|evident|visible|visualized|appreciated|apparent
+        not longer|clearly|definitely|currently| seen|identified|present|evident|visible
+        not longer|clearly|definitely|currently| visualized|appreciated|apparent
         not longer|clearly|definitely|currently| noted|demonstrated|detected|observed|found|suspected
-        no longer seen|identified|present|evident|visible|visualized|appreciated|apparent|noted|demonstrated|detected
+        no longer seen|identified|present|evident|visible|visualized|appreciated|apparent
+        no longer noted|demonstrated|detected
         has|have|had completely|fully|entirely|now|since|largely| resolved|cleared|disappeared
         has|have|had been|since|now| been| removed|extubated|withdrawn|excluded
         was|were|is|are now| removed|absent|excluded|gone|resolved
         resolved|removed|none
         is|are|has|have|been| ruled out
         """,
+    # Before a finding: it is uncertain.
     "maybe": """
-        possible|possibly|questionable|question|questioned|equivocal|suspected|presumed|presumably|perhaps|potentially
+        possible|possibly|questionable|question|questioned|equivocal
+        suspected|presumed|presumably|perhaps|potentially
         may|might|could|potential
         probable|probably
         suggest|suggests|suggesting|suggestive|suspect
@@ -54,9 +61,14 @@ CUES: dict[str, str] = {
         unlikely
         less likely
         """,
+    # After a finding: it is uncertain.
     "unsure": """
-        cannot|not completely|entirely|definitely|fully| be completely|entirely|definitely|fully| excluded
-        cannot|not completely|entirely|definitely|fully| be completely|entirely|definitely|fully| ruled out
+        cannot|not be completely|entirely|definitely|fully| excluded
+        cannot|not be completely|entirely|definitely|fully| ruled out
+        cannot|not completely|entirely be completely|entirely|definitely|fully| excluded
+        cannot|not completely|entirely be completely|entirely|definitely|fully| ruled out
+        cannot|not definitely|fully be completely|entirely|definitely|fully| excluded
+        cannot|not definitely|fully be completely|entirely|definitely|fully| ruled out
         not completely|entirely|definitely|fully| excluded
         not completely|entirely|definitely|fully| ruled out
         is|are not completely|entirely|definitely|fully| excluded
@@ -68,22 +80,26 @@ CUES: dict[str, str] = {
         is|are possibly present
         is|are|remains a consideration|possibility|concern
         is|are in the differential
-        may|might|could|possibly be|represent|reflect| a| projectional|artifactual|artifact|accentuated|nipple
+        may|might|could|possibly be|represent|reflect| a| projectional|accentuated
+        may|might|could|possibly be|represent|reflect| a| artifactual|artifact|nipple
         may|might|could|possibly be|represent|reflect| superimposed
         unlikely
         is|are felt|thought| unlikely
         """,
+    # Before a finding: the sentence does not state it (history, purpose of the study).
     "aside": """
         history|hx|risk|treatment|symptoms of|for
         family history of
         treated for
         indication
         if|should there is|are|remains|persists|
-        evaluate|evaluation|assess|assessment|workup|screening|screen|look|looking|sensitivity for|of
+        evaluate|evaluation|assess|assessment|workup|screening|screen for|of
+        look|looking|sensitivity for|of
         evaluated|assessed for
         to evaluate|assess for|
         to identify|characterize
         """,
+    # A new clause: no cue reaches across.
     "break": """
         but|however|although|though|whereas|while|yet|except|besides|nevertheless
         except|apart|aside for|from
@@ -95,6 +111,7 @@ CUES: dict[str, str] = {
         where|until
         ;|(|)
         """,
+    # Joins of a list, and verbs: they decide how far a cue reaches.
     "or": """
         or|versus|vs|/
         and / or
@@ -106,11 +123,12 @@ CUES: dict[str, str] = {
     "comma": ",",
     "colon": ":",
     "verb": """
-        is|are|was|were|has|have|had|remains|remain|appears|appear|persists|persist|demonstrates|demonstrate|shows|show
+        is|are|was|were|has|have|had
+        remains|remain|appears|appear|persists|persist|demonstrates|demonstrate|shows|show
         has|have been
         represents|represent|reflects|reflect|indicates|indicate
         """,
-    # States of a part of the body.
+    # Conditions of a part of the body.
     "large": """
         enlarged|enlargement|widened|widening|dilated|engorged|congested|indistinct|increased|large
         increased in size
@@ -126,28 +144,33 @@ CUES: dict[str, str] = {
         at|near the| upper|top limits|limit|normal of| normal|
         free of fracture
         """,
-    # What follows was there before, and is stated ("no change in the effusion").
+    # What follows was present before, and still is ("no change in the effusion").
     "unchanged": """
-        no|without significant|appreciable|substantial|relevant|definite|other| interval| change|changes|progression
+        no|without significant|appreciable|substantial| interval| change|changes|progression
+        no|without relevant|definite|other interval| change|changes|progression
         no|without significant|interval|other| increase|decrease|improvement|worsening in|of
         no change|changes
         not significantly|appreciably|substantially|otherwise| changed
         """,
-    # Words that only look like one of these.
+    # Phrases that contain a cue and are none ("no worse", "not well seen").
     "nothing": """
         compatible|consistent|keeping|correlates with
         view|views|projection|projections|radiographs|ct of the chest
         not only
         document|documenting|ensure|confirm|show|assure resolution|clearing|clearance of|
         no|not worse
-        not well|fully|completely|adequately|optimally seen|visualized|evaluated|assessed|demonstrated|included|defined
+        not well|fully|completely|adequately|optimally seen|visualized|demonstrated
+        not well|fully|completely|adequately|optimally evaluated|assessed|included|defined
         not yet| completely|fully| resolved|cleared
-        near|nearly|almost|partial|partially|incomplete complete|completely| resolution|resolved|clearing|cleared of|
+        near|nearly|almost|partial|partially|incomplete complete|completely| resolution|resolved of|
+        near|nearly|almost|partial|partially|incomplete complete|completely| clearing|cleared of|
         near|nearly|almost|partial|partially|incomplete complete|completely| removal of
         has|have partially|almost|nearly|incompletely completely| resolved|cleared
-        not seen|present|identified|visualized|visible|evident|noted on|in the|a| prior|previous|earlier|comparison|most
+        not seen|present|identified on|in the|a| prior|previous|earlier|comparison|most
+        not visualized|visible|evident|noted on|in the|a| prior|previous|earlier|comparison|most
         not seen|present|identified|visualized|visible|evident previously|before
-        not clearly|definitely|well| seen|identified|visualized|visible|appreciated on|in the| lateral|frontal
+        not clearly|definitely|well| seen|identified on|in the| lateral|frontal
+        not clearly|definitely|well| visualized|visible|appreciated on|in the| lateral|frontal
         previous|prior|old|remote pneumonia|infection|infections|consolidation|effusion
         large bowel
         clear cut
@@ -159,11 +182,15 @@ CUES: dict[str, str] = {
 # ones do not where the list before goes on to an "or" ("no pneumothorax, small effusion or
 # consolidation").
 _OPENERS = """
-    a an the there this these stable unchanged persistent persisting possible possibly probable questionable again
-    status redemonstrated redemonstration interval residual otherwise chronic
+    a an the there this these
+    stable unchanged persistent persisting residual chronic interval
+    possible possibly probable questionable
+    again status redemonstrated redemonstration otherwise
 """
 _SOFT_OPENERS = """
-    small mild mildly moderate moderately tiny trace minimal minimally slight left right bilateral bibasilar new
-    increased decreased improved improving worsening patchy streaky old healed
+    small mild mildly moderate moderately tiny trace minimal minimally slight
+    left right bilateral bibasilar
+    new increased decreased improved improving worsening old healed
+    patchy streaky
 """
 OPENERS, SOFT_OPENERS = frozenset(_OPENERS.split()), frozenset(_SOFT_OPENERS.split())

@@ -1,8 +1,8 @@
 """The words for findings.
 
-One entry a line: words separated by blanks; ``a|b`` are alternatives, and an alternative may be
-empty (``acute|``). Words are lower case without hyphens, as ``phrases.tokens`` leaves them. The
-longest phrase at a position counts.
+One phrase a line: words separated by blanks; ``a|b`` are alternatives, and an alternative may be
+empty (``acute|``). Words are lower case without hyphens, as ``phrases.tokenize_sentence`` returns
+them. The longest phrase at a position counts; of two equal ones the later table or line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from place_cxr.text.labeler.terms import (
 )
 
 FINDING_WORDS: dict[str, tuple[Term, str]] = {
+    # The heart.
     "cardiomegaly": (symmetric_term("Cardiomegaly"), "cardiomegaly"),
+    # The pleural space: fluid, air, or both.
     "effusion": (
         symmetric_term("Pleural Effusion"),
         """
@@ -33,6 +35,7 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         symmetric_term("Pneumothorax", "Pleural Effusion"),
         "hydropneumothorax|hydropneumothoraces|hemopneumothorax",
     ),
+    # The lungs: filled air spaces, infection, any opacity.
     "consolidation": (
         symmetric_term("Consolidation"),
         """
@@ -57,11 +60,13 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         symmetric_term("Lung Opacity"),
         """
         opacity|opacities|opacification|opacifications|opacified
-        airspace|alveolar|interstitial|pulmonary opacity|opacities|infiltrate|infiltrates|infiltration
+        airspace|alveolar|interstitial|pulmonary opacity|opacities
+        airspace|alveolar|interstitial|pulmonary infiltrate|infiltrates|infiltration
         air space opacity|opacities|disease|process
         airspace|alveolar disease|process
         infiltrate|infiltrates|infiltration
-        increased|prominent|coarse|coarsened|accentuated interstitial|bronchovascular|lung|reticular|perihilar markings
+        increased|prominent|coarse|coarsened|accentuated interstitial|reticular|perihilar markings
+        increased|prominent|coarse|coarsened|accentuated bronchovascular|lung markings
         interstitial prominence|thickening|disease|changes|pattern
         interstitial lung disease|changes
         prominence of the interstitium
@@ -74,6 +79,7 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         pleural parenchymal|based opacity|density
         """,
     ),
+    # Nodules and masses; one called an opacity is both.
     "lesion": (
         symmetric_term("Lung Lesion"),
         """
@@ -94,6 +100,7 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         well circumscribed|defined opacity|density
         """,
     ),
+    # Lung without air: lost volume or collapse.
     "atelectasis": (
         symmetric_term("Atelectasis"),
         """
@@ -106,6 +113,7 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         collapsed lung|lobe
         """,
     ),
+    # Fluid in the lungs, and heart failure, which reports use for the same.
     "edema": (
         symmetric_term("Edema"),
         """
@@ -124,10 +132,12 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         septal lines
         """,
     ),
+    # The pleura without free fluid or air.
     "pleural other": (
         symmetric_term("Pleural Other"),
         """
-        pleural thickening|plaque|plaques|scarring|scar|calcification|calcifications|reaction|disease|mass|masses
+        pleural thickening|plaque|plaques|scarring|scar|calcification|calcifications
+        pleural reaction|disease|mass|masses
         thickening
         pleural parenchymal|based scarring|mass|thickening|nodule
         apical|biapical|pleural pleural|apical thickening|scarring
@@ -136,6 +146,7 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         calcified pleura|pleural|plaques plaques|plaque|
         """,
     ),
+    # Bones.
     "fracture": (
         symmetric_term("Fracture"),
         """
@@ -143,16 +154,19 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         rib|compression|clavicle|clavicular fracture|fractures
         """,
     ),
+    # Devices and what surgery leaves behind.
     "device": (
         symmetric_term("Support Devices"),
         """
         pacemaker|pacer|icd|aicd|defibrillator|generator|stimulator|leads|electrode|electrodes
-        pacing|pacemaker|cardiac|monitoring|monitor|implanted|indwelling|support|medical lead|leads|wire|wires
+        pacing|pacemaker|cardiac|monitoring|monitor lead|leads|wire|wires
+        implanted|indwelling|support|medical lead|leads|wire|wires
         pacing|pacemaker|cardiac|monitoring|implanted|indwelling|support|medical device|devices
         pacer|monitor|ekg|ecg leads|lead|generator
         cardiac pacemaker|pacer|defibrillator|generator
         cardiac pacing|monitor|monitoring device|leads
-        tube|tubes|tubing|catheter|catheters|lines|port|portacath|mediport|picc|cvc|ett|cannula|drain|drains|stent|stents
+        tube|tubes|tubing|catheter|catheters|lines|port|portacath|mediport|picc|cvc|ett
+        cannula|drain|drains|stent|stents
         picc|port|central|venous|vascular|dialysis|subclavian|jugular catheter|line|lines
         central venous catheter|line|access
         endotracheal|tracheal|nasogastric|orogastric|enteric|feeding|et|ng|og tube|tubes|catheter
@@ -171,11 +185,12 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         device|devices
         """,
     ),
-    # What is neither of these, and must not be taken for one.
+    # Abnormalities that are none of the 14 findings, and must not be taken for one.
     "other": (
         Term(),
         """
-        emphysema|emphysematous|copd|hyperinflation|hyperinflated|hyperexpansion|hyperexpanded|hyperlucency|hyperlucent
+        emphysema|emphysematous|copd
+        hyperinflation|hyperinflated|hyperexpansion|hyperexpanded|hyperlucency|hyperlucent
         chronic obstructive pulmonary disease
         subcutaneous|mediastinal emphysema|air
         fibrosis|fibrotic|bronchiectasis
@@ -184,7 +199,10 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         granulomatous infection|process
         calcified|granulomatous granuloma|granulomas|nodule|nodules|disease|lymph
         calcification|calcifications|calcified
-        calcified left|right| upper|lower|middle|mid|basilar|apical|lung| lobe|lung| nodule|nodules|density|densities
+        calcified left|right| upper|lower|middle|mid|basilar lobe|lung| nodule|nodules
+        calcified left|right| apical|lung| lobe|lung| nodule|nodules
+        calcified left|right| upper|lower|middle|mid|basilar lobe|lung| density|densities
+        calcified left|right| apical|lung| lobe|lung| density|densities
         vascular|pulmonary| redistribution|cephalization
         bronchovascular|vascular|bronchopulmonary crowding
         hernia|hernias|eventration
@@ -197,7 +215,8 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         atherosclerosis|atherosclerotic
         adenopathy|lymphadenopathy
         bronchial|peribronchial|septal|wall thickening|cuffing
-        acute| abnormality|abnormalities of|in the visualized|imaged|included| upper| abdomen|tissues|soft
+        acute| abnormality|abnormalities of|in the visualized|imaged| upper| abdomen|tissues|soft
+        acute| abnormality|abnormalities of|in the included upper| abdomen|tissues|soft
         pericardial effusion|effusions
         soft tissue edema|swelling|mass|infection
         chest wall mass|masses|lesion|nodule
@@ -210,32 +229,41 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         flattening of the diaphragm|diaphragms|hemidiaphragm|hemidiaphragms
         """,
     ),
+    # General words: alone they show no finding, but their denial excludes several.
     "acute": (
         Term(denies=ACUTE_CHEXPERT_FINDINGS),
         """
-        acute|active cardiopulmonary|intrathoracic|cardiothoracic|thoracic|radiographic| abnormality|abnormalities
-        acute|active cardiopulmonary|intrathoracic|cardiothoracic|thoracic|radiographic| process|processes|disease
-        acute|active cardiopulmonary|intrathoracic|cardiothoracic|thoracic|radiographic| finding|findings|pathology
-        acute radiographic|cardiopulmonary cardiopulmonary|radiographic abnormality|process|disease|findings
-        cardiopulmonary|intrathoracic|cardiothoracic disease|abnormality|abnormalities|process|pathology|findings
+        acute|active cardiopulmonary|intrathoracic|radiographic| abnormality|abnormalities
+        acute|active cardiopulmonary|intrathoracic|radiographic| process|processes|disease
+        acute|active cardiopulmonary|intrathoracic|radiographic| finding|findings|pathology
+        acute|active cardiothoracic|thoracic abnormality|abnormalities|process|processes|disease
+        acute|active cardiothoracic|thoracic finding|findings|pathology
+        acute radiographic|cardiopulmonary cardiopulmonary|radiographic abnormality|process
+        acute radiographic|cardiopulmonary cardiopulmonary|radiographic disease|findings
+        cardiopulmonary|intrathoracic|cardiothoracic disease|abnormality|abnormalities
+        cardiopulmonary|intrathoracic|cardiothoracic process|pathology|findings
         """,
     ),
     "acute lung": (
         Term(denies=("Edema", "Consolidation", "Pneumonia")),
-        "acute|active lung|pulmonary|parenchymal "
-        "abnormality|abnormalities|process|disease|finding|findings",
+        """
+        acute|active lung|pulmonary|parenchymal abnormality|abnormalities|process
+        acute|active lung|pulmonary|parenchymal disease|finding|findings
+        """,
     ),
     "lung abnormality": (
         Term(denies=LUNG_FINDINGS),
         """
-        focal|pulmonary|lung|parenchymal parenchymal|lung|pulmonary| abnormality|abnormalities|lesion
+        focal|pulmonary|lung|parenchymal parenchymal|lung|pulmonary| abnormality|abnormalities
+        focal|pulmonary|lung|parenchymal parenchymal|lung|pulmonary| lesion
         """,
     ),
     "bone abnormality": (
         Term(denies=("Fracture",)),
         """
         bony|osseous or|and soft tissue abnormality|abnormalities
-        acute| bony|osseous|skeletal|bone acute| abnormality|abnormalities|finding|findings|injury|lesion|trauma
+        acute| bony|osseous|skeletal|bone acute| abnormality|abnormalities|finding|findings
+        acute| bony|osseous|skeletal|bone acute| injury|lesion|trauma
         """,
     ),
     "pleural abnormality": (
@@ -243,5 +271,6 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         "pleural abnormality|abnormalities|findings",
     ),
     "pleural line": (Term(denies=("Pneumothorax",)), "pleural|visceral pleural| line|edge|xxxx"),
+    # Diagnoses that no image decides: they neither show nor exclude a finding.
     "neoplasm word": (Term(), "lymphoma|sarcoidosis|tuberculosis|contusion|aspiration"),
 }
