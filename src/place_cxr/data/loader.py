@@ -15,19 +15,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt64
+from jaxtyping import Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.random import counter_uniform, epoch_order
 from place_cxr.core.tensors import Batch, Tokens
 from place_cxr.text.tokenizer import EncodedReports
 
 PREFETCH_BATCHES = 4  # batches that wait ready
 STALL_SECONDS = 120.0  # seconds without a batch before the storage is called dead
-
-_GOLDEN = 0x9E3779B97F4A7C15
-_ORDER, _UNIFORM = 1, 2  # streams that must not meet
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +52,6 @@ class PairDataset:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-
-def counter_uniform(
-    seed: int, epoch: int, rows: Int64[np.ndarray, "n"], count: int
-) -> Float32[np.ndarray, "n count"]:
-    """``count`` numbers in [0, 1) for each row, 24 bits each: splitmix64 at (seed, epoch, row,
-    column).
-    """
-    keys = _keys(seed, epoch, _UNIFORM, rows)[:, None]
-    columns = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
-    return (_mix(keys + columns) >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
-
-
-def epoch_order(seed: int, epoch: int, rows: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"]:
-    """Positions 0..n-1 in the order in which this epoch visits them: rows sorted by their hash."""
-    return np.argsort(_keys(seed, epoch, _ORDER, rows), kind="stable")
 
 
 def gather_batch(
@@ -244,20 +226,3 @@ def gather_tokens(text: EncodedReports, rows: NDArray[np.int64], pin: bool = Fal
 def _tensor(array: NDArray[np.generic], pin: bool) -> Tensor:
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory() if pin else tensor
-
-
-def _keys(
-    seed: int, epoch: int, stream: int, rows: Int64[np.ndarray, "n"]
-) -> UInt64[np.ndarray, "n"]:
-    """One well-mixed number per row."""
-    key = np.zeros(1, dtype=np.uint64)
-    for part in (seed, epoch, stream):
-        key = _mix(key + np.uint64(_GOLDEN) + np.uint64(part % 2**64))
-    return _mix(key + (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN))
-
-
-def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64 (Steele, Lea, Flood 2014), a bijection of 64-bit numbers."""
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from place_cxr.core import distributed
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.random import counter_seed
 from place_cxr.training.job import TrainingJob, TrainSettings
 from place_cxr.training.log import MetricsLog, ProgressBar, ThroughputClock
 from place_cxr.training.optim import BadStepRollback, learning_rate
@@ -231,14 +232,8 @@ class _Updater:
 
 def seed_step(seed: int, step: int, micro: int, rank: int) -> None:
     """Seed torch for one micro batch from these four numbers alone."""
-    # splitmix64 (Steele, Lea and Flood, 2014): neighboring numbers give unrelated seeds.
-    mixed = 0
-    for number in (seed, step, micro, rank):
-        mixed = (mixed + number + 0x9E3779B97F4A7C15) % 2**64
-        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) % 2**64
-        mixed ^= mixed >> 31
-    torch.manual_seed(mixed >> 1)
+    # torch takes 63 bits.
+    torch.manual_seed(counter_seed(seed, step, micro, rank) >> 1)
 
 
 def _step_optimizers(optimizers: Sequence[torch.optim.Optimizer], lr: float, bad: Tensor) -> None:
