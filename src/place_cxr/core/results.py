@@ -1,6 +1,4 @@
-"""``result.json``: the numbers of one task on one split, and all that is needed to know what they
-mean.
-"""
+"""``result.json``: the numbers of one task on one split, and what they depend on."""
 
 from __future__ import annotations
 
@@ -27,12 +25,11 @@ RESULT_FILE = "result.json"
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A value with its 95 % interval. Undefined is None with a reason, never 0; ``n`` counts the
-    scored rows.
+    """A value with its 95 % interval. An undefined value is None with a reason, never 0.
 
-    ``draws`` [R] are the values of the resamples, NaN where undefined. The same patients give the
-    same resamples, so draws of two models on the same rows are paired. They are not written to
-    files of results.
+    ``n`` counts the scored rows. ``draws`` [R] are the values of R bootstrap resamples, NaN where
+    undefined. The same patients give the same resamples: draws of two models on the same rows are
+    paired. ``draws`` are not written to ``result.json``.
     """
 
     value: float | None
@@ -45,7 +42,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where numbers come from; the same for all tasks of one evaluation."""
+    """The source of the numbers; the same for all tasks of one evaluation."""
 
     source: str  # name of the data set
     split: str  # train, val or test
@@ -58,8 +55,9 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Named metrics of one task. A name has three parts, ``variant/metric/of what``:
-    ``mix/auroc/macro``.
+    """Named metrics of one task.
+
+    The name of a metric has three parts, ``variant/metric/of what``: ``mix/auroc/macro``.
     """
 
     task: str
@@ -87,7 +85,7 @@ class Result:
         seeds: Sequence[int],
         seconds: float,
     ) -> Result:
-        """A result of ``task`` with the origin's fields filled in."""
+        """A result of ``task`` with the fields of its provenance filled in."""
         return cls(
             task=task,
             **asdict(provenance),
@@ -107,10 +105,10 @@ class Result:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
-        """The result that :meth:`to_dict` described.
+        """The result from the values of :meth:`to_dict`.
 
         Raises:
-            PlaceError: PL-R020 if the schema is another one or fields are missing.
+            PlaceError: PL-R020 if the schema differs, or a field is missing or of another type.
         """
         if data.get("schema") != RESULT_SCHEMA:
             raise PlaceError(
@@ -118,8 +116,10 @@ class Result:
                 code="PL-R020",
                 fix="evaluate again with this version",
             )
+
         try:
             values = {f.name: data[f.name] for f in fields(cls)}
+            # Annotations are text in this module, so the type of a field is the word "str".
             not_text = [
                 f.name for f in fields(cls) if f.type == "str" and type(values[f.name]) is not str
             ]
@@ -139,13 +139,14 @@ class Result:
         return cls(**values)
 
     def write(self, folder: str | Path) -> Path:
-        """Write ``folder/result.json`` whole or not at all, and return its path."""
+        """Write ``folder/result.json``, all or nothing; returns its path."""
         target = Path(folder) / RESULT_FILE
         target.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         partial = target.with_name(f".{RESULT_FILE}.{os.getpid()}")
         partial.write_text(text, encoding="utf-8")
         partial.replace(target)
+
         return target
 
     @classmethod
@@ -162,19 +163,21 @@ class Result:
             raise PlaceError(
                 "not a readable result", code="PL-R020", file=file, fix="evaluate again"
             ) from error
+
         if not isinstance(data, dict):
             raise PlaceError("not a result", code="PL-R020", file=file, fix="evaluate again")
         return cls.from_dict(data)
 
 
 def split_digest(studies: Sequence[Study]) -> str:
-    """SHA-256 (hex) of which studies of which patients a split holds; their order does not matter."""
+    """SHA-256 (hex) of the studies and patients of a split; their order does not matter."""
+    # The length of the id keeps ("ab", "c") apart from ("a", "bc").
     lines = sorted(f"{len(s.id)}:{s.id}{s.patient}" for s in studies)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def describe_hardware() -> str:
-    """Processor, cores and accelerator of this machine, in words."""
+    """Processor, cores, accelerator and torch version of this machine, as text."""
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
@@ -191,9 +194,8 @@ def _metric_from_dict(data: Mapping[str, Any]) -> Metric:
 
 def _metric_to_dict(name: str, metric: Metric) -> dict[str, Any]:
     numbers = [metric.value, metric.low, metric.high]
-    if any(x is not None and not math.isfinite(x) for x in numbers) or (
-        metric.value is None and not metric.reason
-    ):
+    is_infinite = any(x is not None and not math.isfinite(x) for x in numbers)
+    if is_infinite or (metric.value is None and not metric.reason):
         raise ValueError(f"metric {name}: a number must be finite, or None with a reason")
     ci95 = None if metric.low is None else [metric.low, metric.high]
     return {"value": metric.value, "ci95": ci95, "n": metric.n, "reason": metric.reason}

@@ -1,9 +1,8 @@
-"""Settings: frozen, strict values read from YAML and ``key=value``, with every mistake named at
-once.
+"""Settings: frozen, strict values read from YAML and ``key=value``. One error names all mistakes.
 
 YAML is read by the rules of YAML 1.2: only ``true``/``false`` are booleans (``no`` is text),
-``1e-3`` is a number, dates are text. Anchors and repeated keys are refused: a recipe says each
-thing once, where it can be found.
+``1e-3`` is a number, dates are text. Anchors and repeated keys are refused, so that a recipe states
+each value once (docs/decisions/0018-yaml.md).
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -24,8 +24,9 @@ _KeyPath = tuple[str | int, ...]
 
 
 class Settings(BaseModel):
-    """The base of all settings: immutable, unknown keys refused. A default stands beside its source
-    in the subclass.
+    """The base of all settings: immutable; unknown keys are refused.
+
+    A subclass names the source of each default beside it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -33,13 +34,17 @@ class Settings(BaseModel):
 
 _S = TypeVar("_S", bound=Settings)
 
+# (tag, pattern of the text, its possible first characters): what unquoted text may stand for.
+# PyYAML's own table is that of YAML 1.1, which reads "no" as false and "1e-3" as text.
 _RESOLVERS = [
     ("tag:yaml.org,2002:null", r"^(?:~|null|Null|NULL|)$", "~nN\0"),
     ("tag:yaml.org,2002:bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("tag:yaml.org,2002:int", r"^[-+]?[0-9]+$", "-+0123456789"),
     (
         "tag:yaml.org,2002:float",
-        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?[0-9]+[eE][-+]?[0-9]+"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
         "-+0123456789.",
     ),
 ]
@@ -62,10 +67,8 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-for _class in (
-    _Loader,
-    _Dumper,
-):  # the same rules both ways, so that what is written is read back as it was
+# Reader and writer follow the same rules, so that a written value is read back unchanged.
+for _class in (_Loader, _Dumper):
     for _tag, _pattern, _first in _RESOLVERS:
         _class.add_implicit_resolver(
             _tag, re.compile(_pattern), [c if c != "\0" else "" for c in _first]
@@ -87,6 +90,8 @@ def _parse_yaml(text: str, name: str) -> tuple[Any, dict[_KeyPath, int]]:
         node = loader.get_single_node()
         if node is None:
             return None, lines
+
+        # PyYAML itself keeps the last of several equal keys without a word.
         for key, line in _key_lines(node, ()):
             if key in lines:
                 raise PlaceError(
@@ -95,7 +100,9 @@ def _parse_yaml(text: str, name: str) -> tuple[Any, dict[_KeyPath, int]]:
                     file=name,
                     fix="keep one of them",
                 )
+
             lines[key] = line
+
         return loader.construct_document(node), lines
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -111,6 +118,7 @@ def _parse_yaml(text: str, name: str) -> tuple[Any, dict[_KeyPath, int]]:
 
 
 def _key_lines(node: yaml.Node, parent: _KeyPath) -> Iterator[tuple[_KeyPath, int]]:
+    """(path, line number from 1) of every key and list item below a node."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             path = (*parent, str(key.value))
@@ -150,29 +158,32 @@ def load_settings(
         _, base, base_locations = _read_source(find_base(str(data.pop("extends"))))
         for key, value in data.items():
             parts = str(key).split(".")
+            # "model.tokens: {...}" is one key of this file and two levels of the base.
             nested = {
                 (*parts, *path[1:]): where
                 for path, where in locations.items()
                 if path[0] == str(key)
             }
             _set_value(parts, value, nested, base, base_locations)
+
         data, locations = base, base_locations
+
     for override in overrides:
         _apply_override(override, data, locations)
+    # Through JSON: there pydantic's strict mode accepts a list as a tuple and text as a path, but
+    # refuses true for 1 and "5" for 5.
     text = json.dumps(data)
+
     try:
-        # Through JSON: its strict mode takes a list for a tuple and text for a path, but not true
-        # for 1 or "5" for 5.
         return cls.model_validate_json(text, strict=True)
     except ValidationError as error:
-        data = json.loads(text)  # keys are text now, as in the findings
+        data = json.loads(text)  # keys are text now, as in pydantic's errors
         mistakes = [
             _explain_error(cls, item, data, locations, name)
             for item in error.errors(include_url=False)
         ]
-        raise PlaceError(
-            "; ".join(dict.fromkeys(text for _, text in mistakes)), code=min(c for c, _ in mistakes)
-        ) from None
+        problems = dict.fromkeys(problem for _, problem in mistakes)
+        raise PlaceError("; ".join(problems), code=min(code for code, _ in mistakes)) from None
 
 
 def _read_source(source: str | Path) -> tuple[str, dict[str, Any], dict[_KeyPath, str]]:
@@ -187,10 +198,12 @@ def _read_source(source: str | Path) -> tuple[str, dict[str, Any], dict[_KeyPath
             raise PlaceError(
                 f"cannot read settings: {reason}", code="PL-C002", file=source
             ) from None
+
     data, lines = _parse_yaml(source, name)
     data = {} if data is None else data
     if not isinstance(data, dict):
         raise PlaceError("settings must be 'key: value' lines", code="PL-C002", file=name)
+
     return name, data, {key: f"{name}:{line}" for key, line in lines.items()}
 
 
@@ -198,12 +211,13 @@ def parse_values(overrides: Sequence[str]) -> dict[str, Any]:
     """``key=value`` texts as nested plain data: ``views=[PA, AP]``,
     ``split_lists.train=train.txt``.
 
-    Raises PL-C002 for what is no such text.
+    Raises PL-C002 for a text of another form.
     """
     data: dict[str, Any] = {}
     locations: dict[_KeyPath, str] = {}
     for override in overrides:
         _apply_override(override, data, locations)
+
     return data
 
 
@@ -216,6 +230,7 @@ def _apply_override(override: str, data: dict[str, Any], locations: dict[_KeyPat
             code="PL-C002",
             fix="write e.g. optim.lr=1e-3",
         )
+
     name = f"override {override!r}"
     value, _ = _parse_yaml(text, name)
     _set_value(parts, value, {tuple(parts): name}, data, locations)
@@ -228,14 +243,13 @@ def _set_value(
     data: dict[str, Any],
     locations: dict[_KeyPath, str],
 ) -> None:
-    """Set one value in ``data`` in place of whatever was there; ``new_locations`` says where it and
-    what is in it stand.
-    """
+    """Replace one value in ``data``; ``new_locations`` are those of the value and its keys."""
     node = data
     for part in parts[:-1]:
         if not isinstance(node.get(part), dict):
             node[part] = {}
         node = node[part]
+
     node[parts[-1]] = value
     for key in [key for key in locations if key[: len(parts)] == tuple(parts)]:
         del locations[key]
@@ -249,35 +263,37 @@ def _explain_error(
     locations: Mapping[_KeyPath, str],
     name: str,
 ) -> tuple[str, str]:
-    """(code, text) of one finding of pydantic."""
+    """(code, text) of one of pydantic's errors."""
     key = _error_key_path(error["loc"], data, error["type"] == "missing")
+    # The value itself, else the nearest key above it that stands in a file or an override.
     where = next((locations[key[:n]] for n in range(len(key), 0, -1) if key[:n] in locations), name)
     dotted = _to_dotted(key) or "settings"
     if error["type"] == "extra_forbidden":
         nearest = _nearest_key(cls, key)
-        return "PL-C001", f"unknown key {dotted!r} in {where}." + (
-            f" Did you mean {nearest!r}?" if nearest else ""
-        )
+        hint = f" Did you mean {nearest!r}?" if nearest else ""
+        return "PL-C001", f"unknown key {dotted!r} in {where}.{hint}"
+
     if error["type"] == "missing":
         return "PL-C003", f"{dotted!r} is missing in {where}"
     message = error["msg"].removeprefix("Value error, ")
-    shown = (
-        repr(error["input"]) if isinstance(error["input"], (str, int, float, type(None))) else ""
-    )
+    is_plain = isinstance(error["input"], (str, int, float, type(None)))
+    shown = repr(error["input"]) if is_plain else ""
+
     return "PL-C003", f"{dotted!r} in {where}: {message}" + (f", not {shown[:60]}" if shown else "")
 
 
 def _error_key_path(loc: Sequence[str | int], data: Any, missing: bool) -> _KeyPath:
-    """The path of a finding, without the names of union branches; the last part of a missing one is
-    not in ``data``.
+    """The path of an error in ``data``, without the names of union branches.
+
+    The last part of a missing key is not in ``data``.
     """
     key: list[str | int] = []
     for part in loc[:-1] if missing else loc:
-        if (isinstance(data, dict) and part in data) or (
-            isinstance(data, list) and isinstance(part, int)
-        ):
-            data = data[part]  # type: ignore[index]
+        is_key = isinstance(data, dict) and part in data
+        if is_key or (isinstance(data, list) and isinstance(part, int)):
+            data = data[part]
             key.append(part)
+
     return (*key, loc[-1]) if missing else tuple(key)
 
 
@@ -286,18 +302,21 @@ def _child_annotations(annotation: Any, part: str | int) -> list[Any]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         field = annotation.model_fields.get(str(part))
         return [field.annotation] if field else []
+
     args = get_args(annotation)
     if isinstance(get_origin(annotation), type) and issubclass(get_origin(annotation), Mapping):
         return [args[1]]
     if get_origin(annotation) in (list, tuple, Sequence):
         return [arg for arg in args if arg is not Ellipsis]
-    return [below for arg in args for below in _child_annotations(arg, part)]
+
+    # A union: the element may belong to any of its branches.
+    return list(chain.from_iterable(_child_annotations(arg, part) for arg in args))
 
 
 def _model_classes(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for arg in get_args(annotation) for model in _model_classes(arg)]
+    return list(chain.from_iterable(map(_model_classes, get_args(annotation))))
 
 
 def _all_key_paths(annotation: Any, parent: _KeyPath = (), depth: int = 5) -> Iterator[_KeyPath]:
@@ -312,28 +331,28 @@ _UNIONS = (get_origin(int | None), get_origin(TypeVar("T") | None))  # X | Y and
 
 
 def _nearest_key(cls: type[Settings], key: _KeyPath) -> str:
-    """The existing key that an unknown one is most like: among its siblings, else anywhere; empty
-    if none is.
-    """
-    field_types: list[Any] = [cls]
+    """The known key most like an unknown one: of its siblings, else of all; "" if none is."""
+    annotations: list[Any] = [cls]
     for part in key[:-1]:
-        field_types = [below for kind in field_types for below in _child_annotations(kind, part)]
-    siblings = [
-        name
-        for kind in field_types
-        for model in _model_classes(kind)
-        for name in model.model_fields
-    ]
+        children = [_child_annotations(annotation, part) for annotation in annotations]
+        annotations = list(chain.from_iterable(children))
+
+    siblings: list[str] = []
+    for model in chain.from_iterable(map(_model_classes, annotations)):
+        siblings += model.model_fields
     if close := difflib.get_close_matches(str(key[-1]), siblings, n=1):
         return _to_dotted((*key[:-1], close[0]))
+
+    # Reversed, so that the first of several keys of one name wins.
     keys_by_name = {str(path[-1]): _to_dotted(path) for path in reversed(list(_all_key_paths(cls)))}
     close = difflib.get_close_matches(str(key[-1]), keys_by_name, n=1, cutoff=0.75)
     return keys_by_name[close[0]] if close else ""
 
 
 def dump_settings(settings: Settings) -> str:
-    """YAML text of all values, defaults included; ``load(type(settings), dump(settings)) ==
-    settings``.
+    """YAML text of all values, defaults included.
+
+    ``load_settings(type(settings), dump_settings(settings)) == settings``.
     """
     data = settings.model_dump(mode="json")
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=100)

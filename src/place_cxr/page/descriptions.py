@@ -1,6 +1,4 @@
-"""Plain words about headlines, methods, losses, monitors and findings; those about tasks are in
-task_words.py.
-"""
+"""Texts of the page about headlines, methods, losses, monitors and findings, in plain words."""
 
 from __future__ import annotations
 
@@ -103,7 +101,10 @@ METHOD_DESCRIPTIONS = {
 # A method that never trained its observations is read by whole pictures: what it trains is what it
 # is read by.
 VARIANT_SUBSTITUTES = {"ita alone": {"mix": "instance", "observation": "instance"}}
-SUBSTITUTE_NOTE = "ITA alone is read by its match of whole pictures (or places in them) with whole sentences, all that it trains."
+SUBSTITUTE_NOTE = (
+    "ITA alone is read by its match of whole pictures (or places in them) with whole sentences, "
+    "all that it trains."
+)
 
 
 def describe_method(key: str) -> tuple[str, str]:

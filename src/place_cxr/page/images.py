@@ -1,4 +1,4 @@
-"""Small pictures of the gallery as data URIs: grids of numbers in colour-blind-safe colours."""
+"""Small images of the gallery as data URIs: grids of numbers in color-blind-safe colors."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from PIL import Image
 
 from place_cxr.images.read import read_image
 
-# Colour maps of matplotlib and the part of them in use: both get lighter or darker evenly, so grey
-# prints work too.
+# Color maps of matplotlib and the part of each in use. Both change evenly in lightness, so that a
+# print in grey works too.
 HEAT_COLORS, SIMILARITY_COLORS = ("inferno", 0.35, 1.0), ("PuOr_r", 0.0, 1.0)
 ColorMap = tuple[str, float, float]
-_COLOR_LEVELS = 64
-_UPSCALING = 4  # pixels per patch of a heat map, so that browsers agree on how it is smoothed
-_MAX_OPACITY = 0.9  # opacity of the hottest spot
+_COLOR_LEVELS = 64  # a palette of 64 colors keeps the PNG small
+# Pixels per patch of a heat map. Smoothed here, because browsers smooth in different ways.
+_UPSCALING = 4
+_MAX_OPACITY = 0.9  # of the hottest spot
 
 
 @dataclass(frozen=True, slots=True)
 class SentenceView:
-    """A sentence of a report; ``heat`` is empty for one that the network does not look for."""
+    """A sentence of a report; ``heat`` is empty where the network makes no map for it."""
 
     text: str
     match: float | None
@@ -44,7 +45,7 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class CorrelationView:
-    """Likeness of all places to the marked one, as predicted and as it should be."""
+    """Similarity of all patches to the marked one: predicted, and the target."""
 
     predicted: str
     target: str
@@ -54,7 +55,7 @@ class CorrelationView:
 
 @dataclass(frozen=True, slots=True)
 class StudyView:
-    """One study of the gallery. Lengths are in pixels of the picture shown."""
+    """One study of the gallery. Lengths are in pixels of the image on the page."""
 
     number: int
     width: int
@@ -62,7 +63,7 @@ class StudyView:
     image: str
     findings: Sequence[str]
     outlines: Sequence[Outline]
-    view: tuple[float, float, float, float]  # what the network saw: x, y, width, height
+    view: tuple[float, float, float, float]  # the part that is model input: x, y, width, height
     sentences: Sequence[SentenceView]
     similarity: str
     queries: int
@@ -73,23 +74,26 @@ def study_views(gallery: Mapping[str, Any], folder: Path) -> list[StudyView]:
     """The gallery's studies, ready to draw.
 
     Raises:
-        KeyError, TypeError, ValueError, PlaceError: if the gallery does not hold what it should.
+        KeyError, TypeError, ValueError, PlaceError: if the gallery is incomplete or malformed.
     """
     return [_study_view(table, folder) for table in gallery["studies"]]
 
 
 def legend_colors(color_map: ColorMap) -> list[str]:
-    """Nine colours of a map from low to high, as CSS; heat as it looks on dark grey."""
+    """Nine colors of a map from low to high, as CSS; heat as it looks on dark grey."""
     rgb = _palette(color_map, 9).astype(np.float64)
     if color_map == HEAT_COLORS:
+        # Blend with grey 60, about the grey of a lung on the page.
         alpha = np.linspace(0, _MAX_OPACITY, 9)[:, None]
         rgb = alpha * rgb + (1 - alpha) * 60
+
     return [f"rgb({r:.0f} {g:.0f} {b:.0f})" for r, g, b in rgb]
 
 
 def heat_image(values: NDArray[np.float64]) -> str:
-    """A map [rows, columns], scaled to its maximum, as a veil that is clear where the map is 0."""
+    """A map [rows, columns], scaled to its maximum, as a PNG that is transparent where it is 0."""
     upscaled = _upscale(np.clip(values / max(float(values.max()), 1e-12), 0, 1))
+    # One opacity (0..255) for each color of the palette.
     alpha = np.rint(np.linspace(0, 255 * _MAX_OPACITY, _COLOR_LEVELS)).astype(np.uint8).tobytes()
     return _png(upscaled, HEAT_COLORS, alpha)
 
@@ -104,19 +108,23 @@ def _study_view(table: Mapping[str, Any], folder: Path) -> StudyView:
     width, height = int(table["width"]), int(table["height"])
     x, y, w, h = (float(v) for v in table["view"])
     sentences = []
+
     for sentence in table["sentences"]:
         heat = (
             "" if sentence["heat"] is None else heat_image(_grid(sentence["heat"], rows, columns))
         )
         match = None if sentence["match"] is None else float(sentence["match"])
         sentences.append(SentenceView(str(sentence["text"]), match, heat))
+
     outlines = [
         Outline(str(outline["finding"]), _svg_path(outline["paths"]), style)
         for style, outline in enumerate(table["outlines"])
     ]
     similarity = np.array(table["similarity"], dtype=np.float64)
     correlation = None
+
     if (correlation_map := table["correlation"]) is not None:
+        # The marked patch: its index in row order, and its box in pixels of the image shown.
         row, column = divmod(int(correlation_map["patch"]), columns)
         correlation = CorrelationView(
             similarity_image(_grid(correlation_map["predicted"], rows, columns)),
@@ -124,6 +132,7 @@ def _study_view(table: Mapping[str, Any], folder: Path) -> StudyView:
             float(correlation_map["agreement"]),
             (x + column * w / columns, y + row * h / rows, w / columns, h / rows),
         )
+
     return StudyView(
         int(table["number"]),
         width,
@@ -140,9 +149,11 @@ def _study_view(table: Mapping[str, Any], folder: Path) -> StudyView:
 
 
 def _jpeg_data_uri(folder: Path, name: str) -> str:
-    """A JPEG of the gallery's folder as a data URI; it is read as a picture first."""
+    """A JPEG of the gallery's folder as a data URI. Raises ValueError for any other name."""
     if Path(name).name != name or not name.endswith(".jpg"):
-        raise ValueError("not a picture of the gallery")
+        raise ValueError("not an image of the gallery")
+
+    # Refuses a file that is no image or larger than the limits, before it is put on the page.
     read_image(folder / name)
     return "data:image/jpeg;base64," + base64.b64encode((folder / name).read_bytes()).decode()
 
@@ -152,7 +163,7 @@ def _grid(values: Sequence[float], rows: int, columns: int) -> NDArray[np.float6
 
 
 def _upscale(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bilinear between patch centres, as the maps of the tasks are."""
+    """Bilinear between patch centers, as the tasks interpolate their maps."""
     rows, columns = values.shape
     large = Image.fromarray(values.astype(np.float32)).resize(
         (columns * _UPSCALING, rows * _UPSCALING), Image.Resampling.BILINEAR
@@ -169,6 +180,7 @@ def _png(values: NDArray[np.float64], color_map: ColorMap, alpha: bytes = b"") -
         image.save(buffer, format="PNG", optimize=True, transparency=alpha)
     else:
         image.save(buffer, format="PNG", optimize=True)
+
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -180,6 +192,9 @@ def _palette(color_map: ColorMap, count: int) -> NDArray[np.uint8]:
 
 
 def _svg_path(paths: Sequence[Sequence[Sequence[float]]]) -> str:
-    return "".join(
-        "M" + "L".join(f"{float(x):g},{float(y):g}" for x, y in path) + "Z" for path in paths
-    )
+    """Closed polygons of (x, y) points as one SVG path."""
+    closed = []
+    for path in paths:
+        points = [f"{float(x):g},{float(y):g}" for x, y in path]
+        closed.append("M" + "L".join(points) + "Z")
+    return "".join(closed)

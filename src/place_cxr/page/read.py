@@ -1,6 +1,4 @@
-"""What a run folder holds, as far as the page shows it. What is missing or broken is said, never
-fatal.
-"""
+"""Read a run folder for the page. A missing or broken file is named on the page and never fatal."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from place_cxr.core.results import Result
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
-    """A run folder, read. ``missing`` says in words what is not there."""
+    """The content of a run folder. ``missing`` names in words what is absent or unreadable."""
 
     name: str
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -27,8 +25,9 @@ class RunFiles:
     card: Mapping[str, Any] = field(default_factory=dict)
     status: str = ""
     records: Sequence[Mapping[str, Any]] = ()
-    results: Sequence[Result] = ()  # of the method itself
-    controls: Sequence[Result] = ()  # of what it is compared with
+    # Of the method itself, and of the controls that it is compared with.
+    results: Sequence[Result] = ()
+    controls: Sequence[Result] = ()
     gallery: Mapping[str, Any] = field(default_factory=dict)
     missing: Sequence[str] = ()
 
@@ -37,31 +36,34 @@ def read_run(run: Path) -> RunFiles:
     """Read a run folder.
 
     Raises:
-        PlaceError: PL-R007 if there is no such folder, or nothing in it that a page could show.
+        PlaceError: PL-R007 if the folder does not exist or holds nothing that a page can show.
     """
     missing: list[str] = []
+
+    # What every run writes.
     config = _read_mapping(run / "config.yaml", missing, "the configuration (config.yaml)")
     environment = _read_mapping(run / "env.json", missing, "versions and hardware (env.json)")
     lock = _read_mapping(
         run / "data.lock.json", missing, "how many images there were (data.lock.json)"
     )
     records = _read_records(run / "metrics.jsonl", missing)
-    results = [
-        result
-        for _, result in _read_results(sorted(run.glob("tasks/*/*/result.json")), run, missing)
-    ]
-    controls = _distinct_names(
-        _read_results(sorted(run.glob("baselines/*/tasks/*/*/result.json")), run, missing), results
-    )
+    # Paths are tasks/TASK/SOURCE, of a control baselines/NAME/tasks/TASK/SOURCE.
+    own_files = sorted(run.glob("tasks/*/*/result.json"))
+
+    results = [result for _, result in _read_results(own_files, run, missing)]
+    control_files = sorted(run.glob("baselines/*/tasks/*/*/result.json"))
+    controls = _distinct_names(_read_results(control_files, run, missing), results)
     if not (config or records or results):
         raise PlaceError("no run here", code="PL-R007", file=run, fix="give the folder of a run")
+
     if not results:
         missing.append("results of tasks (tasks/): evaluate the run")
     elif not controls:
         missing.append(
             "results to compare with (baselines/): evaluate a control, such as random weights"
         )
-    # The gallery of real patients is written only when asked for, so neither of these is missed.
+
+    # The gallery of real patients is written only on request, so the absence of these is normal.
     card = _read_mapping(run / "data_card.json", missing, "the data card", optional=True)
     gallery = _read_mapping(
         run / "gallery" / "gallery.json",
@@ -69,26 +71,27 @@ def read_run(run: Path) -> RunFiles:
         "the gallery (gallery/gallery.json)",
         optional=True,
     )
+
     status = _read_text(run / "STATUS").strip()
     return RunFiles(
-        run.resolve().name,
-        config,
-        environment,
-        lock,
-        card,
-        status,
-        records,
-        results,
-        controls,
-        gallery,
-        missing,
+        name=run.resolve().name,
+        config=config,
+        environment=environment,
+        lock=lock,
+        card=card,
+        status=status,
+        records=records,
+        results=results,
+        controls=controls,
+        gallery=gallery,
+        missing=missing,
     )
 
 
 def _distinct_names(
     controls: Sequence[tuple[Path, Result]], results: Sequence[Result]
 ) -> list[Result]:
-    """A control that calls itself by the run's own name goes by its folder's."""
+    """The results of controls; one with the run's own method name gets the name of its folder."""
     run_methods = {result.method for result in results}
     return [
         replace(result, method=file.parents[3].name) if result.method in run_methods else result
@@ -105,19 +108,22 @@ def _read_results(
             results.append((file, Result.read(file)))
         except PlaceError:
             missing.append(f"{file.relative_to(run)}: cannot be read as a result")
+
     return results
 
 
 def _read_records(file: Path, missing: list[str]) -> list[Mapping[str, Any]]:
-    """Whole lines only; a line that a dying process left half written is skipped."""
+    """Whole lines only: a process that was killed may leave half a line, which is skipped."""
     records: list[Mapping[str, Any]] = []
     for line in _read_text(file).splitlines():
         try:
             record = json.loads(line)
         except ValueError:
             continue
+
         if isinstance(record, dict) and isinstance(record.get("step"), int):
             records.append(record)
+
     if not records:
         missing.append("the course of training (metrics.jsonl)")
     return records
@@ -128,6 +134,7 @@ def _read_mapping(
 ) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
+        # Any YAML 1.1 will do: the values are only shown.
         table = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)
     except FileNotFoundError:
         if not optional:
@@ -135,9 +142,11 @@ def _read_mapping(
         return {}
     except (OSError, ValueError, yaml.YAMLError):
         table = None
+
     if not isinstance(table, dict):
         missing.append(f"{what}: the file cannot be read")
         return {}
+
     return table
 
 

@@ -1,4 +1,4 @@
-"""A run folder to one HTML file."""
+"""Write the results page of a run folder: one HTML file."""
 
 from __future__ import annotations
 
@@ -23,21 +23,24 @@ PAGE_FILE = "results.html"
 
 
 def write_page(run: Path | str) -> Path:
-    """Write ``run/results.html`` from what the run folder holds, and return its path.
+    """Write ``run/results.html`` from the files of the run folder; returns its path.
 
-    Reads result.json, metrics.jsonl, the configuration and, where it was written, the gallery; what
-    is missing is said on the page. With a gallery the page holds pictures and text of the data:
-    share it only if the data may be shared.
+    Reads result.json, metrics.jsonl, the configuration and, if there is one, the gallery. The page
+    names what is missing. With a gallery the page holds images and text of the data: share it only
+    if the data may be shared.
 
     Raises:
         PlaceError: PL-R007 if ``run`` holds no run.
     """
     run = Path(run)
     html = render_page(read_run(run), run)
+
+    # Replace the page in one step, so that nobody sees half of it.
     target = run / PAGE_FILE
     partial = target.with_name(f".{PAGE_FILE}.{os.getpid()}")
     partial.write_text(html, encoding="utf-8")
     partial.replace(target)
+
     return target
 
 
@@ -45,59 +48,57 @@ def render_page(files: RunFiles, folder: Path) -> str:
     """The page as text."""
     missing = list(files.missing)
     methods = method_columns([*files.results, *files.controls])
+
+    # A part of the page that cannot be made is named on it; the other parts are shown.
     try:
         studies = images.study_views(files.gallery, folder / "gallery") if files.gallery else []
     except (PlaceError, KeyError, TypeError, ValueError) as error:
         studies = []
-        missing.append(
-            f"the gallery: "
-            f"{error.problem if isinstance(error, PlaceError) else 'not as it should be'}"
-        )
+        problem = error.problem if isinstance(error, PlaceError) else "not as it should be"
+        missing.append(f"the gallery: {problem}")
+
     try:
         prevalences = prevalence(files.card)
     except (KeyError, TypeError, ValueError, AttributeError):
         prevalences = {}
         missing.append("how common findings are: the data card is not as it should be")
-    return (
-        page_templates()
-        .get_template("page.html.j2")
-        .render(
-            notice=RESEARCH_NOTICE,
-            run=files,
-            missing=missing,
-            methods=methods,
-            cards=headline_cards(files.results, files.controls, methods),
-            charts=training_charts(files.records, files.config),
-            machinery=[
-                c
-                for c in (
-                    _described_chart(described, files.records)
-                    for described in descriptions.MACHINE_CURVES
-                )
-                if c
-            ],
-            tasks=task_views(files.results, files.controls, methods, list(prevalences)),
-            studies=studies,
-            gallery=files.gallery,
-            written=_example_sections(files, folder),
-            heat=images.legend_colors(images.HEAT_COLORS) if studies else [],
-            likeness=images.legend_colors(images.SIMILARITY_COLORS) if studies else [],
-            prevalence=prevalences,
-            meanings={
-                name: descriptions.FINDING_DESCRIPTIONS[name]
-                for name in prevalences
-                if name in descriptions.FINDING_DESCRIPTIONS
-            },
-            splits=descriptions.SPLIT_NAMES,
-            phantom=_is_phantom(files),
-            settings=_flatten(files.config),
-        )
+
+    machine_charts = [
+        _described_chart(described, files.records) for described in descriptions.MACHINE_CURVES
+    ]
+    # Finding -> explanation, of the findings on this page alone.
+    meanings = {
+        name: text
+        for name, text in descriptions.FINDING_DESCRIPTIONS.items()
+        if name in prevalences
+    }
+
+    template = page_templates().get_template("page.html.j2")
+    return template.render(
+        notice=RESEARCH_NOTICE,
+        run=files,
+        missing=missing,
+        methods=methods,
+        cards=headline_cards(files.results, files.controls, methods),
+        charts=training_charts(files.records, files.config),
+        machinery=[chart for chart in machine_charts if chart],
+        tasks=task_views(files.results, files.controls, methods, list(prevalences)),
+        studies=studies,
+        gallery=files.gallery,
+        written=_example_sections(files, folder),
+        heat=images.legend_colors(images.HEAT_COLORS) if studies else [],
+        likeness=images.legend_colors(images.SIMILARITY_COLORS) if studies else [],
+        prevalence=prevalences,
+        meanings=meanings,
+        splits=descriptions.SPLIT_NAMES,
+        phantom=_is_phantom(files),
+        settings=_flatten(files.config),
     )
 
 
 @cache
 def page_templates() -> Environment:
-    """The pages' templates: text from data is escaped, and a value that is not there is an error."""
+    """The pages' templates. Text of the data is escaped; an undefined value is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
@@ -112,14 +113,19 @@ def page_templates() -> Environment:
 def training_charts(
     records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]
 ) -> list[LineChart]:
-    """How training went: the total, its parts, and what tells whether it learned anything."""
+    """Charts of training: the total loss, its parts, and monitors of what was learned."""
     losses = config.get("losses")
+    # A configuration that cannot be read still leaves the losses of PLACE to look for.
     parts = list(losses) if isinstance(losses, Mapping) else list(descriptions.LOSS_DESCRIPTIONS)
     drawn = []
+
     for name in ["loss", *(part for part in parts if part not in ("loss", "correlation"))]:
         title, says = descriptions.LOSS_DESCRIPTIONS.get(name, (name, "A part of the loss."))
+        # The total is a sum of parts with different floors, so only the parts are drawn from 0.
         holds = () if name == "loss" else (0.0,)
         drawn.append(line_chart(title, says, records, {name: title.split(" (")[0]}, holds=holds))
+
+    # The correlation loss beside two answers that use no report, or the wrong one.
     columns = {
         "correlation": "prediction",
         "correlation_constant": "same answer for all",
@@ -127,19 +133,24 @@ def training_charts(
     }
     drawn.append(line_chart(*descriptions.CORRELATION_DESCRIPTION, records, columns, holds=(0.0,)))
     drawn += [_described_chart(described, records) for described in descriptions.MONITOR_CURVES]
+
     return [chart for chart in drawn if chart is not None]
 
 
 def _example_sections(files: RunFiles, folder: Path) -> dict[tuple[str, str], Markup]:
-    """By task and source: drawn reports, where somebody asked for them."""
+    """By task and source: examples of generated reports, where the task wrote them."""
     from markupsafe import Markup
 
-    results = [result for result in files.results if result.task.startswith("report-generation")]
-    sections = {
-        (r.task, r.source): report_examples.examples_section(folder / "tasks" / r.task / r.source)
-        for r in results
-    }
-    return {key: Markup(html) for key, html in sections.items() if html}  # noqa: S704  our own tags around base64
+    sections = {}
+    for result in files.results:
+        if result.task.startswith("report-generation"):
+            result_folder = folder / "tasks" / result.task / result.source
+            html = report_examples.examples_section(result_folder)
+            if html:
+                # Our own tags around base64: nothing to escape.
+                sections[result.task, result.source] = Markup(html)  # noqa: S704
+
+    return sections
 
 
 def _described_chart(
@@ -150,21 +161,24 @@ def _described_chart(
 
 
 def prevalence(card: Mapping[str, Any]) -> dict[str, dict[str, tuple[int, int]]]:
-    """By finding and split: (present, known), from the data card."""
+    """By finding and split: (present, present or absent), from the data card."""
     findings = card.get("findings")
     if not isinstance(findings, Mapping):
         return {}
-    return {
-        str(finding): {
-            split: (int(n["present"]), int(n["present"]) + int(n["absent"]))
-            for split, n in by.items()
-        }
-        for finding, by in findings.items()
-    }
+
+    table: dict[str, dict[str, tuple[int, int]]] = {}
+    for finding, counts_by_split in findings.items():
+        by_split = table[str(finding)] = {}
+        for split, counts in counts_by_split.items():
+            present = int(counts["present"])
+            by_split[split] = present, present + int(counts["absent"])
+
+    return table
 
 
 def _is_phantom(files: RunFiles) -> bool:
-    """Whether the pictures are drawn: nobody's health is on the page."""
+    """Whether all images are synthetic, so that the page holds nothing of a patient."""
+    # Without results the name of the configuration has to do.
     sources = [result.source for result in files.results] or [str(files.config.get("name", ""))]
     return all("phantom" in source for source in sources)
 
@@ -184,4 +198,5 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
             "model.image.weights",
         ):
             rows.append((name, str(value)))
+
     return rows
