@@ -23,7 +23,7 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Box
 from place_cxr.core.settings import Settings
 from place_cxr.core.tensors import Observations, Tokens, move_to_device
-from place_cxr.data.loader import gather_tokens
+from place_cxr.data.loader import tokens_of
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.images.read import image_from_memory, read_image
 from place_cxr.images.views import ViewSettings, eval_view, view_box
@@ -97,7 +97,7 @@ class Processor:
                 encoded.truncated,
                 len(texts),
             )
-        return gather_tokens(encoded, np.arange(len(texts)))
+        return tokens_of(encoded, np.arange(len(texts)))
 
     def letterbox(self, gray: NDArray[Any]) -> Letterbox:
         """The geometry between a picture [H, W] and its square."""

@@ -19,8 +19,8 @@ from place_cxr.data import loader as loader_module
 from place_cxr.data.loader import (
     Loader,
     PairDataset,
-    gather_batch,
-    gather_tokens,
+    collate,
+    tokens_of,
 )
 from place_cxr.text.tokenizer import EncodedReports
 
@@ -125,7 +125,7 @@ def test_starting_late_costs_nothing() -> None:
 def test_tokens_that_go_on_with_a_word_are_marked() -> None:
     going_on = np.zeros(200, bool)
     going_on[103] = True
-    found = gather_tokens(dataclasses.replace(text(), continues=going_on), np.array([3, 4]))
+    found = tokens_of(dataclasses.replace(text(), continues=going_on), np.array([3, 4]))
     assert found.continues is not None and torch.equal(found.continues, found.ids == 103)
 
 
@@ -148,12 +148,20 @@ def test_a_batch_holds_its_rows() -> None:
     assert torch.equal(batch.uniform, torch.from_numpy(numbers))
 
 
-def test_gather_pairs_rows_as_the_dataset_says() -> None:
+def test_collate_pairs_rows_as_the_dataset_says() -> None:
     pairs = dataset(np.array([20, 4, 11]), np.array([4, 11, 20]))
-    batch = gather_batch(pairs, np.array([2, 0]))
+    batch = collate(pairs, np.array([2, 0]))
     assert batch.row.tolist() == [11, 20] and batch.pixels[:, 0, 0].tolist() == [11, 20]
     assert batch.tokens.ids[:, 0].tolist() == [120, 104]
     assert batch.uniform.shape == (2, 0)
+
+
+def test_padding_is_cut_to_the_longest_report() -> None:
+    whole, cut = tokens_of(text(), np.array([5, 1])), tokens_of(text(), np.array([5, 1]), trim=True)
+    assert whole.ids.shape == (2, 8) and cut.ids.shape == cut.sentence.shape == (2, 3)
+    assert cut.mask.tolist() == [[True, True, False], [True, True, True]]
+    assert cut.flat is not None and cut.flat.tolist() == [0, 1, 3, 4, 5]
+    assert tokens_of(text(), np.array([], dtype=np.int64), trim=True).ids.shape == (0, 1)
 
 
 def test_what_cannot_train_is_refused() -> None:
@@ -186,7 +194,7 @@ def test_closing_ends_the_thread_even_when_nobody_reads() -> None:
 
 
 def test_an_error_while_reading_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = loader_module.gather_batch, []
+    real, calls = loader_module.collate, []
 
     def failing(*arguments: object) -> Batch:
         calls.append(1)
@@ -194,7 +202,7 @@ def test_an_error_while_reading_is_raised_here(monkeypatch: pytest.MonkeyPatch) 
             raise OSError(5, "Input/output error")
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loader_module, "gather_batch", failing)
+    monkeypatch.setattr(loader_module, "collate", failing)
     stream = loader().batches()
     next(stream), next(stream)
     with pytest.raises(OSError, match="Input/output"):
@@ -205,7 +213,7 @@ def test_an_error_while_reading_is_raised_here(monkeypatch: pytest.MonkeyPatch) 
 def test_a_hanging_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(loader_module, "STALL_SECONDS", 0.1)
-    monkeypatch.setattr(loader_module, "gather_batch", lambda *_: release.wait(10))
+    monkeypatch.setattr(loader_module, "collate", lambda *_: release.wait(10))
     stream = loader().batches(4)
     expected = sorted(next(loader().positions(4))[1].tolist())[:5]
     with pytest.raises(

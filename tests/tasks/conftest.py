@@ -2,7 +2,6 @@
 out.
 """
 
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +15,7 @@ from place_cxr.core.tensors import Observations
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.prompts import Prompt
+from place_cxr.text.tokenizer import EncodedReports
 
 FINDINGS = ("upper", "middle", "lower")
 WORDS = ["<pad>", "none", *FINDINGS, "left", "right", "bilateral"]
@@ -26,15 +26,6 @@ PROMPTS = {
     f: Prompt(positive=(f, f"{f} left"), negative=("none",), grounding=f"{{side}} {f}")
     for f in FINDINGS
 }
-
-
-@dataclass(frozen=True)
-class Reports:
-    ids: np.ndarray
-    sentence: np.ndarray
-    sentence_key: np.ndarray
-    report_key: np.ndarray
-    pad_id: int = 0
 
 
 def tokenize(texts):
@@ -49,7 +40,8 @@ def tokenize(texts):
             )
             for word in said.split():
                 ids[row, place], sentence[row, place], place = WORDS.index(word), number, place + 1
-    return Reports(ids, sentence, keys, np.sort(keys, 1) @ np.array([1, 7, 49, 343]))
+    report_keys = np.sort(keys, 1) @ np.array([1, 7, 49, 343])
+    return EncodedReports(ids, sentence, keys, report_keys, pad_id=0, truncated=0)
 
 
 class Cells(torch.nn.Module):

@@ -11,7 +11,7 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.results import Result
 from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.tasks import grounding
-from place_cxr.tasks.descriptions import embed_phrases, embed_studies, report_rows_to_tokens
+from place_cxr.tasks.descriptions import embed_phrases, embed_studies
 from place_cxr.tasks.engine import FractionsAndSeeds, make_task, recompute_metrics, run_task
 
 from .conftest import FINDINGS, PROMPTS, VIEW, Seer, tokenize, view
@@ -120,14 +120,6 @@ def test_batches_do_not_change_what_is_embedded(data, embedded):
     for field in dataclasses.fields(whole):
         first, second = getattr(whole, field.name), getattr(embedded, field.name)
         assert np.allclose(first, second) if isinstance(first, np.ndarray) else first == second
-
-
-def test_padding_is_cut_to_the_longest_report(data):
-    tokens = report_rows_to_tokens(tokenize(["upper", "upper left.none"]), [0, 1])
-    assert tokens.ids.shape == (2, 3) and tokens.mask.tolist() == [
-        [True, False, False],
-        [True, True, True],
-    ]
 
 
 @pytest.mark.fault("E4")

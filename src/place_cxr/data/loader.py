@@ -54,7 +54,7 @@ class PairDataset:
         return len(self.rows)
 
 
-def gather_batch(
+def collate(
     dataset: PairDataset,
     positions: Int64[np.ndarray, "b"],
     uniforms: NDArray[np.float32] | None = None,
@@ -74,7 +74,7 @@ def gather_batch(
     return Batch(
         row=_tensor(rows, pin),
         pixels=pixels,
-        tokens=gather_tokens(dataset.text, text_rows, pin),
+        tokens=tokens_of(dataset.text, text_rows, pin=pin),
         uniform=_tensor(uniforms, pin),
     )
 
@@ -178,7 +178,7 @@ class Loader:
                 uniforms = counter_uniform(
                     self.seed, epoch, self.dataset.rows[positions], self.uniforms
                 )
-                batch = gather_batch(self.dataset, positions, uniforms)
+                batch = collate(self.dataset, positions, uniforms)
                 if not _put(ready, batch, closed):
                     return
                 current_step[0] += 1
@@ -208,14 +208,23 @@ def _put(
     return False
 
 
-def gather_tokens(text: EncodedReports, rows: NDArray[np.int64], pin: bool = False) -> Tokens:
-    """Rows of tokenised reports as tensors."""
+def tokens_of(
+    text: EncodedReports, rows: NDArray[np.int64], *, trim: bool = False, pin: bool = False
+) -> Tokens:
+    """Rows of tokenised reports as tensors. ``trim`` cuts the padding that all of them share: L is
+    then the length of the longest.
+    """
     ids = text.ids[rows].astype(np.int64)
     mask = ids != text.pad_id
+    length = mask.shape[1]
+    if trim:
+        length = max(1, int(mask.any(0).nonzero()[0].max(initial=0)) + 1)
+        ids, mask = ids[:, :length], mask[:, :length]
+
     return Tokens(
         ids=_tensor(ids, pin),
         mask=_tensor(mask, pin),
-        sentence=_tensor(text.sentence[rows].astype(np.int64), pin),
+        sentence=_tensor(text.sentence[rows, :length].astype(np.int64), pin),
         sentence_key=_tensor(text.sentence_key[rows], pin),
         report_key=_tensor(text.report_key[rows], pin),
         flat=_tensor(np.flatnonzero(mask), pin),

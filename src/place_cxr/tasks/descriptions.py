@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from place_cxr.core.records import Study
-from place_cxr.core.tensors import Tokens, move_to_device
+from place_cxr.core.tensors import move_to_device
+from place_cxr.data.loader import tokens_of
 from place_cxr.text.tokenizer import EncodedReports
 
 _Float32Array = NDArray[np.float32]
@@ -74,20 +75,6 @@ class StudyEmbeddings:
         return [study.patient for study in self.studies]
 
 
-def report_rows_to_tokens(reports: EncodedReports, rows: NDArray[np.int64]) -> Tokens:
-    """Rows of tokenised reports as tensors, padding cut to the longest of them."""
-    ids = np.asarray(reports.ids[rows]).astype(np.int64)
-    is_real = ids != reports.pad_id
-    length = max(1, int(is_real.any(0).nonzero()[0].max(initial=0)) + 1)
-    return Tokens(
-        ids=torch.from_numpy(ids[:, :length]),
-        mask=torch.from_numpy(is_real[:, :length]),
-        sentence=torch.from_numpy(np.asarray(reports.sentence[rows]).astype(np.int64)[:, :length]),
-        sentence_key=torch.from_numpy(np.asarray(reports.sentence_key[rows]).astype(np.int64)),
-        report_key=torch.from_numpy(np.asarray(reports.report_key[rows]).astype(np.int64)),
-    )
-
-
 @torch.no_grad()
 def embed_studies(
     model: Any,
@@ -112,7 +99,7 @@ def embed_studies(
     grid = places_grid = (0, 0)
     for batch in _split_batches(order, batch_size):
         image = model.describe_image(view(torch.from_numpy(np.asarray(pixels[batch])).to(device)))
-        text = model.describe_text(move_to_device(report_rows_to_tokens(reports, batch), device))
+        text = model.describe_text(move_to_device(tokens_of(reports, batch, trim=True), device))
         grid, places_grid = image.grid, image.places_grid
         image_vectors = (image.pooled, image.vector, image.observations.vectors, image.attention)
         images.append(
@@ -182,7 +169,7 @@ def embed_phrases(
     model.eval()
     reports = tokenize(list(phrases))
     texts = [
-        model.describe_text(move_to_device(report_rows_to_tokens(reports, batch), device))
+        model.describe_text(move_to_device(tokens_of(reports, batch, trim=True), device))
         for batch in _split_batches(np.arange(len(phrases)), _BATCH_SIZE)
     ]
     return PhraseEmbeddings(

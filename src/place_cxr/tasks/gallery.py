@@ -19,7 +19,7 @@ from place_cxr.core.records import ABSENT, PRESENT, SPLITS, UNCERTAIN, RunLength
 from place_cxr.core.tensors import Observations, PlaceOutputs, Views, move_to_device
 from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.data.corpus import Corpus
-from place_cxr.data.loader import gather_tokens
+from place_cxr.data.loader import tokens_of
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.images.masks import load_mask
 from place_cxr.images.read import read_image
@@ -71,7 +71,7 @@ def write_gallery(
     studies = []
     with torch.no_grad():
         for number, row in enumerate(rows.tolist(), start=1):
-            tokens = move_to_device(gather_tokens(corpus.text, np.array([row])), device)
+            tokens = move_to_device(tokens_of(corpus.text, np.array([row])), device)
             pixels = torch.from_numpy(np.array(corpus.pixels.pixels[row : row + 1])).to(device)
             view = eval_view(pixels, config.views)
             out = model(Views(image=view, clean=view), tokens)
