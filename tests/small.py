@@ -1,6 +1,4 @@
-"""A whole pre-training in a second: a recipe with every part of the method, far too small to learn
-anything.
-"""
+"""A pre-training run of a second: a recipe with every part of the method, too small to learn."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ train: {steps: 7, batch_size: 8, log_every: 2, save_every: 100, seed: 3}
 
 
 def small(manifest: Path, *overrides: str) -> PretrainConfig:
-    """The configuration of a small run on ``manifest``, beside which the recipe is written."""
+    """The configuration of a small run on ``manifest``; writes its recipe next to the manifest."""
     recipe = manifest.parent / "small.yaml"
     if not recipe.exists():
         recipe.write_text(RECIPE)
@@ -45,17 +43,18 @@ def small(manifest: Path, *overrides: str) -> PretrainConfig:
 
 def digest(weights: dict[str, torch.Tensor]) -> str:
     """One hash of all weights, to the bit."""
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     for name, value in sorted(weights.items()):
-        found.update(
-            name.encode() + value.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-        )
-    return found.hexdigest()
+        value_bytes = value.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        checksum.update(name.encode() + value_bytes)
+    return checksum.hexdigest()
 
 
 def records(run: Path) -> list[dict[str, Any]]:
-    """What a run logged, without what depends on the clock."""
+    """The logged records of a run, without the values that depend on the clock."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [
-        {k: v for k, v in line.items() if k not in ("images_per_s", "data_wait")} for line in lines
-    ]
+
+    for line in lines:
+        line.pop("images_per_s", None)
+        line.pop("data_wait", None)
+    return lines

@@ -1,4 +1,4 @@
-"""Manifests as rows of text: read, changed and written again."""
+"""Read and write a CSV manifest as rows of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every shipped recipe can be read, and says nothing twice."""
+"""Every shipped recipe is valid, and its printed form is the same recipe."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_what_config_show_prints_is_the_same_recipe(path: Path, tmp_path: Path) 
 def test_recipe_holds_no_path_of_a_machine(path: Path) -> None:
     text = path.read_text("utf-8")
     assert "/home/" not in text
-    assert "manifest:" not in text, "the data's place is the user's to give"
+    assert "manifest:" not in text, "the user names the manifest"
 
 
 @pytest.mark.parametrize("peer", ["phantom-convirt", "phantom-gloria", "phantom-mgca"])

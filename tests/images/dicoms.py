@@ -1,4 +1,4 @@
-"""DICOM files made in code: any picture, in any of the transfer syntaxes that are read."""
+"""Synthetic DICOM files: any pixels, in any transfer syntax that is read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JPEG, JPEG_12, JPEG_LOSSLESS, JPEG_SV1 = (
     f"{ROOT}.4.70",
 )
 JPEG_LS, JPEG_2000, HTJ2K, RLE = f"{ROOT}.4.80", f"{ROOT}.4.90", f"{ROOT}.4.201", f"{ROOT}.5"
-GREY = (
+GRAY_SYNTAXES = (
     IMPLICIT,
     EXPLICIT,
     DEFLATED,
@@ -39,7 +39,7 @@ GREY = (
 H, W = 72, 90
 
 
-def picture(height: int = H, width: int = W) -> NDArray[np.uint16]:
+def sample_image(height: int = H, width: int = W) -> NDArray[np.uint16]:
     """12 bits, smooth, not symmetric, from near black to near white."""
     y, x = np.mgrid[0:height, 0:width]
     wave = np.sin(x / 9) * np.cos(y / 7)
@@ -49,7 +49,7 @@ def picture(height: int = H, width: int = W) -> NDArray[np.uint16]:
 def dataset(pixels: NDArray[Any], **elements: Any) -> Dataset:
     """A data set without its pixels; elements that are None are left out."""
     bits = 8 * pixels.dtype.itemsize
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "SOPClassUID": DigitalXRayImageStorageForPresentation,
         "Modality": "DX",
         "Rows": pixels.shape[0],
@@ -62,13 +62,13 @@ def dataset(pixels: NDArray[Any], **elements: Any) -> Dataset:
         "PixelRepresentation": int(pixels.dtype.kind == "i"),
         **elements,
     }
-    given.setdefault("HighBit", (given["BitsStored"] or 1) - 1)
-    made = Dataset()
+    values.setdefault("HighBit", (values["BitsStored"] or 1) - 1)
+    header = Dataset()
     with warnings.catch_warnings(action="ignore"):  # some values are wrong on purpose
-        for keyword, value in given.items():
+        for keyword, value in values.items():
             if value is not None:
-                setattr(made, keyword, value)
-    return made
+                setattr(header, keyword, value)
+    return header
 
 
 def encode(pixels: NDArray[Any], syntax: str) -> bytes:
@@ -80,14 +80,14 @@ def encode(pixels: NDArray[Any], syntax: str) -> bytes:
             else pixels.tobytes()
         )
         return data + b"\0" * (len(data) % 2)
-    return encapsulate([frame(pixels, syntax)])
+    return encapsulate([encode_frame(pixels, syntax)])
 
 
-def frame(pixels: NDArray[Any], syntax: str) -> bytes:
-    """One compressed picture, without fragments around it."""
+def encode_frame(pixels: NDArray[Any], syntax: str) -> bytes:
+    """One compressed image, without fragments around it."""
     bits = 12 if pixels.dtype.itemsize == 2 else 8
     if syntax == RLE:
-        return run_lengths(pixels)
+        return encode_rle(pixels)
     if syntax == JPEG_LS:
         return bytes(imagecodecs.jpegls_encode(pixels))
     if syntax == JPEG_2000:
@@ -109,7 +109,7 @@ def frame(pixels: NDArray[Any], syntax: str) -> bytes:
     return bytes(imagecodecs.jpeg8_encode(pixels, 98, bitspersample=bits))
 
 
-def run_lengths(pixels: NDArray[Any]) -> bytes:
+def encode_rle(pixels: NDArray[Any]) -> bytes:
     """DICOM's RLE."""
     planes = np.moveaxis(pixels[:, :, None] if pixels.ndim == 2 else pixels, -1, 0)
     high_first = np.ascontiguousarray(planes.astype(planes.dtype.newbyteorder(">")))
@@ -125,33 +125,33 @@ def run_lengths(pixels: NDArray[Any]) -> bytes:
     return header.tobytes() + b"".join(parts)
 
 
-def written(
-    made: Dataset, syntax: str = EXPLICIT, pixels: bytes | None = None, vr: str = ""
+def file_bytes(
+    header: Dataset, syntax: str = EXPLICIT, pixels: bytes | None = None, vr: str = ""
 ) -> bytes:
     """The bytes of a file; ``pixels``: the value of PixelData."""
     if pixels is not None:
-        made.add_new(
+        header.add_new(
             "PixelData",
-            vr or ("OW" if made.get("BitsAllocated") == 16 and len(UID(syntax)) < 20 else "OB"),
+            vr or ("OW" if header.get("BitsAllocated") == 16 and len(UID(syntax)) < 20 else "OB"),
             pixels,
         )
-        made["PixelData"].is_undefined_length = syntax not in (IMPLICIT, EXPLICIT, DEFLATED, BIG)
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = UID(syntax)
-    made.file_meta.MediaStorageSOPClassUID = made.get("SOPClassUID", "1.2.3")
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = "1.2.3.4"
+        header["PixelData"].is_undefined_length = syntax not in (IMPLICIT, EXPLICIT, DEFLATED, BIG)
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = UID(syntax)
+    header.file_meta.MediaStorageSOPClassUID = header.get("SOPClassUID", "1.2.3")
+    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = "1.2.3.4"
     buffer = io.BytesIO()
     with warnings.catch_warnings(action="ignore"):
-        pydicom.dcmwrite(buffer, made, enforce_file_format=True)
+        pydicom.dcmwrite(buffer, header, enforce_file_format=True)
     return buffer.getvalue()
 
 
 def dicom(pixels: NDArray[Any], syntax: str = EXPLICIT, **elements: Any) -> bytes:
-    """A whole file of this picture."""
-    return written(dataset(pixels, **elements), syntax, encode(pixels, syntax))
+    """A whole file of this image."""
+    return file_bytes(dataset(pixels, **elements), syntax, encode(pixels, syntax))
 
 
-def lut(first: int, entries: NDArray[Any], bits: int) -> Dataset:
+def lut_item(first: int, entries: NDArray[Any], bits: int) -> Dataset:
     """An item of a ModalityLUTSequence or VOILUTSequence."""
     item = Dataset()
     item.add_new("LUTDescriptor", "US" if first >= 0 else "SS", [len(entries) % 2**16, first, bits])

@@ -1,4 +1,4 @@
-"""The process that decodes: what it answers, and that nothing that happens to it reaches ours."""
+"""The decoding process: its answers, and that its crashes, hangs and memory do not reach ours."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from place_cxr.images.dicom.codestreams import (
     parse_jpeg_header,
 )
 from tests.images import dicoms
-from tests.images.dicoms import frame, picture
+from tests.images.dicoms import encode_frame, sample_image
 
-PIXELS = picture()
+PIXELS = sample_image()
 SHAPE = (*PIXELS.shape, 1)
 
 
@@ -38,10 +38,10 @@ def _no_child_is_left() -> Iterator[None]:
 def decode(
     codec: str = "jpeg-2000", syntax: str = dicoms.JPEG_2000, pixels: np.ndarray = PIXELS
 ) -> np.ndarray:
-    return codecs.decode_frame(frame(pixels, syntax), codec, "JPEG 2000", SHAPE, 2)
+    return codecs.decode_frame(encode_frame(pixels, syntax), codec, "JPEG 2000", SHAPE, 2)
 
 
-def test_one_process_serves_many_pictures() -> None:
+def test_one_process_serves_many_images() -> None:
     for codec, syntax in (
         ("jpeg-2000", dicoms.JPEG_2000),
         ("jpeg-ls", dicoms.JPEG_LS),
@@ -51,17 +51,21 @@ def test_one_process_serves_many_pictures() -> None:
         child = codecs._child
     with pytest.raises(ValueError, match="decode"):
         codecs.decode_frame(
-            frame(PIXELS, dicoms.JPEG_LS)[:-400] + b"\xff\xd9", "jpeg-ls", "JPEG-LS", SHAPE, 2
+            encode_frame(PIXELS, dicoms.JPEG_LS)[:-400] + b"\xff\xd9",
+            "jpeg-ls",
+            "JPEG-LS",
+            SHAPE,
+            2,
         )
     assert np.array_equal(decode(), PIXELS)
     assert child is not None and codecs._child is child and child.poll() is None
 
 
 @pytest.mark.fault("X8")
-def test_a_decoder_that_dies_or_hangs_is_a_damaged_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_dies_or_hangs_is_a_damaged_image(monkeypatch: pytest.MonkeyPatch) -> None:
     decode()
     assert codecs._child is not None
-    os.kill(codecs._child.pid, signal.SIGKILL)  # between pictures: nobody notices
+    os.kill(codecs._child.pid, signal.SIGKILL)  # between images: nobody notices
     codecs._child.wait()
     assert np.array_equal(decode(), PIXELS)
 
@@ -79,13 +83,13 @@ def test_a_decoder_that_dies_or_hangs_is_a_damaged_picture(monkeypatch: pytest.M
         large = np.random.default_rng(0).integers(0, 4096, (600, 600)).astype(np.uint16)
         with pytest.raises(ValueError, match="ended"):
             codecs.decode_frame(
-                frame(large, dicoms.JPEG_2000), "jpeg-2000", "JPEG 2000", (600, 600, 1), 2
+                encode_frame(large, dicoms.JPEG_2000), "jpeg-2000", "JPEG 2000", (600, 600, 1), 2
             )
     assert np.array_equal(decode(), PIXELS)
 
 
 def test_starting_is_not_what_the_time_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first picture has no less time than the next ones."""
+    """The first image has no less time than the next ones."""
     monkeypatch.setattr(codecs, "_BASE_SECONDS", 0.03)
     for _ in range(2):
         assert np.array_equal(decode(), PIXELS)
@@ -95,7 +99,7 @@ def test_starting_is_not_what_the_time_is_for(monkeypatch: pytest.MonkeyPatch) -
 def test_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     side = 2048
     large = np.zeros((side, side), np.uint16)
-    data = frame(large, dicoms.JPEG_LS)
+    data = encode_frame(large, dicoms.JPEG_LS)
     decode("jpeg-ls", dicoms.JPEG_LS)
     monkeypatch.setattr(codecs, "_BASE_BYTES", 2**20)
     monkeypatch.setattr(codecs, "_BYTES_PER_SAMPLE", 0)
@@ -107,7 +111,7 @@ def test_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_a_program_that_does_not_run_is_no_damaged_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_does_not_run_is_no_damaged_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(PlaceError) as error:
@@ -130,31 +134,33 @@ def test_a_forked_process_has_a_child_of_its_own() -> None:
         "if not other: os._exit(0 if same else 1)\n"
         "assert same and os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) == 0\n"
     )
-    ran = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True
     )
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (finished.returncode, finished.stderr) == (0, "")
 
 
 def test_headers_of_codestreams() -> None:
     for syntax, bits in ((dicoms.JPEG_12, 12), (dicoms.JPEG_SV1, 12), (dicoms.JPEG_LS, 12)):
-        found = parse_jpeg_header(frame(PIXELS, syntax))
-        assert (found.height, found.width, found.samples) == SHAPE
-        assert bits <= found.bits <= 16
-        assert has_end_mark(frame(PIXELS, syntax)) and not has_end_mark(frame(PIXELS, syntax)[:-2])
+        header = parse_jpeg_header(encode_frame(PIXELS, syntax))
+        assert (header.height, header.width, header.samples) == SHAPE
+        assert bits <= header.bits <= 16
+        assert has_end_mark(encode_frame(PIXELS, syntax)) and not has_end_mark(
+            encode_frame(PIXELS, syntax)[:-2]
+        )
     for syntax in (dicoms.JPEG_2000, dicoms.HTJ2K):
-        data = frame(PIXELS, syntax)
-        found, bare = parse_jpeg_2000(b"\0\0\0\x0cjP  boxes" + data)
-        assert (found.height, found.width, found.samples, bare) == (*SHAPE, data)
-    colour = np.zeros((64, 70, 3), np.uint8)
+        data = encode_frame(PIXELS, syntax)
+        header, bare = parse_jpeg_2000(b"\0\0\0\x0cjP  boxes" + data)
+        assert (header.height, header.width, header.samples, bare) == (*SHAPE, data)
+    color = np.zeros((64, 70, 3), np.uint8)
     assert parse_jpeg_header(
-        b"\xff\xd8\xff\xff" + frame(colour, dicoms.JPEG)[3:]
+        b"\xff\xd8\xff\xff" + encode_frame(color, dicoms.JPEG)[3:]
     ) == CodestreamHeader(64, 70, 3, 8)
     for wrong in (b"", b"\xff\xd8", b"\xff\xd8\xff\xc0", b"\xff\xd8\xff\xe0\0\0\xff", bytes(99)):
         with pytest.raises((ValueError, struct.error)):
             parse_jpeg_header(wrong)
     with pytest.raises(ValueError, match="marker"):
-        parse_jpeg_2000(bytes(5000) + frame(PIXELS, dicoms.JPEG_2000))
+        parse_jpeg_2000(bytes(5000) + encode_frame(PIXELS, dicoms.JPEG_2000))
 
 
 def test_fragments() -> None:

@@ -1,6 +1,4 @@
-"""DICOM files: rows X1 to X4, X6 to X9, P2 and P4 of the fault catalogue, made in code; the sample
-files if at hand.
-"""
+"""DICOM files: faults X1 to X4, X6 to X9, P2 and P4 on synthetic files, and the sample files."""
 
 from __future__ import annotations
 
@@ -31,9 +29,9 @@ from place_cxr.images.read import (
     read_scaled_image,
 )
 from tests.images import dicoms
-from tests.images.dicoms import dataset, dicom, encode, frame, picture, written
+from tests.images.dicoms import dataset, dicom, encode, encode_frame, file_bytes, sample_image
 
-SMALL = picture()
+SMALL = sample_image()
 
 
 def write(folder: Path, data: bytes) -> Path:
@@ -65,7 +63,7 @@ def element(tag: int, vr: bytes, value: bytes) -> bytes:
 
 def with_body(body: bytes, syntax: str) -> bytes:
     """A file whose data set is ``body``."""
-    whole = written(Dataset(), syntax)
+    whole = file_bytes(Dataset(), syntax)
     start = 132 + 12 + int.from_bytes(whole[140:144], "little")
     return whole[:start] + body
 
@@ -95,12 +93,12 @@ def test_content_decides_whatever_the_preamble_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("X2")
-def test_no_picture(tmp_path: Path) -> None:
-    report = written(dataset(SMALL, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11", Modality="SR"))
+def test_no_image(tmp_path: Path) -> None:
+    report = file_bytes(dataset(SMALL, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11", Modality="SR"))
     assert "no pixel data (Basic Text SR Storage)" in str(refusal(tmp_path, report))
     floats = dataset(SMALL, BitsAllocated=32)
     floats.add_new("FloatPixelData", "OF", SMALL.astype("<f4").tobytes())
-    for data in (report, written(dataset(SMALL)), written(floats)):
+    for data in (report, file_bytes(dataset(SMALL)), file_bytes(floats)):
         assert refusal(tmp_path, data).code == "PL-D110"
     for keyword in ("Rows", "Columns", "BitsAllocated"):
         error = refusal(tmp_path, dicom(SMALL, **{keyword: None}, HighBit=11))
@@ -124,7 +122,7 @@ def test_very_short_files(tmp_path: Path, data: bytes) -> None:
 @pytest.mark.fault("X2")
 @pytest.mark.parametrize("bits", [1, 12, 32, 64])
 def test_other_depths_are_refused(tmp_path: Path, bits: int) -> None:
-    data = written(dataset(SMALL, BitsAllocated=bits), dicoms.EXPLICIT, bytes(SMALL.size * 8))
+    data = file_bytes(dataset(SMALL, BitsAllocated=bits), dicoms.EXPLICIT, bytes(SMALL.size * 8))
     assert refusal(tmp_path, data).code == "PL-D107"
 
 
@@ -138,16 +136,16 @@ def test_frames_modalities_and_views(tmp_path: Path) -> None:
         assert error.code == "PL-D111" and modality in error.problem and "CR, DX" in error.problem
     for modality in ("CR", "DX", "", None):
         read_image(write(tmp_path, dicom(SMALL, Modality=modality)))
-    facts = read_dicom_header(write(tmp_path, dicom(SMALL, ViewPosition="LL")))
-    assert facts and facts.view == "LL"
+    summary = read_dicom_header(write(tmp_path, dicom(SMALL, ViewPosition="LL")))
+    assert summary and summary.view == "LL"
 
 
 @pytest.mark.fault("X3")
-def test_colour_models_without_a_grey_picture(tmp_path: Path) -> None:
-    colour = np.zeros((64, 64, 3), np.uint8)
+def test_color_models_without_a_gray_image(tmp_path: Path) -> None:
+    color = np.zeros((64, 64, 3), np.uint8)
     for pixels, photometric in (
-        (colour, "HSV"),
-        (colour, "MONOCHROME2"),
+        (color, "HSV"),
+        (color, "MONOCHROME2"),
         (SMALL, "RGB"),
         (SMALL, None),
         (SMALL, "X"),
@@ -199,7 +197,7 @@ def test_a_pack_stops_for_a_missing_library(
 
 @pytest.mark.fault("X4")
 def test_other_transfer_syntaxes_are_named(tmp_path: Path) -> None:
-    video = written(dataset(SMALL), "1.2.840.10008.1.2.4.100", encode(SMALL, dicoms.JPEG_LS))
+    video = file_bytes(dataset(SMALL), "1.2.840.10008.1.2.4.100", encode(SMALL, dicoms.JPEG_LS))
     error = refusal(tmp_path, video)
     assert error.code == "PL-D112" and "MPEG2" in error.problem and "JPEG 2000" in error.problem
     error = refusal(
@@ -226,7 +224,7 @@ def test_sizes_are_refused_by_arithmetic(tmp_path: Path) -> None:
         ({"BitsStored": 12, "HighBit": 3}, "PL-D103"),
         ({"BitsStored": 0, "HighBit": 0}, "PL-D103"),
     ):
-        data = written(dataset(SMALL, **elements), dicoms.EXPLICIT, bytes(512))
+        data = file_bytes(dataset(SMALL, **elements), dicoms.EXPLICIT, bytes(512))
         started = time.process_time()
         assert refusal(tmp_path, data).code == code, elements
         assert time.process_time() - started < 0.1
@@ -243,11 +241,11 @@ def test_sizes_are_refused_by_arithmetic(tmp_path: Path) -> None:
 def test_a_codestream_of_another_size_is_refused(tmp_path: Path, syntax: str) -> None:
     pixels = SMALL if syntax != dicoms.JPEG else (SMALL >> 4).astype(np.uint8)
     inside = encode(pixels[:64], syntax)
-    assert refusal(tmp_path, written(dataset(pixels), syntax, inside)).code == "PL-D103"
+    assert refusal(tmp_path, file_bytes(dataset(pixels), syntax, inside)).code == "PL-D103"
 
 
 @pytest.mark.fault("X6")
-@pytest.mark.parametrize("syntax", dicoms.GREY)
+@pytest.mark.parametrize("syntax", dicoms.GRAY_SYNTAXES)
 def test_a_cut_file_is_an_error(tmp_path: Path, syntax: str) -> None:
     data = dicom(SMALL, syntax)
     for keep in (140, 300, len(data) // 2, len(data) - 30):
@@ -261,9 +259,9 @@ def test_a_cut_file_is_an_error(tmp_path: Path, syntax: str) -> None:
 def test_a_cut_codestream_in_whole_fragments_is_an_error(tmp_path: Path, syntax: str) -> None:
     """Some decoders would paint what is missing grey."""
     pixels = SMALL if syntax != dicoms.JPEG else (SMALL >> 4).astype(np.uint8)
-    whole = frame(pixels, syntax)
+    whole = encode_frame(pixels, syntax)
     for keep in (len(whole) // 2, len(whole) - 3):
-        data = written(dataset(pixels), syntax, dicoms.encapsulate([whole[:keep]]))
+        data = file_bytes(dataset(pixels), syntax, dicoms.encapsulate([whole[:keep]]))
         assert refusal(tmp_path, data).code == "PL-D102", keep
 
 
@@ -328,17 +326,17 @@ def test_nested_private_sequences_are_skipped(tmp_path: Path) -> None:
         outer[0x00091010].is_undefined_length = True
         inner = outer
     for syntax in (dicoms.IMPLICIT, dicoms.EXPLICIT):
-        made = dataset(SMALL)
-        made.add_new(0x00090010, "LO", "SOMEBODY")
-        made.add_new(0x00091011, "SQ", [inner])
+        header = dataset(SMALL)
+        header.add_new(0x00090010, "LO", "SOMEBODY")
+        header.add_new(0x00091011, "SQ", [inner])
         assert (
-            read_image(write(tmp_path, written(made, syntax, encode(SMALL, syntax)))).shape
+            read_image(write(tmp_path, file_bytes(header, syntax, encode(SMALL, syntax)))).shape
             == SMALL.shape
         )
 
 
 def mutated(data: bytes, picks: random.Random) -> bytes:
-    """Some bytes changed, most often in the header; sometimes the end cut off or a piece doubled."""
+    """``data`` with changed bytes, mostly in the header; at times cut, or with a part doubled."""
     changed = bytearray(data)
     for _ in range(picks.choice([1, 3, 10])):
         changed[picks.randrange(132, min(len(changed), picks.choice([400, 900, 10**6])))] = (
@@ -355,14 +353,14 @@ def mutated(data: bytes, picks: random.Random) -> bytes:
 @pytest.mark.fault("X8")
 def test_only_our_error_leaves_a_mutated_file(tmp_path: Path) -> None:
     picks, refused = random.Random(3), 0
-    table = [dicoms.lut(0, np.arange(4096, dtype=np.uint16), 12)]
-    colour = np.zeros((64, 64, 3), np.uint8)
+    table = [dicoms.lut_item(0, np.arange(4096, dtype=np.uint16), 12)]
+    color = np.zeros((64, 64, 3), np.uint8)
     seeds = [
         dicom(SMALL, syntax, PatientName="A^B", WindowCenter=2048, WindowWidth=4096)
-        for syntax in dicoms.GREY
+        for syntax in dicoms.GRAY_SYNTAXES
     ]
     seeds += [dicom(SMALL, VOILUTSequence=table, ModalityLUTSequence=table, PixelPaddingValue=0)]
-    seeds += [dicom(colour), dicom(colour, dicoms.JPEG, PhotometricInterpretation="YBR_FULL_422")]
+    seeds += [dicom(color), dicom(color, dicoms.JPEG, PhotometricInterpretation="YBR_FULL_422")]
     for number in range(420):
         path = write(tmp_path, mutated(seeds[number % len(seeds)], picks))
         started = time.process_time()
@@ -384,12 +382,14 @@ def test_files_that_a_directory_names_are_not_followed(
     (tmp_path / "IMAGES" / "SECRET").write_bytes(dicom(SMALL))
     record = Dataset()
     record.DirectoryRecordType, record.ReferencedFileID = "IMAGE", ["IMAGES", "SECRET"]
-    made = dataset(SMALL, SOPClassUID="1.2.840.10008.1.3.10", Modality=None)
-    made.DirectoryRecordSequence = [record]
+    header = dataset(SMALL, SOPClassUID="1.2.840.10008.1.3.10", Modality=None)
+    header.DirectoryRecordSequence = [record]
     path = tmp_path / "DICOMDIR"
-    path.write_bytes(written(made))
+    path.write_bytes(file_bytes(header))
     opened: list[str] = []
-    sys.addaudithook(lambda event, found: opened.append(str(found[0])) if event == "open" else None)
+    sys.addaudithook(
+        lambda event, event_values: opened.append(str(event_values[0])) if event == "open" else None
+    )
     with pytest.raises(PlaceError, match="DICOMDIR") as error:
         read_image(path)
     assert error.value.code == "PL-D110"
@@ -419,7 +419,7 @@ LOOKED_AT = (
 def planted() -> list[bytes]:
     """Files with a canary where names are, and where numbers and UIDs should be."""
     files = [
-        written(
+        file_bytes(
             dataset(SMALL, **dict.fromkeys(HELD, CANARY), **{keyword: CANARY}),
             dicoms.EXPLICIT,
             SMALL.tobytes(),
@@ -427,16 +427,17 @@ def planted() -> list[bytes]:
         for keyword in LOOKED_AT
     ]
     odd: dict[int, bytes] = {
-        0x00080005: b"CS", 0x00080016: b"UI", 0x00080018: b"UI", 0x00080020: b"DA", 0x00100010: b"PN",
-        0x00101010: b"AS", 0x00200013: b"IS", 0x00280008: b"IS", 0x00281050: b"DS", 0x00281052: b"DS",
+        0x00080005: b"CS", 0x00080016: b"UI", 0x00080018: b"UI", 0x00080020: b"DA",
+        0x00100010: b"PN", 0x00101010: b"AS", 0x00200013: b"IS", 0x00280008: b"IS",
+        0x00281050: b"DS", 0x00281052: b"DS",
     }  # fmt: skip
-    plain = written(dataset(SMALL), dicoms.EXPLICIT, SMALL.tobytes())
+    plain = file_bytes(dataset(SMALL), dicoms.EXPLICIT, SMALL.tobytes())
     start = plain.index(b"\x08\x00\x16\x00UI")
     files += [
         plain[:start] + element(tag, vr, CANARY.encode()) + plain[start:] for tag, vr in odd.items()
     ]
     files.append(
-        written(
+        file_bytes(
             dataset(SMALL), dicoms.JPEG_LS, dicoms.encapsulate([b"\xff\xd8" + CANARY.encode() * 9])
         )
     )
@@ -454,16 +455,16 @@ def test_no_value_leaves_a_header(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     logging.getLogger("pydicom").setLevel(logging.DEBUG)
-    said = []
+    outputs = []
     for data in planted():
         for read in (read_image, read_dicom_header):
             try:
                 result = read(write(tmp_path, data))
-                said.append(str(result) if not isinstance(result, np.ndarray) else "")
+                outputs.append(str(result) if not isinstance(result, np.ndarray) else "")
             except PlaceError as error:
-                said.append(f"{error} {error.__cause__}")
+                outputs.append(f"{error} {error.__cause__}")
     everything = " ".join(
-        [*said, *capfd.readouterr(), caplog.text, *(str(one.message) for one in recwarn)]
+        [*outputs, *capfd.readouterr(), caplog.text, *(str(warning.message) for warning in recwarn)]
     )
     assert CANARY[:6] not in everything
     assert "damaged" in everything and "OTHER" in everything
@@ -483,8 +484,8 @@ def test_no_value_leaves_a_header(
     ],
 )
 def test_burnt_in_text_is_flagged(tmp_path: Path, elements: dict[str, Any], flagged: bool) -> None:
-    facts = read_dicom_header(write(tmp_path, dicom(SMALL, **elements)))
-    assert facts and bool(facts.burned_in_reason) == flagged
+    summary = read_dicom_header(write(tmp_path, dicom(SMALL, **elements)))
+    assert summary and bool(summary.burned_in_reason) == flagged
 
 
 def test_facts(tmp_path: Path) -> None:
@@ -495,30 +496,36 @@ def test_facts(tmp_path: Path) -> None:
             "ViewPosition": "PA",
             "ImageType": ["ORIGINAL", "Jane Roe"],
         }
-        facts = read_dicom_header(write(tmp_path, dicom(SMALL, dicoms.JPEG_LS, **elements)))
-        assert facts and (facts.age, facts.sex, facts.view, facts.modality) == (
+        summary = read_dicom_header(write(tmp_path, dicom(SMALL, dicoms.JPEG_LS, **elements)))
+        assert summary and (summary.age, summary.sex, summary.view, summary.modality) == (
             years,
             "F",
             "PA",
             "DX",
         )
-        assert facts.image_type == ("ORIGINAL", "OTHER")
-        assert (facts.rows, facts.columns, facts.frames, facts.bits) == (*SMALL.shape, 1, 12)
-        assert facts.transfer_syntax == "JPEG-LS Lossless"
-        assert facts.sop_class == "Digital X-Ray Image Storage - For Presentation"
+        assert summary.image_type == ("ORIGINAL", "OTHER")
+        assert (summary.rows, summary.columns, summary.frames, summary.bits) == (
+            *SMALL.shape,
+            1,
+            12,
+        )
+        assert summary.transfer_syntax == "JPEG-LS Lossless"
+        assert summary.sop_class == "Digital X-Ray Image Storage - For Presentation"
     other = tmp_path / "a.png"
     other.write_bytes(b"\x89PNG")
     assert read_dicom_header(other) is None
 
 
-def test_a_large_picture_is_quick(tmp_path: Path) -> None:
+def test_a_large_image_is_quick(tmp_path: Path) -> None:
     """Promised: well under 100 ms for 2,048 x 2,048 pixels of 12 bits; the rest is for other work
     on the core.
     """
     path = write(
         tmp_path,
         dicom(
-            np.tile(picture(), (29, 23))[:2048, :2048].copy(), WindowCenter=2048, WindowWidth=4096
+            np.tile(sample_image(), (29, 23))[:2048, :2048].copy(),
+            WindowCenter=2048,
+            WindowWidth=4096,
         ),
     )
     seconds = []
@@ -539,15 +546,15 @@ def test_the_sample_files(test_data: Path) -> None:
         shown[path.stem] = read_image(path)
         assert shown[path.stem].shape == (int(row["rows"]), int(row["columns"]))
         assert not is_constant_image(shown[path.stem])
-        facts = read_dicom_header(path)
-        assert facts and (facts.modality, facts.view) == (row["modality"], row["view"])
-        assert (facts.photometric, facts.bits) == (row["photometric"], int(row["bits_stored"]))
+        summary = read_dicom_header(path)
+        assert summary and (summary.modality, summary.view) == (row["modality"], row["view"])
+        assert (summary.photometric, summary.bits) == (row["photometric"], int(row["bits_stored"]))
     reference = shown["RG1q_explicit_le"]
     same = [name for name in shown if name.startswith("RG1q") and name != "RG1q_signed_rescale"]
     assert len(same) == 8
     for name in same:
         assert np.abs(shown[name] - reference).max() < 1 / 255, name
-    # It has no window: the same picture, but nothing says what is black and what is white.
+    # It has no window: the same image, but nothing says what is black and what is white.
     unscaled = shown["RG1q_signed_rescale"].astype(float).ravel()
     slope, offset = np.polyfit(unscaled, reference.ravel(), 1)
     assert slope > 0 and np.abs(slope * unscaled + offset - reference.ravel()).max() < 1 / 255
@@ -557,6 +564,6 @@ def test_the_sample_files(test_data: Path) -> None:
     assert np.abs(inverted - shown["siim_6904_baseline_mono2"]).max() < 1e-6
 
 
-def test_a_frame_alone_is_no_picture_file(tmp_path: Path) -> None:
+def test_a_frame_alone_is_no_image_file(tmp_path: Path) -> None:
     """A codestream outside its DICOM file is not guessed at either."""
-    assert refusal(tmp_path, frame(SMALL, dicoms.JPEG_2000)).code == "PL-D101"
+    assert refusal(tmp_path, encode_frame(SMALL, dicoms.JPEG_2000)).code == "PL-D101"

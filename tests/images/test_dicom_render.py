@@ -1,6 +1,4 @@
-"""One picture, however a DICOM file writes it (row X5), and what is shown where a file says more or
-less.
-"""
+"""One image in every encoding of a DICOM file (fault X5), and the display parameters of a file."""
 
 from __future__ import annotations
 
@@ -21,11 +19,20 @@ from place_cxr.images.letterbox import Letterbox
 from place_cxr.images.read import read_image, read_scaled_image_and_size
 from place_cxr.predict import to_gray
 from tests.images import dicoms
-from tests.images.dicoms import GREY, dataset, dicom, encode, frame, lut, picture, written
+from tests.images.dicoms import (
+    GRAY_SYNTAXES,
+    dataset,
+    dicom,
+    encode,
+    encode_frame,
+    file_bytes,
+    lut_item,
+    sample_image,
+)
 
 FULL = {"WindowCenter": 2048, "WindowWidth": 4096}  # 0 black, 4095 white
-EIGHT = np.rint(picture() / 4095 * 255).astype(np.uint8)
-COLOUR = np.repeat(EIGHT[:, :, None], 3, 2)
+EIGHT = np.rint(sample_image() / 4095 * 255).astype(np.uint8)
+COLOR = np.repeat(EIGHT[:, :, None], 3, 2)
 
 
 def read(folder: Path, data: bytes) -> NDArray[np.float32]:
@@ -34,7 +41,7 @@ def read(folder: Path, data: bytes) -> NDArray[np.float32]:
     return read_image(path)
 
 
-def junk(pixels: NDArray[Any]) -> NDArray[Any]:
+def with_overlay_bits(pixels: NDArray[Any]) -> NDArray[Any]:
     """Something, an overlay say, in the four bits above the stored ones."""
     return pixels | np.random.default_rng(0).integers(0, 16, pixels.shape).astype(np.uint16) << 12
 
@@ -47,22 +54,22 @@ def scrambled() -> dict[str, Any]:
     """Stored values that mean nothing before the file's own table."""
     order = np.random.default_rng(1).permutation(4096).astype(np.uint16)
     return {
-        "pixels": np.argsort(order).astype(np.uint16)[picture()],
-        "ModalityLUTSequence": [lut(0, order, 12)],
+        "pixels": np.argsort(order).astype(np.uint16)[sample_image()],
+        "ModalityLUTSequence": [lut_item(0, order, 12)],
         **FULL,
     }
 
 
 def palette(entries: NDArray[Any], bits: int) -> dict[str, Any]:
     tables: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
-    for colour in ("Red", "Green", "Blue"):
-        tables[f"{colour}PaletteColorLookupTableDescriptor"] = [len(entries) % 2**16, 0, bits]
-        tables[f"{colour}PaletteColorLookupTableData"] = entries.tobytes()
+    for color in ("Red", "Green", "Blue"):
+        tables[f"{color}PaletteColorLookupTableDescriptor"] = [len(entries) % 2**16, 0, bits]
+        tables[f"{color}PaletteColorLookupTableData"] = entries.tobytes()
     return tables
 
 
 def ybr_422(pixels: NDArray[np.uint8]) -> bytes:
-    """Two pixels after another, then their one colour: grey."""
+    """Two pixels after another, then their one color: grey."""
     pairs = pixels.reshape(len(pixels), -1, 2)
     return np.concatenate([pairs, np.full_like(pairs, 128)], 2).tobytes()
 
@@ -70,89 +77,125 @@ def ybr_422(pixels: NDArray[np.uint8]) -> bytes:
 RAMP = np.arange(4096, dtype=np.uint16)
 EDGES = np.linspace(0, 65535, 4096).astype(np.uint16)
 WAYS: dict[str, Callable[[], bytes]] = {
-    **{syntax: partial(lambda syntax: dicom(picture(), syntax, **FULL), syntax) for syntax in GREY},
-    "no window": lambda: dicom(picture()),
-    "window without width": lambda: dicom(picture(), WindowCenter=40),
-    "width 0": lambda: dicom(picture(), WindowCenter=40, WindowWidth=0),
-    "several windows": lambda: dicom(picture(), WindowCenter=[2048, 100], WindowWidth=[4096, 50]),
+    **{
+        syntax: partial(lambda syntax: dicom(sample_image(), syntax, **FULL), syntax)
+        for syntax in GRAY_SYNTAXES
+    },
+    "no window": lambda: dicom(sample_image()),
+    "window without width": lambda: dicom(sample_image(), WindowCenter=40),
+    "width 0": lambda: dicom(sample_image(), WindowCenter=40, WindowWidth=0),
+    "several windows": lambda: dicom(
+        sample_image(), WindowCenter=[2048, 100], WindowWidth=[4096, 50]
+    ),
     "LINEAR_EXACT": lambda: dicom(
-        picture(), WindowCenter=2047.5, WindowWidth=4095, VOILUTFunction="LINEAR_EXACT"
+        sample_image(), WindowCenter=2047.5, WindowWidth=4095, VOILUTFunction="LINEAR_EXACT"
     ),
-    "blank function": lambda: dicom(picture(), VOILUTFunction="", **FULL),
-    "MONOCHROME1": lambda: dicom(4095 - picture(), PhotometricInterpretation="MONOCHROME1", **FULL),
-    "MONOCHROME1, no window": lambda: dicom(4095 - picture(), PhotometricInterpretation="MONOCHROME1"),
+    "blank function": lambda: dicom(sample_image(), VOILUTFunction="", **FULL),
+    "MONOCHROME1": lambda: dicom(
+        4095 - sample_image(), PhotometricInterpretation="MONOCHROME1", **FULL
+    ),
+    "MONOCHROME1, no window": lambda: dicom(
+        4095 - sample_image(), PhotometricInterpretation="MONOCHROME1"
+    ),
     "MONOCHROME1, half the range": lambda: dicom(
-        4095 - picture() // 2, PhotometricInterpretation="MONOCHROME1", WindowCenter=4095 - 1023, WindowWidth=2048
+        4095 - sample_image() // 2,
+        PhotometricInterpretation="MONOCHROME1",
+        WindowCenter=4095 - 1023,
+        WindowWidth=2048,
     ),
-    "signed": lambda: dicom(signed(picture()), WindowCenter=0, WindowWidth=4096),
-    "signed, intercept": lambda: dicom(signed(picture()), RescaleSlope=1, RescaleIntercept=2048),
-    "signed, big endian": lambda: dicom(signed(picture()), dicoms.BIG, RescaleSlope=1, RescaleIntercept=2048),
-    "signed, JPEG 2000": lambda: dicom(signed(picture()), dicoms.JPEG_2000, RescaleIntercept=2048, **FULL),
-    "signed, RLE": lambda: dicom(signed(picture()), dicoms.RLE, RescaleSlope=1, RescaleIntercept=2048, **FULL),
-    "slope -1": lambda: dicom(4095 - picture(), RescaleSlope=-1, RescaleIntercept=4095),
-    "slope -1, window": lambda: dicom(4095 - picture(), RescaleSlope=-1, RescaleIntercept=4095, **FULL),
-    "slope 2": lambda: dicom(picture(), RescaleSlope=2, RescaleIntercept=-10, WindowCenter=4086, WindowWidth=8192),
-    "junk in high bits": lambda: dicom(junk(picture()), **FULL),
-    "junk, big endian, no window": lambda: dicom(junk(picture()), dicoms.BIG),
-    "bits at the top": lambda: dicom(picture() << 4 | 7, HighBit=15, **FULL),
-    "16 bits stored": lambda: dicom(picture(), BitsStored=16, **FULL),
-    "16 bits stored, 12 used": lambda: dicom(picture(), BitsStored=16),
-    "10 bits": lambda: dicom(picture() >> 2, BitsStored=10),
-    "14 bits, window": lambda: dicom(picture() << 2, BitsStored=14, WindowCenter=8192, WindowWidth=16384),
+    "signed": lambda: dicom(signed(sample_image()), WindowCenter=0, WindowWidth=4096),
+    "signed, intercept": lambda: dicom(
+        signed(sample_image()), RescaleSlope=1, RescaleIntercept=2048
+    ),
+    "signed, big endian": lambda: dicom(
+        signed(sample_image()), dicoms.BIG, RescaleSlope=1, RescaleIntercept=2048
+    ),
+    "signed, JPEG 2000": lambda: dicom(
+        signed(sample_image()), dicoms.JPEG_2000, RescaleIntercept=2048, **FULL
+    ),
+    "signed, RLE": lambda: dicom(
+        signed(sample_image()), dicoms.RLE, RescaleSlope=1, RescaleIntercept=2048, **FULL
+    ),
+    "slope -1": lambda: dicom(4095 - sample_image(), RescaleSlope=-1, RescaleIntercept=4095),
+    "slope -1, window": lambda: dicom(
+        4095 - sample_image(), RescaleSlope=-1, RescaleIntercept=4095, **FULL
+    ),
+    "slope 2": lambda: dicom(
+        sample_image(), RescaleSlope=2, RescaleIntercept=-10, WindowCenter=4086, WindowWidth=8192
+    ),
+    "junk in high bits": lambda: dicom(with_overlay_bits(sample_image()), **FULL),
+    "junk, big endian, no window": lambda: dicom(with_overlay_bits(sample_image()), dicoms.BIG),
+    "bits at the top": lambda: dicom(sample_image() << 4 | 7, HighBit=15, **FULL),
+    "16 bits stored": lambda: dicom(sample_image(), BitsStored=16, **FULL),
+    "16 bits stored, 12 used": lambda: dicom(sample_image(), BitsStored=16),
+    "10 bits": lambda: dicom(sample_image() >> 2, BitsStored=10),
+    "14 bits, window": lambda: dicom(
+        sample_image() << 2, BitsStored=14, WindowCenter=8192, WindowWidth=16384
+    ),
     "8 bits": lambda: dicom(EIGHT),
-    "8 bits, big endian, in words": lambda: written(
+    "8 bits, big endian, in words": lambda: file_bytes(
         dataset(EIGHT), dicoms.BIG, EIGHT.reshape(-1, 2)[:, ::-1].tobytes(), "OW"
     ),
     "8 bits, JPEG": lambda: dicom(EIGHT, dicoms.JPEG),
-    "8 bits, JPEG extended": lambda: written(
-        dataset(EIGHT), dicoms.JPEG_12, dicoms.encapsulate([frame(EIGHT, dicoms.JPEG)])
+    "8 bits, JPEG extended": lambda: file_bytes(
+        dataset(EIGHT), dicoms.JPEG_12, dicoms.encapsulate([encode_frame(EIGHT, dicoms.JPEG)])
     ),
     "8 bits, RLE": lambda: dicom(EIGHT, dicoms.RLE),
     "8 bits in 16": lambda: dicom(EIGHT.astype(np.uint16), BitsStored=8),
     "modality table": lambda: dicom(**scrambled()),
-    "VOI table, 8 bits": lambda: dicom(picture(), VOILUTSequence=[lut(0, (RAMP >> 4).astype(np.uint16), 8)]),
-    "VOI table, 16 bits": lambda: dicom(picture(), VOILUTSequence=[lut(0, EDGES, 16)], WindowCenter=1, WindowWidth=2),
-    "VOI table, later start": lambda: dicom(signed(picture()), VOILUTSequence=[lut(-2048, EDGES, 16)]),
+    "VOI table, 8 bits": lambda: dicom(
+        sample_image(), VOILUTSequence=[lut_item(0, (RAMP >> 4).astype(np.uint16), 8)]
+    ),
+    "VOI table, 16 bits": lambda: dicom(
+        sample_image(), VOILUTSequence=[lut_item(0, EDGES, 16)], WindowCenter=1, WindowWidth=2
+    ),
+    "VOI table, later start": lambda: dicom(
+        signed(sample_image()), VOILUTSequence=[lut_item(-2048, EDGES, 16)]
+    ),
     "VOI table, negative start as unsigned": lambda: dicom(
-        signed(picture()), VOILUTSequence=[lut(2**16 - 2048, EDGES, 16)]
+        signed(sample_image()), VOILUTSequence=[lut_item(2**16 - 2048, EDGES, 16)]
     ),
     "VOI tables, implicit": lambda: dicom(
-        picture(), dicoms.IMPLICIT, VOILUTSequence=[lut(0, EDGES, 16), lut(0, EDGES[::-1], 16)]
+        sample_image(),
+        dicoms.IMPLICIT,
+        VOILUTSequence=[lut_item(0, EDGES, 16), lut_item(0, EDGES[::-1], 16)],
     ),
     "VOI table, big endian": lambda: dicom(
-        picture(), dicoms.BIG, VOILUTSequence=[lut(0, EDGES.byteswap(), 16)]
+        sample_image(), dicoms.BIG, VOILUTSequence=[lut_item(0, EDGES.byteswap(), 16)]
     ),
-    "VOI table promises too few bits": lambda: dicom(picture(), VOILUTSequence=[lut(0, RAMP, 8)]),
-    "padding": lambda: dicom(picture(), PixelPaddingValue=0),
+    "VOI table promises too few bits": lambda: dicom(
+        sample_image(), VOILUTSequence=[lut_item(0, RAMP, 8)]
+    ),
+    "padding": lambda: dicom(sample_image(), PixelPaddingValue=0),
     "palette of 8 bits": lambda: dicom(EIGHT, **palette(np.arange(256, dtype=np.uint8), 8)),
-    "palette of 16 bits": lambda: dicom(picture(), **palette(EDGES, 16)),
-    "RGB": lambda: dicom(COLOUR),
-    "RGB, planes": lambda: written(
-        dataset(COLOUR, PlanarConfiguration=1), dicoms.EXPLICIT, np.moveaxis(COLOUR, -1, 0).tobytes()
+    "palette of 16 bits": lambda: dicom(sample_image(), **palette(EDGES, 16)),
+    "RGB": lambda: dicom(COLOR),
+    "RGB, planes": lambda: file_bytes(
+        dataset(COLOR, PlanarConfiguration=1), dicoms.EXPLICIT, np.moveaxis(COLOR, -1, 0).tobytes()
     ),
-    "RGB, RLE": lambda: dicom(COLOUR, dicoms.RLE),
-    "RGB, JPEG-LS": lambda: dicom(COLOUR, dicoms.JPEG_LS),
-    "RGB, JPEG": lambda: dicom(COLOUR, dicoms.JPEG, PhotometricInterpretation="YBR_FULL_422"),
-    "RGB, JPEG lossless": lambda: dicom(COLOUR, dicoms.JPEG_SV1),
-    "YBR_RCT": lambda: dicom(COLOUR, dicoms.JPEG_2000, PhotometricInterpretation="YBR_RCT"),
-    "RGB of 16 bits": lambda: dicom(np.repeat(picture()[:, :, None], 3, 2)),
+    "RGB, RLE": lambda: dicom(COLOR, dicoms.RLE),
+    "RGB, JPEG-LS": lambda: dicom(COLOR, dicoms.JPEG_LS),
+    "RGB, JPEG": lambda: dicom(COLOR, dicoms.JPEG, PhotometricInterpretation="YBR_FULL_422"),
+    "RGB, JPEG lossless": lambda: dicom(COLOR, dicoms.JPEG_SV1),
+    "YBR_RCT": lambda: dicom(COLOR, dicoms.JPEG_2000, PhotometricInterpretation="YBR_RCT"),
+    "RGB of 16 bits": lambda: dicom(np.repeat(sample_image()[:, :, None], 3, 2)),
     "YBR_FULL": lambda: dicom(
-        np.dstack([EIGHT, np.full_like(COLOUR[:, :, :2], 128)]), PhotometricInterpretation="YBR_FULL"
+        np.dstack([EIGHT, np.full_like(COLOR[:, :, :2], 128)]), PhotometricInterpretation="YBR_FULL"
     ),
-    "YBR_FULL_422": lambda: written(
-        dataset(COLOUR, PhotometricInterpretation="YBR_FULL_422"), dicoms.EXPLICIT, ybr_422(EIGHT)
+    "YBR_FULL_422": lambda: file_bytes(
+        dataset(COLOR, PhotometricInterpretation="YBR_FULL_422"), dicoms.EXPLICIT, ybr_422(EIGHT)
     ),
-    "YBR_PARTIAL_422": lambda: written(
-        dataset(COLOUR, PhotometricInterpretation="YBR_PARTIAL_422"),
+    "YBR_PARTIAL_422": lambda: file_bytes(
+        dataset(COLOR, PhotometricInterpretation="YBR_PARTIAL_422"),
         dicoms.EXPLICIT,
         ybr_422(np.rint(16 + EIGHT / 255 * 219).astype(np.uint8)),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.fault("X5")
 @pytest.mark.parametrize("way", WAYS)
-def test_one_picture_however_it_is_written(tmp_path: Path, way: str) -> None:
+def test_one_image_however_it_is_written(tmp_path: Path, way: str) -> None:
     shown = read(tmp_path, WAYS[way]())
     assert shown.dtype == np.float32
     allowed = {
@@ -161,7 +204,7 @@ def test_one_picture_however_it_is_written(tmp_path: Path, way: str) -> None:
         "RGB, JPEG": 3,
         "YBR_PARTIAL_422": 1.2,
     }.get(way, 1)
-    assert np.abs(shown * 255 - picture() / 4095 * 255).max() <= allowed
+    assert np.abs(shown * 255 - sample_image() / 4095 * 255).max() <= allowed
 
 
 @pytest.mark.fault("X5")
@@ -172,87 +215,92 @@ def test_one_picture_however_it_is_written(tmp_path: Path, way: str) -> None:
 def test_windows_are_those_of_pydicom(
     tmp_path: Path, function: str, center: float, width: float
 ) -> None:
-    given = {
+    options = {
         "WindowCenter": center,
         "WindowWidth": width,
         "VOILUTFunction": function,
         "RescaleSlope": 1.5,
     }
-    made = dataset(picture(), RescaleIntercept=-300, **given)
+    header = dataset(sample_image(), RescaleIntercept=-300, **options)
     with np.errstate(over="ignore"):
-        theirs = apply_voi_lut(apply_modality_lut(picture(), made), made)
+        theirs = apply_voi_lut(apply_modality_lut(sample_image(), header), header)
     low, high = -300, 4095 * 1.5 - 300  # their range of output
-    shown = read(tmp_path, dicom(picture(), RescaleIntercept=-300, **given))
+    shown = read(tmp_path, dicom(sample_image(), RescaleIntercept=-300, **options))
     assert np.abs(shown - (theirs - low) / (high - low)).max() < 1e-5
 
 
 @pytest.mark.fault("X5")
 def test_tables_are_those_of_pydicom(tmp_path: Path) -> None:
     entries = np.sort(np.random.default_rng(2).integers(0, 4096, 300)).astype(np.uint16)
-    made = dataset(picture(), VOILUTSequence=[lut(500, entries, 12)])
-    made.set_original_encoding(False, True)
-    theirs = apply_voi_lut(picture(), made)
+    header = dataset(sample_image(), VOILUTSequence=[lut_item(500, entries, 12)])
+    header.set_original_encoding(False, True)
+    theirs = apply_voi_lut(sample_image(), header)
     assert (
         np.abs(
-            read(tmp_path, dicom(picture(), VOILUTSequence=[lut(500, entries, 12)])) - theirs / 4095
+            read(tmp_path, dicom(sample_image(), VOILUTSequence=[lut_item(500, entries, 12)]))
+            - theirs / 4095
         ).max()
         < 1e-6
     )
 
 
 @pytest.mark.fault("X5")
-def test_colour_is_luma(tmp_path: Path) -> None:
-    for colour, grey in (
+def test_color_is_luma(tmp_path: Path) -> None:
+    for color, gray in (
         ((255, 0, 0), 76),
         ((0, 255, 0), 150),
         ((0, 0, 255), 29),
         ((255, 255, 255), 255),
     ):
-        pixels = np.full((64, 64, 3), colour, np.uint8)
-        assert np.abs(read(tmp_path, dicom(pixels)) * 255 - grey).max() < 1
-        red, green, blue = (np.full(256, level, np.uint8) for level in colour)
+        pixels = np.full((64, 64, 3), color, np.uint8)
+        assert np.abs(read(tmp_path, dicom(pixels)) * 255 - gray).max() < 1
+        red, green, blue = (np.full(256, level, np.uint8) for level in color)
         tables = palette(red, 8)
         tables |= {"GreenPaletteColorLookupTableData": green.tobytes()}
         tables |= {"BluePaletteColorLookupTableData": blue.tobytes()}
         assert (
-            np.abs(read(tmp_path, dicom(pixels[:, :, 0].copy(), **tables)) * 255 - grey).max() < 1
+            np.abs(read(tmp_path, dicom(pixels[:, :, 0].copy(), **tables)) * 255 - gray).max() < 1
         )
 
 
 def test_padding_is_black_and_counts_for_nothing(tmp_path: Path) -> None:
     """In MONOCHROME1 too, where a low value would be white; and where the scale comes from the
-    picture.
+    image.
     """
     for value, limit in ((0, None), (4095, None), (65500, 65535)):
-        pixels = picture()
+        pixels = sample_image()
         pixels[:20] = value
         bits = 16 if value > 4095 else 12
         for kind in ("MONOCHROME1", "MONOCHROME2"):
-            given = {
+            options = {
                 "PhotometricInterpretation": kind,
                 "BitsStored": bits,
                 "PixelPaddingRangeLimit": limit,
             }
-            shown = read(tmp_path, dicom(pixels, PixelPaddingValue=value, **given))
-            bright = picture() / 4095 if kind == "MONOCHROME2" else 1 - picture() / 4095
+            shown = read(tmp_path, dicom(pixels, PixelPaddingValue=value, **options))
+            bright = sample_image() / 4095 if kind == "MONOCHROME2" else 1 - sample_image() / 4095
             assert not shown[:20].any()
             assert np.abs(shown[20:] - bright[20:]).max() < 1 / 255
-    below = signed(picture())
+    below = signed(sample_image())
     below[:20] = -2000
-    made = dataset(below, RescaleIntercept=2048, RescaleSlope=1)
-    made.add_new("PixelPaddingValue", "US", 63536)  # the same bits
-    shown = read(tmp_path, written(made, dicoms.EXPLICIT, below.tobytes()))
+    header = dataset(below, RescaleIntercept=2048, RescaleSlope=1)
+    header.add_new("PixelPaddingValue", "US", 63536)  # the same bits
+    shown = read(tmp_path, file_bytes(header, dicoms.EXPLICIT, below.tobytes()))
     assert not shown[:20].any()
-    assert np.abs(shown[20:] - picture()[20:] / 4095).max() < 1 / 255
+    assert np.abs(shown[20:] - sample_image()[20:] / 4095).max() < 1 / 255
     alone = np.zeros((64, 64), np.uint16)
     assert not read(tmp_path, dicom(alone, PixelPaddingValue=0)).any()
 
 
 def test_without_a_scale_the_darkest_is_black(tmp_path: Path) -> None:
-    for pixels, slope in ((signed(picture()), 1), (picture(), 0.001), (picture(), -0.5)):
+    for pixels, slope in (
+        (signed(sample_image()), 1),
+        (sample_image(), 0.001),
+        (sample_image(), -0.5),
+    ):
         shown = read(tmp_path, dicom(pixels, RescaleSlope=slope, RescaleIntercept=0))
         assert (shown.min(), shown.max()) == (0, 1)
-        assert abs(np.corrcoef(shown.ravel(), picture().ravel())[0, 1] - np.sign(slope)) < 1e-6
+        assert abs(np.corrcoef(shown.ravel(), sample_image().ravel())[0, 1] - np.sign(slope)) < 1e-6
     flat = read(tmp_path, dicom(np.full((64, 64), -7, np.int16)))
     assert np.isfinite(flat).all()
 
@@ -275,44 +323,44 @@ def test_windows_clip_and_keep_order(tmp_path: Path) -> None:
 )
 def test_enormous_numbers_do_no_harm(tmp_path: Path, elements: dict[str, str]) -> None:
     try:
-        assert np.isfinite(read(tmp_path, dicom(picture(), **elements))).all()
+        assert np.isfinite(read(tmp_path, dicom(sample_image(), **elements))).all()
     except PlaceError as error:
         assert error.code == "PL-D106"
 
 
 def test_eight_bits_for_packs(tmp_path: Path) -> None:
     path = tmp_path / "1.2.840.113619.2"  # names of such files end as they like
-    path.write_bytes(dicom(picture(), **FULL))
+    path.write_bytes(dicom(sample_image(), **FULL))
     pixels, size = read_scaled_image_and_size(path, 32)
-    assert (pixels.dtype, size) == (np.uint8, picture().shape)
-    assert np.abs(pixels - picture() / 4095 * 255).max() <= 1
+    assert (pixels.dtype, size) == (np.uint8, sample_image().shape)
+    assert np.abs(pixels - sample_image() / 4095 * 255).max() <= 1
 
 
 def test_every_way_in_takes_dicom(tmp_path: Path) -> None:
     """A manifest, a pack and a model's processor, whatever the file is called."""
     path = tmp_path / "a.png"
-    path.write_bytes(dicom(picture(), dicoms.JPEG_LS, **FULL))
+    path.write_bytes(dicom(sample_image(), dicoms.JPEG_LS, **FULL))
     (tmp_path / "manifest.csv").write_text("image,report\na.png,Clear lungs.\n", "utf-8")
     pack = pack_pixels(SOURCES["manifest"](tmp_path / "manifest.csv"), 64, tmp_path / "cache")
-    assert pack.letterboxes[0].tolist() == list(picture().shape)
+    assert pack.letterboxes[0].tolist() == list(sample_image().shape)
     assert np.array_equal(
         pack.pixels[0],
-        Letterbox(*picture().shape, 64).to_square(read_scaled_image_and_size(path, 64)[0]),
+        Letterbox(*sample_image().shape, 64).to_square(read_scaled_image_and_size(path, 64)[0]),
     )
     assert np.array_equal(to_gray(str(path)), read_image(path))
 
 
 def test_more_than_one_fragment_and_no_end_mark(tmp_path: Path) -> None:
-    whole = frame(picture(), dicoms.JPEG_LS)
+    whole = encode_frame(sample_image(), dicoms.JPEG_LS)
     whole += b"\0" * (len(whole) % 2)
     item = b"\xfe\xff\x00\xe0"
     pieces = [whole[:100], whole[100:300], whole[300:]]
     fragments = b"".join(item + len(piece).to_bytes(4, "little") + piece for piece in pieces)
     for table in (b"", (0).to_bytes(4, "little")):
         start = item + len(table).to_bytes(4, "little") + table
-        data = written(dataset(picture(), **FULL), dicoms.JPEG_LS, start + fragments)
-        for bytes_ in (data, data[:-8]):
-            assert np.abs(read(tmp_path, bytes_) - picture() / 4095).max() < 1 / 255
+        data = file_bytes(dataset(sample_image(), **FULL), dicoms.JPEG_LS, start + fragments)
+        for content in (data, data[:-8]):
+            assert np.abs(read(tmp_path, content) - sample_image() / 4095).max() < 1 / 255
 
 
 def test_odd_lengths_and_bytes_after_the_pixels(tmp_path: Path) -> None:
@@ -322,14 +370,17 @@ def test_odd_lengths_and_bytes_after_the_pixels(tmp_path: Path) -> None:
     value = odd.tobytes() + b"\0"
     in_words = np.frombuffer(value, "<u2").astype(">u2").tobytes()
     assert (
-        np.abs(read(tmp_path, written(dataset(odd), dicoms.BIG, in_words, "OW")) * 255 - odd).max()
+        np.abs(
+            read(tmp_path, file_bytes(dataset(odd), dicoms.BIG, in_words, "OW")) * 255 - odd
+        ).max()
         < 1e-3
     )
-    made = dataset(odd)
-    made.add_new(0xFFFCFFFC, "OB", b"\0" * 32)
+    header = dataset(odd)
+    header.add_new(0xFFFCFFFC, "OB", b"\0" * 32)
     assert (
         np.abs(
-            read(tmp_path, written(made, dicoms.EXPLICIT, encode(odd, dicoms.EXPLICIT))) * 255 - odd
+            read(tmp_path, file_bytes(header, dicoms.EXPLICIT, encode(odd, dicoms.EXPLICIT))) * 255
+            - odd
         ).max()
         < 1e-3
     )

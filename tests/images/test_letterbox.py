@@ -1,4 +1,4 @@
-"""A picture in a square and back."""
+"""An image in a square and back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_long_side_fits_short_side_is_cut_and_an_odd_pixel_lies_right_or_below()
 
 
 @given(SIDES, SIDES, st.integers(1, 600))
-def test_every_picture_fits(height: int, width: int, size: int) -> None:
+def test_every_image_fits(height: int, width: int, size: int) -> None:
     box = Letterbox(height, width, size)
     assert max(box.inner_h, box.inner_w) == size
     assert min(box.inner_h, box.inner_w) >= 1
@@ -55,10 +55,10 @@ def test_boxes_there_and_back(height: int, width: int, size: int, parts: list[fl
     box = Letterbox(height, width, size)
     x0, x1 = sorted(part * width for part in parts[:2])
     y0, y1 = sorted(part * height for part in parts[2:])
-    there = box.box_to_square((x0, y0, x1, y1))
-    assert box.left - 1e-6 <= there[0] <= there[2] <= box.left + box.inner_w + 1e-6
-    assert box.top - 1e-6 <= there[1] <= there[3] <= box.top + box.inner_h + 1e-6
-    assert box.box_to_original(there) == pytest.approx((x0, y0, x1, y1), rel=1e-9, abs=1e-6)
+    squared = box.box_to_square((x0, y0, x1, y1))
+    assert box.left - 1e-6 <= squared[0] <= squared[2] <= box.left + box.inner_w + 1e-6
+    assert box.top - 1e-6 <= squared[1] <= squared[3] <= box.top + box.inner_h + 1e-6
+    assert box.box_to_original(squared) == pytest.approx((x0, y0, x1, y1), rel=1e-9, abs=1e-6)
 
 
 def test_boxes_are_cut_at_the_edge_of_the_original() -> None:
@@ -118,7 +118,7 @@ def test_masks_and_floats_and_bytes_agree() -> None:
     assert np.array_equal(box.to_square(mask), box.to_square(mask.astype(np.float32)))
 
 
-def test_a_smaller_decoding_of_the_picture_is_accepted_another_is_not() -> None:
+def test_a_smaller_decoding_of_the_image_is_accepted_another_is_not() -> None:
     box = Letterbox(2165, 2593, 256)
     assert box.to_square(np.zeros((271, 325), dtype=np.uint8)).shape == (256, 256)
     for shape in ((2593, 2165), (256, 256), (10, 10, 3)):

@@ -1,6 +1,4 @@
-"""Run-length masks: closed forms, a slow twin, the way back, and what the published decoder
-answers.
-"""
+"""Run-length masks: closed forms, a slow twin, a round trip, and the published decoder's values."""
 
 from __future__ import annotations
 
@@ -20,16 +18,16 @@ from place_cxr.images.masks import decode_run_lengths, encode_run_lengths, load_
 
 def slow(mask: RunLengths) -> np.ndarray:
     """Pixel by pixel, from the words of the rule."""
-    found = np.zeros((mask.height, mask.width), dtype=bool)
+    slow_mask = np.zeros((mask.height, mask.width), dtype=bool)
     for text in mask.texts:
-        words, place = [int(word) for word in text.split()], 0
+        words, position = [int(word) for word in text.split()], 0
         for gap, length in zip(words[::2], words[1::2], strict=True):
-            place += gap
-            for pixel in range(place, place + length):
+            position += gap
+            for pixel in range(position, position + length):
                 if pixel < mask.height * mask.width:
-                    found[pixel % mask.height, pixel // mask.height] = True
-            place += length
-    return found
+                    slow_mask[pixel % mask.height, pixel // mask.height] = True
+            position += length
+    return slow_mask
 
 
 def test_runs_go_down_the_columns_and_gaps_start_at_the_end_of_the_run_before() -> None:

@@ -1,6 +1,4 @@
-"""Image files: rows I1 to I10 of the fault catalogue, made in code; the sample files where they are
-at hand.
-"""
+"""Image files: faults I1 to I10 on synthetic files, and the sample files."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ def _fresh_warnings() -> None:
     read_module._warned.clear()
 
 
-def picture(height: int = H, width: int = W) -> NDArray[np.uint8]:
+def sample_image(height: int = H, width: int = W) -> NDArray[np.uint8]:
     """Smooth and not symmetric under any turn."""
     y, x = np.mgrid[0:height, 0:width]
     return np.rint(
@@ -55,9 +53,9 @@ def picture(height: int = H, width: int = W) -> NDArray[np.uint8]:
     ).astype(np.uint8)
 
 
-def saved(kind: str, image: Image.Image | None = None, **options: object) -> bytes:
+def encoded(kind: str, image: Image.Image | None = None, **options: object) -> bytes:
     buffer = io.BytesIO()
-    (image or Image.fromarray(picture())).save(buffer, kind, **options)
+    (image or Image.fromarray(sample_image())).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -89,15 +87,15 @@ def bomb(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
-def test_lossless_grey_is_exact(tmp_path: Path, kind: str) -> None:
-    result = read_image(write(tmp_path, f"a.{kind.lower()}", saved(kind)))
+def test_lossless_gray_is_exact(tmp_path: Path, kind: str) -> None:
+    result = read_image(write(tmp_path, f"a.{kind.lower()}", encoded(kind)))
     assert result.dtype == np.float32
-    assert np.array_equal(np.rint(result * 255), picture())
+    assert np.array_equal(np.rint(result * 255), sample_image())
 
 
 @pytest.mark.fault("I1")
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "words"),
     [
         (b"", "0 bytes"),
         (b"just some text", "starts with 'just'"),
@@ -108,40 +106,40 @@ def test_lossless_grey_is_exact(tmp_path: Path, kind: str) -> None:
         (b"%PDF-1.7", "%PDF"),
     ],
 )
-def test_not_an_image(tmp_path: Path, data: bytes, says: str) -> None:
+def test_not_an_image(tmp_path: Path, data: bytes, words: str) -> None:
     path = write(tmp_path, "a.png", data)
     for read in (read_image, lambda p: read_scaled_image(p, 32)):
         with pytest.raises(PlaceError, match="a.png") as error:
             read(path)
         assert error.value.code == "PL-D101"
-        assert says in str(error.value)
+        assert words in str(error.value)
 
 
 @pytest.mark.fault("I1")
 @pytest.mark.parametrize("kind", ["GIF", "PPM", "TGA", "ICO"])
 def test_other_formats_are_refused(tmp_path: Path, kind: str) -> None:
-    assert code_of(write(tmp_path, "a.png", saved(kind))) == "PL-D101"
+    assert code_of(write(tmp_path, "a.png", encoded(kind))) == "PL-D101"
 
 
 @pytest.mark.fault("I1")
 def test_content_decides_and_the_name_warns(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = write(tmp_path, "a.jpg", saved("PNG"))
-    assert np.array_equal(np.rint(read_image(path) * 255), picture())
+    path = write(tmp_path, "a.jpg", encoded("PNG"))
+    assert np.array_equal(np.rint(read_image(path) * 255), sample_image())
     assert "does not end as its content says" in caplog.text and "a.jpg" not in caplog.text
     caplog.clear()
-    assert read_scaled_image(write(tmp_path, "b.png", saved("JPEG")), 40).shape == (48, 40)
+    assert read_scaled_image(write(tmp_path, "b.png", encoded("JPEG")), 40).shape == (48, 40)
     assert "does not end as its content says" in caplog.text
     caplog.clear()
-    read_image(write(tmp_path, "C.PNG", saved("PNG")))
+    read_image(write(tmp_path, "C.PNG", encoded("PNG")))
     assert not caplog.text
 
 
 @pytest.mark.fault("I1")
 def test_warnings_of_one_kind_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(12):
-        read_image(write(tmp_path, f"{number}.jpg", saved("PNG")))
+        read_image(write(tmp_path, f"{number}.jpg", encoded("PNG")))
     assert len(caplog.records) == 5
     assert "not shown" in caplog.records[-1].getMessage()
 
@@ -167,7 +165,7 @@ def test_a_cut_file_is_an_error(
     options: dict[str, object],
     foreign: bool,
 ) -> None:
-    data = saved(kind, **options)
+    data = encoded(kind, **options)
     read_image(write(tmp_path, "whole", data))
     for keep in (10, len(data) // 4, len(data) // 2, len(data) - 20, len(data) - 2):
         monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", foreign)
@@ -199,7 +197,7 @@ def test_the_last_bytes_count_even_where_all_pixels_are_there(
     noise = np.random.default_rng(3)
     for _ in range(25):
         pixels = noise.integers(0, 255, noise.integers(16, 90, 2)).astype(np.uint8)
-        data = saved(kind, Image.fromarray(pixels), **options)
+        data = encoded(kind, Image.fromarray(pixels), **options)
         for cut in (1, 2):
             path = write(tmp_path, "cut", data[:-cut])
             assert code_of(path) in ("PL-D101", "PL-D102", "PL-D103")
@@ -213,13 +211,13 @@ def test_the_last_bytes_count_even_where_all_pixels_are_there(
 @pytest.mark.fault("I2")
 def test_bytes_after_the_end_do_no_harm(tmp_path: Path) -> None:
     for kind in ("PNG", "JPEG"):
-        whole = read_image(write(tmp_path, "a", saved(kind)))
-        assert np.array_equal(read_image(write(tmp_path, "b", saved(kind) + b"\0" * 300)), whole)
+        whole = read_image(write(tmp_path, "a", encoded(kind)))
+        assert np.array_equal(read_image(write(tmp_path, "b", encoded(kind) + b"\0" * 300)), whole)
 
 
 @pytest.mark.fault("I3")
 def test_a_flipped_bit_in_a_png_is_an_error(tmp_path: Path) -> None:
-    data, picks = saved("PNG"), random.Random(1)
+    data, picks = encoded("PNG"), random.Random(1)
     for _ in range(50):
         changed = bytearray(data)
         changed[picks.randrange(8, len(data))] ^= 1 << picks.randrange(8)
@@ -230,14 +228,14 @@ def test_a_flipped_bit_in_a_png_is_an_error(tmp_path: Path) -> None:
 def test_only_our_error_leaves_a_mutated_file(tmp_path: Path) -> None:
     picks, refused = random.Random(2), 0
     seeds = [
-        saved("PNG"),
-        saved("JPEG"),
-        saved("JPEG", progressive=True),
-        saved("TIFF"),
-        saved("TIFF", compression="tiff_lzw"),
-        saved("WEBP"),
-        saved("BMP"),
-        saved("JPEG", Image.fromarray(picture()).convert("CMYK")),
+        encoded("PNG"),
+        encoded("JPEG"),
+        encoded("JPEG", progressive=True),
+        encoded("TIFF"),
+        encoded("TIFF", compression="tiff_lzw"),
+        encoded("WEBP"),
+        encoded("BMP"),
+        encoded("JPEG", Image.fromarray(sample_image()).convert("CMYK")),
     ]
     for number in range(400):
         changed = bytearray(seeds[number % len(seeds)])
@@ -290,7 +288,7 @@ def test_bombs_are_refused_from_the_header(tmp_path: Path) -> None:
 @pytest.mark.fault("I4")
 def test_limits_hold_for_every_way_in(tmp_path: Path) -> None:
     for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP"):
-        path = write(tmp_path, f"a.{kind.lower()}", saved(kind))
+        path = write(tmp_path, f"a.{kind.lower()}", encoded(kind))
         for limits in (
             ImageLimits(pixels=H * W - 1),
             ImageLimits(side=H - 1),
@@ -308,10 +306,10 @@ def test_limits_hold_for_every_way_in(tmp_path: Path) -> None:
 def test_narrow_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for kind in ("PNG", "JPEG"):
         for height, width in ((1, 1), (1, 200), (200, 7)):
-            path = write(tmp_path, "a", saved(kind, Image.fromarray(picture(height, width))))
+            path = write(tmp_path, "a", encoded(kind, Image.fromarray(sample_image(height, width))))
             assert code_of(path) == code_of(path, lambda p: read_scaled_image(p, 32)) == "PL-D105"
     assert read_image(
-        write(tmp_path, "a.png", saved("PNG", Image.fromarray(picture(640, 8))))
+        write(tmp_path, "a.png", encoded("PNG", Image.fromarray(sample_image(640, 8))))
     ).shape == (640, 8)
     assert "under 64" in caplog.text
 
@@ -319,17 +317,17 @@ def test_narrow_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
 @pytest.mark.fault("I5")
 def test_constant_images_load_and_are_known(tmp_path: Path) -> None:
     for value in (0, 128, 255):
-        path = write(tmp_path, "a.png", saved("PNG", Image.new("L", (W, H), value)))
+        path = write(tmp_path, "a.png", encoded("PNG", Image.new("L", (W, H), value)))
         result = read_image(path)
         assert np.isfinite(result).all()
         assert is_constant_image(result) and is_constant_image(read_scaled_image(path, 32))
     for high in (0, 7000):
         flat = np.full((H, W), high, dtype=np.uint16)
         assert is_constant_image(
-            read_image(write(tmp_path, "a.png", saved("PNG", Image.fromarray(flat))))
+            read_image(write(tmp_path, "a.png", encoded("PNG", Image.fromarray(flat))))
         )
     signed = Image.fromarray(np.full((H, W), -3, dtype=np.int32))
-    assert is_constant_image(read_image(write(tmp_path, "a.tif", saved("TIFF", signed))))
+    assert is_constant_image(read_image(write(tmp_path, "a.tif", encoded("TIFF", signed))))
     for low in range(255):
         levels = np.array([[low, low + 1]], dtype=np.uint8)
         assert is_constant_image(levels) and is_constant_image(
@@ -338,7 +336,7 @@ def test_constant_images_load_and_are_known(tmp_path: Path) -> None:
         assert low > 253 or not is_constant_image(
             np.array([[low, low + 2]], dtype=np.float32) / np.float32(255)
         )
-    assert not is_constant_image(picture()) and not is_constant_image(picture() / 255)
+    assert not is_constant_image(sample_image()) and not is_constant_image(sample_image() / 255)
     assert CONSTANT_IMAGE_CODE == "PL-D105"
 
 
@@ -367,7 +365,9 @@ def ramp(top: float, kind: str) -> Image.Image:
 def test_deep_pixels_are_scaled_not_clipped(
     tmp_path: Path, form: str, kind: str, top: float, white: float
 ) -> None:
-    result = read_image(write(tmp_path, f"a.{form.lower()}", saved(form, ramp(top, kind)))).ravel()
+    result = read_image(
+        write(tmp_path, f"a.{form.lower()}", encoded(form, ramp(top, kind)))
+    ).ravel()
     assert (np.diff(result) >= 0).all()
     assert result[0] == 0
     assert result[-1] == pytest.approx(white, abs=1e-6)
@@ -378,10 +378,10 @@ def test_deep_pixels_are_scaled_not_clipped(
 @pytest.mark.fault("I6")
 def test_signed_and_inverted_and_unusable_deep_pixels(tmp_path: Path) -> None:
     signed = Image.fromarray(np.linspace(-1000, 3000, 64 * 64).reshape(64, 64).astype("int32"))
-    result = read_image(write(tmp_path, "a.tif", saved("TIFF", signed))).ravel()
+    result = read_image(write(tmp_path, "a.tif", encoded("TIFF", signed))).ravel()
     assert result[0] == 0 and result[-1] == 1 and (np.diff(result) >= 0).all()
 
-    white_is_zero = saved("TIFF", ramp(65535, "uint16"), tiffinfo={262: 0})
+    white_is_zero = encoded("TIFF", ramp(65535, "uint16"), tiffinfo={262: 0})
     result = read_image(write(tmp_path, "b.tif", white_is_zero)).ravel()
     assert result[0] == 1 and result[-1] == 0 and (np.diff(result) <= 0).all()
 
@@ -389,75 +389,76 @@ def test_signed_and_inverted_and_unusable_deep_pixels(tmp_path: Path) -> None:
         values = np.zeros((64, 64), dtype=np.float32)
         values[3, 3] = bad
         assert (
-            code_of(write(tmp_path, "c.tif", saved("TIFF", Image.fromarray(values)))) == "PL-D106"
+            code_of(write(tmp_path, "c.tif", encoded("TIFF", Image.fromarray(values)))) == "PL-D106"
         )
 
 
 @pytest.mark.fault("I7")
-def test_every_colour_model_is_the_same_grey(tmp_path: Path) -> None:
-    grey = Image.fromarray(picture())
-    opaque = Image.new("L", grey.size, 255)
+def test_every_color_model_is_the_same_gray(tmp_path: Path) -> None:
+    gray = Image.fromarray(sample_image())
+    opaque = Image.new("L", gray.size, 255)
     forms = {
-        "L.png": saved("PNG", grey),
-        "RGB.png": saved("PNG", grey.convert("RGB")),
-        "LA.png": saved("PNG", Image.merge("LA", (grey, opaque))),
-        "RGBA.png": saved("PNG", Image.merge("RGBA", (grey, grey, grey, opaque))),
-        "P.png": saved("PNG", grey.convert("P")),
-        "CMYK.jpg": saved("JPEG", grey.convert("CMYK"), quality=98),
-        "CMYK.tif": saved("TIFF", grey.convert("CMYK")),
-        "YCbCr.jpg": saved("JPEG", grey.convert("RGB"), quality=98),
-        "L.webp": saved("WEBP", grey, lossless=True),
-        "L.bmp": saved("BMP", grey),
+        "L.png": encoded("PNG", gray),
+        "RGB.png": encoded("PNG", gray.convert("RGB")),
+        "LA.png": encoded("PNG", Image.merge("LA", (gray, opaque))),
+        "RGBA.png": encoded("PNG", Image.merge("RGBA", (gray, gray, gray, opaque))),
+        "P.png": encoded("PNG", gray.convert("P")),
+        "CMYK.jpg": encoded("JPEG", gray.convert("CMYK"), quality=98),
+        "CMYK.tif": encoded("TIFF", gray.convert("CMYK")),
+        "YCbCr.jpg": encoded("JPEG", gray.convert("RGB"), quality=98),
+        "L.webp": encoded("WEBP", gray, lossless=True),
+        "L.bmp": encoded("BMP", gray),
     }
     for name, data in forms.items():
-        error = np.abs(read_image(write(tmp_path, name, data)) * 255 - picture())
+        error = np.abs(read_image(write(tmp_path, name, data)) * 255 - sample_image())
         assert error.mean() < 1.0, name
         assert error.max() <= 4, name
         assert (
-            np.abs(read_scaled_image(tmp_path / name, H).astype(float) - picture()).mean() < 1.5
+            np.abs(read_scaled_image(tmp_path / name, H).astype(float) - sample_image()).mean()
+            < 1.5
         ), name
 
 
 @pytest.mark.fault("I7")
 def test_luma_weights_and_one_bit(tmp_path: Path) -> None:
-    for colour, grey in (((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)):
-        path = write(tmp_path, "a.png", saved("PNG", Image.new("RGB", (W, H), colour)))
-        assert np.rint(read_image(path) * 255).max() == grey
-    bits = picture() > 120
-    result = read_image(write(tmp_path, "b.png", saved("PNG", Image.fromarray(bits))))
+    for color, gray in (((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)):
+        path = write(tmp_path, "a.png", encoded("PNG", Image.new("RGB", (W, H), color)))
+        assert np.rint(read_image(path) * 255).max() == gray
+    bits = sample_image() > 120
+    result = read_image(write(tmp_path, "b.png", encoded("PNG", Image.fromarray(bits))))
     assert np.array_equal(result, bits.astype(np.float32))
 
 
 @pytest.mark.fault("I7")
 def test_alpha_lies_on_black(tmp_path: Path) -> None:
-    grey = Image.fromarray(picture())
+    gray = Image.fromarray(sample_image())
     alpha = np.full((H, W), 255, dtype=np.uint8)
     alpha[:, :30], alpha[:, 30:40] = 0, 128
     cover = Image.fromarray(alpha)
-    expected = picture() * (alpha / 255)
-    for form in (Image.merge("LA", (grey, cover)), Image.merge("RGBA", (grey, grey, grey, cover))):
-        result = read_image(write(tmp_path, "a.png", saved("PNG", form))) * 255
+    expected = sample_image() * (alpha / 255)
+    for form in (Image.merge("LA", (gray, cover)), Image.merge("RGBA", (gray, gray, gray, cover))):
+        result = read_image(write(tmp_path, "a.png", encoded("PNG", form))) * 255
         assert np.abs(result - expected).max() <= 1
-    keyed = saved("PNG", grey.convert("RGB"), transparency=(50, 50, 50))
+    keyed = encoded("PNG", gray.convert("RGB"), transparency=(50, 50, 50))
     result = np.rint(read_image(write(tmp_path, "b.png", keyed)) * 255)
-    assert np.array_equal(result, np.where(picture() == 50, 0, picture()))
+    assert np.array_equal(result, np.where(sample_image() == 50, 0, sample_image()))
 
 
 @pytest.mark.fault("I7")
-def test_undefined_colour_models_are_refused(tmp_path: Path) -> None:
+def test_undefined_color_models_are_refused(tmp_path: Path) -> None:
     lab = Image.new("LAB", (W, H), (120, 0, 0))
-    assert code_of(write(tmp_path, "a.tif", saved("TIFF", lab))) == "PL-D107"
+    assert code_of(write(tmp_path, "a.tif", encoded("TIFF", lab))) == "PL-D107"
 
 
 @pytest.mark.fault("I7")
 def test_a_mask_is_what_is_not_black(tmp_path: Path) -> None:
     mask = np.zeros((H, W), dtype=np.uint8)
     mask[10:20, 30:50] = 1
-    result = read_mask(write(tmp_path, "m.png", saved("PNG", Image.fromarray(mask))))
+    result = read_mask(write(tmp_path, "m.png", encoded("PNG", Image.fromarray(mask))))
     assert result.dtype == np.bool_
     assert np.array_equal(result, mask > 0)
     assert (
-        code_of(write(tmp_path, "m.jpg", saved("JPEG", Image.fromarray(mask * 255))), read_mask)
+        code_of(write(tmp_path, "m.jpg", encoded("JPEG", Image.fromarray(mask * 255))), read_mask)
         == "PL-D107"
     )
 
@@ -466,7 +467,7 @@ def test_a_mask_is_what_is_not_black(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied_once(tmp_path: Path, kind: str, orientation: int) -> None:
-    stored = {  # how an upright picture lies in a file of this orientation
+    stored = {  # how an upright image lies in a file of this orientation
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
         3: lambda a: a[::-1, ::-1],
@@ -475,22 +476,22 @@ def test_exif_orientation_is_applied_once(tmp_path: Path, kind: str, orientation
         6: lambda a: np.rot90(a, 1),
         7: lambda a: a[::-1, ::-1].T,
         8: lambda a: np.rot90(a, -1),
-    }[orientation](picture())
+    }[orientation](sample_image())
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"JPEG": {"quality": 98}, "WEBP": {"lossless": True}}.get(kind, {})
     image = Image.fromarray(np.ascontiguousarray(stored))
-    path = write(tmp_path, f"a.{kind.lower()}", saved(kind, image, exif=exif, **options))
+    path = write(tmp_path, f"a.{kind.lower()}", encoded(kind, image, exif=exif, **options))
     result = read_image(path)
     assert result.shape == (H, W)
-    assert np.abs(result * 255 - picture()).mean() < 1
+    assert np.abs(result * 255 - sample_image()).mean() < 1
     assert np.array_equal(read_scaled_image(path, 40), np.rint(result * 255))
 
 
 def test_exif_is_looked_for_before_the_first_scan_alone(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
-    plain, turned = saved("JPEG", quality=98), saved("JPEG", quality=98, exif=exif)
+    plain, turned = encoded("JPEG", quality=98), encoded("JPEG", quality=98, exif=exif)
     assert turned.startswith(jpeg_header(turned)) and b"Exif\0\0" in jpeg_header(turned)
     assert plain[len(jpeg_header(plain)) :].startswith(b"\xff\xda")
     # A segment that holds the mark of a scan, as a thumbnail does, hides nothing behind it.
@@ -506,17 +507,17 @@ def test_exif_is_looked_for_before_the_first_scan_alone(tmp_path: Path) -> None:
 
 @pytest.mark.fault("I9")
 def test_several_frames_are_refused(tmp_path: Path) -> None:
-    first, second = Image.fromarray(picture()), Image.fromarray(picture()[::-1].copy())
+    first, second = Image.fromarray(sample_image()), Image.fromarray(sample_image()[::-1].copy())
     for kind in ("PNG", "TIFF", "WEBP"):
         path = write(
             tmp_path,
             f"a.{kind.lower()}",
-            saved(kind, first, save_all=True, append_images=[second, first]),
+            encoded(kind, first, save_all=True, append_images=[second, first]),
         )
         with pytest.raises(PlaceError, match="3 frames, expected 1") as error:
             read_image(path)
         assert error.value.code == "PL-D109"
-    both = write(tmp_path, "a.jpg", saved("MPO", first, save_all=True, append_images=[second]))
+    both = write(tmp_path, "a.jpg", encoded("MPO", first, save_all=True, append_images=[second]))
     assert code_of(both) == code_of(both, lambda p: read_scaled_image(p, 32)) == "PL-D109"
 
 
@@ -536,9 +537,9 @@ def test_metadata_goes_nowhere(
     exif[0x010E] = canary
     exif[0x0112] = 3
     files = [
-        write(tmp_path, "a.jpg", saved("PNG", pnginfo=text)),
-        write(tmp_path, "b.png", saved("JPEG", exif=exif, comment=canary)),
-        write(tmp_path, "c.tif", saved("TIFF", tiffinfo={270: canary, 315: canary})),
+        write(tmp_path, "a.jpg", encoded("PNG", pnginfo=text)),
+        write(tmp_path, "b.png", encoded("JPEG", exif=exif, comment=canary)),
+        write(tmp_path, "c.tif", encoded("TIFF", tiffinfo={270: canary, 315: canary})),
     ]
     for path in [
         *files,
@@ -552,7 +553,9 @@ def test_metadata_goes_nowhere(
             assert canary not in str(error)
             assert error.__cause__ is None
     printed = (
-        "".join(capfd.readouterr()) + caplog.text + " ".join(str(one.message) for one in recwarn)
+        "".join(capfd.readouterr())
+        + caplog.text
+        + " ".join(str(warning.message) for warning in recwarn)
     )
     assert canary not in printed
 
@@ -566,16 +569,16 @@ def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
         assert code_of(path, lambda p: read_scaled_image(p, 32)) == "PL-D100"
 
 
-@pytest.mark.parametrize("colours", ["L", "RGB"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize(("height", "width"), [(1000, 833), (517, 700), (300, 220), (100, 90)])
-def test_the_fast_lane_shows_the_same_picture(
-    tmp_path: Path, colours: str, height: int, width: int
+def test_the_fast_lane_shows_the_same_image(
+    tmp_path: Path, mode: str, height: int, width: int
 ) -> None:
     random_part = np.random.default_rng(0).normal(0, 4, (height, width))
     image = Image.fromarray(
-        np.clip(picture(height, width) + random_part, 0, 255).astype(np.uint8)
-    ).convert(colours)
-    path = write(tmp_path, "a.jpg", saved("JPEG", image, quality=90))
+        np.clip(sample_image(height, width) + random_part, 0, 255).astype(np.uint8)
+    ).convert(mode)
+    path = write(tmp_path, "a.jpg", encoded("JPEG", image, quality=90))
     scaled = read_scaled_image(path, 128)
     assert scaled.dtype == np.uint8
     assert max(scaled.shape) >= min(128, max(height, width))
@@ -608,7 +611,7 @@ def test_the_odd_sample_files_do_what_is_expected() -> None:
 
 
 @needs_real
-def test_the_derived_sample_files_show_one_picture() -> None:
+def test_the_derived_sample_files_show_one_image() -> None:
     folder = Path(REAL) / "raw" / "derived"
     reference = read_image(folder / "rgb.png")
     names = [

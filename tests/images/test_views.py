@@ -1,6 +1,4 @@
-"""Views: exact where they can be, functions of a row's numbers alone, and the same geometry for
-both pictures.
-"""
+"""Views: exact crops, functions of a row's numbers alone, one geometry for both images."""
 
 import pytest
 import torch
@@ -11,9 +9,16 @@ from place_cxr.images.views import UNIFORMS_PER_ROW, ViewSettings, eval_view, tr
 
 PACK, SIZE = 40, 32
 FULL = ViewSettings(
-    size=SIZE, degrees=10, scale=(0.8, 1.25), brightness=0.1, contrast=0.2, gamma=0.3, noise=0.05, mask_ratio=0.5,
+    size=SIZE,
+    degrees=10,
+    scale=(0.8, 1.25),
+    brightness=0.1,
+    contrast=0.2,
+    gamma=0.3,
+    noise=0.05,
+    mask_ratio=0.5,
     mask_grid=8,
-)  # fmt: skip
+)
 
 
 def batch(count: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -22,33 +27,33 @@ def batch(count: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:
     return pixels, torch.rand(count, UNIFORMS_PER_ROW, generator=source)
 
 
-def only(**changes: object) -> ViewSettings:
+def view_settings(**changes: object) -> ViewSettings:
     return ViewSettings(size=SIZE, **changes)  # type: ignore[arg-type]
 
 
-def to_grey(view: Tensor) -> Tensor:
+def to_levels(view: Tensor) -> Tensor:
     return ((view + 1) * 127.5).round().to(torch.uint8)
 
 
-def test_eval_view_is_the_exact_centre() -> None:
+def test_eval_view_is_the_exact_center() -> None:
     pixels, _ = batch()
-    left, top, side = view_box(only(), PACK)
+    left, top, side = view_box(view_settings(), PACK)
     assert (left, top, side) == (4, 4, SIZE)
-    assert torch.equal(to_grey(eval_view(pixels, only()))[:, 0], pixels[:, 4:36, 4:36])
+    assert torch.equal(to_levels(eval_view(pixels, view_settings()))[:, 0], pixels[:, 4:36, 4:36])
     extremes = torch.tensor([0, 255], dtype=torch.uint8).expand(1, 20, 2).repeat(1, 1, 10)
     assert eval_view(extremes, ViewSettings(size=20)).unique().tolist() == pytest.approx([-1, 1])
 
 
 def test_plain_crop_copies_pixels_and_reaches_every_corner() -> None:
     pixels, uniform = batch(400)
-    views = train_views(pixels, uniform, only())
+    views = train_views(pixels, uniform, view_settings())
     assert torch.equal(views.image, views.clean)
-    seen = set()
-    for picture, cut, chance in zip(pixels, to_grey(views.clean)[:, 0], uniform, strict=True):
-        top, left = (int(chance[i] * 9) for i in (0, 1))
-        assert torch.equal(cut, picture[top : top + SIZE, left : left + SIZE])
-        seen.add((top, left))
-    assert {top for top, _ in seen} == {left for _, left in seen} == set(range(9))
+    corners = set()
+    for square, crop, numbers in zip(pixels, to_levels(views.clean)[:, 0], uniform, strict=True):
+        top, left = (int(numbers[i] * 9) for i in (0, 1))
+        assert torch.equal(crop, square[top : top + SIZE, left : left + SIZE])
+        corners.add((top, left))
+    assert {top for top, _ in corners} == {left for _, left in corners} == set(range(9))
 
 
 @pytest.mark.parametrize("pack", [32, 33, 40])
@@ -56,21 +61,24 @@ def test_identity_settings_give_the_evaluation_view(pack: int) -> None:
     pixels, uniform = batch()
     pixels = pixels[:, :pack, :pack].contiguous()
     assert torch.equal(
-        train_views(pixels, uniform, only(shift=0.0)).image, eval_view(pixels, only())
+        train_views(pixels, uniform, view_settings(shift=0.0)).image,
+        eval_view(pixels, view_settings()),
     )
 
 
 def test_sampling_without_change_equals_the_crop() -> None:
     pixels, uniform = batch()
-    turned = train_views(pixels, uniform, only(degrees=1e-9)).clean
-    assert torch.allclose(turned, train_views(pixels, uniform, only()).clean, atol=2e-4)
+    turned = train_views(pixels, uniform, view_settings(degrees=1e-9)).clean
+    assert torch.allclose(turned, train_views(pixels, uniform, view_settings()).clean, atol=2e-4)
 
 
 def test_quarter_turn_is_counter_clockwise_or_clockwise_but_never_mirrored() -> None:
     pixels, uniform = batch(1)
     uniform[:, 2] = 1.0 - 2**-24  # the largest angle
-    view = to_grey(train_views(pixels, uniform, only(degrees=90, shift=0)).clean)[0, 0].float()
-    straight = eval_view(pixels, only())[0, 0].add(1).mul(127.5)
+    view = to_levels(train_views(pixels, uniform, view_settings(degrees=90, shift=0)).clean)[
+        0, 0
+    ].float()
+    straight = eval_view(pixels, view_settings())[0, 0].add(1).mul(127.5)
     assert (view - straight.rot90(1)).abs().mean() < 1 or (
         view - straight.rot90(-1)
     ).abs().mean() < 1
@@ -81,7 +89,9 @@ def test_scale_magnifies_and_outside_is_black() -> None:
     disc[:, 12:28, 12:28] = 200
     _, uniform = batch(1)
     lit = {
-        factor: (train_views(disc, uniform, only(scale=(factor, factor), shift=0)).clean > 0)
+        factor: (
+            train_views(disc, uniform, view_settings(scale=(factor, factor), shift=0)).clean > 0
+        )
         .sum()
         .item()
         for factor in (0.5, 1.0, 1.5)
@@ -92,7 +102,7 @@ def test_scale_magnifies_and_outside_is_black() -> None:
         and lit[1.5] == pytest.approx(576, rel=0.1)
     )
     white = torch.full_like(disc, 255)
-    small = train_views(white, uniform, only(scale=(0.5, 0.5), shift=0)).clean[0, 0]
+    small = train_views(white, uniform, view_settings(scale=(0.5, 0.5), shift=0)).clean[0, 0]
     assert small[0, 0] == -1 and small[16, 16] == 1
 
 
@@ -129,31 +139,31 @@ def test_clean_has_the_geometry_of_image_and_nothing_else() -> None:
     )
     plain = train_views(pixels, uniform, geometry)
     assert torch.equal(views.clean, plain.clean) and torch.equal(plain.image, plain.clean)
-    # Grey changes alone keep the order of pixels: the same picture, not a moved one.
-    grey = train_views(
+    # Grey changes alone keep the order of pixels: the same image, not a moved one.
+    gray = train_views(
         pixels, uniform, FULL.model_copy(update={"noise": 0, "mask_ratio": 0, "brightness": 0})
     )
-    for image, clean in zip(grey.image, grey.clean, strict=True):
+    for image, clean in zip(gray.image, gray.clean, strict=True):
         order = clean.flatten().argsort()
         assert (image.flatten()[order].diff() >= -1e-6).all()
         assert not torch.equal(image, clean)
 
 
-def test_grey_changes_have_the_size_they_say() -> None:
+def test_gray_changes_have_the_size_they_say() -> None:
     pixels, uniform = batch(256)
     pixels = pixels // 2 + 64
-    base = eval_view(pixels, only())
-    brighter = train_views(pixels, uniform, only(shift=0, brightness=0.1)).image - base
+    base = eval_view(pixels, view_settings())
+    brighter = train_views(pixels, uniform, view_settings(shift=0, brightness=0.1)).image - base
     assert 0.18 < brighter.max() <= 0.2 + 1e-6 and -0.2 - 1e-6 <= brighter.min() < -0.18
     assert brighter.flatten(1).std(1).max() < 1e-5
-    factor = train_views(pixels, uniform, only(shift=0, contrast=0.2)).image / base
+    factor = train_views(pixels, uniform, view_settings(shift=0, contrast=0.2)).image / base
     assert 1.18 < factor.nanmedian(dim=-1).values.max() <= 1.2 + 1e-3
 
 
-def test_noise_is_centred_bell_shaped_and_white() -> None:
+def test_noise_is_centerd_bell_shaped_and_white() -> None:
     pixels = torch.full((64, PACK, PACK), 127, dtype=torch.uint8)
     _, uniform = batch(64)
-    noise = train_views(pixels, uniform, only(noise=0.05)).image - (127 / 127.5 - 1)
+    noise = train_views(pixels, uniform, view_settings(noise=0.05)).image - (127 / 127.5 - 1)
     assert abs(noise.mean()) < 1e-3 and noise.std() == pytest.approx(0.1, rel=0.02)
     assert (noise.abs() < 0.1).float().mean() == pytest.approx(0.683, abs=0.02)
     unit = noise[:, 0] / noise.std()
@@ -165,10 +175,10 @@ def test_noise_is_centred_bell_shaped_and_white() -> None:
         assert abs(product.mean()) < 0.02  # 5 deviations of a mean over 64 k products
 
 
-def test_mask_hides_exactly_its_share_in_whole_cells() -> None:
+def test_mask_hides_exactly_its_fraction_in_whole_cells() -> None:
     pixels = torch.full((64, PACK, PACK), 255, dtype=torch.uint8)
     _, uniform = batch(64)
-    views = train_views(pixels, uniform, only(mask_ratio=0.3, mask_grid=8))
+    views = train_views(pixels, uniform, view_settings(mask_ratio=0.3, mask_grid=8))
     cells = views.image.unfold(2, 4, 4).unfold(3, 4, 4).flatten(4)
     assert torch.equal(cells.amin(-1), cells.amax(-1)) and set(cells.unique().tolist()) == {
         0.0,
@@ -183,7 +193,7 @@ def test_mask_hides_exactly_its_share_in_whole_cells() -> None:
 
 def test_grid_that_does_not_divide_the_view() -> None:
     pixels, uniform = batch()
-    image = train_views(pixels, uniform, only(mask_ratio=0.5, mask_grid=7)).image
+    image = train_views(pixels, uniform, view_settings(mask_ratio=0.5, mask_grid=7)).image
     assert image.shape == (8, 1, SIZE, SIZE) and 0.3 < (image == 0).float().mean() < 0.7
 
 
@@ -196,7 +206,7 @@ def test_what_does_not_fit_is_refused() -> None:
         with pytest.raises(PlaceError, match="PL-C013"):
             call()
     with pytest.raises(ValueError, match="random numbers"):
-        train_views(pixels, uniform[:, :5], only())
+        train_views(pixels, uniform[:, :5], view_settings())
     for wrong in ((1.2, 0.8), (0.0, 1.0)):
         with pytest.raises(ValueError, match="scale"):
-            only(scale=wrong)
+            view_settings(scale=wrong)
