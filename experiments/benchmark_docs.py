@@ -1,16 +1,17 @@
-"""docs/benchmark-NAME.md and the table of README.md, from the folder of a benchmark and nothing
-else.
+"""Write docs/benchmark-NAME.md and the table of README.md from the folder of a benchmark.
 
-python experiments/benchmark_docs.py runs/benchmark-phantom            the page in docs/ python
-experiments/benchmark_docs.py runs/benchmark-phantom --readme   and the table of README.md
+    python experiments/benchmark_docs.py runs/benchmark-phantom            # the page in docs/
+    python experiments/benchmark_docs.py runs/benchmark-phantom --readme   # and the README's table
 
-The reading between the two marks of the page in docs/ is a person's; it is kept as it stands.
+A person writes the reading between the two marks of the page; it is kept unchanged.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from markdown_tables import markdown_table, replace_between
 
 from place_cxr.benchmark import descriptions
 from place_cxr.benchmark.plan import BenchmarkConfig
@@ -19,96 +20,89 @@ from place_cxr.benchmark.report import read_reading, results_markdown, results_s
 from place_cxr.benchmark.result_table import Column, ResultTable, home_site, site_columns
 from place_cxr.benchmark.summary import Summary, summarize
 from place_cxr.benchmark.worker import CONFIG_FILE
-from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import load_settings
 
-ROOT = Path(__file__).resolve().parents[1]
-MARKS = ("<!-- benchmark: written by experiments/benchmark_docs.py -->", "<!-- /benchmark -->")
+REPOSITORY = Path(__file__).resolve().parents[1]
+README_MARKS = (
+    "<!-- benchmark: written by experiments/benchmark_docs.py -->",
+    "<!-- /benchmark -->",
+)
 
 
-def page(book: ResultTable, out: Path, docs: Path) -> Path:
-    """Write the page of a benchmark into the folder ``docs``, whole but for its reading."""
-    config = book.config
-    name = config.name if config.name.startswith("benchmark") else f"benchmark-{config.name}"
-    target = docs / f"{name}.md"
-    lead = descriptions.PHANTOM_NOTICE if config.phantom and not config.sources else ""
-    target.write_text(
-        results_markdown(config, lead, read_reading(target), results_sections(book, out)), "utf-8"
-    )
-    return target
+def write_page(results: ResultTable, out: Path, docs: Path) -> Path:
+    """Write the page of the benchmark in ``out`` into ``docs``, and return its path.
 
-
-def short_table(told: Summary) -> str:
-    """Means of each task's first metric with the largest share, and the mean rank; a row a method,
-    the best first.
+    Everything is written again, except the reading.
     """
-    book = told.results
-    leading = leading_columns(book.config)
-    ranks = rank_methods(book).overall
-    slugs = sorted(book.config.methods, key=lambda slug: ranks.get(slug, float("inf")))
-    lines = [
-        ["", *(head(column) for column in leading), "mean rank"],
-        ["---", *["--:"] * (len(leading) + 1)],
-    ]
+    config = results.config
+    name = config.name if config.name.startswith("benchmark") else f"benchmark-{config.name}"
+    page = docs / f"{name}.md"
+
+    only_phantoms = config.phantom and not config.sources
+    lead = descriptions.PHANTOM_NOTICE if only_phantoms else ""
+
+    text = results_markdown(config, lead, read_reading(page), results_sections(results, out))
+    page.write_text(text, "utf-8")
+    return page
+
+
+def short_table(summary: Summary) -> str:
+    """The table of README.md: one row per method, the best mean rank first.
+
+    A column is the first metric of a task with the largest fraction of labels.
+    """
+    config = summary.results.config
+    columns = leading_columns(config)
+    ranks = rank_methods(summary.results).overall
+    slugs = sorted(config.methods, key=lambda slug: ranks.get(slug, float("inf")))
+
+    rows = []
     for slug in slugs:
-        numbers = [number(told, slug, column) for column in leading]
-        lines.append(
-            [
-                book.config.methods[slug].title,
-                *numbers,
-                f"{ranks[slug]:.1f}" if slug in ranks else "",
-            ]
-        )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        cells = [format_mean(summary, slug, column) for column in columns]
+        rank = f"{ranks[slug]:.1f}" if slug in ranks else ""
+        rows.append([config.methods[slug].title, *cells, rank])
+
+    lines = markdown_table(["", *(heading(column) for column in columns), "mean rank"], rows)
+    lines[1] = f"| {' | '.join(['---', *['--:'] * (len(columns) + 1)])} |"  # numbers to the right
+    return "\n".join(lines)
 
 
 def leading_columns(config: BenchmarkConfig) -> list[Column]:
-    """One column a question of the home site."""
-    found: dict[tuple[str, str], Column] = {}
+    """One column of the home site per task and source."""
+    leading: dict[tuple[str, str], Column] = {}
+
     for column in site_columns(config, home_site(config)):
-        first = found.setdefault((column.task, column.source), column)
+        key = (column.task, column.source)
+        first = leading.setdefault(key, column)
         if column.metric == first.metric and column.fraction > first.fraction:
-            found[column.task, column.source] = column
-    return list(found.values())
+            leading[key] = column
+
+    return list(leading.values())
 
 
-def head(column: Column) -> str:
-    """What a column holds, in few words."""
-    task = (
-        descriptions.TASK_DESCRIPTIONS[column.task].short
-        if column.task in descriptions.TASK_DESCRIPTIONS
-        else column.task
-    )
+def heading(column: Column) -> str:
+    """Task and metric of a column, in few words."""
+    known = descriptions.TASK_DESCRIPTIONS.get(column.task)
+    task = known.short if known else column.task
     return f"{task}: {descriptions.metric_heading(column.metric)}"
 
 
-def number(told: Summary, slug: str, column: Column) -> str:
-    """A mean, and whether it is clearly below (▼) or above (▲) the reference; empty where nothing
-    was run.
+def format_mean(summary: Summary, slug: str, column: Column) -> str:
+    """A mean, marked ▼ if it is clearly below the reference method and ▲ if clearly above.
+
+    Empty if the cell was not run.
     """
-    found = told.means.get((slug, column))
-    if found is None:
+    mean = summary.means.get((slug, column))
+    if mean is None:
         return ""
-    apart = told.differences[column].get(slug)
-    sign = (
-        ""
-        if apart is None or not apart.estimate.clear
-        else " ▼"
-        if apart.estimate.value > 0
-        else " ▲"
-    )
-    return f"{descriptions.format_number(found.value)}{sign}"
 
+    # The difference is reference minus method, so a positive one means that the method is worse.
+    difference = summary.differences[column].get(slug)
+    sign = ""
+    if difference is not None and difference.estimate.clear:
+        sign = " ▼" if difference.estimate.value > 0 else " ▲"
 
-def put(text: str, table: str) -> str:
-    """``text`` with ``table`` between its marks. Raises PL-R020 where it has none."""
-    before, first, rest = text.partition(MARKS[0])
-    _, second, after = rest.partition(MARKS[1])
-    if not first or not second:
-        raise PlaceError(
-            "no place for the table", code="PL-R020", fix=f"put {MARKS[0]} and {MARKS[1]} there"
-        )
-    return f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}"
+    return f"{descriptions.format_number(mean.value)}{sign}"
 
 
 def main() -> None:
@@ -118,14 +112,17 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--readme", action="store_true")
-    given = parser.parse_args()
-    book = ResultTable.read(
-        load_settings(BenchmarkConfig, given.folder / CONFIG_FILE), given.folder
-    )
-    page(book, given.folder, ROOT / "docs")
-    if given.readme:
-        readme = ROOT / "README.md"
-        readme.write_text(put(readme.read_text("utf-8"), short_table(summarize(book))), "utf-8")
+    arguments = parser.parse_args()
+
+    config = load_settings(BenchmarkConfig, arguments.folder / CONFIG_FILE)
+    results = ResultTable.read(config, arguments.folder)
+    write_page(results, arguments.folder, REPOSITORY / "docs")
+
+    if arguments.readme:
+        readme = REPOSITORY / "README.md"
+        table = f"\n{short_table(summarize(results))}\n"
+        text = replace_between(readme.read_text("utf-8"), *README_MARKS, table)
+        readme.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":
