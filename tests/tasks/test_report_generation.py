@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from place_cxr.models.decoder_inputs import DecoderInputsReader, DecoderInputsSpec
-from place_cxr.models.image import ImagePyramid
+from place_cxr.models.decoder_inputs import (
+    DecoderInputsReader,
+    DecoderInputsSpec,
+    ReportFeatures,
+)
 from place_cxr.tasks.features import HeadModel, load_images
 from place_cxr.tasks.predictions import Predictions, add_columns, list_column, stack_cells
 from place_cxr.tasks.report_generation import (
@@ -47,7 +50,7 @@ def judged(data, written, pooled=None):
     }
     told = stack_cells([({"fraction": 1.0, "seed": 0, "split": "test"}, columns)])
     pooled = pooled or (lambda rows: torch.ones(len(rows), 2))
-    more = make().extra_columns(told, data, data.rows["train"], pooled)
+    more = make().baseline_columns(told, data, data.rows["train"], pooled)
     return Predictions({"left_out": {}}, add_columns(told, more))
 
 
@@ -149,8 +152,9 @@ def test_a_reader_sees_what_the_model_describes(data, kind):
     seen, described = reader.pyramid(images), model.describe_image(images)
     torch.testing.assert_close(seen.pooled, described.vector)
     torch.testing.assert_close(reader(images).pooled, described.vector)
-    torch.testing.assert_close(seen.maps[1], described.observations.vectors)
-    assert tuple(tuple(found.shape[1:]) for found in seen.maps) == reader.pyramid_spec.shapes
+    torch.testing.assert_close(seen.observations, described.observations.vectors)
+    torch.testing.assert_close(seen.attention, described.attention)
+    assert tuple(tuple(level.shape[1:]) for level in seen.levels) == reader.pyramid_spec.shapes
 
 
 def test_a_decoder_learns_what_vpors_tell_where_it_reads_them(tmp_path):
@@ -163,16 +167,15 @@ def test_a_decoder_learns_what_vpors_tell_where_it_reads_them(tmp_path):
     vpors[:, 0, 0] += torch.from_numpy(2.0 * kind - 1).float()
 
     def inputs(rows):
-        return ImagePyramid(
-            torch.zeros(len(rows), 4),
-            (patches[rows], vpors[rows], torch.full((len(rows), 3, 4), 0.25)),
-        )
+        attention = torch.full((len(rows), 3, 4), 0.25)
+        return ReportFeatures(torch.zeros(len(rows), 4), patches[rows], vpors[rows], attention)
 
     def right(reads):
         small = {"width": 16, "heads": 2, "layers": 1, "dropout": 0.0, "max_tokens": 8}
         task = make(vpors=reads, steps=120, lr=1e-2, checks=1, batch_size=32, decoder=small)
         torch.manual_seed(0)
-        learner = HeadModel(task.head(DecoderInputsSpec(4, ((4, 8), (3, 4)), (2, 2), 10)), "maps")
+        spec = DecoderInputsSpec(4, ((4, 8), (3, 4), (3, 4)), (2, 2), 10)
+        learner = HeadModel(task.head(spec), "report")
         train, val = (
             HeadDataset(rows, inputs, task.targets(data))
             for rows in (np.arange(64), np.arange(64, 90))

@@ -1,9 +1,8 @@
-"""What a report decoder reads of an image: patch tokens and V-PORs; with them the instance vector,
-and their places.
-"""
+"""What a report decoder reads of an image: patch tokens and V-PORs, beside the instance vector."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -12,6 +11,26 @@ from torch import Tensor, nn
 from place_cxr.core.tensors import Features, l2_normalize
 from place_cxr.models.image import ImagePyramid
 from place_cxr.models.place import PlaceModel
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFeatures:
+    """What a report decoder reads of B images."""
+
+    pooled: Float[Tensor, "B D"]  # the instance vector, of unit length
+    patches: Float[Tensor, "B P C"]
+    observations: Float[Tensor, "B K D"]  # V-PORs
+    attention: Float[Tensor, "B K P"]  # where each V-POR looked
+
+    @property
+    def levels(self) -> tuple[Tensor, ...]:
+        """All but the instance vector, in the order of `DecoderInputsSpec.shapes`."""
+        return self.patches, self.observations, self.attention
+
+    @classmethod
+    def from_levels(cls, pooled: Tensor, levels: Sequence[Tensor]) -> ReportFeatures:
+        """The record of which these are the parts."""
+        return cls(pooled, *levels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +66,14 @@ class DecoderInputsReader(nn.Module):
 
     def forward(self, image: Float[Tensor, "B 1 H W"]) -> ImagePyramid:
         """The instance vectors alone, of unit length."""
-        return self._seen(self.image_encoder(image), ())
+        return ImagePyramid(self._instance(self.image_encoder(image)))
 
-    def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> ImagePyramid:
-        """Instance vectors [B, D]; patch tokens [B, P, C], V-PORs [B, K, D], where each V-POR
-        looked [B, K, P].
-        """
+    def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> ReportFeatures:
+        """All that a decoder reads."""
         features = self.image_encoder(image)
         visual, attention, _ = self.observer(features)
-        return self._seen(features, (features.local, visual.vectors, attention))
 
-    def _seen(self, features: Features, maps: tuple[Tensor, ...]) -> ImagePyramid:
-        return ImagePyramid(l2_normalize(self.projection(features.pooled).float()), maps)
+        return ReportFeatures(self._instance(features), features.local, visual.vectors, attention)
+
+    def _instance(self, features: Features) -> Tensor:
+        return l2_normalize(self.projection(features.pooled).float())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,23 @@ class PyramidSpec:
 
 @dataclass(frozen=True, slots=True)
 class ImagePyramid:
-    """What a head reads of B images: the pooled vector, and the maps of the pyramid where it asks
-    for them.
+    """What a head reads of B images: the pooled vector, and the feature maps where it asks for them.
 
-    From a `Reader`: the instance vector; patch tokens, V-PORs, and where the V-PORs looked.
+    ``maps`` are [B, C, H, W], from the finest to the coarsest.
     """
 
     pooled: Float[Tensor, "B C"]
     maps: tuple[Tensor, ...] = ()
+
+    @property
+    def levels(self) -> tuple[Tensor, ...]:
+        """All but the pooled vector, in the order of `PyramidSpec.shapes`."""
+        return self.maps
+
+    @classmethod
+    def from_levels(cls, pooled: Tensor, levels: Sequence[Tensor]) -> ImagePyramid:
+        """The record of which these are the parts."""
+        return cls(pooled, tuple(levels))
 
 
 class ImageEncoder(nn.Module):

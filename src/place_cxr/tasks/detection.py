@@ -46,6 +46,7 @@ from place_cxr.tasks.task import (
     HeadTask,
     Mode,
     Profile,
+    Reads,
     RowIndices,
     TargetFunction,
     TaskSettings,
@@ -81,7 +82,9 @@ class Detection(HeadTask):
 
     settings: DetectionSettings
     needs: ClassVar[frozenset[str]] = frozenset({"boxes"})
-    reads: ClassVar[Literal["pooled", "maps"]] = "maps"
+    reads: ClassVar[Reads] = "maps"
+    # [MGCA] freezes weights only: batch statistics of the encoder go on moving.
+    moving_batchnorm: ClassVar[frozenset[Profile]] = frozenset({"mgca"})
     predicted_splits: ClassVar[tuple[str, ...]] = ("test",)
     Settings: ClassVar[type[TaskSettings]] = DetectionSettings
 
@@ -105,11 +108,6 @@ class Detection(HeadTask):
     def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
         """Every name with a box."""
         return tuple(dict.fromkeys(box.finding for study in studies for box in study.boxes))
-
-    @property
-    def updates_batchnorm(self) -> bool:
-        """[MGCA] freezes weights only: batch statistics of the encoder go on moving."""
-        return self.profile == "mgca" and self.mode == "frozen"
 
     def usable(self, study: Study) -> bool:
         """All boxes are known; under the prior profile, there is one [PRIOR: positives only]."""

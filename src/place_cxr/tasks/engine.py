@@ -21,7 +21,7 @@ from place_cxr.core.settings import load_settings
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.feature_cache import FeatureCache
-from place_cxr.tasks.features import HeadModel, load_images
+from place_cxr.tasks.features import HeadModel, feature_reader, load_images
 from place_cxr.tasks.fractions import FOLD_COUNT, fold_splits, nested_fraction_rows
 from place_cxr.tasks.predictions import (
     Predictions,
@@ -33,6 +33,9 @@ from place_cxr.tasks.predictions import (
 from place_cxr.tasks.task import (
     FOLD_PROFILES,
     PROFILES,
+    HasBaselines,
+    HasClosedForm,
+    HasFigures,
     HeadTask,
     Mode,
     Profile,
@@ -304,7 +307,7 @@ def _predict_with_heads(
     feature_cache: FeatureCache,
     on_progress: Callable[[str], None],
 ) -> tuple[Predictions, RowIndices]:
-    encoder = task.encoder(model).to(device)
+    encoder = feature_reader(model, task.reads).to(device)
     uses_cached_features = task.mode == "frozen" and not task.updates_batchnorm
     features = feature_cache.features_for(task, encoder, data, device)
     inputs = features if uses_cached_features else lambda rows: load_images(data, rows)
@@ -336,7 +339,11 @@ def _predict_with_heads(
             head_model = HeadModel(
                 head, task.reads, None if uses_cached_features else encoder, task.mode == "finetune"
             )
-            is_fitted = uses_cached_features and task.fit_closed_form(head, train.whole, val.whole)
+            is_fitted = (
+                uses_cached_features
+                and isinstance(task, HasClosedForm)
+                and task.fit_closed_form(head, train.whole, val.whole)
+            )
             if not is_fitted and len(untrainable) < len(task.names):
                 train_head(task, head_model, train, val, seed=seed, device=device, folder=target)
             for split in task.predicted_splits:
@@ -348,16 +355,17 @@ def _predict_with_heads(
                         for rows, prediction in batches
                     ]
                 )
-                extra = (
-                    task.extra_columns(split_table, data, train.rows, features.pooled)
-                    if split == "test"
-                    else {}
-                )
-                tables.append(add_columns(split_table, extra))
-            if (fraction, seed) == (
+                if split == "test" and isinstance(task, HasBaselines):
+                    baselines = task.baseline_columns(
+                        split_table, data, train.rows, features.pooled
+                    )
+                    split_table = add_columns(split_table, baselines)
+                tables.append(split_table)
+            is_shown = (fraction, seed) == (
                 max(fractions_and_seeds.fractions),
                 fractions_and_seeds.seeds[0],
-            ):
+            )
+            if is_shown and isinstance(task, HasFigures):
                 task.save_figures(head_model, inputs, data, splits["test"], target)
     table = concat_tables(tables)
     if (

@@ -5,23 +5,30 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from place_cxr.models.decoder_inputs import DecoderInputsReader
+from place_cxr.models.decoder_inputs import DecoderInputsReader, ReportFeatures
 from place_cxr.models.image import ImageEncoder, ImagePyramid
 from place_cxr.tasks.data import EvaluationDataset
-from place_cxr.tasks.task import RowIndices
+from place_cxr.tasks.task import Reads, RowIndices
 
 MAX_CACHED_BYTES = (
     3_000_000_000  # bytes of features that are kept; beyond, they are computed each time
 )
 _BATCH_SIZE = 64
 _MAX_FLOAT16 = 65504.0  # largest number of half precision
+HeadInputs = ImagePyramid | ReportFeatures
 _log = logging.getLogger(__name__)
+
+
+def feature_reader(model: Any, reads: Reads) -> ImageEncoder | DecoderInputsReader:
+    """The part of a model that a head reads."""
+    encoder: ImageEncoder = model.image_encoder
+    return DecoderInputsReader(model) if reads == "report" else encoder
 
 
 class FrozenFeatures:
@@ -35,14 +42,17 @@ class FrozenFeatures:
         self,
         encoder: ImageEncoder | DecoderInputsReader,
         data: EvaluationDataset,
-        reads: Literal["pooled", "maps"],
+        reads: Reads,
         device: torch.device,
     ) -> None:
         self._encoder, self._data, self._device, self._maps = (
             encoder.eval(),
             data,
             device,
-            reads == "maps",
+            reads != "pooled",
+        )
+        self._record: type[ImagePyramid] | type[ReportFeatures] = (
+            ReportFeatures if reads == "report" else ImagePyramid
         )
         spec = encoder.pyramid_spec
         shapes = spec.shapes if self._maps else ()
@@ -61,13 +71,13 @@ class FrozenFeatures:
                 MAX_CACHED_BYTES // 10**9,
             )
 
-    def __call__(self, rows: RowIndices) -> ImagePyramid:
+    def __call__(self, rows: RowIndices) -> HeadInputs:
         """Features of ``rows``, on the processor."""
         if not self._fits_in_memory:
             return self._compute(rows)
         self._fill(rows)
-        maps = tuple(torch.from_numpy(level[rows]).float() for level in self._levels)
-        return ImagePyramid(torch.from_numpy(self._pooled[rows]), maps)
+        levels = [torch.from_numpy(level[rows]).float() for level in self._levels]
+        return self._record.from_levels(torch.from_numpy(self._pooled[rows]), levels)
 
     def pooled(self, rows: RowIndices) -> Tensor:
         """Pooled vectors [N, C] alone: of many rows, maps would not fit."""
@@ -86,20 +96,18 @@ class FrozenFeatures:
             batch_rows = missing[start : start + _BATCH_SIZE]
             features = self._compute(batch_rows)
             self._pooled[batch_rows] = features.pooled.numpy()
-            for level, feature_map in zip(self._levels, features.maps, strict=True):
-                level[batch_rows] = feature_map.clamp(-_MAX_FLOAT16, _MAX_FLOAT16).half().numpy()
+            for level, part in zip(self._levels, features.levels, strict=True):
+                level[batch_rows] = part.clamp(-_MAX_FLOAT16, _MAX_FLOAT16).half().numpy()
             self._is_computed[batch_rows] = True
 
     @torch.no_grad()
-    def _compute(self, rows: RowIndices) -> ImagePyramid:
+    def _compute(self, rows: RowIndices) -> HeadInputs:
         images = load_images(self._data, rows).to(self._device)
         if not self._maps:
             return ImagePyramid(self._encoder(images).pooled.float().cpu())
-        pyramid = self._encoder.pyramid(images)
-        return ImagePyramid(
-            pyramid.pooled.float().cpu(),
-            tuple(feature_map.float().cpu() for feature_map in pyramid.maps),
-        )
+        features = self._encoder.pyramid(images)
+        levels = [level.float().cpu() for level in features.levels]
+        return self._record.from_levels(features.pooled.float().cpu(), levels)
 
 
 def load_images(data: EvaluationDataset, rows: RowIndices) -> Tensor:
@@ -118,7 +126,7 @@ class HeadModel(nn.Module):
     def __init__(
         self,
         head: nn.Module,
-        reads: Literal["pooled", "maps"],
+        reads: Reads,
         encoder: ImageEncoder | DecoderInputsReader | None = None,
         trains_encoder: bool = False,
     ) -> None:
@@ -127,10 +135,10 @@ class HeadModel(nn.Module):
         self.encoder = (
             copy.deepcopy(encoder).requires_grad_(trains_encoder) if encoder is not None else None
         )
-        self._maps = reads == "maps"
+        self._maps = reads != "pooled"
 
     def forward(self, inputs: Any) -> Any:
-        """A prediction from `ImagePyramid`, or from pictures where there is an encoder."""
+        """A prediction from features, or from images where there is an encoder."""
         if self.encoder is None:
             return self.head(inputs)
         if self._maps:

@@ -31,8 +31,7 @@ from place_cxr.metrics import clinical, text
 from place_cxr.metrics.intervals import RESAMPLES, undefined_metric
 from place_cxr.metrics.meteor import meteor
 from place_cxr.models.decoder import DecoderSettings, GeneratedReports, ReportDecoder
-from place_cxr.models.decoder_inputs import DecoderInputsReader, DecoderInputsSpec
-from place_cxr.models.image import ImagePyramid
+from place_cxr.models.decoder_inputs import DecoderInputsSpec, ReportFeatures
 from place_cxr.tasks import report_examples
 from place_cxr.tasks.aggregate import fraction_label
 from place_cxr.tasks.data import EvaluationDataset
@@ -44,6 +43,7 @@ from place_cxr.tasks.task import (
     HeadTask,
     Mode,
     Profile,
+    Reads,
     RowIndices,
     TargetFunction,
     TaskSettings,
@@ -101,16 +101,17 @@ class ReportHead(nn.Module):
 
     def __init__(self, spec: DecoderInputsSpec, settings: ReportSettings) -> None:
         super().__init__()
-        self.memory_count, self.grid = 2 if settings.vpors else 1, spec.grid
-        widths = [width for _, width in spec.shapes[: self.memory_count]]
+        self.reads_observations, self.grid = settings.vpors, spec.grid
+        (_, patch_width), (_, observation_width), _ = spec.shapes
+        widths = [patch_width, observation_width] if settings.vpors else [patch_width]
         self.decoder = ReportDecoder(settings.decoder, widths, spec.vocabulary, spec.grid)
 
-    def forward(self, inputs: ImagePyramid) -> DecoderInputs:
+    def forward(self, features: ReportFeatures) -> DecoderInputs:
         """The decoder and its memory."""
-        query_attention = inputs.maps[2] if self.memory_count > 1 else None
-        return DecoderInputs(
-            self.decoder, inputs.maps[: self.memory_count], query_attention, self.grid
-        )
+        if not self.reads_observations:
+            return DecoderInputs(self.decoder, (features.patches,), None, self.grid)
+        memory = (features.patches, features.observations)
+        return DecoderInputs(self.decoder, memory, features.attention, self.grid)
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class ReportGeneration(HeadTask):
 
     settings: ReportSettings
     needs: ClassVar[frozenset[str]] = frozenset({"reports"})
-    reads: ClassVar[Literal["pooled", "maps"]] = "maps"
+    reads: ClassVar[Reads] = "report"
     predicted_splits: ClassVar[tuple[str, ...]] = ("test",)
     Settings: ClassVar[type[TaskSettings]] = ReportSettings
 
@@ -136,10 +137,6 @@ class ReportGeneration(HeadTask):
     def usable(self, study: Study) -> bool:
         """It has a report."""
         return bool(study.report.strip())
-
-    def encoder(self, model: Any) -> DecoderInputsReader:
-        """Patch tokens, V-PORs and instance vector."""
-        return DecoderInputsReader(model)
 
     def head(self, spec: DecoderInputsSpec) -> nn.Module:
         """The decoder."""
@@ -255,7 +252,7 @@ class ReportGeneration(HeadTask):
             decoder_inputs.memory, start=start, stop=stop, pad=pad, beams=self.settings.beams
         )
 
-    def extra_columns(
+    def baseline_columns(
         self,
         table: Any,
         data: EvaluationDataset,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from place_cxr.tasks.task import (
     HeadTask,
     Mode,
     Profile,
+    Reads,
     RowIndices,
     TargetFunction,
     TaskSettings,
@@ -59,7 +60,9 @@ class Segmentation(HeadTask):
 
     settings: SegmentationSettings
     needs: ClassVar[frozenset[str]] = frozenset({"masks"})
-    reads: ClassVar[Literal["pooled", "maps"]] = "maps"
+    reads: ClassVar[Reads] = "maps"
+    # [MGCA] freezes weights only: batch statistics of the encoder go on moving.
+    moving_batchnorm: ClassVar[frozenset[Profile]] = frozenset({"mgca"})
     predicted_splits: ClassVar[tuple[str, ...]] = ("test",)
     Settings: ClassVar[type[TaskSettings]] = SegmentationSettings
 
@@ -82,11 +85,6 @@ class Segmentation(HeadTask):
     def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
         """Every name with a mask."""
         return tuple(mask_names(studies))
-
-    @property
-    def updates_batchnorm(self) -> bool:
-        """[MGCA] freezes weights only: batch statistics of the encoder go on moving."""
-        return self.profile == "mgca" and self.mode == "frozen"
 
     def usable(self, study: Study) -> bool:
         """Some mask is known; under the prior profile, some mask is there [PRIOR: positives only]."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from place_cxr.core.records import Study
 from place_cxr.core.results import Metric
 from place_cxr.core.settings import Settings
-from place_cxr.models.decoder_inputs import DecoderInputsReader
-from place_cxr.models.image import ImageEncoder, ImagePyramid
+from place_cxr.models.image import ImagePyramid
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.descriptions import StudyEmbeddings
 from place_cxr.tasks.predictions import Predictions
 
 Profile = Literal["strict", "mgca", "prior", "folds"]
 Mode = Literal["frozen", "finetune"]
+Reads = Literal["pooled", "maps", "report"]
 RowIndices = NDArray[np.int64]  # rows of the source
 TargetFunction = Callable[
     [RowIndices], dict[str, Tensor]
@@ -117,7 +117,7 @@ def _setting_words(settings: Settings, ignored: Collection[str] = ()) -> Iterato
 
 @dataclass(frozen=True)
 class Task:
-    """A question put to a trained model. A subclass says what it needs and answers `score`.
+    """What a trained model is evaluated on. A subclass says what it needs and answers `score`.
 
     An instance is what the predictions carry with them: kind, profile, mode, names and settings.
     """
@@ -127,9 +127,8 @@ class Task:
     profile: Profile = "strict"
     mode: Mode = "frozen"
 
-    needs: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # of labels, masks, boxes, reports, views: checked before the run
+    # Of labels, masks, boxes, reports, views: checked before the run.
+    needs: ClassVar[frozenset[str]] = frozenset()
     Settings: ClassVar[type[TaskSettings]] = TaskSettings
 
     @classmethod
@@ -139,11 +138,11 @@ class Task:
 
     @classmethod
     def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
-        """What these studies know the truth of."""
+        """The names for which these studies hold the truth."""
         raise NotImplementedError
 
     def usable(self, study: Study) -> bool:
-        """Whether a study takes part: it is trained on, or scored."""
+        """Whether a study takes part, in training or in scoring."""
         return True
 
     def signature(self) -> str:
@@ -157,31 +156,26 @@ class Task:
 
 @dataclass(frozen=True)
 class HeadTask(Task):
-    """A task with a head that learns from labelled studies."""
+    """A task with a head that learns from labelled studies.
 
-    reads: ClassVar[Literal["pooled", "maps"]] = "pooled"
-    predicted_splits: ClassVar[tuple[str, ...]] = (
-        "val",
-        "test",
-    )  # splits; val where the score reads it
+    ``reads`` says what the head is fed: the pooled vector, an `ImagePyramid`, or `ReportFeatures`.
+    ``predicted_splits`` are the splits that are predicted and stored: val where the score needs it.
+    ``moving_batchnorm`` names profiles in which the batch statistics of a frozen encoder move all
+    the same, a quirk of published code. What only some tasks have is a protocol of its own below.
+    """
+
+    reads: ClassVar[Reads] = "pooled"
+    predicted_splits: ClassVar[tuple[str, ...]] = ("val", "test")
+    moving_batchnorm: ClassVar[frozenset[Profile]] = frozenset()
     Settings: ClassVar[type[TaskSettings]] = HeadSettings
 
     @property
     def updates_batchnorm(self) -> bool:
-        """Whether a frozen encoder's batch statistics move all the same: a published quirk, only in
-        its profile.
-        """
-        return False
-
-    def encoder(self, model: Any) -> ImageEncoder | DecoderInputsReader:
-        """The part of a model that the head reads."""
-        image_encoder: ImageEncoder = model.image_encoder
-        return image_encoder
+        """Whether the frozen encoder's batch statistics move in training."""
+        return self.mode == "frozen" and self.profile in self.moving_batchnorm
 
     def head(self, spec: Any) -> nn.Module:
-        """A module from `ImagePyramid` to a prediction; ``spec`` is the ``pyramid_spec`` of what it
-        reads.
-        """
+        """A module from what ``reads`` names to a prediction; ``spec`` is its ``pyramid_spec``."""
         raise NotImplementedError
 
     def targets(self, data: EvaluationDataset) -> TargetFunction:
@@ -189,8 +183,9 @@ class HeadTask(Task):
         raise NotImplementedError
 
     def untrainable(self, targets: Mapping[str, Tensor]) -> dict[str, str]:
-        """Names that these training rows cannot teach, and why; they are left out of means and
-        named.
+        """Names that these training rows cannot teach, and why.
+
+        They are left out of means and named.
         """
         raise NotImplementedError
 
@@ -198,25 +193,39 @@ class HeadTask(Task):
         """What is minimised, a mean over a batch."""
         raise NotImplementedError
 
-    def fit_closed_form(self, head: nn.Module, train: SplitLoader, val: SplitLoader) -> bool:
-        """Fill ``head`` with the optimum where it can be had without steps; False where it cannot."""
-        return False
-
     def predict(self, prediction: Any, data: EvaluationDataset, rows: RowIndices) -> Columns:
         """Predictions and truth of ``rows`` for the table, row by row."""
         raise NotImplementedError
 
-    def extra_columns(
+
+@runtime_checkable
+class HasClosedForm(Protocol):
+    """A task whose head has an optimum that can be computed without steps."""
+
+    def fit_closed_form(self, head: nn.Module, train: SplitLoader, val: SplitLoader) -> bool:
+        """Fill ``head`` with the optimum; False where the settings ask for steps."""
+
+
+@runtime_checkable
+class HasBaselines(Protocol):
+    """A task that stores the answers of trivial baselines beside those of its head."""
+
+    def baseline_columns(
         self,
         table: Any,
         data: EvaluationDataset,
         train: RowIndices,
         pooled: Callable[[RowIndices], Tensor],
     ) -> Columns:
-        """More columns for ``table``, the table of all test rows of one share and seed: what takes
-        all of them at once, the training rows or the untouched model's ``pooled`` features [N, C].
+        """Columns for ``table``, the table of all test rows of one fraction and seed.
+
+        ``train`` are the training rows, ``pooled`` gives the untouched model's features [N, C].
         """
-        return {}
+
+
+@runtime_checkable
+class HasFigures(Protocol):
+    """A task that draws some of its predictions where the settings ask for it."""
 
     def save_figures(
         self,
@@ -226,17 +235,20 @@ class HeadTask(Task):
         rows: RowIndices,
         folder: Path,
     ) -> None:
-        """Pictures of some test ``rows`` in ``folder``, where the settings ask for them: of the
-        largest share's first seed, with the inputs that its ``head_model`` was taught on.
+        """Draw some test ``rows`` into ``folder``.
+
+        Called once: with the largest fraction's first seed, and the ``inputs`` that ``head_model``
+        was trained on.
         """
 
 
 @dataclass(frozen=True)
 class TextTask(Task):
-    """A task that needs no head: pictures are held against words."""
+    """A task that needs no head: images are compared with text."""
 
     def describe(self, model: Any, data: EvaluationDataset, embeddings: StudyEmbeddings) -> Columns:
-        """Predictions and truth for the table, row by row of ``embeddings``, the test rows as the
-        model describes them.
+        """Predictions and truth for the table, row by row of ``embeddings``.
+
+        ``embeddings`` are the test rows as the model describes them.
         """
         raise NotImplementedError

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from place_cxr.models.image import ImagePyramid
 from place_cxr.tasks.task import HeadSettings, HeadTask, RowIndices, TargetFunction
 from place_cxr.training.job import TrainingJob, TrainSettings
 from place_cxr.training.loop import fit
@@ -137,15 +136,14 @@ def train_head(
 def batch_to_device(batch: HeadBatch, device: torch.device) -> HeadBatch:
     """The same batch on ``device``."""
     inputs = batch.inputs
-    if isinstance(inputs, ImagePyramid):
-        inputs = ImagePyramid(
-            inputs.pooled.to(device), tuple(feature_map.to(device) for feature_map in inputs.maps)
-        )
-    else:
+    if isinstance(inputs, Tensor):
         inputs = inputs.to(device)
-    return HeadBatch(
-        batch.row, inputs, {name: value.to(device) for name, value in batch.targets.items()}
-    )
+    else:
+        levels = [level.to(device) for level in inputs.levels]
+        inputs = type(inputs).from_levels(inputs.pooled.to(device), levels)
+
+    targets = {name: value.to(device) for name, value in batch.targets.items()}
+    return HeadBatch(batch.row, inputs, targets)
 
 
 @torch.no_grad()
