@@ -1,9 +1,12 @@
 """Report text to observation sentences.
 
-What is read, in this order (``origin``): findings and impression, either of them alone, the
-paragraphs after the first one of the last section ("last_paragraph"), or whatever text stands
-outside sections that only tell why and how the picture was taken ("whole"). Nothing of that: the
-report is empty (PL-D301).
+The text that is read (``origin``) is the first of these that has a sentence:
+
+- findings and impression, or the one of them that has words;
+- the paragraphs after the first one of the last section ("last_paragraph");
+- the text outside sections that only say why and how the image was taken ("whole").
+
+A report with none of them is empty (PL-D301).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
@@ -30,10 +34,10 @@ TEXT_ORIGINS = ("findings+impression", "findings", "impression", "last_paragraph
 
 @dataclass(frozen=True, slots=True)
 class ReportText:
-    """Sentences in reading order; ``observes[i]`` is False where ``sentences[i]`` tells nothing
-    about the picture.
+    """Sentences in reading order.
 
-    ``origin`` is one of ORIGINS. See ``observing`` for the rule.
+    ``is_observation[i]`` is False where ``sentences[i]`` does not describe the image; the rule is
+    in ``observation_filter``. ``origin`` is one of TEXT_ORIGINS.
     """
 
     sentences: tuple[str, ...]
@@ -54,20 +58,19 @@ def read_report(text: str) -> ReportText:
             code="PL-D301",
             fix="read the column as text, without NA parsing",
         )
+
     text = clean_text(text)
     headers = find_headers(text)
     parts = section_texts(text, headers)
+
     for origin, body in _candidate_bodies(text, headers, parts):
-        if report_sentences := [sentence for part in body for sentence in split_sentences(part)]:
-            may_be_story = origin in ("last_paragraph", "whole")
-            return ReportText(
-                tuple(report_sentences),
-                tuple(
-                    is_observation(sentence, may_be_story=may_be_story)
-                    for sentence in report_sentences
-                ),
-                origin,
-            )
+        sentences = tuple(chain.from_iterable(map(split_sentences, body)))
+        if sentences:
+            # Only findings and impression are sure to describe the image.
+            may_be_history = origin in ("last_paragraph", "whole")
+            observed = [is_observation(item, may_be_history=may_be_history) for item in sentences]
+            return ReportText(sentences, tuple(observed), origin)
+
     raise PlaceError(
         "the report has no sentence",
         code="PL-D301",
@@ -76,8 +79,9 @@ def read_report(text: str) -> ReportText:
 
 
 def select_with_report(studies: Sequence[Study]) -> list[Study]:
-    """The studies whose report has a sentence; all of them where none has, as in a data set of
-    labels alone.
+    """The studies whose report has a sentence.
+
+    Where none has one, as in a data set without reports, all studies.
     """
     kept = []
     for study in studies:
@@ -86,31 +90,33 @@ def select_with_report(studies: Sequence[Study]) -> list[Study]:
         except PlaceError:
             continue
         kept.append(study)
+
     return kept or list(studies)
 
 
 def _candidate_bodies(
     text: str, headers: list[SectionHeader], parts: dict[str, str]
 ) -> Iterator[tuple[str, list[str]]]:
-    """What may be read, best first."""
+    """(origin, texts) that may be read, best first."""
     findings, impression = parts.get("findings", ""), parts.get("impression", "")
+
     if has_words(findings) and has_words(impression):
         yield "findings+impression", [findings, impression]
     yield "findings", [findings]
     yield "impression", [impression]
+
     if headers:
         yield "last_paragraph", text[headers[-1].end :].strip().split("\n\n")[1:]
-    yield (
-        "whole",
-        [part for name, part in parts.items() if name not in SECTIONS_WITHOUT_OBSERVATIONS],
-    )
+
+    others = [part for name, part in parts.items() if name not in SECTIONS_WITHOUT_OBSERVATIONS]
+    yield "whole", others
 
 
 def read_sections(text: str) -> dict[str, str]:
-    """Our section name -> text, for the sections that have text; "preamble" stands before the first
-    header.
+    """Our section name -> text, for the sections that have text.
 
-    Of a repeated section the last one with text counts, as in the MIMIC-CXR section files.
+    "preamble" is the text before the first header. Of a repeated section the last one with text
+    counts, as in the MIMIC-CXR section files.
     """
     text = clean_text(text)
     return section_texts(text, find_headers(text))
@@ -122,20 +128,23 @@ def read_sentences(text: str) -> list[str]:
 
 
 class _Characters(dict[int, str]):
-    """A table for ``str.translate``: breaks to newlines, lost characters to blanks, control and
-    format ones away.
+    """A table for ``str.translate``.
+
+    Line breaks become newlines, white space and lost characters blanks; control and format
+    characters vanish.
     """
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
         if character in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029":
             replacement = "\n"
-        elif (
-            character.isspace() or character == "\ufffd"
-        ):  # U+FFFD is mostly a blank that was lost in transfer
+        # U+FFFD is mostly a blank that was lost in transfer.
+        elif character.isspace() or character == "\ufffd":
             replacement = " "
         else:
-            replacement = "" if unicodedata.category(character) in ("Cc", "Cf", "Cs") else character
+            invisible = unicodedata.category(character) in ("Cc", "Cf", "Cs")
+            replacement = "" if invisible else character
+
         self[code] = replacement
         return replacement
 
@@ -145,19 +154,22 @@ _TAG = re.compile(r"<br ?/?>", re.I)
 _BLANKS = re.compile(r" {2,}")
 _AROUND_BREAK = re.compile(r" ?\n ?")
 _BREAKS = re.compile(r"\n{3,}")
-# Unicode's stream-safe limit; putting a longer run of combining marks in order takes quadratic time
+# Unicode's stream-safe limit. Sorting a longer run of combining marks takes quadratic time.
 _MAX_COMBINING_MARKS = 30
 
 
 def clean_text(text: str) -> str:
-    """Canonical form: NFC, no control or format characters, ``\\n`` breaks, single blanks, at most
-    one empty line.
+    """Canonical form of a text: NFC, without control or format characters.
 
-    Idempotent. What a wrong decoding lost (U+FFFD, lone surrogates) becomes a blank or vanishes.
+    Line breaks are ``\\n``, blanks are single, and at most one line in a row is empty. Characters
+    that a wrong decoding lost (U+FFFD, lone surrogates) become a blank or vanish. Idempotent.
     """
     text = _to_nfc(text.replace("\r\n", "\n").translate(_CHARACTERS))
+
+    # Markup of reports that were taken from web pages or XML.
     if "&" in text or "<" in text:
         text = _to_nfc(_TAG.sub(" ", text.replace("&lt;", "<").replace("&gt;", ">")))
+
     text = _AROUND_BREAK.sub("\n", _BLANKS.sub(" ", text))
     return _BREAKS.sub("\n\n", text).strip()
 
@@ -166,11 +178,13 @@ def _to_nfc(text: str) -> str:
     """NFC of ``text``, in linear time."""
     if text.isascii():
         return text
+
     characters, run = [], 0
     for character in text:
         run = run + 1 if unicodedata.combining(character) else 0
         if run <= _MAX_COMBINING_MARKS:
             characters.append(character)
+
     return unicodedata.normalize("NFC", "".join(characters))
 
 
@@ -178,14 +192,15 @@ _PUNCTUATION = re.compile(r"(?<!\d)\.|\.(?!\d)|[^\w.<>]+|_+")
 
 
 def normalize_sentence(sentence: str) -> str:
-    """What makes two sentences the same: lower case, no punctuation, single blanks; numbers (1.5),
-    < and > are kept.
+    """The form in which equal sentences are equal: lower case, no punctuation, single blanks.
+
+    Numbers (1.5), < and > are kept.
     """
     return " ".join(_PUNCTUATION.sub(" ", sentence.lower()).split())
 
 
 def hash_sentence(sentence: str) -> int:
-    """A number of the normalised sentence, 1 to 2**63 - 1, the same on every machine."""
+    """Hash of the normalized sentence, 1 to 2**63 - 1, the same on every machine."""
     return hash_bytes(normalize_sentence(sentence).encode("utf-8", "surrogatepass"))
 
 

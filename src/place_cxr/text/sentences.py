@@ -4,49 +4,60 @@ A full stop ends a sentence unless it belongs to a number (1.5 cm), an abbreviat
 e.g.), an initial or a list mark (``2.``); a small letter or a missing blank after it does not
 matter for whole words, because dictated reports have both. Empty lines end sentences; a single line
 break does where the next line starts a list item, or where a short line is followed by a capital.
-Semicolons and colons end nothing. List marks are taken off.
+Semicolons and colons end nothing. List marks are removed.
 """
 
 from __future__ import annotations
 
 import re
 
-# Abbreviations after which something must follow, and those that end a sentence only before a word
-# with a capital.
+# Abbreviations after which the sentence goes on.
 _OPEN_WORDS = "dr drs mr mrs ms prof st vs approx e.g eg i.e fig figs cf ca versus incl viz resp"
+# Abbreviations that end a sentence only before a capitalized word.
 _SOFT_WORDS = """
-    etc al a.m p.m am pm cm mm ml mg kg lat bilat ant post sup inf prob poss esp pt pts yr yrs yo hr hrs wk wks mo mos
-    min max med hx dx tx sx fx rt lt abd diff dept hosp jr sr m.d md ph.d r.n rn no nos
+    etc al a.m p.m am pm yr yrs yo hr hrs wk wks mo mos min
+    cm mm ml mg kg max diff no nos
+    lat bilat ant post sup inf rt lt abd prob poss esp
+    pt pts med hx dx tx sx fx dept hosp jr sr m.d md ph.d r.n rn
 """
 _NEVER_FINAL, _SELDOM_FINAL = frozenset(_OPEN_WORDS.split()), frozenset(_SOFT_WORDS.split())
+# A full stop with the brackets that it closes, a line break, a bullet.
 _STOP = re.compile(r"[.!?]+[\"'”’)\]>}]{0,4}|[。！？]|\n+|[•●▪]")
-# What a list item starts with; digits directly after the stop make a decimal number, not a mark.
+# The start of a list item. Digits directly after the stop make a decimal number, not a mark.
 _MARK = re.compile(
-    r"[\s.,;]*(?:(?:\(?(\d{1,2})[.)](?![.)])(?!\d)|[-*•●▪·–—>#]+(?!\d)|[a-hA-H]\)(?=\s)),?\s*)?"
+    r"[\s.,;]*"
+    r"(?:(?:\(?(\d{1,2})[.)](?![.)])(?!\d)"  # 2. or (2)
+    r"|[-*•●▪·–—>#]+(?!\d)"  # a dash or bullet
+    r"|[a-hA-H]\)(?=\s))"  # b)
+    r",?\s*)?"
 )
 _NEXT = re.compile(r"\s*[(\[{<\"'“‘*]{0,4}")
 _LINE_ITEM = re.compile(r"\(?\d{1,2}[.)](?!\d)\s*\S|[-*•●▪·–—#]+ ?\S|[a-hA-H]\)\s")
 _INNER_MARK = re.compile(r"(?<=[\w)\]]) \d{1,2}\.\s(?=[A-Z\d(])")
 _SHORT_LINE = 40  # characters; hard-wrapped text breaks lines later than this
+# The end of a line that the next line goes on with.
 _HANGING = re.compile(
-    r"(?:[,:;(/-]|\b(?:a|an|the|of|and|or|with|without|in|on|at|to|by|for|from|is|are|no|as|dr\.?))$",
+    r"(?:[,:;(/-]"
+    r"|\b(?:a|an|the|of|and|or|with|without|in|on|at|to|by|for|from|is|are|no|as|dr\.?))$",
     re.I,
 )
-_LEFT_CONTEXT = 24  # characters before a stop that are looked at
+_LEFT_CONTEXT = 24  # characters before a stop that are read
+# A number or size whose decimal point has a blank after it: "1. 5 cm".
 _SPLIT_NUMBER = re.compile(r"\d+ ?(?:x \d|[cm]m\b)")
 _REDACTED = re.compile(r"X{3,}|_{2,}")
 _MESSAGE = re.compile(r"discuss|called|notif|communicat|inform|contact|convey|relay|please", re.I)
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences of ``text`` (as ``reports.clean`` leaves it) in order, without list marks.
+    """Sentences of ``text`` (as ``reports.clean_text`` returns it) in order, without list marks.
 
-    What has no letter apart from redactions (``___``, ``XXXX``) is dropped. Linear in the length of
-    ``text``.
+    Sentences without a letter outside redactions (``___``, ``XXXX``) are dropped. Linear in the
+    length of ``text``.
     """
     sentences: list[str] = []
     start, item = _after_mark(text, 0, 0)
     position = start
+
     while stop := _STOP.search(text, position):
         position = stop.end()
         if mark := _inner_mark(text, start, stop, item):
@@ -56,13 +67,15 @@ def split_sentences(text: str) -> list[str]:
             _add_sentence(sentences, text[start:position])
             start, item = _after_mark(text, position, item)
         position = max(position, start)
+
     _add_sentence(sentences, text[start:])
     return sentences
 
 
 def _after_mark(text: str, position: int, item: int) -> tuple[int, int]:
-    """Where the next sentence's words start, and the number of the list item it is (``item`` if it
-    has none).
+    """Start of the next sentence's words, and the number of its list item.
+
+    The number is ``item`` where the sentence has no mark of its own.
     """
     mark = _MARK.match(text, position)
     assert mark is not None  # every part of it is optional
@@ -70,12 +83,14 @@ def _after_mark(text: str, position: int, item: int) -> tuple[int, int]:
 
 
 def _inner_mark(text: str, start: int, stop: re.Match[str], item: int) -> re.Match[str] | None:
-    """The mark of the next list item without a stop before it ("small effusion 2. Fracture"); item
-    1 has been seen.
+    """The mark of the next list item without a stop before it ("small effusion 2. Fracture").
+
+    Only after item 1, so that no number within a sentence becomes a mark.
     """
     number = f" {item + 1}"
     if not item or stop[0] != "." or not text.endswith(number, start, stop.start()):
         return None
+
     mark = _INNER_MARK.match(text, stop.start() - len(number))
     return None if mark and _SPLIT_NUMBER.match(text, mark.end()) else mark
 
@@ -84,14 +99,13 @@ def _add_sentence(sentences: list[str], piece: str) -> None:
     sentence = " ".join(piece.split()).strip(" •●▪")
     if sentence.endswith("..") and not sentence.endswith("..."):
         sentence = sentence[:-1]
+
     if has_words(sentence):
         sentences.append(sentence)
 
 
 def has_words(text: str) -> bool:
-    """Whether any letter stands outside redactions; a cross between numbers ("2 x 3") counts as a
-    letter.
-    """
+    """Whether ``text`` has a letter outside redactions; that of "2 x 3" counts."""
     return any(character.isalpha() for character in _REDACTED.sub(" ", text))
 
 
@@ -101,16 +115,17 @@ def _ends_sentence(text: str, start: int, stop: re.Match[str]) -> bool:
         return len(mark) > 1 or _line_ends_sentence(text, start, stop.start(), stop.end())
     if mark[0] in "。！？•●▪":
         return True
+
     following = _NEXT.match(text, stop.end())
     assert following is not None  # every part of it is optional
     position = following.end()
     after = text[position : position + 1]
     if not after:
         return True
+
     left = _left_word(text, start, stop.start())
-    blank = text[stop.end()].isspace()
-    # "bilaterally.There": two words that lost their blank; never a number, an address or an initial
-    if not blank:
+    # "bilaterally.There": two words without a blank. A number, address or initial is none of them.
+    if not text[stop.end()].isspace():
         return (
             mark == "."
             and left.isalpha()
@@ -118,10 +133,14 @@ def _ends_sentence(text: str, start: int, stop: re.Match[str]) -> bool:
             and _starts_capitalized_word(text, position)
             and left.lower() not in _NEVER_FINAL
         )
-    if mark[0] == "?":  # also stands for a character lost in transfer: 39?C, 3 ? 5, ?ground-glass?
+
+    # A question mark may stand for a character lost in transfer: 39?C, 3 ? 5, ?ground-glass?
+    if mark[0] == "?":
         return bool(left) and text[stop.start() - 1] != " " and not after.islower()
+
     if mark.startswith("..") and after.islower():
         return False
+
     return mark[0] == "!" or _full_stop_ends(text, start, left, position)
 
 
@@ -132,7 +151,7 @@ def _left_word(text: str, start: int, end: int) -> str:
 
 
 def _starts_capitalized_word(text: str, position: int) -> bool:
-    """Whether a capitalised word of more than one letter starts here."""
+    """Whether a capitalized word of more than one letter starts at ``position``."""
     return text[position].isupper() and text[position + 1 : position + 2].islower()
 
 
@@ -142,44 +161,46 @@ def _full_stop_ends(text: str, start: int, left: str, position: int) -> bool:
         return False
     if word == "no" and after.isdigit():
         return False
+
     if word in _SELDOM_FINAL or ("." in word and not word[-1].isdigit()):
         return _starts_capitalized_word(text, position) or (
             word != "no" and after.isdigit() and bool(_LINE_ITEM.match(text, position))
         )
+
     if len(left) == 1 and left.isalpha():
         return not (after.islower() or _is_initial(text, start, position))
-    if (
-        left.isdigit()
-        and len(left) <= 2
-        and after.isdigit()
-        and _SPLIT_NUMBER.match(text, position)
-    ):
-        return False  # "1. 5 cm"
+
+    # "1. 5 cm"
+    short_number = left.isdigit() and len(left) <= 2
+    if short_number and after.isdigit() and _SPLIT_NUMBER.match(text, position):
+        return False
+
+    # A stop between two redactions of one message: "called XXXX. XXXX at ..."
     redacted = left.strip("X_") == "" and text.startswith(("XXX", "___"), position)
-    return not (
-        redacted and left and _MESSAGE.search(text, max(start, position - 120), position)
-    )  # "told Dr. Who at ..."
+    message_start = max(start, position - 120)
+    return not (redacted and left and _MESSAGE.search(text, message_start, position))
 
 
 def _is_initial(text: str, start: int, position: int) -> bool:
-    """Whether the single capital before ``position`` is of a name: "J. Smith", "Dr. J. R. Smith",
-    "Mary J. Smith".
+    """Whether the single capital before ``position`` is the initial of a name.
+
+    Examples: "J. Smith", "Dr. J. R. Smith", "Mary J. Smith".
     """
     words = text[max(start, position - 2 * _LEFT_CONTEXT) : position].split()
     before = words[-2] if len(words) > 1 else ""
     named = _starts_capitalized_word(text, position) or (
         text[position].isupper() and text[position + 1 : position + 2] == "."
     )
+
     return named and (not before or before[0].isupper() or before.lower() in ("by", "with", "md"))
 
 
 def _line_ends_sentence(text: str, start: int, end: int, following: int) -> bool:
     if _LINE_ITEM.match(text, following):
         return True
-    line = text[
-        max(
-            text.rfind("\n", max(start, end - _SHORT_LINE), end) + 1, start, end - _SHORT_LINE
-        ) : end
-    ]
+
+    # At most the last 40 characters of the line: a longer one does not end the sentence anyway.
+    earliest = max(start, end - _SHORT_LINE)
+    line = text[max(text.rfind("\n", earliest, end) + 1, earliest) : end]
     opens = text[following : following + 1].isupper() or text[following : following + 1] == "_"
     return opens and len(line) < _SHORT_LINE and not _HANGING.search(line)

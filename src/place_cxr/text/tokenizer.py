@@ -1,8 +1,7 @@
-"""Sentences to token numbers: a WordPiece trained on the corpus, or any Hugging Face tokenizer
-folder.
+"""Sentences to token ids: a WordPiece trained on the corpus, or any Hugging Face tokenizer folder.
 
-A report becomes one sequence ``[CLS] sentence sentence ... [SEP]``; each distinct sentence is
-tokenised once.
+A report becomes one sequence ``[CLS] sentence sentence ... [SEP]``. Each distinct sentence is
+tokenized once.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +27,20 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _UNKNOWN = SPECIAL_TOKENS[1]
 MAX_SENTENCES = 127  # int8
 _LENGTH_MULTIPLE = 8  # sequence lengths are multiples of it
-_MAX_CHARACTERS = (
-    1000  # most frequent ones that get a token of their own; words with others become [UNK]
-)
+# Number of characters, most frequent first, that get a token. Words with others become [UNK].
+_MAX_CHARACTERS = 1000
 _BASE_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _PRIVATE_USE_START = 0xF0000  # Unicode's private use plane
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedReports:
-    """N reports as numbers, at most L tokens and S observations each. Arrays may be memory-mapped.
+    """N reports as token ids, at most L tokens and S observations each.
 
-    ``sentence_key`` is 0 where a report has no s-th observation, or none of its tokens fitted.
-    ``report_key`` is a hash of the set of all its observations, fitted or not. ``truncated``:
-    reports that lost tokens or observations. ``continues``: which tokens of the vocabulary go on
-    with the word before; None where none does.
+    ``sentence_key`` is 0 where a report has no s-th observation, or where none of its tokens
+    fitted. ``report_key`` is a hash of the set of all observations, fitted or not. ``truncated`` is
+    the number of reports that lost tokens or observations. ``continues``: which tokens of the
+    vocabulary continue the word before them; None where none does. Arrays may be memory-mapped.
     """
 
     ids: NDArray[np.uint16 | np.int32]  # [N, L], ``pad_id`` after the last token
@@ -54,24 +53,19 @@ class EncodedReports:
 
 
 class Tokenizer:
-    """Same name, same numbers: ``hash`` covers everything that decides how text becomes tokens."""
+    """Text to token ids and back. ``hash`` covers everything that decides the ids of a text."""
 
     def __init__(self, inner: tokenizers.Tokenizer, *, source: str | Path = "tokenizer") -> None:
-        """Raises PL-D302 where ``inner`` has no padding token or does not frame a text by a first
-        and a last token.
-        """
+        """Raises PL-D302 where ``inner`` has no padding token, or no first and last token."""
         inner.no_truncation()
         inner.no_padding()
         inner.encode_special_tokens = True  # "[SEP]" in a report is text, not a separator
+
+        # The ids around an empty text: [CLS] [SEP] or <s> </s>.
         frame = inner.encode("").ids
-        pad = next(
-            (
-                token
-                for name in ("[PAD]", "<pad>")
-                if (token := inner.token_to_id(name)) is not None
-            ),
-            None,
-        )
+        pad = inner.token_to_id("[PAD]")
+        if pad is None:
+            pad = inner.token_to_id("<pad>")
         if pad is None or len(frame) != 2:
             problem = (
                 "a tokenizer without padding token"
@@ -79,60 +73,57 @@ class Tokenizer:
                 else "a tokenizer without first and last token"
             )
             raise PlaceError(problem, code="PL-D302", file=source, fix="take a BERT-like tokenizer")
+
         self._inner = inner
         self._first, self._last = frame
         self.pad_id: int = pad
+
         vocabulary = inner.get_vocab()
         self.vocab_size: int = max(vocabulary.values()) + 1
         self._continues = np.zeros(self.vocab_size, bool)
-        self._continues[
-            [number for piece, number in vocabulary.items() if piece.startswith("##")]
-        ] = True
+        for piece, number in vocabulary.items():
+            self._continues[number] = piece.startswith("##")
+
         self._text: str = inner.to_str()
         self.hash: str = sha256(self._text.encode()).hexdigest()
 
     @classmethod
     def train(cls, sentences: Iterable[str], vocab_size: int = 4000) -> Tokenizer:
-        """A lower-casing WordPiece of at most ``vocab_size`` tokens, the five SPECIALS first.
+        """A lower-casing WordPiece of at most ``vocab_size`` tokens, the five SPECIAL_TOKENS first.
 
-        The same sentences in any order give the same tokenizer. Words that occur once never become
-        a token as a whole, so no rare name is stored. Raises PL-C003 where ``vocab_size`` has no
-        room for the characters.
+        The same sentences in any order give the same tokenizer. A word that occurs once never
+        becomes a token as a whole, so no rare name is stored. Raises PL-C003 where ``vocab_size``
+        has no room for the characters.
         """
-        normalizer, splitter = (
-            normalizers.BertNormalizer(lowercase=True),
-            pre_tokenizers.BertPreTokenizer(),
-        )
+        normalizer = normalizers.BertNormalizer(lowercase=True)
+        splitter = pre_tokenizers.BertPreTokenizer()
         words: Counter[str] = Counter()
         for sentence, count in Counter(sentences).items():
             for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(sentence)):
                 words[word] += count
+
         vocabulary = [*SPECIAL_TOKENS, *_train_word_pieces(words, vocab_size - len(SPECIAL_TOKENS))]
         numbers = {piece: number for number, piece in enumerate(vocabulary)}
         return cls(_make_bert_tokenizer(numbers, lowercase=True))
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
-        """From a folder with ``tokenizer.json`` (ours, or any of Hugging Face) or BERT's
-        ``vocab.txt``.
+        """Read a folder with ``tokenizer.json`` (Hugging Face) or ``vocab.txt`` (BERT).
 
-        Raises PL-D302 where there is neither, or one that cannot be read. Nothing is downloaded.
+        Raises PL-D302 where there is neither, or where it cannot be read. Nothing is downloaded.
         """
         folder = Path(path)
         file, words = folder / "tokenizer.json", folder / "vocab.txt"
+
         try:
             if file.is_file():
-                return cls(
-                    tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8")), source=file
-                )
+                inner = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
+                return cls(inner, source=file)
             if words.is_file():
                 lines = words.read_text(encoding="utf-8").splitlines()
-                return cls(
-                    _make_bert_tokenizer(
-                        {line: number for number, line in enumerate(lines)}, _read_lowercase(folder)
-                    ),
-                    source=words,
-                )
+                vocabulary = {line: number for number, line in enumerate(lines)}
+                inner = _make_bert_tokenizer(vocabulary, _read_lowercase(folder))
+                return cls(inner, source=words)
         except PlaceError:
             raise
         except Exception as error:  # the library raises plain Exception
@@ -140,72 +131,68 @@ class Tokenizer:
             raise PlaceError(
                 "not a tokenizer that can be read", code="PL-D302", file=folder, fix=fix
             ) from error
+
         fix = "give a folder with tokenizer.json or vocab.txt; nothing is downloaded"
         raise PlaceError("no tokenizer here", code="PL-D302", file=folder, fix=fix)
 
     def save(self, folder: str | Path) -> None:
-        """Writes ``tokenizer.json`` into ``folder``, which ``load`` reads back with the same
-        ``hash``.
-        """
+        """Write ``tokenizer.json`` into ``folder``; ``load`` reads it with the same ``hash``."""
         for name, data in self.files(Path(folder).name).items():
             target = Path(folder).parent / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
 
     def files(self, folder: str) -> dict[str, bytes]:
-        """What ``save`` writes, by relative name under ``folder``: for a checkpoint."""
+        """Relative name under ``folder`` -> bytes of the files that ``save`` writes."""
         return {f"{folder}/tokenizer.json": self._text.encode()}
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
-        """Text of token numbers, as the tokenizer's normaliser left it, without the special tokens."""
+        """Text of token ids, in the tokenizer's normal form, without the special tokens."""
         return str(self._inner.decode([int(number) for number in ids]))
 
     def encode(
         self, reports: Sequence[ReportText], max_tokens: int, max_sentences: int
     ) -> EncodedReports:
-        """Reports as arrays: L is the longest length in use, a multiple of 8 unless ``max_tokens``
-        cuts it.
+        """Reports as arrays.
 
-        Sentences that do not observe keep their tokens as context, as do observations beyond
-        ``max_sentences``, without a number. In a report where none observes all do, so that nothing
-        is dropped silently. Raises PL-C003 for limits that leave no room.
+        L is the length of the longest report, rounded up to a multiple of 8, at most
+        ``max_tokens``. Sentences that are no observation, and observations beyond
+        ``max_sentences``, keep their tokens as context, without a number. In a report without
+        observation every sentence counts as one, so that no report is lost. Raises PL-C003 for
+        limits that leave no room.
         """
         if max_tokens < 3 or not 1 <= max_sentences <= MAX_SENTENCES:
             problem = f"{max_tokens} tokens, {max_sentences} sentences"
             raise PlaceError(
                 problem, code="PL-C003", fix=f"use 3 or more tokens, 1 to {MAX_SENTENCES} sentences"
             )
+
+        # Each report as numbers of its sentences: equal sentences share a number.
         sentence_ids: dict[str, int] = {}
-        report_sentences = [
-            [sentence_ids.setdefault(text, len(sentence_ids)) for text in report.sentences]
-            for report in reports
-        ]
-        observed = [
-            report.is_observation if any(report.is_observation) else (True,) * len(report.sentences)
-            for report in reports
-        ]
-        tokens = [
-            encoding.ids
-            for encoding in self._inner.encode_batch_fast(
-                list(sentence_ids), add_special_tokens=False
-            )
-        ]
+        report_sentences: list[list[int]] = []
+        observed: list[tuple[bool, ...]] = []
+        for report in reports:
+            for text in report.sentences:
+                sentence_ids.setdefault(text, len(sentence_ids))
+            report_sentences.append([sentence_ids[text] for text in report.sentences])
+            flags = report.is_observation
+            observed.append(flags if any(flags) else (True,) * len(flags))
+
+        encodings = self._inner.encode_batch_fast(list(sentence_ids), add_special_tokens=False)
+        tokens = [encoding.ids for encoding in encodings]
         keys = np.array([hash_sentence(text) for text in sentence_ids], np.int64)
         length = np.array([len(ids) for ids in tokens], np.int64)
-        flat = np.array([token for ids in tokens for token in ids], np.int64)
-        key_sets = [
-            {int(keys[i]) for i, flag in zip(numbers, flags, strict=True) if flag}
-            for numbers, flags in zip(report_sentences, observed, strict=True)
-        ]
-        return self._to_arrays(
-            _DistinctSentences(report_sentences, observed, keys, length, flat),
-            np.array(
-                [hash_bytes(np.array(sorted(key_set), "<i8").tobytes()) for key_set in key_sets],
-                np.int64,
-            ),
-            max_tokens,
-            max_sentences,
-        )
+        flat = np.array(list(chain.from_iterable(tokens)), np.int64)
+
+        # A report's key is that of the set of its observations: order and repeats do not matter.
+        report_keys = []
+        for numbers, flags in zip(report_sentences, observed, strict=True):
+            key_set = {int(keys[i]) for i in compress(numbers, flags)}
+            report_keys.append(hash_bytes(np.array(sorted(key_set), "<i8").tobytes()))
+
+        sentences = _DistinctSentences(report_sentences, observed, keys, length, flat)
+        report_key = np.array(report_keys, np.int64)
+        return self._to_arrays(sentences, report_key, max_tokens, max_sentences)
 
     def _to_arrays(
         self,
@@ -214,30 +201,31 @@ class Tokenizer:
         max_tokens: int,
         max_sentences: int,
     ) -> EncodedReports:
-        report_count = len(sentences.said)
-        # One entry for each sentence of each report.
-        row = np.repeat(
-            np.arange(report_count), [len(report_sentences) for report_sentences in sentences.said]
-        )
-        sentence_index = np.array(
-            [i for report_sentences in sentences.said for i in report_sentences], np.int64
-        )
-        observed = np.array(
-            [flag for report_sentences in sentences.observed for flag in report_sentences], bool
-        )
+        # Arrays with one entry for each sentence of each report: its report, its number among the
+        # distinct sentences, its place among the observations, its first column.
+        report_count = len(sentences.report_sentences)
+        counts = [len(numbers) for numbers in sentences.report_sentences]
+        row = np.repeat(np.arange(report_count), counts)
+        sentence_index = np.array(list(chain.from_iterable(sentences.report_sentences)), np.int64)
+        observed = np.array(list(chain.from_iterable(sentences.observed)), bool)
         token_count = sentences.length[sentence_index]
         observed &= token_count > 0
         order = _sum_before(row, observed.astype(np.int64), report_count)
         start = _sum_before(row, token_count, report_count) + 1
+
+        # Observations up to the limit have a number; those with room for a token have a key.
         numbered = observed & (order < max_sentences)
         fits = numbered & (start < max_tokens - 1)
         sentence_key = np.zeros((report_count, max_sentences), np.int64)
         sentence_key[row[fits], order[fits]] = sentences.keys[sentence_index[fits]]
+
+        # Tokens of each report; two columns are those of the first and the last token.
         total = np.bincount(row, token_count, report_count).astype(np.int64)
         used = np.minimum(total, max_tokens - 2)
         longest = int(used.max(initial=0)) + 2
         width = min(max_tokens, -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE)
-        # One entry for each token.
+
+        # Arrays with one entry for each token: its place in the sentence, its row and column.
         begin = np.cumsum(sentences.length) - sentences.length
         offset = np.arange(int(token_count.sum())) - np.repeat(
             np.cumsum(token_count) - token_count, token_count
@@ -245,18 +233,17 @@ class Tokenizer:
         column = np.repeat(start, token_count) + offset
         keep = column < max_tokens - 1
         token_row, column = np.repeat(row, token_count)[keep], column[keep]
-        ids = np.full(
-            (report_count, width),
-            self.pad_id,
-            np.uint16 if self.vocab_size <= 1 << 16 else np.int32,
-        )
-        ids[token_row, column] = sentences.flat[
-            (np.repeat(begin[sentence_index], token_count) + offset)[keep]
-        ]
+
+        dtype = np.uint16 if self.vocab_size <= 1 << 16 else np.int32
+        ids = np.full((report_count, width), self.pad_id, dtype)
+        flat_index = np.repeat(begin[sentence_index], token_count) + offset
+        ids[token_row, column] = sentences.flat[flat_index[keep]]
         ids[:, 0] = self._first
         ids[np.arange(report_count), used + 1] = self._last
+
         sentence = np.full((report_count, width), -1, np.int8)
         sentence[token_row, column] = np.repeat(np.where(numbered, order, -1), token_count)[keep]
+
         lost = (total > used) | (np.bincount(row, observed & ~fits, report_count) > 0)
         truncated = int(lost.sum())
         return EncodedReports(
@@ -266,19 +253,17 @@ class Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class _DistinctSentences:
-    """Reports as numbers of their sentences, and what each distinct sentence is: key, length, where
-    its tokens are.
-    """
+    """Reports as numbers of distinct sentences, with what each distinct sentence consists of."""
 
-    said: list[list[int]]
-    observed: list[tuple[bool, ...]]
-    keys: NDArray[np.int64]
-    length: NDArray[np.int64]
-    flat: NDArray[np.int64]
+    report_sentences: list[list[int]]
+    observed: list[tuple[bool, ...]]  # which sentences of each report are observations
+    keys: NDArray[np.int64]  # [distinct]
+    length: NDArray[np.int64]  # [distinct], in tokens
+    flat: NDArray[np.int64]  # the tokens of all distinct sentences, one after another
 
 
 def _sum_before(row: NDArray[np.int64], amount: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
-    """Sum of the ``amount``s before each entry of the same ``row``; rows ascend."""
+    """Sum of ``amount`` over the entries before each one of the same ``row``; rows ascend."""
     before = np.cumsum(amount) - amount
     per_row = np.bincount(row, amount, rows).astype(np.int64)
     return before - (np.cumsum(per_row) - per_row)[row]
@@ -299,41 +284,46 @@ def _make_bert_tokenizer(vocabulary: dict[str, int], lowercase: bool) -> tokeniz
 
 
 def _read_lowercase(folder: Path) -> bool:
-    """``do_lower_case`` of a BERT folder; true where nothing is said, as in transformers."""
+    """``do_lower_case`` of a BERT folder; true where it is not set, as in transformers."""
     file = folder / "tokenizer_config.json"
-    return not file.is_file() or bool(
-        json.loads(file.read_text(encoding="utf-8")).get("do_lower_case", True)
-    )
+    if not file.is_file():
+        return True
+
+    return bool(json.loads(file.read_text(encoding="utf-8")).get("do_lower_case", True))
 
 
 def _train_word_pieces(words: Counter[str], max_pieces: int) -> list[str]:
-    """Pieces of the counted words, best first after the characters; "##" marks those that continue
-    a word.
+    """Pieces of the counted words: the characters, then merged pieces, best first.
 
-    The library's own trainer numbers the continuing characters in an order that changes from
-    process to process, and breaks ties by number. Hence plain pairs are merged here, with a private
-    character for each that continues a word.
+    "##" marks pieces that continue a word. The library's own trainer numbers the continuing
+    characters in an order that changes from process to process, and breaks ties by number. Hence
+    this function merges plain pairs, with a private character for each one that continues a word.
     """
     character_counts: Counter[str] = Counter()
     for word, count in words.items():
         for character in word:
             character_counts[character] += count
-    frequent = sorted(
-        character_counts, key=lambda character: (-character_counts[character], character)
-    )[:_MAX_CHARACTERS]
+
+    # Ties are broken by the character, so that the order of the corpus does not matter.
+    by_count = sorted(character_counts, key=lambda item: (-character_counts[item], item))
+    frequent = by_count[:_MAX_CHARACTERS]
     alphabet = sorted({*_BASE_CHARACTERS, *frequent})
     if max_pieces < 2 * len(alphabet):
         fix = f"use {2 * len(alphabet) + len(SPECIAL_TOKENS)} or more"
         raise PlaceError("vocab_size has no room for the characters", code="PL-C003", fix=fix)
+
     continuing = {
         character: chr(_PRIVATE_USE_START + number) for number, character in enumerate(alphabet)
     }
     plain = {private: character for character, private in continuing.items()}
+
+    # Each word as often as it occurs, all characters but the first in their private form.
     spelled = []
     for word in sorted(words):
         if all(character in continuing for character in word):
             spelling = word[0] + "".join(continuing[character] for character in word[1:])
             spelled.append(" ".join([spelling] * words[word]))
+
     inner = tokenizers.Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
@@ -344,9 +334,12 @@ def _train_word_pieces(words: Counter[str], max_pieces: int) -> list[str]:
         limit_alphabet=2 * len(alphabet),
     )
     inner.train_from_iterator(spelled, trainer)
-    pieces = sorted(inner.get_vocab().items(), key=lambda item: item[1])
-    return [
-        ("##" if piece[0] in plain else "")
-        + "".join(plain.get(character, character) for character in piece)
-        for piece, _ in pieces
-    ]
+
+    private_to_plain = str.maketrans(plain)
+    numbers = inner.get_vocab()
+    pieces = []
+    for piece in sorted(numbers, key=numbers.__getitem__):
+        prefix = "##" if piece[0] in plain else ""
+        pieces.append(prefix + piece.translate(private_to_plain))
+
+    return pieces

@@ -1,5 +1,6 @@
-"""Rule labeller: what a report says of the 14 CheXpert findings. See docs/labeler.md for what it
-cannot do.
+"""Rule labeler: the value of each of the 14 CheXpert findings in a report.
+
+Its limits are in docs/labeler.md.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ __all__ = ["CHEXPERT_FINDINGS", "ReportLabels", "label_report", "label_sentence"
 
 @dataclass(frozen=True, slots=True)
 class ReportLabels:
-    """``values`` maps each of CHEXPERT to PRESENT, ABSENT, UNCERTAIN or NOT_MENTIONED (NaN).
+    """``values`` maps each of CHEXPERT_FINDINGS to PRESENT, ABSENT, UNCERTAIN or NOT_MENTIONED.
 
-    ``decided`` holds, for each mentioned finding, the first sentence that says so as strongly as
-    the report does; "No Finding" is decided by no single sentence.
+    ``evidence`` holds, for each mentioned finding, the first sentence that gives it its value. "No
+    Finding" has no evidence: it follows from the whole report.
     """
 
     values: Mapping[str, float]
@@ -29,29 +30,32 @@ class ReportLabels:
 
 
 def label_report(text: str) -> ReportLabels:
-    """Labels of one report, from the sentences that tell something about the picture
-    (``reports.read_report``).
+    """Labels of one report, from its observations (``reports.read_report``).
 
     Over sentences, present wins over uncertain, uncertain over absent. "No Finding" is present
-    where the report says something and states or suspects no finding but devices and no other
-    abnormality; it is never absent, and not mentioned otherwise. A text without a sentence mentions
+    where the report mentions a finding, but states or suspects neither one (devices aside) nor
+    another abnormality; else it is not mentioned, never absent. A text without a sentence mentions
     nothing. Linear in the length of ``text``.
     """
     try:
         report = read_report(text)
     except PlaceError:
         return ReportLabels(dict.fromkeys(CHEXPERT_FINDINGS, NOT_MENTIONED), {})
+
     values: dict[str, float] = {}
     evidence: dict[str, str] = {}
     for sentence, is_observation in zip(report.sentences, report.is_observation, strict=True):
-        for name, value in (label_sentence(sentence) if is_observation else {}).items():
+        if not is_observation:
+            continue
+        for name, value in label_sentence(sentence).items():
             if keep_strongest(values, name, value):
                 evidence[name] = sentence
     evidence.pop(OTHER_ABNORMALITY, None)
-    if values and all(
-        value == ABSENT or name == "Support Devices" for name, value in values.items()
-    ):
+
+    # Devices are no abnormality; an abnormality outside the 14 findings is one.
+    abnormal = any(value != ABSENT and name != "Support Devices" for name, value in values.items())
+    if values and not abnormal:
         values["No Finding"] = PRESENT
-    return ReportLabels(
-        {name: values.get(name, NOT_MENTIONED) for name in CHEXPERT_FINDINGS}, evidence
-    )
+
+    labels = {name: values.get(name, NOT_MENTIONED) for name in CHEXPERT_FINDINGS}
+    return ReportLabels(labels, evidence)

@@ -28,7 +28,8 @@ CUES: dict[str, str] = {
     "gone": """
         not longer|clearly|definitely|currently| seen|identified|present|evident|visible
         not longer|clearly|definitely|currently| visualized|appreciated|apparent
-        not longer|clearly|definitely|currently| noted|demonstrated|detected|observed|found|suspected
+        not longer|clearly|definitely|currently| noted|demonstrated|detected
+        not longer|clearly|definitely|currently| observed|found|suspected
         no longer seen|identified|present|evident|visible|visualized|appreciated|apparent
         no longer noted|demonstrated|detected
         has|have|had completely|fully|entirely|now|since|largely| resolved|cleared|disappeared

@@ -1,4 +1,4 @@
-"""What a report can speak of: the 14 findings, and what a word says of them."""
+"""The 14 CheXpert findings, and what a word means for them."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ CHEST_FINDINGS = CHEXPERT_FINDINGS[1:-1]
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Findings that a word states (``shows``), and those that its denial, or a normal state,
-    excludes (``denies``).
+    """Meaning of a word: ``shows`` are the findings that it states.
 
-    ``doubtful``: the sign is weak; stated as present, the finding is still uncertain. A term that
-    shows none of the 14 findings is another abnormality: with it, a report is not "No Finding".
+    ``denies`` are those that its denial, or a normal state, excludes. ``doubtful``: the sign is
+    weak, and the finding stays uncertain where the sign is present. A term that shows none of the
+    14 findings is another abnormality: a report with it is not "No Finding".
     """
 
     shows: tuple[str, ...] = ()
@@ -53,5 +53,5 @@ class Term:
 
 
 def symmetric_term(*names: str, doubtful: bool = False) -> Term:
-    """A term that shows, or denied excludes, the same findings."""
+    """A term that shows the findings ``names``, and whose denial excludes the same ones."""
     return Term(names, names, doubtful)
