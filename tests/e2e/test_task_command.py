@@ -14,7 +14,7 @@ from place_cxr import predict
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.results import Result
 from place_cxr.data.corpus import prepare_corpus
-from place_cxr.data.sources.chexpert import LABELS
+from place_cxr.data.sources.chexpert import CHEXPERT_LABELS
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import complete_config
 from place_cxr.tasks.engine import recompute_metrics
@@ -162,7 +162,7 @@ def test_another_source_is_told_its_split(place: Place, trained: Path, tmp_path:
 
 def test_another_source_is_told_its_options_and_columns(trained: Path, tmp_path: Path) -> None:
     """A CheXpert-like folder of which one view is wanted; a table whose columns have other names."""
-    header = "Path,Sex,Age,Frontal/Lateral,AP/PA," + ",".join(LABELS)
+    header = "Path,Sex,Age,Frontal/Lateral,AP/PA," + ",".join(CHEXPERT_LABELS)
     for name, count in (("train", 16), ("valid", 8), ("test", 8)):
         lines = [header]
         for n in range(count):

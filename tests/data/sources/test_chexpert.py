@@ -14,8 +14,8 @@ import pytest
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 from place_cxr.data.sources.chexpert import (
+    CHEXPERT_LABELS,
     COMPETITION_FINDINGS,
-    LABELS,
     mgca_positions,
     read,
     select_five_by_200,
@@ -24,7 +24,7 @@ from place_cxr.data.splits.by_patient import check_splits
 from tests.data.sources.test_conventions import as_told
 from tests.data.sources.trees import write
 
-HEADER = "Path,Sex,Age,Frontal/Lateral,AP/PA," + ",".join(LABELS)
+HEADER = "Path,Sex,Age,Frontal/Lateral,AP/PA," + ",".join(CHEXPERT_LABELS)
 
 
 def tree(root: Path, name: str) -> Path:
@@ -71,7 +71,7 @@ def test_the_later_test_set_and_a_filter_of_views(tmp_path: Path) -> None:
     write(
         tmp_path,
         "test.csv",
-        f"Path,{','.join(LABELS)}\ntest/patient64741/study1/view1_frontal.jpg{',1.0' * 14}\n",
+        f"Path,{','.join(CHEXPERT_LABELS)}\ntest/patient64741/study1/view1_frontal.jpg{',1.0' * 14}\n",
     )
     studies = read(tmp_path, views=["AP", "FRONTAL"])
     assert [(study.split, study.view) for study in studies] == [
@@ -103,7 +103,7 @@ def made_up(rows: int) -> list[list[str]]:
                 "50",
                 view,
                 "AP" if view == "Frontal" else "",
-                *(cells[name] for name in LABELS),
+                *(cells[name] for name in CHEXPERT_LABELS),
             ]
         )
     return found
@@ -142,7 +142,7 @@ def test_5x200_is_alone_and_frontal(nine_thousand: Path, table: list[Study]) -> 
     ]
     assert len(set(names(studies, "test"))) == len(studies) == 1_000
     assert "LATERAL" not in {study.view for study in studies}
-    others = [name for name in LABELS if name != "No Finding"]
+    others = [name for name in CHEXPERT_LABELS if name != "No Finding"]
     stated = [tuple(name for name in others if study.labels[name] in (1, -1)) for study in studies]
     assert Counter(stated) == {(name,): 200 for name in COMPETITION_FINDINGS}
 

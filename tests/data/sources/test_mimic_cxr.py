@@ -12,7 +12,7 @@ import pytest
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.data.sources import SOURCES
-from place_cxr.data.sources.mimic_cxr import LABELS, read
+from place_cxr.data.sources.mimic_cxr import MIMIC_LABELS, read
 from place_cxr.data.splits.by_patient import check_splits
 from place_cxr.text.reports import read_report
 from tests.data.sources.trees import write
@@ -31,7 +31,7 @@ bb-1,10000033,50000002,"CHEST (PORTABLE AP), ""stat"" one",AP,3056,2544,21800626
 cc-1,11000034,50000003,,PA,3056,2544,21800723
 dd-1,11000034,50000004,,,3056,2544,21800723
 """
-CHEXPERT = f"""subject_id,study_id,{",".join(LABELS)}
+CHEXPERT = f"""subject_id,study_id,{",".join(MIMIC_LABELS)}
 10000032,50000001,1.0,,-1.0,0.0,,,,,,,,,,1.0
 10000033,50000002,,,,,,,,,1.0,,,,,
 """

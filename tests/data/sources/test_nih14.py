@@ -10,7 +10,7 @@ import pytest
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Box
-from place_cxr.data.sources.nih14 import LABELS, read
+from place_cxr.data.sources.nih14 import NIH14_LABELS, read
 from place_cxr.data.splits.by_patient import check_splits
 from tests.data.sources.trees import picture, write
 
@@ -47,7 +47,7 @@ def test_labels_boxes_and_what_is_known_of_the_patient(tmp_path: Path) -> None:
     )
     assert [name for name, value in first.labels.items() if value] == ["Cardiomegaly", "Emphysema"]
     assert [name for name, value in second.labels.items() if value] == ["No Finding"]
-    assert set(first.labels) == {*LABELS, "No Finding"}
+    assert set(first.labels) == {*NIH14_LABELS, "No Finding"}
     assert third.boxes == (Box("Infiltration", 225.5, 547.0, 312.0, 626.25),)
     assert third.age is None, "an age of 414"
     assert first.boxes == ()

@@ -31,7 +31,6 @@ from pathlib import Path
 import numpy as np
 
 from place_cxr.core.records import PRESENT, UNCERTAIN, Study
-from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import RowPositions, assign_splits, sample_positions
 from place_cxr.data.sources.files import (
     LabelParser,
@@ -44,15 +43,12 @@ from place_cxr.data.sources.files import (
     read_columns,
 )
 
-LABELS = (
+CHEXPERT_LABELS = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",
     "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture", "Support Devices",
 )  # fmt: skip
 COMPETITION_FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 _LATERAL = "LATERAL"
-NEEDS = (("train.csv", "*/train.csv", "df_chexpert_plus_*.csv"),)
-MAY_USE = (("valid.csv", "*/valid.csv"), ("test.csv", "*/test.csv"), ("df_chexpert_plus_*.csv",))
-SPLITS = ("official", "mgca", "5x200")
 _MGCA_VAL = 5_000
 _PER_CLASS = 200
 _OPTIONAL_COLUMNS = ("Sex", "Age", "Frontal/Lateral", "AP/PA")
@@ -62,10 +58,11 @@ def read(root: Path, split: str = "official", *, views: Sequence[str] = ()) -> l
     """A study for each image; ``views`` (AP, PA, LATERAL, ...) keeps images of these views only,
     after the split.
     """
-    pick(dict.fromkeys(SPLITS), split, "split of this source")
     table = find_optional_file(root, "train.csv", "*/train.csv")
     if table is None:
-        studies = _read_plus(root, find_file(root, *NEEDS[0]))
+        studies = _read_plus(
+            root, find_file(root, "train.csv", "*/train.csv", "df_chexpert_plus_*.csv")
+        )
     else:
         studies = list(_read_table(table, "train"))
         if split == "official":
@@ -136,9 +133,9 @@ def mgca_positions(studies: Sequence[Study]) -> tuple[RowPositions, RowPositions
 
 
 def _read_table(table: Path, split: str) -> Iterator[Study]:
-    parser = LabelParser(LABELS, table)
+    parser = LabelParser(CHEXPERT_LABELS, table)
     folder = table.parent
-    for line, row in read_columns(table, "Path", *LABELS, optional=_OPTIONAL_COLUMNS):
+    for line, row in read_columns(table, "Path", *CHEXPERT_LABELS, optional=_OPTIONAL_COLUMNS):
         path = check_relative_path(table, line, row["Path"])
         first_folder, _, relative = path.partition("/")
         if first_folder in ("train", "valid", "test"):

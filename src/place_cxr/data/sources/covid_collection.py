@@ -35,13 +35,6 @@ from place_cxr.data.sources.files import (
 )
 from place_cxr.data.sources.tables import read_header
 
-NEEDS = (("metadata.csv",),)
-MAY_USE = (
-    ("images",),
-    ("annotations/lungVAE-masks",),
-    ("annotations/imageannotation_ai_lung_bounding_boxes.json",),
-)
-SPLITS = ("patient",)
 _PART = re.compile(r"[/,]")
 _NO_FINDING_WORDS = frozenset(("todo", "unknown", ""))
 _CT = ("ct", "axial", "coronal")
@@ -60,7 +53,7 @@ def read(root: Path, split: str = "patient") -> list[Study]:
             )
     notes = column_names.get("clinical_notes", column_names.get("notes", ""))
     masks = index_files(root / "annotations" / "lungVAE-masks")
-    boxes_file = find_optional_file(root, MAY_USE[2][0])
+    boxes_file = find_optional_file(root, "annotations/imageannotation_ai_lung_bounding_boxes.json")
     boxes = read_coco_boxes(boxes_file) if boxes_file else {}
     studies = []
     for line, row in read_columns(table, *(name for name in column_names.values() if name)):

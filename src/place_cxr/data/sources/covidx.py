@@ -24,16 +24,9 @@ from pathlib import Path
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, Study
-from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import shuffle_split
 from place_cxr.data.sources.files import check_relative_path, find_file
 
-NEEDS = (
-    ("train_COVIDx*.txt", "labels/train_COVIDx*.txt", "train.txt"),
-    ("test_COVIDx*.txt", "labels/test_COVIDx*.txt", "test.txt"),
-)
-MAY_USE = (("train",), ("test",))
-SPLITS = ("official", "mgca")
 _CLASSES = ("normal", "pneumonia", "COVID-19")
 _LABELS = {
     one: {name: PRESENT if name == one else ABSENT for name in _CLASSES} for one in _CLASSES
@@ -48,7 +41,6 @@ def read(root: Path, split: str = "official", *, version: str = "") -> list[Stud
     """A study for each line, train before test. ``version`` ("9A") chooses among several lists in
     the folder.
     """
-    pick(dict.fromkeys(SPLITS), split, "split of this source")
     train = list(_read_list(root, _find_list(root, "train", version), "train"))
     test = list(_read_list(root, _find_list(root, "test", version), "test"))
     if split == "mgca":

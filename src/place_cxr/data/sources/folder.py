@@ -30,8 +30,6 @@ from place_cxr.data.sources.manifest import ManifestReader, drop_repeated_rows
 from place_cxr.data.sources.tables import read_header, read_table_rows
 
 _log = logging.getLogger(__name__)
-NEEDS = (("**/*.*",),)
-MAY_USE = (("*.csv", "*.jsonl", "*.parquet"),)
 _IMAGE_SUFFIXES = frozenset(
     (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 )

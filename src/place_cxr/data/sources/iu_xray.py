@@ -29,7 +29,6 @@ from defusedxml.ElementTree import fromstring
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import PRESENT, Study
-from place_cxr.core.registry import pick
 from place_cxr.data.sources.files import (
     check_relative_path,
     find_optional_file,
@@ -37,9 +36,6 @@ from place_cxr.data.sources.files import (
     join_sections,
 )
 
-NEEDS = (("annotation.json", "ecgen-radiology/*.xml", "*.xml"),)
-MAY_USE = (("images", "NLMCXR_png", "*.png"),)
-SPLITS = ("r2gen", "patient")
 _R2GEN_SPLITS = ("train", "val", "test")
 _MAX_XML_BYTES = 2_000_000  # bytes of an XML file; published ones have under 20,000
 _NO_TERM = ("normal", "no indexing", "technical quality of image unsatisfactory ")
@@ -49,8 +45,6 @@ def read(root: Path, split: str = "") -> list[Study]:
     """A study for each image; both views of one share id and report. ``split``: "" takes R2Gen's
     where its file is.
     """
-    if split:
-        pick(dict.fromkeys(SPLITS), split, "split of this source")
     annotation = find_optional_file(root, "annotation.json")
     if annotation is not None and split != "patient":
         return list(_read_r2gen(root, annotation))

@@ -40,16 +40,10 @@ from place_cxr.data.sources.files import (
 )
 from place_cxr.text.mimic_sections import mgca_sentences, read_kept_sections
 
-LABELS = (
+MIMIC_LABELS = (
     "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture", "Lung Lesion",
     "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other", "Pneumonia", "Pneumothorax", "Support Devices",
 )  # fmt: skip
-NEEDS = (("mimic-cxr-2.?.?-split.csv*",), ("mimic-cxr-2.?.?-metadata.csv*",))
-MAY_USE = (
-    ("mimic-cxr-2.?.?-chexpert.csv*",),
-    ("mimic-cxr-reports.zip", "mimic-cxr-reports/files", "files/p10/p1000*/s*.txt"),
-)
-SPLITS = ("official", "mgca")
 _SPLIT_NAMES = {
     "official": {"train": "train", "validate": "val", "test": "test"},
     "mgca": {"train": "train", "validate": "val", "test": "val"},
@@ -79,7 +73,7 @@ def read(
     """
     names = pick(_SPLIT_NAMES, split, "split of this source")
     text_rule = pick(_TEXT_RULES, text, "text rule")
-    table = find_file(root, *NEEDS[0])
+    table = find_file(root, "mimic-cxr-2.?.?-split.csv*")
     split_of = {
         row["dicom_id"]: row["split"] for _, row in read_columns(table, "dicom_id", "split")
     }
@@ -94,7 +88,7 @@ def read(
     report_of_study = _ReportReader(root, reports) if text != "none" else None
     studies: list[Study] = []
     texts: dict[str, str] = {}
-    table = find_file(root, *NEEDS[1])
+    table = find_file(root, "mimic-cxr-2.?.?-metadata.csv*")
     for line, row in read_columns(table, "dicom_id", "subject_id", "study_id", "ViewPosition"):
         if views and row["ViewPosition"] not in views:
             continue
@@ -125,10 +119,10 @@ def _labels(root: Path, name: str) -> dict[str, dict[str, float]]:
     file = find_optional_file(root, name)
     if file is None:
         return {}
-    parser = LabelParser(LABELS, file)
+    parser = LabelParser(MIMIC_LABELS, file)
     return {
         row["study_id"]: parser.read(line, row)
-        for line, row in read_columns(file, "study_id", *LABELS)
+        for line, row in read_columns(file, "study_id", *MIMIC_LABELS)
     }
 
 

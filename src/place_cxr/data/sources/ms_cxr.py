@@ -19,7 +19,6 @@ from pathlib import Path, PurePosixPath
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import PRESENT, Box, Study
-from place_cxr.core.registry import pick
 from place_cxr.data.sources.files import (
     check_relative_path,
     find_file,
@@ -28,17 +27,15 @@ from place_cxr.data.sources.files import (
     refuse_value,
 )
 
-NEEDS = (("MS_CXR_Local_Alignment_v*.csv",),)
-MAY_USE = (("files",),)
-SPLITS = ("test", "published")
+_TABLE = "MS_CXR_Local_Alignment_v*.csv"
 _SIDES = ("x", "y", "w", "h")
 _SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "test": "test"}
 
 
 def read(root: Path, split: str = "test", *, mimic: str = "") -> list[Study]:
     """A study for each phrase of an image, with all its boxes, in the order of the table."""
-    pick(dict.fromkeys(SPLITS), split, "split of this source")
-    table = sorted([find_file(root, *NEEDS[0]), *root.glob(NEEDS[0][0])])[-1]
+    find_file(root, _TABLE)  # PL-D205 where there is none
+    table = max(root.glob(_TABLE))  # the newest version
     image_folder = root / mimic
     phrases: dict[tuple[str, str, str], tuple[str, str, list[Box]]] = {}
     for line, row in read_columns(

@@ -24,7 +24,6 @@ from pathlib import Path
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, Box, Study
-from place_cxr.core.registry import pick
 from place_cxr.data.sources.files import (
     check_relative_path,
     find_file,
@@ -37,13 +36,10 @@ from place_cxr.data.sources.files import (
 )
 from place_cxr.data.splits.by_patient import split_by_patient
 
-LABELS = (
+NIH14_LABELS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 )  # fmt: skip
-NEEDS = (("Data_Entry_2017_v2020.csv", "Data_Entry_2017*.csv"),)
-MAY_USE = (("train_val_list.txt",), ("test_list.txt",), ("BBox_List_2017*.csv",))
-SPLITS = ("official", "patient")
 _NORMAL = "No Finding"
 _VAL_FRACTIONS = (0.9, 0.1, 0.0)
 
@@ -52,8 +48,7 @@ def read(root: Path, split: str = "official") -> list[Study]:
     """A study for each image, in the order of the table. Without the two lists, ``official`` is
     PL-D205.
     """
-    pick(dict.fromkeys(SPLITS), split, "split of this source")
-    table = find_file(root, *NEEDS[0])
+    table = find_file(root, "Data_Entry_2017_v2020.csv", "Data_Entry_2017*.csv")
     paths_by_name = index_files(*sorted(path for path in root.glob("images*") if path.is_dir()))
     boxes = _boxes(root)
     labels_by_text: dict[str, dict[str, float]] = {}
@@ -81,7 +76,7 @@ def read(root: Path, split: str = "official") -> list[Study]:
 
 def _labels(table: Path, line: int, text: str) -> dict[str, float]:
     named = {name.strip() for name in text.split("|")}
-    unknown = named - {*LABELS, _NORMAL}
+    unknown = named - {*NIH14_LABELS, _NORMAL}
     if unknown:
         raise PlaceError(
             f"line {line}: an unknown finding",
@@ -89,7 +84,7 @@ def _labels(table: Path, line: int, text: str) -> dict[str, float]:
             file=table,
             fix="copy the table again",
         )
-    return {name: PRESENT if name in named else ABSENT for name in (*LABELS, _NORMAL)}
+    return {name: PRESENT if name in named else ABSENT for name in (*NIH14_LABELS, _NORMAL)}
 
 
 def _boxes(root: Path) -> dict[str, list[Box]]:

@@ -21,7 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from place_cxr.core.records import ABSENT, PRESENT, Box, Study
-from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import shuffle_split
 from place_cxr.data.sources.files import (
     check_relative_path,
@@ -31,9 +30,6 @@ from place_cxr.data.sources.files import (
     refuse_value,
 )
 
-NEEDS = (("train.csv",), ("dev.csv",))
-MAY_USE = (("train",), ("dev",))
-SPLITS = ("official", "mgca")
 _FINDING = "Foreign Object"
 _TYPES = ("0", "1", "2")
 
@@ -42,7 +38,6 @@ def read(root: Path, split: str = "official") -> list[Study]:
     """A study for each image, train before dev; within train in the order of the table or of the
     draw.
     """
-    pick(dict.fromkeys(SPLITS), split, "split of this source")
     train = list(_read_table(root, "train", "train"))
     if split == "mgca":
         kept, held_out = shuffle_split(len(train), 0.1, 0)

@@ -15,8 +15,6 @@ from types import MappingProxyType
 
 from place_cxr.core.records import Study
 
-NEEDS = (("data/meta.json",), ("data/studies.jsonl",))
-
 
 def read(root: Path, *, columns: Mapping[str, str] = MappingProxyType({})) -> list[Study]:
     """A folder that ``place data pack`` wrote: pixels, reports, splits, labels and boxes, but no

@@ -26,8 +26,6 @@ from pathlib import Path
 from place_cxr.core.records import PRESENT, Study
 from place_cxr.data.sources.files import check_relative_path, find_file, parse_sex, read_columns
 
-NEEDS = (("PADCHEST_chest_x_ray_images_labels*.csv*",),)
-SPLITS = ("patient",)
 _QUOTED_NAME = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _NOT_A_FINDING = frozenset(("exclude", "unchanged", "suboptimal study", "normal", ""))
 _OPTIONAL_COLUMNS = ("PatientSex_DICOM", "PatientBirth", "StudyDate_DICOM", "Projection")
@@ -37,7 +35,7 @@ def read(root: Path, split: str = "patient", *, views: Sequence[str] = ()) -> li
     """A study for each image; ``views`` (PA, L, AP, AP_horizontal, COSTAL) keeps these projections
     only.
     """
-    table = find_file(root, *NEEDS[0])
+    table = find_file(root, "PADCHEST_chest_x_ray_images_labels*.csv*")
     folders: dict[str, Path] = {}
     labels: dict[str, dict[str, float]] = {}
     studies = []

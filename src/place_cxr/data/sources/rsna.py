@@ -24,7 +24,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from place_cxr.core.records import ABSENT, PRESENT, Box, Study
-from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import assign_splits, stratified_parts, three_parts
 from place_cxr.data.sources.files import (
     check_relative_path,
@@ -35,9 +34,6 @@ from place_cxr.data.sources.files import (
     refuse_value,
 )
 
-NEEDS = (("stage_2_train_labels.csv",),)
-MAY_USE = (("stage_2_detailed_class_info.csv",), ("stage_2_train_images",))
-SPLITS = ("patient", "mgca", "mgca_detection", "benchx")
 _FINDING = "Pneumonia"
 _SIDES = ("x", "y", "width", "height")
 _DETECTION_EACH = 5_337
@@ -47,8 +43,7 @@ def read(root: Path, split: str = "patient") -> list[Study]:
     """A study for each image: sorted by id where the split is ``patient``, else in the order of the
     draw.
     """
-    pick(dict.fromkeys(SPLITS), split, "split of this source")
-    table = find_file(root, *NEEDS[0])
+    table = find_file(root, "stage_2_train_labels.csv")
     boxes: dict[str, list[Box]] = {}
     targets: dict[str, str] = {}
     for line, row in read_columns(table, "patientId", *_SIDES, "Target"):

@@ -23,7 +23,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from place_cxr.core.records import ABSENT, PRESENT, RunLengths, Study
-from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import three_parts
 from place_cxr.data.sources.files import (
     check_relative_path,
@@ -33,9 +32,6 @@ from place_cxr.data.sources.files import (
     refuse_value,
 )
 
-NEEDS = (("train-rle.csv", "stage_2_train.csv"),)
-MAY_USE = (("dicom-images-train", "stage_2_images"),)
-SPLITS = ("patient", "mgca")
 _FINDING = "Pneumothorax"
 _NONE = "-1"
 _SIDE = 1024
@@ -45,8 +41,7 @@ def read(root: Path, split: str = "patient") -> list[Study]:
     """A study for each image and, for ``mgca``, for each part that has a row of it; in the order of
     the rows.
     """
-    pick(dict.fromkeys(SPLITS), split, "split of this source")
-    table = find_file(root, *NEEDS[0])
+    table = find_file(root, "train-rle.csv", "stage_2_train.csv")
     rows = []
     for line, row in read_columns(table, "ImageId", "EncodedPixels"):
         if not row["EncodedPixels"].strip():
@@ -59,9 +54,7 @@ def read(root: Path, split: str = "patient") -> list[Study]:
             )
         )
     parts = {"": range(len(rows))} if split == "patient" else three_parts(len(rows), 0.15 * 2)
-    paths_by_name = index_files(
-        *sorted(path for path in (root / name for name in MAY_USE[0]) if path.is_dir())
-    )
+    paths_by_name = index_files(root / "dicom-images-train", root / "stage_2_images")
     texts_by_image: dict[tuple[str, str], list[str]] = {}
     for part, positions in parts.items():
         for position in positions:

@@ -20,7 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from place_cxr.core.records import ABSENT, PRESENT, Box, Study
-from place_cxr.core.registry import pick
 from place_cxr.data.sources.conventions import shuffle_split
 from place_cxr.data.sources.files import (
     check_relative_path,
@@ -32,17 +31,6 @@ from place_cxr.data.sources.files import (
 )
 from place_cxr.data.sources.tables import read_header
 
-NEEDS = (
-    ("annotations/image_labels_train.csv", "image_labels_train.csv"),
-    ("annotations/image_labels_test.csv", "image_labels_test.csv"),
-)
-MAY_USE = (
-    ("annotations/annotations_train.csv", "annotations_train.csv"),
-    ("annotations/annotations_test.csv", "annotations_test.csv"),
-    ("train",),
-    ("test",),
-)
-SPLITS = ("official", "cxr_clip")
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
 _VAL_FRACTION = 0.2
 
@@ -51,7 +39,6 @@ def read(root: Path, split: str = "official", *, agree: int = 2) -> list[Study]:
     """A study for each image, train before test; each by id, but train and val of ``cxr_clip`` as
     they are drawn.
     """
-    pick(dict.fromkeys(SPLITS), split, "split of this source")
     train = _read_part(root, "train", agree)
     if split == "cxr_clip":
         kept, held_out = shuffle_split(len(train), _VAL_FRACTION, 0)
