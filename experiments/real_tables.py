@@ -1,4 +1,4 @@
-"""The numbers of real_pairs.py as Markdown, put between the markers of a document.
+"""Write the numbers of real_pairs.py as Markdown between the markers of a document.
 
 python experiments/real_tables.py runs/real/real_pairs.json docs/real_data.md
 """
@@ -7,113 +7,126 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from markdown_tables import markdown_table, replace_between
 
 BEGIN, END = "<!-- results: written by experiments/real_tables.py -->", "<!-- end of results -->"
 
 
-def tables(result: Mapping[str, Any]) -> str:
-    """All tables, and what made them."""
-    lines = []
-    for where, found in result["retrieval"].items():
-        columns = [name for name in next(iter(found.values())) if name != "patients"]
-        queries = found["guessing"][columns[0]]["n"]
-        lines += [
-            f"**Retrieval, {where} pairs** ({queries} queries, {found['guessing']['patients']} "
-            f"patients)",
-            "",
-        ]
-        lines += table(
-            ["", *columns],
-            ([m, *(cell(v[c], bare=m == "guessing") for c in columns)] for m, v in found.items()),
-        )
-    for name, one in result["probe"].items():
-        classes = list(next(iter(one["auroc"].values())))
-        classes = (
-            classes if len(classes) > 2 else classes[1:]
-        )  # the mean of one class is that class
-        lines += [
-            f"**Linear probe, `classes/{name}`** ({one['rows']} pictures, {one['patients']} "
-            f"patients), AUROC",
-            "",
-        ]
-        scores = (
-            [m, *(cell(v[c]) for c in classes), cell(one["against random"].get(m), "+.2f")]
-            for m, v in one["auroc"].items()
-        )
-        lines += table(["features", *classes, "minus random weights"], scores)
-    lines += ["**Heat maps, held-out pictures with a lung mask**", ""]
-    head = [
+def all_tables(result: Mapping[str, Any]) -> str:
+    """All tables, and a last paragraph that says where the numbers come from."""
+    lines: list[str] = []
+
+    for pool, methods in result["retrieval"].items():
+        lines += [*_retrieval_table(pool, methods), ""]
+    for dataset, numbers in result["probe"].items():
+        lines += [*_probe_table(dataset, numbers), ""]
+
+    lines += [*_heat_map_table(result["heat maps"]), ""]
+    lines += [*_reading_table(result["splits"][0]["reading"]), ""]
+    return "\n".join([*lines, provenance(result)])
+
+
+def _retrieval_table(pool: str, methods: Mapping[str, Any]) -> list[str]:
+    guessing = methods["guessing"]
+    columns = [name for name in guessing if name != "patients"]
+
+    rows = []
+    for method, metrics in methods.items():
+        bare = method == "guessing"
+        rows.append([method, *(format_interval(metrics[c], bare=bare) for c in columns)])
+
+    queries, patients = guessing[columns[0]]["n"], guessing["patients"]
+    title = f"**Retrieval, {pool} pairs** ({queries} queries, {patients} patients)"
+    return [title, "", *markdown_table(["", *columns], rows)]
+
+
+def _probe_table(dataset: str, numbers: Mapping[str, Any]) -> list[str]:
+    classes = list(next(iter(numbers["auroc"].values())))
+    if len(classes) == 2:
+        classes = classes[1:]  # the mean of one class is that class
+
+    rows = []
+    for method, auroc in numbers["auroc"].items():
+        difference = format_interval(numbers["against random"].get(method), "+.2f")
+        rows.append([method, *(format_interval(auroc[name]) for name in classes), difference])
+
+    title = (
+        f"**Linear probe, `classes/{dataset}`** ({numbers['rows']} images, {numbers['patients']} "
+        "patients), AUROC"
+    )
+    header = ["features", *classes, "minus random weights"]
+    return [title, "", *markdown_table(header, rows)]
+
+
+def _heat_map_table(methods: Mapping[str, Any]) -> list[str]:
+    header = [
         "",
-        "heat in the lungs / in as large an area anywhere",
+        "heat in the lungs / in an area of the same size anywhere",
         "r of the maps of two sentences of a report",
         "maps",
         "patients",
     ]
-    lines += table(
-        head,
-        (
-            [
-                m,
-                cell(v["lungs"]),
-                cell(v["alike"]),
-                str(v["lungs"]["n"]),
-                str(v["lungs"]["patients"]),
-            ]
-            for m, v in result["heat maps"].items()
-        ),
-    )
-    lines += ["**Reading the reports** (first split)", ""]
-    reading = result["splits"][0]["reading"]
-    head = ["tokenizer of", "median tokens a report", "reports cut at the model's length"]
-    lines += table(
-        head,
-        (
-            [m, f"{v['median tokens']:.0f}", f"{v['cut reports']} of {v['of']}"]
-            for m, v in reading.items()
-        ),
-    )
-    return "\n".join([*lines, made(result)])
+
+    rows = []
+    for method, metrics in methods.items():
+        lungs = metrics["lungs"]
+        intervals = [format_interval(lungs), format_interval(metrics["alike"])]
+        rows.append([method, *intervals, str(lungs["n"]), str(lungs["patients"])])
+
+    title = "**Heat maps, held-out images with a lung mask**"
+    return [title, "", *markdown_table(header, rows)]
 
 
-def made(result: Mapping[str, Any]) -> str:
-    """What the numbers come from."""
-    sizes = "; ".join(
-        " / ".join(
-            f"{split['images'][name]} pictures of {split['patients'][name]}"
-            for name in split["images"]
-        )
-        for split in result["splits"]
-    )
+def _reading_table(reading: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for method, counts in reading.items():
+        cut = f"{counts['cut reports']} of {counts['of']}"
+        rows.append([method, f"{counts['median tokens']:.0f}", cut])
+
+    header = ["tokenizer of", "median tokens per report", "reports cut at the model's length"]
+    return ["**Reading the reports** (first split)", "", *markdown_table(header, rows)]
+
+
+def provenance(result: Mapping[str, Any]) -> str:
+    """Commit, date, budget, machine, and the size of each split."""
+    sizes = []
+    for split in result["splits"]:
+        parts = [
+            f"{images} images of {split['patients'][name]}"
+            for name, images in split["images"].items()
+        ]
+        sizes.append(" / ".join(parts))
+
     return (
         f"Commit `{result['commit']}`, {result['date']}, {result['steps']} steps of "
         f"{result['batch size']} pairs, {result['seconds']:.0f} s in all on "
         f"{result['cpu']['threads']} thread(s) of {result['cpu']['model']}. Patients by split, "
-        f"train / val / test: {sizes}."
+        f"train / val / test: {'; '.join(sizes)}."
     )
 
 
-def cell(value: Mapping[str, Any] | None, form: str = ".2f", *, bare: bool = False) -> str:
-    """``value [low, high]``; without the interval where there is none or ``bare``."""
+def format_interval(
+    value: Mapping[str, Any] | None, form: str = ".2f", *, bare: bool = False
+) -> str:
+    """``value [low, high]``, or the value alone without an interval or with ``bare``.
+
+    An undefined value is –.
+    """
     if value is None or value["value"] is None:
         return "–"
+
     if bare or value["low"] is None:
         return format(value["value"], form)
+
     return f"{value['value']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table, and an empty one."""
-    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)] + [""]
-
-
-def put(file: Path, text: str) -> None:
-    """Replace what stands between the markers of ``file``."""
-    before, rest = file.read_text(encoding="utf-8").split(BEGIN)
-    file.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    put(Path(sys.argv[2]), tables(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))
+    source, document = map(Path, sys.argv[1:3])
+    tables = all_tables(json.loads(source.read_text(encoding="utf-8")))
+    text = replace_between(document.read_text(encoding="utf-8"), BEGIN, END, f"\n\n{tables}\n\n")
+    document.write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from real_sets import make
+from real_sets import write_sets
 
 from place_cxr.core.records import Box, Study
 from place_cxr.data.sources.manifest import read
@@ -36,7 +36,10 @@ rsna/o.jpg,1,Lung Opacity,1.0,2.0,10.0,20.0,n2,AP,F,60
 rsna/o.jpg,1,Lung Opacity,30.0,2.0,10.0,20.0,n2,AP,F,60
 rsna/x.jpg,0,No Lung Opacity / Not Normal,,,,,n3,PA,F,70
 """
-NIH = "image,finding_labels,patient_id,age,sex,view\ni/k.jpg,Edema|Pneumonia,n4,61,F,PA\ni/l.jpg,No Finding,n5,1,M,AP\n"
+NIH = """image,finding_labels,patient_id,age,sex,view
+i/k.jpg,Edema|Pneumonia,n4,61,F,PA
+i/l.jpg,No Finding,n5,1,M,AP
+"""
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def sets(tmp_path: Path) -> dict[str, list[Study]]:
     write(data, "boxes/lungs_coco.json", json.dumps(COCO))
     write(data, "boxes/rsna.csv", RSNA)
     write(data, "classes/nih/manifest.csv", NIH)
-    counts = make(data, tmp_path / "out")
+    counts = write_sets(data, tmp_path / "out")
     found = {
         name: read(tmp_path / "out" / name, folder=str(tmp_path / "out" / "files"))
         for name in counts
@@ -110,7 +113,7 @@ def test_all_mined_labels(sets: dict[str, list[Study]]) -> None:
 
 
 def test_the_sample_data(test_data: Path, tmp_path: Path) -> None:
-    counts = make(test_data, tmp_path)
+    counts = write_sets(test_data, tmp_path)
     assert counts == {
         "nih-findings": 200,
         "lungs": 133,
