@@ -1,11 +1,11 @@
-"""How often the rule labeller is right, as tables between the markers of docs/labeler.md.
+"""How often the rule labeler is right, as tables between the markers of docs/labeler.md.
 
     python experiments/labeler.py [--real FOLDER] [--phantoms 3000] [--out docs/labeler.md]
 
 FOLDER is the sample data (docs/data.md); without it the tables of real reports stay as they are.
-Four figures: the frozen sentences, sentences of real reports labelled by hand
-(``labeler_rows.json``: no text, only where it stands), phantom reports against what they say, and
-real reports against their expert tags. No number is typed.
+It writes four tables: the frozen sentences; sentences of real reports labeled by hand
+(``labeler_rows.json`` holds their places, not their text); phantom reports against what they state;
+and real reports against their expert tags. No number is typed by hand.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markdown_tables import markdown_table, replace_between
 
 from place_cxr.core.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 from place_cxr.phantom.history import make_scene
@@ -29,14 +30,14 @@ from place_cxr.text.labeler import CHEXPERT_FINDINGS, label_report, label_senten
 from place_cxr.text.labeler.statements import OTHER_ABNORMALITY, keep_strongest
 from place_cxr.text.reports import read_report
 
-ROOT = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[1]
 ROWS = Path(__file__).parent / "labeler_rows.json"
-SENTENCES = ROOT / "tests" / "data" / "labeler_sentences.json"
+SENTENCES_FILE = REPOSITORY / "tests" / "text" / "labeler_sentences.json"
 SEED = 11
 WORDS = {"present": PRESENT, "uncertain": UNCERTAIN, "absent": ABSENT}
-# A phantom's finding -> ours. Where reports call a consolidation an opacity, only opacities count
-# that stand in a sentence without another explanation of them.
-PHANTOM = {
+# A phantom's finding -> the labeler's findings. Reports may call a consolidation an opacity; this
+# opacity counts only if its sentence has no other explanation of it (EXPLANATIONS).
+PHANTOM_FINDINGS = {
     "Pleural Effusion": ("Pleural Effusion",),
     "Pneumothorax": ("Pneumothorax",),
     "Consolidation": ("Consolidation", "Pneumonia", "Lung Opacity"),
@@ -47,8 +48,8 @@ PHANTOM = {
     "Rib Fracture": ("Fracture",),
 }
 DEVICES = ("Pacemaker", "Central Line", "Endotracheal Tube")
-EXPLAINED = {"Lung Lesion", "Atelectasis", "Edema", "Pleural Effusion"}
-# Our finding -> first words of expert tags (the part before the first stroke).
+EXPLANATIONS = {"Lung Lesion", "Atelectasis", "Edema", "Pleural Effusion"}
+# The labeler's finding -> expert tags, cut at the first slash.
 TAGS = {
     "No Finding": {"normal"},
     "Cardiomegaly": {"cardiomegaly"},
@@ -71,15 +72,19 @@ TAGS = {
 
 
 def expected(case: Mapping[str, Any]) -> dict[str, float]:
-    """The labels of a case of the JSON files."""
-    return {name: value for word, value in WORDS.items() for name in case.get(word, ())}
+    """The true labels of a case of the JSON files."""
+    labels: dict[str, float] = {}
+
+    for word, value in WORDS.items():
+        labels |= dict.fromkeys(case.get(word, ()), value)
+
+    return labels
 
 
-def given(sentence: str) -> dict[str, float]:
-    """The labeller's answer in the same form."""
-    return {
-        name: value for name, value in label_sentence(sentence).items() if name != OTHER_ABNORMALITY
-    }
+def predicted(sentence: str) -> dict[str, float]:
+    """The labeler's prediction in the same form."""
+    labels = label_sentence(sentence)
+    return {name: value for name, value in labels.items() if name != OTHER_ABNORMALITY}
 
 
 def report_text(row: Mapping[str, str]) -> str:
@@ -94,158 +99,164 @@ def real_reports(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def hand_labelled(folder: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
+def hand_labeled(folder: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
     """Part, sentence and labels for each row of labeler_rows.json."""
     texts = {row["uid"]: report_text(row) for row in real_reports(folder)}
+
     for case in json.loads(ROWS.read_text("utf-8")):
-        yield (
-            case["part"],
-            read_report(texts[case["report"]]).sentences[case["sentence"]],
-            expected(case),
-        )
+        sentences = read_report(texts[case["report"]]).sentences
+        yield case["part"], sentences[case["sentence"]], expected(case)
 
 
 def sentence_table(cases: Iterable[tuple[str, str, dict[str, float]]]) -> list[str]:
-    """For each part: sentences right in every finding, and the statements found, missed, added and
-    turned.
+    """For each part: sentences with every label right, and the number of statements that are right,
+    missed, added, or labeled with another value.
     """
     counts: dict[str, Counter[str]] = {}
+
     for part, sentence, truth in cases:
-        answer, count = given(sentence), counts.setdefault(part, Counter())
+        prediction = predicted(sentence)
+        count = counts.setdefault(part, Counter())
         count["sentences"] += 1
-        count["right"] += answer == truth
-        for name in truth.keys() | answer.keys():
-            both = name in truth and name in answer
-            kind = (
-                "same" if both and truth[name] == answer[name] else "turned" if both else "missed"
-            )
-            count[kind if name in truth else "added"] += 1
-    head = ["sentences", "wholly right", "statements right", "missed", "added", "other value"]
-    rows = [
-        [f"{part} ({c['sentences']})", f"{c['right']} ({c['right'] / c['sentences']:.1%})"]
-        + [str(c[kind]) for kind in ("same", "missed", "added", "turned")]
-        for part, c in counts.items()
-    ]
-    return table(head, rows)
+        count["all right"] += prediction == truth
+
+        for name in truth.keys() | prediction.keys():
+            if name not in prediction:
+                count["missed"] += 1
+            elif name not in truth:
+                count["added"] += 1
+            else:
+                count["same" if truth[name] == prediction[name] else "other value"] += 1
+
+    rows = []
+    for part, count in counts.items():
+        total, right = count["sentences"], count["all right"]
+        kinds = [str(count[kind]) for kind in ("same", "missed", "added", "other value")]
+        rows.append([f"{part} ({total})", f"{right} ({right / total:.1%})", *kinds])
+
+    header = ["sentences", "all labels right", "statements right", "missed", "added", "other value"]
+    return markdown_table(header, rows)
+
+
+_VALUES = (PRESENT, UNCERTAIN, ABSENT, None)  # None: not mentioned, comparable unlike NaN
 
 
 def phantom_table(studies: int) -> list[str]:
-    """Labeller against ``said`` over phantom reports."""
-    counts: dict[str, Counter[tuple[float | None, float | None]]] = {
-        name: Counter() for name in (*PHANTOM, "Devices")
-    }
+    """The labeler against ``said``, which states what a phantom report says."""
+    counts: dict[str, Counter[tuple[float | None, float | None]]] = {}
+
     for index in range(studies):
         scene = make_scene(SEED, index)
-        report = write_phantom_report(
-            scene, np.random.Generator(np.random.Philox(key=[scene.noise_key, 5]))
-        )
-        values = label_report(report.text).values
-        for name, ours in PHANTOM.items():
-            answer = (
-                _opacity(report.text)
-                if name == "Consolidation"
-                else _best(values[one] for one in ours)
-            )
-            counts[name][_key(report.said[name]), _key(answer)] += 1
-        if report.said["Foreign Object"] not in (
-            PRESENT,
-            UNCERTAIN,
-        ):  # clips and electrodes are devices, coins are not
-            said = _best(report.said[one] for one in DEVICES)
-            counts["Devices"][_key(said), _key(values["Support Devices"])] += 1
-    head = [
-        "phantom finding",
-        "reports",
-        "present",
-        "uncertain",
-        "absent",
-        "not mentioned",
-        "agreement",
-    ]
+        # Key 5 is the random stream of the report in a phantom study.
+        generator = np.random.Generator(np.random.Philox(key=[scene.noise_key, 5]))
+        report = write_phantom_report(scene, generator)
+
+        for name, pair in _compare(report.text, report.said).items():
+            counts.setdefault(name, Counter())[pair] += 1
+
     rows = []
-    for name, count in counts.items():
-        hits = [
-            (count[value, value], sum(n for (said, _), n in count.items() if said == value))
-            for value in _VALUES
-        ]
-        shares = [f"{right} of {all_}" for right, all_ in hits]
-        rows.append(
-            [
-                name,
-                str(count.total()),
-                *shares,
-                f"{sum(right for right, _ in hits) / count.total():.1%}",
-            ]
-        )
-    return table(head, rows)
+    for name in (*PHANTOM_FINDINGS, "Devices"):
+        count = counts[name]
+        cells, hits = [], 0
+
+        for value in _VALUES:
+            right = count[value, value]
+            total = sum(n for (said, _), n in count.items() if said == value)
+            cells.append(f"{right} of {total}")
+            hits += right
+
+        rows.append([name, str(count.total()), *cells, f"{hits / count.total():.1%}"])
+
+    values = ["present", "uncertain", "absent", "not mentioned"]
+    return markdown_table(["phantom finding", "reports", *values, "agreement"], rows)
 
 
-_VALUES = (PRESENT, UNCERTAIN, ABSENT, None)
+def _compare(text: str, said: Mapping[str, float]) -> dict[str, tuple[float | None, float | None]]:
+    """Phantom finding -> (what the report says, what the labeler reads)."""
+    values = label_report(text).values
+    pairs = {}
+
+    for name, findings in PHANTOM_FINDINGS.items():
+        if name == "Consolidation":
+            prediction = _opacity(text)
+        else:
+            prediction = _strongest(values[finding] for finding in findings)
+        pairs[name] = _key(said[name]), _key(prediction)
+
+    # Foreign objects are left out: clips and electrodes are devices, coins are not.
+    if said["Foreign Object"] not in (PRESENT, UNCERTAIN):
+        devices = _strongest(said[name] for name in DEVICES)
+        pairs["Devices"] = _key(devices), _key(values["Support Devices"])
+
+    return pairs
 
 
 def _key(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _best(values: Iterable[float]) -> float:
-    best: dict[str, float] = {}
+def _strongest(values: Iterable[float]) -> float:
+    """Present wins over uncertain, uncertain over absent, all over not mentioned."""
+    strongest: dict[str, float] = {}
+
     for value in values:
         if not math.isnan(value):
-            keep_strongest(best, "", value)
-    return best.get("", NOT_MENTIONED)
+            keep_strongest(strongest, "", value)
+
+    return strongest.get("", NOT_MENTIONED)
 
 
 def _opacity(text: str) -> float:
-    """A phantom's consolidation: consolidation, pneumonia, or an opacity that nothing else
-    explains.
-    """
-    best: dict[str, float] = {}
+    """A phantom's consolidation: consolidation, pneumonia, or an opacity without an explanation."""
+    values: list[float] = []
     report = read_report(text)
-    for sentence, observes in zip(report.sentences, report.is_observation, strict=True):
-        values = label_sentence(sentence) if observes else {}
-        explained = any(values.get(name, ABSENT) != ABSENT for name in EXPLAINED)
-        for name in ("Consolidation", "Pneumonia", *(() if explained else ("Lung Opacity",))):
-            if name in values:
-                keep_strongest(best, "", values[name])
-    return best.get("", NOT_MENTIONED)
+
+    for sentence, is_observation in zip(report.sentences, report.is_observation, strict=True):
+        if not is_observation:
+            continue
+
+        labels = label_sentence(sentence)
+        names = ["Consolidation", "Pneumonia"]
+        if all(labels.get(name, ABSENT) == ABSENT for name in EXPLANATIONS):
+            names.append("Lung Opacity")
+
+        values += [labels[name] for name in names if name in labels]
+
+    return _strongest(values)
 
 
 def tag_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
     """Present or uncertain against expert tags, which also name suspected findings."""
-    counts = {name: Counter[str]() for name in TAGS}
+    counts = {name: Counter[tuple[bool, bool]]() for name in TAGS}
+
     for row in rows:
         tags = {tag.split("/")[0].strip().lower() for tag in row["mesh_major"].split(";")}
         values = label_report(report_text(row)).values
+
         for name, words in TAGS.items():
-            found, tagged = values[name] in (PRESENT, UNCERTAIN), not tags.isdisjoint(words)
-            counts[name][
-                "both" if found and tagged else "found" if found else "tagged" if tagged else "none"
-            ] += 1
-    head = ["finding", "tagged and found", "only found", "only tagged", "precision", "recall", "F1"]
+            found = values[name] in (PRESENT, UNCERTAIN)
+            counts[name][found, not tags.isdisjoint(words)] += 1
+
     lines = []
-    for name, c in counts.items():
-        both, found, tagged = c["both"], c["both"] + c["found"], c["both"] + c["tagged"]
-        shares = [
-            both / found if found else None,
-            both / tagged if tagged else None,
-            2 * both / max(found + tagged, 1),
-        ]
-        cells = ["–" if share is None else f"{share:.2f}" for share in shares]
-        lines.append([name, str(both), str(c["found"]), str(c["tagged"]), *cells])
-    return table(head, lines)
+    for name, count in counts.items():
+        both, only_found, only_tagged = count[True, True], count[True, False], count[False, True]
+        found, tagged = both + only_found, both + only_tagged
+
+        precision = f"{both / found:.2f}" if found else "–"
+        recall = f"{both / tagged:.2f}" if tagged else "–"
+        f1 = f"{2 * both / max(found + tagged, 1):.2f}"
+        numbers = [str(both), str(only_found), str(only_tagged)]
+        lines.append([name, *numbers, precision, recall, f1])
+
+    header = ["finding", "tagged and found", "only found", "only tagged"]
+    return markdown_table([*header, "precision", "recall", "F1"], lines)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)]
-
-
-def put(file: Path, name: str, lines: Sequence[str]) -> None:
-    """Replace what stands between the markers ``name`` of ``file``."""
+def write_table(file: Path, name: str, lines: Sequence[str]) -> None:
+    """Replace the text between the markers ``name`` of ``file``."""
     begin, end = f"<!-- {name}: written by experiments/labeler.py -->", f"<!-- end of {name} -->"
-    before, rest = file.read_text("utf-8").split(begin)
-    text = "\n".join(lines)
-    file.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}", encoding="utf-8")
+    body = "\n\n" + "\n".join(lines) + "\n\n"
+    file.write_text(replace_between(file.read_text("utf-8"), begin, end, body), "utf-8")
 
 
 def main() -> None:
@@ -255,18 +266,18 @@ def main() -> None:
     )
     parser.add_argument("--real", type=Path, default=os.environ.get("PLACE_TEST_DATA") or None)
     parser.add_argument("--phantoms", type=int, default=3000)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "labeler.md")
-    args = parser.parse_args()
-    frozen = json.loads(SENTENCES.read_text("utf-8"))
-    put(
-        args.out,
-        "sentences",
-        sentence_table(("made up", case["text"], expected(case)) for case in frozen),
-    )
-    put(args.out, "phantoms", phantom_table(args.phantoms))
-    if args.real:
-        put(args.out, "rows", sentence_table(hand_labelled(Path(args.real))))
-        put(args.out, "tags", tag_table(real_reports(Path(args.real))))
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "labeler.md")
+    arguments = parser.parse_args()
+
+    frozen = json.loads(SENTENCES_FILE.read_text("utf-8"))
+    cases = (("synthetic", case["text"], expected(case)) for case in frozen)
+    write_table(arguments.out, "sentences", sentence_table(cases))
+    write_table(arguments.out, "phantoms", phantom_table(arguments.phantoms))
+
+    if arguments.real:
+        folder = Path(arguments.real)
+        write_table(arguments.out, "rows", sentence_table(hand_labeled(folder)))
+        write_table(arguments.out, "tags", tag_table(real_reports(folder)))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ def test_sentence_table_counts() -> None:
 
 def test_phantom_reports_are_read_as_they_were_meant() -> None:
     for line in labeler.phantom_table(250)[2:]:
-        name, share = line.split(" | ")[0], float(line.split(" | ")[-1].rstrip("% |"))
-        assert share >= 95, (name, share)
+        name, agreement = line.split(" | ")[0], float(line.split(" | ")[-1].rstrip("% |"))
+        assert agreement >= 95, (name, agreement)
 
 
 def test_tags_are_counted() -> None:
@@ -38,14 +38,14 @@ def test_tags_are_counted() -> None:
     assert "| Cardiomegaly | 0 | 0 | 1 | – | 0.00 | 0.00 |" in table
 
 
-def test_put_replaces_what_stands_between_the_markers(tmp_path: Path) -> None:
+def test_a_table_replaces_the_text_between_its_markers(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "a\n<!-- x: written by experiments/labeler.py -->\nold\n<!-- end of x -->\nb",
         encoding="utf-8",
     )
-    labeler.put(page, "x", ["new"])
-    labeler.put(page, "x", ["new"])
+    labeler.write_table(page, "x", ["new"])
+    labeler.write_table(page, "x", ["new"])
     text = page.read_text("utf-8")
     assert (
         "old" not in text and text.count("new") == 1 and text.startswith("a") and text.endswith("b")
@@ -53,17 +53,17 @@ def test_put_replaces_what_stands_between_the_markers(tmp_path: Path) -> None:
 
 
 def test_sentences_of_real_reports(test_data: Path) -> None:
-    """Labelled by hand; the held-out part was never used to correct the rules."""
-    cases = list(labeler.hand_labelled(test_data))
+    """Labeled by hand; the held-out part was never used to correct the rules."""
+    cases = list(labeler.hand_labeled(test_data))
     for part, least in (("seen", 0.97), ("held out", 0.93)):
         right = [
-            labeler.given(sentence) == truth for name, sentence, truth in cases if name == part
+            labeler.predicted(sentence) == truth for name, sentence, truth in cases if name == part
         ]
         assert len(right) >= 90 and sum(right) / len(right) >= least
 
 
 def test_the_page_has_all_tables() -> None:
-    page = (labeler.ROOT / "docs" / "labeler.md").read_text("utf-8")
+    page = (labeler.REPOSITORY / "docs" / "labeler.md").read_text("utf-8")
     for name in ("sentences", "rows", "phantoms", "tags"):
         block = re.search(rf"<!-- {name}: .*?-->(.*?)<!-- end of {name} -->", page, re.DOTALL)
         assert block and block[1].count("|") > 10, name
