@@ -21,6 +21,7 @@ from place_cxr.benchmark.result_table import Column, ResultTable, home_site, sit
 from place_cxr.benchmark.summary import Summary, summarize
 from place_cxr.benchmark.worker import CONFIG_FILE
 from place_cxr.core.settings import load_settings
+from place_cxr.tasks import task_texts
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README_MARKS = (
@@ -82,8 +83,8 @@ def leading_columns(config: BenchmarkConfig) -> list[Column]:
 
 def heading(column: Column) -> str:
     """Task and metric of a column, in few words."""
-    known = descriptions.TASK_DESCRIPTIONS.get(column.task)
-    task = known.short if known else column.task
+    text = task_texts().get(column.task)
+    task = text.short if text else column.task
     return f"{task}: {descriptions.metric_heading(column.metric)}"
 
 

@@ -165,7 +165,7 @@ def test_exit_code_follows_the_error_code(
 ) -> None:
     letter, exit_code = letter_and_exit
 
-    def refuse(run: Path) -> None:
+    def refuse(run: Path, texts: object) -> None:
         raise PlaceError("broken", code=f"PL-{letter}001", file="a.png", fix="mend it")
 
     stub(monkeypatch, "page", write_page=refuse)
@@ -336,7 +336,7 @@ def test_hub_is_off_unless_the_user_says_otherwise(
     stub(
         monkeypatch,
         "page",
-        write_page=lambda run: seen.append(os.environ.get("HF_HUB_OFFLINE")) or "x",
+        write_page=lambda run, texts: seen.append(os.environ.get("HF_HUB_OFFLINE")) or "x",
     )
     place("page", "x")
     assert seen == [kept]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,11 +81,13 @@ def test_a_sixth_task_is_one_file_and_one_line(
     import view  # type: ignore[import-not-found]
 
     monkeypatch.setitem(tasks.TASKS, line[0], getattr(view, line[1]))
+    run = tmp_path / "run"
+    shutil.copytree(trained, run, symlinks=True)
     words = [
         "task",
         "view",
         "--checkpoint",
-        trained,
+        run,
         "--fraction",
         "1",
         "--seeds",
@@ -92,9 +95,9 @@ def test_a_sixth_task_is_one_file_and_one_line(
         "--device",
         "cpu",
     ]
-    status, stdout, stderr = place(*words, "-o", tmp_path, "steps=30", "lr=1e-2")
+    status, stdout, stderr = place(*words, "steps=30", "lr=1e-2")
     assert status == 0, stderr
-    folder = tmp_path / "view" / phantom.parent.name
+    folder = run / "tasks" / "view" / phantom.parent.name
     result = Result.read(folder)
     assert result.seeds == (0, 1) and recompute_metrics(folder) == result.metrics
     assert 0 <= result.metrics["100%/top-1 accuracy/all classes"].value <= 1
@@ -103,3 +106,9 @@ def test_a_sixth_task_is_one_file_and_one_line(
         "PA",
         "macro",
     }
+
+    # The page explains the task in the words of its own file.
+    status, _, stderr = place("page", run)
+    assert status == 0, stderr
+    page = (run / "results.html").read_text("utf-8")
+    assert "Telling front from back" in page and "which way the rays went" in page

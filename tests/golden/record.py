@@ -196,7 +196,8 @@ def exit_codes(work: Path) -> dict[str, list[Any]]:
     """Command -> exit code and error code of each of `REFUSED`."""
     table: dict[str, list[Any]] = {}
     for words in REFUSED:
-        code, _, err = place(*(word.format(new=work / "new") for word in words))
+        with contextlib.chdir(work):  # some commands write into the folder where they are called
+            code, _, err = place(*(word.format(new=work / "new") for word in words))
         table[" ".join(words)] = [code, err.partition("error[")[2].partition("]")[0]]
     return table
 

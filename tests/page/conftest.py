@@ -232,5 +232,11 @@ def write_gallery(run: Path, text: str) -> None:
             "similarity": np.eye(4).tolist(),
             "correlation": {"patch": 7, "predicted": heat, "target": heat, "agreement": 0.93} if number == 1 else None,
         })  # fmt: skip
-    table = {"notice": RESEARCH_NOTICE, "split": "test", "seed": 0, "example": text, "studies": studies}
+    table = {
+        "notice": RESEARCH_NOTICE,
+        "split": "test",
+        "seed": 0,
+        "example": text,
+        "studies": studies,
+    }
     (folder / "gallery.json").write_text(json.dumps(table))

@@ -16,7 +16,8 @@ import pytest
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.version import RESEARCH_NOTICE
-from place_cxr.page import descriptions, task_words, write_page
+from place_cxr.page import task_words, write_page
+from place_cxr.tasks import task_texts
 from tests.page.conftest import TASKS, metric, result, undefined
 
 Make = Callable[..., Path]
@@ -62,7 +63,7 @@ class Page(HTMLParser):
 
 
 def page(run: Path) -> Page:
-    return Page(write_page(run).read_text(encoding="utf-8"))
+    return Page(write_page(run, task_texts()).read_text(encoding="utf-8"))
 
 
 def results(run: Path) -> list[dict[str, Any]]:
@@ -80,7 +81,7 @@ def change(
 
 def test_one_file_without_network_or_script(make_run: Make) -> None:
     run = make_run()
-    html = write_page(run).read_text(encoding="utf-8")
+    html = write_page(run, task_texts()).read_text(encoding="utf-8")
     found = Page(html)
     assert "script" not in {tag for tag, _ in found.tags}
     assert not {"link", "iframe", "object", "embed", "form"} & {tag for tag, _ in found.tags}
@@ -100,7 +101,7 @@ def test_one_file_without_network_or_script(make_run: Make) -> None:
 
 
 def test_notice_is_the_first_thing_said(make_run: Make) -> None:
-    html = write_page(make_run()).read_text(encoding="utf-8")
+    html = write_page(make_run(), task_texts()).read_text(encoding="utf-8")
     body = html[html.index("<body>") :]
     assert RESEARCH_NOTICE == "Research use only. Not a medical device. Do not use for diagnosis."
     assert Page(html).text.count(RESEARCH_NOTICE) == 2
@@ -142,7 +143,7 @@ def test_where_numbers_come_from(make_run: Make) -> None:
 
 def test_undefined_is_a_dash_with_its_reason(make_run: Make) -> None:
     run = make_run()
-    html = write_page(run).read_text(encoding="utf-8")
+    html = write_page(run, task_texts()).read_text(encoding="utf-8")
     row = re.search(r'<tr><th scope="row" class="name">Rib Fracture</th>.*?</tr>', html, re.S)
     assert row
     cells = row[0].split("<td")[2:]
@@ -162,7 +163,7 @@ def test_undefined_headline(make_run: Make) -> None:
         "zero-shot",
         lambda t: t["metrics"].update({"mix/auroc/macro": undefined("nobody has labels")}),
     )
-    html = write_page(run).read_text(encoding="utf-8")
+    html = write_page(run, task_texts()).read_text(encoding="utf-8")
     card = html[html.index('class="card"') :].split('<div class="card">')[0]
     assert '<p class="big none">–</p><p class="why">nobody has labels</p>' in card
     assert "Above" not in card and "Below" not in card
@@ -185,7 +186,7 @@ def test_verdict_follows_from_the_intervals(make_run: Make, other: float, said: 
         lambda t: t["metrics"].update({"mix/auroc/macro": metric(other)}),
         "baselines/random weights/tasks",
     )
-    html = write_page(run).read_text(encoding="utf-8")
+    html = write_page(run, task_texts()).read_text(encoding="utf-8")
     assert said in html[html.index('<div class="card">') :].split('<div class="card">')[1]
 
 
@@ -199,7 +200,7 @@ def test_what_a_report_says_stays_text(make_run: Make) -> None:
         table["signature"] = table["hardware"] = table["git"] = MEANS_SOMETHING
 
     change(run, "zero-shot", hostile)
-    html = write_page(run).read_text(encoding="utf-8")
+    html = write_page(run, task_texts()).read_text(encoding="utf-8")
     found = Page(html)
     assert "<script" not in html and "<img" not in html
     assert not [a for _, a in found.tags if "onerror" in a]
@@ -271,9 +272,9 @@ def test_an_infinite_number_is_no_result(make_run: Make) -> None:
 
 def test_no_run(tmp_path: Path) -> None:
     with pytest.raises(PlaceError, match="PL-R007"):
-        write_page(tmp_path)
+        write_page(tmp_path, task_texts())
     with pytest.raises(PlaceError, match="PL-R007"):
-        write_page(tmp_path / "nowhere")
+        write_page(tmp_path / "nowhere", task_texts())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -300,26 +301,25 @@ def test_a_control_under_the_runs_own_name_goes_by_its_folder(make_run: Make) ->
         lambda t: t["metrics"].update({"mix/auroc/macro": metric(0.654321)}),
         "baselines/ITA alone/tasks",
     )
-    html = write_page(run).read_text(encoding="utf-8")
+    html = write_page(run, task_texts()).read_text(encoding="utf-8")
     section = html[html.index('id="task1"') : html.index('id="task2"')]
     assert "ITA alone" in section and "0.654321" in section
 
 
 def section(run: Path, title: str) -> str:
     """The page's section of one task, as text."""
-    html = write_page(run).read_text(encoding="utf-8")
+    html = write_page(run, task_texts()).read_text(encoding="utf-8")
     parts = re.findall(r'<section class="task".*?</section>', html, re.S)
     [found] = [part for part in parts if f">{title}</h2>" in part]
     return str(found)
 
 
 def test_every_task_has_a_section_in_the_order_of_the_words(make_run: Make) -> None:
-    html = write_page(make_run()).read_text(encoding="utf-8")
+    html = write_page(make_run(), task_texts()).read_text(encoding="utf-8")
     titles = re.findall(r'<h2 id="task\d+">(.+?)</h2>', html)
-    assert titles == [task_words.TASK_EXPLANATIONS[task].title for task in TASKS] and set(
-        TASKS
-    ) == set(task_words.TASK_EXPLANATIONS)
-    assert html.count('<div class="card">') == len(TASKS) == len(descriptions.HEADLINES)
+    texts = task_texts()
+    assert titles == [texts[task].title for task in TASKS] and list(texts) == list(TASKS)
+    assert html.count('<div class="card">') == len(TASKS)
 
 
 def test_a_mode_or_profile_has_a_section_of_its_own(make_run: Make) -> None:
@@ -346,7 +346,7 @@ def test_a_mode_or_profile_has_a_section_of_its_own(make_run: Make) -> None:
     assert "itself went on learning" in tuned and task_words.FROZEN_NOTE not in tuned
     both = section(run, "Drawing boxes around findings: the network learns too, rules of PRIOR")
     assert "itself went on learning" in both and "published with PRIOR" in both
-    html = write_page(run).read_text(encoding="utf-8")
+    html = write_page(run, task_texts()).read_text(encoding="utf-8")
     assert html.count('<div class="card">') == len(TASKS)
     assert "0.314159" not in html[: html.index('<section class="task"')]
 
@@ -422,7 +422,7 @@ def test_ita_alone_is_read_by_what_it_trains(make_run: Make) -> None:
     )  # ITA by its own match, random weights by the mean of both
     assert table.count("0.222222") == 1 and "all that it trains" in table
     assert ways.partition("<details>")[0].count("0.111111") == 2  # both ways are told of everybody
-    card = write_page(run).read_text(encoding="utf-8").split('<div class="card">')[1]
+    card = write_page(run, task_texts()).read_text(encoding="utf-8").split('<div class="card">')[1]
     assert "0.222222" in card and "Above ITA alone." in card
 
 
@@ -480,8 +480,8 @@ def test_phantoms_are_called_phantoms(make_run: Make) -> None:
 
 def test_the_page_is_replaced_whole(make_run: Make) -> None:
     run = make_run()
-    first = write_page(run).read_bytes()
-    assert write_page(str(run)).read_bytes() == first
+    first = write_page(run, task_texts()).read_bytes()
+    assert write_page(str(run), task_texts()).read_bytes() == first
     assert [file.name for file in run.iterdir() if "results" in file.name] == ["results.html"]
 
 
@@ -528,7 +528,7 @@ def test_findings_are_explained_and_in_one_order(make_run: Make) -> None:
     (run / "data_card.json").write_text(
         json.dumps({"findings": dict.fromkeys([*names, "Gout"], counts)})
     )
-    html = write_page(run).read_text(encoding="utf-8")
+    html = write_page(run, task_texts()).read_text(encoding="utf-8")
     for task in ("task1", "task2", "task4"):
         rows = re.findall(r'class="name">([A-Z][\w ]+)</th>', html[html.index(f'id="{task}"') :])
         rows = [row for row in rows if row in names or row == "Mean over findings"]
@@ -541,7 +541,7 @@ def test_findings_are_explained_and_in_one_order(make_run: Make) -> None:
 
 
 def test_what_only_the_machine_did_is_folded_away(make_run: Make) -> None:
-    html = write_page(make_run()).read_text(encoding="utf-8")
+    html = write_page(make_run(), task_texts()).read_text(encoding="utf-8")
     training = html[html.index('id="training"') : html.index('id="task1"')]
     open_part, _, folded = training.partition("<details>")
     assert "Likeness of observations" in open_part and "Gradient norm" not in open_part

@@ -23,6 +23,7 @@ from place_cxr.page import write_page
 from place_cxr.phantom import write_phantom
 from place_cxr.predict import Processor, ground, heat_to_original, to_gray
 from place_cxr.pretrain import PretrainConfig, complete_config
+from place_cxr.tasks import task_texts
 from place_cxr.tasks.gallery import (
     _describe_sentences,
     _outlined_patch,
@@ -196,7 +197,7 @@ def test_the_page_shows_it(made: Made) -> None:
     _, corpus, _, run, gallery = made
     write_data_card(corpus, run)
     (run / "config.yaml").write_text("name: phantom\n")
-    html = write_page(run).read_text(encoding="utf-8")
+    html = write_page(run, task_texts()).read_text(encoding="utf-8")
     assert html.count('<article class="study">') == COUNT
     assert "gallery:" not in html
     card = json.loads((run / "data_card.json").read_text())["findings"]["Cardiomegaly"]

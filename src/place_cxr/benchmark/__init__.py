@@ -1,3 +1,1 @@
-"""Methods x tasks x shares x seeds, each cell once: a plan, rows that workers fill, tables of what
-is there.
-"""
+"""Compare methods: each method, task, fraction and seed is one cell, filled once by a worker."""

@@ -1,25 +1,27 @@
-"""Geometry of the sample-size curves; the template draws them as SVG in the colours of its style
-sheet.
-"""
+"""Geometry of the sample-size curves; the template draws them as SVG."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from place_cxr.page.charts import Tick, nice_ticks
 
-_WIDTH, _HEIGHT = 720, 340  # units; one is one CSS pixel on a laptop
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 230, 12, 40  # the right holds the names of the lines
+# In SVG units; one unit is one CSS pixel on a laptop. The right margin holds the names.
+_WIDTH, _HEIGHT = 720, 340
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 230, 12, 40
 _LABEL_GAP = 17  # between two names
-_MIN_SPAN = 0.01  # what an axis spans at least
+# The y axis spans at least this, so that equal methods look equal.
+_MIN_SPAN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One method: a path, its points, and its name at the height ``label``. ``style`` is of the
-    style sheet.
+    """One method: a path, its points, and its name at height ``label``.
+
+    ``style`` is a number of the style sheet.
     """
 
     name: str
@@ -33,7 +35,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class CurveChart:
-    """Curves of all methods over the share of training patients."""
+    """Curves of all methods over the fraction of training patients."""
 
     title: str
     y_says: str
@@ -47,16 +49,18 @@ class CurveChart:
 def curve_chart(
     title: str, y_says: str, values: Mapping[str, tuple[int, Mapping[float, float]]]
 ) -> CurveChart | None:
-    """``values``: name -> (style, share -> value). None where no method has two shares."""
+    """``values``: name -> (style, fraction -> value). None where no method has two fractions."""
     non_empty = {name: entry for name, entry in values.items() if entry[1]}
-    fractions = sorted({fraction for _, points in non_empty.values() for fraction in points})
-    if len(fractions) < 2 or all(len(points) < 2 for _, points in non_empty.values()):
+    all_points = [points for _, points in non_empty.values()]
+    fractions = sorted(set(chain.from_iterable(all_points)))
+    if len(fractions) < 2 or all(len(points) < 2 for points in all_points):
         return None
-    ticks = nice_ticks(
-        *_axis_ends([v for _, points in non_empty.values() for v in points.values()]), 5
-    )
+
+    values_of_all = list(chain.from_iterable(points.values() for points in all_points))
+    ticks = nice_ticks(*_axis_ends(values_of_all), 5)
     low, high = ticks[0], ticks[-1]
 
+    # The x axis is logarithmic: fractions are 1 %, 10 % and 100 %.
     def x(fraction: float) -> float:
         position = math.log(fraction / fractions[0]) / math.log(fractions[-1] / fractions[0])
         return round(_LEFT + 14 + position * (_WIDTH - _RIGHT - _LEFT - 28), 1)
@@ -71,19 +75,14 @@ def curve_chart(
         positions = [(x(fraction), y(value)) for fraction, value in sorted(points.items())]
         last = f"{points[max(points)]:.3f}".removeprefix("0")
         traces.append((name, positions, style, last))
+
     labels = _spread_labels([positions[-1][1] for _, positions, _, _ in traces])
-    curves = [
-        Curve(
-            name,
-            "M" + "L".join(f"{a},{b}" for a, b in positions),
-            positions,
-            style,
-            positions[-1],
-            label,
-            last,
-        )
-        for (name, positions, style, last), label in zip(traces, labels, strict=True)
-    ]
+    curves = []
+    for (name, positions, style, last), label in zip(traces, labels, strict=True):
+        path = "M" + "L".join(f"{a},{b}" for a, b in positions)
+        curves.append(Curve(name, path, positions, style, positions[-1], label, last))
+
+    # Digits behind the point that separate two ticks.
     digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
     return CurveChart(
         title,
@@ -95,20 +94,17 @@ def curve_chart(
 
 
 def _axis_ends(values: Sequence[float]) -> tuple[float, float]:
-    """Of the axis: those of the values, or a little apart where the values are all but equal."""
+    """The lowest and the highest value, moved apart where they are almost equal."""
     low, high = min(values), max(values)
     padding = max(0.0, _MIN_SPAN - (high - low)) / 2
     return low - padding, high + padding
 
 
 def _spread_labels(heights: Sequence[float]) -> list[float]:
-    """Heights of the names: as near to the ends of their lines as they can be without lying on each
-    other.
-    """
+    """Heights of the names: as near to the ends of their lines as possible without overlap."""
     order = sorted(range(len(heights)), key=lambda index: heights[index])
-    groups: list[
-        list[int]
-    ] = []  # neighbours that touch, laid out around the mean of where they want to be
+    # Neighbors that would overlap form a group, laid out around the mean of their heights.
+    groups: list[list[int]] = []
 
     def top(group: Sequence[int]) -> float:
         middle = sum(heights[index] for index in group) / len(group)
@@ -120,8 +116,10 @@ def _spread_labels(heights: Sequence[float]) -> list[float]:
         while len(groups) > 1 and top(groups[-1]) - top(groups[-2]) < _LABEL_GAP * len(groups[-2]):
             last = groups.pop()
             groups[-1] += last
+
     spread = [0.0] * len(heights)
     for group in groups:
         for step, index in enumerate(group):
             spread[index] = round(top(group) + step * _LABEL_GAP, 1)
+
     return spread

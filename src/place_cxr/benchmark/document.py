@@ -1,4 +1,4 @@
-"""A report before it is Markdown or HTML: sections of paragraphs, tables, lists and charts."""
+"""The results document before it is Markdown or HTML: sections of text, tables and charts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TableLine:
 
 @dataclass(frozen=True, slots=True)
 class DocumentTable:
-    """Rows under one title; ``notes`` stand below."""
+    """Rows under one title, and notes below them."""
 
     title: str
     head: Sequence[str]
@@ -41,7 +41,7 @@ class DocumentTable:
 
 @dataclass(frozen=True, slots=True)
 class DocumentSection:
-    """A part of the report. ``exact`` holds texts word by word, under a name each."""
+    """A part of the document. ``exact`` holds (name, text to print unchanged)."""
 
     key: str
     title: str
@@ -54,7 +54,7 @@ class DocumentSection:
 
 
 def to_markdown(sections: Sequence[DocumentSection]) -> str:
-    """All sections; charts are left out, their numbers stand in tables."""
+    """All sections. Charts are left out; the tables have their numbers."""
     blocks: list[str] = []
     for section in sections:
         blocks.append(f"## {section.title}")
@@ -63,20 +63,25 @@ def to_markdown(sections: Sequence[DocumentSection]) -> str:
             blocks.append(
                 "\n".join(f"- **{name}**: {_plain(value)}" for name, value in section.facts)
             )
+
         for table in section.tables:
             blocks += [f"**{table.title}**"] if table.title else []
             blocks.append(_markdown_table(table))
             blocks += table.notes
+
         if section.charts:
             blocks.append("The charts are in `results.html`.")
         if section.items:
             blocks.append("\n".join(f"- {_plain(item)}" for item in section.items))
+
         for name, text in section.exact:
             blocks.append(f"{name}:\n\n```text\n{text}\n```")
+
     return "\n\n".join(blocks)
 
 
 def _markdown_table(table: DocumentTable) -> str:
+    # Names to the left, numbers to the right.
     head = ["", *map(_plain, table.head)]
     rows = [[_name(line), *map(_markdown_entry, line.entries)] for line in table.lines]
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
@@ -95,7 +100,7 @@ def _markdown_entry(entry: TableEntry) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown takes for text."""
+    """Text with the marks of Markdown escaped."""
     for mark in "\\|<*_":
         text = text.replace(mark, f"\\{mark}")
     return text

@@ -1,6 +1,4 @@
-"""How sure a mean over seeds is: intervals over seeds and test patients, p values, Holm's
-correction.
-"""
+"""Uncertainty of a mean over seeds: intervals over seeds and test patients, p values, Holm."""
 
 from __future__ import annotations
 
@@ -15,16 +13,15 @@ from scipy.special import ndtri, stdtrit
 
 FloatArray = NDArray[np.float64]
 _CONFIDENCE = 0.95
-_SMALLEST_P = 1e-300  # p values below it are 0
+_SMALLEST_P = 1e-300  # smaller p values are reported as 0
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over seeds with its 95 % interval over seeds and patients; over patients alone where
-    there is one seed.
+    """A mean over seeds with its 95 % interval over seeds and patients.
 
-    ``low`` and ``high`` are None where resamples are lacking. They may pass the ends of a metric's
-    scale.
+    With one seed the interval is over patients alone. ``low`` and ``high`` are None where resamples
+    are missing. They may exceed the range of the metric.
     """
 
     value: float
@@ -36,22 +33,23 @@ class Estimate:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 def estimate(values: Sequence[float], draws: Sequence[FloatArray | None]) -> Estimate:
-    """Of one value and R draws a seed; draw r of every seed is of the same resample of patients.
+    """The estimate from one value and R draws for each seed.
 
-    Patients: percentiles of the draws' mean over seeds. Seeds: t interval of the values. Both
-    distances from the mean are squared and added (MOVER; Zou and Donner, Statistics in Medicine 27,
-    2008). The patients' part holds the interplay of seeds and patients too, so the whole is a
-    little wider than it need be.
+    Draw r of every seed is of the same resample of patients. Patients: percentiles of the mean of
+    the draws over seeds. Seeds: t interval of the values. Both distances from the mean are squared
+    and added (MOVER; Zou and Donner, Statistics in Medicine 27, 2008). The part of the patients
+    includes the interaction of seeds and patients, so the interval is slightly too wide.
     """
     mean, half, between = _over_seeds(values)
     drawn = _average_draws(draws)
     if drawn is None:
         return Estimate(mean, None, None, len(values), None, between)
+
     below, above = _distances(mean, drawn)
     return Estimate(
         mean,
@@ -69,15 +67,18 @@ def estimate_unpaired(
     first_draws: Sequence[FloatArray | None],
     second_draws: Sequence[FloatArray | None],
 ) -> Estimate:
-    """``first - second`` of the same seeds on different patients: both groups' distances are added,
-    squared.
+    """``first - second`` of the same seeds on different patients.
+
+    The two groups of patients are independent: the squares of their distances are added.
     """
     mean, half, between = _over_seeds([a - b for a, b in zip(first, second, strict=True)])
     first_drawn, second_drawn = _average_draws(first_draws), _average_draws(second_draws)
     if first_drawn is None or second_drawn is None:
         return Estimate(mean, None, None, len(first), None, between)
+
     below, above = _distances(float(np.mean(first)), first_drawn)
     second_below, second_above = _distances(float(np.mean(second)), second_drawn)
+    # The difference is low where the first group is low and the second one high.
     return Estimate(
         mean,
         mean - math.hypot(below, second_above, half),
@@ -89,19 +90,20 @@ def estimate_unpaired(
 
 
 def p_value(difference: Estimate) -> float | None:
-    """Two-sided, of no difference: the level at which the interval would touch 0, were the
-    patients' part normal.
+    """Two-sided p value of no difference; None where resamples are missing.
+
+    It is the level at which the interval would touch 0 if the part of the patients were normal.
     """
     if difference.patients is None:
         return None
     if not difference.value:
         return 1.0
-    patients, between, degrees_of_freedom = (
-        difference.patients,
-        difference.seed_error,
-        max(1, difference.seeds - 1),
-    )
 
+    patients, between = difference.patients, difference.seed_error
+    degrees_of_freedom = max(1, difference.seeds - 1)
+
+    # Half width of the interval of level 1 - p, less the distance of the difference from 0.
+    # It falls as p grows: its root is the p value.
     def beyond(p: float) -> float:
         seeds = between * float(stdtrit(degrees_of_freedom, p / 2)) if between else 0.0
         return math.hypot(patients * float(ndtri(p / 2)), seeds) - abs(difference.value)
@@ -110,19 +112,19 @@ def p_value(difference: Estimate) -> float | None:
 
 
 def correct_holm(values: Sequence[float]) -> list[float]:
-    """P values, corrected so that one false claim or more among all of them is as rare as in a
-    single test.
-    """
+    """Holm's correction of p values: the chance of any false claim is that of a single test."""
+    # The smallest is multiplied by n, the next by n - 1; the order of the p values is kept.
     order = sorted(range(len(values)), key=lambda index: values[index])
     corrected, highest = [0.0] * len(values), 0.0
     for rank, index in enumerate(order):
         highest = max(highest, min(1.0, (len(values) - rank) * values[index]))
         corrected[index] = highest
+
     return corrected
 
 
 def _over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean, half width of its t interval, standard error; both 0 for one seed."""
+    """(mean, half width of its t interval, its standard error); the last two are 0 for one seed."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, 0.0, 0.0
@@ -131,8 +133,9 @@ def _over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _average_draws(draws: Sequence[FloatArray | None]) -> FloatArray | None:
-    """Means over seeds of the resamples that are defined for all; None where less than half of them
-    are.
+    """Mean over seeds of each resample that is defined for all seeds, shape [R'].
+
+    None where draws are missing, or less than half of the resamples are defined.
     """
     available = [seed_draws for seed_draws in draws if seed_draws is not None]
     if (
@@ -141,12 +144,13 @@ def _average_draws(draws: Sequence[FloatArray | None]) -> FloatArray | None:
         or len({len(seed_draws) for seed_draws in available}) > 1
     ):
         return None
+
     mean = np.mean(available, axis=0)
     defined: FloatArray = mean[np.isfinite(mean)]
     return defined if len(defined) and 2 * len(defined) >= len(mean) else None
 
 
 def _distances(mean: float, drawn: FloatArray) -> tuple[float, float]:
-    """From the mean down and up to the percentiles of its resamples."""
+    """Distances from the mean down and up to the 2.5 and 97.5 percentiles of its resamples."""
     low, high = np.percentile(drawn, [50 * (1 - _CONFIDENCE), 50 * (1 + _CONFIDENCE)])
     return max(0.0, mean - float(low)), max(0.0, float(high) - mean)

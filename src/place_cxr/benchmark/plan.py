@@ -1,13 +1,13 @@
-"""What a benchmark compares: methods, each pre-trained with every seed, and the questions put to
-all of them.
-"""
+"""The plan of a benchmark: methods, each pre-trained with every seed, and tasks for all of them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,7 +35,7 @@ class PhantomSettings(Settings):
 
 
 class MethodSettings(Settings):
-    """A row of the tables: an encoder, and what of it is read."""
+    """A row of the tables: an encoder, and which of its scores and maps are evaluated."""
 
     title: str
     recipe: str = Field("phantom-tiny", description="name or file of a pre-training recipe")
@@ -79,7 +79,7 @@ class QuestionSettings(Settings):
 
 
 class BenchmarkConfig(Settings):
-    """A benchmark, whole."""
+    """All settings of a benchmark."""
 
     name: str
     phantom: PhantomSettings | None = Field(
@@ -102,27 +102,27 @@ class BenchmarkConfig(Settings):
 
 @dataclass(frozen=True, slots=True)
 class WorkerJob:
-    """One method with one seed: what one worker does at a time."""
+    """One method with one seed: the work of one process."""
 
     slug: str
     seed: int
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return f"{self.slug}-s{self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedCell:
-    """A question of a row with one share; 0 where nothing is learned."""
+    """A question for a method with one fraction; 0 where the task has no head."""
 
     question: QuestionSettings
     fraction: float
 
 
 def load_benchmark(recipe: str, overrides: tuple[str, ...] = ()) -> BenchmarkConfig:
-    """A shipped benchmark by its name, or a YAML file, with ``key=value`` laid over.
+    """Load a shipped benchmark by name, or a YAML file, and apply ``key=value`` overrides.
 
     Raises PlaceError PL-C001 to PL-C003 for unknown keys and names, before anything is computed.
     """
@@ -130,21 +130,27 @@ def load_benchmark(recipe: str, overrides: tuple[str, ...] = ()) -> BenchmarkCon
     pick(config.methods, config.reference, "method")
     if len(set(config.seeds)) < len(config.seeds):
         raise PlaceError("a seed stands twice in seeds:", code="PL-C002", fix="name each seed once")
+
     for question in config.questions:
         pick(TASKS, question.task, "task")
         if question.source:
             pick(config.sources, question.source, "source")
+
         for column in question.columns:
             _check_braces(column, score="", heat="")
+
+    # All that a worker loads later is loaded once here, so that a wrong name costs a second.
     for slug, method in config.methods.items():
         if not slug.replace("-", "").isalnum():
             raise PlaceError(
                 f"method name '{slug}'", code="PL-C002", fix="use letters, digits and hyphens"
             )
+
         pretrain_config(config, WorkerJob(slug, config.seeds[0]), Path())
         _check_braces(method.run, seed=0)
         for task in method.settings:
             pick(TASKS, task, "task")
+
         for planned_cell in planned_cells(config, slug):
             values = task_settings(method, planned_cell)
             settings_file.load_settings(
@@ -152,32 +158,34 @@ def load_benchmark(recipe: str, overrides: tuple[str, ...] = ()) -> BenchmarkCon
                 "",
                 [f"{k}={as_yaml(v)}" for k, v in values.items()],
             )
+
     return config
 
 
 def check_paths(config: BenchmarkConfig) -> None:
-    """Whether all files are there that the plan names, without a look into them: pre-training may
-    take hours.
+    """Check that all files of the plan exist, before hours of pre-training. They are not read.
 
-    Raises PlaceError PL-D205 for data, PL-R101 for a run.
+    Raises PlaceError PL-D205 for missing data, PL-R101 for a missing run.
     """
     sources = {question.source for question in config.questions if question.source}
     paths = [
         (f"sources.{name}.manifest", config.sources[name].manifest, "PL-D205")
         for name in sorted(sources)
     ]
+
     for slug, method in config.methods.items():
         if method.run:
             runs = dict.fromkeys(method.run.format(seed=seed) for seed in config.seeds)
             paths += [(f"methods.{slug}.run", run, "PL-R101") for run in runs]
-        if config.phantom is None and (
-            not method.run
-            or any(not planned_cell.question.source for planned_cell in planned_cells(config, slug))
-        ):
-            manifest = pretrain_config(
-                config, WorkerJob(slug, config.seeds[0]), Path()
-            ).data.manifest
-            paths.append(("values.data.manifest", manifest, "PL-D205"))
+
+        # The pairs are needed to pre-train, and by questions without a source of their own.
+        needs_pairs = not method.run or any(
+            not planned_cell.question.source for planned_cell in planned_cells(config, slug)
+        )
+        if config.phantom is None and needs_pairs:
+            recipe = pretrain_config(config, WorkerJob(slug, config.seeds[0]), Path())
+            paths.append(("values.data.manifest", recipe.data.manifest, "PL-D205"))
+
     for key, path, code in paths:
         if not path or not Path(path).exists():
             fix = f"correct {key}; a relative path begins where the command is given"
@@ -190,7 +198,7 @@ def check_paths(config: BenchmarkConfig) -> None:
 
 
 def _check_braces(text: str, **names: Any) -> None:
-    """Raises PlaceError PL-C002 where a name in braces is not ``names``."""
+    """Raises PlaceError PL-C002 where a name in braces is not one of ``names``."""
     try:
         text.format(**names)
     except (KeyError, IndexError, ValueError, AttributeError):
@@ -201,7 +209,7 @@ def _check_braces(text: str, **names: Any) -> None:
 
 
 def benchmark_path(name: str) -> Path:
-    """The file of a benchmark."""
+    """The file of a benchmark: a shipped one by name, or the path of a YAML file."""
     if name.endswith((".yaml", ".yml")):
         return Path(name)
     folder = Path(str(resources.files("place_cxr") / "recipes" / "benchmarks"))
@@ -209,37 +217,37 @@ def benchmark_path(name: str) -> Path:
 
 
 def worker_jobs(config: BenchmarkConfig) -> list[WorkerJob]:
-    """All rows; every method with the first seed comes before the second seed, so that early tables
-    compare all.
-    """
-    return [WorkerJob(slug, seed) for seed in config.seeds for slug in config.methods]
+    """All jobs. Every method with the first seed comes first, so that early tables compare all."""
+    return [WorkerJob(slug, seed) for seed, slug in product(config.seeds, config.methods)]
 
 
 def planned_cells(config: BenchmarkConfig, slug: str) -> Iterator[PlannedCell]:
-    """What is asked of a method; where the encoder trains along, only what has a head."""
+    """The cells of a method. Where the encoder is fine-tuned, only tasks with a head."""
     method = config.methods[slug]
     for question in config.questions:
         has_head = issubclass(TASKS[question.task], HeadTask)
         if not has_head and method.mode == "frozen":
             yield PlannedCell(question, 0.0)
+
         for fraction in question.fractions if has_head else ():
             if not method.fractions or fraction in method.fractions:
                 yield PlannedCell(question, fraction)
 
 
 def task_settings(method: MethodSettings, planned_cell: PlannedCell) -> dict[str, Any]:
-    """Settings of the task where it is asked of this method."""
+    """Settings of the task for this method; the later of these three win."""
     question = planned_cell.question
     finetune_values = question.finetune if method.mode == "finetune" else {}
     return {**question.settings, **finetune_values, **method.settings.get(question.task, {})}
 
 
 def pretrain_config(config: BenchmarkConfig, job: WorkerJob, out: Path) -> PretrainConfig:
-    """The recipe of a row, with its seed and data."""
+    """The pre-training recipe of a job, with its seed and data."""
     method = config.methods[job.slug]
     overrides = {**config.values, **method.values, "train.seed": job.seed}
     if config.phantom is not None:
         overrides["data.manifest"] = str(out / PHANTOM_FOLDER / "manifest.csv")
+
     return _load_cached(
         method.recipe, tuple(f"{key}={as_yaml(value)}" for key, value in overrides.items())
     )
@@ -247,12 +255,10 @@ def pretrain_config(config: BenchmarkConfig, job: WorkerJob, out: Path) -> Pretr
 
 @cache
 def _load_cached(recipe: str, overrides: tuple[str, ...]) -> PretrainConfig:
-    """Looking at all cells asks for each row's recipe many times."""
+    """Cached, because each cell of a job needs its recipe."""
     return load_recipe(recipe, overrides)
 
 
 def as_yaml(value: Any) -> str:
-    """A value as ``key=value`` takes it."""
-    import json
-
+    """A value in the form of a ``key=value`` override: JSON is YAML."""
     return json.dumps(value)

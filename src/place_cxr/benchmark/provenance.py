@@ -1,6 +1,4 @@
-"""Where the numbers of a benchmark come from, what is not there, and by which rules it was
-measured.
-"""
+"""Sections of the results: what ran, what is missing, and the rules of each task."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from place_cxr.benchmark.result_table import ResultTable, path_key, planned_keys
 
 
 def ran_section(result_table: ResultTable, out: Path) -> DocumentSection:
-    """What ran, on what, when, and how much of the plan is there."""
+    """Data, methods, dates, hardware, and how much of the plan is finished."""
     config = result_table.config
     results = [cell.result for cell in result_table.cells.values()]
     commits = Counter(result.git for result in results if result.git)
@@ -26,16 +24,13 @@ def ran_section(result_table: ResultTable, out: Path) -> DocumentSection:
         str(_read_json(out / job.name / "run" / "env.json").get("started", ""))[:10]
         for job in worker_jobs(config)
     )
+
     dates = sorted({date for date in started if date})
-    machines = [
-        *(result.hardware for result in results),
-        *(
-            cost.hardware
-            for job in worker_jobs(config)
-            if (cost := PretrainingCost.read(out / job.name))
-        ),
-    ]
+    costs = [PretrainingCost.read(out / job.name) for job in worker_jobs(config)]
+    machines = [result.hardware for result in results]
+    machines += [cost.hardware for cost in costs if cost]
     planned_count = sum(1 for _ in planned_keys(config))
+
     facts = {
         "data": _describe_data(config),
         "pre-training split": _join_unique(
@@ -55,36 +50,40 @@ def ran_section(result_table: ResultTable, out: Path) -> DocumentSection:
         "pre-training began": " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "",
         "hardware": _join_unique(machines),
     }
+
     return DocumentSection(
         "ran", "What ran", facts=[(name, text) for name, text in facts.items() if text]
     )
 
 
 def rules_section(results: ResultTable) -> DocumentSection:
-    """The rules of each task, word by word; where cells follow several, each with how many do."""
+    """The rules of each task, unchanged; where its cells differ, each with the number of cells."""
     exact = []
+    # task -> signature -> number of cells
     signature_counts: dict[str, Counter[str]] = {}
     for cell in results.cells.values():
-        signature_counts.setdefault(cell.place.task, Counter())[cell.result.signature] += 1
+        signature_counts.setdefault(cell.key.task, Counter())[cell.result.signature] += 1
+
     for task, texts in signature_counts.items():
         for text, count in texts.items():
             exact.append((task + (f" ({count} cells)" if len(texts) > 1 else ""), text))
+
     return DocumentSection("rules", "Rules of each task, word by word", exact=exact)
 
 
 def missing_section(results: ResultTable, out: Path) -> DocumentSection:
-    """Cells that the plan asks for and that are not there, row by row; numbers that are undefined,
-    with the reason.
-    """
+    """Planned cells without a result, by job, and undefined numbers with their reason."""
     missing_by_job: dict[WorkerJob, list[CellKey]] = {
         job: [] for job in worker_jobs(results.config)
     }
     planned_counts = Counter[WorkerJob]()
+
     for cell_key in planned_keys(results.config):
         job = WorkerJob(cell_key.slug, cell_key.seed)
         planned_counts[job] += 1
         if path_key(cell_key) not in results.cells:
             missing_by_job[job].append(cell_key)
+
     items = []
     for job, cell_keys in missing_by_job.items():
         if cell_keys:
@@ -95,12 +94,14 @@ def missing_section(results: ResultTable, out: Path) -> DocumentSection:
                 else ", ".join(dict.fromkeys(map(_cell_name, cell_keys)))
             )
             stale_count = sum(path_key(cell_key) in results.stale for cell_key in cell_keys)
+
             stale_note = (
                 f"; {stale_count} of them measured with other settings and left out"
                 if stale_count
                 else ""
             )
             items.append(f"{job_name} ({_read_status(out / job.name)}): {listed}{stale_note}")
+
     items += _undefined(results)
     return DocumentSection(
         "missing",
@@ -111,7 +112,8 @@ def missing_section(results: ResultTable, out: Path) -> DocumentSection:
 
 
 def _undefined(results: ResultTable) -> Iterator[str]:
-    """Numbers without a value, by column and reason."""
+    """Metrics without a value, one line for each column and reason."""
+    # (cell, reason) -> methods with their seed; a dict keeps the order and drops repeats
     seeds_by_reason: dict[tuple[str, str], dict[str, None]] = {}
     for site in results.config.sites or (ALL_SITES,):
         for column in site_columns(results.config, site):
@@ -121,19 +123,12 @@ def _undefined(results: ResultTable) -> Iterator[str]:
                     cell = results.cell(slug, seed, column)
                     metric = cell.metric(name) if cell else None
                     if cell and (metric is None or metric.value is None):
-                        cell_name = ", ".join(
-                            filter(
-                                None,
-                                [
-                                    _cell_name(cell.place),
-                                    descriptions.metric_heading(column.metric),
-                                ],
-                            )
-                        )
+                        heading = descriptions.metric_heading(column.metric)
+                        cell_name = ", ".join(filter(None, [_cell_name(cell.key), heading]))
                         reason = metric.reason if metric else "not given by the task"
-                        seeds_by_reason.setdefault((cell_name, reason), {})[
-                            f"{method.title} (seed {seed})"
-                        ] = None
+                        methods = seeds_by_reason.setdefault((cell_name, reason), {})
+                        methods[f"{method.title} (seed {seed})"] = None
+
     for (cell_name, reason), methods in seeds_by_reason.items():
         yield f"{cell_name}, undefined: {reason}: {', '.join(methods)}"
 
@@ -145,7 +140,7 @@ def _cell_name(cell_key: CellKey) -> str:
 
 
 def _read_status(folder: Path) -> str:
-    """What a row's folder says of itself."""
+    """The state in the STATUS file of a job."""
     try:
         words = (folder / "STATUS").read_text("utf-8").split()
     except (OSError, UnicodeDecodeError):
@@ -154,30 +149,22 @@ def _read_status(folder: Path) -> str:
 
 
 def _describe_data(config: BenchmarkConfig) -> str:
-    phantom = config.phantom
-    phantom_text = (
-        f"{phantom.studies} made-up studies of {phantom.size} pixels, seed {phantom.seed}"
-        if phantom
-        else ""
-    )
-    return "; ".join(
-        filter(
-            None,
-            [
-                phantom_text,
-                *(f"{name} ({settings.source})" for name, settings in config.sources.items()),
-            ],
-        )
-    )
+    parts = [f"{name} ({settings.source})" for name, settings in config.sources.items()]
+    if (phantom := config.phantom) is not None:
+        drawn = f"{phantom.studies} made-up studies of {phantom.size} pixels, seed {phantom.seed}"
+        parts.insert(0, drawn)
+    return "; ".join(parts)
 
 
 def _describe_split(lock: Mapping[str, Any]) -> str:
-    counts = [
-        f"{', '.join(f'{n} {split}' for split, n in lock[kind].items())} {kind}"
-        for kind in ("images", "patients")
-        if isinstance(lock.get(kind), Mapping)
-    ]
-    return "; ".join(counts)
+    """Counts of images and patients by split, from data.lock.json."""
+    texts = []
+    for kind in ("images", "patients"):
+        if isinstance(lock.get(kind), Mapping):
+            counts = [f"{n} {split}" for split, n in lock[kind].items()]
+            texts.append(f"{', '.join(counts)} {kind}")
+
+    return "; ".join(texts)
 
 
 def _join_unique(texts: Iterable[str]) -> str:

@@ -1,7 +1,6 @@
-"""A benchmark's folder to ``results.md`` and ``results.html``: from its cells and nothing else, at
-any time.
+"""Write ``results.md`` and ``results.html`` of a benchmark from its cells alone, at any time.
 
-Only the reading between its two marks in ``results.md`` is a person's; it is kept as it stands.
+The text between the two reading marks in ``results.md`` is written by a person and is kept.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ READING_MARKS = ("<!-- reading: kept when the tables are written anew -->", "<!-
 
 
 def write_results(config: BenchmarkConfig, out: Path) -> Path:
-    """Write ``out/results.md`` and ``out/results.html``, and return the latter's path.
+    """Write ``out/results.md`` and ``out/results.html``; returns the path of ``results.html``.
 
     Raises PlaceError PL-R020 or PL-R030 for a cell that cannot be read.
     """
@@ -48,12 +47,14 @@ def write_results(config: BenchmarkConfig, out: Path) -> Path:
     lead = descriptions.PHANTOM_NOTICE if config.phantom and not config.sources else ""
     write_atomic(out / MARKDOWN_FILE, results_markdown(config, lead, reading, sections).encode())
     write_atomic(out / HTML_FILE, results_html(config, lead, reading, sections).encode())
+
     return out / HTML_FILE
 
 
 def results_sections(results: ResultTable, out: Path) -> list[DocumentSection]:
-    """The report's parts in their order."""
-    reference, summary = results.config.methods[results.config.reference].title, summarize(results)
+    """The parts of the document in their order."""
+    reference = results.config.methods[results.config.reference].title
+    summary = summarize(results)
     return [
         ran_section(results, out),
         DocumentSection(
@@ -73,11 +74,12 @@ def results_sections(results: ResultTable, out: Path) -> list[DocumentSection]:
 
 
 def read_reading(file: Path) -> str:
-    """What a person wrote between the marks; nothing where there is none."""
+    """The text that a person wrote between the marks; empty where there is none."""
     try:
         _, mark, after = file.read_text("utf-8").partition(READING_MARKS[0])
     except OSError:
         return ""
+
     text = after.partition(READING_MARKS[1])[0].strip() if mark else ""
     return "" if text == "None yet." else text
 
@@ -85,7 +87,7 @@ def read_reading(file: Path) -> str:
 def results_markdown(
     config: BenchmarkConfig, lead: str, reading: str, sections: list[DocumentSection]
 ) -> str:
-    """``results.md``, whole."""
+    """The text of ``results.md``."""
     marked_reading = f"{READING_MARKS[0]}\n{reading or 'None yet.'}\n{READING_MARKS[1]}"
     blocks = [
         f"# Benchmark {config.name}",
@@ -95,13 +97,14 @@ def results_markdown(
         marked_reading,
         to_markdown(sections),
     ]
+
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def results_html(
     config: BenchmarkConfig, lead: str, reading: str, sections: list[DocumentSection]
 ) -> str:
-    """``results.html``, whole."""
+    """The text of ``results.html``."""
     page = _templates().get_template("results.html.j2")
     return page.render(
         notice=RESEARCH_NOTICE,
@@ -114,7 +117,7 @@ def results_html(
 
 @cache
 def _templates() -> Environment:
-    """Of this folder, and the results page's style sheet; text is escaped."""
+    """Templates of this folder and the style sheet of the results page; text is escaped."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     loaders = [PackageLoader("place_cxr.benchmark"), PackageLoader("place_cxr.page")]
@@ -128,18 +131,20 @@ def _templates() -> Environment:
 
 
 def _to_paragraphs(reading: str) -> list[Markup]:
-    """Markdown as it is written there: paragraphs, lists of one level, bold, code, links as text."""
+    """HTML of a subset of Markdown: paragraphs, flat lists, bold, code, links as plain text."""
     from markupsafe import Markup
 
     paragraphs = []
     for block in re.split(r"\n\s*\n", reading.strip()):
+        # Escaped first: the tags below are then the only ones.
         text = html.escape(re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", block), quote=False)
         text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", text, flags=re.DOTALL)
         text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
         before, *items = re.split(r"^- ", text, flags=re.MULTILINE)
         parts = f"<p>{before.strip()}</p>" if before.strip() else ""
-        parts += (
-            f"<ul>{''.join(f'<li>{item.strip()}</li>' for item in items)}</ul>" if items else ""
-        )
-        paragraphs += [Markup(parts)] if parts else []  # noqa: S704  escaped above
+        if items:
+            parts += f"<ul>{''.join(f'<li>{item.strip()}</li>' for item in items)}</ul>"
+        if parts:
+            paragraphs.append(Markup(parts))  # noqa: S704  escaped above
+
     return paragraphs

@@ -1,9 +1,10 @@
-"""What a benchmark's cells say: means, differences to the reference method, site shift, costs."""
+"""Means over seeds, differences to the reference method, site shift and costs of a benchmark."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -22,100 +23,102 @@ from place_cxr.benchmark.result_table import Column, ResultTable, site_columns
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The reference less a method, seed by seed and resample by resample; above 0 the reference is
-    ahead.
+    """The reference minus a method, seed by seed and resample by resample.
+
+    Above 0 the reference is better.
     """
 
     estimate: Estimate
     ahead: int  # seeds in which the reference scores higher
-    p: float | None  # None: no resamples to tell from
-    corrected: float | None = None  # over all methods of the column, after Holm
+    p: float | None  # None: no resamples
+    corrected: float | None = None  # p after Holm's correction over all methods of the column
 
     @property
     def significant(self) -> bool:
-        """Clear, and so after the correction."""
+        """Whether the interval excludes 0 and the corrected p value is below 0.05."""
         return self.estimate.clear and self.corrected is not None and self.corrected < 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Means and differences of every column of every site, worked out once."""
+    """Means and differences of every column of every site, computed once."""
 
     results: ResultTable
-    means: Mapping[tuple[str, Column], Estimate]  # (slug, column): those that there are
+    means: Mapping[tuple[str, Column], Estimate]  # (slug, column) -> mean, where there is one
     differences: Mapping[Column, Mapping[str, Difference]]  # column -> slug
 
 
 @dataclass(frozen=True, slots=True)
 class MeanCost:
-    """What a method took, means over seeds; None where it was not measured."""
+    """Cost of a method, as means over seeds; None where it was not measured."""
 
     seconds: float | None  # of pre-training
     memory_gb: float | None  # highest of all seeds
     parameters: int | None
     encoder: int | None
-    heads: float | None  # seconds of everything after pre-training, for one seed
+    heads: float | None  # seconds after pre-training, for one seed
 
 
 def summarize(results: ResultTable) -> Summary:
-    """Everything that the tables are made of."""
-    all_columns = [
-        column
-        for site in results.config.sites or (ALL_SITES,)
-        for column in site_columns(results.config, site)
-    ]
-    means = {
-        (slug, c): estimated
-        for c in all_columns
-        for slug in results.config.methods
-        if (estimated := mean_over_seeds(results, slug, c))
-    }
-    return Summary(
-        results, means, {column: reference_differences(results, column) for column in all_columns}
-    )
+    """All numbers of the tables."""
+    columns: list[Column] = []
+    for site in results.config.sites or (ALL_SITES,):
+        columns += site_columns(results.config, site)
+
+    means = {}
+    for column, slug in product(columns, results.config.methods):
+        mean = mean_over_seeds(results, slug, column)
+        if mean is not None:
+            means[slug, column] = mean
+
+    differences = {column: reference_differences(results, column) for column in columns}
+    return Summary(results, means, differences)
 
 
 def mean_over_seeds(results: ResultTable, slug: str, column: Column) -> Estimate | None:
-    """Of the seeds that there are; None without any."""
+    """The mean over the seeds that have the column; None without any."""
     scores = list(results.values(slug, column).values())
-    return (
-        estimate([score.value for score in scores], [score.draws for score in scores])
-        if scores
-        else None
-    )
+    if not scores:
+        return None
+    return estimate([score.value for score in scores], [score.draws for score in scores])
 
 
 def reference_difference(results: ResultTable, slug: str, column: Column) -> Difference | None:
-    """Over the seeds that both have, on the same test rows; None without any."""
+    """The difference over the seeds that both have; None without any, or on other test rows."""
     first, second = results.values(results.config.reference, column), results.values(slug, column)
     pairs = [(first[seed], second[seed]) for seed in first if seed in second]
     if not pairs or any(a.digest != b.digest for a, b in pairs):
         return None
+
     deltas = [a.value - b.value for a, b in pairs]
     estimated = estimate(deltas, [_subtract(a.draws, b.draws) for a, b in pairs])
     return Difference(estimated, sum(delta > 0 for delta in deltas), p_value(estimated))
 
 
 def reference_differences(results: ResultTable, column: Column) -> dict[str, Difference]:
-    """Of every other method that has the column, with p values corrected over all of them."""
+    """The differences to all other methods, with p values corrected over all of them."""
     by_slug = {
         slug: compared
         for slug in results.config.methods
         if slug != results.config.reference
         and (compared := reference_difference(results, slug, column))
     }
+    # Correct over the methods that have a p value.
     p_values = [(slug, compared.p) for slug, compared in by_slug.items() if compared.p is not None]
+
     corrected = dict(
         zip((slug for slug, _ in p_values), correct_holm([p for _, p in p_values]), strict=True)
     )
+
     return {
         slug: replace(compared, corrected=corrected.get(slug)) for slug, compared in by_slug.items()
     }
 
 
 def site_shift(results: ResultTable, slug: str, home_column: Column, site: str) -> Estimate | None:
-    """A column's value less the same at another site, over the seeds that have both; the patients
-    are others.
+    """The value at the home site minus that at another site, over the seeds that have both.
+
+    The patients of the two sites differ, so the difference is unpaired.
     """
     first, second = (
         results.values(slug, home_column),
@@ -124,6 +127,7 @@ def site_shift(results: ResultTable, slug: str, home_column: Column, site: str) 
     seeds = [seed for seed in first if seed in second]
     if not seeds:
         return None
+
     return estimate_unpaired(
         [first[seed].value for seed in seeds],
         [second[seed].value for seed in seeds],
@@ -133,7 +137,7 @@ def site_shift(results: ResultTable, slug: str, home_column: Column, site: str) 
 
 
 def mean_cost(results: ResultTable, slug: str, out: Path) -> MeanCost:
-    """What a method's rows took; heads count only where a row has all that is asked of it."""
+    """Cost of a method. Seconds of heads are of the seeds that have all their cells."""
     costs = [
         cost
         for seed in results.config.seeds
@@ -141,14 +145,17 @@ def mean_cost(results: ResultTable, slug: str, out: Path) -> MeanCost:
     ]
     seconds = [cost.seconds for cost in costs if cost.seconds is not None]
     memory = [cost.memory_gb for cost in costs if cost.memory_gb is not None]
+
     by_seed: dict[int, list[float]] = {}
     for cell in results.cells.values():
-        if cell.place.slug == slug:
-            by_seed.setdefault(cell.place.seed, []).append(cell.result.seconds)
+        if cell.key.slug == slug:
+            by_seed.setdefault(cell.key.seed, []).append(cell.result.seconds)
+
     most_cells = max((len(cell_seconds) for cell_seconds in by_seed.values()), default=0)
     complete = [
         sum(cell_seconds) for cell_seconds in by_seed.values() if len(cell_seconds) == most_cells
     ]
+
     return MeanCost(
         fmean(seconds) if seconds else None,
         max(memory, default=None),

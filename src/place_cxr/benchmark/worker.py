@@ -1,6 +1,4 @@
-"""One row of a benchmark, in a process of its own: pre-train a method with a seed, then fill its
-cells one by one.
-"""
+"""One job of a benchmark in its own process: pre-train a method with a seed, fill its cells."""
 
 from __future__ import annotations
 
@@ -58,15 +56,16 @@ from place_cxr.training.loop import create_accelerator
 from place_cxr.training.run_folder import RunFolder, environment, is_finished
 
 CONFIG_FILE = "benchmark.yaml"
-RUN_FOLDER, RECIPE_FILE = "run", "recipe.yaml"  # in a row's folder
-BUSY_EXIT_CODE = 75  # exit code: another process holds the row
-PAIRS_SOURCE = "pairs"  # the data of pre-training
+RUN_FOLDER, RECIPE_FILE = "run", "recipe.yaml"  # in the folder of a job
+# Another process holds the job; EX_TEMPFAIL of sysexits.h.
+BUSY_EXIT_CODE = 75
+PAIRS_SOURCE = "pairs"  # name of the data of pre-training
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedModel:
-    """The encoder of a row, and the data sets that it is asked about."""
+    """The encoder of a job, and the data sets that it is evaluated on."""
 
     model: Any
     device: torch.device
@@ -76,52 +75,49 @@ class EvaluatedModel:
 
 
 def run_worker(config: BenchmarkConfig, out: Path, job: WorkerJob, device: str = "auto") -> None:
-    """Fill what is missing in a row. A row that another process works on is left to it: PL-R001."""
+    """Fill the missing cells of a job. Raises PL-R001 where another process works on it."""
     folder = out / job.name
     with RunFolder.create(folder, resume=True) as run_folder:
-        missing_cells = [
-            planned_cell
-            for planned_cell in planned_cells(config, job.slug)
-            if missing_sites(config, out, job, planned_cell)
-        ]
-        if missing_cells:
+        missing = missing_cells(config, out, job)
+        if missing:
             evaluated = _prepare_model(config, out, job, device)
-            for planned_cell in missing_cells:
-                _log.info(
-                    "%s: %s, %g %%",
-                    job.name,
-                    planned_cell.question.task,
-                    100 * planned_cell.fraction,
-                )
+            for planned_cell in missing:
+                task, percent = planned_cell.question.task, 100 * planned_cell.fraction
+                _log.info("%s: %s, %g %%", job.name, task, percent)
                 _fill_cell(config, out, job, planned_cell, evaluated)
+
         run_folder.status("finished")
+
+
+def missing_cells(config: BenchmarkConfig, out: Path, job: WorkerJob) -> list[PlannedCell]:
+    """The cells of a job that lack a result for at least one site."""
+    planned = planned_cells(config, job.slug)
+    return [cell for cell in planned if missing_sites(config, out, job, cell)]
 
 
 def missing_sites(
     config: BenchmarkConfig, out: Path, job: WorkerJob, planned_cell: PlannedCell
 ) -> list[str]:
-    """The sites of which a cell lacks a result of these very settings."""
+    """The sites for which a cell lacks a result of these settings."""
     expected_hash = cell_hash(config, job, planned_cell)
     sites = []
     for site in config.sites or (ALL_SITES,):
+        folder = planned_key(config, job, planned_cell, site).folder(out)
         try:
-            is_current = (
-                Result.read(
-                    planned_key(config, job, planned_cell, site).folder(out) / RESULT_FILE
-                ).config_hash
-                == expected_hash
-            )
-        except PlaceError:
-            is_current = False
-        if not is_current:
+            measured_hash = Result.read(folder / RESULT_FILE).config_hash
+        except PlaceError:  # no result, or an unreadable one
+            measured_hash = ""
+
+        if measured_hash != expected_hash:
             sites.append(site)
+
     return sites
 
 
 def planned_key(
     config: BenchmarkConfig, job: WorkerJob, planned_cell: PlannedCell, site: str
 ) -> CellKey:
-    """Where a cell lies."""
+    """The key of a planned cell at a site."""
     question, mode = planned_cell.question, config.methods[job.slug].mode
     task = engine.format_task_title(question.task, mode, question.profile)
     return CellKey(
@@ -130,28 +126,29 @@ def planned_key(
 
 
 def cell_hash(config: BenchmarkConfig, job: WorkerJob, planned_cell: PlannedCell) -> str:
-    """Of everything that a cell's numbers depend on, but for the code."""
+    """A hash of all settings that the numbers of a cell depend on; the code is not included."""
     method = config.methods[job.slug]
+    source = planned_cell.question.source
     settings: dict[str, Any] = {
         "encoder": pretrain_config(config, job, Path()).model_dump(mode="json"),
         "phantom": config.phantom.model_dump() if config.phantom else None,
         "trained": [method.trained, method.run, method.mode],
         "settings": task_settings(method, planned_cell),
-        "source": config.sources[planned_cell.question.source].model_dump()
-        if planned_cell.question.source
-        else None,
+        "source": config.sources[source].model_dump() if source else None,
         "fraction": planned_cell.fraction,
         "columns": planned_cell.question.columns,
     }
+    # Left out for the default, so that results from before profiles existed stay valid.
     if planned_cell.question.profile != "strict":
         settings["profile"] = planned_cell.question.profile
+
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _prepare_model(
     config: BenchmarkConfig, out: Path, job: WorkerJob, device: str
 ) -> EvaluatedModel:
-    """The encoder, trained first where it has to be, and the data read as it reads them."""
+    """Pre-train the encoder where the job needs it, and read the data with its processor."""
     method, recipe = config.methods[job.slug], pretrain_config(config, job, out)
     commit = environment()["commit"] or ""
     folder = Path(method.run.format(seed=job.seed)) if method.run else out / job.name / RUN_FOLDER
@@ -169,6 +166,7 @@ def _prepare_model(
         pairs = prepare_corpus(
             recipe.data, max_tokens=recipe.model.text.max_tokens, tokenizer=tokenizer
         )
+
     if pretrains_here:
         _pretrain(recipe, out / job.name, pairs, device)
 
@@ -212,13 +210,14 @@ def _read_data_sets(
             reports=False,
             data_settings=settings.model_dump(exclude_unset=True, exclude={"source", "manifest"}),
         )
+
     return data_sets
 
 
 def _claim_run(folder: Path, settings: str) -> None:
-    """Say what is trained in ``folder``. Raises PL-R031 where a run of other settings lies there.
+    """Write the settings of the run into ``folder``. Raises PL-R031 where they differ from its own.
 
-    ``settings`` are as they are wherever the benchmark's folder lies, so that it can be moved.
+    ``settings`` do not depend on the path of the benchmark's folder, so that it can be moved.
     """
     recipe_file = folder / RECIPE_FILE
     if recipe_file.is_file() and recipe_file.read_text("utf-8") != settings:
@@ -228,6 +227,7 @@ def _claim_run(folder: Path, settings: str) -> None:
             file=folder / RUN_FOLDER,
             fix="choose another --out",
         )
+
     recipe_file.write_text(settings, "utf-8")
 
 
@@ -267,10 +267,12 @@ def _training_seconds(run: Path) -> float:
     batch_size = checkpoint.load(run).config["train"]["batch_size"]
     lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
     seconds, last_step = 0.0, 0
+
     for record in map(json.loads, lines):
         if rate := record.get("images_per_s"):
             seconds += batch_size * (record["step"] - last_step) / rate
         last_step = record["step"]
+
     return round(seconds, 1)
 
 
@@ -290,6 +292,7 @@ def _fill_cell(
     task = engine.make_task(
         question.task, data.studies, values, profile=question.profile, mode=method.mode
     )
+
     seeds = engine.repetition_seeds(question.profile, job.seed)
     repetitions = engine.FractionsAndSeeds((planned_cell.fraction or 1.0,), seeds)
     columns = [column.format(score=method.score, heat=method.heat) for column in question.columns]
@@ -298,6 +301,7 @@ def _fill_cell(
     started = time.perf_counter()
     has_head = isinstance(task, HeadTask)
     predicted = _predict_sites(task, evaluated, data, cache, out / job.name, repetitions, sites)
+
     for site, predictions, rows in predicted:
         metrics = task.score(predictions)
         _check_columns(columns, planned_cell, metrics)
@@ -365,6 +369,7 @@ def _predict_sites(
         for site in sites:
             of_site = predictions if site == ALL_SITES else predictions.of_site(site)
             yield site, of_site, _rows_of_site(data, rows, site)
+
         return
 
     for site in sites:

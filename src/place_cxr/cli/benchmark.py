@@ -1,4 +1,4 @@
-"""``place benchmark``: methods beside each other."""
+"""``place benchmark``: compare methods on every task."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from place_cxr.cli.options import (
 
 
 def add_benchmark_command(app: typer.Typer) -> None:
-    """Put the verb into ``app``."""
+    """Add the command to ``app``."""
     register_command(
         app,
         "benchmark",
-        "Methods beside each other on every task.",
+        "Compare methods on every task.",
         "place benchmark benchmark-phantom -o runs/benchmark              90 minutes on two cores",
         "place benchmark benchmark-phantom -o runs/benchmark --dry-run    what would be run",
         "place benchmark benchmark-real -o runs/real sources.kermany.manifest=/data/kermany.csv",
@@ -40,18 +40,17 @@ def benchmark(
         Path | None, typer.Option("-o", "--out", help="Its folder; default runs/NAME.")
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Processes; 0: one a GPU, else one a core.")
+        int, typer.Option("--workers", min=0, help="Processes; 0: one per GPU, else one per core.")
     ] = 0,
     device: DeviceOption = Device.auto,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what is missing, and run nothing.")
+        bool, typer.Option("--dry-run", help="Count what is missing, and run nothing.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Pre-train every method of RECIPE with every seed, ask every question, and write tables of
-    what is there.
+    """Pre-train every method of RECIPE with every seed, evaluate every task, and write tables.
 
-    What is done stays done: the same command goes on after a stop, and may run on several machines
+    Finished work is kept: the same command continues after a stop, and may run on several machines
     that share the folder. Exit code 6 if a worker failed; the tables then have empty cells.
     """
     from place_cxr.benchmark.plan import check_paths, load_benchmark
@@ -63,15 +62,14 @@ def benchmark(
         config = load_benchmark(recipe, tuple(overrides or []))
         check_paths(config)
         done, total = count_cells(config, folder)
-        runs = sum(method.trained and not method.run for method in config.methods.values()) * len(
-            config.seeds
-        )
-        print_result(
-            {"done": done, "cells": total, "pre-training runs": runs},
-            f"{total} cells after {runs} pre-training runs; {done} are there",
-            as_json,
-        )
+        pretrained = [m for m in config.methods.values() if m.trained and not m.run]
+        runs = len(pretrained) * len(config.seeds)
+        text = f"{total} cells after {runs} pre-training runs; {done} are there"
+        counts = {"done": done, "cells": total, "pre-training runs": runs}
+
+        print_result(counts, text, as_json)
         return
+
     outcome = run(recipe, overrides or [], out=folder, workers=workers, device=device.value)
     text = f"{outcome.cells} of {outcome.of} cells. Results: {outcome.page.resolve()}"
     print_result(

@@ -1,4 +1,4 @@
-"""The command ``place cache``: what runs keep of the data beside their results."""
+"""``place cache``: the decoded data that runs keep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from place_cxr.cli.options import JsonOption, command_group, register_command
 
 cache_app = command_group(
     "cache",
-    "Decoded pictures and texts that runs keep.",
+    "Decoded images and texts that runs keep.",
     "place cache purge --dry-run               how much it would free",
     "place cache purge",
 )
@@ -23,25 +23,25 @@ cache_app = command_group(
 )
 def cache_purge(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
+        bool, typer.Option("--dry-run", help="Count what would be removed, and remove nothing.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove the packs in $PLACE_CACHE, else ~/.cache/place-cxr, but none that is being built, and
-    no other file.
+    """Remove the packs in $PLACE_CACHE, by default ~/.cache/place-cxr, and no other file.
 
-    The next run decodes its data again. Packs of 'place data pack' are yours and stay.
+    Packs that are being built stay, and so do those of 'place data pack'. The next run decodes its
+    data again.
     """
     from place_cxr.data.packs.cached import cache_root
     from place_cxr.data.packs.purge import purge_cache
 
     root = cache_root()
     purged = purge_cache(root, dry_run=dry_run)
-    lines = [
-        f"{'Would remove' if dry_run else 'Removed'} {purged.packs} packs, {purged.freed:,} bytes, "
-        f"from {root}"
-    ]
-    lines += [f"{purged.busy} are being built and stay"] if purged.busy else []
+    verb = "Would remove" if dry_run else "Removed"
+    lines = [f"{verb} {purged.packs} packs, {purged.freed:,} bytes, from {root}"]
+    if purged.busy:
+        lines.append(f"{purged.busy} are being built and stay")
+
     print_result(
         {"cache": str(root), **asdict(purged), "dry_run": dry_run}, "\n".join(lines), as_json
     )

@@ -1,6 +1,4 @@
-"""The commands ``place data``: check, describe, split and pack a data set; make phantoms; list what
-can be read.
-"""
+"""``place data``: check, describe, split and pack a data set; draw phantoms; list the sources."""
 
 from __future__ import annotations
 
@@ -33,13 +31,15 @@ if TYPE_CHECKING:
 
 data_app = command_group(
     "data",
-    "Check, describe, split and pack a data set; make made-up studies.",
+    "Check, describe, split and pack a data set; draw synthetic studies.",
     "place data phantom -o data/phantom",
     "place data check --root data/phantom",
     "place data pack --root data/phantom -o packs/phantom",
 )
 
-SourceOption = Annotated[str, typer.Option("--source", help="What it is, from 'place data ls'.")]
+SourceOption = Annotated[
+    str, typer.Option("--source", help="Kind of data set, from 'place data ls'.")
+]
 RootOption = Annotated[
     Path,
     typer.Option("--root", help="The manifest, or the folder of the data set.", show_default=False),
@@ -47,7 +47,7 @@ RootOption = Annotated[
 SplitsOption = Annotated[
     Path | None,
     typer.Option(
-        "--splits", help="Splits from this file, of 'place data split', not from the data."
+        "--splits", help="Splits from a file of 'place data split' in place of the data's own."
     ),
 ]
 WorkersOption = Annotated[
@@ -58,7 +58,7 @@ WorkersOption = Annotated[
 @register_command(
     data_app,
     "phantom",
-    "Draw made-up studies.",
+    "Draw synthetic studies.",
     "place data phantom -o data/phantom --studies 2000 --size 256 --seed 0",
 )
 def phantom(
@@ -71,11 +71,12 @@ def phantom(
     seed: SeedOption = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = os.cpu_count() or 1,
 ) -> None:
-    """Draw made-up radiographs with reports, labels, masks and boxes."""
+    """Draw synthetic radiographs with reports, labels, masks and boxes."""
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise PlaceError(
             "is not a new or empty folder", code="PL-C004", file=out, fix="take another --out"
         )
+
     from place_cxr.phantom import write_phantom
 
     with progress_bar("studies") as progress:
@@ -86,22 +87,24 @@ def phantom(
 @register_command(
     data_app,
     "ls",
-    "Which data sets can be read.",
+    "List the data sets that can be read.",
     "place data ls",
-    "place data ls /data/rsna                  what of each is there",
+    "place data ls /data/rsna                  the files of each that are there",
     "place data ls --card rsna                 licence, layout, counts, traps",
 )
 def data_ls(
     root: Annotated[
-        Path | None, typer.Argument(help="Say which files are missing there.", show_default=False)
+        Path | None,
+        typer.Argument(help="List the files that are missing there.", show_default=False),
     ] = None,
     card: Annotated[
         str, typer.Option("--card", metavar="NAME", help="Print one set's data card.")
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List the data sets that can be read, what each is good for and its splits; a recipe names one
-    as data.source.
+    """List the data sets that can be read, with their tasks and splits.
+
+    A recipe names one as data.source.
     """
     from place_cxr.core.registry import pick
     from place_cxr.data.sources import SOURCES
@@ -111,6 +114,7 @@ def data_ls(
         text = pick(SOURCES, card, "source").card
         print_result({"name": card, "card": text}, text, as_json)
         return
+
     listed = list_sources(SOURCES, root)
     print_result(
         {entry.name: entry.to_dict() for entry in listed},
@@ -139,21 +143,20 @@ def check(
     fix: Annotated[
         Path | None,
         typer.Option(
-            "--fix", help="Write a manifest without the rows at fault, beside the first one."
+            "--fix", help="Write a manifest without the faulty rows, beside the first one."
         ),
     ] = None,
     show_names: Annotated[
-        bool, typer.Option("--show-names", help="Name files, too: their names may name patients.")
+        bool, typer.Option("--show-names", help="List file names, too: they may identify patients.")
     ] = False,
     workers: WorkersOption = 0,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read every row, look at every picture, and list what is wrong by code and row. Exit code 4 if
-    there are errors.
+    """Read every row and every image, and list what is wrong by code and row.
 
-    Nothing of the data is changed. Rows are lines of the manifest, or the numbers of studies where
-    there is none.
+    Exit code 4 if there are errors. The data are not changed. Rows are lines of the manifest, or
+    the numbers of studies where there is none.
     """
     for file in filter(None, (out, fix)):
         check_writable(file, overwrite)
@@ -161,11 +164,12 @@ def check(
         raise PlaceError(
             "only a manifest can be written anew", code="PL-C003", fix="leave --fix out"
         )
+
     from place_cxr.data.checks.check import check_dataset
     from place_cxr.data.checks.faults import _SHOWN, count_by_code, fault_summary, write_faults
     from place_cxr.data.sources.lenient import write_clean_manifest
 
-    with progress_bar("looking at pictures") as progress:
+    with progress_bar("checking images") as progress:
         examined = check_dataset(
             source,
             root,
@@ -174,25 +178,29 @@ def check(
             workers=workers,
             progress=progress,
         )
+
     faults = examined.faults
     write_faults(faults, out, names=show_names)
     lines = [fault_summary(faults, examined.total, names=show_names), f"All findings: {out}"]
+
     if fix:
-        if examined.file is None or any(
-            fault.level == "error" and not fault.row for fault in faults
-        ):
+        # An error without a row is one of the whole file.
+        broken = any(fault.level == "error" and not fault.row for fault in faults)
+        if examined.file is None or broken:
             raise PlaceError(
                 "the manifest cannot be read at all",
                 code="PL-D202",
                 file=root,
                 fix="mend it by hand",
             )
+
+        # PL-D250, a near duplicate, is only a warning, but a clean manifest has no duplicates.
         faulty_rows = {
             fault.row for fault in faults if fault.level == "error" or fault.code == "PL-D250"
         }
-        lines.append(
-            f"{fix}: {write_clean_manifest(examined.file, fix, faulty_rows)} rows without errors"
-        )
+        row_count = write_clean_manifest(examined.file, fix, faulty_rows)
+        lines.append(f"{fix}: {row_count} rows without errors")
+
     errors = sum(fault.level == "error" for fault in faults)
     summary_table = {
         "rows": examined.total,
@@ -202,6 +210,7 @@ def check(
         "first": [[fault.code, fault.row, fault.problem] for fault in faults[:_SHOWN]],
         "csv": str(out),
     }
+
     print_result(summary_table, "\n".join(lines), as_json)
     if errors:
         raise typer.Exit(4)
@@ -221,23 +230,25 @@ def card(
     option: SourceSettingOption = None,
     splits: SplitsOption = None,
     pictures: Annotated[
-        int, typer.Option(min=0, max=64, help="Show so many pictures on the page.")
+        int, typer.Option(min=0, max=64, help="Number of images shown on the page.")
     ] = 0,
     rights: Annotated[
         bool,
-        typer.Option("--i-have-rights", help="The pictures may be shown to whoever gets the page."),
+        typer.Option(
+            "--i-have-rights", help="You may show the images to everybody who gets the page."
+        ),
     ] = False,
     workers: WorkersOption = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Write counts by split, view, sex, age and finding, report statistics, hashes, and what the
-    check found.
+    """Write counts by split, view, sex, age and finding, statistics of reports, hashes, and faults.
 
-    No patient, file or rare sentence is named. Pictures with burnt-in text are never shown.
+    No patient, file or rare sentence is named. Images with burnt-in text are never shown.
     """
     if pictures and not rights:
         fix = "add --i-have-rights, or leave --pictures out"
-        raise PlaceError("pictures of patients on a page", code="PL-C003", fix=fix)
+        raise PlaceError("images of patients on a page", code="PL-C003", fix=fix)
+
     if (out / "card.json").exists():
         check_writable(out / "card.json", overwrite)
     from place_cxr.data.checks.card import build_data_card, sample_images
@@ -245,7 +256,7 @@ def card(
     from place_cxr.data.sources import SOURCES
     from place_cxr.page.card import write_card_page
 
-    with progress_bar("looking at pictures") as progress:
+    with progress_bar("checking images") as progress:
         examined = check_dataset(
             source,
             root,
@@ -254,6 +265,8 @@ def card(
             workers=workers,
             progress=progress,
         )
+
+    # The docstring of a source module is the card of its data set.
     source_card = inspect.getdoc(sys.modules[SOURCES[source].__module__]) or ""
     page = write_card_page(
         build_data_card(examined, source, source_card), out, sample_images(examined, pictures)
@@ -279,16 +292,15 @@ def split(
     option: SourceSettingOption = None,
     fractions: Annotated[
         tuple[float, float, float],
-        typer.Option(metavar="TRAIN VAL TEST", help="Shares of the patients."),
+        typer.Option(metavar="TRAIN VAL TEST", help="Fractions of the patients."),
     ] = (0.8, 0.1, 0.1),
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Split by patient, so that each part gets its share of the rare findings. Splits in the data
-    are put aside.
+    """Split by patient and stratify by findings. Splits in the data are ignored.
 
-    The digest that is printed names the split: a run keeps it in its checkpoints.
+    The printed digest identifies the split: a run stores it in its checkpoints.
     """
     check_writable(out, overwrite)
     from collections import Counter
@@ -312,7 +324,7 @@ def split(
 @register_command(
     data_app,
     "pack",
-    "Decode once into a folder that travels.",
+    "Decode all images into one portable folder.",
     "place data pack --root data/manifest.csv -o packs/mine",
     "place data pack --root data/manifest.csv -o packs/mine --shard 2/8",
     "place data pack --root data/manifest.csv -o packs/mine --tar shards/mine",
@@ -335,7 +347,7 @@ def data_pack(
         typer.Option(
             "--shard",
             metavar="I/N",
-            help="Only this share of the work, I from 1; then run without.",
+            help="Only part I of N of the work; then run without --shard.",
         ),
     ] = "",
     tar: Annotated[
@@ -345,10 +357,10 @@ def data_pack(
     workers: WorkersOption = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Decode every picture once, into a folder that needs neither the originals nor this machine.
+    """Decode every image once, into a folder that needs neither the originals nor this machine.
 
-    A run that was stopped goes on where it was. Several processes or machines may each do a share
-    of the work (--shard); a last run without --shard puts all together, and does what is missing.
+    A stopped run continues. Several processes or machines may each do a part of the work (--shard);
+    a last run without --shard joins the parts and does what is missing.
     """
     from place_cxr.data.packs.export import pack_dataset as pack_all
     from place_cxr.data.packs.tars import write_tars
@@ -358,21 +370,24 @@ def data_pack(
     if overwrite and out.is_dir() and not shard:
         for name in ("data", "parts"):  # anything else in the folder stays
             shutil.rmtree(out / name, ignore_errors=True)
+
     studies = select_with_report(
         _split_reader(splits)(read_named_source(source, root, source_options(column, option)))
     )
+    # Paths in a manifest are relative to its folder.
     base = root if root.is_dir() else root.parent
+
     with progress_bar("decoding images") as progress:
         packed = pack_all(
             studies, base, size, out, shard=_parse_shard(shard), workers=workers, progress=progress
         )
+
     if packed is None:
         typer.echo(f"{out}: shard {shard} is done; when all are, run it once more without --shard")
         return
-    typer.echo(
-        f"{out}: {len(packed.rows)} of {len(studies)} pictures, {packed.pixels.shape[1]} pixels a "
-        f"side"
-    )
+
+    counts = f"{len(packed.rows)} of {len(studies)} images"
+    typer.echo(f"{out}: {counts}, {packed.pixels.shape[1]} pixels a side")
     typer.echo(f"digest {packed.digest}")
     if tar:
         with progress_bar("writing shards") as progress:

@@ -1,6 +1,4 @@
-"""The demo: phantoms, pre-training, every task beside two controls, and a page, in minutes on two
-CPU cores.
-"""
+"""The demo: draw phantoms, pre-train, evaluate PLACE and two controls, write the results page."""
 
 from __future__ import annotations
 
@@ -23,6 +21,7 @@ from place_cxr.page import write_page
 from place_cxr.phantom import write_phantom
 from place_cxr.pretrain import PretrainConfig, build_untrained, load_recipe
 from place_cxr.pretrain import run_pretraining as pretrain
+from place_cxr.tasks import task_texts
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task, task_title
 from place_cxr.tasks.feature_cache import FeatureCache
@@ -36,30 +35,25 @@ DEMO_RECIPE = "phantom-tiny"
 DEMO_SOURCE = "phantom"
 # The controls' folders inside that of the run.
 ITA_FOLDER, RANDOM_FOLDER = Path("baselines", "ita"), Path("baselines", "random")
+# The ablations of the paper: PCMA is the pathology losses, CCE the correlation.
 NO_PCMA = tuple(f"losses.pathology_{part}.weight=0" for part in ("pair", "image", "sentence"))
 NO_CCE = ("losses.correlation.weight=0", "model.correlation=null")
-ITA_ALONE = (*NO_PCMA, *NO_CCE)  # what is left matches whole pictures with whole reports
-_COMPARED_PARTS = {
-    "views",
-    "losses",
-    "optim",
-    "train",
-}  # parts of a recipe that nothing completes later
+ITA_ALONE = (*NO_PCMA, *NO_CCE)  # the image-report contrast of whole images remains
+# Parts of a recipe that training does not complete; the model, for one, gets its vocabulary size.
+_COMPARED_PARTS = {"views", "losses", "optim", "train"}
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class DemoTask:
-    """A task as the demo asks it: settings, and shares of the training patients where it has a
-    head.
-    """
+    """Settings of a task in the demo, and fractions of the training patients if it has a head."""
 
     settings: tuple[str, ...] = ()
     fractions: tuple[float, ...] = (1.0,)
 
 
-# Heads learn for fewer steps than by `place task`, so that all of it fits into ten minutes on two
-# cores.
+# Heads are trained for fewer steps than by `place task`, so that the demo takes about ten minutes
+# on two cores.
 DEMO_TASKS: Mapping[str, DemoTask] = {
     "zero-shot": DemoTask(),
     "classification": DemoTask(fractions=(0.01, 0.1, 1.0)),
@@ -69,7 +63,7 @@ DEMO_TASKS: Mapping[str, DemoTask] = {
     "detection": DemoTask(("steps=120", "batch_size=8", "lr=2e-3", "checks=2")),
     "report-generation": DemoTask(("steps=300", "beams=1", "examples=3")),
 }
-# Controls never trained observations (V-PORs): their reports are written from patches alone.
+# The controls have no trained observations (V-PORs): their reports are written from patches.
 CONTROL_SETTINGS = {"report-generation": ("vpors=false", "examples=0")}
 
 
@@ -83,15 +77,15 @@ def run_demo(
     overrides: tuple[str, ...] = (),
     progress: StageProgress = lambda what, done, total: None,
 ) -> Path:
-    """Everything from nothing; returns the path of ``results.html``. A demo that was stopped goes
-    on where it was.
+    """Run the whole demo; returns the path of ``results.html``. A stopped demo continues.
 
-    The phantoms are drawn beside ``out``, once per number and seed. ``overrides`` change the recipe
-    (tests). Raises PlaceError PL-R003 where ``out`` holds a finished demo of other settings.
+    The phantoms are drawn beside ``out``, once for each number and seed. ``overrides`` change the
+    recipe (tests). Raises PlaceError PL-R003 where ``out`` holds a finished demo of other settings.
     """
     refuse_if_spawned()
     started = time.perf_counter()
     refuse_foreign_folder(out)  # before minutes of drawing
+
     with _stage(1, f"drawing {studies} phantom studies"):
         manifest = _ensure_phantoms(
             out.parent / f"phantom-{studies}-{seed}", studies, seed, progress
@@ -101,10 +95,12 @@ def run_demo(
     config = load_recipe(DEMO_RECIPE, values)
     ita_config = load_recipe(DEMO_RECIPE, (*values, *ITA_ALONE))
     steps = config.train.steps
+
     with _stage(
         2, f"pre-training PLACE for {steps} steps on pairs of image and report, without any label"
     ):
         _train(config, out, device, overwrite, progress)
+
     with _stage(3, f"pre-training its control, ITA alone, for {steps} steps on the same pairs"):
         _train(ita_config, out / ITA_FOLDER, device, False, progress)
 
@@ -113,7 +109,7 @@ def run_demo(
     with _stage(5, "writing the page"):
         write_data_card(corpus, out)
         write_gallery(model, config, corpus, out, seed=seed)
-        page = write_page(out)
+        page = write_page(out, task_texts())
 
     _log.info("done in %.1f minutes", (time.perf_counter() - started) / 60)
     return page
@@ -132,17 +128,20 @@ def _evaluate_methods(
     model, corpus = _load_run(out, config, device)
     evaluate_tasks(DEMO_TASKS, model, config, corpus, out / "tasks", method="PLACE", seeds=seeds)
 
+    # ITA alone has a tokenizer of its own, so its data are read again.
     ita_model, ita_corpus = _load_run(out / ITA_FOLDER, ita_config, device)
     folder = out / ITA_FOLDER / "tasks"
     evaluate_tasks(
         control_tasks, ita_model, ita_config, ita_corpus, folder, method="ITA alone", seeds=seeds
     )
 
+    # Random weights read the data as PLACE does.
     random_model = build_untrained(config, corpus, str(next(model.parameters()).device))
     folder = out / RANDOM_FOLDER / "tasks"
     evaluate_tasks(
         control_tasks, random_model, config, corpus, folder, method="random weights", seeds=seeds
     )
+
     return model, corpus
 
 
@@ -165,21 +164,20 @@ def evaluate_tasks(
     method: str,
     seeds: tuple[int, ...],
 ) -> None:
-    """Every question to a model that was made as ``config`` says; those with an answer in
-    ``folder`` are left out.
-    """
+    """Evaluate a model of settings ``config`` on each task that lacks a current result."""
     data = EvaluationDataset.of(
         corpus, config.views, source=DEMO_SOURCE, max_tokens=config.model.text.max_tokens
     )
+    # Shared by all tasks: each image is encoded once.
     feature_cache = FeatureCache()
+
     for name, demo_task in demo_tasks.items():
         task = make_task(name, data.studies, demo_task.settings)
-        fractions_and_seeds, config_hash = (
-            FractionsAndSeeds(demo_task.fractions, seeds),
-            demo_task_hash(config, demo_task, seeds),
-        )
+        fractions_and_seeds = FractionsAndSeeds(demo_task.fractions, seeds)
+        config_hash = demo_task_hash(config, demo_task, seeds)
         if _is_evaluated(folder / task_title(task) / DEMO_SOURCE, config_hash):
             continue
+
         _log.info("        %s: %s", method, name)
         run_task(
             task,
@@ -196,21 +194,20 @@ def evaluate_tasks(
 
 
 def demo_task_hash(config: PretrainConfig, demo_task: DemoTask, seeds: tuple[int, ...]) -> str:
-    """Of all that decides an answer: how the model was trained, and how it is asked."""
+    """A hash of all settings that a result depends on: of the model and of the task."""
     settings = {
         "config": config.model_dump(mode="json"),
         "question": asdict(demo_task),
         "seeds": seeds,
     }
+
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _train(
     config: PretrainConfig, run: Path, device: str, overwrite: bool, progress: StageProgress
 ) -> None:
-    """Pre-train into ``run_demo``, from the start or from where it was; nothing where it is
-    finished.
-    """
+    """Pre-train into ``run``, or continue there; a finished run of these settings is kept."""
     if overwrite or not is_finished(run):
         pretrain(
             config,
@@ -220,29 +217,31 @@ def _train(
             device=device,
             progress=progress,
         )
+
         return
+
     trained_config = checkpoint.load(run).config
-    if any(
-        trained_config.get(part) != value
-        for part, value in config.model_dump(mode="json", include=_COMPARED_PARTS).items()
-    ):
-        problem, fix = (
+    compared = config.model_dump(mode="json", include=_COMPARED_PARTS)
+    if any(trained_config.get(part) != value for part, value in compared.items()):
+        raise PlaceError(
             "holds a finished demo of other settings",
-            "use --overwrite, or another --out",
+            code="PL-R003",
+            file=run,
+            fix="use --overwrite, or another --out",
         )
-        raise PlaceError(problem, code="PL-R003", file=run, fix=fix)
 
 
 def _is_evaluated(folder: Path, config_hash: str) -> bool:
     try:
         return Result.read(folder / RESULT_FILE).config_hash == config_hash
-    except PlaceError:  # none, or none that can be read
+    except PlaceError:  # no result, or an unreadable one
         return False
 
 
 def _ensure_phantoms(folder: Path, studies: int, seed: int, progress: StageProgress) -> Path:
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
+        # Renamed when complete: a folder of that name is never half drawn.
         unfinished = folder.with_name(f".{folder.name}.part")
         write_phantom(
             unfinished,
@@ -251,7 +250,9 @@ def _ensure_phantoms(folder: Path, studies: int, seed: int, progress: StageProgr
             seed,
             progress=lambda done, total: progress("phantoms", done, total),
         )
+
         unfinished.rename(folder)
+
     return manifest
 
 

@@ -1,4 +1,4 @@
-"""What this machine has, what is missing, and what would add it."""
+"""Check this machine: what it has, what is missing, and how to install it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
+from place_cxr.core.workers import available_cores
+
 _DISTRIBUTION = "place-cxr"
-_DISK_BYTES_NEEDED = 2_000_000_000  # a demo run with its packs and checkpoints, with room
+# Enough for a demo run with its packs and checkpoints.
+_DISK_BYTES_NEEDED = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class MachineCheck:
-    """One line: ``state`` is ok, note (worth knowing), or missing (something needed is not there);
-    ``fix`` adds it.
-    """
+    """One line of the output; ``missing``: something needed is absent, and ``fix`` adds it."""
 
     name: str
     state: Literal["ok", "note", "missing"]
@@ -37,14 +38,12 @@ class MachineCheck:
 
 
 def check_machine() -> list[MachineCheck]:
-    """Look at Python, libraries, processor, memory, GPU and disk. Nothing is written and no network
-    is used.
-    """
+    """Check Python, libraries, processor, memory, GPU and disk. Nothing is written."""
     return [*_machine(), *_libraries(), *_dicom(), *_device(), *_folders()]
 
 
 def render_checks(checks: Sequence[MachineCheck]) -> str:
-    """One line a check, what is missing last and with its fix."""
+    """One line for each check with its fix, then the number of missing things."""
     width = max(len(check.name) for check in checks)
     sign = {"ok": " ok ", "note": "note", "missing": "MISS"}
     lines = [
@@ -52,6 +51,7 @@ def render_checks(checks: Sequence[MachineCheck]) -> str:
         + (f"  ->  {check.fix}" if check.fix else "")
         for check in checks
     ]
+
     missing = sum(check.state == "missing" for check in checks)
     return "\n".join(
         [*lines, "", f"{missing} needed things are missing." if missing else "Ready: place demo"]
@@ -67,14 +67,13 @@ def _machine() -> Iterator[MachineCheck]:
         f"{version} ({sys.executable})",
         "" if supported else "use 3.11 or newer",
     )
+
     yield MachineCheck(
         "system", "ok", f"{platform.system()} {platform.release()} {platform.machine()}"
     )
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    yield MachineCheck("cores", "ok", str(cores))
+    yield MachineCheck("cores", "ok", str(available_cores()))
     memory = _memory()
+
     if memory:
         yield MachineCheck(
             "memory",
@@ -82,12 +81,11 @@ def _machine() -> Iterator[MachineCheck]:
             f"{memory / 1e9:.1f} GB",
             "" if memory >= 4e9 else "4 GB help",
         )
+
+    # Names of the instruction sets in /proc/cpuinfo.
     flags = _processor_flags()
-    bf16_names = [
-        name
-        for name, flag in {"AMX-BF16": "amx_bf16", "AVX512-BF16": "avx512_bf16"}.items()
-        if flag in flags
-    ]
+    bf16_flags = {"AMX-BF16": "amx_bf16", "AVX512-BF16": "avx512_bf16"}
+    bf16_names = [name for name, flag in bf16_flags.items() if flag in flags]
     yield MachineCheck(
         "bf16 on the processor",
         "ok" if bf16_names else "note",
@@ -119,6 +117,7 @@ def _libraries() -> Iterator[MachineCheck]:
 
 def _extra_of(requirement: Requirement) -> str:
     """The extra that a requirement belongs to; empty for one that is always needed."""
+    # packaging evaluates a marker, but does not say which extra it names.
     extra = re.search(r"extra == ['\"]([^'\"]+)", str(requirement.marker))
     return extra[1] if extra else ""
 
@@ -134,7 +133,7 @@ def _check_library(requirement: Requirement) -> MachineCheck:
 
 
 def _dicom() -> Iterator[MachineCheck]:
-    """Which transfer syntaxes of DICOM can be read here."""
+    """The transfer syntaxes of DICOM that can be read on this machine."""
     from place_cxr.images.dicom.codecs import INSTALL_DICOM_EXTRA, is_codec_installed
     from place_cxr.images.dicom.syntaxes import TRANSFER_SYNTAXES
 
@@ -164,7 +163,9 @@ def _device() -> Iterator[MachineCheck]:
             f"do not load together: {type(error).__name__}",
             "pip install --force-reinstall torch torchvision, both from one place",
         )
+
         return
+
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             gpu = torch.cuda.get_device_properties(index)
@@ -181,9 +182,11 @@ def _folders() -> Iterator[MachineCheck]:
     from place_cxr.data.packs.cached import cache_root
 
     for name, folder in {"disk here": Path.cwd(), "cache": Path(cache_root())}.items():
+        # The folder may not exist yet: its nearest parent decides.
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free
         value = f"{folder}, {free / 1e9:.1f} GB free"
+
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             fix = (
                 "set PLACE_CACHE to a folder you may write to"
@@ -195,6 +198,7 @@ def _folders() -> Iterator[MachineCheck]:
             yield MachineCheck(name, "missing", value, f"free {_DISK_BYTES_NEEDED / 1e9:.0f} GB")
         else:
             yield MachineCheck(name, "ok", value)
+
     offline = os.environ.get("HF_HUB_OFFLINE", "") == "1"
     yield MachineCheck(
         "network",

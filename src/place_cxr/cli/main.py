@@ -1,7 +1,7 @@
-"""The command line ``place``. Results go to stdout, logs to stderr; a command body imports what it
-needs and calls it.
+"""The command line ``place``. Results go to stdout, logs to stderr.
 
-Nothing heavy is imported at the top: ``place --help`` answers before torch could be loaded.
+The body of a command imports what it calls. Nothing heavy is imported at the top, so that
+``place --help`` answers before torch could be loaded.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from place_cxr.core.version import __version__
 app = command_group(
     "place",
     "PLACE: chest X-ray representations from image-report pairs.",
-    "place demo                                see everything work on made-up studies",
-    "place doctor                              is this machine ready?",
+    "place demo                                run everything on synthetic studies",
+    "place doctor                              check this machine",
     "place pretrain phantom-tiny optim.lr=2e-4 a recipe with one value changed",
     "place ground runs/demo x.png 'left pleural effusion' -o heat.png",
 )
@@ -75,7 +75,7 @@ def _place(
 @register_command(
     app,
     "demo",
-    "See everything work on made-up studies.",
+    "Run everything on synthetic studies.",
     "place demo",
     "place demo -o runs/demo2 --seed 1",
 )
@@ -88,22 +88,22 @@ def demo(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Pre-train and evaluate on made-up studies, and write a results page, in minutes and without a
-    GPU.
-    """
+    """Pre-train and evaluate on synthetic studies, in minutes and without a GPU."""
     from place_cxr.cli.demo import run_demo
 
     with progress_bars() as progress:
         page = run_demo(
             out, seed=seed, device=device.value, overwrite=overwrite, progress=progress
         ).resolve()
+
     print_result({"run": str(out), "page": str(page)}, f"Results: {page}", as_json)
 
 
-@register_command(app, "doctor", "Is this machine ready?", "place doctor", "place doctor --json")
+@register_command(app, "doctor", "Check this machine.", "place doctor", "place doctor --json")
 def doctor(as_json: JsonOption = False) -> None:
-    """Say what this machine has, what is missing, and what would add it. Exit code 3 if something
-    needed is missing.
+    """List what this machine has, what is missing, and how to install it.
+
+    Exit code 3 if something needed is missing.
     """
     from place_cxr.cli.doctor import check_machine, render_checks
 
@@ -116,7 +116,7 @@ def doctor(as_json: JsonOption = False) -> None:
 @register_command(
     app,
     "pretrain",
-    "Pre-train as a recipe says.",
+    "Pre-train by a recipe.",
     "place pretrain phantom-tiny data.manifest=data/phantom/manifest.csv",
     "place pretrain mimic-vitb16 data.manifest=/data/mimic-cxr-jpg -o runs/mimic",
     "place pretrain phantom-tiny -o runs/a --resume auto",
@@ -130,16 +130,14 @@ def pretrain(
     ] = None,
     resume: Annotated[
         str,
-        typer.Option(
-            "--resume", metavar="auto|PATH", help="Go on with the same run; auto: or begin it."
-        ),
+        typer.Option("--resume", metavar="auto|PATH", help="Continue this run; auto: or start it."),
     ] = "",
     init_from: Annotated[
-        str, typer.Option("--init-from", metavar="PATH", help="A new run from these weights.")
+        str, typer.Option("--init-from", metavar="PATH", help="Start a new run from these weights.")
     ] = "",
     overwrite: OverwriteOption = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Take two steps, keep nothing but the packs.")
+        bool, typer.Option("--dry-run", help="Take two steps, and keep only the packs.")
     ] = False,
     device: DeviceOption = Device.auto,
     precision: Annotated[
@@ -150,22 +148,23 @@ def pretrain(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Pre-train on image-report pairs as RECIPE says. Nothing is downloaded unless HF_HUB_OFFLINE=0
-    is set.
-    """
+    """Pre-train on image-report pairs by RECIPE. Nothing is downloaded unless HF_HUB_OFFLINE=0."""
     if bool(resume) + bool(init_from) + overwrite > 1:
         raise PlaceError(
             "--resume, --init-from and --overwrite are three different things",
             code="PL-C003",
             fix="give one of them",
         )
+
     from place_cxr.pretrain import run_recipe
 
+    # Short options become overrides; they come last, so they win.
     short = {"train.precision": precision, "train.seed": seed}
     values = [
         *(overrides or []),
         *(f"{key}={value}" for key, value in short.items() if value is not None),
     ]
+
     with progress_bars() as progress:
         summary = run_recipe(
             recipe,
@@ -178,13 +177,14 @@ def pretrain(
             device=device.value,
             progress=progress,
         )
+
     print_result(summary, "\n".join(f"{name}: {value}" for name, value in summary.items()), as_json)
 
 
 @register_command(
     app,
     "zeroshot",
-    "Findings from words alone.",
+    "Classify images by the names of findings.",
     "place zeroshot runs/demo a.png b.png --finding effusion='pleural effusion' --finding nodule",
 )
 def zeroshot(
@@ -197,18 +197,19 @@ def zeroshot(
     device: DeviceOption = Device.auto,
     as_json: JsonOption = False,
 ) -> None:
-    """Print how likely each finding is in each image: one line an image. Scores rank; they are not
-    calibrated.
-    """
+    """Print a score of each finding, one line per image. Scores rank; they are not calibrated."""
     from place_cxr import predict
 
+    # NAME, or NAME=PHRASE; several phrases of one name are averaged.
     phrases: dict[str, list[str]] = {}
     for text in finding:
         name, _, phrase = text.partition("=")
         phrases.setdefault(name, []).append(phrase or name)
+
     model, processor = predict.load(run, device=device.value)
     scores = predict.zero_shot(model, processor, images, phrases)
     lines = ["\t".join(["image", *scores.findings])]
+
     for image, row in zip(images, scores.probability, strict=True):
         lines.append("\t".join([str(image), *(f"{probability:.4f}" for probability in row)]))
     print_result(
@@ -219,7 +220,7 @@ def zeroshot(
 @register_command(
     app,
     "ground",
-    "Where in an image a text is true.",
+    "Find the part of an image that a text describes.",
     "place ground runs/demo x.png 'left pleural effusion' -o heat.png",
 )
 def ground_command(
@@ -236,9 +237,7 @@ def ground_command(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print where in an image a text is true: boxes in the image's own pixels, x0 y0 x1 y1, the
-    hottest first.
-    """
+    """Print boxes around what a text describes: x0 y0 x1 y1 in image pixels, the hottest first."""
     if out:
         check_writable(out, overwrite)
     from place_cxr import predict
@@ -248,24 +247,25 @@ def ground_command(
     boxes = [[box.x0, box.y0, box.x1, box.y1] for box in heat.boxes(threshold)]
     if out:
         heat.save(out)
+
     text_lines = "\n".join(" ".join(map(str, box)) for box in boxes)
     print_result({**heat.to_dict(), "threshold": threshold, "boxes": boxes}, text_lines, as_json)
 
 
 @register_command(
-    app, "embed", "One vector an image.", "place embed runs/demo images/*.png -o vectors.npy"
+    app, "embed", "Write one vector per image.", "place embed runs/demo images/*.png -o vectors.npy"
 )
 def embed_command(
     run: RunArgument,
     images: ImagesArgument,
     out: Annotated[
         Path,
-        typer.Option("-o", "--out", help="A .npy file: one unit-length row an image, in order."),
+        typer.Option("-o", "--out", help="A .npy file: one unit-length row per image, in order."),
     ],
     device: DeviceOption = Device.auto,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Write one vector an image, for search or for a classifier of your own."""
+    """Write one vector per image, for search or for your own classifier."""
     check_writable(out, overwrite)
     import numpy as np
 
@@ -274,6 +274,7 @@ def embed_command(
     model, processor = predict.load(run, device=device.value)
     with progress_bar("images") as progress:
         vectors = predict.embed(model, processor, images, progress=progress)
+
     with out.open("wb") as file:
         np.save(file, vectors)
     typer.echo(f"{out}: {vectors.shape[0]} x {vectors.shape[1]}")
@@ -286,28 +287,28 @@ benchmark.add_benchmark_command(app)
 @register_command(
     app,
     "page",
-    "Write a results page anew.",
+    "Write a results page again.",
     "place page runs/demo",
     "place page runs/benchmark-phantom",
 )
 def page(run: RunArgument) -> None:
-    """Write the results page of a run or a benchmark anew from its files: one HTML file that needs
-    no network.
-    """
+    """Write the results page of a run or a benchmark again from its files: one HTML file."""
     if (run / "benchmark.yaml").is_file():
         from place_cxr.benchmark.run import rewrite_results
 
         typer.echo(f"Results: {rewrite_results(run).page.resolve()}")
         return
-    from place_cxr.page import write_page
 
-    typer.echo(f"Results: {Path(write_page(run)).resolve()}")
+    from place_cxr.page import write_page
+    from place_cxr.tasks import task_texts
+
+    typer.echo(f"Results: {Path(write_page(run, task_texts())).resolve()}")
 
 
 @register_command(
     config_app,
     "show",
-    "A recipe, whole.",
+    "Print a whole recipe.",
     "place config show",
     "place config show phantom-tiny optim.lr=2e-4",
 )
@@ -320,10 +321,11 @@ def config_show(
     """Print a recipe with every default filled in, or list the recipes."""
     if not recipe:
         files = resources.files("place_cxr.recipes").iterdir()
-        typer.echo(
-            "\n".join(sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml")))
-        )
+        names = sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))
+        typer.echo("\n".join(names))
+
         return
+
     from place_cxr.core.settings import dump_settings
     from place_cxr.pretrain import load_recipe
 
@@ -331,7 +333,7 @@ def config_show(
 
 
 @register_command(
-    config_app, "schema", "The JSON schema of recipes.", "place config schema > schema.json"
+    config_app, "schema", "Print the JSON schema of recipes.", "place config schema > schema.json"
 )
 def config_schema() -> None:
     """Print the JSON schema of a recipe: every key, its type and default."""
@@ -342,7 +344,8 @@ def config_schema() -> None:
 
 
 def main() -> None:
-    """What the installed command ``place`` runs."""
+    """The installed command ``place``."""
+    # Before any library of Hugging Face is imported: no downloads, no telemetry.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     log_to_stderr()

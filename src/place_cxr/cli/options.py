@@ -1,4 +1,4 @@
-"""What the commands of ``place`` share: groups, options, and the switches that every command has."""
+"""Shared parts of the commands: groups, options, and the switches of every command."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ Command = Callable[..., None]
 
 
 def _examples(*lines: str) -> str:
+    # The control character tells click to keep the line breaks below it.
     return "\n".join(["Examples:", "", "\b", *(f"  {line}" for line in lines), "", RESEARCH_NOTICE])
 
 
 def command_group(name: str, help: str, *examples: str) -> typer.Typer:
-    """A set of commands whose help ends with ``examples`` and the notice."""
+    """A group of commands whose help ends with ``examples`` and the notice."""
     return typer.Typer(
         name=name,
         help=help,
@@ -38,7 +39,7 @@ def command_group(name: str, help: str, *examples: str) -> typer.Typer:
 
 
 class Device(StrEnum):
-    """Where tensors live."""
+    """The device of the model."""
 
     auto = "auto"
     cpu = "cpu"
@@ -46,7 +47,7 @@ class Device(StrEnum):
 
 
 class Precision(StrEnum):
-    """What training computes in; weights stay fp32."""
+    """The precision of training; weights stay fp32."""
 
     fp32 = "fp32"
     bf16 = "bf16"
@@ -87,7 +88,7 @@ SourceSettingOption = Annotated[
     typer.Option(
         "--option",
         metavar="NAME=VALUE",
-        help="What else the source can be told, as split=mgca; repeat it.",
+        help="A setting of the source, as split=mgca; repeat it.",
     ),
 ]
 
@@ -100,7 +101,7 @@ def _switch(*names: str, help: str, level: int) -> Any:
     return Annotated[bool, typer.Option(*names, help=help, callback=set_level)]
 
 
-# Every command has these; they act by their callbacks, so that no command body has to know them.
+# Every command has these. They act by their callbacks, so command bodies do not receive them.
 SHARED_SWITCHES = {
     "quiet": _switch("-q", "--quiet", help="Log warnings only.", level=logging.WARNING),
     "verbose": _switch("-v", "--verbose", help="Log more.", level=logging.DEBUG),
@@ -111,7 +112,7 @@ SHARED_SWITCHES = {
 
 
 def source_options(columns: list[str] | None, options: list[str] | None) -> dict[str, Any]:
-    """What a source is told beside its root. Raises PL-C002 for a text of another form."""
+    """The settings of a source beside its root. Raises PL-C002 for text of another form."""
     from place_cxr.core.settings import parse_values
 
     pairs = [text.partition("=") for text in columns or []]
@@ -121,6 +122,7 @@ def source_options(columns: list[str] | None, options: list[str] | None) -> dict
             code="PL-C002",
             fix="write e.g. --column patient=subject_id",
         )
+
     column_names = {ours: theirs for ours, _, theirs in pairs}
     return ({"columns": column_names} if column_names else {}) | parse_values(options or [])
 
@@ -132,19 +134,18 @@ def register_command(
     *examples: str,
     kind: type[TyperCommand] = TyperCommand,
 ) -> Callable[[Command], Command]:
-    """Register a command: its one-line ``summary`` for the list, the switches, the examples at the
-    end of its help.
+    """Register a command with a one-line ``summary``, the shared switches and examples in its help.
 
-    ``kind`` reads its words.
+    ``kind`` is the class that parses its arguments.
     """
 
     def register(function: Command) -> Command:
         @wraps(function)
         def body(**arguments: Any) -> None:
-            function(
-                **{name: value for name, value in arguments.items() if name not in SHARED_SWITCHES}
-            )
+            own = {name: arg for name, arg in arguments.items() if name not in SHARED_SWITCHES}
+            function(**own)
 
+        # Typer reads the signature and the annotations: both get the shared switches.
         signature = inspect.signature(function, eval_str=True)
         switches = [
             inspect.Parameter(
@@ -152,10 +153,12 @@ def register_command(
             )
             for switch, kind in SHARED_SWITCHES.items()
         ]
+
         parameters = [*signature.parameters.values(), *switches]
         body.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         body.__annotations__ = {**function.__annotations__, **SHARED_SWITCHES}
         parent.command(name, cls=kind, short_help=summary, epilog=_examples(*examples))(body)
+
         return function
 
     return register

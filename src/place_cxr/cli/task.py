@@ -1,4 +1,4 @@
-"""``place task``: a question put to a trained run."""
+"""``place task``: evaluate a trained run on a downstream task."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from place_cxr.cli.options import (
 from place_cxr.core.errors import PlaceError
 
 _T = TypeVar("_T", int, float)
+# A fraction or a seed: 0, 1, .01, 0.5.
 _NUMBER = re.compile(r"\d*\.?\d+")
 
 
 class ModeChoice(StrEnum):
-    """Whether the encoder learns too."""
+    """Whether the encoder is trained with the head."""
 
     frozen = "frozen"
     finetune = "finetune"
 
 
 class ProfileChoice(StrEnum):
-    """Whose protocol is followed."""
+    """The evaluation protocol."""
 
     strict = "strict"
     mgca = "mgca"
@@ -42,29 +43,27 @@ class ProfileChoice(StrEnum):
 
 
 class _NumberListCommand(TyperCommand):
-    """An option of numbers takes those that follow it: ``--seeds 0 1`` is ``--seeds 0,1``."""
+    """Options of numbers accept several words: ``--seeds 0 1`` is ``--seeds 0,1``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As the library does, of words whose numbers are joined."""
+        """Join the numbers after such an option, then parse as usual."""
         joined: list[str] = []
         for word in args:
-            if (
-                len(joined) > 1
-                and joined[-2] in ("--fraction", "--seeds")
-                and _NUMBER.fullmatch(word)
-            ):
+            after_option = len(joined) > 1 and joined[-2] in ("--fraction", "--seeds")
+            if after_option and _NUMBER.fullmatch(word):
                 joined[-1] += f",{word}"
             else:
                 joined.append(word)
+
         return super().parse_args(ctx, joined)
 
 
 def add_task_command(app: typer.Typer) -> None:
-    """Put the verb into ``app``."""
+    """Add the command to ``app``."""
     register_command(
         app,
         "task",
-        "Put a question to a trained run.",
+        "Evaluate a trained run on a task.",
         "place task classification --checkpoint runs/demo --source manifest --root data/phantom",
         "place task segmentation --checkpoint runs/demo --fraction .1 1 --seeds 0,1    on the "
         "run's own data",
@@ -81,7 +80,7 @@ def task(
     name: Annotated[
         str,
         typer.Argument(
-            help="Which question; a wrong name lists the right ones.", show_default=False
+            help="Name of the task; a wrong name lists the right ones.", show_default=False
         ),
     ],
     overrides: OverridesArgument = None,
@@ -93,12 +92,12 @@ def task(
     ] = "manifest",
     root: Annotated[
         str,
-        typer.Option("--root", help="Where it lies; default: the data that the run learned from."),
+        typer.Option("--root", help="Its path; default: the data of pre-training."),
     ] = "",
     fraction: Annotated[
         str,
         typer.Option(
-            "--fraction", metavar="SHARE...", help="Shares of the training patients: .01 .1 1"
+            "--fraction", metavar="FRACTION...", help="Of the training patients: .01 .1 1"
         ),
     ] = ".01,.1,1",
     seeds: Annotated[
@@ -106,24 +105,22 @@ def task(
         typer.Option(
             "--seeds",
             metavar="N,N,...",
-            help="Draws of shares and heads, or folds; default: 0,1,2, or all five folds.",
+            help="Of fractions and heads, or folds; default: 0,1,2, or all five folds.",
             show_default=False,
         ),
     ] = "",
     mode: Annotated[
-        ModeChoice, typer.Option("--mode", help="Freeze the encoder, or train it along.")
+        ModeChoice, typer.Option("--mode", help="Freeze the encoder, or fine-tune it.")
     ] = ModeChoice.frozen,
     profile: Annotated[
-        ProfileChoice, typer.Option("--profile", help="Whose protocol.")
+        ProfileChoice, typer.Option("--profile", help="The evaluation protocol.")
     ] = ProfileChoice.strict,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Default: tasks/ in the run.")
     ] = None,
     random_weights: Annotated[
         bool,
-        typer.Option(
-            "--random-weights", help="The control: the same network before it learned anything."
-        ),
+        typer.Option("--random-weights", help="The control: the same network without training."),
     ] = False,
     method: Annotated[
         str, typer.Option("--method", help="The name in tables; default: the recipe's.")
@@ -131,10 +128,10 @@ def task(
     device: DeviceOption = Device.auto,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask NAME of a trained run on labelled data; writes result.json and predictions.parquet.
+    """Evaluate task NAME on labelled data; writes result.json and predictions.parquet.
 
-    Heads learn from nested shares of the training patients, with each seed. KEY=VALUE changes a
-    setting of the task, data.KEY=VALUE one of the source, as data.split=mgca.
+    Heads are trained on nested fractions of the training patients, with each seed. KEY=VALUE
+    changes a setting of the task, data.KEY=VALUE one of the source, as data.split=mgca.
     """
     from place_cxr.tasks.run import run_named_task
 
@@ -155,6 +152,7 @@ def task(
             device=device.value,
             progress=progress,
         )
+
     lines = [
         f"{key}\t{_format_metric(value.value, value.low, value.high, value.reason)}"
         for key, value in result.metrics.items()
@@ -178,6 +176,5 @@ def _parse_numbers(text: str, option: str, kind: Callable[[str], _T]) -> list[_T
 def _format_metric(value: float | None, low: float | None, high: float | None, reason: str) -> str:
     if value is None:
         return f"- ({reason})"
-    return f"{value:.4f}" + (
-        f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else ""
-    )
+    interval = f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else ""
+    return f"{value:.4f}{interval}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from place_cxr.core.results import Metric, Result
+from place_cxr.core.task_text import FRACTION_SLOT, Headline, MetricBlock, TaskText
 from place_cxr.page import descriptions, task_words
 
 # An axis ends at the first of these that holds all values of its table.
@@ -112,15 +113,19 @@ def task_views(
     results: Sequence[Result],
     controls: Sequence[Result],
     methods: Sequence[MethodColumn],
+    texts: Mapping[str, TaskText],
     findings: Sequence[str] = (),
 ) -> list[TaskView]:
     """One view for each result of the run, ordered by task; rows in the order of ``findings``."""
-    ranked = sorted(results, key=lambda r: (task_words.task_order(r.task), r.source))
-    return [_task_view(main, controls, methods, findings) for main in ranked]
+    ranked = sorted(results, key=lambda r: (task_words.task_order(r.task, texts), r.source))
+    return [_task_view(main, controls, methods, texts, findings) for main in ranked]
 
 
 def headline_cards(
-    results: Sequence[Result], controls: Sequence[Result], methods: Sequence[MethodColumn]
+    results: Sequence[Result],
+    controls: Sequence[Result],
+    methods: Sequence[MethodColumn],
+    texts: Mapping[str, TaskText],
 ) -> list[HeadlineCard]:
     """The numbers at the top, from the source that has the most tasks."""
     # Sorted, so that of two sources with as many tasks the first by name is taken.
@@ -128,11 +133,12 @@ def headline_cards(
     source = max(sorted(set(sources)), key=sources.count, default="")
     shown_cards = []
 
-    for headline in descriptions.HEADLINES:
-        main = next((r for r in results if (r.task, r.source) == (headline.task, source)), None)
-        if main is None:
+    for task, text in texts.items():
+        headline = text.headline
+        main = next((r for r in results if (r.task, r.source) == (task, source)), None)
+        if headline is None or main is None:
             continue
-        metric = headline.metric.replace(task_words.FRACTION_SLOT, _largest_fraction(main))
+        metric = headline.metric.replace(FRACTION_SLOT, _largest_fraction(main))
         number = main.metrics.get(metric)
         rivals = _compared_numbers(headline, metric, main, controls, methods)
         verdicts = [compare_intervals(number, rival.number, rival.name) for rival in rivals]
@@ -154,7 +160,7 @@ def headline_cards(
 
 
 def _compared_numbers(
-    headline: descriptions.Headline,
+    headline: Headline,
     metric: str,
     main: Result,
     controls: Sequence[Result],
@@ -171,7 +177,7 @@ def _compared_numbers(
         if number is not None:
             compared.append(ComparedNumber(method.name, number, method.style))
 
-    trivial_name = headline.trivial.replace(task_words.FRACTION_SLOT, _largest_fraction(main))
+    trivial_name = headline.trivial.replace(FRACTION_SLOT, _largest_fraction(main))
     trivial = main.metrics.get(trivial_name)
     if trivial is not None:
         compared.append(ComparedNumber(headline.trivial_name, trivial, _TRIVIAL_STYLE))
@@ -217,6 +223,7 @@ def _task_view(
     main: Result,
     controls: Sequence[Result],
     methods: Sequence[MethodColumn],
+    texts: Mapping[str, TaskText],
     findings: Sequence[str],
 ) -> TaskView:
     same_task = [c for c in controls if (c.task, c.source) == (main.task, main.source)]
@@ -224,7 +231,7 @@ def _task_view(
     by_method = {control.method: control for control in comparable} | {main.method: main}
     columns = [method for method in methods if method.key in by_method]
     results = [by_method[method.key] for method in columns]
-    title, says, blocks = task_words.explain_task(main.task)
+    title, says, blocks = task_words.explain_task(main.task, texts)
     tables = [_block_table(block, results, findings, _largest_fraction(main)) for block in blocks]
 
     signatures = [
@@ -271,7 +278,7 @@ def _differing_rules(main: str, others: Sequence[tuple[str, str]]) -> list[tuple
 
 
 def _block_table(
-    block: task_words.MetricBlock,
+    block: MetricBlock,
     results: Sequence[Result],
     findings: Sequence[str],
     fraction: str,
@@ -280,7 +287,7 @@ def _block_table(
 
     ``fraction`` is the largest fraction of the training patients, such as ``100%``.
     """
-    pattern = block.pattern.replace(task_words.FRACTION_SLOT, fraction)
+    pattern = block.pattern.replace(FRACTION_SLOT, fraction)
     # (text in place of the star, name of the metric)
     matches = [(_match_star(pattern, name), name) for name in _metric_names(results)]
     rows_found = [(label, name) for label, name in matches if label is not None]
@@ -308,7 +315,7 @@ def _block_table(
         rows.append(MetricRow(row_name or star.replace("*", label), cells, label == "macro", guess))
 
     learning = ""
-    if task_words.FRACTION_SLOT in block.pattern and fraction:
+    if FRACTION_SLOT in block.pattern and fraction:
         learning = f", learning from {descriptions.ROW_NAMES.get(fraction, fraction).lower()}"
     says = f"{block.says} {descriptions.SUBSTITUTE_NOTE}" if has_substitutes else block.says
 

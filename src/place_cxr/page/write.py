@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.task_text import TaskText
 from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.page import descriptions, images, report_examples
 from place_cxr.page.charts import LineChart, line_chart
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 PAGE_FILE = "results.html"
 
 
-def write_page(run: Path | str) -> Path:
+def write_page(run: Path | str, texts: Mapping[str, TaskText]) -> Path:
     """Write ``run/results.html`` from the files of the run folder; returns its path.
 
+    ``texts`` explain the tasks, in the order of the page; a task without text goes by its name.
     Reads result.json, metrics.jsonl, the configuration and, if there is one, the gallery. The page
     names what is missing. With a gallery the page holds images and text of the data: share it only
     if the data may be shared.
@@ -33,7 +35,7 @@ def write_page(run: Path | str) -> Path:
         PlaceError: PL-R007 if ``run`` holds no run.
     """
     run = Path(run)
-    html = render_page(read_run(run), run)
+    html = render_page(read_run(run), run, texts)
 
     # Replace the page in one step, so that nobody sees half of it.
     target = run / PAGE_FILE
@@ -44,7 +46,7 @@ def write_page(run: Path | str) -> Path:
     return target
 
 
-def render_page(files: RunFiles, folder: Path) -> str:
+def render_page(files: RunFiles, folder: Path, texts: Mapping[str, TaskText]) -> str:
     """The page as text."""
     missing = list(files.missing)
     methods = method_columns([*files.results, *files.controls])
@@ -79,10 +81,10 @@ def render_page(files: RunFiles, folder: Path) -> str:
         run=files,
         missing=missing,
         methods=methods,
-        cards=headline_cards(files.results, files.controls, methods),
+        cards=headline_cards(files.results, files.controls, methods, texts),
         charts=training_charts(files.records, files.config),
         machinery=[chart for chart in machine_charts if chart],
-        tasks=task_views(files.results, files.controls, methods, list(prevalences)),
+        tasks=task_views(files.results, files.controls, methods, texts, list(prevalences)),
         studies=studies,
         gallery=files.gallery,
         written=_example_sections(files, folder),

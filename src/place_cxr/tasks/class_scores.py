@@ -41,6 +41,12 @@ _PROBABILITY_STATISTICS = {"brier": brier_statistic, "ECE": calibration_error_st
 _DECISION_STATISTICS = {"f1": f1_statistic, "accuracy": accuracy_statistic}
 
 
+AUROC_IN_WORDS = (
+    "The score (AUROC) is the chance that a picture with the finding is ranked above one without "
+    "it: 0.5 is guessing, 1 is perfect."
+)
+
+
 def class_scores(
     predictions: Predictions, names: Sequence[str], *, multi_class: bool
 ) -> dict[str, Metric]:

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from place_cxr.core.records import NOT_MENTIONED, PRESENT, Study
 from place_cxr.core.results import Metric
+from place_cxr.core.task_text import FRACTION_SLOT, Headline, MetricBlock, TaskText
 from place_cxr.metrics.classification import UncertainPolicy, binary_labels, why_undefined
 from place_cxr.metrics.decisions import CALIBRATION_BINS
 from place_cxr.metrics.intervals import RESAMPLES
 from place_cxr.models.image import ImagePyramid, PyramidSpec
-from place_cxr.tasks.class_scores import MIN_GROUP_STUDIES, class_scores
+from place_cxr.tasks.class_scores import AUROC_IN_WORDS, MIN_GROUP_STUDIES, class_scores
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.labels import finding_names
 from place_cxr.tasks.linear_probe import PENALTIES, best_probe
@@ -46,6 +47,44 @@ CHEXPERT_UNCERTAIN_POLICIES: dict[str, UncertainPolicy] = {
     "Pleural Effusion": "present",
 }
 _NEVER_LOGIT = -30.0  # logit of a class of several that no training row has
+
+
+_TEXT = TaskText(
+    name="Classification",
+    short="classification",
+    question=(
+        "Which findings are in a picture? Learned from labels of few, more or all training "
+        "patients. AUROC is the chance that a picture with a finding is ranked above one without: "
+        ".5 is guessing, 1 perfect."
+    ),
+    title="Learning from few labels",
+    says=(
+        "A simple classifier (a weighted sum of what the network says of a picture) is taught with "
+        "labels of few or "
+        f"all training patients. {AUROC_IN_WORDS}"
+    ),
+    blocks=(
+        MetricBlock(
+            "By share of labelled patients",
+            "Mean over findings. Good descriptions need few labels.",
+            "*/auroc/macro",
+            0.5,
+        ),
+        MetricBlock(
+            "Every finding",
+            "One row per finding, the mean first.",
+            f"{FRACTION_SLOT}/auroc/*",
+            0.5,
+        ),
+    ),
+    headline=Headline(
+        f"{FRACTION_SLOT}/auroc/macro",
+        "Finding conditions with labels",
+        "The same score after a simple classifier was taught with labels.",
+        guess=0.5,
+    ),
+    has_head=True,
+)
 
 
 class ClassificationSettings(HeadSettings):
@@ -79,6 +118,7 @@ class PooledHead(nn.Module):
 class Classification(HeadTask):
     """Multi-label with unknown labels left out, or one class of several."""
 
+    text: ClassVar[TaskText] = _TEXT
     settings: ClassificationSettings
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     Settings: ClassVar[type[TaskSettings]] = ClassificationSettings

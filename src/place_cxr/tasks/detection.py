@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, Box, Study
 from place_cxr.core.results import Metric
+from place_cxr.core.task_text import FRACTION_SLOT, Headline, MetricBlock, TaskText
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.metrics.detection import (
     COCO_THRESHOLDS,
@@ -61,6 +62,48 @@ CONFIDENT_SCORE = 0.5
 _IOU_THRESHOLDS = {"AP 40-75": RSNA_THRESHOLDS, "AP 50-95": COCO_THRESHOLDS, "AP 50": (0.5,)}
 
 
+_TEXT = TaskText(
+    name="Detection",
+    short="detection",
+    question=(
+        "A box around each finding. Average precision (AP) is 1 where all boxes are found, in "
+        "place, without false alarms; the two numbers beside it are how much of a box must "
+        "overlap, in per cent."
+    ),
+    title="Drawing boxes around findings",
+    says=(
+        "A small network on top of the first one is taught, from boxes of training patients, to "
+        "put a box around each finding and to say how sure it is. Average precision (AP) is 1 "
+        "when all true boxes are found and no other box is drawn as surely, and 0 when none is "
+        "found; boxes thrown at random score about 0."
+    ),
+    blocks=(
+        MetricBlock(
+            "In the mean over findings",
+            "How much of the true box a drawn box must meet to count (shared over joint area).",
+            f"{FRACTION_SLOT}/*/macro",
+            rows={
+                "AP 50": "Half (AP 50)",
+                "AP 40-75": "From 40 to 75 % (AP 40-75), the mean",
+                "AP 50-95": "From 50 to 95 % (AP 50-95), the mean",
+            },
+            only=True,
+        ),
+        MetricBlock(
+            "Every finding",
+            "AP 40-75; one row per finding, the mean first.",
+            f"{FRACTION_SLOT}/AP 40-75/*",
+        ),
+    ),
+    headline=Headline(
+        f"{FRACTION_SLOT}/AP 40-75/macro",
+        "Drawing boxes around findings",
+        "Average precision after teaching with boxes: random boxes score about 0, 1 is perfect.",
+    ),
+    has_head=True,
+)
+
+
 class DetectionSettings(HeadSettings):
     """Boxes in, boxes out."""
 
@@ -80,6 +123,7 @@ class DetectionSettings(HeadSettings):
 class Detection(HeadTask):
     """Boxes for each name; a study of which some name's boxes are not known is not learned from."""
 
+    text: ClassVar[TaskText] = _TEXT
     settings: DetectionSettings
     needs: ClassVar[frozenset[str]] = frozenset({"boxes"})
     reads: ClassVar[Reads] = "maps"

@@ -16,6 +16,7 @@ from pydantic import Field
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, UNCERTAIN, Study
 from place_cxr.core.results import Metric
+from place_cxr.core.task_text import Headline, MetricBlock, TaskText
 from place_cxr.core.tensors import Observations
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.images.masks import load_mask
@@ -55,6 +56,64 @@ _METRIC_COLUMNS = {"pointing game": "hit", "IoU": "IoU"}  # metric -> column
 _ONE_SIDED_FRACTION = 0.9  # share of a mask on one half of the image that makes it one-sided
 _TARGETS_AT_ONCE = 256  # targets held at once
 _BUMP_WIDTH = 0.15  # standard deviation of the centre baseline, as a share of the view
+
+
+_MAPS = {
+    "observation": "Observations (V-PORs) that the sentence picks",
+    "instance": "Places that are like the sentence",
+    "centre": "Middle of the named side (no network)",
+    "uniform": "Same everywhere (no network)",
+}
+
+
+_TEXT = TaskText(
+    name="Grounding",
+    short="grounding",
+    question=(
+        "Where in a picture is a phrase true? In the pointing game the hottest place of the map "
+        "has to lie inside the true outline; IoU is the overlap of the outline with what is "
+        "hotter than half of that."
+    ),
+    title="Pointing at what a sentence names",
+    says=(
+        "Given “left pleural effusion.”, where does the network look? In the pointing game a try "
+        "counts when the hottest spot of the heat map lies inside the true outline: 0 is never, 1 "
+        "is always. No outline was ever shown in training."
+    ),
+    blocks=(
+        MetricBlock(
+            "Ways to point",
+            "Two maps of the network, and two answers that never look at the picture: a spot "
+            "in the middle of the named side, and a map that is the same everywhere. A "
+            "network that learned to point beats both.",
+            "*/pointing game/macro",
+            rows=_MAPS,
+        ),
+        MetricBlock(
+            "Every finding",
+            "Heat maps of the network’s observations; one row per finding, the mean first.",
+            "observation/pointing game/*",
+        ),
+        MetricBlock(
+            "Overlap with the true outline",
+            "Shared area over joint area (IoU) of the outline and the map’s hotter half: 0 is "
+            "none, 1 is a perfect fit. Mean over findings.",
+            "*/IoU/macro",
+            rows=_MAPS,
+        ),
+    ),
+    headline=Headline(
+        "observation/pointing game/macro",
+        "Pointing at what a sentence names",
+        "Share of tries whose hottest spot lies inside the true outline: 1 is always.",
+        trivial="centre/pointing game/macro",
+        trivial_name="A fixed spot on the named side",
+    ),
+    trivial_answers={
+        "a bump at the middle of the named side": ("{heat}", "centre"),
+        "the same everywhere": ("{heat}", "uniform"),
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +234,7 @@ class GroundingSettings(TaskSettings):
 class Grounding(TextTask):
     """Two ways to look and two trivial answers, for every finding that has an outline and a phrase."""
 
+    text: ClassVar[TaskText] = _TEXT
     settings: GroundingSettings
     needs: ClassVar[frozenset[str]] = frozenset({"masks"})
     Settings: ClassVar[type[TaskSettings]] = GroundingSettings

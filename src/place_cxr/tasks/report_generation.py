@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from place_cxr.core.records import Study
 from place_cxr.core.results import Metric
+from place_cxr.core.task_text import FRACTION_SLOT, Headline, MetricBlock, TaskText
 from place_cxr.metrics import clinical, text
 from place_cxr.metrics.intervals import RESAMPLES, undefined_metric
 from place_cxr.metrics.meteor import meteor
@@ -57,6 +58,70 @@ REPORT_WRITERS = ("decoder", "frequent", "nearest")
 _TOKENIZER = "words"
 _UNCERTAIN: clinical.BinaryUncertainPolicy = "absent"
 _NO_METEOR = "not asked for (meteor=true), or METEOR found neither Java nor its jar (pip install 'place-cxr[meteor]')"
+
+
+_ANSWERS = {
+    "decoder": "The written report",
+    "nearest": "Report of the most similar training picture",
+    "frequent": "Always the most frequent training report (no network)",
+}
+
+
+_TEXT = TaskText(
+    name="Report generation",
+    short="reports",
+    question=(
+        "Writing the report of a picture. Clinical F1 compares findings that a rule labeller "
+        "reads in the written and in the true report; BLEU, ROUGE-L and CIDEr compare wording. "
+        "Higher is better."
+    ),
+    title="Writing a report",
+    says=(
+        "A small text generator on top of the network learns from pictures and reports of "
+        "training patients, and writes a report for each test picture. A program then reads which "
+        "findings the written and the true report state. F1 is 1 when both state the same, and 0 "
+        "when they share none. Two answers write nothing of their own: the one report that is "
+        "most frequent in training, and the report of the training picture that the network finds "
+        "most similar. A generator that is not above both has learned nothing worth having."
+    ),
+    blocks=(
+        MetricBlock(
+            "Findings stated rightly, all together",
+            "Common findings count most (micro F1). Larger is better.",
+            f"{FRACTION_SLOT}/micro F1/*",
+            rows=_ANSWERS,
+            only=True,
+        ),
+        MetricBlock(
+            "Findings stated rightly, each counting alike",
+            "The mean over findings, so that rare ones count as much as common ones (macro F1).",
+            f"{FRACTION_SLOT}/macro F1/*",
+            rows=_ANSWERS,
+            only=True,
+        ),
+        MetricBlock(
+            "Likeness of the wording",
+            "The longest run of words, gaps allowed, that the written and the true report "
+            "share (ROUGE-L): 1 is word for word. Fluent text that states the wrong findings "
+            "scores well here, so read it last.",
+            f"{FRACTION_SLOT}/ROUGE-L/*",
+            rows=_ANSWERS,
+            only=True,
+        ),
+    ),
+    headline=Headline(
+        f"{FRACTION_SLOT}/micro F1/decoder",
+        "Writing a report",
+        "Agreement of the findings that the written and the true report state (F1): 1 is the same.",
+        trivial=f"{FRACTION_SLOT}/micro F1/frequent",
+        trivial_name="The most frequent report",
+    ),
+    has_head=True,
+    trivial_answers={
+        "the most frequent training report": ("/decoder", "/frequent"),
+        "that of the training picture nearest by {reference}'s vectors": ("/decoder", "/nearest"),
+    },
+)
 
 
 class ReportSettings(HeadSettings):
@@ -118,6 +183,7 @@ class ReportHead(nn.Module):
 class ReportGeneration(HeadTask):
     """Reports in the run's own tokens; findings are those that the rule labeller reads in them."""
 
+    text: ClassVar[TaskText] = _TEXT
     settings: ReportSettings
     needs: ClassVar[frozenset[str]] = frozenset({"reports"})
     reads: ClassVar[Reads] = "report"

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from place_cxr.core.records import PRESENT, UNCERTAIN, Study
 from place_cxr.core.results import Metric
+from place_cxr.core.task_text import Headline, MetricBlock, TaskText
 from place_cxr.metrics import retrieval as metric
 from place_cxr.metrics.intervals import (
     RESAMPLES,
@@ -225,6 +226,48 @@ def exclusive_class(study: Study, names: Sequence[str]) -> int:
     return present[0] if len(present) == 1 and UNCERTAIN not in values else -1
 
 
+_RANKS = {"1": "First (R@1)", "5": "Among the first 5 (R@5)", "10": "Among the first 10 (R@10)"}
+
+
+_TEXT = TaskText(
+    name="Retrieval",
+    short="retrieval",
+    question=(
+        "Given a picture, find its report among those of all test studies, and back. R@10 is the "
+        "share of queries whose own match, or one that says the same, is among the first ten; P@k "
+        "the share of the first k that are of the same class."
+    ),
+    title="Matching pictures and reports",
+    says=(
+        "Given a picture, rank all test reports by how well they fit, and the other way round. "
+        "R@5 is the share of pictures whose own report, or one that says the same, is among the "
+        "first five: 0 is never, 1 is always."
+    ),
+    blocks=(
+        MetricBlock(
+            "From picture to report",
+            "Larger is better.",
+            "mix/image to report/R@*",
+            "k of n",
+            _RANKS,
+        ),
+        MetricBlock(
+            "From report to picture",
+            "Larger is better.",
+            "mix/report to image/R@*",
+            "k of n",
+            _RANKS,
+        ),
+    ),
+    headline=Headline(
+        "mix/image to report/R@10",
+        "Finding a picture’s own report",
+        "Share of pictures whose report is among the ten best fits of all test reports.",
+        guess="k of n",
+    ),
+)
+
+
 class RetrievalSettings(TaskSettings):
     """Which studies class-level precision is about."""
 
@@ -235,6 +278,7 @@ class RetrievalSettings(TaskSettings):
 class Retrieval(TextTask):
     """Instance and class-level retrieval from the same two scores."""
 
+    text: ClassVar[TaskText] = _TEXT
     settings: RetrievalSettings
     needs: ClassVar[frozenset[str]] = frozenset({"reports"})
     Settings: ClassVar[type[TaskSettings]] = RetrievalSettings

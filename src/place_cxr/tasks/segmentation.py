@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from place_cxr.core.records import ABSENT, Study
 from place_cxr.core.results import Metric
+from place_cxr.core.task_text import FRACTION_SLOT, Headline, MetricBlock, TaskText
 from place_cxr.metrics.boundary import boundary_distance
 from place_cxr.metrics.intervals import RESAMPLES, Floats, Statistic, mean_statistic
 from place_cxr.metrics.overlap import compute_overlap
@@ -47,6 +48,50 @@ from place_cxr.tasks.task import (
 _PUBLISHED_BATCH_SIZE = 16  # images whose mean MGCA averages again [MGCA: batch of RSNA]
 
 
+_TEXT = TaskText(
+    name="Segmentation",
+    short="segmentation",
+    question=(
+        "Which pixels belong to a finding? Dice and IoU measure the overlap with the true "
+        "outline: 0 is none, 1 a perfect fit."
+    ),
+    title="Outlining findings",
+    says=(
+        "A small network on top of the first one is taught, from outlines of training patients, "
+        "to mark the pixels of each finding. Dice is twice the shared area over the sum of both "
+        "areas: 0 is no overlap, 1 is a perfect outline. It is taken over the pictures where the "
+        "finding is; marking nothing at all scores 0. Small things such as a fracture or the tip "
+        "of a tube need more training than a demonstration has time for."
+    ),
+    blocks=(
+        MetricBlock(
+            "In the mean over findings",
+            "Overlap tells how well a finding is marked where it is; pictures without it "
+            "should stay unmarked. Marking nothing at all would score 0 in the first and 1 in "
+            "the second.",
+            f"{FRACTION_SLOT}/*/macro",
+            rows={
+                "dice": "Overlap where the finding is (Dice)",
+                "IoU": "The same, stricter (IoU)",
+                "empty kept empty": "Pictures without the finding left unmarked",
+            },
+            only=True,
+        ),
+        MetricBlock(
+            "Every finding",
+            "Dice; one row per finding, the mean first.",
+            f"{FRACTION_SLOT}/dice/*",
+        ),
+    ),
+    headline=Headline(
+        f"{FRACTION_SLOT}/dice/macro",
+        "Outlining findings",
+        "Overlap with the true outline (Dice) after teaching with outlines: 0 is none, 1 perfect.",
+    ),
+    has_head=True,
+)
+
+
 class SegmentationSettings(HeadSettings):
     """Masks in, masks out."""
 
@@ -58,6 +103,7 @@ class SegmentationSettings(HeadSettings):
 class Segmentation(HeadTask):
     """One mask for each name; where a mask is not known, nothing is learned or scored."""
 
+    text: ClassVar[TaskText] = _TEXT
     settings: SegmentationSettings
     needs: ClassVar[frozenset[str]] = frozenset({"masks"})
     reads: ClassVar[Reads] = "maps"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from place_cxr.core.records import Study
 from place_cxr.core.results import Metric
 from place_cxr.core.settings import Settings
+from place_cxr.core.task_text import TaskText
 from place_cxr.models.image import ImagePyramid
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.descriptions import StudyEmbeddings
@@ -127,6 +128,8 @@ class Task:
     profile: Profile = "strict"
     mode: Mode = "frozen"
 
+    # How pages and tables explain the task.
+    text: ClassVar[TaskText]
     # Of labels, masks, boxes, reports, views: checked before the run.
     needs: ClassVar[frozenset[str]] = frozenset()
     Settings: ClassVar[type[TaskSettings]] = TaskSettings

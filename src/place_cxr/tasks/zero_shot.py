@@ -15,6 +15,7 @@ from pydantic import Field
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, Study
 from place_cxr.core.results import Metric
+from place_cxr.core.task_text import Headline, MetricBlock, TaskText
 from place_cxr.metrics.classification import (
     auroc_statistic,
     average_precision_statistic,
@@ -29,6 +30,7 @@ from place_cxr.metrics.intervals import (
 )
 from place_cxr.tasks import similarity
 from place_cxr.tasks.aggregate import metrics_by_name
+from place_cxr.tasks.class_scores import AUROC_IN_WORDS
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.descriptions import PhraseEmbeddings, StudyEmbeddings, embed_phrases
 from place_cxr.tasks.labels import finding_names, label_table
@@ -80,6 +82,43 @@ def finding_scores(
     )
 
 
+_TEXT = TaskText(
+    name="Zero-shot classification",
+    short="zero-shot",
+    question=(
+        "Finding conditions from words alone: a picture is held against sentences that state a "
+        "finding and sentences that deny it. No label teaches. AUROC .5 is guessing, 1 perfect."
+    ),
+    title="Finding conditions from words alone",
+    says=(
+        "No label was ever shown to the network. A picture is held against sentences such as "
+        "“There is a pleural "
+        f"effusion.” and “No pleural effusion.”, and the better fit wins. {AUROC_IN_WORDS}"
+    ),
+    blocks=(
+        MetricBlock(
+            "Every finding",
+            "One row per finding, the mean over findings first.",
+            "mix/auroc/*",
+            0.5,
+        ),
+        MetricBlock(
+            "Two ways to compare picture and words",
+            "The whole picture with the whole sentence, the picture’s separate observations "
+            "with the sentence, or the mean of both, which the other numbers use.",
+            "*/auroc/macro",
+            0.5,
+        ),
+    ),
+    headline=Headline(
+        "mix/auroc/macro",
+        "Finding conditions from words alone",
+        "Chance to rank a picture with a finding above one without: 0.5 is guessing, 1 perfect.",
+        guess=0.5,
+    ),
+)
+
+
 class ZeroShotSettings(TaskSettings):
     """Which sentences, and how they decide."""
 
@@ -100,6 +139,7 @@ class ZeroShotSettings(TaskSettings):
 class ZeroShotClassification(TextTask):
     """Every finding for itself, stated against denied; or one class of several."""
 
+    text: ClassVar[TaskText] = _TEXT
     settings: ZeroShotSettings
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     Settings: ClassVar[type[TaskSettings]] = ZeroShotSettings
