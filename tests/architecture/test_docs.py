@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from place_cxr.cli.main import app
+from tests.architecture.test_layers import LEVELS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "place_cxr"
@@ -19,6 +20,8 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 _CODE = re.compile(r"`([\w./]+\.py)(?::(\w+))?`")
 _COMMAND = re.compile(r"^(?:\$ )?place (.+)$|`place ([^`]+)`", re.MULTILINE)
+_LEVEL_TABLE = re.compile(r"^\| folder \| level \|.*\n((?:\|.*\n?)+)", re.MULTILINE)
+_LEVEL_ROW = re.compile(r"^\| `(\w+)(?:/|\.py)?` \| (\d+) \|", re.MULTILINE)
 _MAKE = re.compile(r"^(?:\$ )?make (\w+)|`make (\w+)", re.MULTILINE)
 
 
@@ -67,6 +70,13 @@ def broken_commands(text: str) -> Iterator[str]:
         )
 
 
+def documented_levels(text: str) -> dict[str, int]:
+    """Level by folder in the table ``| folder | level | ...`` of a document."""
+    table = _LEVEL_TABLE.search(text)
+    assert table, "no table | folder | level |"
+    return {folder: int(level) for folder, level in _LEVEL_ROW.findall(table[1])}
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=_ids)
 def test_document_is_true(path: Path) -> None:
     text = path.read_text("utf-8")
@@ -75,6 +85,24 @@ def test_document_is_true(path: Path) -> None:
     assert list(broken_commands(text)) == []
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     assert {a or b for a, b in _MAKE.findall(text)} <= targets
+
+
+def test_architecture_names_every_folder_with_its_level() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    assert documented_levels(text) == LEVELS
+
+    # test_layers.py gives a level to every folder with code; each of them is in the table, too.
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders <= LEVELS.keys()
+
+
+def test_the_table_of_levels_is_read() -> None:
+    table = (
+        "x\n\n| folder | level | knows |\n|---|---|---|\n| `core` | 0 | - |\n| `cli/` | 6 | x |\n"
+    )
+    assert documented_levels(table + "\n| `text` | 1 | another table |\n") == {"core": 0, "cli": 6}
+    with pytest.raises(AssertionError, match="no table"):
+        documented_levels("| file | level |")
 
 
 def test_the_checks_have_teeth() -> None:
