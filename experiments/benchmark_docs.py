@@ -39,6 +39,7 @@ def write_page(results: ResultTable, out: Path, docs: Path) -> Path:
     name = config.name if config.name.startswith("benchmark") else f"benchmark-{config.name}"
     page = docs / f"{name}.md"
 
+    # The notice says that no patient is involved, so it must not stand above real sets.
     only_phantoms = config.phantom and not config.sources
     lead = descriptions.PHANTOM_NOTICE if only_phantoms else ""
 
@@ -55,6 +56,7 @@ def short_table(summary: Summary) -> str:
     config = summary.results.config
     columns = leading_columns(config)
     ranks = rank_methods(summary.results).overall
+    # Methods without a rank (controls, bounds) come last, in the order of the plan.
     slugs = sorted(config.methods, key=lambda slug: ranks.get(slug, float("inf")))
 
     rows = []

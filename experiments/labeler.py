@@ -33,7 +33,7 @@ from place_cxr.text.reports import read_report
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROWS = Path(__file__).parent / "labeler_rows.json"
 SENTENCES_FILE = REPOSITORY / "tests" / "text" / "labeler_sentences.json"
-SEED = 11
+SEED = 11  # of the phantom reports
 WORDS = {"present": PRESENT, "uncertain": UNCERTAIN, "absent": ABSENT}
 # A phantom's finding -> the labeler's findings. Reports may call a consolidation an opacity; this
 # opacity counts only if its sentence has no other explanation of it (EXPLANATIONS).
@@ -47,6 +47,7 @@ PHANTOM_FINDINGS = {
     "Nodule": ("Lung Lesion",),
     "Rib Fracture": ("Fracture",),
 }
+# A phantom has three kinds of device, the labeler one.
 DEVICES = ("Pacemaker", "Central Line", "Endotracheal Tube")
 EXPLANATIONS = {"Lung Lesion", "Atelectasis", "Edema", "Pleural Effusion"}
 # The labeler's finding -> expert tags, cut at the first slash.
@@ -120,6 +121,7 @@ def sentence_table(cases: Iterable[tuple[str, str, dict[str, float]]]) -> list[s
         count["sentences"] += 1
         count["all right"] += prediction == truth
 
+        # A finding in neither is right but no statement, so it is not counted.
         for name in truth.keys() | prediction.keys():
             if name not in prediction:
                 count["missed"] += 1
@@ -230,6 +232,7 @@ def tag_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
     counts = {name: Counter[tuple[bool, bool]]() for name in TAGS}
 
     for row in rows:
+        # A tag such as "Pleural Effusion/right/small" names the finding before the first slash.
         tags = {tag.split("/")[0].strip().lower() for tag in row["mesh_major"].split(";")}
         values = label_report(report_text(row)).values
 

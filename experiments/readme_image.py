@@ -71,6 +71,7 @@ def choose_examples(studies: list[dict[str, Any]]) -> list[Example]:
             stating = [s for s in study["sentences"] if s["heat"] and _states(s["text"], words)]
             unused = all(study is not example.study for example in examples)
 
+            # The heat map is compared with the outline, so both must be of the same finding.
             if outlined and stating and unused:
                 examples.append(Example(study, finding, stating[0]))
                 break
@@ -167,6 +168,7 @@ def _add_heat(image: Image.Image, example: Example) -> Image.Image:
     whole = Image.new("F", image.size)
     whole.paste(resized, (round(x), round(y)))
 
+    # More heat covers more of the image, at most 80 %.
     heat = np.asarray(whole)
     alpha = 0.8 * heat[..., None]
     mixed = (1 - alpha) * 0.6 * np.asarray(image) + alpha * _heat_colors(heat)

@@ -4,11 +4,11 @@ classes.
     python experiments/real_pairs.py --data $PLACE_TEST_DATA --out runs/real --init-from RUN
     python experiments/real_tables.py runs/real/real_pairs.json docs/real_data.md
 
-For each of ``--splits`` divisions of the pairs' patients, the recipe ``sample-pairs`` is trained
-from random weights and, with ``--init-from``, from a run on phantoms. Written into ``--out``: the
-runs, ``real_pairs.json`` with all numbers, and contact sheets of heat maps, which hold pictures of
-patients: they stay on your machine. Needs the layout of the sample data (docs/data.md): ``pairs/``,
-``masks/``, ``classes/``.
+The patients of the pairs are divided ``--splits`` times. For each division the recipe
+``sample-pairs`` is trained from random weights and, with ``--init-from``, from a run on phantoms.
+``--out`` receives the runs, ``real_pairs.json`` with all numbers, and contact sheets of heat maps.
+The sheets show images of patients, so they stay on your machine. Needs ``pairs/``, ``masks/`` and
+``classes/`` of the sample data (docs/data.md).
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from place_cxr import predict, pretrain
@@ -34,7 +35,7 @@ from place_cxr.cli.console import log_to_stderr
 from place_cxr.core.records import SPLITS, Study
 from place_cxr.core.results import Metric
 from place_cxr.data.corpus import Corpus, prepare_corpus
-from place_cxr.data.packs.cached import pack_pixels
+from place_cxr.data.packs.cached import PixelPack, pack_pixels
 from place_cxr.data.splits.by_patient import split_by_patient
 from place_cxr.images.read import read_mask
 from place_cxr.images.views import eval_view
@@ -59,119 +60,131 @@ from place_cxr.training.run_folder import environment
 
 GUESSING = "guessing"
 RANDOM, PAIRS, PHANTOMS, BOTH = "random weights", "pairs", "phantoms", "phantoms, then pairs"
-SHAPE, THUMBNAIL = (
-    "shape and projection only",
-    "8 x 8 thumbnail",
-)  # what is read without any network
+# Two baselines of the probe that use no network.
+SHAPE, THUMBNAIL = "shape and projection only", "8 x 8 thumbnail"
 DIRECTIONS = ("image to report", "report to image")
-KS = (1, 5)
+KS = (1, 5)  # of R@k; the test pools have some 20 images
 CLASSES = {"kermany": ("normal", "bacterial_pneumonia", "viral_pneumonia"), "nih": ("pneumonia",)}
-PROBE_SHARES = (0.6, 0.15, 0.25)  # of the patients: train, val, test
-SENTENCES = 4  # of a report that get a heat map
-SHOWN = 6  # pictures on a contact sheet
+PROBE_FRACTIONS = (0.6, 0.15, 0.25)  # of the patients: train, val, test
+MAX_SENTENCES = 4  # of a report that get a heat map
+SHEET_IMAGES = 6  # images on a contact sheet
 _log = logging.getLogger("place_cxr.real_pairs")
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """One model and the pairs as it reads them."""
+class TrainedModel:
+    """One model, and the pairs as it reads them."""
 
     method: str
     model: PlaceModel
     corpus: Corpus
     processor: predict.Processor
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
 
-def train(
+
+def train_methods(
     data: Path, out: Path, split: int, *, init_from: Path | None, overrides: Sequence[str]
-) -> list[Trained]:
-    """The methods on one division of the pairs; ``split`` also seeds weights and batches."""
-    given = [
+) -> list[TrainedModel]:
+    """All methods on one division of the pairs; ``split`` also seeds weights and batches."""
+    values = [
         f"data.manifest={data}/pairs/manifest.csv",
         f"data.split_seed={split}",
         f"train.seed={split}",
     ]
-    config = pretrain.load_recipe("sample-pairs", [*given, *overrides])
+    config = pretrain.load_recipe("sample-pairs", [*values, *overrides])
 
-    def after(run: Path, method: str) -> Trained:
+    def load_run(run: Path, method: str) -> TrainedModel:
         model, processor = predict.load(run)
         corpus = prepare_corpus(
             config.data, max_tokens=processor.max_tokens, tokenizer=processor.tokenizer
         )
-        return Trained(
-            method,
-            model,
-            corpus,
-            replace(processor, views=config.views, pack_size=config.data.pack_size),
-        )
+        processor = replace(processor, views=config.views, pack_size=config.data.pack_size)
+        return TrainedModel(method, model, corpus, processor)
 
     pretrain.run_pretraining(config, out / f"pairs-{split}")
-    found = [after(out / f"pairs-{split}", PAIRS)]
-    control = build_untrained(
-        config, found[0].corpus, str(next(found[0].model.parameters()).device)
-    )
-    found.insert(0, replace(found[0], method=RANDOM, model=control))
+    pairs = load_run(out / f"pairs-{split}", PAIRS)
+
+    # The control has the same network and corpus, with the weights that the run of this seed starts
+    # from.
+    untrained = build_untrained(config, pairs.corpus, str(pairs.device))
+    models = [replace(pairs, method=RANDOM, model=untrained), pairs]
+
     if init_from is not None:
         pretrain.run_pretraining(config, out / f"phantom-pairs-{split}", init_from=str(init_from))
-        found += [after(init_from, PHANTOMS), after(out / f"phantom-pairs-{split}", BOTH)]
-    return found
+        models.append(load_run(init_from, PHANTOMS))
+        models.append(load_run(out / f"phantom-pairs-{split}", BOTH))
+
+    return models
 
 
-def described(trained: Trained, rows: NDArray[np.int64]) -> StudyEmbeddings:
-    """The pairs of ``rows`` as the model describes them."""
-    corpus, view = trained.corpus, partial(eval_view, settings=trained.processor.views)
-    device = next(trained.model.parameters()).device
+def embed(trained: TrainedModel, rows: NDArray[np.int64]) -> StudyEmbeddings:
+    """The embeddings of the pairs of ``rows``."""
+    corpus = trained.corpus
     return embed_studies(
         trained.model,
         corpus.pixels.pixels,
         corpus.text,
         rows,
         corpus.studies,
-        view=view,
-        device=device,
+        view=partial(eval_view, settings=trained.processor.views),
+        device=trained.device,
     )
 
 
-def retrieval(models: Sequence[Sequence[Trained]], where: str) -> dict[str, Any]:
-    """R@k on all held-out pairs, or on equally many training pairs; queries of all splits,
-    intervals over patients.
+def retrieval(models: Sequence[Sequence[TrainedModel]], pool: str) -> dict[str, Any]:
+    """R@k on all held-out pairs, or on equally many training pairs.
 
-    Equal reports are all relevant, as in `tasks.retrieval`. A report of which some tokenizer leaves
-    no observation stays out for all methods. Guessing is a score that is the same for all.
+    Queries of all splits are joined; intervals are over patients. Equal reports are all relevant,
+    as in `tasks.retrieval`. A report without an observation under some tokenizer is left out for
+    all methods. Guessing is a score that is the same for all.
     """
-    pools: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
+    hits: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
     patients: list[str] = []
+
     for group in models:
-        rows = group[0].corpus.rows["test"]
-        if where == "training":
-            rows = np.sort(
-                np.random.default_rng(0).choice(
-                    group[0].corpus.rows["train"], len(rows), replace=False
-                )
-            )
-        found = {trained.method: described(trained, rows) for trained in group}
-        scored = np.flatnonzero(np.all([one.textual_mask.any(1) for one in found.values()], axis=0))
-        scores = {method: compute_similarities(one, scored)["mix"] for method, one in found.items()}
-        keys = next(iter(found.values())).report_key[scored]
-        for method, matrix in ({GUESSING: np.zeros((len(scored), len(scored)))} | scores).items():
-            for direction, turned in zip(DIRECTIONS, (matrix, matrix.T), strict=True):
-                hit = first_hit(turned, relevance(keys, keys))
-                pools.setdefault((method, direction), []).append(
-                    np.stack([hit.recall_at_k(k) for k in KS], axis=1)
-                )
-        patients += [group[0].corpus.studies[row].patient for row in rows[scored]]
+        corpus = group[0].corpus
+        rows = corpus.rows["test"]
+        if pool == "training":
+            # As many candidates as in the test pool: R@k depends on their number.
+            generator = np.random.default_rng(0)
+            rows = np.sort(generator.choice(corpus.rows["train"], len(rows), replace=False))
+
+        embeddings = {trained.method: embed(trained, rows) for trained in group}
+        # All methods must be scored on the same reports.
+        has_text = [e.textual_mask.any(1) for e in embeddings.values()]
+        scored = np.flatnonzero(np.all(has_text, axis=0))
+
+        scores = {GUESSING: np.zeros((len(scored), len(scored)))}
+        for method, embedding in embeddings.items():
+            scores[method] = compute_similarities(embedding, scored)["mix"]
+
+        keys = next(iter(embeddings.values())).report_key[scored]
+        relevant = relevance(keys, keys)
+        for method, matrix in scores.items():
+            for direction, queries in zip(DIRECTIONS, (matrix, matrix.T), strict=True):
+                hit = first_hit(queries, relevant)
+                recall = np.stack([hit.recall_at_k(k) for k in KS], axis=1)
+                hits.setdefault((method, direction), []).append(recall)
+
+        patients += [corpus.studies[row].patient for row in rows[scored]]
+
     result: dict[str, Any] = {}
-    for (method, direction), parts in pools.items():
+    for (method, direction), parts in hits.items():
+        numbers = result.setdefault(method, {"patients": len(set(patients))})
         intervals = bootstrap_columns(mean_statistic(np.concatenate(parts)), patients)
-        named = {
-            f"{direction}, R@{k}": plain(value) for k, value in zip(KS, intervals, strict=True)
-        }
-        result.setdefault(method, {"patients": len(set(patients))}).update(named)
+
+        for k, interval in zip(KS, intervals, strict=True):
+            numbers[f"{direction}, R@{k}"] = as_dict(interval)
+
     return result
 
 
 def read_classes(folder: Path, names: Sequence[str]) -> list[Study]:
-    """Studies of one class folder, labelled 1 or 0 for each of ``names``."""
+    """Studies of one class folder, labeled 1 or 0 for each of ``names``."""
     with (folder / "manifest.csv").open(encoding="utf-8-sig", newline="") as file:
         return [
             Study(
@@ -187,184 +200,197 @@ def read_classes(folder: Path, names: Sequence[str]) -> list[Study]:
 
 
 def probe(
-    models: Sequence[Sequence[Trained]], folder: Path, names: Sequence[str]
+    models: Sequence[Sequence[TrainedModel]], folder: Path, names: Sequence[str]
 ) -> dict[str, Any]:
-    """AUROC of a linear probe, one class against the rest: mean over splits of the set's patients,
-    models by split.
+    """AUROC of a linear probe, one class against the rest.
+
+    The mean is over splits of the patients of the set; each split has its own models.
     """
     studies = read_classes(folder, names)
-    size = models[0][0].processor.pack_size
-    pack = pack_pixels(studies, size)
+    pack = pack_pixels(studies, models[0][0].processor.pack_size)
     labels, patients = label_table(studies, names), [study.patient for study in studies]
-    blocks = (
-        pack.pixels.reshape(len(studies), 8, size // 8, 8, size // 8)
-        .mean((2, 4))
-        .reshape(len(studies), -1)
-    )
-    aspect = np.log(pack.letterboxes[:, 1] / pack.letterboxes[:, 0])
-    shape = np.column_stack([aspect, [study.view == "PA" for study in studies]])
+    baselines = _baseline_features(pack, studies)
+
     parts: dict[str, list[tuple[NDArray[np.int64], Floats]]] = {}
     for seed, group in enumerate(models):
-        split = [study.split for study in split_by_patient(studies, seed, PROBE_SHARES)]
+        split = [study.split for study in split_by_patient(studies, seed, PROBE_FRACTIONS)]
         rows = {name: np.array([row for row in pack.rows if split[row] == name]) for name in SPLITS}
-        features = {SHAPE: shape, THUMBNAIL: blocks}
+
+        features = dict(baselines)
         for trained in group:
-            view = partial(eval_view, settings=trained.processor.views)
-            device = next(trained.model.parameters()).device
-            every = np.arange(len(studies))
             features[trained.method] = embed_pooled(
-                trained.model, pack.pixels, every, view=view, device=device
+                trained.model,
+                pack.pixels,
+                np.arange(len(studies)),
+                view=partial(eval_view, settings=trained.processor.views),
+                device=trained.device,
             )
+
         for method, table in features.items():
             x = np.asarray(table, np.float32)
-            scores = probe_scores(
-                x[rows["train"]],
-                labels[rows["train"]],
-                x[rows["val"]],
-                labels[rows["val"]],
-                x[rows["test"]],
-            )
+            # The probe learns on train, chooses its penalty on val, and is scored on test.
+            fit = (x[rows["train"]], labels[rows["train"]])
+            choose = (x[rows["val"]], labels[rows["val"]])
+            scores = probe_scores(*fit, *choose, x[rows["test"]])
             parts.setdefault(method, []).append((rows["test"], scores))
-    statistics = {method: mean_auroc(labels, each) for method, each in parts.items()}
-    found: dict[str, Any] = {
+
+    result: dict[str, Any] = {
         "rows": len(pack.rows),
         "patients": len(set(patients)),
         "auroc": {},
         "against random": {},
     }
+    statistics = {method: mean_auroc(labels, scores) for method, scores in parts.items()}
+
     for method, statistic in statistics.items():
-        values = bootstrap_columns(statistic, patients)
-        found["auroc"][method] = {
-            n: plain(v) for n, v in zip(("mean", *names), values, strict=True)
-        }
+        intervals = bootstrap_columns(statistic, patients)
+        columns = zip(("mean", *names), intervals, strict=True)
+        result["auroc"][method] = {name: as_dict(interval) for name, interval in columns}
+
+        # Paired: the same resamples of patients for both methods give a narrower interval.
         if method != RANDOM:
-            found["against random"][method] = plain(
-                paired_difference(statistic, statistics[RANDOM], patients)
-            )
-    return found
+            difference = paired_difference(statistic, statistics[RANDOM], patients)
+            result["against random"][method] = as_dict(difference)
+
+    return result
+
+
+def _baseline_features(pack: PixelPack, studies: Sequence[Study]) -> dict[str, Floats]:
+    """Features [N, F] that need no network: a thumbnail; the aspect ratio and the projection."""
+    count, size = len(studies), pack.pixels.shape[-1]
+
+    # Mean over each of the 8 x 8 blocks of an image.
+    blocks = pack.pixels.reshape(count, 8, size // 8, 8, size // 8).mean((2, 4))
+    aspect = np.log(pack.letterboxes[:, 1] / pack.letterboxes[:, 0])
+    is_pa = [study.view == "PA" for study in studies]
+    return {SHAPE: np.column_stack([aspect, is_pa]), THUMBNAIL: blocks.reshape(count, -1)}
 
 
 def mean_auroc(labels: Floats, parts: Sequence[tuple[NDArray[np.int64], Floats]]) -> Statistic:
-    """Mean over ``parts`` (test rows [n], scores [n, M]), as a function of counts of all N rows ->
-    [R, 1 + M].
+    """Mean AUROC over ``parts`` (test rows [n], scores [n, M]), with the mean of the classes first.
 
-    The first column is the mean over the M classes.
+    The statistic maps counts of all N rows [R, N] to [R, 1 + M].
     """
-    runs = [
-        [(rows, auroc_statistic(labels[rows, m], scores[:, m])) for rows, scores in parts]
-        for m in range(labels.shape[1])
-    ]
+    classes = []
+    for m in range(labels.shape[1]):
+        classes.append([(rows, auroc_statistic(labels[rows, m], s[:, m])) for rows, s in parts])
 
     def statistic(counts: Floats) -> Floats:
-        each = [
-            np.mean([run(counts[:, rows]) for rows, run in of_class], axis=0) for of_class in runs
-        ]
-        return np.column_stack([np.mean(each, axis=0), *each])
+        means = []
+        for splits in classes:
+            means.append(np.mean([auroc(counts[:, rows]) for rows, auroc in splits], axis=0))
+
+        return np.column_stack([np.mean(means, axis=0), *means])
 
     return statistic
 
 
-def plain(found: Metric) -> dict[str, Any]:
-    """An interval for the file, without its resamples."""
-    return {
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "n": found.n,
-        "reason": found.reason,
-    }
+def as_dict(metric: Metric) -> dict[str, Any]:
+    """A value with its interval for the JSON file, without its resamples."""
+    return {name: getattr(metric, name) for name in ("value", "low", "high", "n", "reason")}
 
 
 def lung_masks(data: Path) -> dict[str, Path]:
-    """Picture's file name -> its lung mask."""
+    """File name of an image -> its lung mask."""
     with (data / "masks" / "manifest.csv").open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        Path(row["image"]).name: data / "masks" / row["mask"]
-        for row in rows
-        if row["mask"].startswith("lungs/")
-    }
+        rows = [row for row in csv.DictReader(file) if row["mask"].startswith("lungs/")]
+
+    return {Path(row["image"]).name: data / "masks" / row["mask"] for row in rows}
 
 
-def observed(study: Study) -> list[str]:
+def observations(study: Study) -> list[str]:
     """The first sentences of a report that state an observation."""
-    said = read_report(study.report)
-    return [s for s, observes in zip(said.sentences, said.is_observation, strict=True) if observes][
-        :SENTENCES
-    ]
+    report = read_report(study.report)
+    flagged = zip(report.sentences, report.is_observation, strict=True)
+    return [sentence for sentence, is_observation in flagged if is_observation][:MAX_SENTENCES]
 
 
-def heat_maps(models: Sequence[Trained], masks: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """On held-out pictures with a lung mask: how much more heat lies in the lungs than in as large
-    an area elsewhere (1 = the map knows nothing of lungs), and how alike the maps of two sentences
-    of one report are (Pearson's r).
+def heat_maps(
+    models: Sequence[TrainedModel], masks: Mapping[str, Path]
+) -> dict[str, dict[str, Any]]:
+    """Two numbers on held-out images with a lung mask.
+
+    ``lungs``: heat in the lungs, relative to an area of the same size with average heat (1 = the
+    map does not depend on the lungs). ``alike``: Pearson's r of the maps of two sentences of one
+    report.
     """
-    found: dict[str, dict[str, tuple[list[float], list[str]]]] = {}
+    values: dict[tuple[str, str], list[float]] = {}
+    patients: dict[tuple[str, str], list[str]] = {}
+
+    def add(method: str, name: str, patient: str, value: float) -> None:
+        values.setdefault((method, name), []).append(value)
+        patients.setdefault((method, name), []).append(patient)
+
     for trained in models:
-        inside, alike = found.setdefault(
-            trained.method, {"lungs": ([], []), "alike": ([], [])}
-        ).values()
         for row in trained.corpus.rows["test"]:
             study = trained.corpus.studies[row]
             if study.image.name not in masks:
                 continue
+
             lungs = read_mask(masks[study.image.name])
-            heats = [
-                predict.ground(trained.model, trained.processor, study.image, s).array
-                for s in observed(study)
+            maps = [
+                predict.ground(trained.model, trained.processor, study.image, sentence).array
+                for sentence in observations(study)
             ]
-            for heat in heats:
-                inside[0].append(float(heat[lungs].sum() / heat.sum() / lungs.mean()))
-                inside[1].append(study.patient)
-            for one, other in combinations(heats, 2):
-                alike[0].append(float(np.corrcoef(one.ravel(), other.ravel())[0, 1]))
-                alike[1].append(study.patient)
-    return {
-        method: {
-            name: plain(bootstrap_columns(mean_statistic(values), patients)[0])
-            | {"patients": len(set(patients))}
-            for name, (values, patients) in named.items()
-            if values
-        }
-        for method, named in found.items()
-    }
+
+            # Fraction of the heat in the lungs, over the fraction of the area that they fill.
+            for heat in maps:
+                inside = float(heat[lungs].sum() / heat.sum() / lungs.mean())
+                add(trained.method, "lungs", study.patient, inside)
+
+            for first, second in combinations(maps, 2):
+                correlation = float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+                add(trained.method, "alike", study.patient, correlation)
+
+    result: dict[str, dict[str, Any]] = {trained.method: {} for trained in models}
+    for (method, name), numbers in values.items():
+        ids = patients[method, name]
+        interval = bootstrap_columns(mean_statistic(numbers), ids)[0]
+        result[method][name] = as_dict(interval) | {"patients": len(set(ids))}
+
+    return result
 
 
-def contact_sheet(trained: Trained, file: Path) -> None:
-    """Held-out frontal pictures of different patients, each beside a heat map per sentence. Holds
-    patients' pixels.
+def contact_sheet(trained: TrainedModel, file: Path) -> None:
+    """Held-out frontal images of different patients, each beside one heat map per sentence.
+
+    The file contains pixels of patients.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
+    # One study per patient: the first that has at least two sentences to compare.
     chosen: dict[str, Study] = {}
     for row in trained.corpus.rows["test"]:
         study = trained.corpus.studies[row]
-        if study.view != "L" and len(observed(study)) > 1:
+        if study.view != "L" and len(observations(study)) > 1:
             chosen.setdefault(study.patient, study)
-    figure = Figure(figsize=(2.6 * (1 + SENTENCES), 3 * SHOWN), layout="constrained")
-    axes = figure.subplots(SHOWN, 1 + SENTENCES, squeeze=False)
+
+    size = (2.6 * (1 + MAX_SENTENCES), 3 * SHEET_IMAGES)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(SHEET_IMAGES, 1 + MAX_SENTENCES, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for line, study in zip(axes, list(chosen.values())[:SHOWN], strict=False):
+
+    for line, study in zip(axes, list(chosen.values())[:SHEET_IMAGES], strict=False):
         heats = [
-            predict.ground(trained.model, trained.processor, study.image, s)
-            for s in observed(study)
+            predict.ground(trained.model, trained.processor, study.image, sentence)
+            for sentence in observations(study)
         ]
         line[0].imshow(heats[0].image, cmap="gray")
+
         for axis, heat in zip(line[1:], heats, strict=False):
-            axis.imshow(
-                0.5 * heat.image[..., None] + 0.5 * colormaps["inferno"](heat.array)[..., :3]
-            )
+            colors = colormaps["inferno"](heat.array)[..., :3]
+            axis.imshow(0.5 * heat.image[..., None] + 0.5 * colors)
             axis.set_title("\n".join(textwrap.wrap(heat.phrase, 42)[:3]), fontsize=7)
-    figure.suptitle(
-        f"{trained.method}: held-out patients. Research use only, not a medical device."
-    )
+
+    title = f"{trained.method}: held-out patients. Research use only, not a medical device."
+    figure.suptitle(title)
     figure.savefig(file, dpi=70)
 
 
-def reading(corpus: Corpus) -> dict[str, Any]:
-    """How the model reads the reports: length in its own pieces of words, and what did not fit."""
+def report_lengths(corpus: Corpus) -> dict[str, Any]:
+    """Length of the reports in the tokens of a model, and how many were cut."""
     tokens = (np.asarray(corpus.text.ids) != corpus.text.pad_id).sum(1)
     return {
         "median tokens": float(np.median(tokens)),
@@ -373,7 +399,7 @@ def reading(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def run(
+def run_experiment(
     data: Path,
     out: Path,
     *,
@@ -381,47 +407,53 @@ def run(
     splits: int = 3,
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Everything; returns what ``out/real_pairs.json`` holds."""
+    """Train, evaluate and write everything; return the content of ``out/real_pairs.json``."""
     began = time.perf_counter()
     models = []
     for split in range(splits):
         _log.info("split %d of %d", split + 1, splits)
-        models.append(train(data, out, split, init_from=init_from, overrides=overrides))
-    trained = time.perf_counter() - began
-    every = [one for group in models for one in group]
+        models.append(train_methods(data, out, split, init_from=init_from, overrides=overrides))
+    training_seconds = time.perf_counter() - began
+
     _log.info("retrieval, heat maps, linear probes")
-    made, config = environment(), pretrain.load_recipe("sample-pairs", overrides)
+    machine, config = environment(), pretrain.load_recipe("sample-pairs", overrides)
+    every_model = list(chain.from_iterable(models))
+
     result: dict[str, Any] = {
-        "commit": made["commit"],
-        "date": made["started"][:10],
-        "cpu": made["cpu"],
+        "commit": machine["commit"],
+        "date": machine["started"][:10],
+        "cpu": machine["cpu"],
         "steps": config.train.steps,
         "batch size": config.train.batch_size,
         "init from": "" if init_from is None else checkpoint.load(init_from).path.name,
-        "splits": [
-            {
-                **group[0].corpus.lock(),
-                "reading": {
-                    m.method: reading(m.corpus) for m in group if m.method in (PAIRS, PHANTOMS)
-                },
-            }
-            for group in models
-        ],
-        "retrieval": {where: retrieval(models, where) for where in ("held out", "training")},
-        "heat maps": heat_maps(every, lung_masks(data)),
+        "splits": [_split_facts(group) for group in models],
+        "retrieval": {pool: retrieval(models, pool) for pool in ("held out", "training")},
+        "heat maps": heat_maps(every_model, lung_masks(data)),
         "probe": {
             name: probe(models, data / "classes" / name, classes)
             for name, classes in CLASSES.items()
         },
-        "seconds of training": round(trained, 1),
+        "seconds of training": round(training_seconds, 1),
     }
-    for one in models[0]:
-        contact_sheet(one, out / f"maps-{one.method.replace(', ', '-').replace(' ', '-')}.png")
+
+    for trained in models[0]:
+        name = trained.method.replace(", ", "-").replace(" ", "-")
+        contact_sheet(trained, out / f"maps-{name}.png")
+
     result["seconds"] = round(time.perf_counter() - began, 1)
-    (out / "real_pairs.json").write_text(
-        json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-    )
+    text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+    (out / "real_pairs.json").write_text(text, encoding="utf-8")
     return result
+
+
+def _split_facts(group: Sequence[TrainedModel]) -> dict[str, Any]:
+    """Sizes and digests of one division, and how its two tokenizers read the reports."""
+    reading = {}
+    for trained in group:
+        if trained.method in (PAIRS, PHANTOMS):
+            reading[trained.method] = report_lengths(trained.corpus)
+
+    return {**group[0].corpus.lock(), "reading": reading}
 
 
 if __name__ == "__main__":
@@ -440,12 +472,12 @@ if __name__ == "__main__":
         metavar="KEY=VALUE",
         help="values that replace those of sample-pairs",
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     log_to_stderr()
-    run(
-        given.data,
-        given.out,
-        init_from=given.init_from,
-        splits=given.splits,
-        overrides=given.overrides,
+    run_experiment(
+        arguments.data,
+        arguments.out,
+        init_from=arguments.init_from,
+        splits=arguments.splits,
+        overrides=arguments.overrides,
     )

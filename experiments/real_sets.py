@@ -63,6 +63,7 @@ def nih_findings(data: Path) -> list[Row]:
     rows = []
 
     for row in read_table(data / "classes" / "nih" / "manifest.csv"):
+        # NIH joins several findings with "|".
         named = set(row["finding_labels"].split("|"))
         labels = {
             f"labels.{name}": str(int(name in named)) for name in (*NIH14_LABELS, "No Finding")
@@ -96,6 +97,7 @@ def mask_rows(data: Path, *, lungs: bool) -> list[Row]:
 def lung_boxes(data: Path) -> list[Row]:
     """Images with a box for each lung."""
     groups = patient_groups(data)
+    # The COCO file has boxes only; view, sex and age are in the tables of the image's own folder.
     known: dict[str, Row] = {}
 
     for folder in ("pairs", "masks"):
@@ -127,6 +129,7 @@ def rsna(data: Path) -> list[Row]:
         rows[image] = common_columns(image, row["patient_id"], row) | labels
 
         if row["target"] == "1":
+            # RSNA gives the upper left corner and the size; a manifest has two corners.
             x, y, width, height = (float(row[side]) for side in ("x", "y", "width", "height"))
             boxes.setdefault(image, []).append((OPACITY, x, y, x + width, y + height))
 
@@ -176,6 +179,7 @@ def write_sets(data: Path, out: Path) -> dict[str, int]:
     for name, rows in sets.items():
         write_manifest(out / name / "manifest.csv", rows)
 
+    # A link instead of copies: the images stay in one place.
     link = out / "files"
     link.unlink(missing_ok=True)
     link.symlink_to(data.resolve(), target_is_directory=True)

@@ -26,6 +26,7 @@ def all_tables(result: Mapping[str, Any]) -> str:
         lines += [*_probe_table(dataset, numbers), ""]
 
     lines += [*_heat_map_table(result["heat maps"]), ""]
+    # Every division has the same reports, so one is enough.
     lines += [*_reading_table(result["splits"][0]["reading"]), ""]
     return "\n".join([*lines, provenance(result)])
 
@@ -36,6 +37,7 @@ def _retrieval_table(pool: str, methods: Mapping[str, Any]) -> list[str]:
 
     rows = []
     for method, metrics in methods.items():
+        # Guessing depends on the number of candidates only, so its interval says nothing.
         bare = method == "guessing"
         rows.append([method, *(format_interval(metrics[c], bare=bare) for c in columns)])
 
@@ -46,8 +48,9 @@ def _retrieval_table(pool: str, methods: Mapping[str, Any]) -> list[str]:
 
 def _probe_table(dataset: str, numbers: Mapping[str, Any]) -> list[str]:
     classes = list(next(iter(numbers["auroc"].values())))
+    # With one class the mean repeats the class.
     if len(classes) == 2:
-        classes = classes[1:]  # the mean of one class is that class
+        classes = classes[1:]
 
     rows = []
     for method, auroc in numbers["auroc"].items():
