@@ -415,6 +415,7 @@ def test_the_cache_is_where_the_environment_says(
     assert cache_root() == tmp_path / "here"
     monkeypatch.setenv("PLACE_CACHE", "")
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert cache_root() == tmp_path / ".cache" / "place-cxr"
 
 

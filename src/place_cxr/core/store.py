@@ -10,7 +10,6 @@ which data lies in them.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -26,10 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.locks import hold_if_free, hold_lock
 from place_cxr.core.workers import refuse_if_spawned
 
 _log = logging.getLogger(__name__)
 _SCHEMA = 1
+_PRIVATE = 0o600  # a file that only this user may read
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NamedArrays = dict[str, NDArray[Any]]
 
@@ -43,7 +44,7 @@ def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
     """
     final, unfinished = root / name, root / f".{name}.building"
     if not is_folder_complete(final):
-        with _file_lock(root / f".{name}.lock"):
+        with _building_lock(root / f".{name}.lock"):
             _remove_unfinished(root)
             if not is_folder_complete(final):
                 shutil.rmtree(unfinished, ignore_errors=True)
@@ -86,7 +87,7 @@ def make_private_folder(path: Path) -> Path:
 def salted_hash(root: Path, parts: Iterable[bytes]) -> str:
     """16 hex digits for the parts: the same in this ``root`` always, unrelated in another one."""
     salt = root / ".salt"
-    with _file_lock(root / ".salt.lock"):
+    with _building_lock(root / ".salt.lock"):
         if not salt.exists():
             with create_private_file(root / ".salt.new") as file:
                 file.write(os.urandom(32))
@@ -173,48 +174,23 @@ def is_folder_complete(folder: Path) -> bool:
 
 
 @contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
+def _building_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of something that is built once, waiting for whoever builds it now."""
     refuse_if_spawned()
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if not _try_lock(handle):
-            _log.info("waiting for another process that builds the same pack")
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    with hold_if_free(path, _PRIVATE) as free:
+        if free:
+            yield
+            return
+
+    _log.info("waiting for another process that builds the same pack")
+    with hold_lock(path, _PRIVATE):
         yield
-    finally:
-        fcntl.flock(
-            handle, fcntl.LOCK_UN
-        )  # closing is not enough where another thread has forked meanwhile
-        os.close(handle)
-
-
-@contextmanager
-def locked_if_free(path: Path) -> Iterator[bool]:
-    """Whether nobody held the lock; this process then holds it until the end of the block."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        yield _try_lock(handle)
-    finally:
-        os.close(handle)
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        problem = f"the file system of the cache has no file locks ({error.strerror})"
-        raise PlaceError(
-            problem, code="PL-E010", fix="set PLACE_CACHE to a folder on a local disk"
-        ) from None
-    return True
 
 
 def _remove_unfinished(root: Path) -> None:
     """Remove unfinished folders whose builder is gone."""
     for unfinished in root.glob(".*.building"):
-        with locked_if_free(unfinished.with_suffix(".lock")) as free:
+        with hold_if_free(unfinished.with_suffix(".lock"), _PRIVATE) as free:
             if free:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 _log.info("removed an unfinished pack: %s", unfinished.name)

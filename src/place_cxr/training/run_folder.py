@@ -6,8 +6,6 @@ afterwards.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import logging
 import os
@@ -17,13 +15,17 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from filelock import FileLock
+
 from place_cxr.core import distributed, files
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.locks import try_lock
 from place_cxr.training import checkpoint
 
 _LIBRARIES = (
@@ -49,7 +51,7 @@ class RunFolder:
     On ranks other than 0 it is passive: it knows the path and writes nothing.
     """
 
-    def __init__(self, path: Path, lock: int | None) -> None:
+    def __init__(self, path: Path, lock: FileLock | None) -> None:
         self.path = path
         self._lock = lock
         self._handler: logging.Handler | None = None
@@ -81,7 +83,7 @@ class RunFolder:
             _check_writable(path)
             files.remove_orphans(path)
         except BaseException:
-            os.close(lock)
+            lock.release()
             raise
         run = cls(path, lock)
         run._handler = _log_file(path)
@@ -128,8 +130,7 @@ class RunFolder:
             self._handler.close()
             self._handler = None
         if self._lock is not None:
-            os.ftruncate(self._lock, 0)
-            os.close(self._lock)
+            _release_lock(self.path, self._lock)
             self._lock = None
 
     def __enter__(self) -> RunFolder:
@@ -197,29 +198,29 @@ def _unwritable(path: Path, error: OSError) -> PlaceError:
     )
 
 
-def _take_lock(path: Path) -> int:
-    """Hold the folder's lock. The kernel lets go of it when the process ends, however it ends."""
+def _take_lock(path: Path) -> FileLock:
+    """Hold the folder's lock, whose file says who holds it. The kernel lets go of it when the
+    process ends, however it ends.
+    """
+    holder_file, lock = path / _LOCK, None
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = try_lock(holder_file)
+        before = holder_file.read_text("utf-8", errors="replace").strip()
+        if lock is not None:
+            holder_file.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
     except OSError as error:
+        if lock is not None:
+            lock.release()
         raise _unwritable(path, error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        before = os.pread(lock, 200, 0).decode(errors="replace").strip()
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-    except OSError as error:
-        holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
-        os.close(lock)
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            raise PlaceError(
-                f"is in use by {holder}",
-                code="PL-R001",
-                file=path,
-                fix="wait for it, or choose another --out",
-            ) from None
-        raise _unwritable(path, error) from error
+
+    if lock is None:
+        raise PlaceError(
+            f"is in use by {before or 'another process'}",
+            code="PL-R001",
+            file=path,
+            fix="wait for it, or choose another --out",
+        )
     if before:
         _log.warning(
             "%s: taking over from %s, which ended without closing the run", path.name, before
@@ -227,7 +228,14 @@ def _take_lock(path: Path) -> int:
     return lock
 
 
-def _move_aside(path: Path, lock: int) -> tuple[Path, int]:
+def _release_lock(path: Path, lock: FileLock) -> None:
+    """Let go of the lock of a run that ended in order: nobody takes over from it."""
+    with suppress(FileNotFoundError):  # somebody removed the folder during the run
+        os.truncate(path / _LOCK, 0)
+    lock.release()
+
+
+def _move_aside(path: Path, lock: FileLock) -> tuple[Path, FileLock]:
     number = 1
     while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
         number += 1
@@ -236,9 +244,9 @@ def _move_aside(path: Path, lock: int) -> tuple[Path, int]:
     except OSError as error:
         raise _unwritable(path, error) from error
     _log.warning("%s: the earlier run was kept as %s", path.name, aside.name)
+
     fresh = _take_lock(path)
-    os.ftruncate(lock, 0)
-    os.close(lock)
+    _release_lock(aside, lock)
     return path, fresh
 
 

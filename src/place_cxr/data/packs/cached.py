@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
@@ -82,8 +83,10 @@ class PixelPack:
 
 
 def cache_root() -> Path:
-    """``$PLACE_CACHE``, else ``~/.cache/place-cxr``."""
-    return Path(os.environ.get("PLACE_CACHE") or Path.home() / ".cache" / "place-cxr")
+    """``$PLACE_CACHE``, else the user's cache folder: on Linux ``~/.cache/place-cxr``, or below
+    ``$XDG_CACHE_HOME``.
+    """
+    return Path(os.environ.get("PLACE_CACHE") or user_cache_path("place-cxr", appauthor=False))
 
 
 def pack_pixels(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.store import locked_if_free
+from place_cxr.core.locks import hold_if_free
 
 _PACK = r"((?:pixels|text)-[0-9a-f]{16})"
 _PACK_FILES = re.compile(rf"{_PACK}|\.{_PACK}\.building|{_PACK}\.quarantine\.jsonl")
@@ -37,7 +37,7 @@ def purge_cache(root: Path, *, dry_run: bool = False) -> PurgeCounts:
     for name in sorted(set(_pack_names(root))):
         # Lock files stay: who waits for one that is removed, and who makes it anew, would both
         # build.
-        with locked_if_free(root / f".{name}.lock") as free:
+        with hold_if_free(root / f".{name}.lock", 0o600) as free:
             if not free:
                 busy += 1
                 continue
@@ -55,7 +55,7 @@ def purge_cache(root: Path, *, dry_run: bool = False) -> PurgeCounts:
     if not (dry_run or busy):
         # With the salt, who has the same data could tell by the names of the lock files that it was
         # here.
-        with locked_if_free(root / ".salt.lock") as free:
+        with hold_if_free(root / ".salt.lock", 0o600) as free:
             if free:
                 _remove(root / ".salt")
     return PurgeCounts(packs, freed, busy)
