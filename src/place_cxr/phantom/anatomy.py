@@ -1,8 +1,8 @@
 """The normal chest as analytic solids, projected to maps of lengths along the rays.
 
-Rays run parallel to z; perspective is kept as a magnification for each solid's depth, which is what
-enlarges the heart on an AP film. Lungs are what the mediastinum, the heart and the diaphragm leave
-of the chest cavity: for each ray the intervals of z inside the solids are intersected exactly.
+Rays run parallel to z. Perspective is a magnification by the depth of each solid, which enlarges
+the heart on an AP film. Lungs are the chest cavity without mediastinum, heart and diaphragm: for
+each ray the intervals of z inside the solids are intersected exactly.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from place_cxr.phantom.vessels import vessel_map
 
 @dataclass(slots=True)
 class Anatomy:
-    """Maps [size, size] in mm unless said, which findings may change before the exposure.
+    """Maps [size, size] in mm unless noted, which findings may change before the exposure.
 
     ``lung`` is the length in the lungs, ``tissue`` the part of it that is not air (0 to 1),
     ``soft`` added soft tissue (negative: gas), ``bone`` and ``metal`` lengths of those, ``vessel``
@@ -54,6 +54,8 @@ def build_anatomy(grid: Grid, body: Body, view: str, sex: str) -> Anatomy:
     """Project the normal chest of ``body``."""
     chest = Chest(grid, body, Projection(view, body.rotation))
     rng = np.random.Generator(np.random.Philox(key=body.key))
+
+    # The order of the calls that take ``rng`` fixes which draws each of them gets.
     lung, heart = _lungs(chest)
     left = np.broadcast_to(grid.x > chest.middle, lung.shape)
     trunk, soft = _soft_tissue(chest, sex, rng)
@@ -62,6 +64,7 @@ def build_anatomy(grid: Grid, body: Body, view: str, sex: str) -> Anatomy:
     tissue = np.full_like(lung, 1 - body.air)
     vessel = vessel_map(chest, rng) * np.minimum(lung * np.float32(1 / 60), 2)
     bone = bone_map(chest, view, rng)
+
     return Anatomy(
         trunk, lung, tissue, vessel, soft - airway - gut, bone, grid.zeros(), heart, left, chest
     )
@@ -72,8 +75,11 @@ def _overlap(low_a: FloatMap, high_a: FloatMap, low_b: FloatMap, high_b: FloatMa
 
 
 def _lungs(chest: Chest) -> tuple[FloatMap, BoolMap]:
-    """Length in the lungs [size, size] and the heart's outline."""
+    """Length in the lungs [size, size], mm, and the pixels of the heart."""
     grid, body, frame = chest.grid, chest.body, chest.projection
+
+    # Chest cavity: for each ray an interval of z, whose cross section at a height is a rounded
+    # rectangle (|u|^2.5) from the inner to the outer border.
     x, y = grid.x, grid.y
     side = np.where(x > chest.middle, np.float32(1), np.float32(-1))
     across = np.abs(x - np.float32(chest.middle))
@@ -102,6 +108,7 @@ def _lungs(chest: Chest) -> tuple[FloatMap, BoolMap]:
     core = np.float32(74) * half_ellipse((x - core_x) / core_width) ** np.float32(1.4)
     core_low, core_high = -core - 5, core - 5
 
+    # Heart and great vessels: one interval of z that covers all of them.
     hull_low, hull_high = np.full_like(half, 1e3), np.full_like(half, -1e3)
     outline = np.zeros(half.shape, np.bool_)
     for hx, hy, a, b, c, degrees in chest.heart_ellipses():
@@ -111,6 +118,7 @@ def _lungs(chest: Chest) -> tuple[FloatMap, BoolMap]:
         outline |= inside
         hull_low = np.where(inside, np.minimum(hull_low, HEART_DEPTH - chord), hull_low)
         hull_high = np.where(inside, np.maximum(hull_high, HEART_DEPTH + chord), hull_high)
+
     for hx, hy, a, b, c, z, degrees in _great_vessels(chest):
         r = ellipse_distance(grid, hx, hy, a, b, degrees)
         chord = np.float32(c) * half_ellipse(r)
@@ -119,20 +127,24 @@ def _lungs(chest: Chest) -> tuple[FloatMap, BoolMap]:
         hull_high = np.where(inside, np.maximum(hull_high, z + chord), hull_high)
 
     # |A or B or C| by inclusion and exclusion, each clipped to the chest.
-    spans = [(np.maximum(a, low), np.minimum(b, high)) for a, b in
-             ((dome_low, dome_high), (core_low, core_high), (hull_low, hull_high))]  # fmt: skip
+    solids = ((dome_low, dome_high), (core_low, core_high), (hull_low, hull_high))
+    spans = [(np.maximum(a, low), np.minimum(b, high)) for a, b in solids]
     occupied = sum(np.maximum(b - a, 0) for a, b in spans)
     occupied = occupied - sum(_overlap(*spans[i], *spans[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
     three_low = np.maximum(np.maximum(spans[0][0], spans[1][0]), spans[2][0])
     three_high = np.minimum(np.minimum(spans[0][1], spans[1][1]), spans[2][1])
     occupied = occupied + np.maximum(three_high - three_low, 0)
+
     return np.maximum(2 * half - occupied, 0).astype(np.float32), outline
 
 
 def _great_vessels(
     chest: Chest,
 ) -> tuple[tuple[float, float, float, float, float, float, float], ...]:
-    """x, y, semi-axes a, b, c, depth, turn: aortic knob, pulmonary trunk, vena cava with aorta."""
+    """x, y, semi-axes a, b, c and depth in mm, turn in degrees.
+
+    Aortic knob, pulmonary trunk, vena cava with the ascending aorta.
+    """
     frame = chest.projection
     return (
         (frame.x(19, -15), -27, 19, 20, 34, -10, 0.0),
@@ -142,11 +154,13 @@ def _great_vessels(
 
 
 def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[FloatMap, FloatMap]:
-    """Thickness of the trunk with neck, shoulders and arms; and of what hangs before it (breasts,
-    muscle folds).
+    """Thickness [size, size], mm, of the trunk with neck, shoulders and arms, and of the soft
+    tissue before it (chest muscle, breasts).
     """
     grid, body = chest.grid, chest.body
     x, y = grid.x, grid.y
+
+    # Trunk: a flattened cylinder, tapered to the waist.
     wall = body.half_width + 12 + body.fat
     width = wall * (1 + 0.06 * ramp(-y, 160)) + np.float32(0.05 * wall) * ramp(y - 140, 160)
     flank = np.abs(x / width)
@@ -155,6 +169,8 @@ def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[Floa
     trunk *= 1 - np.float32(0.14) * np.exp(-((x / 42) ** 2))  # the grooves of breast bone and spine
     trunk *= ramp(y + np.float32(body.apex * 1.0), 130)
     pieces = [trunk]
+
+    # Neck, shoulders, arms.
     slope = rng.uniform(0.30, 0.48)
     neck = 47 + 0.5 * body.fat
     pieces.append(
@@ -170,17 +186,21 @@ def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[Floa
         project_capsule_pair(grid, 165, apex + 40, thick + 2, 215, apex + 190, thick + 2)
         * np.float32(1.7)
     )
+
+    # Smooth maximum of the pieces: the fourth root of the sum of fourth powers.
     total = grid.zeros()
-    for piece in pieces:  # a smooth maximum
+    for piece in pieces:
         piece *= np.float32(0.01)
         piece *= piece
         piece *= piece
         total += piece
     total = np.sqrt(np.sqrt(total)) * np.float32(100)
+
     # Chest muscle: its lower border runs from the armpit down to the breast.
     soft = project_ellipsoid(
         grid, 0.68 * body.half_width, apex + 62, 62, 40, rng.uniform(6, 14), -25, paired=True
     )
+
     if body.breast > 0:
         size = body.breast
         drop = rng.uniform(70, 100)
@@ -189,12 +209,14 @@ def _soft_tissue(chest: Chest, sex: str, rng: np.random.Generator) -> tuple[Floa
             by = drop + rng.uniform(-4, 4) - body.fat * 0.2
             half_moon = project_ellipsoid(grid, bx, by, 52 * size, 50 * size, 17 * size)
             soft += half_moon * ramp(y - np.float32(by - 4 * size), 90 * size)
+
     return total.astype(np.float32), soft * (total > 1)
 
 
 def _airway(chest: Chest) -> FloatMap:
-    """Gas in the trachea, the main bronchi and the beginning of the lobar bronchi."""
+    """Length in the gas of trachea, main bronchi and first part of the lobar bronchi, mm."""
     frame = chest.projection
+    # Trachea (three), then the branches to the right (two) and to the left (two).
     x = [frame.x(value, -15) for value in (2.0, 1.0, -3.0, -28.0, -40.0, 30.0, 46.0)]
     trachea = path_segments(np.array([[x[0], -150.0], [x[1], -60.0], [x[2], 0.0]]), 9.5)
     right = path_segments(
@@ -203,11 +225,12 @@ def _airway(chest: Chest) -> FloatMap:
     left = path_segments(
         np.array([[x[2], -2.0], [x[5], 26.0], [x[6], 42.0]]), np.array([6.0, 5.2, 3.2])
     )
+
     return project_tubes(chest.grid, np.concatenate([trachea, right, left]))
 
 
 def _gut_gas(chest: Chest, rng: np.random.Generator) -> FloatMap:
-    """The stomach's bubble under the left dome, at times gas in the bend of the colon."""
+    """Length in gas, mm: the stomach bubble under the left dome, at times bubbles of the colon."""
     grid = chest.grid
     top = chest.domes()[1]
     a, b = rng.uniform(18, 36), rng.uniform(12, 24)
@@ -215,9 +238,11 @@ def _gut_gas(chest: Chest, rng: np.random.Generator) -> FloatMap:
     bubble = project_ellipsoid(grid, x, y, a, b, rng.uniform(14, 30)) * ramp(
         y + 0.5 * b - grid.y, 4
     )
+
     for _ in range(int(rng.integers(0, 4))):
         px, py = rng.uniform(0.3, 0.85) * chest.body.half_width, top + rng.uniform(45, 90)
         bubble = np.maximum(
             bubble, project_ellipsoid(grid, px, py, rng.uniform(8, 18), rng.uniform(8, 14), 12)
         )
+
     return bubble

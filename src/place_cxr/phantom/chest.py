@@ -1,6 +1,4 @@
-"""The geometry of one body before the detector: where lungs, diaphragm and heart lie, and how they
-are magnified.
-"""
+"""Geometry of one body before the detector: position and magnification of lungs and heart."""
 
 from __future__ import annotations
 
@@ -20,13 +18,13 @@ HEART_DEPTH, SPINE_DEPTH, CLAVICLE_DEPTH = 26.0, -72.0, 60.0
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """How a point of the patient comes to lie on the detector: rotation and magnification."""
+    """From a point of the patient to the detector: rotation and magnification."""
 
     view: str
     rotation: float
 
     def scale(self, z: float) -> float:
-        """Magnification of what lies at depth ``z``, relative to the middle of the patient."""
+        """Magnification at depth ``z`` (mm), relative to the middle of the patient."""
         distance = SOURCE_DISTANCE[self.view]
         return distance / (distance + z if self.view == "PA" else distance - z)
 
@@ -35,13 +33,13 @@ class Projection:
         return z * math.sin(math.radians(self.rotation))
 
     def x(self, x: float, z: float) -> float:
-        """Where ``x`` at depth ``z`` comes to lie, mm."""
+        """Position on the detector of ``x`` at depth ``z``, mm."""
         return (x + self.shift(z)) * self.scale(z)
 
 
 @dataclass(frozen=True, slots=True)
 class Chest:
-    """The body's geometry on the detector, in mm, shared by the anatomy and what is placed in it."""
+    """Geometry of the body on the detector, in mm, for the anatomy and the findings in it."""
 
     grid: Grid
     body: Body
@@ -58,8 +56,9 @@ class Chest:
         return self.body.dome + 78.0
 
     def lateral(self, y: FloatMap) -> FloatMap:
-        """Distance of the lungs' outer border from the midline at height ``y``; 0.36 of the width
-        at the apex.
+        """Distance of the lungs' outer border from the midline at height ``y``, mm.
+
+        0.36 of the half width at the apex, all of it from 72 % of the height downwards.
         """
         s = np.clip(
             (y + np.float32(self.body.apex)) / np.float32((self.base + self.body.apex) * 0.72), 0, 1
@@ -69,14 +68,15 @@ class Chest:
         )
 
     def medial(self, y: FloatMap) -> FloatMap:
-        """Distance of the lungs' inner border from the midline at height ``y`` (the mediastinum
-        covers it).
+        """Distance of the lungs' inner border from the midline at height ``y``, mm.
+
+        The mediastinum covers it.
         """
         s = np.clip((y + np.float32(self.body.apex)) / 50, 0, 1)
         return np.float32(self.body.half_width) * (0.36 - 0.32 * half_ellipse(1 - s))
 
     def depth(self, y: FloatMap) -> FloatMap:
-        """Half the depth of the lungs at height ``y``: closes at the apex and in the lowest recess."""
+        """Half the depth of the lungs at height ``y``, mm; 0 at the apex and the lowest recess."""
         s = np.clip(
             (y + np.float32(self.body.apex)) / np.float32((self.base + self.body.apex) * 0.6), 0, 1
         )
@@ -88,17 +88,18 @@ class Chest:
         return self.body.dome, self.body.dome + self.body.left_dome
 
     def heart_ellipses(self) -> tuple[tuple[float, float, float, float, float, float], ...]:
-        """x, y, semi-axes a, b, c and turn in degrees of the ventricles and of the right atrium."""
+        """x, y, semi-axes a, b, c (mm) and turn (degrees): ventricles, then right atrium."""
         h, m = self.body.heart, self.projection.scale(HEART_DEPTH)
-        shift, diaphragm = (
-            self.projection.shift(HEART_DEPTH),
-            self.body.dome + 0.5 * self.body.left_dome + 15,
-        )
-        degrees = min(max(38.0 - 32.0 * (h - 1), 24.0), 44.0)  # a large heart lies flatter
+        shift = self.projection.shift(HEART_DEPTH)
+        diaphragm = self.body.dome + 0.5 * self.body.left_dome + 15
+
+        # A large heart lies flatter.
+        degrees = min(max(38.0 - 32.0 * (h - 1), 24.0), 44.0)
         turn, tall = math.radians(degrees), h**0.7
-        low = (
-            math.hypot(70 * h * math.sin(turn), 47 * tall * math.cos(turn)) * m
-        )  # it rests on the diaphragm
+
+        # Half the height of the turned ellipse: the heart rests on the diaphragm.
+        low = math.hypot(70 * h * math.sin(turn), 47 * tall * math.cos(turn)) * m
+
         return (
             (
                 (24 * h + shift) * m,
@@ -122,10 +123,13 @@ class Chest:
 def heart_width(chest: Chest) -> float:
     """Widest extent of the heart to the right plus that to the left, mm on the detector."""
     left, right = [], []
+
+    # Half the width of a turned ellipse.
     for x, _, a, b, _, degrees in chest.heart_ellipses():
         reach = math.hypot(a * math.cos(math.radians(degrees)), b * math.sin(math.radians(degrees)))
         left.append(x + reach)
         right.append(x - reach)
+
     return max(left) - min(right)
 
 

@@ -1,8 +1,8 @@
 """A small generative grammar: rules of text with choices and slots, expanded by a seeded die.
 
-``[a|b|]`` picks one alternative, the earlier the likelier (an empty one says nothing), and nests;
-``{name}`` is filled from the slots of the call, else from the rule of that name. Nothing else is
-special.
+``[a|b|]`` picks one alternative; earlier ones are likelier, one may be empty, and choices nest.
+``{name}`` is filled from the slots of the call, else from the rule of that name. All other
+characters are text.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import numpy as np
 
-# People have favourite phrases: an alternative is at place u ** HABIT of the list, u uniform. With
-# 3, sentences recur as in the Indiana University reports: one is found in 1.0 other reports of 64
-# (there also 1.0; 0.4 with 1).
+# People have favorite phrases: the alternative at u ** HABIT_EXPONENT of the list is picked, with u
+# uniform. With 3, sentences recur as often as in the Indiana University reports: a sentence occurs
+# in 1.0 other reports of 64, as in theirs; with 1, in 0.4.
 HABIT_EXPONENT = 3
 
 
@@ -42,8 +42,10 @@ _BEFORE_STOP = re.compile(r" +([,.;:])")
 
 def compile_rule(text: str) -> Rule:
     """The tree of one rule. Raises ValueError on brackets that do not match."""
+    # One entry for each open bracket: its alternatives so far, the last one still growing.
     stack: list[list[list[_Part]]] = [[[]]]
     consumed = 0
+
     for token in _TOKEN.finditer(text):
         consumed += len(token[0])
         if token[0] == "[":
@@ -59,14 +61,17 @@ def compile_rule(text: str) -> Rule:
             raise ValueError(f"stray {token[0]!r} in rule {text!r}")
         else:
             stack[-1][-1].append(token[0])
+
     if len(stack) != 1 or consumed != len(text):
         raise ValueError(f"unclosed bracket in rule {text!r}")
+
     return tuple(stack[0][0])
 
 
 class Die:
-    """The chance of one report: seeded once from a numpy generator, then much faster than it for
-    single draws.
+    """The random draws of one report, seeded by one draw from a numpy generator.
+
+    Python's generator is much faster than numpy's for single draws.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -79,7 +84,7 @@ class Die:
         return self.draw() < probability
 
     def pick(self, options: Sequence[_T]) -> _T:
-        """One of the options."""
+        """One of the options, all equally likely."""
         return options[int(self.draw() * len(options))]
 
     def shuffled(self, items: Sequence[_T]) -> list[_T]:
@@ -99,9 +104,13 @@ class Grammar:
         return name in self.rules
 
     def say(self, rule: str, die: Die, slots: Mapping[str, str | Rule]) -> str:
-        """One expansion of the named rule, with single spaces. Raises KeyError on an unknown slot."""
+        """One expansion of the named rule, with single spaces.
+
+        Raises KeyError on an unknown slot.
+        """
         words: list[str] = []
         self._expand(self.rules[rule], die.draw, slots, words)
+
         return " ".join("".join(words).split())
 
     def _expand(
@@ -115,10 +124,8 @@ class Grammar:
             if type(part) is str:
                 words.append(part)
             elif type(part) is _Choice:
-                options = part.options
-                self._expand(
-                    options[int(draw() ** HABIT_EXPONENT * len(options))], draw, slots, words
-                )
+                index = int(draw() ** HABIT_EXPONENT * len(part.options))
+                self._expand(part.options[index], draw, slots, words)
             elif type(part) is _Slot:
                 value = slots.get(part.name)
                 if value is None:
@@ -130,9 +137,7 @@ class Grammar:
 
 
 def tidy_sentence(text: str) -> str:
-    """A sentence from raw words: single spaces, *a* or *an* by sound, capital first, full stop
-    last.
-    """
+    """A sentence from raw words: single spaces, *a* or *an* by sound, a capital, a full stop."""
     text = _BEFORE_STOP.sub(r"\1", " ".join(text.split()))
     text = _ARTICLE.sub(lambda m: m[1] + ("n " if _VOWEL_SOUND.match(m[2]) else " "), text)
     text = text[0].upper() + text[1:]

@@ -32,12 +32,12 @@ class Grid:
 
     @property
     def x(self) -> FloatMap:
-        """Pixel centres along a row, mm, [1, size]."""
+        """Pixel centers along a row, mm, [1, size]."""
         return _centers(self.size)[None, :] * np.float32(self.fov) + np.float32(self.left)
 
     @property
     def y(self) -> FloatMap:
-        """Pixel centres along a column, mm, [size, 1]."""
+        """Pixel centers along a column, mm, [size, 1]."""
         return _centers(self.size)[:, None] * np.float32(self.fov) + np.float32(self.top)
 
     def zeros(self) -> FloatMap:
@@ -51,14 +51,12 @@ def _centers(size: int) -> FloatMap:
 
 
 def half_ellipse(u: FloatMap) -> FloatMap:
-    """Half chord of the unit circle at distance ``u`` from its centre, 0 outside."""
+    """Half chord of the unit circle at distance ``u`` from its center, 0 outside."""
     return np.sqrt(np.maximum(1 - u * u, 0))
 
 
 def ramp(value: FloatMap, width: float) -> FloatMap:
-    """0 below ``-width / 2``, 1 above ``width / 2``, linear between: an edge blurred over
-    ``width``.
-    """
+    """A blurred edge: 0 below ``-width / 2``, 1 above ``width / 2``, linear between."""
     return np.clip(value * np.float32(1 / width) + np.float32(0.5), 0, 1)
 
 
@@ -71,11 +69,13 @@ def path_segments(points: NDArray[np.floating], radii: NDArray[np.floating] | fl
 
 
 def smooth_curve(points: np.ndarray, count: int) -> np.ndarray:
-    """A Catmull-Rom curve through ``points`` [n, 2], sampled at ``count`` places."""
+    """A Catmull-Rom curve through ``points`` [n, 2], sampled at ``count`` points."""
+    # A mirrored point at each end gives the first and last piece their neighbors.
     ends = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
     t = np.linspace(0, len(points) - 1, count)
     i = np.minimum(t.astype(np.int64), len(points) - 2)
     f = (t - i)[:, None]
+
     a, b, c, d = ends[i], ends[i + 1], ends[i + 2], ends[i + 3]
     return 0.5 * (
         2 * b + (c - a) * f + (2 * a - 5 * b + 4 * c - d) * f**2 + (3 * b - 3 * c + d - a) * f**3
@@ -83,16 +83,17 @@ def smooth_curve(points: np.ndarray, count: int) -> np.ndarray:
 
 
 def project_tubes(grid: Grid, segments: NDArray[np.floating]) -> FloatMap:
-    """Length of the rays inside round tubes, mm: the exact mean over each pixel's width of the
-    chord.
+    """Length of the rays inside round tubes, mm: the exact mean of the chord over each pixel.
 
     ``segments`` [n, 6] are ``x0 y0 r0 x1 y1 r1`` in mm. Where several lie on a pixel the longest
     chord counts, so that the joints of one curve do not add up. Tubes thinner than a pixel keep
-    their area, hence their contrast falls with the pixel's size as on a detector.
+    their area, so their contrast falls with the pixel size, as on a detector.
     """
     out = np.zeros(grid.size * grid.size, np.float32)
     if len(segments) == 0:
         return out.reshape(grid.size, grid.size)
+
+    # Half the edge, in pixels, of the patch that holds each segment.
     step = grid.step
     segments = np.asarray(segments, np.float32)
     reach = (
@@ -100,21 +101,26 @@ def project_tubes(grid: Grid, segments: NDArray[np.floating]) -> FloatMap:
         / 2
     )
     half = np.ceil((reach + np.maximum(segments[:, 2], segments[:, 5])) / step + 1).astype(np.int64)
-    # Patches of like size go together: a long thin tube must not cost every short one a large
-    # patch.
+
+    # Patches of similar size are computed together: one long tube must not give every short one a
+    # large patch.
     bucket = np.ceil(np.log2(np.maximum(half, 4)) * 1.5).astype(np.int64)
     for value in np.unique(bucket):
         in_bucket = bucket == value
         _tube_patches(grid, segments[in_bucket], int(half[in_bucket].max()), out)
+
     return out.reshape(grid.size, grid.size)
 
 
 def _tube_patches(grid: Grid, segments: FloatMap, half: int, out: FloatMap) -> None:
-    """Raise ``out`` [size * size] to the chords of ``segments``, each within ``half`` pixels of its
-    middle.
+    """Raise ``out`` [size * size] to the chords of ``segments``.
+
+    A segment reaches at most ``half`` pixels from its middle.
     """
     step, size = np.float32(grid.step), grid.size
     x0, y0, r0, x1, y1, r1 = (segments[:, k, None] for k in range(6))
+
+    # [n, 2 half + 1]: columns and lines of each patch, and their distance from the first end, mm.
     offsets = np.arange(-half, half + 1)
     column = np.floor(((x0 + x1) / 2 - grid.left) / step).astype(np.int64) + offsets
     line = np.floor(((y0 + y1) / 2 - grid.top) / step).astype(np.int64) + offsets
@@ -122,8 +128,9 @@ def _tube_patches(grid: Grid, segments: FloatMap, half: int, out: FloatMap) -> N
     py = (line.astype(np.float32) + np.float32(0.5)) * step + np.float32(grid.top) - y0
     dx, dy = x1 - x0, y1 - y0
     length = np.maximum(dx * dx + dy * dy, np.float32(1e-6))
-    # [n, lines, columns]: the place along each segment nearest to each pixel, then the square of
-    # the distance to it.
+
+    # [n, lines, columns]: the point of each segment nearest to each pixel (0 to 1), then the square
+    # of the distance to it. In place, because these arrays are the largest.
     along = (px * dx / length)[:, None, :] + (py * dy / length)[:, :, None]
     np.maximum(along, 0, out=along)
     np.minimum(along, 1, out=along)
@@ -132,11 +139,14 @@ def _tube_patches(grid: Grid, segments: FloatMap, half: int, out: FloatMap) -> N
     aside = py[:, :, None] - along * dy[:, None]
     aside *= aside
     square += aside
+
+    # Only pixels that a tube reaches go on.
     reach = np.maximum(r0, r1) + step / 2
     on_film = ((column >= 0) & (column < size))[:, None, :] & ((line >= 0) & (line < size))[
         :, :, None
     ]
     covered = np.flatnonzero((square < (reach * reach)[:, None]) & on_film)
+
     width = len(offsets)
     segment, pixel = covered // (width * width), covered % (width * width)
     index = (
@@ -148,8 +158,9 @@ def _tube_patches(grid: Grid, segments: FloatMap, half: int, out: FloatMap) -> N
 
 
 def mean_chord(distance: FloatMap, radius: FloatMap, width: float) -> FloatMap:
-    """Chord of a circle of ``radius`` averaged over a strip of ``width`` centred ``distance`` from
-    its centre.
+    """Chord of a circle, averaged over a strip of ``width`` at ``distance`` from its center.
+
+    From the integral of the chord, 2 sqrt(1 - u^2): u sqrt(1 - u^2) + arcsin(u).
     """
     r = np.maximum(radius, np.float32(1e-3))
     low = np.clip((distance - np.float32(width / 2)) / r, -1, 1)
@@ -168,15 +179,15 @@ def ellipse_distance(
     *,
     paired: bool = False,
 ) -> FloatMap:
-    """Normalised radius (1 on the edge) of the ellipse at (x, y) with semi-axes a, b turned
-    clockwise on the image.
+    """Normalized radius of an ellipse: 0 at its center (x, y), 1 on its edge.
 
-    ``paired`` adds its mirror image about x = 0.
+    Semi-axes a, b, turned clockwise on the image. ``paired`` adds the mirror image about x = 0.
     """
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     px, py = (np.abs(grid.x) if paired else grid.x) - np.float32(x), grid.y - np.float32(y)
     if degrees == 0.0:
         return np.sqrt((px / np.float32(a)) ** 2 + (py / np.float32(b)) ** 2)
+
     u = px * np.float32(cos / a) + py * np.float32(sin / a)
     v = py * np.float32(cos / b) - px * np.float32(sin / b)
     u *= u
@@ -196,9 +207,7 @@ def project_ellipsoid(
     *,
     paired: bool = False,
 ) -> FloatMap:
-    """Length of the rays along z inside an ellipsoid of semi-axes a, b, c, mm: ``2 c sqrt(1 -
-    r^2)``.
-    """
+    """Length of the rays inside an ellipsoid of semi-axes a, b, c, mm: ``2 c sqrt(1 - r^2)``."""
     return np.float32(2 * c) * half_ellipse(
         ellipse_distance(grid, x, y, a, b, degrees, paired=paired)
     )
@@ -207,8 +216,9 @@ def project_ellipsoid(
 def project_capsule_pair(
     grid: Grid, x0: float, y0: float, r0: float, x1: float, y1: float, r1: float
 ) -> FloatMap:
-    """Chord of one wide tube and of its mirror image about x = 0, mm, where both may fill the
-    image.
+    """Length in one wide tube and its mirror image about x = 0, mm.
+
+    Unlike ``project_tubes`` it computes every pixel, for tubes that may fill the image.
     """
     px, py, dx, dy = np.abs(grid.x) - np.float32(x0), grid.y - np.float32(y0), x1 - x0, y1 - y0
     along = np.clip(

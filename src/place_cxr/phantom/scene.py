@@ -1,8 +1,8 @@
-"""The latent scene: everything that is true of one phantom study, before a pixel or a word is made.
+"""The latent scene of one phantom study: everything that is true of it, before image and report.
 
-Image, masks, boxes, labels and report all follow from a :class:`Scene`, so each task has exact
-truth. Coordinates are millimetres at the patient: x to the image's right (the patient's left), y
-downwards, z from the back (negative) to the front, origin at the carina.
+Image, masks, boxes, labels and report all follow from a :class:`Scene`, so that each task has exact
+targets. Coordinates are millimeters at the patient: x to the right of the image (the patient's
+left), y downwards, z from the back (negative) to the front; the origin is the carina.
 """
 
 from __future__ import annotations
@@ -25,10 +25,8 @@ PHANTOM_FINDINGS: tuple[str, ...] = (
     "Foreign Object",
 )
 
-CARDIOMEGALY_RATIO = {
-    "PA": 0.50,
-    "AP": 0.55,
-}  # above it the heart is called enlarged; AP magnifies the heart
+# Cardiothoracic ratio above which the heart is called enlarged, by view: AP magnifies the heart.
+CARDIOMEGALY_RATIO = {"PA": 0.50, "AP": 0.55}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +35,9 @@ class Finding:
 
     ``side`` is the patient's: "left", "right", "bilateral" or "". ``zone`` is "upper", "mid",
     "lower" or "". ``severity`` is "small", "moderate", "large" (effusion, pneumothorax) or "mild",
-    "moderate", "severe", or "". ``size_mm`` is a nodule's diameter. ``detail`` holds what else a
-    report may tell: a tube's tip, the number of a rib, the kind of an object. ``conspicuity`` in
-    [0, 1] is how easily a reader sees it.
+    "moderate", "severe", or "". ``size_mm`` is a nodule's diameter. ``detail`` is the tip
+    of a tube, the number of a rib or the kind of an object. ``conspicuity`` in [0, 1] is how easily
+    a reader sees the finding.
     """
 
     name: str
@@ -55,14 +53,16 @@ class Finding:
 class Body:
     """Geometry and technique of one exposure. Lengths in mm, angles in degrees.
 
-    ``half_width`` is half the inner width of the rib cage, ``half_depth`` of its depth, ``apex``
-    how far the lungs reach above the carina, ``dome`` the top of the right hemidiaphragm below it,
-    ``left_dome`` how much lower the left one stands. ``fat`` is soft tissue over the ribs;
-    ``heart`` scales the heart; ``breast`` is 0 or a size; ``flat`` in [0, 1] flattens the
-    diaphragm; ``rib`` is half a rib's height. ``rotation`` turns the patient about the long axis.
-    ``air`` is the part of a lung's volume that is not tissue. ``dose`` is photons for each mm^2
-    where no body is, ``level`` shifts the display window. ``fov`` is the edge of the square image,
-    ``shift`` moves it over the patient.
+    Geometry: ``half_width`` and ``half_depth`` are half the inner width and depth of the rib cage;
+    ``apex`` is the height of the lungs above the carina; ``dome`` is the top of the right
+    hemidiaphragm below it, ``left_dome`` how much lower the left one is; ``fat`` is soft tissue
+    over the ribs; ``heart`` scales the heart; ``breast`` is 0 or a size; ``flat`` in [0, 1]
+    flattens the diaphragm; ``rib`` is half the height of a rib; ``air`` is the fraction of a lung's
+    volume that is not tissue; ``rotation`` turns the patient about the long axis.
+
+    Technique: ``dose`` is photons per mm^2 beside the body; ``level`` shifts the display window;
+    ``fov`` is the edge of the square image, ``shift`` moves it over the patient. ``key`` seeds the
+    shapes that stay with the patient.
     """
 
     half_width: float = 140.0
@@ -86,12 +86,11 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One study's truth. ``prior_findings`` is what the same patient's study before showed, None
-    for the first.
+    """Everything that is true of one study.
 
-    ``keys`` holds one number for each finding, from which its shape and place follow: a nodule seen
-    twice in a patient has the same key twice. ``noise_key`` seeds what differs between two
-    exposures of one patient.
+    ``prior_findings`` are those of the patient's study before, None for the first. ``keys`` seeds
+    the shape and position of each finding: a nodule in two studies of a patient has the same key.
+    ``noise_key`` seeds what differs between two exposures of one patient.
     """
 
     patient: str
@@ -109,6 +108,7 @@ class Scene:
 
     @property
     def labels(self) -> dict[str, float]:
-        """1.0 or 0.0 for each of FINDINGS."""
+        """1.0 or 0.0 for each of PHANTOM_FINDINGS."""
         present = {finding.name for finding in self.findings}
+
         return {name: float(name in present) for name in PHANTOM_FINDINGS}

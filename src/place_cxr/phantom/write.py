@@ -1,10 +1,11 @@
-"""Studies of the phantom, in memory or as files that read like a user's own."""
+"""Phantom studies, in memory or as files in the layout of a user's own data set."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,15 @@ from place_cxr.phantom.render import render_radiograph
 from place_cxr.phantom.report import write_phantom_report
 from place_cxr.phantom.scene import PHANTOM_FINDINGS, Scene
 
-_CARINA = 0.385  # height of the carina on the film, as a part of its edge
+_CARINA = 0.385  # distance of the carina from the top of the image, as a fraction of its edge
 
 
 @dataclass(frozen=True, slots=True)
 class PhantomStudy:
-    """One study: ``image`` uint8 [size, size]; ``masks`` finding to bool [size, size], of present
-    findings alone.
+    """One study: ``image`` is uint8 [size, size].
+
+    ``masks`` maps each present finding to bool [size, size]. ``labels`` is true of the scene,
+    ``said`` is what the report states.
     """
 
     image: np.ndarray
@@ -47,9 +50,9 @@ def render_scene(scene: Scene, size: int) -> tuple[np.ndarray, tuple[BoolMap, ..
     grid = Grid(size, body.fov, -body.fov / 2 + body.shift[0], -body.fov * _CARINA + body.shift[1])
     anatomy = build_anatomy(grid, body, scene.view, scene.sex)
     masks = paint_findings(anatomy, scene)
-    return render_radiograph(
-        anatomy, body, scene.site, np.random.Generator(np.random.Philox(key=scene.noise_key))
-    ), masks
+    rng = np.random.Generator(np.random.Philox(key=scene.noise_key))
+
+    return render_radiograph(anatomy, body, scene.site, rng), masks
 
 
 def boxes_of(scene: Scene, masks: tuple[BoolMap, ...]) -> tuple[Box, ...]:
@@ -58,31 +61,36 @@ def boxes_of(scene: Scene, masks: tuple[BoolMap, ...]) -> tuple[Box, ...]:
     for finding, mask in zip(scene.findings, masks, strict=True):
         halves = [mask]
         if finding.side == "bilateral":
-            size = mask.shape[1]
-            is_left = (
-                np.arange(size) + 0.5
-            ) / size * scene.body.fov - scene.body.fov / 2 + scene.body.shift[0] > 0
-            halves = [mask & is_left, mask & ~is_left]
+            size, body = mask.shape[1], scene.body
+            # x of each pixel column, mm: positive on the patient's left.
+            x = (np.arange(size) + 0.5) / size * body.fov - body.fov / 2 + body.shift[0]
+            halves = [mask & (x > 0), mask & ~(x > 0)]
+
         for half in halves:
             rows, columns = np.flatnonzero(half.any(1)), np.flatnonzero(half.any(0))
             if len(rows):
                 edges = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
                 boxes.append(Box(finding.name, *(float(edge) for edge in edges)))
+
     return tuple(boxes)
 
 
 def make_study(seed: int, index: int, size: int) -> PhantomStudy:
-    """Study ``index`` of phantom ``seed``, ``size`` by ``size`` pixels: the same whether made alone
-    or among others.
+    """Study ``index`` of the phantoms of ``seed``, ``size`` by ``size`` pixels.
+
+    It does not depend on which other studies are made.
     """
     scene = make_scene(seed, index)
     image, masks = render_scene(scene, size)
+
+    # One mask for each name: several nodules share it.
     merged: dict[str, BoolMap] = {}
     for finding, mask in zip(scene.findings, masks, strict=True):
         merged[finding.name] = merged[finding.name] | mask if finding.name in merged else mask
-    report = write_phantom_report(
-        scene, np.random.Generator(np.random.Philox(key=[scene.noise_key, 5]))
-    )
+
+    rng = np.random.Generator(np.random.Philox(key=[scene.noise_key, 5]))
+    report = write_phantom_report(scene, rng)
+
     return PhantomStudy(
         image, merged, boxes_of(scene, masks), scene.labels, report.said, report.text, scene
     )
@@ -96,12 +104,11 @@ def write_phantom(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write ``studies`` studies under ``out``: images/, masks/ and manifest.csv, whose path is
-    returned.
+    """Write ``studies`` studies under ``out``: images/, masks/ and manifest.csv.
 
-    The bytes depend on ``studies``, ``size`` and ``seed`` alone. ``progress`` is called with
-    studies done and studies in all. Raises PL-C101 for a size below 32 or no studies, and PL-D402
-    and PL-E013 as ``map_in_chunks``.
+    Returns the path of the manifest. The bytes depend on ``studies``, ``size`` and ``seed`` alone.
+    ``progress`` is called with the number of studies written and of all studies. Raises PL-C101 for
+    a size below 32 or no studies, and PL-D402 and PL-E013 as ``map_in_chunks`` does.
     """
     refuse_if_spawned()  # before a file of the first process is touched
     if studies < 1 or size < 32:
@@ -110,12 +117,14 @@ def write_phantom(
             code="PL-C101",
             fix="raise --studies or --size",
         )
+
     out = Path(out)
     (out / "images").mkdir(parents=True, exist_ok=True)
     (out / "masks").mkdir(exist_ok=True)
-    workers = max(
-        1, min(workers or available_cores(), -(-studies // (2 * CHUNK_SIZE)))
-    )  # to start one takes longer than few studies
+
+    # Two chunks at least for each process: to start one takes longer than to write a few studies.
+    most = -(-studies // (2 * CHUNK_SIZE))
+    workers = max(1, min(workers or available_cores(), most))
     rows: list[dict[str, str]] = [{}] * studies
     done = 0
     for start, written in map_in_chunks(_write_chunk, range(studies), workers, (out, seed, size)):
@@ -123,6 +132,8 @@ def write_phantom(
         done += len(written)
         if progress is not None:
             progress(done, studies)
+
+    # The manifest comes last and at once: where it stands, the images it names do too.
     manifest = out / "manifest.csv"
     partial = out / ".manifest.csv.part"
     with partial.open("w", newline="", encoding="utf-8") as file:
@@ -130,16 +141,16 @@ def write_phantom(
         writer.writeheader()
         writer.writerows(rows)
     partial.replace(manifest)
+
     return manifest
 
 
 def _columns() -> list[str]:
-    plain = ["image", "report", "split", "study", "patient", "view", "sex", "age", "site"]
-    return (
-        plain
-        + [f"{kind}.{name}" for kind in ("labels", "said", "mask") for name in PHANTOM_FINDINGS]
-        + ["boxes"]
-    )
+    columns = ["image", "report", "split", "study", "patient", "view", "sex", "age", "site"]
+    for kind in ("labels", "said", "mask"):
+        columns += [f"{kind}.{name}" for name in PHANTOM_FINDINGS]
+
+    return [*columns, "boxes"]
 
 
 def _write_chunk(
@@ -157,8 +168,13 @@ def _png(path: Path, image: Image.Image) -> None:
 def _write_study(out: Path, seed: int, index: int, size: int) -> dict[str, str]:
     study = make_study(seed, index, size)
     scene = study.scene
+
     name = f"images/{scene.study}.png"
     _png(out / name, Image.fromarray(study.image))
+    boxes = [
+        {"finding": box.finding, "x0": box.x0, "y0": box.y0, "x1": box.x1, "y1": box.y1}
+        for box in study.boxes
+    ]
     row = {
         "image": name,
         "report": study.report,
@@ -169,19 +185,15 @@ def _write_study(out: Path, seed: int, index: int, size: int) -> dict[str, str]:
         "sex": scene.sex,
         "age": str(scene.age),
         "site": scene.site,
-        "boxes": json.dumps(
-            [
-                {"finding": b.finding, "x0": b.x0, "y0": b.y0, "x1": b.x1, "y1": b.y1}
-                for b in study.boxes
-            ]
-        ),
+        "boxes": json.dumps(boxes),
     }
     row |= {f"labels.{key}": f"{value:g}" for key, value in study.labels.items()}
-    row |= {
-        f"said.{key}": "" if value != value else f"{value:g}" for key, value in study.said.items()
-    }
+    for key, value in study.said.items():
+        row[f"said.{key}"] = "" if math.isnan(value) else f"{value:g}"
+
     for finding, mask in study.masks.items():
         relative = f"masks/{scene.study}_{finding.replace(' ', '_').lower()}.png"
         _png(out / relative, Image.fromarray(mask))
         row[f"mask.{finding}"] = relative
+
     return row
