@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -11,17 +13,17 @@ from place_cxr.phantom.grammar import HABIT_EXPONENT, Die, Grammar, compile_rule
 def test_choices_nest_and_slots_fill() -> None:
     grammar = Grammar({"say": "{who} [sees|saw [a|the]|] {what}", "what": "[cat|dog]"})
     die = Die(np.random.default_rng(0))
-    said = {grammar.say("say", die, {"who": "she"}) for _ in range(400)}
+    texts = {grammar.say("say", die, {"who": "she"}) for _ in range(400)}
     verbs = ("sees ", "saw a ", "saw the ", "")
-    assert said == {f"she {verb}{what}" for verb in verbs for what in ("cat", "dog")}
+    assert texts == {f"she {verb}{what}" for verb, what in product(verbs, ("cat", "dog"))}
 
 
 def test_earlier_alternatives_come_more_often() -> None:
-    """Place i of n has the chance ((i + 1) / n) ** (1 / HABIT) - (i / n) ** (1 / HABIT)."""
+    """Alternative i of n has the chance ((i + 1) / n) ** (1 / h) - (i / n) ** (1 / h)."""
     grammar = Grammar({"say": "[a|b|[c|d]]"})
     die = Die(np.random.default_rng(1))
     said = [grammar.say("say", die, {}) for _ in range(6000)]
-    third, two_thirds, half = ((share) ** (1 / HABIT_EXPONENT) for share in (1 / 3, 2 / 3, 1 / 2))
+    third, two_thirds, half = (part ** (1 / HABIT_EXPONENT) for part in (1 / 3, 2 / 3, 1 / 2))
     chances = [third, two_thirds - third, (1 - two_thirds) * half, (1 - two_thirds) * (1 - half)]
     assert [said.count(letter) / len(said) for letter in "abcd"] == pytest.approx(
         chances, abs=0.015

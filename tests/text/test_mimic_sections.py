@@ -1,4 +1,4 @@
-"""MIMIC sections and MGCA's text: the published functions' answers, closed forms, and time."""
+"""MIMIC sections and MGCA's text: the published functions' results, closed forms, and time."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from place_cxr.text.mimic_sections import (
 def test_as_the_published_sections(test_data: Path) -> None:
     oracle = json.loads((test_data / "oracles" / "mimic_sections.json").read_text())
     for case in oracle["cases"]:
-        found = find_sections(case["text"])
-        assert [section.text for section in found] == case["sections"]
-        assert [section.name for section in found] == case["section_names"]
-        assert [section.start for section in found] == case["section_starts"]
+        sections = find_sections(case["text"])
+        assert [section.text for section in sections] == case["sections"]
+        assert [section.name for section in sections] == case["section_names"]
+        assert [section.start for section in sections] == case["section_starts"]
         assert {
             name: read_kept_sections(case["text"]).get(name, "") for name in KEPT_SECTIONS
         } == case["csv_row"]

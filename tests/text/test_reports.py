@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 import unicodedata
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -172,7 +174,7 @@ def test_routine_is_context(sentence: str) -> None:
         "Clear.",
     ],
 )
-def test_what_says_anything_about_the_picture_observes(sentence: str) -> None:
+def test_what_describes_the_image_observes(sentence: str) -> None:
     assert is_observation(sentence)
 
 
@@ -314,35 +316,32 @@ def test_time_is_linear(piece: str) -> None:
 def test_all_real_reports_are_read() -> None:
     with (Path(DATA) / "reports" / "iu_reports.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    texts = [
-        "\n".join(
-            f"{name.upper()}: {row[name]}" for name in ("findings", "impression") if row[name]
-        )
-        for row in rows
-    ]
-    reports = [read_report(text) for text in texts]
+    reports, columns = [], []
+    for row in rows:
+        names = [name for name in ("findings", "impression") if row[name]]
+        columns += [row[name] for name in names]
+        reports.append(read_report("\n".join(f"{name.upper()}: {row[name]}" for name in names)))
     assert len(reports) == 2697
-    said = [sentence for report in reports for sentence in report.sentences]
-    assert 5.7 < len(said) / len(reports) < 5.9
+
+    sentences = list(chain.from_iterable(report.sentences for report in reports))
+    observed = list(chain.from_iterable(report.is_observation for report in reports))
+    assert 5.7 < len(sentences) / len(reports) < 5.9
     assert all(any(report.is_observation) for report in reports)
-    assert sum(not yes for report in reports for yes in report.is_observation) / len(said) < 0.03
-    assert sum(len(sentence) < 5 for sentence in said) <= 3
-    assert max(map(len, said)) < 300
-    # Nothing but list marks, doubled stops, markup and blank sentences gets lost.
-    letters = sum(character.isalpha() for sentence in said for character in sentence)
-    there = sum(
-        character.isalpha() for row in rows for character in row["findings"] + row["impression"]
-    )
-    assert there * 0.997 < letters <= there
+    assert observed.count(False) / len(sentences) < 0.03
+    assert sum(len(sentence) < 5 for sentence in sentences) <= 3
+    assert max(map(len, sentences)) < 300
+
+    # Nothing but list marks, doubled stops, markup and blank sentences is lost.
+    letters, all_letters = (sum(map(str.isalpha, "".join(texts))) for texts in (sentences, columns))
+    assert all_letters * 0.997 < letters <= all_letters
 
 
 @needs_data
 def test_all_clinical_notes_are_read() -> None:
     with (Path(DATA) / "pairs" / "manifest.csv").open(encoding="utf-8", newline="") as file:
         reports = [read_report(row["report"]) for row in csv.DictReader(file)]
-    origins = {
-        origin: sum(report.origin == origin for report in reports) for origin in TEXT_ORIGINS
-    }
+
+    origins = Counter(report.origin for report in reports)
     assert origins["whole"] > origins["findings"] > 20
     assert sum(any(report.is_observation) for report in reports) > 0.95 * len(reports)
     assert read_sentences("Seen on CT. Not here.") == ["Seen on CT.", "Not here."]

@@ -56,7 +56,8 @@ def test_the_order_of_the_corpus_does_not_matter() -> None:
 
 
 def test_the_same_in_every_process() -> None:
-    code = f"from place_cxr.text.tokenizer import Tokenizer; print(Tokenizer.train({CORPUS!r}, vocab_size=300).hash)"
+    code = "from place_cxr.text.tokenizer import Tokenizer; "
+    code += f"print(Tokenizer.train({CORPUS!r}, vocab_size=300).hash)"
     runs = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         for _ in range(2)
@@ -167,7 +168,7 @@ def test_what_is_no_tokenizer_is_one_coded_line(tmp_path: Path) -> None:
 
 
 def test_layout_of_a_report() -> None:
-    found = encode(
+    encoded = encode(
         report("The heart is enlarged.", "PA view.", "The lungs are clear."),
         report("Clear.", context=[]),
     )
@@ -175,46 +176,46 @@ def test_layout_of_a_report() -> None:
         report("The heart is enlarged.", "PA view.", "The lungs are clear.", context=[1])
     )
     a, b, c = length("The heart is enlarged."), length("PA view."), length("The lungs are clear.")
-    assert found.ids.shape[1] % 8 == 0
-    assert found.ids.dtype == np.uint16
-    assert found.ids[0, 0] == CLS
-    assert found.ids[0, a + b + c + 1] == SEP
-    assert (found.ids[0, a + b + c + 2 :] == PAD).all()
-    assert found.sentence[0].tolist() == [
+    assert encoded.ids.shape[1] % 8 == 0
+    assert encoded.ids.dtype == np.uint16
+    assert encoded.ids[0, 0] == CLS
+    assert encoded.ids[0, a + b + c + 1] == SEP
+    assert (encoded.ids[0, a + b + c + 2 :] == PAD).all()
+    assert encoded.sentence[0].tolist() == [
         -1,
         *[0] * a,
         *[1] * b,
         *[2] * c,
-        *[-1] * (found.ids.shape[1] - a - b - c - 1),
+        *[-1] * (encoded.ids.shape[1] - a - b - c - 1),
     ]
     assert context.sentence[0, : a + b + c + 2].tolist() == [-1, *[0] * a, *[-1] * b, *[1] * c, -1]
-    assert (context.ids[0, : a + b + c + 2] == found.ids[0, : a + b + c + 2]).all()
+    assert (context.ids[0, : a + b + c + 2] == encoded.ids[0, : a + b + c + 2]).all()
     assert context.sentence_key[0].tolist() == [
         hash_sentence("The heart is enlarged"),
         hash_sentence("The lungs are clear"),
         *[0] * 6,
     ]
-    assert found.truncated == context.truncated == 0
+    assert encoded.truncated == context.truncated == 0
 
 
 @pytest.mark.fault("R7")
 def test_reports_with_the_same_statements_share_a_key() -> None:
-    one = report("Clear lungs.", "PA view.", "Large heart.", context=[1])
+    first = report("Clear lungs.", "PA view.", "Large heart.", context=[1])
     same = report("large heart", "CLEAR LUNGS!", "Large heart.")
     other = report("Clear lungs.")
-    keys = encode(one, same, other).report_key
+    keys = encode(first, same, other).report_key
     assert keys[0] == keys[1] != keys[2]
     assert (keys > 0).all()
     orders = [report(*random.Random(seed).sample(CORPUS[:7], 7)) for seed in range(20)]
     assert len(set(encode(*orders).report_key.tolist())) == 1
-    assert encode(one, tokens=4).report_key[0] == keys[0]  # not a matter of the limits
+    assert encode(first, tokens=4).report_key[0] == keys[0]  # not a matter of the limits
 
 
 @pytest.mark.fault("T1", "R6")
 def test_where_nothing_observes_everything_does() -> None:
-    found = encode(report("PA view.", "Recommend CT.", context=[0, 1]))
-    assert (found.sentence_key[0] != 0).sum() == 2
-    assert set(found.sentence[0].tolist()) == {-1, 0, 1}
+    encoded = encode(report("PA view.", "Recommend CT.", context=[0, 1]))
+    assert (encoded.sentence_key[0] != 0).sum() == 2
+    assert set(encoded.sentence[0].tolist()) == {-1, 0, 1}
 
 
 @pytest.mark.fault("T3")
@@ -234,11 +235,11 @@ def test_limits_cut_and_are_counted() -> None:
 
 
 def test_observations_beyond_the_limit_stay_as_context() -> None:
-    found = encode(report(*CORPUS[:5], context=[0]), sentences=2)
-    assert found.truncated == 1
-    assert found.sentence_key[0].tolist() == [hash_sentence(CORPUS[1]), hash_sentence(CORPUS[2])]
-    assert found.sentence.max() == 1
-    assert (found.ids[0] == encode(report(*CORPUS[:5])).ids[0]).all()
+    encoded = encode(report(*CORPUS[:5], context=[0]), sentences=2)
+    assert encoded.truncated == 1
+    assert encoded.sentence_key[0].tolist() == [hash_sentence(CORPUS[1]), hash_sentence(CORPUS[2])]
+    assert encoded.sentence.max() == 1
+    assert (encoded.ids[0] == encode(report(*CORPUS[:5])).ids[0]).all()
 
 
 @pytest.mark.parametrize(("tokens", "sentences"), [(2, 4), (32, 0), (32, MAX_SENTENCES + 1)])
@@ -248,8 +249,8 @@ def test_limits_without_room_are_refused(tokens: int, sentences: int) -> None:
 
 
 def test_no_reports() -> None:
-    found = encode()
-    assert (found.ids.shape, found.sentence_key.shape, found.report_key.shape) == (
+    encoded = encode()
+    assert (encoded.ids.shape, encoded.sentence_key.shape, encoded.report_key.shape) == (
         (0, 8),
         (0, 8),
         (0,),
@@ -259,9 +260,9 @@ def test_no_reports() -> None:
 def test_large_vocabularies_take_more_bytes(tmp_path: Path) -> None:
     words = [*SPECIAL_TOKENS, *(f"w{i}" for i in range(70_000))]
     (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
-    found = Tokenizer.load(tmp_path).encode([report("w69999")], 8, 1)
-    assert found.ids.dtype == np.int32
-    assert found.ids[0, 1] == 70_004
+    encoded = Tokenizer.load(tmp_path).encode([report("w69999")], 8, 1)
+    assert encoded.ids.dtype == np.int32
+    assert encoded.ids[0, 1] == 70_004
 
 
 @pytest.mark.fault("T4")
@@ -276,13 +277,16 @@ def slow(
 ) -> list[tuple[list[int], list[int], list[int]]]:
     """Token by token."""
     rows = []
-    for one in reports:
-        observed = one.is_observation if any(one.is_observation) else [True] * len(one.sentences)
+    for item in reports:
+        observed = item.is_observation
+        if not any(observed):
+            observed = (True,) * len(observed)
         ids, marks, keys = [CLS], [-1], [0] * sentences
         number = 0
-        for text, yes in zip(one.sentences, observed, strict=True):
-            own = encode(report(text), tokens=100_000)
-            pieces = own.ids[0, 1 : int(np.flatnonzero(own.ids[0] == SEP)[0])].tolist()
+
+        for text, yes in zip(item.sentences, observed, strict=True):
+            alone = encode(report(text), tokens=100_000).ids[0]
+            pieces = alone[1 : int(np.flatnonzero(alone == SEP)[0])].tolist()
             mark = number if yes and pieces and number < sentences else -1
             number += bool(yes and pieces)
             for piece in pieces:
@@ -292,6 +296,7 @@ def slow(
                     if mark >= 0:
                         keys[mark] = hash_sentence(text)
         rows.append(([*ids, SEP], [*marks, -1], keys))
+
     return rows
 
 
@@ -308,28 +313,26 @@ REPORTS = st.lists(
 def test_same_as_token_by_token(
     drawn: list[list[tuple[str, bool]]], tokens: int, sentences: int
 ) -> None:
-    reports = [
-        ReportText(tuple(s for s, _ in one), tuple(yes for _, yes in one), "whole") for one in drawn
-    ]
-    found = encode(*reports, tokens=tokens, sentences=sentences)
+    reports = [ReportText(*zip(*item, strict=True), "whole") for item in drawn]
+    encoded = encode(*reports, tokens=tokens, sentences=sentences)
     expected = slow(reports, tokens, sentences)
     longest = max(len(ids) for ids, _, _ in expected)
-    assert found.ids.shape[1] == min(tokens, -(-longest // 8) * 8)
+    assert encoded.ids.shape[1] == min(tokens, -(-longest // 8) * 8)
     for row, (ids, marks, keys) in enumerate(expected):
-        assert found.ids[row, : len(ids)].tolist() == ids
-        assert (found.ids[row, len(ids) :] == PAD).all()
-        assert found.sentence[row, : len(ids)].tolist() == marks
-        assert (found.sentence[row, len(ids) :] == -1).all()
-        assert found.sentence_key[row].tolist() == keys
+        assert encoded.ids[row, : len(ids)].tolist() == ids
+        assert (encoded.ids[row, len(ids) :] == PAD).all()
+        assert encoded.sentence[row, : len(ids)].tolist() == marks
+        assert (encoded.sentence[row, len(ids) :] == -1).all()
+        assert encoded.sentence_key[row].tolist() == keys
 
 
 @pytest.mark.fault("T4")
 @given(st.text(st.characters(codec=None), max_size=60))
 def test_any_clean_text_goes_in_and_known_characters_come_back(text: str) -> None:
     cleaned = clean_text(text)
-    found = encode(report(cleaned or "x"), tokens=512)
-    assert found.ids[0, 0] == CLS
-    assert (found.ids[0] == SEP).sum() == 1
+    encoded = encode(report(cleaned or "x"), tokens=512)
+    assert encoded.ids[0, 0] == CLS
+    assert (encoded.ids[0] == SEP).sum() == 1
     known = "".join(character for character in cleaned if character in "abcdefgh 0123")
     ids = encode(report(known), tokens=512).ids[0]
     assert TOKENIZER.decode(ids).split() == known.split()
@@ -337,6 +340,6 @@ def test_any_clean_text_goes_in_and_known_characters_come_back(text: str) -> Non
 
 @pytest.mark.fault("T3")
 def test_a_word_of_fifty_thousand_letters_is_one_unknown_token() -> None:
-    found = encode(read_report("Clear lungs. " + "a" * 50_000), tokens=32)
-    assert (found.ids[0] == UNKNOWN).sum() == 1
-    assert found.truncated == 0
+    encoded = encode(read_report("Clear lungs. " + "a" * 50_000), tokens=32)
+    assert (encoded.ids[0] == UNKNOWN).sum() == 1
+    assert encoded.truncated == 0
