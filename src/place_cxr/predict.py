@@ -86,6 +86,7 @@ class Processor:
                 self.letterbox(gray).to_square(gray) for gray in map(to_gray, _as_list(images))
             ]
             return eval_view(torch.from_numpy(np.stack(squares)), self.views)
+
         assert text is not None
         texts = _as_list(text)
         encoded = self.tokenizer.encode(
@@ -97,6 +98,7 @@ class Processor:
                 encoded.truncated,
                 len(texts),
             )
+
         return tokens_of(encoded, np.arange(len(texts)))
 
     def letterbox(self, gray: NDArray[Any]) -> Letterbox:
@@ -147,6 +149,7 @@ class Heat:
         alpha = 0.6 * self.array[..., None]
         mixed = (1 - alpha) * self.image[..., None] + alpha * color
         Image.fromarray(np.uint8(255 * mixed)).save(path, format="PNG")
+
         return Path(path)
 
     def to_dict(self) -> dict[str, Any]:
@@ -194,6 +197,7 @@ def load(
         model = PlaceModel(config.model)
     checkpoint.load_weights(model, saved.weights, assign=True)
     model.image_encoder.use_fast_layout()
+
     return model.to(torch_device).eval().requires_grad_(False), _build_processor(saved, config)
 
 
@@ -208,6 +212,7 @@ def load_untrained(path: str | Path, *, device: str = "auto") -> tuple[PlaceMode
     saved = checkpoint.load(Path(path))
     config = _read_config(saved)
     torch.manual_seed(config.train.seed)
+
     return PlaceModel(config.model).to(torch_device).eval().requires_grad_(False), _build_processor(
         saved, config
     )
@@ -222,10 +227,12 @@ def _read_config(saved: checkpoint.Checkpoint) -> _RunConfig:
         raise PlaceError(
             problem, code="PL-R109", file=saved.path.name, fix="give a run of place pretrain"
         ) from None
+
     # Weights come from the checkpoint: nothing is fetched or read from where they once came.
     image = config.model.image.model_copy(update={"weights": "", "pretrained": False})
     text = config.model.text.model_copy(update={"weights": ""})
     model = config.model.model_copy(update={"image": image, "text": text})
+
     return config.model_copy(update={"model": model})
 
 
@@ -247,6 +254,7 @@ def _select_device(name: str) -> torch.device:
             code="PL-E007",
             fix="use --device cpu, or see place doctor",
         )
+
     return torch.device(("cuda" if has_cuda else "cpu") if name == "auto" else name)
 
 
@@ -270,6 +278,7 @@ def zero_shot(
             code="PL-C020",
             fix="give {name: [phrase, ...]}",
         )
+
     device = next(model.parameters()).device
     phrases = [phrase.strip().rstrip(".") for group in groups.values() for phrase in group]
     yes = describe_text(model, processor, [f"{p}." for p in phrases])
@@ -280,10 +289,12 @@ def zero_shot(
     averaging = F.one_hot(group_index, len(groups)).float()
     averaging = averaging / averaging.sum(0)
     margins: list[tuple[Tensor, Tensor]] = []
+
     for part in _chunks(_as_list(images)):
         description = model.describe_image(processor(images=part).to(device))
         agreement, negated = image_text_scores(description, yes), image_text_scores(description, no)
         margins.append((agreement[0] - negated[0], agreement[1] - negated[1]))
+
     by_instance, by_observation = (
         torch.cat(parts) @ averaging for parts in zip(*margins, strict=True)
     )
@@ -291,6 +302,7 @@ def zero_shot(
         torch.sigmoid(model.scale * by_instance),
         torch.sigmoid(PATHOLOGY_SCALE * by_observation),
     )
+
     return ZeroShot(
         tuple(groups),
         *(t.cpu().numpy() for t in ((instance + observation) / 2, instance, observation)),
@@ -311,6 +323,7 @@ def ground(model: PlaceModel, processor: Processor, image: ImageInput, text: str
         phrase.observations,
         description.grid,
     )
+
     return Heat(text, heat_to_original(heat[0], processor, processor.letterbox(gray)), gray)
 
 
@@ -333,6 +346,7 @@ def embed(
         parts.append(model.encode_image(processor(images=part).to(device)).cpu().numpy())
         if progress is not None:
             progress(min(len(parts) * _BATCH_SIZE, len(listed)), len(listed))
+
     return np.concatenate(parts)
 
 
@@ -382,6 +396,7 @@ def phrase_map(
     heat = ((contribution * sentences.mask[..., None]).sum(1) / count).unflatten(1, grid)
     kernel = torch.tensor(_SMOOTHING_KERNEL, device=heat.device)
     padded = F.pad(heat[:, None].float(), (2, 2, 2, 2), mode="replicate")
+
     return F.conv2d(padded, torch.outer(kernel, kernel)[None, None])[:, 0]
 
 
@@ -396,6 +411,7 @@ def heat_to_original(
     square = np.zeros((processor.pack_size, processor.pack_size), np.float32)
     square[top : top + side, left : left + side] = view.numpy()
     original = letterbox.map_to_original(square)
+
     return np.asarray(original / max(float(original.max()), 1e-12), dtype=np.float32)
 
 
@@ -411,6 +427,7 @@ def to_gray(image: ImageInput) -> NDArray[np.float32]:
     if isinstance(image, Tensor):
         image = image.detach().cpu()
         image = (image.float() if image.is_floating_point() else image).numpy()
+
     return image_from_memory(image)
 
 
@@ -422,6 +439,7 @@ def _as_list(value: Any) -> list[Any]:
     listed = [value] if is_single else list(value)
     if not listed:
         raise PlaceError("nothing was given", code="PL-C020", fix="give at least one")
+
     return listed
 
 

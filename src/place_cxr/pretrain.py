@@ -91,6 +91,7 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> PretrainConfig:
             code="PL-C006",
             fix="set both to the same number of pixels",
         )
+
     for name in config.losses:
         for part in sorted(fields_read({name: config.losses[name]})):
             if getattr(config.model, part, part) is None:
@@ -99,6 +100,7 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> PretrainConfig:
                     code="PL-C006",
                     fix="remove the loss or set that part",
                 )
+
     return config
 
 
@@ -125,6 +127,7 @@ def run_pretraining(
     refuse_if_spawned()
     require_data(config.data)
     create_accelerator(device)  # before anything asks for its rank
+
     with RunFolder.create(out, resume=bool(resume), overwrite=overwrite) as folder:
         saved = _load_resumed(out, resume)
         initial = checkpoint.load(Path(init_from)) if init_from else None
@@ -186,17 +189,22 @@ def dry_run(
         make_loader(config, corpus),
     )
     losses, start = [], time.perf_counter()
+
     for step, batch in zip(range(2), data.batches(0), strict=False):
         with torch.autocast(
             torch_device.type, torch.bfloat16, enabled=config.train.precision == "bf16"
         ):
             value, _ = compute(model, move_to_device(batch, torch_device), step)
+
         value.backward()
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
+
         losses.append(float(value.detach()))
+
     seconds = (time.perf_counter() - start) / 2
+
     return DryRun(
         corpus.lock(),
         sum(p.numel() for p in model.parameters()),
@@ -218,7 +226,9 @@ def run_recipe(
     device: str = "auto",
     progress: StageProgress | None = None,
 ) -> dict[str, Any]:
-    """What ``place pretrain`` does; a summary in plain values. See `run_pretraining` and `dry_run`."""
+    """What ``place pretrain`` does; a summary in plain values. See `run_pretraining` and
+    `dry_run`.
+    """
     config = load_recipe(recipe, overrides)
     if dry:
         return asdict(dry_run(config, device=device, progress=progress))
@@ -231,6 +241,7 @@ def run_recipe(
         device=device,
         progress=progress,
     )
+
     return {
         "run": str(out),
         "step": result.step,
@@ -251,9 +262,11 @@ def make_loader(config: PretrainConfig, corpus: Corpus) -> Loader:
             micro_batch_size - 1,
             _SMALL_BATCH,
         )
+
     report_rows = (
         _shuffle_reports(rows, corpus, config.train.seed) if config.data.shuffle_reports else rows
     )
+
     return Loader(
         PairDataset(corpus.pixels.pixels, corpus.text, rows, report_rows),
         batch_size=micro_batch_size,
@@ -313,5 +326,7 @@ def _shuffle_reports(rows: np.ndarray[Any, Any], corpus: Corpus, seed: int) -> n
             fix="remove data.shuffle_reports, or name the patient column: "
             "data.columns.patient=COLUMN",
         )
+
     shifted = dict(zip(ranked.tolist(), np.roll(ranked, -largest).tolist(), strict=True))
+
     return np.array([shifted[row] for row in rows.tolist()], np.int64)

@@ -1,4 +1,6 @@
-"""How a task is explained to readers: each task tells it in its own file, pages and tables show it."""
+"""How a task is explained to readers: each task tells it in its own file, pages and tables show
+it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ class MetricBlock:
 class Headline:
     """A task's number at the top of a page.
 
-    ``trivial`` is the metric of an answer that needs no network, ``trivial_name`` what it is called.
+    ``trivial`` is the metric of an answer that needs no network, ``trivial_name`` what it is
+    called.
     """
 
     metric: str

@@ -84,7 +84,9 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """What one modality says it sees: unit-length rows; False in ``mask`` where a row is padding."""
+    """What one modality says it sees: unit-length rows; False in ``mask`` where a row is
+    padding.
+    """
 
     vectors: Float[Tensor, "B N D"]
     mask: Bool[Tensor, "B N"]

@@ -78,7 +78,10 @@ def refuse_if_spawned() -> None:
 
 
 def _unguarded_main_error() -> PlaceError:
-    problem = "worker processes end before they begin, because each runs the program's own file from its start"
+    problem = (
+        "worker processes end before they begin, because each runs the program's own file from its "
+        "start"
+    )
     return PlaceError(
         problem, code="PL-E013", fix='put the calls of that file under: if __name__ == "__main__":'
     )

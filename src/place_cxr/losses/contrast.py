@@ -47,6 +47,7 @@ def symmetric_contrastive_loss(
             ~valid_pairs, torch.finfo(logits.dtype).min / 4
         )  # a sum of two is still finite
         positive = positive & valid_pairs
+
     return (
         _target_weights(positive, logits.dtype, sides=2)
         * (logits.log_softmax(1) + logits.log_softmax(0))
@@ -63,4 +64,5 @@ def _target_weights(
     """
     number = positive.sum(-1, keepdim=True)
     rows = number.count_nonzero()
+
     return positive.to(dtype) / (number * (rows * -sides)).clamp(max=-1)

@@ -15,12 +15,16 @@ from place_cxr.losses.pathology import selection_weight
 def compute_monitors(out: PlaceOutputs) -> dict[str, Tensor]:
     """Scalars on the device.
 
-    - ``query_similarity``: mean pairwise cosine between an image's V-PORs (1 = all queries look alike);
-    - ``query_usage``: entropy of which query sentences select, over its maximum (1 = all used equally, 0 = one);
-    - ``attention_spread``: entropy of a query's attention over patches, over its maximum (1 = it looks nowhere);
+    - ``query_similarity``: mean pairwise cosine between an image's V-PORs (1 = all queries look
+      alike);
+    - ``query_usage``: entropy of which query sentences select, over its maximum (1 = all used
+      equally, 0 = one);
+    - ``attention_spread``: entropy of a query's attention over patches, over its maximum (1 = it
+      looks nowhere);
     - ``shared_reports``, ``shared_sentences``: share of off-diagonal pairs that are positives;
     - ``correlation_constant``: CCE of the batch's mean target as the answer for every image;
-    - ``correlation_permuted``: CCE when the report is another study's (must lie above the loss itself).
+    - ``correlation_permuted``: CCE when the report is another study's (must lie above the loss
+      itself).
     """
     visual, text, mask = out.visual.vectors, out.textual.vectors, out.textual.mask
     queries, patches = visual.shape[1], out.attention.shape[-1]
@@ -41,6 +45,7 @@ def compute_monitors(out: PlaceOutputs) -> dict[str, Tensor]:
             numbers["correlation_permuted"] = gram_distance(
                 gram(out.correlation.permuted), target
             ).mean()
+
     return numbers
 
 

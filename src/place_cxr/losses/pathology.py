@@ -18,8 +18,8 @@ from place_cxr.core.tensors import PlaceOutputs, l2_normalize
 from place_cxr.losses.contrast import contrastive_loss, equal_keys, symmetric_contrastive_loss
 
 Selection = Literal["soft", "max", "transport"]
-# (temperature, selection) -> how well each sentence of the global batch fits what it selects in each
-# image of this process, [B, G, S]
+# (temperature, selection) -> how well each sentence of the global batch fits what it selects in
+# each image of this process, [B, G, S]
 SimilarityOf = Callable[[float, Selection], Tensor]
 
 _TRANSPORT_STEPS = 3  # Sinkhorn steps [MGCA uses 3 for its prototypes]
@@ -58,12 +58,14 @@ def pathology_pair(
                 use_reentrant=False,
             )
             parts.append(part)
+
         local_scores = torch.cat(parts, dim=1)
     else:
         similarity = similarity or partial(sentence_similarity, out)
         local_scores = _mean_over_sentences(similarity(selection_temperature, selection), mask)
 
     logits = gather_with_gradient(local_scores) / temperature
+
     return symmetric_contrastive_loss(logits, equal_keys(gather(out.report_key)), mask.any(-1))
 
 
@@ -88,6 +90,7 @@ def pathology_image(
     # One row for each sentence of the global batch, one column for each image: [G S, G].
     logits = gather_with_gradient(local_scores).flatten(1).T / temperature
     stated = (key.flatten()[:, None, None] == key).any(-1)
+
     return contrastive_loss(logits, stated, mask.flatten())
 
 
@@ -112,6 +115,7 @@ def pathology_sentence(
     selected = l2_normalize(torch.bmm(weight, visual)).flatten(0, 1)
     selected, sentences = gather_with_gradient(selected), gather_with_gradient(text.flatten(0, 1))
     key, valid = gather(out.sentence_key.flatten()), gather(out.textual.mask.flatten())
+
     return symmetric_contrastive_loss(selected @ sentences.T / temperature, equal_keys(key), valid)
 
 
@@ -165,6 +169,7 @@ def selected_similarity(
     a = selection_weight(z, selection_temperature, selection)
     gram = torch.bmm(visual, visual.transpose(1, 2))
     square = (a * torch.bmm(a.flatten(1, 2), gram).view_as(a)).sum(-1).clamp(min=1e-8)
+
     return (a * z).sum(-1) * square.rsqrt()
 
 
@@ -183,4 +188,5 @@ def selection_weight(
         for _ in range(_TRANSPORT_STEPS):
             weight = weight - weight.logsumexp(-2, keepdim=True)
             weight = weight - weight.logsumexp(-1, keepdim=True)
+
     return weight.softmax(-1)

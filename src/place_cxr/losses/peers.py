@@ -41,6 +41,7 @@ def gloria_global(out: PlaceOutputs, *, scale: float = 10.0) -> Float[Tensor, ""
     images, reports = two_way_cross_entropy(
         scale * (image @ text.T) / length.clamp(min=MIN_NORM_PRODUCT)
     )
+
     return images + reports
 
 

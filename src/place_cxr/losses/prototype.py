@@ -24,6 +24,7 @@ def mgca_prototype(
     image = gather_with_gradient(out.image) @ out.prototypes.T
     text = gather_with_gradient(out.text) @ out.prototypes.T
     text_loss = soft_cross_entropy(sinkhorn(image, epsilon, iterations), text, temperature)
+
     return (
         text_loss + soft_cross_entropy(sinkhorn(text, epsilon, iterations), image, temperature)
     ) / 2
@@ -48,4 +49,5 @@ def sinkhorn(scores: Float[Tensor, "G N"], epsilon: float, iterations: int) -> F
     for _ in range(iterations):
         codes = codes / codes.sum(0, keepdim=True)
         codes = codes / codes.sum(1, keepdim=True)
+
     return codes / codes.sum(1, keepdim=True)

@@ -38,6 +38,7 @@ def gloria_local(
     mask = mask & F.pad(mask[:, 1:], (0, 1))  # without the last one
     step = chunk or len(words)
     parts = []
+
     for start in range(0, len(words), step):  # over chunks of reports, not over the batch
         cut = slice(start, start + step)
         piece = (tokens.patches, words[cut], mask[cut], place_scale, word_scale, average)
@@ -46,7 +47,9 @@ def gloria_local(
             if chunk
             else word_similarity(*piece)
         )
+
     images, reports = two_way_cross_entropy(scale * gather_with_gradient(torch.cat(parts, dim=1)))
+
     return images + reports
 
 
@@ -68,6 +71,7 @@ def word_similarity(
     length = context.norm(dim=-1) * words.norm(dim=-1)
     cosine = (context * words).sum(-1) / length.clamp(min=MIN_NORM_PRODUCT)
     total = (word_scale * cosine).masked_fill(~mask, -torch.inf).logsumexp(-1)
+
     return total - mask.sum(-1).to(total.dtype).log() if average else total
 
 
@@ -84,6 +88,7 @@ def word_attention(
     """
     product = (words.flatten(0, 1) @ patches.transpose(1, 2)).unflatten(1, mask.shape)
     word_fraction = product.masked_fill(~mask[..., None], -torch.inf).softmax(2)
+
     return (place_scale * word_fraction).softmax(-1)
 
 
@@ -102,6 +107,7 @@ def mgca_token(out: PlaceOutputs, *, temperature: float = 0.1) -> Float[Tensor, 
     if tokens.patch_attention is not None:
         patch_weight = clip_to_percentiles(tokens.patch_attention)
     word_loss = words_to_patches(patches, words, word_weight, temperature)
+
     return word_loss + patches_to_words(
         patches, words, tokens.mask[:, 1:], patch_weight, temperature
     )
@@ -116,6 +122,7 @@ def words_to_patches(
     """Each word against what the words of its report attend to; vectors of unit length."""
     attention = (words @ patches.transpose(1, 2) / temperature).softmax(-1)
     attended = F.normalize(attention @ patches, dim=-1)
+
     return _pair_cross_entropy(words @ attended.transpose(1, 2) / temperature, weight)
 
 
@@ -136,6 +143,7 @@ def patches_to_words(
             F.normalize(attended, dim=-1),
             patches.new_full(patches.shape[:2], 1 / patches.shape[1]),
         )
+
     return _pair_cross_entropy(patches @ attended.transpose(1, 2) / temperature, weight)
 
 
@@ -157,6 +165,7 @@ def clip_to_percentiles(attention: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]
         return below.lerp(above, position % 1)
 
     weights = torch.where(is_token, attention.clamp(percentile(0.1), percentile(0.9)), 0.0)
+
     return weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
 

@@ -31,6 +31,7 @@ def boundary_distance(predicted: ArrayLike, truth: ArrayLike) -> float:
         KDTree(second_edge).query(first_edge)[0],
         KDTree(first_edge).query(second_edge)[0],
     )
+
     return float(np.concatenate([forward, backward]).mean())
 
 

@@ -40,7 +40,9 @@ def binary_labels(labels: ArrayLike, uncertain: UncertainPolicy) -> Floats:
         raise PlaceError(
             f"row {row}: a label must be 1, 0, -1 or empty", code="PL-D221", fix="correct the label"
         )
+
     table[table == UNCERTAIN] = _POLICIES[uncertain]
+
     return table
 
 
@@ -61,6 +63,7 @@ def auroc_statistic(labels: ArrayLike, scores: ArrayLike) -> Statistic:
         )
         absent_below = np.cumsum(absent, axis=1) - absent
         pairs = present.sum(1) * absent.sum(1)
+
         return _ratio((present * (absent_below + 0.5 * absent)).sum(1), pairs)
 
     return statistic
@@ -89,6 +92,7 @@ def average_precision_statistic(labels: ArrayLike, scores: ArrayLike) -> Statist
             / np.maximum(true_positives + false_positives, 1e-300),
             0.0,
         )
+
         return _ratio(
             gained.sum(1), np.where(false_positives[:, -1:].sum(1) > 0, present.sum(1), 0.0)
         )
@@ -116,6 +120,7 @@ def why_undefined(labels: ArrayLike) -> str:
         for name, value in (("present", PRESENT), ("absent", ABSENT))
         if not (values == value).any()
     ]
+
     return "no " + " and no ".join(missing) + " rows" if missing else ""
 
 
@@ -147,6 +152,7 @@ def classification_metrics(
             f"{len(names)} names disagree",
             code="PL-D222",
         )
+
     reasons = [why_undefined(column) for column in table.T]
     kept = [m for m, reason in enumerate(reasons) if not reason]
     known_counts = np.isfinite(table).sum(0)
@@ -157,6 +163,7 @@ def classification_metrics(
         return metrics | {
             "macro": undefined_metric("no class has present and absent rows", len(table))
         }
+
     parts = [[statistic(table[:, m], run[:, m]) for run in stack] for m in kept]
 
     def columns(counts: Floats) -> Floats:
@@ -174,6 +181,7 @@ def classification_metrics(
     note = f"mean of {len(kept)} of {len(names)} classes" + (
         f", without {', '.join(absent)}" if absent else ""
     )
+
     return metrics | {"macro": replace(macro, reason=note)}
 
 
@@ -191,18 +199,21 @@ def _sorted(
         raise PlaceError(
             f"labels {label_values.shape} and scores {values.shape} disagree", code="PL-D222"
         )
+
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         first_rows = ", ".join(str(row) for row in bad[:5])
         raise PlaceError(
             f"{len(bad)} scores are NaN or infinite, first rows {first_rows}", code="PL-G002"
         )
+
     rows = np.flatnonzero(~np.isnan(label_values))
     rows = rows[np.argsort(values[rows], kind="stable")]
     ordered = values[rows]
     starts = (
         np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(rows) else rows
     )
+
     return rows, label_values[rows] == PRESENT, starts
 
 

@@ -1,9 +1,10 @@
 """Do two sets of reports name the same findings? Precision, recall and F1 over labels, averaged in
 three named ways.
 
-*micro*: all findings of all reports in one count. *macro*: mean over the findings that some true report has.
-*example*: mean over the reports in which either side has a finding. Labels come from a labeller; the numbers are no
-better than it.
+*micro*: all findings of all reports in one count. *macro*: mean over the findings that some true
+report has.
+*example*: mean over the reports in which either side has a finding. Labels come from a labeller;
+the numbers are no better than it.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def clinical_metrics(
             f"names disagree",
             code="PL-D222",
         )
+
     both = guess * true
     kept = np.flatnonzero(true.any(0))
     missing = [name for m, name in enumerate(names) if m not in kept]
@@ -87,6 +89,7 @@ def clinical_metrics(
         "example": mean_statistic(example),
     }
     metrics: dict[str, Metric] = {}
+
     for average, statistic in averages.items():
         rows = [int(has_finding.sum()) if average == "example" else len(patients)] * len(
             CLINICAL_SCORES
@@ -98,6 +101,7 @@ def clinical_metrics(
         ):
             reason = note if average == "macro" and value.value is not None else value.reason
             metrics[f"{average} {score}"] = replace(value, reason=reason)
+
     for m, name in enumerate(names):
         column = slice(m, m + 1)
         if m not in kept:
@@ -106,6 +110,7 @@ def clinical_metrics(
                 for score in CLINICAL_SCORES
             }
             continue
+
         finding_statistic = _macro(
             both[:, column], guess[:, column], true[:, column], undefined_as=np.nan
         )
@@ -113,6 +118,7 @@ def clinical_metrics(
         metrics |= {
             f"{name} {score}": value for score, value in zip(CLINICAL_SCORES, values, strict=True)
         }
+
     return metrics
 
 
@@ -129,6 +135,7 @@ def _macro(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 0
         is_defined = (truths > 0)[:, :, None]
         total = is_defined.sum(1)
         mean = np.where(is_defined, scores, 0.0).sum(1)
+
         return np.divide(mean, total, out=np.full_like(mean, np.nan), where=total > 0)
 
     return statistic
@@ -160,5 +167,7 @@ def _binary(labels: ArrayLike, uncertain: BinaryUncertainPolicy) -> Floats:
             f"not",
             code="PL-D227",
         )
+
     present = (table == PRESENT) | ((table == UNCERTAIN) if uncertain == "present" else False)
+
     return present.astype(np.float64)

@@ -88,6 +88,7 @@ def reliability_bins(
     known = np.isfinite(truth)
     bin_index = _bin(chance, bins)
     filled_bins = []
+
     for number in range(bins):
         in_bin = known & (bin_index == number)
         if in_bin.any():
@@ -104,6 +105,7 @@ def reliability_bins(
                     present_fraction,
                 )
             )
+
     return filled_bins
 
 
@@ -122,6 +124,7 @@ def best_threshold(labels: ArrayLike, probability: ArrayLike) -> float:
         chance[order][1:] != chance[order][:-1], True
     )  # equal scores are decided alike
     f1 = np.where(ends, 2 * hits / (positives + truth.sum()), -1.0)
+
     return float(chance[order][int(f1.argmax())])
 
 

@@ -83,6 +83,7 @@ def box_average_precision(
     evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, 1e10]], ["all"]
     evaluator.evaluate()
     evaluator.accumulate()
+
     return float(np.mean(evaluator.eval["precision"]))
 
 
@@ -101,12 +102,14 @@ def box_average_precision_statistic(
     owner = np.repeat(np.arange(len(images)), [len(order) for order in kept])
     hits = np.zeros((len(scores), len(thresholds)), dtype=bool)
     start = 0
+
     for image, order in zip(images, kept, strict=True):
         if len(order) and len(image.targets):
             hits[start : start + len(order)] = _matched(
                 _overlap(image.boxes[order], image.targets), thresholds
             )
         start += len(order)
+
     order = np.argsort(-scores, kind="mergesort")
     owner, hits = owner[order], hits[order]
 
@@ -115,16 +118,19 @@ def box_average_precision_statistic(
         weight = counts[:, owner]
         detected = np.cumsum(weight, axis=1)
         values = np.zeros(len(counts))
+
         for column in range(len(thresholds)):
             true_positives = np.cumsum(weight * hits[:, column], axis=1)
             precision = np.divide(
                 true_positives, detected, out=np.zeros_like(true_positives), where=detected > 0
             )
             precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+
             for row in np.flatnonzero(total > 0):
                 positions = np.searchsorted(true_positives[row] / total[row], _RECALLS, side="left")
                 reached = positions < true_positives.shape[1]
                 values[row] += precision[row][positions[reached]].sum() / len(_RECALLS)
+
         return np.where(total > 0, values / len(thresholds), np.nan)
 
     return statistic
@@ -144,6 +150,7 @@ def _matched(overlap: Floats, thresholds: Sequence[float]) -> NDArray[np.bool_]:
             )  # the last of equals, as COCO takes it
             if free_overlap[best] >= min(threshold, 1 - 1e-10):
                 matched[row, column], free[best] = True, False
+
     return matched
 
 
@@ -153,6 +160,7 @@ def _overlap(first: Floats, second: Floats) -> Floats:
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     intersection = np.clip(high - low, 0, None).prod(-1)
     sizes = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1) for boxes in (first, second)]
+
     return np.asarray(
         intersection / np.maximum(sizes[0][:, None] + sizes[1][None] - intersection, 1e-12)
     )

@@ -40,6 +40,7 @@ def resamples(patients: Sequence[str], n: int = RESAMPLES, seed: int = 0) -> Ite
     total = int(member.max(initial=-1)) + 1
     rng = np.random.default_rng(seed)
     step = max(1, _CELLS // max(1, len(named)))
+
     for start in range(0, n, step):
         rows = min(step, n - start)
         drawn = rng.integers(total, size=(rows, total)) + np.arange(rows)[:, None] * total
@@ -69,6 +70,7 @@ def bootstrap_columns(
     point = statistic(np.ones((1, len(patients)))).reshape(-1)
     drawn = np.concatenate([statistic(c).reshape(len(c), -1) for c in resamples(patients, n, seed)])
     scored = list(rows) if len(rows) else [len(patients)] * len(point)
+
     return [
         _interval(float(v), column, s) for v, column, s in zip(point, drawn.T, scored, strict=True)
     ]
@@ -125,5 +127,7 @@ def _interval(value: float, drawn: Floats, n: int) -> Metric:
             "undefined in most resamples: too few patients for an interval",
             drawn,
         )
+
     low, high = np.percentile(defined, [2.5, 97.5])
+
     return Metric(value, float(low), float(high), n, draws=drawn)

@@ -37,12 +37,14 @@ def meteor(
     if jar is None:
         return undefined_metric("METEOR needs its jar: pip install 'place-cxr[meteor]'", n)
     tokens = pick(TOKENIZERS, tokenizer, "tokeniser")
+
     with TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("generated", "references")]
         for file, texts in zip(files, (generated, references), strict=True):
             file.write_text(
                 "".join(" ".join(tokens(text)) + "\n" for text in texts), encoding="utf-8"
             )
+
         command = [java, "-Xmx2G", "-jar", str(jar), *map(str, files), "-l", "en", "-norm"]
         try:
             process = subprocess.run(  # noqa: S603
@@ -50,9 +52,11 @@ def meteor(
             )
         except (OSError, subprocess.SubprocessError) as error:
             return undefined_metric(f"METEOR did not finish: {type(error).__name__}", n)
+
     score = _SCORE.search(process.stdout)
     if score is None:
         return undefined_metric("METEOR gave no score", n)
+
     return Metric(
         float(score[1]), None, None, n, "no interval: it is computed once over all reports"
     )
@@ -63,6 +67,7 @@ def _jar() -> Path | None:
         spec = importlib.util.find_spec("pycocoevalcap.meteor")
     except ModuleNotFoundError:
         return None
+
     folders = list(spec.submodule_search_locations or []) if spec else []
     return next(
         (jar for folder in folders if (jar := Path(folder) / "meteor-1.5.jar").is_file()), None

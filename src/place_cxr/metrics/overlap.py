@@ -41,6 +41,7 @@ def compute_overlap(predicted: ArrayLike, truth: ArrayLike) -> Overlap:
     empty = sizes == 0
     iou = np.where(empty, 1.0, intersection / np.maximum(sizes - intersection, 1))
     dice = np.where(empty, 1.0, 2 * intersection / np.maximum(sizes, 1))
+
     return Overlap(iou, dice, int(empty.sum()))
 
 
@@ -56,6 +57,7 @@ def pointing_game(heat: ArrayLike, truth: ArrayLike) -> Floats:
     """
     maps, masks = _checked_heat(heat, truth)
     peak = maps == maps.max((1, 2), keepdims=True)
+
     return np.where(masks.any((1, 2)), (peak & masks).sum((1, 2)) / peak.sum((1, 2)), np.nan)
 
 
@@ -82,6 +84,7 @@ def _checked_heat(heat: ArrayLike, truth: ArrayLike) -> tuple[Floats, NDArray[np
         raise PlaceError(
             f"{len(bad)} heat maps are NaN or infinite, first row {bad[0]}", code="PL-G002"
         )
+
     return maps, masks
 
 

@@ -48,6 +48,7 @@ class FirstHit:
                 self.tied + self.relevant - draw, 1.0
             )
             miss = np.where(inside, miss * miss_chance, miss)
+
         return np.where(np.isnan(self.ahead), np.nan, 1.0 - miss)
 
 
@@ -73,23 +74,29 @@ def first_hit(similarity: ArrayLike, relevant: ArrayLike) -> FirstHit:
                 ]
             )
         )
+
     ahead, tied, tied_relevant = np.concatenate(parts, axis=1).astype(np.float64)
     without_relevant = ~is_relevant.any(axis=1)
     ahead[without_relevant] = np.nan
+
     return FirstHit(ahead, tied, tied_relevant, values.shape[1])
 
 
 def precision_at_k(similarity: ArrayLike, relevant: ArrayLike, k: int) -> Floats:
-    """Expected share [Q] of relevant candidates among the first ``k``; NaN for a query without any."""
+    """Expected share [Q] of relevant candidates among the first ``k``; NaN for a query without
+    any.
+    """
     values, is_relevant = _checked(similarity, relevant)
     k = _clip(k, values.shape[1])
     parts = []
+
     for rows in _chunks(values.shape):
         part, part_relevant = values[rows], is_relevant[rows]
         last = np.partition(part, -k, axis=1)[:, -k][:, None]
         above, equal = part > last, part == last
         tied_fraction = (equal & part_relevant).sum(1) / equal.sum(1)
         parts.append(((above & part_relevant).sum(1) + (k - above.sum(1)) * tied_fraction) / k)
+
     return np.where(is_relevant.any(axis=1), np.concatenate(parts), np.nan)
 
 
@@ -111,6 +118,7 @@ def median_statistic(rank: Floats) -> Statistic:
             if len(rows)
             else [half[:, 0]] * 2
         )
+
         return np.where(empty, np.nan, (middle[0] + middle[1]) / 2)
 
     return statistic
@@ -130,11 +138,13 @@ def _checked(similarity: ArrayLike, relevant: ArrayLike) -> tuple[Floats, NDArra
         raise PlaceError(
             f"similarity {values.shape} and relevance {is_relevant.shape} disagree", code="PL-D222"
         )
+
     if not np.isfinite(values).all():
         rows = np.flatnonzero(~np.isfinite(values).all(axis=1))
         raise PlaceError(
             f"{len(rows)} queries have NaN or infinite scores, first row {rows[0]}", code="PL-G002"
         )
+
     return values, is_relevant
 
 

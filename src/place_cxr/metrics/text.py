@@ -57,7 +57,8 @@ def text_scores(
     it is undefined.
 
     Raises:
-        PlaceError: PL-D222 if the lists have different lengths, PL-D228 if a reference has no token, PL-C002 for an
+        PlaceError: PL-D222 if the lists have different lengths, PL-D228 if a reference has no
+        token, PL-C002 for an
             unknown tokeniser.
     """
     return scores_from_measures(
@@ -78,6 +79,7 @@ def measure_reports(
         raise PlaceError(
             f"{len(generated)} generated reports, {len(references)} references", code="PL-D222"
         )
+
     guesses, truths = [tokens(text) for text in generated], [tokens(text) for text in references]
     empty = [row for row, truth in enumerate(truths) if not truth]
     if empty:
@@ -86,7 +88,9 @@ def measure_reports(
             code="PL-D228",
             fix="leave these rows out",
         )
+
     cider_values = cider(guesses, truths) if len(truths) > 1 else np.full(len(truths), np.nan)
+
     return np.column_stack(
         [_count_matches(guesses, truths), rouge_l(guesses, truths), cider_values]
     )
@@ -102,6 +106,7 @@ def scores_from_measures(
         raise PlaceError(
             f"{len(measures)} reports and {len(patients)} patients disagree", code="PL-D222"
         )
+
     names = [f"BLEU-{order}" for order in range(1, NGRAM_ORDERS + 1)]
     metrics = dict(
         zip(
@@ -114,6 +119,7 @@ def scores_from_measures(
         metrics["CIDEr"] = undefined_metric(
             "one report: each word stands in all references and weighs nothing", len(measures)
         )
+
     return metrics
 
 
@@ -128,9 +134,11 @@ def _bleu(counted: Floats) -> Statistic:
         )
         guess, truth = lengths.T
         precision = np.divide(matches, ngrams, out=np.zeros_like(matches), where=ngrams > 0)
+
         with np.errstate(divide="ignore"):
             mean = np.exp(np.cumsum(np.log(precision), axis=1) / np.arange(1, NGRAM_ORDERS + 1))
             brevity = np.exp(np.minimum(0.0, 1.0 - truth / guess))
+
         return np.asarray(mean * brevity[:, None])
 
     return statistic
@@ -168,6 +176,7 @@ def rouge_l(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floa
             if common
             else 0.0
         )
+
     return np.array(values, dtype=np.float64)
 
 
@@ -180,9 +189,11 @@ def _common_length(first: _Tokens, second: _Tokens) -> int:
         positions[token] = positions.get(token, 0) | 1 << i
     whole = (1 << len(first)) - 1
     row = whole  # a zero bit stands where the table steps up
+
     for token in second:
         match = row & positions.get(token, 0)
         row = (row + match | row - match) & whole
+
     return len(first) - row.bit_count()
 
 
@@ -195,6 +206,7 @@ def cider(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floats
     for truth in truths:
         for counter in truth:
             documents.update(counter.keys())
+
     everywhere = np.log(max(len(references), 1))
 
     def weighted(counter: Counter[tuple[str, ...]]) -> dict[tuple[str, ...], float]:
@@ -211,6 +223,7 @@ def cider(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floats
         penalty = float(np.exp(-(shorter**2) / (2 * CIDER_SIGMA**2)))
         cosines = [_cosine(weighted(a), weighted(b)) for a, b in zip(guess, truth, strict=True)]
         values.append(10 * penalty * sum(cosines) / NGRAM_ORDERS)
+
     return np.array(values, dtype=np.float64)
 
 

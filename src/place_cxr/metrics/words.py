@@ -42,6 +42,7 @@ def _r2gen(text: str) -> str:
     cleaned = [
         sentence.strip().translate(_DELETED) for sentence in text.strip().lower().split(". ")
     ]
+
     return " . ".join(cleaned) + " ."
 
 

@@ -33,6 +33,7 @@ class Attention(nn.Module):
         key, value = key_value.permute(2, 0, 3, 1, 4).unbind()
         visible = None if mask is None else mask[:, None, None, :]
         attended = F.scaled_dot_product_attention(query, key, value, visible)
+
         return self.out(attended.transpose(1, 2).reshape(-1, self.out.in_features))
 
 
@@ -68,4 +69,5 @@ def grid_positions(rows: int, columns: int, width: int) -> Float[Tensor, "P W"]:
     column = torch.linspace(0, 8, columns)[:, None] * frequency
     row, column = row[:, None].expand(-1, columns, -1), column[None].expand(rows, -1, -1)
     code = torch.cat([row.sin(), row.cos(), column.sin(), column.cos()], dim=-1).flatten(0, 1)
+
     return F.pad(code, (0, width - code.shape[-1]))

@@ -58,6 +58,7 @@ class PatchCorrelation(nn.Module):
         batch = len(local)
         x = (self.patches(local) + self.positions).flatten(0, 1)
         x = x + self.read(self.norm(x), self.report(states.flatten(0, 1)), batch, mask)
+
         return correlation_vectors(self.head(x).unflatten(0, (batch, -1)))
 
 
@@ -74,6 +75,7 @@ def pixel_patches(clean: Float[Tensor, "B 1 H W"], grid: tuple[int, int]) -> Flo
     rows, columns = grid
     height, width = clean.shape[-2] // rows, clean.shape[-1] // columns
     cut = clean[:, 0, : rows * height, : columns * width]
+
     return (
         cut.unflatten(1, (rows, height))
         .unflatten(3, (columns, width))

@@ -1,4 +1,6 @@
-"""Report decoder: words one after another, each reading patch tokens and V-PORs by cross-attention."""
+"""Report decoder: words one after another, each reading patch tokens and V-PORs by
+cross-attention.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +80,7 @@ class _Block(nn.Module):
                 torch.cat([past[0], key_value[0]], dim=2),
                 torch.cat([past[1], key_value[1]], dim=2),
             )
+
         query = _split_heads(self.self_attention, self.self_attention.query(normed))
         attended = F.scaled_dot_product_attention(query, *key_value, is_causal=past is None)
         x = x + self.drop(self.self_attention.out(attended.transpose(1, 2).flatten(2)))
@@ -94,9 +97,11 @@ class _Block(nn.Module):
             weight = weight.mean(1)
         else:
             attended = F.scaled_dot_product_attention(query, *read, visible)
+
         x = x + self.drop(
             self.cross_attention.out(attended.transpose(1, 2).flatten(2)).reshape(x.shape)
         )
+
         return x + self.drop(self.mlp(self.norm_mlp(x))), key_value, weight
 
 
@@ -177,6 +182,7 @@ class ReportDecoder(nn.Module):
             self._embed(ids[:, :-1], 0), self._memory_key_values(memory), None, None
         )
         is_target = real[:, 1:]
+
         return F.cross_entropy(self._logits(states[is_target]), ids[:, 1:][is_target])
 
     @torch.no_grad()
@@ -232,7 +238,9 @@ class ReportDecoder(nn.Module):
                 None,
                 maps=True,
             )
+
         assert attention_map is not None
+
         return attention_map * (ids != pad)[..., None]
 
     def _search(
@@ -259,6 +267,7 @@ class ReportDecoder(nn.Module):
         last = torch.full((batch * beams, 1), start, device=device)
         past: list[KeyValue] | None = None
         longest = 0
+
         for step in range(limit):
             states, past, _ = self._run(self._embed(last, step), reads, visible, past)
             logits = self._logits(states[:, -1]).float()
@@ -292,8 +301,10 @@ class ReportDecoder(nn.Module):
                 reads = [(key[unfinished], value[unfinished]) for key, value in reads]
                 visible = visible if visible is None else visible[unfinished]
                 rows, token = rows[unfinished], token[unfinished]
+
             past = [(key[rows.flatten()], value[rows.flatten()]) for key, value in past]
             last = token.reshape(-1, 1)
+
         return ids[:, :longest], scores
 
     def _check(self, tokens: int) -> None:
@@ -319,6 +330,7 @@ class ReportDecoder(nn.Module):
             )
         ]
         joined = torch.cat(parts, dim=1)
+
         return [_keys_values(block.cross_attention, joined) for block in self._blocks()]
 
     def _blocks(self) -> list[_Block]:
@@ -341,6 +353,7 @@ class ReportDecoder(nn.Module):
             )
             stored.append(key_value)
             attention_maps.append(weight)
+
         return self.norm(x), stored, torch.stack(attention_maps).mean(0) if maps else None
 
     def _logits(self, states: Tensor) -> Tensor:

@@ -47,7 +47,9 @@ class DecoderInputsSpec:
 
 
 class DecoderInputsReader(nn.Module):
-    """The image side of a model, in place of an encoder. The parts are the model's own, not copies."""
+    """The image side of a model, in place of an encoder. The parts are the model's own, not
+    copies.
+    """
 
     def __init__(self, model: PlaceModel) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Heads that answer pixel by pixel: U-Net on the maps of a CNN, SETR-PUP on the one map of a ViT."""
+"""Heads that answer pixel by pixel: U-Net on the maps of a CNN, SETR-PUP on the one map of a
+ViT.
+"""
 
 from __future__ import annotations
 
@@ -63,10 +65,12 @@ class UNet(nn.Module):
         ]
         first = maps[0]
         levels = [first.new_zeros(len(first), 0, self._size, self._size)]
+
         for stride in self._strides:
             side = -(-self._size // stride)
             empty = first.new_zeros(len(first), 0, side, side)
             levels.append(maps[self._map_index[stride]] if stride in self._map_index else empty)
+
         return self.last(self.decoder(levels))
 
 
@@ -101,6 +105,7 @@ class SetrPup(nn.Module):
         for stage in self.stages:
             grown = functional.interpolate(stage(grown), scale_factor=2, mode="bilinear")
         size = (self._size, self._size)
+
         return self.last(
             grown
             if grown.shape[-2:] == size

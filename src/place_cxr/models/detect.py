@@ -132,6 +132,7 @@ class Fcos(nn.Module):
         anchors = self.fcos.anchor_generator(
             ImageList(maps[0].new_empty(len(maps[0]), 1, *sizes[0]), sizes), maps
         )
+
         return _FcosOutput(
             self.fcos,
             self.fcos.head(maps),
@@ -168,6 +169,7 @@ class _FcosOutput:
         heads = {name: list(value.split(self.places, dim=1)) for name, value in self.heads.items()}
         anchors = [list(item.split(self.places)) for item in self.anchors]
         detections = self.fcos.postprocess_detections(heads, anchors, self.sizes)
+
         return [
             PredictedBoxes(item["boxes"], item["scores"], item["labels"]) for item in detections
         ]
@@ -207,8 +209,10 @@ class Yolo(nn.Module):
             if coarser is not None:
                 grown = functional.interpolate(self.grown[level](coarser), joined.shape[-2:])
                 joined = torch.cat([grown, joined], dim=1)
+
             coarser = self.blocks[level](joined)
             answers.insert(0, self.last[level](coarser))
+
         return _YoloOutput(answers, self._size, self._classes)
 
 
@@ -237,6 +241,7 @@ class _YoloOutput:
             torch.cat(parts, dim=1) for parts in zip(*decoded, strict=True)
         )
         detections = []
+
         for corners, score, probabilities in zip(
             image_corners, objectness, class_probabilities, strict=True
         ):
@@ -251,6 +256,7 @@ class _YoloOutput:
             detections.append(
                 PredictedBoxes(corners[kept].clamp(0, self.size), score[kept], label[kept])
             )
+
         return detections
 
     def _raw(self, level: int) -> Tensor:
@@ -281,6 +287,7 @@ class _YoloOutput:
             raw[..., 2:4].clamp(max=6).exp() * self._anchors(level, raw)[:, None, None]
         )  # no infinite box
         corners = torch.cat([middle - extent / 2, middle + extent / 2], dim=-1)
+
         return (
             corners.flatten(1, 3),
             raw[..., 4].sigmoid().flatten(1),
@@ -296,6 +303,7 @@ class _YoloOutput:
         object_loss = cross_entropy(raw[..., 4], on, reduction="none")
         background_loss = cross_entropy(raw[..., 4], torch.zeros_like(on), reduction="none")
         class_loss = cross_entropy(raw[..., 5:], target[..., 5:], reduction="none").mean(-1)
+
         return (
             on * (2.5 * (center_loss + extent_loss) + object_loss + class_loss)
             + 0.5 * off * background_loss
@@ -314,6 +322,7 @@ class _YoloOutput:
         rows, columns = raw.shape[2:4]
         anchors = self._anchors(level, raw)
         step = raw.new_tensor([self.size / columns, self.size / rows])
+
         for image, slot in (labels >= 0).nonzero().tolist():
             x0, y0, x1, y1 = boxes[image, slot].tolist()
             across, down = (x0 + x1) / 2 * columns / self.size, (y0 + y1) / 2 * rows / self.size
@@ -326,6 +335,7 @@ class _YoloOutput:
             target[image, best, j, i, :2] = raw.new_tensor([across - i, down - j])
             target[image, best, j, i, 2:4] = torch.log(extent / anchors[best])
             target[image, best, j, i, 5 + int(labels[image, slot])] = 1
+
         return target, on, off
 
 

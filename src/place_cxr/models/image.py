@@ -65,7 +65,8 @@ class PyramidSpec:
 
 @dataclass(frozen=True, slots=True)
 class ImagePyramid:
-    """What a head reads of B images: the pooled vector, and the feature maps where it asks for them.
+    """What a head reads of B images: the pooled vector, and the feature maps where it asks for
+    them.
 
     ``maps`` are [B, C, H, W], from the finest to the coarsest.
     """
@@ -141,12 +142,14 @@ class ImageEncoder(nn.Module):
             return self._features(
                 *self.body.forward_intermediates(image, indices=self.stages, norm=True)
             )
+
         last, captured = self.body.blocks[-1].attn, []
         hook = last.qkv.register_forward_hook(lambda *call: captured.append(call[-1].detach()))
         try:
             features = self(image)
         finally:
             hook.remove()
+
         return replace(
             features, attention=_class_attention(last, captured[0])[:, -features.local.shape[1] :]
         )
@@ -185,9 +188,11 @@ class ImageEncoder(nn.Module):
         if final.ndim == 3:  # a transformer: drop class and register tokens
             side = image.shape[-1] // self.settings.local_strides[0]
             return features, final[:, -side * side :], (side, side)
+
         rows, columns = final.shape[-2:]
         positions = final.flatten(2).transpose(1, 2).flatten(0, 1)[:, :, None, None]
         pooled = self.body.forward_head(positions, pre_logits=True)
+
         return features, pooled.unflatten(0, (len(final), -1)), (rows, columns)
 
     def _features(self, final: Tensor, maps: list[Tensor]) -> Features:
@@ -223,6 +228,7 @@ def _create(settings: ImageSettings) -> Any:
             code="PL-C002",
             fix="use a timm model name",
         )
+
     if "vit" in settings.name or "deit" in settings.name:
         options.setdefault("img_size", settings.size)
     body = timm.create_model(
@@ -230,6 +236,7 @@ def _create(settings: ImageSettings) -> Any:
     )
     if settings.weights:
         _load_weights(body, Path(settings.weights))
+
     return body
 
 
@@ -246,6 +253,7 @@ def _load_weights(body: nn.Module, path: Path) -> None:
             file=path,
             fix="set model.image.weights to a .safetensors file",
         )
+
     weights = load_file(path)
     expected = body.state_dict()
     for name, value in weights.items():
@@ -256,6 +264,7 @@ def _load_weights(body: nn.Module, path: Path) -> None:
             and expected[name].shape[1] == 1
         ):
             weights[name] = value.sum(1, keepdim=True)
+
     missing = [n for n in expected if n not in weights or weights[n].shape != expected[n].shape]
     if missing:
         raise PlaceError(
@@ -265,6 +274,7 @@ def _load_weights(body: nn.Module, path: Path) -> None:
             file=path,
             fix="use weights of the same timm architecture",
         )
+
     body.load_state_dict({n: weights[n] for n in expected})
 
 

@@ -90,6 +90,7 @@ class VisualObserver(nn.Module):
         attention = (score.float() * width**-0.5).softmax(-1)
         vectors = l2_normalize(torch.bmm(attention.to(patch_vectors.dtype), patch_vectors).float())
         mask = torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
+
         return Observations(vectors, mask), attention, patch_vectors.float()
 
 
@@ -102,7 +103,9 @@ class SentencePool(nn.Module):
         self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, shared))
 
     def forward(self, states: Float[Tensor, "B L C"], tokens: Tokens) -> Observations:
-        """T-PORs [B, S, D] of unit length; sentences were encoded in the context of their report."""
+        """T-PORs [B, S, D] of unit length; sentences were encoded in the context of their
+        report.
+        """
         numbers = torch.arange(tokens.sentence_key.shape[1], device=states.device)
         belongs = tokens.sentence[:, None, :] == numbers[:, None]  # [B, S, L]
         score = self.score(states).transpose(1, 2).float().masked_fill(~belongs, -1e4)

@@ -97,6 +97,7 @@ class PlaceModel(nn.Module):
             self.correlation = PatchCorrelation(settings.correlation, spec, text_width)
             if settings.correlation.target == "teacher":
                 self.teacher = copy.deepcopy(self.image_encoder).requires_grad_(False).eval()
+
         self.tokens = (
             None
             if settings.tokens is None
@@ -115,6 +116,7 @@ class PlaceModel(nn.Module):
         image = self.image_encoder(views.image, attend)
         text = self.text_encoder(tokens, attend)
         visual, attention, patches = self.observer(image)
+
         return PlaceOutputs(
             image=l2_normalize(self.image_projection(image.pooled).float()),
             text=l2_normalize(self.text_projection(text.pooled).float()),
@@ -161,6 +163,7 @@ class PlaceModel(nn.Module):
         """Everything that zero-shot, retrieval, grounding and probes read."""
         features, places, places_grid = self.image_encoder.forward_with_positions(image)
         observations, attention, patches = self.observer(features)
+
         return ImageDescription(
             pooled=features.pooled,
             vector=l2_normalize(self.image_projection(features.pooled).float()),
@@ -196,6 +199,7 @@ class PlaceModel(nn.Module):
         teacher: list[Tensor] = list(self.teacher.parameters())
         student: list[Tensor] = list(self.image_encoder.parameters())
         torch._foreach_lerp_(teacher, student, 1 - self.settings.correlation.momentum)
+
         for target, source in zip(
             self.teacher.buffers(), self.image_encoder.buffers(), strict=True
         ):
@@ -219,6 +223,7 @@ class PlaceModel(nn.Module):
                 permuted = self.correlation(
                     image.local, text.local.roll(1, 0), tokens.mask.roll(1, 0)
                 )
+
         return Correlation(
             predicted=self.correlation(image.local, text.local, tokens.mask),
             target=self._target(views.clean, image.grid),

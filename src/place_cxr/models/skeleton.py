@@ -36,6 +36,7 @@ class _SkipMetaInit(TorchFunctionMode):
         target = args[0] if args else kwargs.get("tensor")  # `torch.nn.init` hands it on by name
         name = getattr(func, "__name__", "")
         fills = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
+
         return (
             target
             if fills and isinstance(target, Tensor) and target.is_meta

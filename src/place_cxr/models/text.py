@@ -35,7 +35,8 @@ _ARCHITECTURE_KEYS = (  # what of a BERT's configuration decides its shape and a
 class TextSettings(Settings):
     """A BERT from a folder, or a small one of the given shape with random weights."""
 
-    weights: str = ""  # folder of a Hugging Face BERT (Bio_ClinicalBERT in the paper setting [MGCA]); empty = random
+    # folder of a Hugging Face BERT (Bio_ClinicalBERT in the paper setting [MGCA]); empty = random
+    weights: str = ""
     width: int = 768
     layers: int = 12  # first layers kept when `weights` has more; MGCA keeps 6 of 12
     heads: int = 12
@@ -65,6 +66,7 @@ def complete_text_settings(settings: TextSettings, vocab_size: int) -> TextSetti
             file=settings.weights,
             fix="set data.tokenizer to the tokenizer that belongs to these weights",
         )
+
     if config.max_position_embeddings < settings.max_tokens:
         raise PlaceError(
             f"text.max_tokens is {settings.max_tokens}, the text encoder has "
@@ -73,6 +75,7 @@ def complete_text_settings(settings: TextSettings, vocab_size: int) -> TextSetti
             file=settings.weights,
             fix=f"set model.text.max_tokens to at most {config.max_position_embeddings}",
         )
+
     config.num_hidden_layers = min(settings.layers, config.num_hidden_layers)
     shape = {
         "width": config.hidden_size,
@@ -80,6 +83,7 @@ def complete_text_settings(settings: TextSettings, vocab_size: int) -> TextSetti
         "heads": config.num_attention_heads,
     }
     bert = {name: value for name, value in config.to_dict().items() if name in _ARCHITECTURE_KEYS}
+
     return settings.model_copy(update={**shape, "vocab_size": vocab_size, "bert": bert})
 
 
@@ -106,9 +110,11 @@ class TextEncoder(nn.Module):
         hidden = self.body.embeddings(input_ids=ids[None], position_ids=position[None])[0]
         visible = tokens.mask[:, None, None, :]
         before = hidden
+
         for layer in self.body.encoder.layer:
             before = hidden
             hidden = _layer(layer, hidden, flat, visible, (batch, length), self.training)
+
         states = _pad(hidden, flat, batch * length).unflatten(0, (batch, length))
         pooled = states[:, 0]
         if self.settings.pool == "mean":
@@ -116,6 +122,7 @@ class TextEncoder(nn.Module):
         if not attend:
             return Features(pooled, states, (1, length))
         pooled_mask = tokens.mask[:, :1] if self.settings.pool == "first" else tokens.mask
+
         return Features(
             pooled, states, (1, length), _attention(layer, before, flat, tokens.mask, pooled_mask)
         )
@@ -139,6 +146,7 @@ def _layer(
         query, key, value, visible, dropout_p=attention.dropout.p if training else 0.0
     )
     hidden = layer.attention.output(attended.transpose(1, 2).flatten(2).flatten(0, 1)[flat], hidden)
+
     return layer.output(layer.intermediate(hidden), hidden)
 
 
@@ -161,6 +169,7 @@ def _attention(
     query = query[:, :, : query_mask.shape[1]]
     score = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).float()
     weight = score.masked_fill(~mask[:, None, None], -torch.inf).softmax(-1).mean(1)
+
     return (weight * query_mask[..., None]).sum(1) / query_mask.sum(1, keepdim=True).clamp(min=1)
 
 
@@ -196,6 +205,7 @@ def _create(settings: TextSettings) -> BertModel:
         attention_probs_dropout_prob=settings.dropout,
         type_vocab_size=1,
     )
+
     return BertModel(config, add_pooling_layer=False)
 
 
@@ -205,14 +215,17 @@ def _read_config(folder: str) -> BertConfig:
         raise PlaceError(
             "no such folder with a Hugging Face BERT", code="PL-R101", file=folder, fix=fix
         )
+
     try:
         kind = json.loads((Path(folder) / "config.json").read_text("utf-8"))["model_type"]
     except (OSError, ValueError, KeyError, TypeError):
         kind = "unreadable"
+
     if kind != "bert":
         raise PlaceError(
             f"its model type is {kind}, not bert", code="PL-R109", file=folder, fix=fix
         )
+
     return BertConfig.from_pretrained(folder, local_files_only=True)
 
 
@@ -227,6 +240,7 @@ def _load(settings: TextSettings) -> BertModel:
             fix="save it again with transformers: "
             "BertModel.from_pretrained(FOLDER).save_pretrained(FOLDER)",
         )
+
     config.num_hidden_layers = min(settings.layers, config.num_hidden_layers)
     loaded: Any = BertModel.from_pretrained(
         settings.weights,
@@ -241,4 +255,5 @@ def _load(settings: TextSettings) -> BertModel:
         shown = ", ".join(missing[:5])
         problem = f"{len(missing)} tensors of a BERT are missing, first {shown}"
         raise PlaceError(problem, code="PL-R109", file=settings.weights, fix="download it again")
+
     return body

@@ -41,7 +41,9 @@ class TokenProjection(nn.Module):
                 whole_words_mask(mask, tokens.continues),
             )
             attention = whole_words(attention[..., None], tokens.continues).squeeze(-1)
+
         patches: Float[Tensor, "B P D"] = self.patches(image.local).float()
+
         return TokenOutputs(patches, self.words(states).float(), mask, attention, image.attention)
 
 

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 from place_cxr.core.task_text import MetricBlock, TaskText
 
-FROZEN_NOTE = "The network itself stays as it was: what is measured is how much its description of a picture holds."
+FROZEN_NOTE = (
+    "The network itself stays as it was: what is measured is how much its description of a picture "
+    "holds."
+)
 
 # What follows a task's name in the name of a result: words for the title, and a sentence.
 SUFFIX_EXPLANATIONS = {
