@@ -75,12 +75,12 @@ def test_each_row_tests_every_patient_once_in_folds_of_its_own(plan: str, tmp_pa
     for seed in config.seeds:
         run_worker(config, out, WorkerJob("place", seed), "cpu")
     cells = list(read_cells(out))
-    assert [cell.place.task for cell in cells] == ["classification-folds"] * 2
+    assert [cell.key.task for cell in cells] == ["classification-folds"] * 2
     assert [cell.result.seeds for cell in cells] == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9)]
     assert (
         len({cell.result.split_digest for cell in cells}) == 1
     )  # the same patients, so draws are paired
-    tested = [Predictions.read(cell.place.folder(out)).subset("test") for cell in cells]
+    tested = [Predictions.read(cell.key.folder(out)).subset("test") for cell in cells]
     owners = [dict(zip(one.values("row"), one.patients, strict=True)) for one in tested]
     assert owners[0] == owners[1] and all(
         len(one.values("row")) == len(owners[0]) == 60 for one in tested
@@ -106,7 +106,7 @@ def out(config: BenchmarkConfig, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_every_cell_is_there_on_both_sites(config: BenchmarkConfig, out: Path) -> None:
     found = {
-        (c.place.slug, c.place.task, c.place.fraction, c.place.site): c for c in read_cells(out)
+        (c.key.slug, c.key.task, c.key.fraction, c.key.site): c for c in read_cells(out)
     }
     asked = [("classification", 0.5), ("classification", 1.0), ("retrieval", 0.0)]
     assert set(found) == {(m, t, f, s) for m in config.methods for t, f in asked for s in "AB"}
@@ -118,9 +118,9 @@ def test_draws_are_paired_and_no_training_patient_is_of_the_other_site(
     config: BenchmarkConfig, out: Path
 ) -> None:
     cells = {
-        (c.place.slug, c.place.task, c.place.site): c
+        (c.key.slug, c.key.task, c.key.site): c
         for c in read_cells(out)
-        if c.place.fraction in (0, 1)
+        if c.key.fraction in (0, 1)
     }
     for task in ("classification", "retrieval"):
         for site in "AB":
@@ -154,7 +154,7 @@ def _rows(out: Path) -> list[str]:
 def test_a_cell_is_a_result_that_can_be_computed_again(out: Path) -> None:
     for cell in read_cells(out):
         column = cell.result.metrics
-        again = recompute_metrics(cell.place.folder(out))
+        again = recompute_metrics(cell.key.folder(out))
         assert {name: metric.value for name, metric in again.items()} == {
             n: m.value for n, m in column.items()
         }

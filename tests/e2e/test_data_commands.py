@@ -41,7 +41,7 @@ def test_check_exits_4_on_errors_alone(place: Place, data: Path, tmp_path: Path)
     code, stdout, stderr = place("data", "check", "--root", data, "-o", out)
     assert code == 0, stderr
     assert stdout.splitlines() == ["40 rows: 0 errors, 0 warnings", f"All findings: {out}"]
-    assert "looking at pictures: 40" in stderr
+    assert "checking images 40/40" in stderr
     code, stdout, stderr = place("data", "check", "--root", data, "-o", out)
     assert (code, stdout) == (2, "") and "PL-C004" in stderr and "--overwrite" in stderr
     spoil(data)
@@ -116,7 +116,7 @@ def test_from_manifest_to_a_run_on_the_pack(place: Place, data: Path, tmp_path: 
         assert place(*words, "--shard", shard)[0] == 0
     code, stdout, stderr = place(*words, "--tar", tmp_path / "tars")
     assert code == 0, stderr
-    assert f"{packed}: 40 of 40 pictures" in stdout and f"{tmp_path / 'tars'}: 3 files" in stdout
+    assert f"{packed}: 40 of 40 images" in stdout and f"{tmp_path / 'tars'}: 3 files" in stdout
     code, _, stderr = place(
         "data", "card", "--root", packed, "--source", "pack", "-o", tmp_path / "card"
     )
@@ -216,4 +216,4 @@ def test_a_public_split_that_leaks_is_told_and_can_be_put_aside(
     )
     (tmp_path / "list.txt").write_text("1\n3\n")
     code, stdout, stderr = place(*packing, "--option", f"split_lists.train={tmp_path / 'list.txt'}")
-    assert code == 0 and "2 of 2 pictures" in stdout, stderr
+    assert code == 0 and "2 of 2 images" in stdout, stderr
