@@ -194,7 +194,7 @@ def check(
                 fix="mend it by hand",
             )
 
-        # PL-D250, a near duplicate, is only a warning, but a clean manifest has no duplicates.
+        # PL-D250, a repeated row, is only a warning, but a clean manifest has no repeats.
         faulty_rows = {
             fault.row for fault in faults if fault.level == "error" or fault.code == "PL-D250"
         }

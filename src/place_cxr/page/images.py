@@ -83,7 +83,7 @@ def legend_colors(color_map: ColorMap) -> list[str]:
     """Nine colors of a map from low to high, as CSS; heat as it looks on dark grey."""
     rgb = _palette(color_map, 9).astype(np.float64)
     if color_map == HEAT_COLORS:
-        # Blend with grey 60, about the grey of a lung on the page.
+        # Blend with a dark grey (60 of 255), as over a radiograph.
         alpha = np.linspace(0, _MAX_OPACITY, 9)[:, None]
         rgb = alpha * rgb + (1 - alpha) * 60
 
