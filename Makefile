@@ -1,4 +1,4 @@
-# make demo | test | check | bench | docs
+# make demo | test | check | perf | docs
 #   PYTHON=python3.12 make test             another interpreter for the environment
 #   VENV=/somewhere/venv make test          another folder for it
 #   PLACE_PYTHON=$(which python) make test  an environment you made yourself; nothing is installed
@@ -17,7 +17,7 @@ else
   READY := $(STAMP)
 endif
 
-.PHONY: help demo test check format bench docs clean
+.PHONY: help demo test check format perf docs clean
 
 help:
 	@sed -n '1,4s/^# \{0,1\}//p' Makefile
@@ -45,7 +45,7 @@ format: $(READY)
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-bench: $(READY)
+perf: $(READY)
 	@$(PY) perf/run.py $(ARGS)
 
 # Every link, command, option and file that the documents name exists.

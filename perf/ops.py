@@ -1,44 +1,45 @@
-"""Goal 2: operators that a training step dispatches outside the encoders, and how often it waits
-for the device.
+"""Goal 2: operators that a training step dispatches outside the encoders, and host reads.
 
 For comparison: MGCA's heads at its own batch of 72 dispatch 50,554 operators and wait 6,234 times,
-both growing with the batch. Exact numbers, so tests/perf holds them.
+both growing with the batch. The numbers are exact, so tests/perf holds them.
 """
 
 from __future__ import annotations
 
-from perf.measure import Figure, count, one_thread, report
-from perf.parts import heads
+from perf.measure import Figure, count_operators, record_figures, use_one_thread
+from perf.parts import heads_call
 
-MOST = 800
+MOST_OPERATORS = 800
 
 
 def figures() -> list[Figure]:
-    """Count at 8 and 72, lean and full width."""
-    one_thread()
-    found = []
-    for name, full in (("lean", False), ("full width", True)):
-        of = heads(full)
-        small, large = count(of(8)), count(of(72))
-        found += [
+    """Count at B=8 and B=72, lean and at full width."""
+    use_one_thread()
+    results = []
+
+    for width, full in (("lean", False), ("full width", True)):
+        call_for = heads_call(full)
+        small, large = count_operators(call_for(8)), count_operators(call_for(72))
+        results += [
             Figure(
-                f"all operators in the heads, views too, {name}, B=8",
+                f"all operators in the heads, views too, {width}, B=8",
                 "a fixed number",
                 [small.dispatched],
-                MOST,
+                MOST_OPERATORS,
                 unit="",
                 number="2",
-                about={"computing": small.computing, "provoked by counting": small.provoked},
+                notes={"computing": small.computing, "provoked by counting": small.provoked},
             ),
+            # A ratio of 1 means that nothing loops over the batch.
             Figure(
-                f"all operators, {name}, B=72",
+                f"all operators, {width}, B=72",
                 "B=8",
                 [large.dispatched / small.dispatched],
                 1.0,
                 number="2",
             ),
             Figure(
-                f"host reads in the heads, {name}, B=72",
+                f"host reads in the heads, {width}, B=72",
                 "none",
                 [large.reads],
                 0,
@@ -46,8 +47,8 @@ def figures() -> list[Figure]:
                 number="2",
             ),
         ]
-    return found
+    return results
 
 
 if __name__ == "__main__":
-    report("ops", figures())
+    record_figures("ops", figures())

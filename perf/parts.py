@@ -1,5 +1,6 @@
-"""The network and batches that are measured: shapes of the recipe mimic-vitb16, random weights,
-made-up tokens.
+"""The network and batches that are measured.
+
+Shapes are those of the recipe mimic-vitb16; weights are random and reports synthetic.
 """
 
 from __future__ import annotations
@@ -18,43 +19,52 @@ from place_cxr.models.observations import ObservationSettings
 from place_cxr.models.place import ModelSettings, PlaceModel
 from place_cxr.pretrain import PretrainConfig, recipe_path
 
+# Tokens in a padded report, sentences in a report, entries of BERT's vocabulary.
 LENGTH, SENTENCES, VOCABULARY = 112, 12, 28_996
+# ViT-B/16 at 224 px: 14 x 14 patches, 768 numbers each.
 PATCHES, WIDTH, GRID = 196, 768, (14, 14)
+_TOKENS_PER_SENTENCE = 9
 
 
 def recipe() -> PretrainConfig:
-    """The paper setting with ViT-B/16."""
+    """The paper's setting with ViT-B/16."""
     return load_settings(PretrainConfig, recipe_path("mimic-vitb16"), [])
 
 
 def settings(full: bool = False, *, depth: int = 12, text_layers: int = 12) -> ModelSettings:
-    """ViT-B/16 + BERT; ``full``: observer and correlation block as wide as the encoders, else the
-    recipe's 256.
+    """ViT-B/16 and BERT.
+
+    ``full``: the observer and the correlation block are as wide as the encoders (768). Otherwise
+    they have the recipe's width (256).
     """
     model = recipe().model
     image = model.image.model_copy(update={"options": {"depth": depth}})
     text = model.text.model_copy(update={"vocab_size": VOCABULARY, "layers": text_layers})
-    wide = {
-        "observations": ObservationSettings(width=WIDTH, heads=12),
-        "correlation": CorrelationSettings(width=WIDTH, heads=12),
-    }
-    return model.model_copy(update={"image": image, "text": text, **(wide if full else {})})
+    updates: dict[str, Any] = {"image": image, "text": text}
+
+    if full:
+        updates["observations"] = ObservationSettings(width=WIDTH, heads=12)
+        updates["correlation"] = CorrelationSettings(width=WIDTH, heads=12)
+    return model.model_copy(update=updates)
 
 
 def tokens(batch: int, *, mean: int = 89, seed: int = 0) -> Tokens:
     """Reports of ``mean`` tokens on average, at most 112, of up to 12 sentences, all different."""
     generator = torch.Generator().manual_seed(seed)
-    spread = (
-        torch.linspace(-1, 1, batch)[torch.randperm(batch, generator=generator)]
-        if batch > 1
-        else torch.zeros(1)
-    )
-    used = (mean + (LENGTH - mean) * spread).round().long()[:, None]
-    place = torch.arange(LENGTH)[None]
-    mask = place < used
-    sentence = ((place - 1) // 9).where(mask & (place > 0) & ((place - 1) // 9 < SENTENCES), -1)
-    stated = torch.stack([(sentence == s).any(1) for s in range(SENTENCES)], 1)
-    key = (torch.arange(batch * SENTENCES).view(batch, SENTENCES) + 1) * stated
+    # Lengths are spread evenly around the mean, up to the longest, in random order.
+    spread = torch.zeros(1)
+    if batch > 1:
+        spread = torch.linspace(-1, 1, batch)[torch.randperm(batch, generator=generator)]
+    length = (mean + (LENGTH - mean) * spread).round().long()[:, None]
+
+    position = torch.arange(LENGTH)[None]
+    mask = position < length
+    # Position 0 is [CLS] and belongs to no sentence, nor does what follows the last sentence.
+    number = (position - 1) // _TOKENS_PER_SENTENCE
+    sentence = number.where(mask & (position > 0) & (number < SENTENCES), -1)
+
+    exists = torch.stack([(sentence == s).any(1) for s in range(SENTENCES)], 1)
+    key = (torch.arange(batch * SENTENCES).view(batch, SENTENCES) + 1) * exists
     ids = torch.randint(1000, VOCABULARY, mask.shape, generator=generator) * mask
     return Tokens(
         ids, mask, sentence, key, torch.arange(batch), mask.flatten().nonzero().squeeze(1)
@@ -62,15 +72,14 @@ def tokens(batch: int, *, mean: int = 89, seed: int = 0) -> Tokens:
 
 
 def views(batch: int, seed: int = 0) -> Views:
-    """Two random pictures of 224 px an image."""
-    picture = (
-        torch.rand(2, batch, 1, 224, 224, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    )
-    return Views(picture[0], picture[1])
+    """Two random views of 224 px for each image, values in [-1, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.rand(2, batch, 1, 224, 224, generator=generator) * 2 - 1
+    return Views(pixels[0], pixels[1])
 
 
-class Stored(nn.Module):
-    """In place of an encoder: gives back what it gave once."""
+class StoredFeatures(nn.Module):
+    """Stands in for an encoder: returns the same features for every input."""
 
     def __init__(self, features: Features, trained: bool = True) -> None:
         super().__init__()
@@ -81,28 +90,24 @@ class Stored(nn.Module):
         )
 
     def forward(self, *_: Any) -> Features:
-        """The stored features, whatever comes in; their gradient would go on into the encoder, so
-        none is kept.
-        """
+        """The stored features, without the gradient of an earlier call."""
+        # In the whole model the gradient goes on into the encoder and is not accumulated here.
         self.features.pooled.grad = self.features.local.grad = None
         return self.features
 
     def local(self, _: Any) -> Tensor:
-        """Their patch tokens."""
+        """The stored patch tokens."""
         return self.features.local
 
 
 def heads_only(model: PlaceModel, batch: int, seed: int = 0) -> PlaceModel:
-    """``model`` with its encoders, the teacher's too, replaced by random outputs of theirs: what is
-    left is heads.
-    """
+    """``model`` with its encoders, the teacher's too, replaced by random stored features."""
     generator = torch.Generator().manual_seed(seed)
 
-    def features(places: int, grid: tuple[int, int], trained: bool = True) -> Stored:
-        local = torch.randn(batch, places, WIDTH, generator=generator)
-        return Stored(
-            Features(torch.randn(batch, WIDTH, generator=generator), local, grid), trained
-        )
+    def features(count: int, grid: tuple[int, int], trained: bool = True) -> StoredFeatures:
+        local = torch.randn(batch, count, WIDTH, generator=generator)
+        pooled = torch.randn(batch, WIDTH, generator=generator)
+        return StoredFeatures(Features(pooled, local, grid), trained)
 
     model.image_encoder = features(PATCHES, GRID)  # type: ignore[assignment]
     model.text_encoder = features(LENGTH, (1, LENGTH))  # type: ignore[assignment]
@@ -110,37 +115,48 @@ def heads_only(model: PlaceModel, batch: int, seed: int = 0) -> PlaceModel:
     return model
 
 
-def heads(full: bool) -> Callable[[int], Callable[[], None]]:
-    """For a batch size, a call that runs the heads and all losses of the recipe, forward and
-    backward.
+def heads_call(full: bool) -> Callable[[int], Callable[[], None]]:
+    """For a batch size, a call that runs the heads and all losses of the recipe.
+
+    Forward and backward. The calls of several batch sizes share one model.
     """
     torch.manual_seed(0)
     model = PlaceModel(settings(full, depth=1, text_layers=1))
     terms = recipe().losses
 
-    def of(batch: int) -> Callable[[], None]:
-        text, pictures, stored = tokens(batch), views(1), heads_only(model, batch)
-        kept = (stored.image_encoder, stored.text_encoder, stored.teacher)
+    def call_for(batch: int) -> Callable[[], None]:
+        text, images = tokens(batch), views(1)
+        stored = heads_only(model, batch)
+        encoders = (stored.image_encoder, stored.text_encoder, stored.teacher)
 
         def run() -> None:
-            model.image_encoder, model.text_encoder, model.teacher = kept
+            # Another batch size may have put its own features into the model since.
+            model.image_encoder, model.text_encoder, model.teacher = encoders
             model.zero_grad(set_to_none=True)
-            total_loss(model(pictures, text), terms)[0].backward()
+            total_loss(model(images, text), terms)[0].backward()
 
         return run
 
-    return of
+    return call_for
 
 
-def encoders(model: PlaceModel, batch: int) -> Callable[[], None]:
-    """A call that runs both encoders forward and backward, from a gradient on all that heads read."""
+def encoders_call(model: PlaceModel, batch: int) -> Callable[[], None]:
+    """A call that runs both encoders forward and backward.
+
+    The gradient starts at all outputs that the heads read.
+    """
     device = next(model.parameters()).device
-    text, pictures = move_to_device(tokens(batch), device), move_to_device(views(batch), device)
+    text, images = move_to_device(tokens(batch), device), move_to_device(views(batch), device)
 
     def run() -> None:
         model.zero_grad(set_to_none=True)
-        image, said = model.image_encoder(pictures.image), model.text_encoder(text)
-        ends: list[Tensor] = [image.pooled, image.local, said.pooled, said.local]
-        torch.autograd.backward(ends, [torch.full_like(end, 1e-3) for end in ends])
+        image_features, text_features = model.image_encoder(images.image), model.text_encoder(text)
+        outputs: list[Tensor] = [
+            image_features.pooled,
+            image_features.local,
+            text_features.pooled,
+            text_features.local,
+        ]
+        torch.autograd.backward(outputs, [torch.full_like(out, 1e-3) for out in outputs])
 
     return run

@@ -1,8 +1,8 @@
 """Goal 12: how soon the command answers, and how soon weights are ready to use.
 
-CPU seconds, for a busy machine stretches the clock; the shortest time on the clock stands beside
-them. The checkpoint is of ViT-B/16 + BERT with 12 layers with heads and teacher, as pre-training
-saves it but without optimizer state.
+Times are CPU seconds, because a busy machine stretches the clock; the shortest time by the clock
+stands beside them. The checkpoint is of ViT-B/16 and BERT with 12 layers, heads and teacher, as
+pre-training saves it, but without optimizer state.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from pathlib import Path
 
 import torch
 
-from perf.measure import Figure, interleave, milliseconds, one_thread, ratios, report
+from perf.measure import (
+    Figure,
+    interleave,
+    ratios,
+    record_figures,
+    side_milliseconds,
+    use_one_thread,
+)
 from perf.parts import recipe, settings
 from place_cxr import predict
 from place_cxr.models.place import PlaceModel
@@ -27,25 +34,26 @@ from place_cxr.training import checkpoint
 ROUNDS = 5
 
 
-def started(*words: str) -> tuple[float, float]:
-    """CPU seconds and seconds on the clock of a Python process."""
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+def time_process(*arguments: str) -> tuple[float, float]:
+    """CPU seconds and seconds by the clock of a Python process."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(
-        [sys.executable, *words],
+        [sys.executable, *arguments],
         check=True,
         capture_output=True,
         env={**os.environ, "COLUMNS": "100"},
     )
+
+    # Only processes that have ended count, so this one is the whole difference.
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    return spent, time.perf_counter() - begin
+    cpu_seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return cpu_seconds, time.perf_counter() - start
 
 
 def write_checkpoint(folder: Path) -> Path:
     """A checkpoint of random weights."""
     torch.manual_seed(0)
-    whole = recipe()
-    config = whole.model_copy(update={"model": settings()})
+    config = recipe().model_copy(update={"model": settings()})
     tokenizer = Tokenizer.train(
         ["The heart is normal in size.", "No pleural effusion."], vocab_size=100
     )
@@ -61,19 +69,29 @@ def write_checkpoint(folder: Path) -> Path:
 
 def figures() -> list[Figure]:
     """The command, then loading."""
-    one_thread()
-    helps = [started("-m", "place_cxr", "--help") for _ in range(ROUNDS)]
-    imports = [started("-c", "import place_cxr.pretrain") for _ in range(3)]
-    found = [
+    use_one_thread()
+    helps = [time_process("-m", "place_cxr", "--help") for _ in range(ROUNDS)]
+    imports = [time_process("-c", "import place_cxr.pretrain") for _ in range(3)]
+    results = [
         Figure(
-            "place --help, CPU", "a fixed number", [cpu for cpu, _ in helps], 0.4, unit="s", number="12",
-            about={"shortest on the clock": f"{min(wall for _, wall in helps):.2f} s"},
+            "place --help, CPU",
+            "a fixed number",
+            [cpu for cpu, _ in helps],
+            0.4,
+            unit="s",
+            number="12",
+            notes={"shortest on the clock": f"{min(wall for _, wall in helps):.2f} s"},
         ),
         Figure(
-            "imports of a training process, CPU", "a fixed number", [cpu for cpu, _ in imports], 5.5, unit="s",
+            "imports of a training process, CPU",
+            "a fixed number",
+            [cpu for cpu, _ in imports],
+            5.5,
+            unit="s",
             number="12",
         ),
-    ]  # fmt: skip
+    ]
+
     with tempfile.TemporaryDirectory() as temp:
         path = write_checkpoint(Path(temp))
         sides = {
@@ -82,8 +100,9 @@ def figures() -> list[Figure]:
             "build": lambda: PlaceModel(settings()),
         }
         seconds = interleave(sides, 3)
-    about = {f"{name} ms": milliseconds(side) for name, side in seconds.items()}
-    found += [
+
+    notes = side_milliseconds(seconds)
+    results += [
         Figure(
             "load without hashes, CPU",
             "a fixed number",
@@ -91,7 +110,7 @@ def figures() -> list[Figure]:
             0.15,
             unit="s",
             number="12",
-            about=about,
+            notes=notes,
         ),
         Figure(
             "load without hashes",
@@ -100,8 +119,8 @@ def figures() -> list[Figure]:
             0.1,
         ),
     ]
-    return found
+    return results
 
 
 if __name__ == "__main__":
-    report("startup", figures())
+    record_figures("startup", figures())

@@ -12,7 +12,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from perf.measure import Figure, interleave, milliseconds, one_thread, ratios, report
+from perf.measure import (
+    Figure,
+    interleave,
+    ratios,
+    record_figures,
+    side_milliseconds,
+    use_one_thread,
+)
 from perf.parts import recipe, settings, tokens, views
 from place_cxr.core.tensors import Features, Tokens
 from place_cxr.losses import total_loss
@@ -32,29 +39,32 @@ class Padded(nn.Module):
 
     def forward(self, batch: Tokens, *_: bool) -> Features:
         """As `TextEncoder.forward`, padded."""
-        whole = self.body.encoder.layer
-        self.body.encoder.layer = whole[: self.layers]
+        all_layers = self.body.encoder.layer
+        self.body.encoder.layer = all_layers[: self.layers]
         states = self.body(input_ids=batch.ids, attention_mask=batch.mask.long()).last_hidden_state
-        self.body.encoder.layer = whole
+        # The other sides share this encoder and need all its layers.
+        self.body.encoder.layer = all_layers
         return Features(states[:, 0], states, (1, states.shape[1]))
 
 
 def figures() -> list[Figure]:
     """One model, two ways to take a step with it."""
-    one_thread()
+    use_one_thread()
     torch.manual_seed(0)
     model = PlaceModel(settings()).train()
-    batch, pictures, terms = tokens(BATCH), views(BATCH), recipe().losses
+    batch, images, terms = tokens(BATCH), views(BATCH), recipe().losses
     unpadded, padded = model.text_encoder, Padded(model.text_encoder, 6)
     trained = [p for p in model.parameters() if p.requires_grad]
     [fused] = build_optimizers(model, OptimSettings())
+    # The plain loop over parameters, as fused AdamW's counterpart.
     plain = torch.optim.AdamW(trained, lr=2e-5, foreach=False)
 
     def step(text: nn.Module, optimizer: torch.optim.Optimizer, bf16: bool) -> None:
         model.text_encoder = text  # type: ignore[assignment]
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            value, _ = total_loss(model(pictures, batch), terms)
+            value, _ = total_loss(model(images, batch), terms)
         value.backward()
+
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         model.zero_grad(set_to_none=True)
@@ -66,17 +76,25 @@ def figures() -> list[Figure]:
         "float32 alone": lambda: step(unpadded, fused, False),
     }
     seconds = interleave(sides, ROUNDS)
-    about = {f"{name} ms": milliseconds(side) for name, side in seconds.items()}
-    base = "own step, padded float32, 6 text layers, unfused"
+    notes = side_milliseconds(seconds)
+    baseline = "own step, padded float32, 6 text layers, unfused"
     return [
         Figure(
-            "fast step, 12 text layers", base, ratios(seconds["fast"], seconds["padded float32, 6 "
-                                                                               "layers"]), 0.65,
-            number="4", about=about,
+            "fast step, 12 text layers",
+            baseline,
+            ratios(seconds["fast"], seconds["padded float32, 6 layers"]),
+            0.65,
+            number="4",
+            notes=notes,
         ),
-        Figure("fast step", "same step in float32", ratios(seconds["fast"], seconds["float32 alone"]), 0.65),
-    ]  # fmt: skip
+        Figure(
+            "fast step",
+            "same step in float32",
+            ratios(seconds["fast"], seconds["float32 alone"]),
+            0.65,
+        ),
+    ]
 
 
 if __name__ == "__main__":
-    report("step", figures())
+    record_figures("step", figures())

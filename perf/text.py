@@ -9,7 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from perf.measure import Figure, interleave, milliseconds, one_thread, ratios, report
+from perf.measure import (
+    Figure,
+    interleave,
+    ratios,
+    record_figures,
+    side_milliseconds,
+    use_one_thread,
+)
 from perf.parts import settings, tokens
 from place_cxr.models.text import TextEncoder
 
@@ -18,7 +25,7 @@ BATCH, ROUNDS = 4, 4
 
 def figures() -> list[Figure]:
     """Time with dropout as in training; the difference without."""
-    one_thread()
+    use_one_thread()
     torch.manual_seed(0)
     encoder, batch = TextEncoder(settings().text), tokens(BATCH)
 
@@ -34,13 +41,13 @@ def figures() -> list[Figure]:
 
     sides = {"unpadded": lambda: both_passes(ours()), "padded": lambda: both_passes(padded())}
     seconds = interleave(sides, ROUNDS)
+
+    # Without dropout both sides must give the same states for real tokens.
     encoder.eval()
     with torch.no_grad():
-        apart = float((ours() - padded())[batch.mask].abs().max())
-    share = batch.mask.float().mean().item()
-    about = {f"{name} ms": milliseconds(side) for name, side in seconds.items()} | {
-        "tokens": f"{share:.3f} of all"
-    }
+        difference = float((ours() - padded())[batch.mask].abs().max())
+    real_fraction = batch.mask.float().mean().item()
+    notes = side_milliseconds(seconds) | {"tokens": f"{real_fraction:.3f} of all"}
     return [
         Figure(
             "unpadded text encoder",
@@ -48,11 +55,13 @@ def figures() -> list[Figure]:
             ratios(seconds["unpadded"], seconds["padded"]),
             0.86,
             number="10",
-            about=about,
+            notes=notes,
         ),
-        Figure("furthest state of a real token", "padded", [apart], 1e-5, unit="", number="10"),
+        Figure(
+            "furthest state of a real token", "padded", [difference], 1e-5, unit="", number="10"
+        ),
     ]
 
 
 if __name__ == "__main__":
-    report("text", figures())
+    record_figures("text", figures())

@@ -1,4 +1,4 @@
-"""What of the measurements is exact on a busy machine too: operators, host reads, memory, equality."""
+"""The exact part of the measurements: operators, host reads, memory, equality."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from place_cxr.models.skeleton import init_on_meta_device
 
 
 def test_heads_dispatch_a_fixed_number_of_operators_and_never_wait() -> None:
-    of = heads_call(full=False)
-    small, large = count_operators(of(4)), count_operators(of(12))
+    call_for = heads_call(full=False)
+    small, large = count_operators(call_for(4)), count_operators(call_for(12))
     assert small.computing < small.dispatched <= MOST_OPERATORS
     assert small.ops == large.ops and small.provoked == large.provoked  # no loop over the batch
     assert small.reads == large.reads == 0
@@ -34,8 +34,8 @@ def test_heads_dispatch_a_fixed_number_of_operators_and_never_wait() -> None:
 
 def test_counting_sees_loops_and_reads() -> None:
     x = torch.arange(6.0)
-    tape = count_operators(lambda: [float(v) for v in x])
-    assert tape.reads == 6 and tape.ops["unbind"] + tape.ops["select"] >= 1
+    counter = count_operators(lambda: [float(v) for v in x])
+    assert counter.reads == 6 and counter.ops["unbind"] + counter.ops["select"] >= 1
     assert (
         count_operators(lambda: x[x > 2]).reads == 1
         and count_operators(lambda: x.nonzero()).reads == 1
@@ -51,10 +51,10 @@ def test_backward_is_counted_and_what_counting_provokes_is_not() -> None:
         weight.grad = None
         (weight.exp() * 2).sum().backward()
 
-    tape = count_operators(call)
-    assert tape.ops["mul"] == 3
+    counter = count_operators(call)
+    assert counter.ops["mul"] == 3
     assert (
-        tape.ops["detach"] == 3 and tape.provoked == 2
+        counter.ops["detach"] == 3 and counter.provoked == 2
     )  # exp's output, saved and read; the weight's own gradient
 
 
