@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from place_cxr.core import store
+from place_cxr.core import files, store
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 from place_cxr.data.packs import cached
@@ -49,7 +49,8 @@ def images(folder: Path, count: int = 5, shape: tuple[int, int] = (90, 70)) -> l
 
 
 def leftovers(root: Path) -> list[str]:
-    return [path.name for path in root.glob(".*") if path.suffix == ".building"]
+    names = [path.name for path in root.glob(".*")]
+    return [name for name in names if name.endswith(".building") or name.startswith(".place-tmp")]
 
 
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +268,7 @@ def test_two_builders_both_succeed_and_one_works(
 
 @pytest.mark.fault("C3")
 def test_a_living_builder_is_not_swept(root: Path) -> None:
-    store.make_private_folder(root)
+    files.make_private_folder(root)
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(folder: Path) -> None:

@@ -1,22 +1,29 @@
-"""Files that are there wholly or not at all, whatever kills the process, and the sweeping of what
-it left.
+"""Files that are complete or absent, whatever kills the process; the removal of what it left; and
+files that only this user may read.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import logging
 import os
 import shutil
 import socket
+import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TextIO
 
+from place_cxr.core.errors import PlaceError
+
+PRIVATE_MODE = 0o600  # of a file that only this user may read
 _TEMP = ".place-tmp"  # everything that starts so is ours to sweep
-OLD_TAG, GONE_TAG = (
-    "old",
-    "gone",
-)  # tags of a temporary name: moved aside by a save; about to be removed
+# Tags of a temporary name: moved aside by a save, and about to be removed.
+OLD_TAG, GONE_TAG = "old", "gone"
 _TEMP_AGE = 3600.0  # seconds after which a temporary file is an orphan whoever owns it
 _log = logging.getLogger(__name__)
 
@@ -27,9 +34,9 @@ def crashpoint(name: str) -> None:
         os._exit(137)
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk; file systems that cannot are left alone."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync_path(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk; file systems that cannot are left alone."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
@@ -48,33 +55,92 @@ def temporary_path(target: Path, tag: str = "new") -> Path:
     )
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """``path`` holds either what it held before or all of ``content``, even if the power goes.
-    Raises OSError.
+@contextmanager
+def atomic_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """A new file, open for writing bytes, that takes the place of ``path`` when the block ends.
+
+    ``path`` holds either what it held before or all that was written, even if the power goes.
+    ``mode`` is that of the new file, less what the umask takes away. Raises OSError.
     """
     temp = temporary_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        write_synced(temp, content)
+        with _create(temp, mode) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        crashpoint(f"written {path.name}")
         temp.replace(path)
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync_path(path.parent)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write ``content`` as ``atomic_file`` does. Raises OSError."""
+    with atomic_file(path) as file:
+        _write_in_halves(file, content, path.name)
 
 
 def write_synced(path: Path, content: bytes) -> None:
     """Write and flush to the disk. Raises OSError."""
     # A Python file object keeps the errno of a full disk, which torch and safetensors lose.
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.name.rpartition("@")[2]
     with path.open("wb") as file:
-        half = len(content) // 2
-        file.write(content[:half])
-        crashpoint(f"write {name}")
-        file.write(content[half:])
+        _write_in_halves(file, content, path.name)
         file.flush()
         os.fsync(file.fileno())
-    crashpoint(f"written {name}")
+    crashpoint(f"written {path.name}")
+
+
+def _write_in_halves(file: IO[bytes], content: bytes, name: str) -> None:
+    """Write, with a point between the halves at which a test may end the process."""
+    half = len(content) // 2
+    file.write(content[:half])
+    crashpoint(f"write {name}")
+    file.write(content[half:])
+
+
+def create_private_file(path: Path) -> IO[bytes]:
+    """An empty file, open for writing bytes, that only this user may read."""
+    return _create(path, PRIVATE_MODE)
+
+
+def create_private_text_file(path: Path) -> TextIO:
+    """An empty UTF-8 file, open for writing text, that only this user may read."""
+    return io.TextIOWrapper(create_private_file(path), encoding="utf-8", newline="")
+
+
+def _create(path: Path, mode: int) -> IO[bytes]:
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, mode), "wb")
+
+
+def make_private_folder(path: Path) -> Path:
+    """``path``, made for this user alone where it did not exist. Raises PL-E011 when it cannot be
+    made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlaceError(
+            f"cannot make this folder ({error.strerror})",
+            code="PL-E011",
+            file=path,
+            fix="set PLACE_CACHE",
+        ) from None
+    return path
+
+
+def sha256_of(path: str | Path) -> str:
+    """A file's SHA-256 in hex, empty where it cannot be read. A FIFO or device is never opened."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return ""
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""
 
 
 def remove_orphans(folder: Path) -> int:

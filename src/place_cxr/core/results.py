@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import write_atomic
 from place_cxr.core.records import Study
 from place_cxr.core.version import RESEARCH_NOTICE
 
@@ -141,11 +142,8 @@ class Result:
     def write(self, folder: str | Path) -> Path:
         """Write ``folder/result.json``, all or nothing; returns its path."""
         target = Path(folder) / RESULT_FILE
-        target.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-        partial = target.with_name(f".{RESULT_FILE}.{os.getpid()}")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
+        write_atomic(target, text.encode())
 
         return target
 

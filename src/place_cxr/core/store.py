@@ -15,22 +15,27 @@ import json
 import logging
 import os
 import shutil
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import (
+    PRIVATE_MODE,
+    atomic_file,
+    create_private_file,
+    remove_orphans,
+    sync_path,
+)
 from place_cxr.core.locks import hold_if_free, hold_lock
 from place_cxr.core.workers import refuse_if_spawned
 
 _log = logging.getLogger(__name__)
 _SCHEMA = 1
-_PRIVATE = 0o600  # a file that only this user may read
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NamedArrays = dict[str, NDArray[Any]]
 
@@ -52,11 +57,11 @@ def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
                 try:
                     build(unfinished)
                     for file in unfinished.iterdir():
-                        _fsync(file)
-                    _fsync(unfinished)
+                        sync_path(file)
+                    sync_path(unfinished)
                     shutil.rmtree(final, ignore_errors=True)  # there, but not whole
                     os.rename(unfinished, final)
-                    _fsync(root)
+                    sync_path(root)
                 except BaseException as error:
                     shutil.rmtree(unfinished, ignore_errors=True)
                     if isinstance(error, OSError) and error.errno in _FULL:
@@ -68,62 +73,18 @@ def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
     return final
 
 
-def make_private_folder(path: Path) -> Path:
-    """``path``, made for this user alone where it did not exist. Raises PL-E011 when it cannot be
-    made.
-    """
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise PlaceError(
-            f"cannot make this folder ({error.strerror})",
-            code="PL-E011",
-            file=path,
-            fix="set PLACE_CACHE",
-        ) from None
-    return path
-
-
 def salted_hash(root: Path, parts: Iterable[bytes]) -> str:
     """16 hex digits for the parts: the same in this ``root`` always, unrelated in another one."""
     salt = root / ".salt"
     with _building_lock(root / ".salt.lock"):
         if not salt.exists():
-            with create_private_file(root / ".salt.new") as file:
+            remove_orphans(root)
+            with atomic_file(salt, PRIVATE_MODE) as file:
                 file.write(os.urandom(32))
-            os.replace(root / ".salt.new", salt)
     digest = hashlib.blake2b(key=salt.read_bytes(), digest_size=8)
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part)
     return digest.hexdigest()
-
-
-@contextmanager
-def create_private_file(path: Path) -> Iterator[Any]:
-    """An empty private file, open for writing bytes."""
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        yield file
-
-
-def sha256_of(path: str | Path) -> str:
-    """A file's SHA-256 in hex, empty where it cannot be read. A FIFO or device is never opened."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return ""
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError):
-        return ""
-
-
-def create_private_text_file(path: Path) -> TextIO:
-    """An empty file, open for writing text, that only this user may read."""
-    return os.fdopen(
-        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
-        "w",
-        encoding="utf-8",
-        newline="",
-    )
 
 
 def write_arrays(
@@ -177,28 +138,20 @@ def is_folder_complete(folder: Path) -> bool:
 def _building_lock(path: Path) -> Iterator[None]:
     """Hold the lock of something that is built once, waiting for whoever builds it now."""
     refuse_if_spawned()
-    with hold_if_free(path, _PRIVATE) as free:
+    with hold_if_free(path, PRIVATE_MODE) as free:
         if free:
             yield
             return
 
     _log.info("waiting for another process that builds the same pack")
-    with hold_lock(path, _PRIVATE):
+    with hold_lock(path, PRIVATE_MODE):
         yield
 
 
 def _remove_unfinished(root: Path) -> None:
     """Remove unfinished folders whose builder is gone."""
     for unfinished in root.glob(".*.building"):
-        with hold_if_free(unfinished.with_suffix(".lock"), _PRIVATE) as free:
+        with hold_if_free(unfinished.with_suffix(".lock"), PRIVATE_MODE) as free:
             if free:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 _log.info("removed an unfinished pack: %s", unfinished.name)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

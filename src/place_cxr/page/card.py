@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from place_cxr.core.store import create_private_text_file, make_private_folder
+from place_cxr.core.files import create_private_text_file, make_private_folder
 from place_cxr.page.write import page_templates
 
 CARD_HTML, CARD_JSON = "card.html", "card.json"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import write_atomic
 from place_cxr.core.task_text import TaskText
 from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.page import descriptions, images, report_examples
@@ -37,11 +37,8 @@ def write_page(run: Path | str, texts: Mapping[str, TaskText]) -> Path:
     run = Path(run)
     html = render_page(read_run(run), run, texts)
 
-    # Replace the page in one step, so that nobody sees half of it.
     target = run / PAGE_FILE
-    partial = target.with_name(f".{PAGE_FILE}.{os.getpid()}")
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(target)
+    write_atomic(target, html.encode())
 
     return target
 
@@ -123,7 +120,7 @@ def training_charts(
 
     for name in ["loss", *(part for part in parts if part not in ("loss", "correlation"))]:
         title, says = descriptions.LOSS_DESCRIPTIONS.get(name, (name, "A part of the loss."))
-        # The total is a sum of parts with different floors, so only the parts are drawn from 0.
+        # The axes of the parts include 0; that of the total does not.
         holds = () if name == "loss" else (0.0,)
         drawn.append(line_chart(title, says, records, {name: title.split(" (")[0]}, holds=holds))
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import write_atomic
 from place_cxr.core.records import Box
 from place_cxr.core.workers import CHUNK_SIZE, available_cores, map_in_chunks, refuse_if_spawned
 from place_cxr.phantom.anatomy import build_anatomy
@@ -135,12 +136,11 @@ def write_phantom(
 
     # The manifest comes last and at once: where it stands, the images it names do too.
     manifest = out / "manifest.csv"
-    partial = out / ".manifest.csv.part"
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _columns(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    partial.replace(manifest)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _columns(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(manifest, text.getvalue().encode())
 
     return manifest
 

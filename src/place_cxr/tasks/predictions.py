@@ -7,7 +7,6 @@ text and no pixel.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import atomic_file
 from place_cxr.core.records import Study
 
 PREDICTIONS_FILE = "predictions.parquet"
@@ -90,12 +90,11 @@ class Predictions:
 
     def write(self, folder: Path) -> Path:
         """Write ``predictions.parquet`` whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
         target = folder / PREDICTIONS_FILE
-        partial = target.with_name(f".{PREDICTIONS_FILE}.{os.getpid()}")
         table = self.table.replace_schema_metadata({_METADATA_KEY: json.dumps(self.about).encode()})
-        pq.write_table(table, partial, compression="zstd")
-        partial.replace(target)
+        with atomic_file(target) as file:
+            pq.write_table(table, file, compression="zstd")
+
         return target
 
     @classmethod
@@ -111,6 +110,7 @@ class Predictions:
             raise PlaceError(
                 "no predictions of a task", code="PL-R021", file=file, fix="run the task again"
             ) from error
+
         return cls(task_record, table)
 
 
@@ -123,6 +123,7 @@ def common_columns(studies: Sequence[Study], rows: NDArray[np.int64]) -> dict[st
     owners = [studies[row].patient or f"\0{studies[row].id}" for row in rows]
     numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
     row_studies = [studies[row] for row in rows]
+
     return {
         "row": rows,
         "patient": [numbers[owner] for owner in owners],
@@ -142,7 +143,9 @@ def _hide_rare_values(values: Sequence[str], owners: Sequence[str]) -> list[str]
 
 
 def list_column(values: Sequence[Sequence[float] | None], *, integers: bool = False) -> Any:
-    """A column of lists of numbers, of one type however empty they are; ``integers``: of integers."""
+    """A column of lists of numbers, of one type however empty they are; ``integers``: of
+    integers.
+    """
     return pa.array(values, pa.list_(pa.int64() if integers else pa.float64()))
 
 
@@ -165,6 +168,7 @@ def stack_cells(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) ->
         tables.append(
             pa.table({name: [value] * count for name, value in constants.items()} | dict(columns))
         )
+
     return concat_tables(tables)
 
 

@@ -26,7 +26,7 @@ from place_cxr.core.files import (
     GONE_TAG,
     OLD_TAG,
     crashpoint,
-    sync_folder,
+    sync_path,
     temporary_path,
     write_atomic,
     write_synced,
@@ -123,7 +123,7 @@ def _commit(temp: Path, target: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         write_synced(temp / name, content)
     for inner in sorted({(temp / name).parent for name in files}, reverse=True):
-        sync_folder(inner)
+        sync_path(inner)
     crashpoint("synced")
     old = temporary_path(target, OLD_TAG)
     if target.exists():  # saved again after a resume from an earlier step, or unreadable
@@ -136,7 +136,7 @@ def _commit(temp: Path, target: Path, files: Mapping[str, bytes]) -> None:
             old.rename(target)
         raise
     crashpoint("renamed")
-    sync_folder(home)
+    sync_path(home)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import sha256_of
 from place_cxr.core.records import RunLengths, Study
 from place_cxr.core.registry import pick
-from place_cxr.core.store import sha256_of
 from place_cxr.core.workers import map_in_chunks
 from place_cxr.data.checks.faults import Fault
 from place_cxr.data.checks.image_quality import (

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from place_cxr.core.store import create_private_text_file
+from place_cxr.core.files import create_private_text_file
 
 # Worth a look, but no reason to refuse: these have no influence on the exit code.
 WARNING_CODES = {

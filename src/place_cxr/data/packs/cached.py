@@ -27,17 +27,9 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import create_private_file, make_private_folder, sha256_of
 from place_cxr.core.records import Study
-from place_cxr.core.store import (
-    NamedArrays,
-    build_once,
-    create_private_file,
-    make_private_folder,
-    open_arrays,
-    salted_hash,
-    sha256_of,
-    write_arrays,
-)
+from place_cxr.core.store import NamedArrays, build_once, open_arrays, salted_hash, write_arrays
 from place_cxr.core.workers import map_in_chunks
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.images.read import CONSTANT_IMAGE_CODE, is_constant_image, read_scaled_image_and_size

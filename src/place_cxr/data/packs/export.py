@@ -24,13 +24,12 @@ from typing import Any
 import numpy as np
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import create_private_file, make_private_folder
 from place_cxr.core.records import Box, Study
 from place_cxr.core.store import (
     NamedArrays,
     build_once,
-    create_private_file,
     is_folder_complete,
-    make_private_folder,
     open_arrays,
     write_arrays,
 )

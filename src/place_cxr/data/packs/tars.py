@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
@@ -21,8 +20,8 @@ from typing import Any
 
 from PIL import Image
 
+from place_cxr.core.files import PRIVATE_MODE, atomic_file, make_private_folder, remove_orphans
 from place_cxr.core.records import Study
-from place_cxr.core.store import create_private_file, make_private_folder
 from place_cxr.data.packs.cached import PixelPack
 
 ROWS_PER_TAR = 1000
@@ -37,7 +36,7 @@ def write_tars(
     """Write the usable rows of ``pack`` under the folder ``target``; returns the files, each whole
     or not there.
     """
-    make_private_folder(target)
+    remove_orphans(make_private_folder(target))
     by_split: dict[str, list[int]] = {}
     for row in pack.rows.tolist():
         by_split.setdefault(studies[row].split or "all", []).append(row)
@@ -55,9 +54,8 @@ def write_tars(
 
 
 def _write_tar(file: Path, studies: Sequence[Study], pack: PixelPack, rows: Sequence[int]) -> None:
-    partial = file.with_name(f".{file.name}.part")
     with (
-        create_private_file(partial) as handle,
+        atomic_file(file, PRIVATE_MODE) as handle,
         tarfile.open(fileobj=handle, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
         for row in rows:
@@ -72,7 +70,6 @@ def _write_tar(file: Path, studies: Sequence[Study], pack: PixelPack, rows: Sequ
                 member.size = len(data)
                 member.mode = 0o600
                 tar.addfile(member, io.BytesIO(data))
-    os.replace(partial, file)
 
 
 def _study_metadata(study: Study, size: list[int]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import create_private_text_file
 from place_cxr.core.records import Study
-from place_cxr.core.store import create_private_text_file
 from place_cxr.data.sources.manifest import ManifestReader, find_manifest
 from place_cxr.data.sources.tables import LineFaults, read_table_rows
 

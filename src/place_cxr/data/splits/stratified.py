@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import create_private_text_file
 from place_cxr.core.records import PRESENT, SPLITS, Study
-from place_cxr.core.store import create_private_text_file
 from place_cxr.data.sources.tables import ColumnChooser, read_table_rows
 from place_cxr.data.splits.by_patient import check_splits, hash_splits
 
