@@ -21,7 +21,7 @@ from place_cxr.losses import fields_read
 from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import PretrainConfig, load_recipe
 from place_cxr.tasks import TASKS
-from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task
+from place_cxr.tasks.engine import FractionsAndSeeds, ModelOrigin, make_task, run_task
 from place_cxr.tasks.task import HeadTask
 from place_cxr.training import checkpoint
 from place_cxr.training.optim import build_optimizers
@@ -146,6 +146,6 @@ def test_a_task_runs(name: str, mode: Any, kind: str, phantom: Path, tmp_path: P
     task = make_task(name, studies.studies, brief(name), mode=mode)
     model = heads.model(kind).cuda()
     found = run_task(
-        task, model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m", device="cuda"
+        task, model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), origin=ModelOrigin("m")
     ).metrics
     assert found and all(metric.value is not None or metric.reason for metric in found.values())

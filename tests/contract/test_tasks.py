@@ -11,7 +11,13 @@ import pytest
 
 from place_cxr.core.results import Result
 from place_cxr.tasks import TASKS
-from place_cxr.tasks.engine import FractionsAndSeeds, make_task, recompute_metrics, run_task
+from place_cxr.tasks.engine import (
+    FractionsAndSeeds,
+    ModelOrigin,
+    make_task,
+    recompute_metrics,
+    run_task,
+)
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.task import PROFILES, HeadTask
 from tests import heads
@@ -36,7 +42,9 @@ def test_a_task_runs_on_an_encoder(name: str, kind: str, studies, tmp_path: Path
     task = make_task(name, studies.studies, brief(name))
     model = heads.model(kind)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    result = run_task(task, model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m")
+    result = run_task(
+        task, model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), origin=ModelOrigin("m")
+    )
     assert time.perf_counter() - began < 20
     assert all((model.state_dict()[key] == value).all() for key, value in before.items())
     folder = tmp_path / name / "phantom"
@@ -88,7 +96,12 @@ def test_profiles_and_modes_have_tables_of_their_own(
     more = ("epochs=1",) if profile == "mgca" and name in HEADS else ()
     task = make_task(name, studies.studies, brief(name, *more), profile=profile, mode=mode)
     result = run_task(
-        task, heads.model(kind), studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m"
+        task,
+        heads.model(kind),
+        studies,
+        tmp_path,
+        FractionsAndSeeds((1.0,), (0,)),
+        origin=ModelOrigin("m"),
     )
     assert result.task != name and profile in result.signature
     folder = tmp_path / result.task / "phantom"

@@ -19,7 +19,7 @@ from place_cxr.models.place import PlaceModel
 from place_cxr.pretrain import complete_config
 from place_cxr.tasks.engine import recompute_metrics
 from place_cxr.tasks.predictions import Predictions
-from place_cxr.tasks.run import run_named_task
+from place_cxr.tasks.run import TaskRequest, run_named_task
 from tests.data.sources.trees import picture, write
 from tests.small import digest, small
 
@@ -177,14 +177,9 @@ def test_another_source_is_told_its_options_and_columns(trained: Path, tmp_path:
     def asked(source: str, *overrides: str) -> Predictions:
         settings = {"fractions": (1.0,), "seeds": (0,), "device": "cpu", "out": tmp_path / "out"}
         told = ("findings=[Edema]", *overrides)
-        _, folder = run_named_task(
-            "classification",
-            trained,
-            source=source,
-            root=str(tmp_path / source),
-            overrides=told,
-            **settings,
-        )
+        root = str(tmp_path / source)
+        request = TaskRequest("classification", trained, source, root, told, **settings)
+        _, folder = run_named_task(request)
         return Predictions.read(folder).subset("test")
 
     assert (

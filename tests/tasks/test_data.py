@@ -13,7 +13,7 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.predict import load
 from place_cxr.tasks.data import read_evaluation_dataset
 from place_cxr.tasks.descriptions import embed_studies
-from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task
+from place_cxr.tasks.engine import FractionsAndSeeds, ModelOrigin, make_task, run_task
 from place_cxr.tasks.masks import MaskCache
 
 SPLITS = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
@@ -37,7 +37,12 @@ def test_studies_without_reports_stay(trained: Path, phantom: Path, tmp_path: Pa
     assert not seen.textual_mask.any() and np.isfinite(seen.instance_text).all()
     task = make_task("classification", data.studies)
     metrics = run_task(
-        task, model, data, tmp_path / "out", FractionsAndSeeds((1.0,), (0,)), method="m"
+        task,
+        model,
+        data,
+        tmp_path / "out",
+        FractionsAndSeeds((1.0,), (0,)),
+        origin=ModelOrigin("m"),
     ).metrics
     assert metrics["100%/auroc/A"].value is not None
     with pytest.raises(PlaceError, match="PL-D225"):
@@ -67,6 +72,11 @@ def test_real_masks_are_learned_from(trained: Path, test_data: Path, tmp_path: P
     assert ((masks.mean((1, 2, 3)) > 0.05) & (masks.mean((1, 2, 3)) < 0.8)).all()
     task = make_task("segmentation", data.studies, ["steps=2", "checks=1", "batch_size=4"])
     metrics = run_task(
-        task, model, data, tmp_path / "out", FractionsAndSeeds((1.0,), (0,)), method="m"
+        task,
+        model,
+        data,
+        tmp_path / "out",
+        FractionsAndSeeds((1.0,), (0,)),
+        origin=ModelOrigin("m"),
     ).metrics
     assert 0 <= metrics["100%/dice/Lungs"].value <= 1 and metrics["100%/dice/Lungs"].n == 3

@@ -16,7 +16,7 @@ from place_cxr.images.letterbox import Letterbox
 from place_cxr.models.detect import PredictedBoxes
 from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.tasks.detection import Detection
-from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task
+from place_cxr.tasks.engine import FractionsAndSeeds, ModelOrigin, make_task, run_task
 from place_cxr.tasks.predictions import Predictions, list_column
 
 from .conftest import CELL, PACK, VIEW
@@ -95,13 +95,14 @@ def test_a_head_learns_squares(data, head, steps, tmp_path):
     settings = ImageSettings(
         name="resnet18", size=VIEW, local_strides=(8,), options={"channels": [16, 16, 16, 16]}
     )
-    model = SimpleNamespace(image_encoder=ImageEncoder(settings).requires_grad_(False))
+    encoder = ImageEncoder(settings).requires_grad_(False)
+    model = SimpleNamespace(image_encoder=encoder, parameters=encoder.parameters)
     made = make_task(
         "detection", studies, [f"head={head}", f"steps={steps}", "lr=5e-3", "checks=1"]
     )
     squares = dataclasses.replace(data, studies=studies)
     metrics = run_task(
-        made, model, squares, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m"
+        made, model, squares, tmp_path, FractionsAndSeeds((1.0,), (0,)), origin=ModelOrigin("m")
     ).metrics
     assert metrics["100%/AP 50/bright"].value > 0.25
     assert (

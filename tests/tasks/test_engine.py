@@ -21,6 +21,7 @@ from place_cxr.tasks.aggregate import seed_mean_statistic
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.engine import (
     FractionsAndSeeds,
+    ModelOrigin,
     _usable_splits,
     default_seeds,
     make_task,
@@ -46,7 +47,12 @@ def seen(studies, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tasks")
     task = make_task("classification", studies.studies)
     result = run_task(
-        task, heads.model("CNN"), studies, folder, FractionsAndSeeds((0.5, 1.0), (0, 1)), method="m"
+        task,
+        heads.model("CNN"),
+        studies,
+        folder,
+        FractionsAndSeeds((0.5, 1.0), (0, 1)),
+        origin=ModelOrigin("m"),
     )
     return result, folder / "classification" / "phantom"
 
@@ -88,7 +94,13 @@ def test_tasks_of_one_model_share_its_maps(studies, tmp_path, monkeypatch):
     def run(name, fraction, **more):
         task = make_task(name, studies.studies, ["steps=2", "batch_size=4", "checks=1"])
         return run_task(
-            task, model, studies, tmp_path, FractionsAndSeeds((fraction,), (0,)), method="m", **more
+            task,
+            model,
+            studies,
+            tmp_path,
+            FractionsAndSeeds((fraction,), (0,)),
+            origin=ModelOrigin("m"),
+            **more,
         ).metrics
 
     shared = [
@@ -115,7 +127,13 @@ def test_tasks_of_words_share_what_the_model_says(studies, tmp_path, monkeypatch
     def run(name, **more):
         task = make_task(name, studies.studies)
         return run_task(
-            task, model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m", **more
+            task,
+            model,
+            studies,
+            tmp_path,
+            FractionsAndSeeds((1.0,), (0,)),
+            origin=ModelOrigin("m"),
+            **more,
         ).metrics
 
     names = ("zero-shot", "grounding", "retrieval")
@@ -239,7 +257,7 @@ def test_folds_test_every_patient_once_and_only_what_others_taught(studies, tmp_
         data,
         tmp_path,
         FractionsAndSeeds((1.0,), default_seeds("folds")),
-        method="m",
+        origin=ModelOrigin("m"),
     )
     folder = tmp_path / "classification-folds" / "phantom"
     assert (
@@ -338,7 +356,12 @@ def test_a_class_without_positives_is_named_and_never_0(studies, tmp_path):
         "classification", changed, ["findings=['Rare', 'Never', 'Cardiomegaly']".replace("'", '"')]
     )
     metrics = run_task(
-        task, heads.model("CNN"), data, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m"
+        task,
+        heads.model("CNN"),
+        data,
+        tmp_path,
+        FractionsAndSeeds((1.0,), (0,)),
+        origin=ModelOrigin("m"),
     ).metrics
     for name in ("Rare", "Never"):
         for metric in ("auroc", "average precision", "f1", "brier"):
@@ -374,4 +397,4 @@ def test_what_a_source_lacks_is_said_before_anything_runs(studies, tmp_path):
     empty = heads.with_rows(studies, val=[])
     task = make_task("classification", studies.studies)
     with pytest.raises(PlaceError, match="PL-D224"):
-        run_task(task, heads.model("CNN"), empty, tmp_path, method="m")
+        run_task(task, heads.model("CNN"), empty, tmp_path, origin=ModelOrigin("m"))

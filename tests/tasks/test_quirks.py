@@ -21,7 +21,7 @@ from place_cxr.predict import load
 from place_cxr.tasks import engine
 from place_cxr.tasks.data import read_evaluation_dataset
 from place_cxr.tasks.detection import Detection
-from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task
+from place_cxr.tasks.engine import FractionsAndSeeds, ModelOrigin, make_task, run_task
 from tests import heads
 from tests.data.sources.trees import write
 from tests.images.dicoms import dicom
@@ -129,7 +129,7 @@ def test_a_frozen_encoders_batch_statistics_move_under_mgca_alone(
     brief = ["steps=2", "checks=1", "batch_size=4", *(["epochs=1"] if profile == "mgca" else []), *(
         ["exact=false"] if name == "classification" else [])]  # fmt: skip
     run_task(make_task(name, studies.studies, brief, profile=profile), model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)),
-             method="m")  # fmt: skip
+             origin=ModelOrigin("m"))  # fmt: skip
     [learner] = taught
     moves = profile == "mgca" and name != "classification"
     assert (learner.encoder is not None) == moves

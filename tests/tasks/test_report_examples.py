@@ -13,7 +13,7 @@ from PIL import Image
 from place_cxr.core.records import Study
 from place_cxr.images.letterbox import Letterbox
 from place_cxr.tasks import report_examples
-from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task
+from place_cxr.tasks.engine import FractionsAndSeeds, ModelOrigin, make_task, run_task
 from place_cxr.tasks.report_examples import (
     attention_on_patches,
     choose_example_rows,
@@ -116,7 +116,9 @@ def test_pictures_are_written_when_asked_and_go_when_not(phantom, tmp_path, monk
 
     def files(*more: str) -> list[str]:
         task = make_task("report-generation", data.studies, (*BRIEF, *more))
-        run_task(task, model, data, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m")
+        run_task(
+            task, model, data, tmp_path, FractionsAndSeeds((1.0,), (0,)), origin=ModelOrigin("m")
+        )
         return sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.png"))
 
     folder = "report-generation/phantom/examples/"

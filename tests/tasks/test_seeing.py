@@ -12,7 +12,13 @@ from place_cxr.core.results import Result
 from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.tasks import grounding
 from place_cxr.tasks.descriptions import embed_phrases, embed_studies
-from place_cxr.tasks.engine import FractionsAndSeeds, make_task, recompute_metrics, run_task
+from place_cxr.tasks.engine import (
+    FractionsAndSeeds,
+    ModelOrigin,
+    make_task,
+    recompute_metrics,
+    run_task,
+)
 
 from .conftest import FINDINGS, PROMPTS, VIEW, Seer, tokenize, view
 
@@ -27,7 +33,12 @@ def ask(prompt_file, tmp_path_factory):
         folder = tmp_path_factory.mktemp("tasks")
         task = make_task(name, data.studies, [f"prompts={file}"] if name in PROMPTED else [])
         result = run_task(
-            task, model, data, folder, FractionsAndSeeds((0.1, 1.0), (0, 1)), method="m"
+            task,
+            model,
+            data,
+            folder,
+            FractionsAndSeeds((0.1, 1.0), (0, 1)),
+            origin=ModelOrigin("m"),
         )
         return result, folder / name / data.source
 

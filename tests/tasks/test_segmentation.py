@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import RunLengths, Study
 from place_cxr.models.image import ImageEncoder, ImageSettings
-from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task
+from place_cxr.tasks.engine import FractionsAndSeeds, ModelOrigin, make_task, run_task
 from place_cxr.tasks.masks import MaskCache, from_run_lengths, original_mask, run_lengths
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.segmentation import Segmentation
@@ -68,9 +68,12 @@ def test_a_head_learns_squares(data, tmp_path):
     body = ImageSettings(
         name="resnet18", size=VIEW, local_strides=(8,), options={"channels": [16, 16, 16, 16]}
     )
-    model = SimpleNamespace(image_encoder=ImageEncoder(body).requires_grad_(False))
+    encoder = ImageEncoder(body).requires_grad_(False)
+    model = SimpleNamespace(image_encoder=encoder, parameters=encoder.parameters)
     made = make_task("segmentation", data.studies, ["steps=40", "lr=1e-2", "checks=2"])
-    result = run_task(made, model, data, tmp_path, FractionsAndSeeds((1.0,), (0,)), method="m")
+    result = run_task(
+        made, model, data, tmp_path, FractionsAndSeeds((1.0,), (0,)), origin=ModelOrigin("m")
+    )
     assert set(made.names) == set(FINDINGS)
     assert result.metrics["100%/dice/macro"].value > 0.6
     assert result.metrics["100%/empty kept empty/macro"].value > 0.6

@@ -68,7 +68,6 @@ class EvaluatedModel:
     """The encoder of a job, and the data sets that it is evaluated on."""
 
     model: Any
-    device: torch.device
     commit: str  # of the code, as it was when this process began
     data: Mapping[str, EvaluationDataset]  # by name
     feature_caches: Mapping[str, FeatureCache]  # by data set: shared by its tasks
@@ -138,7 +137,7 @@ def cell_hash(config: BenchmarkConfig, job: WorkerJob, planned_cell: PlannedCell
         "fraction": planned_cell.fraction,
         "columns": planned_cell.question.columns,
     }
-    # Left out for the default, so that results from before profiles existed stay valid.
+    # Left out for the default, so that the hashes of such cells do not change.
     if planned_cell.question.profile != "strict":
         settings["profile"] = planned_cell.question.profile
 
@@ -157,7 +156,7 @@ def _prepare_model(
     if pretrains_here:
         _claim_run(out / job.name, dump_settings(pretrain_config(config, job, Path())))
 
-    # Pairs are read only where something needs them: MIMIC-CXR takes minutes.
+    # Pairs are read only where something needs them, because reading them takes long.
     sources = {cell.question.source for cell in planned_cells(config, job.slug)}
     pairs = None
     if not has_run or "" in sources or (pretrains_here and not is_finished(folder)):
@@ -185,7 +184,7 @@ def _prepare_model(
 
     data_sets = _read_data_sets(config, sorted(sources - {""}), processor, pairs)
     caches = {name: FeatureCache() for name in data_sets}
-    return EvaluatedModel(model, next(model.parameters()).device, commit, data_sets, caches)
+    return EvaluatedModel(model, commit, data_sets, caches)
 
 
 def _read_data_sets(
@@ -361,7 +360,6 @@ def _predict_sites(
             folder,
             repetitions,
             feature_cache=feature_cache,
-            device=evaluated.device,
         )
 
     if isinstance(task, HeadTask):

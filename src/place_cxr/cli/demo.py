@@ -23,7 +23,7 @@ from place_cxr.pretrain import PretrainConfig, build_untrained, load_recipe
 from place_cxr.pretrain import run_pretraining as pretrain
 from place_cxr.tasks import task_texts
 from place_cxr.tasks.data import EvaluationDataset
-from place_cxr.tasks.engine import FractionsAndSeeds, make_task, run_task, task_title
+from place_cxr.tasks.engine import FractionsAndSeeds, ModelOrigin, make_task, run_task, task_title
 from place_cxr.tasks.feature_cache import FeatureCache
 from place_cxr.tasks.gallery import write_data_card, write_gallery
 from place_cxr.training import checkpoint
@@ -185,10 +185,7 @@ def evaluate_tasks(
             data,
             folder,
             fractions_and_seeds,
-            method=method,
-            git=environment()["commit"] or "",
-            config_hash=config_hash,
-            device=next(model.parameters()).device,
+            origin=ModelOrigin(method, environment()["commit"] or "", config_hash),
             feature_cache=feature_cache,
         )
 

@@ -133,25 +133,25 @@ def task(
     Heads are trained on nested fractions of the training patients, with each seed. KEY=VALUE
     changes a setting of the task, data.KEY=VALUE one of the source, as data.split=mgca.
     """
-    from place_cxr.tasks.run import run_named_task
+    from place_cxr.tasks.run import TaskRequest, run_named_task
 
+    request = TaskRequest(
+        name,
+        checkpoint,
+        source=source,
+        root=root,
+        overrides=tuple(overrides or ()),
+        fractions=tuple(_parse_numbers(fraction, "--fraction", float)),
+        seeds=tuple(_parse_numbers(seeds, "--seeds", int)),
+        mode=mode.value,
+        profile=profile.value,
+        out=out,
+        random_weights=random_weights,
+        method=method,
+        device=device.value,
+    )
     with progress_bars() as progress:
-        result, folder = run_named_task(
-            name,
-            checkpoint,
-            source=source,
-            root=root,
-            overrides=overrides or [],
-            fractions=_parse_numbers(fraction, "--fraction", float),
-            seeds=_parse_numbers(seeds, "--seeds", int),
-            mode=mode.value,
-            profile=profile.value,
-            out=out,
-            random_weights=random_weights,
-            method=method,
-            device=device.value,
-            progress=progress,
-        )
+        result, folder = run_named_task(request, progress)
 
     lines = [
         f"{key}\t{_format_metric(value.value, value.low, value.high, value.reason)}"

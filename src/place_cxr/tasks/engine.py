@@ -74,8 +74,22 @@ class FractionsAndSeeds:
                 code="PL-C040",
                 fix="use --fraction .01,.1,1",
             )
+
         if not self.seeds or min(self.seeds) < 0:
             raise PlaceError("seeds are numbers from 0", code="PL-C040", fix="use --seeds 0,1,2")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOrigin:
+    """Where an evaluated model comes from, as a result states it.
+
+    ``method`` is its name in tables, ``git`` the commit of the code, ``config_hash`` that of the
+    settings; the last two are empty where they are not known.
+    """
+
+    method: str
+    git: str = ""
+    config_hash: str = ""
 
 
 def default_seeds(profile: Profile) -> tuple[int, ...]:
@@ -114,6 +128,7 @@ def make_task(
                 code="PL-D225",
                 fix="name another source",
             )
+
     default_values = task_class.defaults(profile, mode)
     settings = load_settings(
         task_class.Settings,
@@ -125,6 +140,7 @@ def make_task(
         pick({known_name: known_name for known_name in known_names}, name, "finding")
         for name in settings.findings
     ] or known_names
+
     return task_class(settings, tuple(names), profile, mode)
 
 
@@ -135,10 +151,7 @@ def run_task(
     folder: Path,
     fractions_and_seeds: FractionsAndSeeds | None = None,
     *,
-    method: str,
-    git: str = "",
-    config_hash: str = "",
-    device: torch.device | str = "cpu",
+    origin: ModelOrigin,
     feature_cache: FeatureCache | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Result:
@@ -157,25 +170,25 @@ def run_task(
         data,
         target,
         fractions_and_seeds,
-        device=device,
         feature_cache=feature_cache,
         on_progress=on_progress,
     )
     predicted.write(target)
     metrics = task.score(predicted)
-    origin = Provenance(
-        data.source,
-        "test",
-        split_digest([data.studies[row] for row in test_rows]),
-        method,
-        git,
-        config_hash,
-        describe_hardware(),
+
+    provenance = Provenance(
+        source=data.source,
+        split="test",
+        split_digest=split_digest([data.studies[row] for row in test_rows]),
+        method=origin.method,
+        git=origin.git,
+        config_hash=origin.config_hash,
+        hardware=describe_hardware(),
     )
-    result = make_result(
-        task, fractions_and_seeds, origin, metrics, seconds=time.perf_counter() - started
-    )
+    seconds = time.perf_counter() - started
+    result = make_result(task, fractions_and_seeds, provenance, metrics, seconds=seconds)
     result.write(target)
+
     return result
 
 
@@ -186,7 +199,6 @@ def predict_task(
     folder: Path,
     fractions_and_seeds: FractionsAndSeeds,
     *,
-    device: torch.device | str = "cpu",
     feature_cache: FeatureCache | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Predictions, RowIndices]:
@@ -205,19 +217,20 @@ def predict_task(
             model,
             data,
             fractions_and_seeds,
-            torch.device(device),
             folder,
             feature_cache,
             on_progress,
         )
+
     assert isinstance(task, TextTask)
+
     return _predict_with_text(task, model, data, fractions_and_seeds, feature_cache, on_progress)
 
 
 def make_result(
     task: Task,
     fractions_and_seeds: FractionsAndSeeds,
-    origin: Provenance,
+    provenance: Provenance,
     metrics: Mapping[str, Metric],
     *,
     seconds: float,
@@ -227,8 +240,9 @@ def make_result(
     seeds = (
         fractions_and_seeds.seeds if isinstance(task, HeadTask) else fractions_and_seeds.seeds[:1]
     )
+
     return Result.of(
-        task_title(task), origin, metrics, signature=words, seeds=seeds, seconds=seconds
+        task_title(task), provenance, metrics, signature=words, seeds=seeds, seconds=seconds
     )
 
 
@@ -240,6 +254,7 @@ def recompute_metrics(path: str | Path) -> dict[str, Metric]:
     task_record = stored.about
     task_class: type[Task] = pick(TASKS, task_record["task"], "task")
     settings = task_class.Settings.model_validate(task_record["settings"])
+
     return task_class(
         settings, tuple(task_record["names"]), task_record["profile"], task_record["mode"]
     ).score(stored)
@@ -280,6 +295,7 @@ def _usable_splits(task: Task, data: EvaluationDataset, seed: int) -> dict[str, 
             name: np.array(usable_rows, dtype=np.int64)[positions]
             for name, positions in parts.items()
         }
+
     usable_by_split = {}
     for split in ("train", "val", "test"):
         usable_by_split[split] = np.array(
@@ -287,6 +303,7 @@ def _usable_splits(task: Task, data: EvaluationDataset, seed: int) -> dict[str, 
         )
         if not len(usable_by_split[split]):
             raise _empty_split_error(task, data, split)
+
     return usable_by_split
 
 
@@ -302,11 +319,11 @@ def _predict_with_heads(
     model: Any,
     data: EvaluationDataset,
     fractions_and_seeds: FractionsAndSeeds,
-    device: torch.device,
     target: Path,
     feature_cache: FeatureCache,
     on_progress: Callable[[str], None],
 ) -> tuple[Predictions, RowIndices]:
+    device = next(model.parameters()).device
     encoder = feature_reader(model, task.reads).to(device)
     uses_cached_features = task.mode == "frozen" and not task.updates_batchnorm
     features = feature_cache.features_for(task, encoder, data, device)
@@ -315,6 +332,7 @@ def _predict_with_heads(
     tables = []
     left_out: dict[str, dict[str, str]] = {}
     test_rows: set[int] = set()
+
     for fraction in sorted(fractions_and_seeds.fractions):
         for seed in fractions_and_seeds.seeds:
             splits = _usable_splits(task, data, seed)
@@ -346,6 +364,7 @@ def _predict_with_heads(
             )
             if not is_fitted and len(untrainable) < len(task.names):
                 train_head(task, head_model, train, val, seed=seed, device=device, folder=target)
+
             for split in task.predicted_splits:
                 constants = {"fraction": fraction, "seed": seed, "split": split}
                 batches = predict_batches(head_model, inputs, splits[split], device)
@@ -360,13 +379,16 @@ def _predict_with_heads(
                         split_table, data, train.rows, features.pooled
                     )
                     split_table = add_columns(split_table, baselines)
+
                 tables.append(split_table)
+
             is_shown = (fraction, seed) == (
                 max(fractions_and_seeds.fractions),
                 fractions_and_seeds.seeds[0],
             )
             if is_shown and isinstance(task, HasFigures):
                 task.save_figures(head_model, inputs, data, splits["test"], target)
+
     table = concat_tables(tables)
     if (
         task.profile in FOLD_PROFILES
@@ -374,8 +396,10 @@ def _predict_with_heads(
         table = table.sort_by(
             [(name, "ascending") for name in ("row", "fraction", "seed", "split")]
         )
+
     common = common_columns(data.studies, table["row"].to_numpy())
     table = add_columns(table, {name: column for name, column in common.items() if name != "row"})
+
     return Predictions(_task_record(task, left_out), table), np.array(
         sorted(test_rows), dtype=np.int64
     )
@@ -398,6 +422,7 @@ def _predict_with_text(
         model, data, feature_cache.embed(model, data, rows)
     )
     constants = {"fraction": 0.0, "seed": fractions_and_seeds.seeds[0], "split": "test"}
+
     return Predictions(_task_record(task, {}), stack_cells([(constants, columns)])), rows
 
 
