@@ -89,6 +89,7 @@ def metrics_by_name(
     note = f"mean of {len(names) - len(absent)} of {len(names)}" + (
         f", without {', '.join(absent)}" if absent else ""
     )
+
     return metrics | {"macro": replace(macro, reason=note)}
 
 

@@ -62,6 +62,7 @@ def class_scores(
         left_out = predictions.left_out(fraction)
         variant = fraction_label(fraction)
         decisions = _decide(test, val, names, truth, score, multi_class)
+
         for metrics, values, needs_both in (
             (_RANKING_STATISTICS, score, True),
             (_DECISION_STATISTICS, decisions, False),
@@ -78,11 +79,14 @@ def class_scores(
                     left_out=left_out,
                 )
                 results |= prefix_metrics(variant, metric, class_metrics)
+
         if multi_class:
             results[f"{variant}/top-1 accuracy/all classes"] = _top_1_accuracy(
                 test, truth, decisions
             )
+
         results |= _reliability_metrics(variant, names, left_out, truth, score)
+
     return results | _group_metrics(predictions, names)
 
 
@@ -91,7 +95,9 @@ def _statistic_maker(statistic: Any, truth: Floats, values: Any) -> Any:
 
 
 def _reason_finder(truth: Floats, needs_both: bool) -> Any:
-    """Why a column has no value: rankings need present and absent rows, the others any known row."""
+    """Why a column has no value: rankings need present and absent rows, the others any known
+    row.
+    """
     if needs_both:
         return lambda column: why_undefined(truth[:, column])
     return lambda column: "" if np.isfinite(truth[:, column]).any() else "no known label"
@@ -126,11 +132,13 @@ def _decide(
         val.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score")
     )
     decisions = np.zeros(score.shape, dtype=bool)
+
     for seed in np.unique(test.seeds):
         rows, val_rows = test.seeds == seed, val.seeds == seed
         for column in range(len(names)):
             threshold = best_threshold(val_truth[val_rows, column], val_score[val_rows, column])
             decisions[rows, column] = score[rows, column] >= threshold
+
     return decisions
 
 
@@ -144,11 +152,13 @@ def _reliability_metrics(
     if not kept:
         return {}
     metrics = {}
+
     for reliability_bin in reliability_bins(truth[:, kept].ravel(), score[:, kept].ravel()):
         note = f"mean probability {reliability_bin.said:.3f}"
         metrics[f"{variant}/reliability/{reliability_bin.low:.1f}-{reliability_bin.high:.1f}"] = (
             Metric(reliability_bin.seen, None, None, reliability_bin.n, note)
         )
+
     return metrics
 
 
@@ -168,11 +178,13 @@ def _group_metrics(predictions: Predictions, names: Sequence[str]) -> dict[str, 
         test.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score")
     )
     studies, patients, metrics = test.numbers("row")[:, 0], np.array(test.patients), {}
+
     for group in PATIENT_GROUPS:
         membership = np.array(test.values(group))
         values = sorted(set(membership.tolist()) - {""})
         if len(values) < 2:
             continue
+
         for value in values:
             rows = np.flatnonzero(membership == value)
             count = len(np.unique(studies[rows]))
@@ -189,11 +201,14 @@ def _group_metrics(predictions: Predictions, names: Sequence[str]) -> dict[str, 
                     patients[rows].tolist(),
                     left_out,
                 )
+
             metrics[f"{variant}/auroc by {group}/{value}"] = metric
+
         aurocs = {v: metrics[f"{variant}/auroc by {group}/{v}"].value for v in values}
         metrics[f"{variant}/auroc gap/{group}"] = _auroc_gap(
             {v: value for v, value in aurocs.items() if value is not None}
         )
+
     return metrics
 
 
@@ -229,4 +244,5 @@ def _auroc_gap(values: Mapping[str, float]) -> Metric:
         if gap > FLAGGED_AUROC_GAP
         else f"{low} below {high}"
     )
+
     return Metric(gap, None, None, len(values), note)

@@ -139,6 +139,7 @@ class Classification(HeadTask):
             }
             values |= {"epochs": 50, "patience": 10, "exact": False}
             values |= {"uncertain": CHEXPERT_UNCERTAIN_POLICIES, "unmentioned": "absent"}
+
         return values
 
     @classmethod
@@ -168,6 +169,7 @@ class Classification(HeadTask):
             labels = np.where(
                 has_one_class[:, None], (labels == PRESENT).astype(np.float64), np.nan
             )
+
         return labels
 
     def usable(self, study: Study) -> bool:
@@ -187,6 +189,7 @@ class Classification(HeadTask):
         """Findings without present or absent rows."""
         table = targets["labels"].numpy()
         reasons = {name: why_undefined(table[:, column]) for column, name in enumerate(self.names)}
+
         return {
             name: f"{reason} among {len(table)} training rows"
             for name, reason in reasons.items()
@@ -202,6 +205,7 @@ class Classification(HeadTask):
         element_losses = nn.functional.binary_cross_entropy_with_logits(
             prediction, labels.nan_to_num(), reduction="none"
         )
+
         return (element_losses * is_known).sum() / is_known.sum().clamp(min=1)
 
     def fit_closed_form(self, head: nn.Module, train: SplitLoader, val: SplitLoader) -> bool:
@@ -227,6 +231,7 @@ class Classification(HeadTask):
                     head.linear.bias.fill_(_NEVER_LOGIT)
                 head.linear.weight[kept] = torch.from_numpy(weight.T).float()
                 head.linear.bias[kept] = torch.from_numpy(bias).float()
+
         return True
 
     def predict(self, prediction: Tensor, data: EvaluationDataset, rows: RowIndices) -> Columns:
@@ -239,6 +244,7 @@ class Classification(HeadTask):
         columns: Columns = {
             f"truth.{name}": labels[:, column] for column, name in enumerate(self.names)
         }
+
         return columns | {
             f"score.{name}": scores[:, column] for column, name in enumerate(self.names)
         }
@@ -255,7 +261,11 @@ class Classification(HeadTask):
         if self.settings.exact and self.mode == "frozen":
             penalties = ", ".join(f"{penalty:g}" for penalty in PENALTIES)
             criterion = "log loss" if self.settings.kind == "multi-class" else "mean AUROC"
-            how = f"penalised optimum on standardised features, L2 from {penalties} by {criterion} on validation"
+            how = (
+                f"penalised optimum on standardised features, L2 from {penalties} by {criterion} "
+                f"on validation"
+            )
+
         return (
             f"{self.settings.kind}; linear layer on pooled features, encoder {self.mode}: {how}; "
             f"uncertain: "

@@ -98,6 +98,7 @@ def read_evaluation_dataset(
         if name == "manifest"
         else name
     )
+
     return EvaluationDataset.of(
         corpus, processor.views, source=title, max_tokens=processor.max_tokens
     )

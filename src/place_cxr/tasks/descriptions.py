@@ -65,6 +65,7 @@ class StudyEmbeddings:
             return value[positions] if isinstance(value, np.ndarray) else value
 
         selected = {field.name: of(getattr(self, field.name)) for field in fields(self)}
+
         return StudyEmbeddings(
             **{**selected, "studies": tuple(self.studies[position] for position in positions)}
         )
@@ -97,6 +98,7 @@ def embed_studies(
     images: list[tuple[NDArray[Any], ...]] = []
     texts: list[tuple[NDArray[Any], ...]] = []
     grid = places_grid = (0, 0)
+
     for batch in _split_batches(order, batch_size):
         image = model.describe_image(view(torch.from_numpy(np.asarray(pixels[batch])).to(device)))
         text = model.describe_text(move_to_device(tokens_of(reports, batch, trim=True), device))
@@ -111,10 +113,12 @@ def embed_studies(
         )
         text_vectors = (text.vector, text.observations.vectors)
         texts.append((*map(_to_float32, text_vectors), text.observations.mask.cpu().numpy()))
+
     pooled, vector, visual, attention, patches, places = (
         np.concatenate(x) for x in zip(*images, strict=True)
     )
     text_vector, textual, mask = (np.concatenate(x) for x in zip(*texts, strict=True))
+
     return StudyEmbeddings(
         rows=order,
         studies=tuple(studies[row] for row in order),
@@ -154,6 +158,7 @@ def embed_pooled(
         )
         for batch in _split_batches(order, batch_size)
     ]
+
     return np.concatenate(parts)
 
 
@@ -172,6 +177,7 @@ def embed_phrases(
         model.describe_text(move_to_device(tokens_of(reports, batch, trim=True), device))
         for batch in _split_batches(np.arange(len(phrases)), _BATCH_SIZE)
     ]
+
     return PhraseEmbeddings(
         np.concatenate([_to_float32(t.vector) for t in texts]),
         np.concatenate([_to_float32(t.observations.vectors[:, 0]) for t in texts]),

@@ -146,6 +146,7 @@ class Detection(HeadTask):
                 "patience": 10,
             }
             values |= {"head": "yolo", "threshold": CONFIDENT_SCORE}
+
         return values
 
     @classmethod
@@ -184,22 +185,28 @@ class Detection(HeadTask):
                 for row, row_boxes in zip(rows.tolist(), boxes_by_row, strict=True):
                     row_boxes[:, :4] /= float(data.view_size) ** reads[row]
                     reads[row] += 1
+
             max_boxes = (
                 max(1, *(len(row_boxes) for row_boxes in boxes_by_row)) if boxes_by_row else 1
             )
             if self.profile == "mgca" and max_boxes > self.settings.most:
-                problem = f"an image has {max_boxes} true boxes, and as published there is room for {self.settings.most}"
+                problem = (
+                    f"an image has {max_boxes} true boxes, and as published there is room for "
+                    f"{self.settings.most}"
+                )
                 raise PlaceError(
                     problem,
                     code="PL-D229",
                     file=data.source,
                     fix="set most=N, or use the strict profile",
                 )
+
             table = np.zeros((len(boxes_by_row), max_boxes, 5), dtype=np.float32)
             table[..., 4] = -1
             for index, image_boxes in enumerate(boxes_by_row):
                 table[index, : len(image_boxes)] = image_boxes
             padded = torch.from_numpy(table)
+
             return {"boxes": padded[..., :4], "labels": padded[..., 4].long()}
 
         return of
@@ -211,11 +218,13 @@ class Detection(HeadTask):
         letterbox = data.pack.letterbox(row)
         start, size = (letterbox.size - data.view_size) // 2, data.view_size
         boxes = []
+
         for true_box in self._true_boxes(data, row):
             square = letterbox.box_to_square((true_box.x0, true_box.y0, true_box.x1, true_box.y1))
             x0, y0, x1, y1 = (min(max(value - start, 0.0), size) for value in square)
             if x1 - x0 > 0.5 and y1 - y0 > 0.5:
                 boxes.append((x0, y0, x1, y1, float(self.names.index(true_box.finding))))
+
         return np.array(boxes, dtype=np.float64).reshape(-1, 5)
 
     def _true_boxes(self, data: EvaluationDataset, row: int) -> list[Box]:
@@ -234,12 +243,14 @@ class Detection(HeadTask):
                 file=data.source,
                 fix="give boxes in pixels of the picture; place data check names the rows",
             )
+
         return boxes
 
     def untrainable(self, targets: Mapping[str, Tensor]) -> dict[str, str]:
         """Names without a box."""
         present = set(targets["labels"].flatten().tolist())
         count = len(targets["labels"])
+
         return {
             name: f"no box among {count} training images"
             for index, name in enumerate(self.names)
@@ -261,6 +272,7 @@ class Detection(HeadTask):
             name: [] for name in ("boxes", "scores", "labels", "true boxes", "true labels")
         }
         predicted = prediction.boxes(settings.threshold, settings.overlap, settings.most)
+
         for row, image_boxes in zip(rows.tolist(), predicted, strict=True):
             letterbox, true_boxes = data.pack.letterbox(row), self._true_boxes(data, row)
             corners = [
@@ -274,6 +286,7 @@ class Detection(HeadTask):
                 [value for box in true_boxes for value in (box.x0, box.y0, box.x1, box.y1)]
             )
             columns["true labels"].append([self.names.index(box.finding) for box in true_boxes])
+
         return {
             name: list_column(column, integers=name.endswith("labels"))
             for name, column in columns.items()
@@ -283,7 +296,11 @@ class Detection(HeadTask):
         """Everything that changes the numbers."""
         counted = "all images count, also those without prediction or truth"
         if self.profile == "mgca":
-            counted = "images without a box above 0.5, or without a true one, are skipped with all that is on them"
+            counted = (
+                "images without a box above 0.5, or without a true one, are skipped with all that "
+                "is on them"
+            )
+
         return (
             f"{self.settings.head} head, encoder "
             f"{self.mode}{', its batch statistics moving' if self.updates_batchnorm else ''}; "
@@ -318,14 +335,17 @@ class Detection(HeadTask):
                 counted = np.flatnonzero(has_confident & has_true)
             else:
                 counted = np.arange(len(test.seeds))
+
             for metric, overlaps in _IOU_THRESHOLDS.items():
                 metrics |= prefix_metrics(
                     variant,
                     metric,
                     self._average_precisions(test, images, counted, overlaps, left_out),
                 )
+
             if self.profile != "mgca":
                 metrics[f"{variant}/sure boxes where nothing is/all images"] = _false_boxes(test)
+
         return metrics
 
     def _average_precisions(
@@ -346,6 +366,7 @@ class Detection(HeadTask):
                 name: undefined_metric("no image has both a box and a true one")
                 for name in (*self.names, "macro")
             }
+
         values = metrics_by_name(
             self.names,
             seeds,
@@ -371,7 +392,9 @@ class Detection(HeadTask):
                     values[name],
                     value=float(np.mean([one for one in precisions if one is not None])),
                 )
+
         defined = [value for name in self.names if (value := values[name].value) is not None]
+
         return values | (
             {"macro": replace(values["macro"], value=float(np.mean(defined)))} if defined else {}
         )
@@ -401,6 +424,7 @@ def _images_by_name(test: Predictions, names: int) -> list[list[ImageBoxes]]:
             np.array(scores, dtype=np.float64),
         )
         true_corners = np.array(true, dtype=np.float64).reshape(-1, 4)
+
         for column, images in enumerate(images_by_name):
             is_predicted = label_array == column
             images.append(
@@ -410,6 +434,7 @@ def _images_by_name(test: Predictions, names: int) -> list[list[ImageBoxes]]:
                     score_array[is_predicted],
                 )
             )
+
     return images_by_name
 
 
@@ -424,6 +449,7 @@ def _false_boxes(test: Predictions) -> Metric:
     )
     values = np.where(empty, confident_counts, np.nan)
     statistic = seed_mean_statistic(test.seeds, lambda rows: mean_statistic(values[rows]))
+
     return bootstrap_columns(statistic, test.patients, rows=[int(empty.sum())])[0]
 
 

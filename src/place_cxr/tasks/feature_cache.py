@@ -38,6 +38,7 @@ class FeatureCache:
         key = f"{type(encoder).__name__} {task.reads}"
         if key not in self.features:
             self.features[key] = FrozenFeatures(encoder, data, task.reads, device)
+
         return self.features[key]
 
     def embed(self, model: Any, data: EvaluationDataset, rows: RowIndices) -> StudyEmbeddings:
@@ -45,9 +46,11 @@ class FeatureCache:
         for embeddings in self.embeddings:
             if np.isin(rows, embeddings.rows).all():
                 return embeddings.subset(rows)
+
         device = next(model.parameters()).device
         embeddings = embed_studies(
             model, data.pack.pixels, data.reports, rows, data.studies, view=data.view, device=device
         )
         self.embeddings.append(embeddings)
+
         return embeddings

@@ -87,7 +87,9 @@ class FrozenFeatures:
                 for start in range(0, len(rows), _BATCH_SIZE)
             ]
             return torch.cat(parts)
+
         self._fill(rows)
+
         return torch.from_numpy(self._pooled[rows])
 
     def _fill(self, rows: RowIndices) -> None:

@@ -23,6 +23,7 @@ def nested_fraction_rows(studies: Sequence[Study], fraction: float, seed: int) -
     owners, patients = _patients_by_row(studies)
     order = np.random.default_rng(seed).permutation(len(patients))
     kept = {patients[i] for i in order[: max(1, math.ceil(fraction * len(patients)))]}
+
     return np.array([row for row, owner in enumerate(owners) if owner in kept], dtype=np.int64)
 
 
@@ -38,6 +39,7 @@ def fold_splits(studies: Sequence[Study], seed: int) -> dict[str, _RowIndices]:
     fold = {patients[patient]: position % FOLD_COUNT for position, patient in enumerate(order)}
     fold_offset = np.array([(fold[owner] - seed) % FOLD_COUNT for owner in owners])
     test, val = fold_offset == 0, fold_offset == 1
+
     return {
         "test": np.flatnonzero(test),
         "val": np.flatnonzero(val),

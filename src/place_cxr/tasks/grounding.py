@@ -141,6 +141,7 @@ def grounding_targets(
                 if mask.any():
                     side = mask_side(mask)
                     pointed.append(GroundingTarget(index, finding, side, prompt.phrase(side), mask))
+
     return pointed
 
 
@@ -180,6 +181,7 @@ def heat_maps(
     cosine = np.einsum("tqd,td->tq", embedded.places[index].astype(np.float32), phrases.vector)
     low = cosine.min(1, keepdims=True)
     cosine = (cosine - low) / np.maximum(cosine.max(1, keepdims=True) - low, 1e-12)
+
     return {
         "observation": observation.numpy(),
         "instance": cosine.reshape(-1, *embedded.places_grid),
@@ -202,6 +204,7 @@ def view_to_original(view: _Float32Array, letterbox: Letterbox) -> _Float32Array
     square = np.zeros((side, side), dtype=np.float32)
     start = (side - size) // 2
     square[start : start + size, start : start + size] = view
+
     return letterbox.map_to_original(square)
 
 
@@ -219,6 +222,7 @@ def baseline_maps(size: int) -> dict[str, tuple[_Float32Array, _Float32Array]]:
 
     centre = {"left": bump(0.7), "right": bump(0.3), "bilateral": bump(0.3) + bump(0.7)}
     uniform = np.ones((size, size), dtype=np.float32)
+
     return {side: (centre[side], uniform) for side in SIDES}
 
 
@@ -232,7 +236,9 @@ class GroundingSettings(TaskSettings):
 
 @dataclass(frozen=True)
 class Grounding(TextTask):
-    """Two ways to look and two trivial answers, for every finding that has an outline and a phrase."""
+    """Two ways to look and two trivial answers, for every finding that has an outline and a
+    phrase.
+    """
 
     text: ClassVar[TaskText] = _TEXT
     settings: GroundingSettings
@@ -264,6 +270,7 @@ class Grounding(TextTask):
                 code="PL-C030",
                 fix="name another set",
             )
+
         return pointing
 
     def describe(self, model: Any, data: EvaluationDataset, embeddings: StudyEmbeddings) -> Columns:
@@ -286,6 +293,7 @@ class Grounding(TextTask):
             for metric in _METRIC_COLUMNS.values()
         }
         baselines = baseline_maps(data.view_size)
+
         for start in range(0, len(all_targets), _TARGETS_AT_ONCE):
             chunk = all_targets[start : start + _TARGETS_AT_ONCE]
             assert phrase_embeddings is not None
@@ -304,6 +312,7 @@ class Grounding(TextTask):
                 for variant in GROUNDING_VARIANTS
                 if variant in maps_by_variant
             ]
+
             for number, target in enumerate(chunk):
                 row = int(embeddings.rows[target.index])
                 letterbox, mask = (
@@ -317,12 +326,14 @@ class Grounding(TextTask):
                     ]
                 )
                 masks = np.broadcast_to(mask, maps.shape)
+
                 for metric, values in (
                     ("hit", pointing_game(maps, masks)),
                     ("IoU", heat_overlap(maps, masks).iou),
                 ):
                     for variant, value in zip(GROUNDING_VARIANTS, values, strict=True):
                         columns[f"{metric}.{variant}.{target.finding}"][target.index] = value
+
         return columns
 
     def signature(self) -> str:
@@ -338,6 +349,7 @@ class Grounding(TextTask):
             if f"hit.{GROUNDING_VARIANTS[0]}.{name}" in test.table.column_names
         ]
         metrics: dict[str, Metric] = {}
+
         for variant in GROUNDING_VARIANTS:
             for metric, column in _METRIC_COLUMNS.items():
                 table = test.numbers(*(f"{column}.{variant}.{name}" for name in names))
@@ -350,8 +362,10 @@ class Grounding(TextTask):
                     count_known=_known_counter(table),
                 )
                 metrics |= prefix_metrics(variant, metric, values)
+
         names_without_phrase = [name for name in self.names if name not in names]
         no_phrase = undefined_metric("no phrase in the set", len(test.patients))
+
         return metrics | {
             f"{GROUNDING_VARIANTS[0]}/pointing game/{name}": no_phrase
             for name in names_without_phrase

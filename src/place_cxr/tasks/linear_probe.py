@@ -43,6 +43,7 @@ def fit_logistic(
     weight = torch.zeros(axes.shape[1], labels.shape[1], dtype=torch.float64)
     bias = torch.zeros(labels.shape[1], dtype=torch.float64)
     fits = []
+
     for penalty in penalties:
         scale = (curvature / 4 + penalty).rsqrt()[:, None]
         inputs = rotated * scale.T
@@ -67,13 +68,16 @@ def fit_logistic(
                     logits, target, reduction="none"
                 )
                 value = (element_losses * label_weight).sum()
+
             value = value + penalty / 2 * (scale * scaled_weight).square().sum()  # noqa: B023
             value.backward()
+
             return value
 
         solver.step(loss)
         weight, bias = (scale * scaled_weight).detach(), new_bias.detach()
         fits.append(((axes @ weight).numpy(), bias.numpy()))
+
     return fits
 
 
@@ -100,9 +104,9 @@ def best_probe(
     """Weights [C, M] and intercepts [M] on raw features, of the penalty that ranks the validation
     split best.
 
-    One class of several is not ranked but said, so with ``multi_class`` the likelihood decides. The strongest penalty wins a
-    tie. Labels [*, M] are 1, 0 or NaN, and each of the M columns of ``labels`` has both 1 and
-    0.
+    One class of several is not ranked but said, so with ``multi_class`` the likelihood decides. The
+    strongest penalty wins a tie. Labels [*, M] are 1, 0 or NaN, and each of the M columns of
+    ``labels`` has both 1 and 0.
     """
     x = features.astype(np.float64)
     mean, spread = x.mean(0), x.std(0)
@@ -123,4 +127,5 @@ def best_probe(
 
     weight, bias = max(fits, key=quality)
     weight = weight / spread[:, None]
+
     return weight, bias - mean @ weight

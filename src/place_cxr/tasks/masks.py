@@ -1,4 +1,6 @@
-"""Masks of studies: what is known of them, as the model sees them, and as run lengths in a table."""
+"""Masks of studies: what is known of them, as the model sees them, and as run lengths in a
+table.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +28,23 @@ def mask_names(studies: Sequence[Study]) -> list[str]:
 
 
 def check_mask_size(mask: _Mask, data: EvaluationDataset, row: int, name: str) -> _Mask:
-    """The mask of ``row`` itself. Raises PlaceError PL-D258 where it is not of its picture's size."""
+    """The mask of ``row`` itself. Raises PlaceError PL-D258 where it is not of its picture's
+    size.
+    """
     letterbox = data.pack.letterbox(row)
     if mask.shape != (letterbox.height, letterbox.width):
         height, width = mask.shape
-        problem = f"a mask of {name} has {width} x {height} pixels, and its picture {letterbox.width} x {letterbox.height}"
+        problem = (
+            f"a mask of {name} has {width} x {height} pixels, and its picture {letterbox.width} x "
+            f"{letterbox.height}"
+        )
         raise PlaceError(
             problem,
             code="PL-D258",
             file=data.source,
             fix="draw it on the picture; place data check names the rows",
         )
+
     return mask
 
 
@@ -48,6 +56,7 @@ def original_mask(data: EvaluationDataset, row: int, name: str) -> _Mask | None:
     if name in study.masks:
         return check_mask_size(load_mask(study.masks[name]), data, row, name)
     letterbox = data.pack.letterbox(row)
+
     return (
         np.zeros((letterbox.height, letterbox.width), dtype=bool)
         if is_mask_known(study, name)
@@ -87,6 +96,7 @@ class MaskCache:
                 if name in study.masks:
                     mask = check_mask_size(load_mask(study.masks[name]), self._data, row, name)
                     masks[index] = view_mask(self._data, row, mask).ravel()
+
             self._packed[row] = np.packbits(masks, axis=-1)
         return self._packed[row]
 
@@ -99,6 +109,7 @@ def run_lengths(mask: _Mask) -> list[int]:
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     edges = np.concatenate([[0], changes, [len(flat)]])
     lengths = np.diff(edges).tolist()
+
     return [0, *lengths] if flat[0] else lengths
 
 

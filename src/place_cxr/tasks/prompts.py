@@ -61,6 +61,7 @@ def make_phrase_tokenizer(
                 code="PL-C031",
                 fix="shorten them",
             )
+
         return encoded
 
     return tokenize
@@ -78,7 +79,8 @@ def read_prompts(path: str | Path) -> dict[str, Prompt]:
     """Prompts of a YAML file: finding -> {positive: [...], negative: [...], grounding: ...}.
 
     Raises:
-        PlaceError: PL-C030 if it cannot be read, is empty, repeats a finding, or an entry is wrong; all are named.
+        PlaceError: PL-C030 if it cannot be read, is empty, repeats a finding, or an entry is wrong;
+        all are named.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -87,6 +89,7 @@ def read_prompts(path: str | Path) -> dict[str, Prompt]:
         raise PlaceError(
             "not a readable prompt file", code="PL-C030", file=path, fix="give a YAML file"
         ) from error
+
     if not isinstance(table, Mapping) or not table:
         raise PlaceError(
             "no findings",
@@ -94,9 +97,11 @@ def read_prompts(path: str | Path) -> dict[str, Prompt]:
             file=path,
             fix="name at least one finding with its sentences",
         )
+
     names = re.findall(r"^(\S[^#\n]*?)\s*:", text, flags=re.MULTILINE)
     problems = [f"{name}: named twice" for name in dict.fromkeys(names) if names.count(name) > 1]
     prompts = {}
+
     for name, entry in table.items():
         try:
             prompts[str(name)] = Prompt.model_validate(entry)
@@ -104,8 +109,10 @@ def read_prompts(path: str | Path) -> dict[str, Prompt]:
             problems += [
                 f"{'.'.join(map(str, (name, *e['loc'])))}: {e['msg']}" for e in error.errors()
             ]
+
     if problems:
         raise PlaceError(
             "; ".join(problems), code="PL-C030", file=path, fix="correct these entries"
         )
+
     return prompts

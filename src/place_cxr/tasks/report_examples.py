@@ -48,11 +48,14 @@ def choose_example_rows(studies: Sequence[Study], rows: RowIndices, count: int) 
     patients: dict[str, int] = {}
     for row in order:
         patients.setdefault(studies[row].patient or f"\0{row}", row)
+
     return list(patients.values())[:count]
 
 
 def sentence_spans(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[slice]:
-    """Tokens of each sentence of a report without first, last and padding token; ``3.5`` ends none."""
+    """Tokens of each sentence of a report without first, last and padding token; ``3.5`` ends
+    none.
+    """
     words_by_token = {token: decode([token]).strip() for token in set(ids)}
     ends = [
         position + 1
@@ -65,6 +68,7 @@ def sentence_spans(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -
         )
     ]
     edges = [0, *ends] if ends and ends[-1] == len(ids) else [0, *ends, len(ids)]
+
     return [
         slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if stop > start
     ]
@@ -81,6 +85,7 @@ def attention_on_patches(attention: _Maps, query_attention: _Maps | None) -> _Ma
     if query_attention is None:
         return attention
     patches = query_attention.shape[1]
+
     return np.asarray(attention[:, :patches] + attention[:, patches:] @ query_attention)
 
 
@@ -100,6 +105,7 @@ def maps_on_image(
         return np.zeros((0, letterbox.height, letterbox.width), dtype=np.float32)
     views = patches_to_view(maps.astype(np.float32).reshape(-1, *grid), view_size)
     image_maps = np.stack([view_to_original(view, letterbox) for view in views]).clip(min=0)
+
     return np.asarray(
         image_maps / np.maximum(image_maps.max((1, 2), keepdims=True), 1e-12), dtype=np.float32
     )
@@ -129,6 +135,7 @@ def draw_example(example: ReportExample, file: Path) -> Path:
     axes.imshow(example.image, cmap="gray", vmin=0, vmax=1)
     axes.set_title("Radiograph", fontsize=10, loc="left")
     axes.set_axis_off()
+
     for number, (sentence, heat) in enumerate(zip(example.sentences, example.maps, strict=True)):
         row, column = number // _COLUMNS, 1 + 2 * (number % _COLUMNS)
         axes = figure.add_subplot(grid[row, column])
@@ -143,6 +150,7 @@ def draw_example(example: ReportExample, file: Path) -> Path:
             va="center",
         )
         axes.set_axis_off()
+
     figure.text(0.42, 1 - 0.55 * edge, "Generated sentences, and where the network looked while "
                                        "writing each",
                 fontsize=10)  # fmt: skip
@@ -153,6 +161,7 @@ def draw_example(example: ReportExample, file: Path) -> Path:
         fontsize=9,
     )
     figure.savefig(file, format="png", metadata={"Software": None})
+
     return file
 
 

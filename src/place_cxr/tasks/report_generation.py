@@ -57,7 +57,10 @@ from place_cxr.text.tokenizer import EncodedReports
 REPORT_WRITERS = ("decoder", "frequent", "nearest")
 _TOKENIZER = "words"
 _UNCERTAIN: clinical.BinaryUncertainPolicy = "absent"
-_NO_METEOR = "not asked for (meteor=true), or METEOR found neither Java nor its jar (pip install 'place-cxr[meteor]')"
+_NO_METEOR = (
+    "not asked for (meteor=true), or METEOR found neither Java nor its jar (pip install "
+    "'place-cxr[meteor]')"
+)
 
 
 _ANSWERS = {
@@ -136,8 +139,8 @@ class ReportSettings(HeadSettings):
         0,
         ge=0,
         description="test images that are drawn, into examples/ of the result, with the report "
-        "written of each and a "
-        "heat map per sentence: these files hold pixels of patients; 0: none are written",
+        "written of each and a heat map per sentence: these files hold pixels of patients; 0: "
+        "none are written",
     )
     decoder: DecoderSettings = DecoderSettings()
     steps: int = 1000
@@ -230,7 +233,9 @@ class ReportGeneration(HeadTask):
         return {}
 
     def loss(self, prediction: DecoderInputs, targets: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy of each next token, a mean over the tokens of the batch (teacher forcing)."""
+        """Cross-entropy of each next token, a mean over the tokens of the batch (teacher
+        forcing).
+        """
         return prediction.decoder.loss(prediction.memory, targets["ids"], targets["real"])
 
     def predict(
@@ -241,6 +246,7 @@ class ReportGeneration(HeadTask):
         """
         _, stop, pad = special_tokens(data.reports)
         generated = self._search(prediction, data)
+
         return {
             "ids": list_column(_strip_special_tokens(generated.ids, stop, pad), integers=True),
             "score": generated.scores.double().cpu().numpy(),
@@ -280,7 +286,9 @@ class ReportGeneration(HeadTask):
     def examples(
         self, decoder_inputs: DecoderInputs, data: EvaluationDataset, rows: RowIndices
     ) -> list[ReportExample]:
-        """What the decoder writes of each of ``rows``, sentence by sentence, with where it looked."""
+        """What the decoder writes of each of ``rows``, sentence by sentence, with where it
+        looked.
+        """
         start, stop, pad = special_tokens(data.reports)
         ids = self._search(decoder_inputs, data).ids
         attention = (
@@ -289,6 +297,7 @@ class ReportGeneration(HeadTask):
             .numpy()
         )
         examples = []
+
         for index, (row, tokens) in enumerate(
             zip(rows.tolist(), _strip_special_tokens(ids, stop, pad), strict=True)
         ):
@@ -310,6 +319,7 @@ class ReportGeneration(HeadTask):
                     ),
                 )
             )
+
         return examples
 
     def _search(self, decoder_inputs: DecoderInputs, data: EvaluationDataset) -> GeneratedReports:
@@ -343,6 +353,7 @@ class ReportGeneration(HeadTask):
             f"{writer}.row": report_rows for writer, report_rows in copied_rows.items()
         }
         columns["truth.labels"] = list_column(label_reports(references, self.names))
+
         for writer, texts in texts_by_writer.items():
             columns[f"{writer}.measures"] = list_column(
                 text.measure_reports(texts, references, tokenizer=_TOKENIZER).tolist()
@@ -354,6 +365,7 @@ class ReportGeneration(HeadTask):
                 else None
             )
             columns[f"{writer}.meteor"] = pa.array([value] * len(rows), pa.float64())
+
         return columns
 
     def signature(self) -> str:
@@ -366,6 +378,7 @@ class ReportGeneration(HeadTask):
             else "the likeliest token each time"
         )
         meteor_words = "METEOR 1.5 over a seed's reports; " if settings.meteor else ""
+
         return (
             f"transformer decoder, encoder {self.mode}, teacher forcing, {search}; it reads "
             f"{reads}; "
@@ -390,6 +403,7 @@ class ReportGeneration(HeadTask):
             for writer in REPORT_WRITERS:
                 for metric, value in self._scores(test, writer).items():
                     metrics[f"{fraction_label(fraction)}/{metric}/{writer}"] = value
+
         return metrics
 
     def _scores(self, test: Predictions, writer: str) -> dict[str, Metric]:
@@ -401,6 +415,7 @@ class ReportGeneration(HeadTask):
         if not np.isnan(values).any():
             note = "no interval: it is computed once over all reports of a seed; mean over seeds"
             metrics["METEOR"] = Metric(float(values.mean()), None, None, len(values), note)
+
         predicted_labels, reference_labels = (
             np.array(test.values(f"{name}.labels"), dtype=np.float64) for name in (writer, "truth")
         )
@@ -413,6 +428,7 @@ class ReportGeneration(HeadTask):
             uncertain=_UNCERTAIN,
         )
         detail = [f"{name} {score}" for name in self.names for score in ("precision", "recall")]
+
         return metrics | {
             name: value for name, value in clinical_metrics.items() if name not in detail
         }

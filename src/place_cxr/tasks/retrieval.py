@@ -49,6 +49,7 @@ def compute_similarities(
     observation = similarity.observation_scores(
         embedded.visual[rows], embedded.textual[rows], embedded.textual_mask[rows]
     )
+
     return dict(
         zip(
             similarity.SIMILARITY_VARIANTS,
@@ -88,6 +89,7 @@ def instance_retrieval_metrics(
             seed,
             with_rerank,
         )
+
     return metrics
 
 
@@ -104,6 +106,7 @@ def rerank_scores(
         :, None
     ]
     lift = _lift(first, second) if known_lift is None else known_lift
+
     return np.where(first >= limit, second + lift, first).astype(np.float32)
 
 
@@ -169,6 +172,7 @@ def _recall_metrics(
     for variant, direction, rows, table in _score_blocks(instance, observation, with_rerank):
         hits[variant, direction].append(metric.first_hit(table, metric.relevance(keys[rows], keys)))
     metrics: dict[str, Metric] = {}
+
     for (variant, direction), parts in hits.items():
         recall = np.stack(
             [np.concatenate([hit.recall_at_k(k) for hit in parts]) for k in usable_ks], axis=1
@@ -185,6 +189,7 @@ def _recall_metrics(
         metrics |= {f"{name}/R@{k}": values.get(k, too_few) for k in RECALL_KS}
         rank = metric.median_statistic(np.concatenate([hit.rank for hit in parts]))
         metrics[f"{name}/median rank"] = bootstrap_columns(rank, patients, seed=seed)[0]
+
     return metrics
 
 
@@ -205,6 +210,7 @@ def class_retrieval_metrics(
         relevant = metric.relevance(classes[rows], classes)
         for k in usable_ks:
             precisions[variant, direction, k].append(metric.precision_at_k(table, relevant, k))
+
     metrics: dict[str, Metric] = {}
     for variant, direction in _variants_and_directions(True):
         for k in CLASS_PRECISION_KS:
@@ -214,6 +220,7 @@ def class_retrieval_metrics(
                 metrics[name] = bootstrap_columns(mean_statistic(values), patients)[0]
             else:
                 metrics[name] = undefined_metric(f"{len(classes)} candidates", len(classes))
+
     return metrics
 
 
@@ -294,6 +301,7 @@ class Retrieval(TextTask):
         """
         _, report_number = np.unique(embeddings.report_key, return_inverse=True)
         score_tables = compute_similarities(embeddings, np.arange(len(embeddings.rows)))
+
         return {
             **{
                 name: matrix_column(score_tables[name])
@@ -334,6 +342,7 @@ class Retrieval(TextTask):
                     f"{len(rows)} reports with an observation", len(rows)
                 )
             }
+
         instance, observation = (test.matrix(name) for name in similarity.SIMILARITY_VARIANTS[:2])
         square, patients = np.ix_(rows, rows), [test.patients[row] for row in rows]
         metrics = instance_retrieval_metrics(
@@ -342,6 +351,7 @@ class Retrieval(TextTask):
         distinct = len(np.unique(report[rows]))
         note = f"{len(rows)} reports, {len(rows) - distinct} of them repeat another"
         metrics["all/reports/distinct"] = Metric(float(distinct), None, None, len(rows), note)
+
         return metrics | self._classes(instance, observation, rows, classes, test.patients)
 
     def _classes(
@@ -355,10 +365,12 @@ class Retrieval(TextTask):
         rng = np.random.default_rng(0)
         chosen_rows: list[int] = []
         counts: dict[str, int] = {}
+
         for index, name in enumerate(self.names):
             class_rows = rows[classes[rows] == index]
             counts[name] = min(len(class_rows), self.settings.per_class)
             chosen_rows += sorted(rng.permutation(class_rows)[: self.settings.per_class].tolist())
+
         metrics: Mapping[str, Metric] = {
             f"all/studies of a class/{name}": Metric(
                 float(count), None, None, count, "exactly this class"
@@ -372,8 +384,10 @@ class Retrieval(TextTask):
                     "fewer than two classes have studies"
                 ),
             }
+
         square = np.ix_(chosen_rows, chosen_rows)
         chosen_patients = [patients[row] for row in chosen_rows]
+
         return {
             **metrics,
             **class_retrieval_metrics(

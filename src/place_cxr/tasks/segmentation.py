@@ -125,6 +125,7 @@ class Segmentation(HeadTask):
                 "epochs": 50,
                 "patience": 10,
             }
+
         return values
 
     @classmethod
@@ -133,7 +134,9 @@ class Segmentation(HeadTask):
         return tuple(mask_names(studies))
 
     def usable(self, study: Study) -> bool:
-        """Some mask is known; under the prior profile, some mask is there [PRIOR: positives only]."""
+        """Some mask is known; under the prior profile, some mask is there [PRIOR: positives
+        only].
+        """
         if self.profile == "prior":
             return any(
                 name in study.masks and study.labels.get(name) != ABSENT for name in self.names
@@ -163,6 +166,7 @@ class Segmentation(HeadTask):
         """Names without a mask."""
         has_mask = targets["masks"].flatten(2).any(2).any(0).tolist()
         count = len(targets["masks"])
+
         return {
             name: f"no mask among {count} training images"
             for name, is_present in zip(self.names, has_mask, strict=True)
@@ -185,11 +189,13 @@ class Segmentation(HeadTask):
             return 10 * (focal_loss(prediction, masks) * is_known).sum() / pixels - torch.log(
                 (2 * intersection + 1) / (total + 1)
             )
+
         element_losses = functional.binary_cross_entropy_with_logits(
             prediction, masks, reduction="none"
         )
         is_present = masks.amax((0, 2, 3)) > 0
         dice_losses = (1 - soft_dice(prediction.sigmoid() * is_known, masks, 1.0)) * is_present
+
         return (
             element_losses * is_known
         ).sum() / pixels + dice_losses.sum() / is_present.sum().clamp(min=1)
@@ -205,12 +211,14 @@ class Segmentation(HeadTask):
             f"{kind}.{name}": [] for name in self.names for kind in ("mask", "truth")
         }
         sizes = []
+
         for index, row in enumerate(rows.tolist()):
             letterbox = data.pack.letterbox(row)
             on_view = self.profile == "mgca"
             sizes.append(
                 (data.view_size, data.view_size) if on_view else (letterbox.height, letterbox.width)
             )
+
             for column, name in enumerate(self.names):
                 probability_map = probabilities[index, column]
                 if not on_view:
@@ -219,12 +227,15 @@ class Segmentation(HeadTask):
                         if (probability_map > 0.5).any()
                         else np.zeros(sizes[-1], dtype=np.float32)
                     )
+
                 mask = original_mask(data, row, name)
                 if mask is not None and on_view:
                     mask = view_mask(data, row, mask)
                 columns[f"mask.{name}"].append(run_lengths(probability_map > 0.5))
                 columns[f"truth.{name}"].append(None if mask is None else run_lengths(mask))
+
         columns = {name: list_column(column, integers=True) for name, column in columns.items()}
+
         return columns | {
             "height": [size[0] for size in sizes],
             "width": [size[1] for size in sizes],
@@ -240,6 +251,7 @@ class Segmentation(HeadTask):
                 f"model's view; Dice and IoU of an empty truth: 1 if nothing is predicted, else 0; "
                 f"mean of means of {_PUBLISHED_BATCH_SIZE} images"
             )
+
         return (
             f"{head}; cross-entropy + 1 - Dice of names in the batch; {settings}; "
             "probability above 0.5, bilinear to the original picture; "
@@ -260,6 +272,7 @@ class Segmentation(HeadTask):
             weights = (
                 _batch_weights(test.seeds) if self.profile == "mgca" else np.ones(len(test.seeds))
             )
+
             for metric, table in tables.items():
                 values = metrics_by_name(
                     self.names,
@@ -271,6 +284,7 @@ class Segmentation(HeadTask):
                     left_out=predictions.left_out(fraction),
                 )
                 metrics |= prefix_metrics(variant, metric, values)
+
         return metrics
 
 
@@ -304,6 +318,7 @@ def _metric_tables(
         for metric in (("dice", "IoU") if published else _UNDEFINED_REASONS)
     }
     heights, widths = test.values("height"), test.values("width")
+
     for column, name in enumerate(names):
         predicted_runs, true_runs = test.values(f"mask.{name}"), test.values(f"truth.{name}")
         for row in range(shape[0]):
@@ -322,12 +337,14 @@ def _metric_tables(
                 overlaps = compute_overlap(mask[None], truth[None])
                 dice, iou = float(overlaps.dice[0]), float(overlaps.iou[0])
                 distance = np.nan if published else boundary_distance(mask, truth)
+
             if published or not empty:
                 tables["dice"][row, column], tables["IoU"][row, column] = dice, iou
             if not published:
                 tables["boundary distance"][row, column] = distance
                 if empty:
                     tables["empty kept empty"][row, column] = dice
+
     return tables
 
 
@@ -340,6 +357,7 @@ def _batch_weights(seeds: NDArray[np.int64]) -> Floats:
         rows = np.flatnonzero(seeds == seed)
         batch = np.arange(len(rows)) // _PUBLISHED_BATCH_SIZE
         weights[rows] = 1 / np.bincount(batch)[batch]
+
     return weights
 
 

@@ -43,6 +43,7 @@ def observation_scores(
         ).numpy()
         for start in range(0, reports, step)
     ]
+
     return np.concatenate(parts, axis=1)
 
 
@@ -52,6 +53,7 @@ def score_std(score: _Float32Array) -> float:
     """
     count = max(1, score.size)
     mean = sum(float(row.sum(dtype=np.float64)) for row in score) / count
+
     return float(
         np.sqrt(sum(float(np.square(row - mean, dtype=np.float64).sum()) for row in score) / count)
     )
@@ -76,4 +78,5 @@ def mix_scores(
         return np.where(deviation > 0, score / np.where(deviation > 0, deviation, 1), 0)
 
     deviations = spreads or [score.std(axis=axis, keepdims=True) for score in (first, second)]
+
     return ((scaled(first, deviations[0]) + scaled(second, deviations[1])) / 2).astype(np.float32)

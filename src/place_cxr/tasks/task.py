@@ -40,13 +40,10 @@ PROFILES = {
     "mgca": "mgca: as published with MGCA, its quirks included; without its random crops and "
     "jitter",
     "prior": "prior: five-fold by patient over all splits (3/5 train, 1/5 val, 1/5 test), "
-    "positives only for boxes and "
-    "masks",
+    "positives only for boxes and masks",
     "folds": "folds: as strict, but five-fold by patient over all splits (3/5 train, 1/5 val, 1/5 "
-    "test); the seed is "
-    "the fold, so that seeds 0 to 4 test each patient once; a value is the mean over the folds in "
-    "which it is defined, "
-    "its interval over all tested patients",
+    "test); the seed is the fold, so that seeds 0 to 4 test each patient once; a value is the "
+    "mean over the folds in which it is defined, its interval over all tested patients",
 }
 FOLD_PROFILES = ("prior", "folds")
 
@@ -111,7 +108,9 @@ def _setting_words(settings: Settings, ignored: Collection[str] = ()) -> Iterato
         elif isinstance(value, bool):
             yield words if value else f"no {words}"
         elif name == "lr" and isinstance(settings, HeadSettings):
-            yield f"{_OPTIMIZER_NAMES[settings.linear]} {value:g} to {min(value, settings.min_lr):g}"
+            yield (
+                f"{_OPTIMIZER_NAMES[settings.linear]} {value:g} to {min(value, settings.min_lr):g}"
+            )
         else:
             yield f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
 
@@ -136,7 +135,9 @@ class Task:
 
     @classmethod
     def defaults(cls, profile: Profile, mode: Mode) -> dict[str, Any]:
-        """Values of settings in a profile and a mode where they differ from those of ``Settings``."""
+        """Values of settings in a profile and a mode where they differ from those of
+        ``Settings``.
+        """
         return {}
 
     @classmethod

@@ -128,6 +128,7 @@ def train_head(
             device=device.type,
         )
         fit(job)
+
     best.look()
     head_model.load_state_dict(best.state)
     head_model.eval()
@@ -143,6 +144,7 @@ def batch_to_device(batch: HeadBatch, device: torch.device) -> HeadBatch:
         inputs = type(inputs).from_levels(inputs.pooled.to(device), levels)
 
     targets = {name: value.to(device) for name, value in batch.targets.items()}
+
     return HeadBatch(batch.row, inputs, targets)
 
 
@@ -200,6 +202,7 @@ class _BestWeights:
         self._last_check = self._steps
         self._head_model.eval()
         total = 0.0
+
         for start in range(0, len(self._rows), _BATCH_SIZE):
             batch = batch_to_device(
                 self._val.make_batch(self._rows[start : start + _BATCH_SIZE]), self._device
@@ -207,6 +210,7 @@ class _BestWeights:
             total += float(self._task.loss(self._head_model(batch.inputs), batch.targets)) * len(
                 batch.row
             )
+
         self._head_model.train()
         self._stale += 1
         if total < self._lowest or not self.state:

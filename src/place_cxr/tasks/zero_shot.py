@@ -73,6 +73,7 @@ def finding_scores(
         similarity.observation_scores(embedded.visual, phrases.observation[:, None], mask)
         @ contrast
     )
+
     return dict(
         zip(
             similarity.SIMILARITY_VARIANTS,
@@ -169,6 +170,7 @@ class ZeroShotClassification(TextTask):
                 code="PL-C030",
                 fix="name another prompt set",
             )
+
         return selected
 
     def describe(self, model: Any, data: EvaluationDataset, embeddings: StudyEmbeddings) -> Columns:
@@ -179,22 +181,28 @@ class ZeroShotClassification(TextTask):
             tables = multi_class_scores(embeddings, phrases, prompts, self.settings.pool)
         else:
             tables = finding_scores(embeddings, phrases, prompts)
+
         truth = label_table(embeddings.studies, self.names)
         if self.settings.kind == "multi-class":
             truth = (truth == PRESENT).astype(np.float64)
         columns: Columns = {
             f"truth.{name}": truth[:, column] for column, name in enumerate(self.names)
         }
+
         for variant, table in tables.items():
             columns |= {
                 f"{variant}.{name}": table[:, column] for column, name in enumerate(prompts)
             }
+
         return columns
 
     def signature(self) -> str:
         """Everything that changes the numbers."""
         prompts = self.prompts()
-        sentence_count = f"{self.settings.prompts}: {sum(len(p.positive) for p in prompts.values())} stating sentences"
+        sentence_count = (
+            f"{self.settings.prompts}: {sum(len(p.positive) for p in prompts.values())} stating "
+            f"sentences"
+        )
         if self.settings.kind == "multi-class":
             return (
                 f"prompts {sentence_count}; studies with exactly one of {', '.join(self.names)} "
@@ -202,6 +210,7 @@ class ZeroShotClassification(TextTask):
                 f"similarity to a class's stating sentences, each class standardised over the "
                 f"images, the largest wins; {ZERO_SHOT_SIGNATURE.partition('; ')[2]}"
             )
+
         return f"prompts {sentence_count}; {ZERO_SHOT_SIGNATURE}"
 
     def score(self, predictions: Predictions) -> dict[str, Metric]:
@@ -224,15 +233,19 @@ class ZeroShotClassification(TextTask):
                 Predictions(test.about, test.table.filter(has_answer)),
                 labels[has_answer],
             )
+
         patients = test.patients
         for variant in similarity.SIMILARITY_VARIANTS:
             table = test.numbers(*(f"{variant}.{name}" for name in names))
             for metric, statistic in _STATISTICS.items():
                 values = classification_metrics(labels, table, names, patients, statistic=statistic)
                 metrics |= {f"{variant}/{metric}/{name}": value for name, value in values.items()}
+
             if self.settings.kind == "multi-class":
                 metrics |= _decision_metrics(variant, names, labels, table, test)
+
         names_without_prompt = [name for name in self.names if name not in names]
+
         return metrics | {
             f"mix/auroc/{name}": undefined_metric("no prompt in the set", len(labels))
             for name in names_without_prompt
@@ -264,6 +277,7 @@ def multi_class_scores(
     first, second = (
         pool_and_standardize([scores[:, rows] for rows in columns], pool) for scores in by_phrase
     )
+
     return dict(
         zip(
             similarity.SIMILARITY_VARIANTS,
@@ -286,6 +300,7 @@ def pool_and_standardize(
     spread = table.std(0)
     if len(table) > 1:
         table = (table - table.mean(0)) / np.where(spread > 0, spread, 1)
+
     return table.astype(np.float32)
 
 
@@ -309,6 +324,7 @@ def _decision_metrics(
         count_known=lambda column: len(labels),
     )
     correct = (decisions & (labels == PRESENT)).any(1).astype(np.float64)
+
     return {
         **{f"{variant}/f1/{name}": value for name, value in values.items()},
         f"{variant}/top-1 accuracy/all classes": bootstrap_columns(
@@ -325,7 +341,9 @@ def _contrast_matrix(prompts: Sequence[Prompt]) -> NDArray[np.float32]:
     ]
     table = np.zeros((sum(map(len, blocks)), len(blocks)), dtype=np.float32)
     start = 0
+
     for column, block in enumerate(blocks):
         table[start : start + len(block), column] = block
         start += len(block)
+
     return table
