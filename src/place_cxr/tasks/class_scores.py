@@ -56,9 +56,7 @@ def class_scores(
     results: dict[str, Metric] = {}
     for fraction in predictions.fractions:
         test, val = predictions.subset("test", fraction), predictions.subset("val", fraction)
-        truth, score = (
-            test.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score")
-        )
+        truth, score = _truth_and_score(test, names)
         left_out = predictions.left_out(fraction)
         variant = fraction_label(fraction)
         decisions = _decide(test, val, names, truth, score, multi_class)
@@ -88,6 +86,13 @@ def class_scores(
         results |= _reliability_metrics(variant, names, left_out, truth, score)
 
     return results | _group_metrics(predictions, names)
+
+
+def _truth_and_score(predictions: Predictions, names: Sequence[str]) -> tuple[Floats, Floats]:
+    """Labels and scores of ``names``, [L, M] each; NaN where a label is not known."""
+    truth = predictions.numbers(*(f"truth.{name}" for name in names))
+    score = predictions.numbers(*(f"score.{name}" for name in names))
+    return truth, score
 
 
 def _statistic_maker(statistic: Any, truth: Floats, values: Any) -> Any:
@@ -128,9 +133,7 @@ def _decide(
     """
     if multi_class:
         return score.argmax(1)[:, None] == np.arange(len(names))
-    val_truth, val_score = (
-        val.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score")
-    )
+    val_truth, val_score = _truth_and_score(val, names)
     decisions = np.zeros(score.shape, dtype=bool)
 
     for seed in np.unique(test.seeds):
@@ -174,9 +177,7 @@ def _group_metrics(predictions: Predictions, names: Sequence[str]) -> dict[str, 
         fraction_label(fraction),
         predictions.left_out(fraction),
     )
-    truth, score = (
-        test.numbers(*(f"{kind}.{name}" for name in names)) for kind in ("truth", "score")
-    )
+    truth, score = _truth_and_score(test, names)
     studies, patients, metrics = test.numbers("row")[:, 0], np.array(test.patients), {}
 
     for group in PATIENT_GROUPS:

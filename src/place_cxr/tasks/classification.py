@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from place_cxr.core.records import NOT_MENTIONED, PRESENT, Study
+from place_cxr.core.records import PRESENT, Study
 from place_cxr.core.results import Metric
 from place_cxr.core.task_text import FRACTION_SLOT, Headline, MetricBlock, TaskText
 from place_cxr.metrics.classification import UncertainPolicy, binary_labels, why_undefined
@@ -23,7 +23,7 @@ from place_cxr.metrics.intervals import RESAMPLES
 from place_cxr.models.image import ImagePyramid, PyramidSpec
 from place_cxr.tasks.class_scores import AUROC_IN_WORDS, MIN_GROUP_STUDIES, class_scores
 from place_cxr.tasks.data import EvaluationDataset
-from place_cxr.tasks.labels import finding_names
+from place_cxr.tasks.labels import finding_names, raw_labels
 from place_cxr.tasks.linear_probe import PENALTIES, best_probe
 from place_cxr.tasks.predictions import Predictions
 from place_cxr.tasks.task import (
@@ -151,8 +151,7 @@ class Classification(HeadTask):
         """[N, M]: 1, 0, or NaN where not known, after the policies. One class of several: a row of
         one 1, or NaN.
         """
-        rows = [[study.labels.get(name, NOT_MENTIONED) for name in self.names] for study in studies]
-        table = np.array(rows, dtype=np.float64).reshape(len(studies), len(self.names))
+        table = raw_labels(studies, self.names)
         if self.settings.unmentioned == "absent":
             table[np.isnan(table)] = 0.0
         uncertain = self.settings.uncertain

@@ -152,7 +152,11 @@ class Detection(HeadTask):
     @classmethod
     def names_in(cls, studies: Sequence[Study]) -> tuple[str, ...]:
         """Every name with a box."""
-        return tuple(dict.fromkeys(box.finding for study in studies for box in study.boxes))
+        names: dict[str, None] = {}
+        for study in studies:
+            names |= dict.fromkeys(box.finding for box in study.boxes)
+
+        return tuple(names)
 
     def usable(self, study: Study) -> bool:
         """All boxes are known; under the prior profile, there is one [PRIOR: positives only]."""
@@ -279,12 +283,11 @@ class Detection(HeadTask):
                 _box_to_original(letterbox, data.view_size, box)
                 for box in image_boxes.boxes.cpu().double().tolist()
             ]
-            columns["boxes"].append([value for box in corners for value in box])
+            columns["boxes"].append(np.ravel(corners).tolist())
             columns["scores"].append(image_boxes.scores.cpu().double().tolist())
             columns["labels"].append(image_boxes.labels.cpu().tolist())
-            columns["true boxes"].append(
-                [value for box in true_boxes for value in (box.x0, box.y0, box.x1, box.y1)]
-            )
+            true_corners = [(box.x0, box.y0, box.x1, box.y1) for box in true_boxes]
+            columns["true boxes"].append(np.ravel(true_corners).tolist())
             columns["true labels"].append([self.names.index(box.finding) for box in true_boxes])
 
         return {
@@ -322,13 +325,7 @@ class Detection(HeadTask):
             )
             images = _images_by_name(test, len(self.names))
             if self.profile == "mgca":
-                has_confident = np.array(
-                    [
-                        any(score >= CONFIDENT_SCORE for score in scores)
-                        for scores in test.values("scores")
-                    ],
-                    dtype=bool,
-                )
+                has_confident = _confident_counts(test) > 0
                 has_true = np.array(
                     [len(labels) > 0 for labels in test.values("true labels")], dtype=bool
                 )
@@ -360,7 +357,7 @@ class Detection(HeadTask):
         same number.
         """
         seeds, patients = test.seeds[counted], [test.patients[position] for position in counted]
-        counted_images = [[one[position] for position in counted] for one in images]
+        counted_images = [_select(images_of_name, counted) for images_of_name in images]
         if not len(counted):
             return {
                 name: undefined_metric("no image has both a box and a true one")
@@ -374,7 +371,7 @@ class Detection(HeadTask):
             _statistic_maker(counted_images, overlaps),
             undefined_reason=lambda column: (
                 ""
-                if any(len(one.targets) for one in counted_images[column])
+                if any(len(image.targets) for image in counted_images[column])
                 else "no image has a true box"
             ),
             count_known=lambda column: len(counted),
@@ -383,14 +380,15 @@ class Detection(HeadTask):
         )
         for column, name in enumerate(self.names):
             if values[name].value is not None:
-                runs = [
-                    [counted_images[column][position] for position in np.flatnonzero(seeds == seed)]
+                precisions = [
+                    box_average_precision(
+                        _select(counted_images[column], np.flatnonzero(seeds == seed)), overlaps
+                    )
                     for seed in np.unique(seeds)
                 ]
-                precisions = [box_average_precision(run, overlaps) for run in runs]
                 values[name] = replace(
                     values[name],
-                    value=float(np.mean([one for one in precisions if one is not None])),
+                    value=float(np.mean([value for value in precisions if value is not None])),
                 )
 
         defined = [value for name in self.names if (value := values[name].value) is not None]
@@ -404,7 +402,7 @@ def _statistic_maker(
     images: Sequence[Sequence[ImageBoxes]], overlaps: Sequence[float]
 ) -> Callable[[int, Positions], Statistic]:
     return lambda column, rows: box_average_precision_statistic(
-        [images[column][place] for place in rows], overlaps
+        _select(images[column], rows), overlaps
     )
 
 
@@ -438,16 +436,22 @@ def _images_by_name(test: Predictions, names: int) -> list[list[ImageBoxes]]:
     return images_by_name
 
 
+def _select(images: Sequence[ImageBoxes], positions: Positions) -> list[ImageBoxes]:
+    return [images[position] for position in positions]
+
+
+def _confident_counts(test: Predictions) -> Floats:
+    """Number of boxes of each row [L] with a score of 0.5 or more."""
+    counts = [np.count_nonzero(np.array(s) >= CONFIDENT_SCORE) for s in test.values("scores")]
+    return np.array(counts, dtype=np.float64)
+
+
 def _false_boxes(test: Predictions) -> Metric:
     """Boxes with a score of 0.5 or more on an image without any true box: their mean number."""
     empty = np.array([not labels for labels in test.values("true labels")], dtype=bool)
     if not empty.any():
         return undefined_metric("every image has a true box", len(empty))
-    confident_counts = np.array(
-        [sum(score >= CONFIDENT_SCORE for score in scores) for scores in test.values("scores")],
-        dtype=np.float64,
-    )
-    values = np.where(empty, confident_counts, np.nan)
+    values = np.where(empty, _confident_counts(test), np.nan)
     statistic = seed_mean_statistic(test.seeds, lambda rows: mean_statistic(values[rows]))
 
     return bootstrap_columns(statistic, test.patients, rows=[int(empty.sum())])[0]

@@ -136,10 +136,8 @@ def make_task(
         [*(f"{key}={_to_yaml(value)}" for key, value in default_values.items()), *overrides],
     )
     known_names = task_class.names_in(studies)
-    names = [
-        pick({known_name: known_name for known_name in known_names}, name, "finding")
-        for name in settings.findings
-    ] or known_names
+    choices = dict(zip(known_names, known_names, strict=True))
+    names = [pick(choices, name, "finding") for name in settings.findings] or known_names
 
     return task_class(settings, tuple(names), profile, mode)
 

@@ -4,6 +4,7 @@ original image?
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -286,11 +287,10 @@ class Grounding(TextTask):
         phrase_embeddings = (
             embed_phrases(model, data.tokenize, texts, device=device) if texts else None
         )
+        column_names = itertools.product(prompts, GROUNDING_VARIANTS, _METRIC_COLUMNS.values())
         columns = {
             f"{metric}.{variant}.{name}": np.full(len(embeddings.rows), np.nan)
-            for name in prompts
-            for variant in GROUNDING_VARIANTS
-            for metric in _METRIC_COLUMNS.values()
+            for name, variant, metric in column_names
         }
         baselines = baseline_maps(data.view_size)
 
@@ -319,12 +319,8 @@ class Grounding(TextTask):
                     data.pack.letterbox(row),
                     check_mask_size(target.mask, data, row, target.finding),
                 )
-                maps = np.stack(
-                    [
-                        view_to_original(heat_map, letterbox)
-                        for heat_map in (*(v[number] for v in views), *baselines[target.side])
-                    ]
-                )
+                view_maps = [*(v[number] for v in views), *baselines[target.side]]
+                maps = np.stack([view_to_original(view_map, letterbox) for view_map in view_maps])
                 masks = np.broadcast_to(mask, maps.shape)
 
                 for metric, values in (

@@ -21,12 +21,23 @@ def label_table(
     Raises:
         PlaceError: PL-D221 on a value that is no label.
     """
-    rows = [[study.labels.get(finding, NOT_MENTIONED) for finding in findings] for study in studies]
-    return binary_labels(
-        np.array(rows, dtype=np.float64).reshape(len(studies), len(findings)), uncertain
-    )
+    return binary_labels(raw_labels(studies, findings), uncertain)
+
+
+def raw_labels(studies: Sequence[Study], findings: Sequence[str]) -> NDArray[np.float64]:
+    """Labels [N, M] as the source gives them: 1, 0, -1 (uncertain), or NaN where not mentioned."""
+    table = np.full((len(studies), len(findings)), NOT_MENTIONED, dtype=np.float64)
+    for row, study in enumerate(studies):
+        for column, finding in enumerate(findings):
+            table[row, column] = study.labels.get(finding, NOT_MENTIONED)
+
+    return table
 
 
 def finding_names(studies: Sequence[Study]) -> list[str]:
     """All findings that any study has a label for, in order of appearance."""
-    return list(dict.fromkeys(finding for study in studies for finding in study.labels))
+    names: dict[str, None] = {}
+    for study in studies:
+        names |= dict.fromkeys(study.labels)
+
+    return list(names)

@@ -24,7 +24,11 @@ def is_mask_known(study: Study, name: str) -> bool:
 
 def mask_names(studies: Sequence[Study]) -> list[str]:
     """All names that any study has a mask of, in order of appearance."""
-    return list(dict.fromkeys(name for study in studies for name in study.masks))
+    names: dict[str, None] = {}
+    for study in studies:
+        names |= dict.fromkeys(study.masks)
+
+    return list(names)
 
 
 def check_mask_size(mask: _Mask, data: EvaluationDataset, row: int, name: str) -> _Mask:

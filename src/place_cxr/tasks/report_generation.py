@@ -275,11 +275,10 @@ class ReportGeneration(HeadTask):
         batches = predict_batches(
             head_model, inputs, example_rows, next(head_model.parameters()).device
         )
-        examples = [
-            example
-            for batch_rows, decoder_inputs in batches
-            for example in self.examples(decoder_inputs, data, batch_rows)
-        ]
+        examples: list[ReportExample] = []
+        for batch_rows, decoder_inputs in batches:
+            examples += self.examples(decoder_inputs, data, batch_rows)
+
         for number, example in enumerate(examples, start=1):
             report_examples.draw_example(example, examples_folder / f"{number}.png")
 
@@ -344,10 +343,9 @@ class ReportGeneration(HeadTask):
             "nearest": nearest_reports(rows, train, pooled),
         }
         texts_by_writer = {"decoder": [data.decode(ids) for ids in table["ids"].to_pylist()]}
-        texts_by_writer |= {
-            writer: [reference_report(data.studies[row]) for row in report_rows]
-            for writer, report_rows in copied_rows.items()
-        }
+        for writer, report_rows in copied_rows.items():
+            texts_by_writer[writer] = [reference_report(data.studies[row]) for row in report_rows]
+
         references = [reference_report(data.studies[row]) for row in rows]
         columns: Columns = {
             f"{writer}.row": report_rows for writer, report_rows in copied_rows.items()
@@ -427,15 +425,17 @@ class ReportGeneration(HeadTask):
             test.patients,
             uncertain=_UNCERTAIN,
         )
-        detail = [f"{name} {score}" for name in self.names for score in ("precision", "recall")]
+        # Of a single finding only F1 is a result, not its precision and recall.
+        for name in self.names:
+            clinical_metrics.pop(f"{name} precision", None)
+            clinical_metrics.pop(f"{name} recall", None)
 
-        return metrics | {
-            name: value for name, value in clinical_metrics.items() if name not in detail
-        }
+        return metrics | clinical_metrics
 
 
 def _strip_special_tokens(ids: Tensor, stop: int, pad: int) -> list[list[int]]:
-    return [[token for token in row if token not in (stop, pad)] for row in ids.tolist()]
+    is_word = (ids != stop) & (ids != pad)
+    return [row[kept].tolist() for row, kept in zip(ids, is_word, strict=True)]
 
 
 def reference_report(study: Study) -> str:
@@ -447,8 +447,12 @@ def reference_report(study: Study) -> str:
 
 def label_reports(texts: Sequence[str], names: Sequence[str]) -> list[list[float]]:
     """What each text says of each name: 1, 0, -1 (uncertain) or NaN; equal texts are read once."""
-    values_by_report = {report: label_report(report).values for report in set(texts)}
-    return [[values_by_report[report][name] for name in names] for report in texts]
+    values_by_report = {}
+    for report in set(texts):
+        values = label_report(report).values
+        values_by_report[report] = [values[name] for name in names]
+
+    return [values_by_report[report] for report in texts]
 
 
 def special_tokens(reports: EncodedReports) -> tuple[int, int, int]:

@@ -4,6 +4,8 @@ image's class.
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -151,7 +153,7 @@ def _score_blocks(
 def _variants_and_directions(with_rerank: bool) -> list[tuple[str, str]]:
     """Variants in both directions, in the order of results."""
     variants = (*similarity.SIMILARITY_VARIANTS, *(["rerank"] if with_rerank else []))
-    return [(variant, direction) for variant in variants for direction in _DIRECTIONS]
+    return list(itertools.product(variants, _DIRECTIONS))
 
 
 def _recall_metrics(
@@ -174,9 +176,11 @@ def _recall_metrics(
     metrics: dict[str, Metric] = {}
 
     for (variant, direction), parts in hits.items():
-        recall = np.stack(
-            [np.concatenate([hit.recall_at_k(k) for hit in parts]) for k in usable_ks], axis=1
-        )
+        recalls = []
+        for k in usable_ks:
+            recalls.append(np.concatenate([hit.recall_at_k(k) for hit in parts]))
+
+        recall = np.stack(recalls, axis=1)
         name = f"{variant}/{direction}{suffix}"
         values = dict(
             zip(
@@ -203,9 +207,7 @@ def class_retrieval_metrics(
     both directions.
     """
     usable_ks = [k for k in CLASS_PRECISION_KS if k <= len(classes)]
-    precisions: dict[tuple[str, str, int], list[Floats]] = {
-        (*name, k): [] for name in _variants_and_directions(True) for k in usable_ks
-    }
+    precisions: dict[tuple[str, str, int], list[Floats]] = defaultdict(list)
     for variant, direction, rows, table in _score_blocks(instance, observation, True):
         relevant = metric.relevance(classes[rows], classes)
         for k in usable_ks:

@@ -152,13 +152,12 @@ class Segmentation(HeadTask):
         cache = MaskCache(data, self.names)
 
         def of(rows: RowIndices) -> dict[str, Tensor]:
-            is_known = [
-                [is_mask_known(data.studies[row], name) for name in self.names] for row in rows
-            ]
-            return {
-                "masks": torch.from_numpy(cache(rows.tolist())),
-                "known": torch.tensor(is_known),
-            }
+            is_known = torch.empty(len(rows), len(self.names), dtype=torch.bool)
+            for index, row in enumerate(rows):
+                for column, name in enumerate(self.names):
+                    is_known[index, column] = is_mask_known(data.studies[row], name)
+
+            return {"masks": torch.from_numpy(cache(rows.tolist())), "known": is_known}
 
         return of
 
@@ -207,9 +206,10 @@ class Segmentation(HeadTask):
         In pixels of the original picture; under ``mgca`` of the model's view.
         """
         probabilities = prediction.sigmoid().float().cpu().numpy()
-        columns: Columns = {
-            f"{kind}.{name}": [] for name in self.names for kind in ("mask", "truth")
-        }
+        columns: Columns = {}
+        for name in self.names:
+            columns |= {f"mask.{name}": [], f"truth.{name}": []}
+
         sizes = []
 
         for index, row in enumerate(rows.tolist()):

@@ -55,9 +55,11 @@ def prompt_sentences(prompts: Mapping[str, Prompt]) -> list[str]:
     """All sentences in the order :func:`finding_scores` expects: per finding, stating ones, then
     denying ones.
     """
-    return [
-        sentence for prompt in prompts.values() for sentence in (*prompt.positive, *prompt.negative)
-    ]
+    sentences: list[str] = []
+    for prompt in prompts.values():
+        sentences += (*prompt.positive, *prompt.negative)
+
+    return sentences
 
 
 def finding_scores(
@@ -258,25 +260,22 @@ def multi_class_scores(
     """Scores [N, M] by variant: similarity to a class's stating sentences, each class standardised
     over the images.
     """
-    owner = np.array(
-        [column for column, p in enumerate(prompts.values()) for _ in (*p.positive, *p.negative)]
-    )
-    states = np.array(
-        [
-            sentence in p.positive
-            for p in prompts.values()
-            for sentence in (*p.positive, *p.negative)
-        ]
-    )
+    # Columns of the stating sentences of each class, in the order of `prompt_sentences`.
+    columns = []
+    start = 0
+    for prompt in prompts.values():
+        sentences = (*prompt.positive, *prompt.negative)
+        states = [sentence in prompt.positive for sentence in sentences]
+        columns.append(start + np.flatnonzero(states))
+        start += len(sentences)
+
     mask = np.ones((len(phrases.vector), 1), dtype=bool)
     by_phrase = (
         similarity.instance_scores(embedded.instance_image, phrases.vector),
         similarity.observation_scores(embedded.visual, phrases.observation[:, None], mask),
     )
-    columns = [np.flatnonzero((owner == column) & states) for column in range(len(prompts))]
-    first, second = (
-        pool_and_standardize([scores[:, rows] for rows in columns], pool) for scores in by_phrase
-    )
+    first = pool_and_standardize([by_phrase[0][:, phrase] for phrase in columns], pool)
+    second = pool_and_standardize([by_phrase[1][:, phrase] for phrase in columns], pool)
 
     return dict(
         zip(
