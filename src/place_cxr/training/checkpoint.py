@@ -1,10 +1,14 @@
-"""The only place that saves and loads weights: plain files (safetensors and JSON), atomic, hashed,
-strict.
+"""Saves and loads checkpoints: plain files (safetensors and JSON), atomic, hashed, strict.
 
-A checkpoint is a folder ``checkpoints/step_000500`` of a run. It is written under a temporary name,
-flushed to the disk file by file, renamed, read back and compared, and only then named by the
-pointer file ``checkpoints/last``; only then are older ones removed. A process that dies at any
-moment leaves the newest committed step loadable.
+A checkpoint is a folder ``checkpoints/step_000500`` of a run. It is written in this order:
+
+1. all files under a temporary name, each flushed to the disk;
+2. the folder is renamed;
+3. it is read back and compared with the hashes of its manifest;
+4. the pointer file ``checkpoints/last`` names it;
+5. older checkpoints are removed.
+
+A process that dies at any moment leaves the newest committed step loadable.
 """
 
 from __future__ import annotations
@@ -54,8 +58,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What was saved at one step, on the CPU. ``origin`` says who wrote it: code and torch version,
-    world size.
+    """What was saved at one step, on the CPU.
+
+    ``origin`` is from the manifest: schema, versions of the code and torch, world size, threads.
     """
 
     step: int
@@ -81,12 +86,10 @@ def save(
     extra_files: Mapping[str, bytes] | None = None,
     keep: int = 2,
 ) -> Path:
-    """Commit ``<folder>/checkpoints/step_<step>``, point ``last`` at it and drop all but the newest
-    ``keep``.
+    """Commit ``<folder>/checkpoints/step_<step>``, point ``last`` at it, and remove old steps.
 
-    ``config`` and ``state`` are plain JSON; ``extra_files`` maps relative names
-    (``tokenizer/tokenizer.json``) to contents. A step that a pointer names is never dropped, and
-    nothing is dropped before the new one was read back.
+    The newest ``keep`` steps stay, and every step that a pointer names. ``config`` and ``state``
+    are plain JSON; ``extra_files`` maps relative names (``tokenizer/tokenizer.json``) to contents.
 
     Raises PlaceError: PL-E005 the disk is full or the file system refuses, PL-R104 what was read
     back differs; earlier checkpoints are untouched in both cases.
@@ -96,6 +99,7 @@ def save(
     if state is not None or state_tensors:
         files |= {OPTIMIZER: tensor_bytes(state_tensors or {}), STATE: json_bytes(state or {})}
     files[MANIFEST] = manifest_bytes(step, files)
+
     home = folder / "checkpoints"
     target = home / f"step_{step:06d}"
     temp = temporary_path(target)
@@ -105,6 +109,8 @@ def save(
         raise _disk_error(error, home, sum(map(len, files.values())), folder) from error
     finally:
         shutil.rmtree(temp, ignore_errors=True)
+
+    # Only a step that was read back may be named by `last` and replace older ones.
     verify_checkpoint(target)
     crashpoint("verified")
     try:
@@ -113,6 +119,7 @@ def save(
         _prune(home, keep)
     except OSError as error:
         raise _disk_error(error, home, 0, folder) from error
+
     return target
 
 
@@ -122,11 +129,14 @@ def _commit(temp: Path, target: Path, files: Mapping[str, bytes]) -> None:
     shutil.rmtree(temp, ignore_errors=True)
     for name, content in files.items():
         write_synced(temp / name, content)
+    # A file's name is in its folder, so the folders must reach the disk too, inner ones first.
     for inner in sorted({(temp / name).parent for name in files}, reverse=True):
         sync_path(inner)
     crashpoint("synced")
+
+    # The step exists if it was saved again after a resume from an earlier step, or is unreadable.
     old = temporary_path(target, OLD_TAG)
-    if target.exists():  # saved again after a resume from an earlier step, or unreadable
+    if target.exists():
         target.rename(old)
         crashpoint("moved aside")
     try:
@@ -135,12 +145,14 @@ def _commit(temp: Path, target: Path, files: Mapping[str, bytes]) -> None:
         if old.exists():
             old.rename(target)
         raise
+
     crashpoint("renamed")
     sync_path(home)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def _disk_error(error: OSError, home: Path, needed: int, run: Path) -> PlaceError:
+    # `home` may not exist yet; its nearest existing parent is on the same disk.
     parent = next(p for p in [home, *home.parents] if p.exists())
     free = shutil.disk_usage(parent).free
     steps = _steps(home)
@@ -149,15 +161,14 @@ def _disk_error(error: OSError, home: Path, needed: int, run: Path) -> PlaceErro
         reason = f"cannot save: need {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB free ({reason})"
     else:
         reason = f"cannot save: {reason}"
+
     state = f"training state kept at step {steps[-1][0]}" if steps else "no step was kept"
     fix = f"free space or write elsewhere, then --resume auto; {state}"
     return PlaceError(reason, code="PL-E005", file=run.name, fix=fix)
 
 
 def write_pointer(folder: Path, name: str, step: int) -> None:
-    """Let the pointer file ``checkpoints/<name>`` name a step: it is kept from now on. Raises
-    OSError.
-    """
+    """Write the pointer file ``checkpoints/<name>``; the step it names is kept. Raises OSError."""
     if name not in POINTERS:
         raise ValueError(f"pointer {name!r} is none of {POINTERS}")
     write_atomic(folder / "checkpoints" / name, f"step_{step:06d}\n".encode())
@@ -169,11 +180,11 @@ def _pointed_steps(home: Path) -> set[str]:
 
 def _prune(home: Path, keep: int) -> None:
     named = _pointed_steps(home)
+
     for _, path in _steps(home)[: -max(1, keep)]:
         if path.name not in named:
-            doomed = temporary_path(
-                path, GONE_TAG
-            )  # a half-removed folder must not look like a checkpoint
+            # Renamed first: a half-removed folder must not look like a checkpoint.
+            doomed = temporary_path(path, GONE_TAG)
             path.rename(doomed)
             crashpoint("pruning")
             shutil.rmtree(doomed, ignore_errors=True)
@@ -183,30 +194,38 @@ def _steps(home: Path) -> list[tuple[int, Path]]:
     """Committed steps, oldest first."""
     if not home.is_dir():
         return []
-    matches = ((_STEP.match(path.name), path) for path in home.iterdir())
-    return sorted((int(match.group(1)), path) for match, path in matches if match and path.is_dir())
+
+    steps = []
+    for path in home.iterdir():
+        match = _STEP.match(path.name)
+        if match and path.is_dir():
+            steps.append((int(match.group(1)), path))
+    return sorted(steps)
 
 
 def set_aside_later_steps(folder: Path, after: int) -> list[int]:
-    """Rename the steps later than ``after`` to ``aside_*``: they belong to a course that a resume
-    has left.
+    """Rename the steps later than ``after`` to ``aside_*``; returns their numbers.
 
-    They are neither loaded nor removed any more. Pointers at them are taken back; ``last`` names
-    ``after``.
+    A resume from ``after`` makes these steps anew, so they are neither loaded nor removed any more.
+    Pointers to them are removed; ``last`` names ``after``.
     """
     home = folder / "checkpoints"
     later = [(step, path) for step, path in _steps(home) if step > after]
+    later_names = {path.name for _, path in later}
+
     for name in POINTERS:
-        if (home / name).is_file() and (home / name).read_text().strip() in {
-            path.name for _, path in later
-        }:
-            (home / name).unlink()
+        pointer = home / name
+        if pointer.is_file() and pointer.read_text().strip() in later_names:
+            pointer.unlink()
+
+    # Newest first: if the process dies, no gap is left between the steps.
     for _, path in reversed(later):
-        free = (
-            path.with_name(f"aside_{path.name}{tail}")
-            for tail in ["", *(f".{n}" for n in range(2, 10_000))]
-        )
-        path.rename(next(name for name in free if not name.exists()))
+        aside, number = path.with_name(f"aside_{path.name}"), 1
+        while aside.exists():
+            number += 1
+            aside = path.with_name(f"aside_{path.name}.{number}")
+        path.rename(aside)
+
     if any(step == after for step, _ in _steps(home)):
         write_pointer(folder, "last", after)
     return [step for step, _ in later]
@@ -216,8 +235,9 @@ def set_aside_later_steps(folder: Path, after: int) -> list[int]:
 
 
 def load(path: Path | str, *, verify: bool = True) -> Checkpoint:
-    """A checkpoint from its folder, a pointer file, or a run (its newest good step; says so if it
-    had to fall back).
+    """A checkpoint from its folder, a pointer file, or a run folder.
+
+    Of a run the newest intact step is loaded; a warning names the damaged ones.
 
     Raises PlaceError: PL-R101 none there, PL-R102 not a checkpoint, PL-R103 truncated, PL-R104
     content differs from the manifest, PL-R105 written by newer code, PL-R106 a format that is never
@@ -232,6 +252,7 @@ def load(path: Path | str, *, verify: bool = True) -> Checkpoint:
             file=path,
             fix="give the folder of a run",
         )
+
     if path.is_file():
         if path.name not in POINTERS or path.parent.name != "checkpoints":
             refuse_foreign_format(path)
@@ -246,8 +267,10 @@ def load(path: Path | str, *, verify: bool = True) -> Checkpoint:
             raise PlaceError(
                 "the pointer names no step", code="PL-R102", file=path, fix="give the run folder"
             )
+
     if (path / "checkpoints").is_dir():
         return _newest(path, verify)
+
     if not (path / MANIFEST).is_file():
         raise PlaceError(
             f"holds no {MANIFEST}, so it is no complete checkpoint",
@@ -255,6 +278,7 @@ def load(path: Path | str, *, verify: bool = True) -> Checkpoint:
             file=path,
             fix="give a run's folder",
         )
+
     try:
         return _load(path, verify)
     except PlaceError as error:
@@ -287,15 +311,17 @@ def _newest(run: Path, verify: bool) -> Checkpoint:
         raise PlaceError(
             "the run has no checkpoint yet", code="PL-R101", file=run.name, fix="train it again"
         )
+
     for _, path in reversed(steps):
         try:
             saved = _load(path, verify)
         except PlaceError as error:
-            if error.code == "PL-R105":
+            if error.code == "PL-R105":  # newer code wrote it: older steps are no remedy
                 raise
             _log.warning("%s; falling back to the step before", error)
         else:
             return saved
+
     raise PlaceError(
         f"none of its {len(steps)} checkpoints is intact", code="PL-R101", file=run.name
     )
@@ -321,16 +347,18 @@ def _load(path: Path, check: bool) -> Checkpoint:
         _log.warning(
             "%s: loaded without comparing hashes; damaged weights would go unseen", path.name
         )
+
     config = read_json(path / CONFIG)
     weights = read_tensors(path / WEIGHTS)
     for name, value in weights.items():
-        if not _finite(value):
+        if not _is_finite(value):
             raise PlaceError(
                 f"weight '{name}' holds numbers that are not finite",
                 code="PL-R108",
                 file=f"{path.name}/{WEIGHTS}",
                 fix="use an earlier step; training had diverged",
             )
+
     has_state = STATE in entries["files"]
     return Checkpoint(
         step=entries["step"],
@@ -343,23 +371,20 @@ def _load(path: Path, check: bool) -> Checkpoint:
     )
 
 
-def _finite(value: Tensor) -> bool:
-    """Whether there is no NaN and no infinity; either would survive in the sum, which takes a tenth
-    of the time.
-    """
-    return not value.is_floating_point() or bool(
-        torch.isfinite(value.sum()) or torch.isfinite(value).all()
-    )
+def _is_finite(value: Tensor) -> bool:
+    """Whether a tensor holds no NaN and no infinity."""
+    if not value.is_floating_point():
+        return True
+
+    # NaN and infinity survive in the sum, which takes a tenth of the time. A sum can also overflow.
+    return bool(torch.isfinite(value.sum()) or torch.isfinite(value).all())
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, assign: bool = False) -> None:
     """Load ``weights`` into ``module``; every name and shape must agree.
 
-    ``assign`` puts the tensors themselves in the place of the module's own, which may then be
-    without memory.
-
-    Raises PlaceError PL-R109 with the first five differences, expected against found, before
-    anything is copied.
+    ``assign`` replaces the module's tensors by the given ones; the module may then be on the meta
+    device. Raises PlaceError PL-R109 with the first five differences before anything is copied.
     """
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     actual = {name: tuple(value.shape) for name, value in weights.items()}
@@ -375,6 +400,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, assign: bo
             code="PL-R109",
             fix="use the config that the checkpoint was saved with",
         )
+
     module.load_state_dict(dict(weights), strict=True, assign=assign)
 
 

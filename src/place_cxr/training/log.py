@@ -26,9 +26,9 @@ _LINE_EVERY = 10.0  # seconds between two progress lines where there is no termi
 class MetricsLog:
     """Appends one record per call to ``metrics.jsonl`` and ``metrics.csv``.
 
-    ``step`` is the step a run resumes from: later records, of a course that was left, are cut off
-    first. A disk that refuses costs the record and one warning per ten minutes, never the training;
-    the next record that gets through says in ``lost`` how many are missing.
+    ``step`` is the step a run resumes from. Later records are cut off first, because these steps
+    are made anew. If the disk refuses, the record is lost and training goes on, with one warning
+    per ten minutes. The next record that is written says in ``lost`` how many are missing.
     """
 
     def __init__(self, folder: Path, *, step: int = 0) -> None:
@@ -43,9 +43,11 @@ class MetricsLog:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append a record of numbers and short text; numbers that are not finite become null."""
+        # JSON has no NaN and no infinity.
         clean = {name: None if _is_not_finite(value) else value for name, value in record.items()}
         if self._lost:
             clean["lost"] = self._lost
+
         try:
             self._append(clean)
         except OSError as error:
@@ -57,21 +59,28 @@ class MetricsLog:
     def _append(self, record: dict[str, Any]) -> None:
         with self._jsonl.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+
         if not set(record) <= set(self._columns):
             self._rewrite(_records(self._jsonl))
             return
+
         with self._csv.open("a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, self._columns).writerow(record)
 
     def _cut(self, step: int) -> None:
-        records = [r for r in _records(self._jsonl) if r.get("step", 0) <= step]
+        records = [record for record in _records(self._jsonl) if record.get("step", 0) <= step]
         if self._jsonl.exists():
-            write_atomic(self._jsonl, "".join(json.dumps(r) + "\n" for r in records).encode())
+            lines = [json.dumps(record) + "\n" for record in records]
+            write_atomic(self._jsonl, "".join(lines).encode())
             self._rewrite(records)
 
     def _rewrite(self, records: list[dict[str, Any]]) -> None:
-        """The whole table again, because a column came or lines went."""
-        self._columns = list(dict.fromkeys(name for record in records for name in record))
+        """Write the whole table again, after a new column or after a cut."""
+        names: dict[str, None] = {}  # in the order in which they first appear
+        for record in records:
+            names.update(dict.fromkeys(record))
+        self._columns = list(names)
+
         text = io.StringIO(newline="")
         table = csv.DictWriter(text, self._columns)
         table.writeheader()
@@ -92,41 +101,42 @@ def _is_not_finite(value: Any) -> bool:
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
-    """All whole lines; a line that a dying process left half written is skipped."""
+    """All complete records; a line that a killed process left half written is skipped."""
+    if not path.exists():
+        return []
+
     records = []
-    for line in (
-        path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    ):
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
         except ValueError:
             continue
         if isinstance(record, dict):
             records.append(record)
+
     return records
 
 
 class ThroughputClock:
-    """Rates of training by the monotonic clock: images per second, and the share of time spent
-    waiting for data.
-    """
+    """Images per second, and the fraction of time spent waiting for data."""
 
     def __init__(self, step: int, batch_size: int) -> None:
         self._batch = batch_size
+        # A mark is (seconds of the monotonic clock, step, seconds waited so far).
         self._first = self._mark = (time.monotonic(), step, 0.0)
         self._waited = 0.0
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Time spent in here is waiting for data."""
-        begun = time.monotonic()
+        """Count the time inside this context as waiting for data."""
+        start = time.monotonic()
         yield
-        self._waited += time.monotonic() - begun
+        self._waited += time.monotonic() - start
 
     def lap(self, step: int) -> dict[str, float]:
-        """The rates since the last lap."""
-        mark, self._mark = self._mark, (time.monotonic(), step, self._waited)
-        return self._rates(mark, self._mark)
+        """The rates since the last call, or since the start."""
+        previous, self._mark = self._mark, (time.monotonic(), step, self._waited)
+        return self._rates(previous, self._mark)
 
     def total(self, step: int) -> dict[str, float]:
         """The rates since the start, and ``seconds``."""
@@ -144,7 +154,7 @@ class ThroughputClock:
 class ProgressBar:
     """A bar with the time left on a terminal; elsewhere a line every ten seconds and at the end.
 
-    The bar is drawn on stderr. ``write_line`` receives the lines; the default prints them to stderr.
+    The bar is drawn on stderr. ``write_line`` receives the lines; by default they go to stderr.
     """
 
     def __init__(
@@ -157,7 +167,7 @@ class ProgressBar:
         write_line: Callable[[str], None] | None = None,
     ) -> None:
         self._total, self._start, self._label = total, start, label
-        self._begun = self._written = time.monotonic()
+        self._started = self._written = time.monotonic()
         self._text = ""
         self._show = show
         self._write_line = write_line or _print_to_stderr
@@ -169,7 +179,7 @@ class ProgressBar:
             self._bar.start()
 
     def update(self, step: int, text: str = "") -> None:
-        """``step`` steps are done; ``text`` is shown until the next one."""
+        """Show that ``step`` steps are done, and ``text`` until the next text."""
         self._text = text or self._text
         if self._bar is not None:
             self._bar.update(self._task, completed=step, text=self._text)
@@ -180,7 +190,8 @@ class ProgressBar:
         is_due = step > self._start and now - self._written >= _LINE_EVERY
         if self._show and (is_last or is_due):
             self._written = now
-            left = (now - self._begun) / max(1, step - self._start) * (self._total - step)
+            # Steps of an earlier call say nothing about the rate of this one.
+            left = (now - self._started) / max(1, step - self._start) * (self._total - step)
             parts = [
                 f"{self._label} {step}/{self._total}",
                 "" if is_last else f"{format_duration(left)} left",
@@ -226,6 +237,6 @@ def format_duration(seconds: float) -> str:
     """``1:02:03`` or ``2:03``."""
     minutes, whole_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours}:{minutes:02d}:{whole_seconds:02d}" if hours else f"{minutes}:{whole_seconds:02d}"
-    )
+    if hours:
+        return f"{hours}:{minutes:02d}:{whole_seconds:02d}"
+    return f"{minutes}:{whole_seconds:02d}"

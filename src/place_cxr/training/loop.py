@@ -1,9 +1,8 @@
-"""The only training loop: micro batches -> loss -> one update, resumable to the bit, unharmed by a
-bad step.
+"""The only training loop: micro batches -> loss -> one update.
 
-The loop has never heard of PLACE: it is given a model, a function that yields a loss, and batches.
-Nothing in a step waits for the device: the numbers of a step are looked at one step later, means
-only when they are logged.
+A resumed run equals an uninterrupted one to the bit, and a bad step changes nothing. The loop knows
+nothing of PLACE: it receives a model, a loss function and batches. Nothing in a step waits for the
+device: the host reads the numbers of a step one step later, and means only when they are logged.
 """
 
 from __future__ import annotations
@@ -42,16 +41,15 @@ class FitResult:
     means: dict[str, float]
     seconds: float
     images_per_s: float
-    data_wait: float  # share of the time that was spent waiting for batches
+    data_wait: float  # fraction of the time that was spent waiting for batches
     bad_steps: int
 
 
 class TrainingStopped(SystemExit):
-    """Training saved and stopped because a signal asked for it: code 130 after SIGINT, 143 after
-    SIGTERM or SIGUSR1.
+    """A signal asked training to stop, and it has saved.
 
-    A ``SystemExit``, so that a program which lets it pass ends with that code and without a
-    traceback.
+    ``code`` is 130 after SIGINT, 143 after SIGTERM or SIGUSR1. It is a ``SystemExit``: a program
+    that does not catch it ends with that code and without a traceback.
     """
 
     def __init__(self, code: int, path: Path, step: int) -> None:
@@ -60,11 +58,11 @@ class TrainingStopped(SystemExit):
 
 
 def create_accelerator(device: str = "auto") -> Any:
-    """The `accelerate.Accelerator` of this process: its device, and the process group that a
-    launcher announced.
+    """The `accelerate.Accelerator` of this process: its device and its process group.
 
-    ``device`` is auto, cpu or cuda. Call it before anything asks for the rank; later calls give the
-    same group. Raises PlaceError PL-E007 where there is no such device.
+    ``device`` is auto, cpu or cuda. The group is the one that a launcher announced in the
+    environment. Call this function before anything asks for the rank; later calls return the same
+    group. Raises PlaceError PL-E007 if there is no such device.
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
@@ -74,9 +72,11 @@ def create_accelerator(device: str = "auto") -> Any:
             code="PL-E007",
             fix="use --device cpu, or see place doctor",
         )
+
+    # The loop does its own autocast, so that one process can train in both precisions.
     return Accelerator(
         cpu=device == "cpu",
-        mixed_precision="no",  # autocast is the loop's own, so that one process can train in both precisions
+        mixed_precision="no",
         kwargs_handlers=[
             DistributedDataParallelKwargs(gradient_as_bucket_view=True),
             InitProcessGroupKwargs(timeout=timedelta(minutes=10)),
@@ -111,6 +111,7 @@ def fit(job: TrainingJob) -> FitResult:
         state.saver.join()
         if hasattr(stream, "close"):  # a generator may own a thread
             stream.close()
+
     job.run.status("finished" if result.finished else "interrupted", result.step)
     return result
 
@@ -152,6 +153,7 @@ def _train(
             if stop:
                 break
 
+        # Does nothing where this step was saved above.
         path = state.save()
         state.saver.wait()
         accelerator.wait_for_everyone()
@@ -185,6 +187,7 @@ class _Updater:
         lr = learning_rate(state.step, job.settings.steps, job.optim)
         micro_losses, rows = self._accumulate_gradient(stream)
 
+        # The norm before clipping. It is not finite if any gradient is not.
         norm = nn.utils.clip_grad_norm_(state.parameters, job.optim.clip_norm)
         loss = torch.stack([losses["loss"].float() for losses in micro_losses]).mean()
         bad, code = sync_step_flags(loss + norm, stop_request.code)
@@ -293,9 +296,9 @@ def _stop(code: int, path: Path, state: TrainState, settings: TrainSettings) -> 
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(
-        error
-    )
+    # On the CPU, PyTorch raises a plain RuntimeError.
+    is_torch_cpu_error = "allocate memory" in str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or is_torch_cpu_error
 
 
 def _out_of_memory(state: TrainState, settings: TrainSettings) -> PlaceError:
@@ -303,6 +306,7 @@ def _out_of_memory(state: TrainState, settings: TrainSettings) -> PlaceError:
     peak = ""
     if state.device.type == "cuda":
         peak = f", peak {torch.cuda.max_memory_allocated(state.device) / 1e6:.0f} MB"
+
     return PlaceError(
         f"out of memory at step {state.step} with {rows} rows at once in "
         f"{settings.precision}{peak}",

@@ -1,6 +1,4 @@
-"""The manifest of a checkpoint: what files it has, their sizes and hashes, who wrote them, and a
-hash of itself.
-"""
+"""The manifest of a checkpoint: its files with sizes and hashes, who wrote it, and its own hash."""
 
 from __future__ import annotations
 
@@ -24,16 +22,20 @@ WEIGHTS, CONFIG, OPTIMIZER, STATE, MANIFEST = (
     "training_state/state.json",
     "MANIFEST.json",
 )
-_JSON_LIMIT = 64 << 20  # bytes
+_JSON_LIMIT = 64 << 20  # bytes; a damaged file must not fill the memory
 
 
 def json_bytes(value: Any) -> bytes:
-    """JSON as we write it: indented, keys in order."""
+    """JSON with indentation and sorted keys: equal values give equal bytes, hence equal hashes."""
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
 def manifest_bytes(step: int, files: Mapping[str, bytes]) -> bytes:
-    """The content of ``MANIFEST.json`` for files given as names and contents."""
+    """The content of ``MANIFEST.json`` for ``files``, a mapping of names to contents."""
+    recorded = {}
+    for name, content in files.items():
+        recorded[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
     entries = {
         "schema": CHECKPOINT_SCHEMA,
         "step": step,
@@ -41,19 +43,19 @@ def manifest_bytes(step: int, files: Mapping[str, bytes]) -> bytes:
         "torch": torch.__version__,
         "world_size": distributed.world_size(),
         "threads": torch.get_num_threads(),
-        "files": {
-            name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for name, content in files.items()
-        },
+        "files": recorded,
     }
+    # The hash is of the manifest without this last entry.
     return json_bytes(entries | {"sha256": hashlib.sha256(json_bytes(entries)).hexdigest()})
 
 
 def verify_checkpoint(path: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint folder whose every file has the size and hash it says (PL-R102
-    to PL-R105).
+    """The manifest, after all files were compared with its sizes and hashes.
+
+    Raises PlaceError PL-R103 to PL-R105 and PL-R107.
     """
     entries = read_manifest(path)
+
     for name, recorded in entries["files"].items():
         file = path / safe_name(name)
         if file.is_file() and file.stat().st_size == recorded["size"]:
@@ -64,6 +66,7 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
                         code="PL-R104",
                         file=f"{path.name}/{name}",
                     )
+
     check_sizes(path, entries)
     return entries
 
@@ -82,13 +85,16 @@ def check_sizes(path: Path, entries: Mapping[str, Any]) -> None:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint folder, complete and unharmed (PL-R104, PL-R105, PL-R107
-    otherwise).
+    """The manifest of a checkpoint folder, complete and undamaged.
+
+    Raises PlaceError: PL-R103 missing, PL-R104 damaged, PL-R105 of newer code, PL-R107 incomplete.
     """
     entries = read_json(path / MANIFEST)
     claimed = entries.pop("sha256", None)
     if hashlib.sha256(json_bytes(entries)).hexdigest() != claimed:
         raise PlaceError("the manifest is damaged", code="PL-R104", file=f"{path.name}/{MANIFEST}")
+
+    # Before the entries are checked: another schema may have others.
     if isinstance(schema := entries.get("schema"), int) and schema > CHECKPOINT_SCHEMA:
         readable = f"{__version__} reads formats up to {CHECKPOINT_SCHEMA}"
         raise PlaceError(
@@ -97,32 +103,37 @@ def read_manifest(path: Path) -> dict[str, Any]:
             file=path.name,
             fix="update place-cxr",
         )
-    try:
-        files = {
-            safe_name(name): (int(recorded["size"]), str(recorded["sha256"]))
-            for name, recorded in entries["files"].items()
-        }
-        complete = (
-            {WEIGHTS, CONFIG} <= set(files)
-            and ((OPTIMIZER in files) == (STATE in files))
-            and int(entries["step"]) >= 0
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        complete = False
-    if not complete or not {"code", "torch", "world_size", "threads"} <= set(entries):
+
+    if not _is_complete(entries):
         raise PlaceError(
             "the manifest lacks entries", code="PL-R107", file=f"{path.name}/{MANIFEST}"
         )
     return entries
 
 
+def _is_complete(entries: Mapping[str, Any]) -> bool:
+    """Whether all entries are there and have the right types. Raises PL-R107 for an unsafe name."""
+    try:
+        names = set()
+        for name, recorded in entries["files"].items():
+            int(recorded["size"]), str(recorded["sha256"])
+            names.add(safe_name(name))
+        # The optimizer's tensors and the JSON state belong together.
+        has_files = {WEIGHTS, CONFIG} <= names and (OPTIMIZER in names) == (STATE in names)
+        has_step = int(entries["step"]) >= 0
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return has_files and has_step and {"code", "torch", "world_size", "threads"} <= set(entries)
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of bounded size (PL-R103 missing, PL-R107 anything else)."""
+    """A JSON object of bounded size. Raises PL-R103 if it is missing, PL-R107 for anything else."""
     name = f"{path.parent.name}/{path.name}"
     if not path.is_file():
         raise PlaceError("the file is missing", code="PL-R103", file=name)
     if path.stat().st_size > _JSON_LIMIT:
         raise PlaceError("too large for what it should hold", code="PL-R107", file=name)
+
     try:
         value = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
@@ -136,7 +147,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def safe_name(name: str) -> str:
-    """``name`` itself, if it stays inside the folder it is relative to (PL-R107)."""
+    """``name`` itself, if it stays inside the folder it is relative to; raises PL-R107 if not."""
     pure = PurePosixPath(name)
     if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
         raise PlaceError("a file name leads outside the checkpoint", code="PL-R107")

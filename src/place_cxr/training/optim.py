@@ -17,8 +17,8 @@ from place_cxr.core.settings import Settings
 class OptimSettings(Settings):
     """AdamW, or Muon for the weights of linear layers, with a linear warm-up and a cosine decay.
 
-    Muon (torch.optim.Muon) steps by the gradient's momentum made orthogonal, scaled so that AdamW's
-    rate and decay fit (arXiv 2502.16982).
+    Muon (torch.optim.Muon) makes the momentum of the gradient orthogonal before a step. The step is
+    scaled so that the rate and decay of AdamW fit (arXiv 2502.16982).
     """
 
     linear: Literal["adamw", "muon"] = Field(
@@ -27,7 +27,7 @@ class OptimSettings(Settings):
     lr: float = Field(2e-5, gt=0, description="peak learning rate [MGCA]")
     min_lr: float = Field(1e-8, ge=0, description="learning rate of the last step [MGCA]")
     warmup: float = Field(
-        0.05, ge=0, lt=1, description="share of all steps that the rise to the peak takes [ours]"
+        0.05, ge=0, lt=1, description="fraction of all steps that the rise to the peak takes [ours]"
     )
     weight_decay: float = Field(0.05, ge=0, description="on matrices only [MGCA]")
     betas: tuple[float, float] = Field(
@@ -49,25 +49,22 @@ class OptimSettings(Settings):
 def learning_rate(step: int, total: int, settings: OptimSettings) -> float:
     """The rate of update ``step``, 0 <= step < total.
 
-    It rises in equal parts to ``lr``, which the last warm-up step has, then follows half a cosine
-    to ``min_lr``, which the last step of all has.
+    It rises linearly to ``lr`` at the last warm-up step, then falls by half a cosine to ``min_lr``
+    at the last step of all.
     """
-    rise = min(round(settings.warmup * total), total - 1)
-    if step < rise:
-        return settings.lr * (step + 1) / rise
-    progress = min(1.0, (step + 1 - rise) / (total - rise))
-    return settings.min_lr + (settings.lr - settings.min_lr) * 0.5 * (
-        1 + math.cos(math.pi * progress)
-    )
+    warmup_steps = min(round(settings.warmup * total), total - 1)
+    if step < warmup_steps:
+        return settings.lr * (step + 1) / warmup_steps
+
+    progress = min(1.0, (step + 1 - warmup_steps) / (total - warmup_steps))
+    decay = 0.5 * (1 + math.cos(math.pi * progress))  # from 1 to 0
+    return settings.min_lr + (settings.lr - settings.min_lr) * decay
 
 
 def build_optimizers(model: nn.Module, settings: OptimSettings) -> list[torch.optim.Optimizer]:
-    """Fused AdamW over what requires a gradient, in the order of names; before it Muon, where the
-    settings ask for it.
+    """Fused AdamW over all parameters with a gradient; with ``linear: muon``, Muon before it.
 
-    Weights with one axis or none do not decay: they are biases, norms and learned scales, which
-    decay would pull to zero for no reason. Raises PlaceError PL-C003 when there is nothing to
-    train.
+    Raises PlaceError PL-C003 when there is nothing to train.
     """
     trainable = {name: value for name, value in model.named_parameters() if value.requires_grad}
     if not trainable:
@@ -76,24 +73,31 @@ def build_optimizers(model: nn.Module, settings: OptimSettings) -> list[torch.op
             code="PL-C003",
             fix="unfreeze a part of it",
         )
+
     optimizers: list[torch.optim.Optimizer] = []
     if settings.linear == "muon":
-        layers = {
-            f"{name}.weight".lstrip(".")
+        linear_names = {
+            f"{name}.weight".lstrip(".")  # a model that is one linear layer has the name ""
             for name, module in model.named_modules()
             if isinstance(module, nn.Linear)
         }
-        linear = [(name, value) for name, value in trainable.items() if name in layers]
-        trainable = {name: value for name, value in trainable.items() if name not in layers}
+        linear = [(name, value) for name, value in trainable.items() if name in linear_names]
+        trainable = {name: value for name, value in trainable.items() if name not in linear_names}
         if linear:
             optimizers.append(_muon(linear, settings))
+
+    # Weights with one axis or none do not decay: they are biases, norms and learned scales, which
+    # decay would pull to zero for no reason.
     matrices = [(name, value) for name, value in trainable.items() if value.ndim >= 2]
     vectors = [(name, value) for name, value in trainable.items() if value.ndim < 2]
-    groups = [g for g in ((matrices, settings.weight_decay), (vectors, 0.0)) if g[0]]
+    groups = []
+    for params, decay in ((matrices, settings.weight_decay), (vectors, 0.0)):
+        if params:
+            groups.append({"params": params, "weight_decay": decay})
+
     if groups:
-        tables = [{"params": params, "weight_decay": decay} for params, decay in groups]
         optimizers.append(
-            torch.optim.AdamW(tables, lr=settings.lr, betas=settings.betas, fused=True)
+            torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
         )
     return optimizers
 
@@ -102,7 +106,8 @@ def _muon(linear: list[tuple[str, nn.Parameter]], settings: OptimSettings) -> to
     muon = torch.optim.Muon(
         linear, lr=settings.lr, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
     )
-    for _, value in linear:  # there from the start, so that a bad first step can be taken back
+    # Muon makes its momenta at the first step. Made here, a bad first step can be undone as well.
+    for _, value in linear:
         muon.state[value]["momentum_buffer"] = torch.zeros_like(value)
     return muon
 
@@ -122,7 +127,7 @@ class BadStepRollback:
 
         for optimizer in optimizers:
             if isinstance(optimizer, torch.optim.Muon):
-                for _, value in _named_parameters([optimizer]):
+                for _, value in _named_parameters(optimizer):
                     self._live += [value.detach(), optimizer.state[value]["momentum_buffer"]]
 
         self._backup = [tensor.clone() for tensor in self._live]
@@ -135,49 +140,41 @@ class BadStepRollback:
             backup.copy_(live)
 
 
-def _named_parameters(
-    optimizers: Sequence[torch.optim.Optimizer],
-) -> Iterator[tuple[str, nn.Parameter]]:
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            yield from zip(group["param_names"], group["params"], strict=True)
+def _named_parameters(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, nn.Parameter]]:
+    for group in optimizer.param_groups:
+        yield from zip(group["param_names"], group["params"], strict=True)
 
 
-def _state(
-    optimizers: Sequence[torch.optim.Optimizer], parameter: nn.Parameter
-) -> dict[str, Tensor]:
-    return next((o.state[parameter] for o in optimizers if parameter in o.state), {})
+def _moment_names(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
+    if isinstance(optimizer, torch.optim.Muon):
+        return ("momentum_buffer",)
+    return ("step", "exp_avg", "exp_avg_sq")
 
 
 def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
     """The running moments, as ``<weight name>/<moment>``; AdamW has none before the first step."""
-    return {
-        f"{name}/{key}": value
-        for name, parameter in _named_parameters(optimizers)
-        for key, value in _state(optimizers, parameter).items()
-    }
+    tensors = {}
+    for optimizer in optimizers:
+        for name, parameter in _named_parameters(optimizer):
+            # `get`, because indexing the state would create an entry.
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"{name}/{key}"] = value
+    return tensors
 
 
 def restore_optimizers(
     optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put back what `optimizer_tensors` gave, each laid out as its weight is: the fused step pairs
-    them by address.
+    """Restore what `optimizer_tensors` returned.
 
     Raises PlaceError PL-R109 when a moment is missing, left over, or of another shape.
     """
-    keys = {
-        name: ("momentum_buffer",)
-        if isinstance(optimizer, torch.optim.Muon)
-        else ("step", "exp_avg", "exp_avg_sq")
-        for optimizer in optimizers
-        for name, _ in _named_parameters([optimizer])
-    }
-    expected = {
-        f"{name}/{key}": () if key == "step" else tuple(parameter.shape)
-        for name, parameter in _named_parameters(optimizers)
-        for key in keys[name]
-    }
+    expected: dict[str, tuple[int, ...]] = {}
+    for optimizer in optimizers:
+        for name, parameter in _named_parameters(optimizer):
+            for key in _moment_names(optimizer):
+                expected[f"{name}/{key}"] = () if key == "step" else tuple(parameter.shape)
+
     actual = {name: tuple(value.shape) for name, value in tensors.items()}
     wrong = [name for name in {**expected, **actual} if expected.get(name) != actual.get(name)]
     if actual and wrong:
@@ -186,9 +183,14 @@ def restore_optimizers(
             code="PL-R109",
             fix="resume with the config of the run, or start a new one with --init-from",
         )
-    for optimizer in optimizers if actual else ():
-        for name, parameter in _named_parameters([optimizer]):
-            for key in keys[name]:
+    if not actual:  # saved before the first step
+        return
+
+    for optimizer in optimizers:
+        for name, parameter in _named_parameters(optimizer):
+            for key in _moment_names(optimizer):
+                # The fused step walks a weight and its moments by address, so a moment must have
+                # the memory layout of its weight.
                 saved = tensors[f"{name}/{key}"]
                 like = saved if key == "step" else torch.empty_like(parameter, dtype=saved.dtype)
                 optimizer.state[parameter][key] = like.to(parameter.device, copy=True).copy_(saved)

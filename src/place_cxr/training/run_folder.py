@@ -1,5 +1,4 @@
-"""The folder of a run: one owner at a time, checked before training, and self-explaining
-afterwards.
+"""The folder of a run: used by one process at a time, checked before training, self-explaining.
 
 ``config.yaml env.json command.txt STATUS metrics.jsonl metrics.csv train.log checkpoints/``
 """
@@ -28,6 +27,7 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.locks import try_lock
 from place_cxr.training import checkpoint
 
+# Libraries whose version may change a number.
 _LIBRARIES = (
     "accelerate",
     "numpy",
@@ -45,10 +45,9 @@ _log = logging.getLogger(__name__)
 
 
 class RunFolder:
-    """An open run folder: locked until `close`; use it as a context manager. See
-    `RunFolder.create`.
+    """An open run folder, locked until `close`. Open it with `RunFolder.create` in a ``with``.
 
-    On ranks other than 0 it is passive: it knows the path and writes nothing.
+    On ranks other than 0 it only knows the path and writes nothing.
     """
 
     def __init__(self, path: Path, lock: FileLock | None) -> None:
@@ -60,19 +59,19 @@ class RunFolder:
     def create(
         cls, path: Path | str, *, resume: bool = False, overwrite: bool = False
     ) -> RunFolder:
-        """Take ``path`` for a run: a new folder, one to ``resume``, or, with ``overwrite``, a fresh
-        one.
+        """Open ``path`` for a new run, or for one to ``resume``, and lock it.
 
         ``overwrite`` deletes nothing: the old run is renamed to ``<name>.old-1`` (or the next free
         number).
 
-        Raises PlaceError before anything is computed: PL-R001 another process is using it (who,
-        where), PL-R002 it holds an unfinished run, PL-R003 a finished one, PL-R004 files that are
-        no run, PL-E006 it cannot be written.
+        Raises PlaceError before anything is computed: PL-R001 another process is using it (which
+        one, on which machine), PL-R002 it holds an unfinished run, PL-R003 a finished one, PL-R004
+        files that are no run, PL-E006 it cannot be written.
         """
         path = Path(path)
         if distributed.rank() != 0:
             return cls(path, None)
+
         refuse_foreign_folder(path)
         lock = _take_lock(path)
         try:
@@ -85,6 +84,7 @@ class RunFolder:
         except BaseException:
             lock.release()
             raise
+
         run = cls(path, lock)
         run._handler = _log_file(path)
         run.status("running")
@@ -96,9 +96,10 @@ class RunFolder:
         return self._lock is not None
 
     def write(self, name: str, content: str) -> None:
-        """Put a small text file into the folder, all or nothing (PL-E005 if the disk refuses)."""
+        """Write a small text file atomically. Raises PL-E005 if the disk refuses."""
         if not self.main:
             return
+
         try:
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
             files.write_atomic(self.path / name, content.encode())
@@ -109,26 +110,23 @@ class RunFolder:
             ) from error
 
     def describe(self, config_yaml: str) -> None:
-        """Write ``config.yaml``, ``env.json`` and ``command.txt``: what ran, on what, and how it
-        was called.
-        """
+        """Write ``config.yaml``, ``env.json`` and ``command.txt``: settings, machine, command."""
         self.write("config.yaml", config_yaml)
         if self.main:
             self.write("env.json", json.dumps(environment(), indent=1) + "\n")
         self.write("command.txt", shlex.join(["place", *sys.argv[1:]]) + "\n")
 
     def status(self, state: str, step: int | None = None) -> None:
-        """Write ``STATUS``: ``running``, ``interrupted``, ``failed`` or ``finished``, and the last
-        step.
-        """
+        """Write ``STATUS``: running, interrupted, failed or finished, and the last step."""
         self.write(_STATUS, state + (f" step {step}" if step is not None else "") + "\n")
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Release the lock and close the log file."""
         if self._handler is not None:
             logging.getLogger("place_cxr").removeHandler(self._handler)
             self._handler.close()
             self._handler = None
+
         if self._lock is not None:
             _release_lock(self.path, self._lock)
             self._lock = None
@@ -163,8 +161,9 @@ def is_finished(path: Path) -> bool:
 
 
 def refuse_foreign_folder(path: Path) -> None:
-    """Before the first byte is written: a folder that holds something else than a run is left
-    alone.
+    """Raise PL-R004 for a folder with files that are no run, PL-E006 for a file or no access.
+
+    Called before the first byte is written, so such a folder stays as it is.
     """
     if path.exists() and not path.is_dir():
         raise PlaceError(
@@ -199,9 +198,8 @@ def _unwritable(path: Path, error: OSError) -> PlaceError:
 
 
 def _take_lock(path: Path) -> FileLock:
-    """Hold the folder's lock, whose file says who holds it. The kernel lets go of it when the
-    process ends, however it ends.
-    """
+    """Lock the folder; the lock's file says which process holds it."""
+    # The kernel releases the lock when the process ends, however it ends.
     holder_file, lock = path / _LOCK, None
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -221,6 +219,7 @@ def _take_lock(path: Path) -> FileLock:
             file=path,
             fix="wait for it, or choose another --out",
         )
+
     if before:
         _log.warning(
             "%s: taking over from %s, which ended without closing the run", path.name, before
@@ -229,7 +228,7 @@ def _take_lock(path: Path) -> FileLock:
 
 
 def _release_lock(path: Path, lock: FileLock) -> None:
-    """Let go of the lock of a run that ended in order: nobody takes over from it."""
+    """Release the lock. The empty file says that its owner closed the run in order."""
     with suppress(FileNotFoundError):  # somebody removed the folder during the run
         os.truncate(path / _LOCK, 0)
     lock.release()
@@ -251,7 +250,7 @@ def _move_aside(path: Path, lock: FileLock) -> tuple[Path, FileLock]:
 
 
 def _check_writable(path: Path) -> None:
-    """Write, flush, rename and remove a file: what saving will do in an hour must work now."""
+    """Write, flush, rename and remove a file, so that a bad disk is found before training."""
     probe = path / "probe"
     try:
         files.write_atomic(probe, b"probe")
@@ -278,6 +277,7 @@ def environment() -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = None
+
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -296,19 +296,18 @@ def _git_commit() -> str | None:
     """The git commit of this code, with ``+`` for uncommitted changes; None outside a checkout."""
     package_folder = Path(__file__).parent
 
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(package_folder), *words]
-        answer = subprocess.run(  # noqa: S603
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(package_folder), *arguments]
+        process = subprocess.run(  # noqa: S603
             command, capture_output=True, text=True, check=True, timeout=10
         )
-        return answer.stdout.strip()
+        return process.stdout.strip()
 
     try:
-        # An installed package may lie inside somebody else's repository: only a tracked file tells.
+        # An installed package may lie inside another repository, which does not track this file.
         git("ls-files", "--error-unmatch", Path(__file__).name)
-        return git("rev-parse", "HEAD") + (
-            "+" if git("status", "--porcelain", "--", str(package_folder.parent)) else ""
-        )
+        changes = git("status", "--porcelain", "--", str(package_folder.parent))
+        return git("rev-parse", "HEAD") + ("+" if changes else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -318,6 +317,8 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), ""
-    )
+
+    for line in lines:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return ""

@@ -17,18 +17,17 @@ _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 @dataclass(slots=True)
 class StopRequest:
-    """The exit code that a signal asks for; 0 while none came."""
+    """The exit code to stop with; 0 as long as no signal came."""
 
     code: int = 0
 
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[StopRequest]:
-    """Note SIGINT, SIGTERM and SIGUSR1 instead of dying of them; the second one ends the process at
-    once.
+    """Record the first SIGINT, SIGTERM or SIGUSR1; the second one ends the process at once.
 
-    Ending at once harms nothing: whatever is being saved has a temporary name. Handlers are put
-    back afterwards, and left alone outside the main thread, where Python allows none.
+    Ending at once does no harm: whatever is being saved has a temporary name. The earlier handlers
+    are restored afterwards. Outside the main thread Python allows no handlers, so none are set.
     """
     stop_request = StopRequest()
 
@@ -40,6 +39,7 @@ def catch_signals() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield stop_request
         return
+
     before = {number: signal.signal(number, handle) for number in _EXIT_CODES}
     try:
         yield stop_request

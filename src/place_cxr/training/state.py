@@ -1,4 +1,4 @@
-"""One course of training: what its checkpoints consist of, and what its steps are judged by."""
+"""The state of a training: what its checkpoints hold, and the judgement of its steps."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from place_cxr.training.saver import Saver
 from place_cxr.training.tensor_files import snapshot
 
 _log = logging.getLogger(__name__)
-# What may differ between a run and its continuation, because no number of the training depends on
-# it.
+# Settings that may differ between a run and its continuation: no number of the training depends on
+# them.
 _CHANGEABLE_KEYS = frozenset(
     {"log_every", "save_every", "keep", "max_bad_steps", "device", "workers", "manifest"}
 )
@@ -64,9 +64,10 @@ class TrainState:
 
     def _check_same_settings(self) -> None:
         """PL-R111 unless all ranks were given the same settings."""
-        digest = hashlib.sha256(
-            json.dumps([self._settings, self._config], sort_keys=True).encode()
-        ).digest()
+        settings = json.dumps([self._settings, self._config], sort_keys=True)
+        digest = hashlib.sha256(settings.encode()).digest()
+
+        # As one row of 32 numbers, because ranks exchange tensors only.
         numbers = torch.tensor([list(digest)], dtype=torch.int64, device=self.device)
         if not bool((distributed.gather(numbers) == numbers).all()):
             raise PlaceError(
@@ -76,15 +77,15 @@ class TrainState:
     # ---- saving and resuming
 
     def save(self) -> Path:
-        """Begin to commit the current step, unless it is the one committed last; `Saver.wait` sees
-        it through.
-        """
+        """Begin to save the current step, unless it was saved last; `Saver.wait` waits for it."""
         path = self.run.path / "checkpoints" / f"step_{self.step:06d}"
         if self.run.main and self.saved != path:
             names, sums = self.running_means.state()
-            moments = {
-                f"optim/{name}": value for name, value in optimizer_tensors(self.optimizers).items()
-            }
+            moments = {}
+            for name, value in optimizer_tensors(self.optimizers).items():
+                moments[f"optim/{name}"] = value
+
+            # The copies are taken now; only hashing and writing run beside the training.
             commit = partial(
                 checkpoint.save,
                 self.run.path,
@@ -101,7 +102,7 @@ class TrainState:
         return path
 
     def resume(self, saved: Checkpoint) -> None:
-        """Take over a checkpoint made with the same settings (PL-R110, PL-R109 otherwise)."""
+        """Continue from a checkpoint. Raises PL-R110: other settings; PL-R109: another model."""
         if "said" not in saved.state:
             raise PlaceError(
                 "holds weights only, nothing to resume",
@@ -109,66 +110,77 @@ class TrainState:
                 file=saved.path.name,
                 fix="use --init-from",
             )
+
+        self._refuse_changed_settings(saved)
+        checkpoint.load_weights(self.model, saved.weights)
+
+        moments = {}
+        for name, value in saved.state_tensors.items():
+            if name.startswith("optim/"):
+                moments[name.removeprefix("optim/")] = value
+        restore_optimizers(self.optimizers, moments)
+
+        self.running_means.restore(saved.state["tally"], saved.state_tensors, self.device)
+        self.step, self.bad_steps = saved.step, saved.state["bad_steps"]
+        self._warn_of_inexact_resume(saved)
+
+        if self.run.main and (aside := checkpoint.set_aside_later_steps(self.run.path, self.step)):
+            _log.warning(
+                "continuing from step %d; the later steps %s are kept as aside_*", self.step, aside
+            )
+
+        # A checkpoint of another run is not yet saved in this one.
+        own_path = self.run.path / "checkpoints" / saved.path.name
+        self.saved = own_path if own_path.exists() and own_path.samefile(saved.path) else None
+
+    def _refuse_changed_settings(self, saved: Checkpoint) -> None:
         before = _flat({"config": saved.config, **saved.state["said"]})
         now = _flat({"config": self._config, **self._settings})
-        keys = [
-            key
-            for key in {**before, **now}
-            if key.split(".")[-1] not in _CHANGEABLE_KEYS and before.get(key) != now.get(key)
-        ]
-        if keys:
-            shown = "; ".join(
-                f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in keys[:5]
-            )
+
+        changes = []
+        for key in {**before, **now}:
+            if key.split(".")[-1] not in _CHANGEABLE_KEYS and before.get(key) != now.get(key):
+                changes.append(f"{key} was {before.get(key)!r}, is {now.get(key)!r}")
+
+        if changes:
             raise PlaceError(
-                f"the run was made with other settings: {shown}",
+                f"the run was made with other settings: {'; '.join(changes[:5])}",
                 code="PL-R110",
                 file=saved.path.name,
                 fix="resume with the run's own settings, or start a new run with --init-from",
             )
-        checkpoint.load_weights(self.model, saved.weights)
-        moments = {
-            k.removeprefix("optim/"): v
-            for k, v in saved.state_tensors.items()
-            if k.startswith("optim/")
-        }
-        restore_optimizers(self.optimizers, moments)
-        self.running_means.restore(saved.state["tally"], saved.state_tensors, self.device)
-        self.step, self.bad_steps = saved.step, saved.state["bad_steps"]
+
+    def _warn_of_inexact_resume(self, saved: Checkpoint) -> None:
+        """Other versions, ranks or threads sum in another order, so the last bits differ."""
         current: dict[str, Any] = {
             "torch": torch.__version__,
             "world_size": distributed.world_size(),
         }
         if self.device.type == "cpu":
             current["threads"] = torch.get_num_threads()
-        for key in current:
-            if saved.origin[key] != current[key]:
+
+        for key, value in current.items():
+            if saved.origin[key] != value:
                 _log.warning(
                     "saved with %s %s, resumed with %s: not equal to the bit",
                     key,
                     saved.origin[key],
-                    current[key],
+                    value,
                 )
-        if self.run.main and (aside := checkpoint.set_aside_later_steps(self.run.path, self.step)):
-            _log.warning(
-                "continuing from step %d; the later steps %s are kept as aside_*", self.step, aside
-            )
-        own_path = self.run.path / "checkpoints" / saved.path.name
-        self.saved = own_path if own_path.exists() and own_path.samefile(saved.path) else None
 
     # ---- judging
 
     def judge(self, numbers: StepNumbers | None) -> None:
-        """Note a bad step and give up after too many in a row (PL-G001); warn of a spike of the
-        loss.
-        """
+        """Record a bad step, raise PL-G001 after too many in a row, and warn of a spike."""
         if numbers is None:
             return
+
         if not numbers.bad:
             self._consecutive_bad_steps = 0
             if self._spikes.is_spike(numbers.loss):
                 self._mark_before_spike(numbers)
             return
+
         self.bad_steps += 1
         self._consecutive_bad_steps += 1
         self._record_bad_step(numbers)
@@ -183,14 +195,14 @@ class TrainState:
         _log.warning("step %d: loss or gradient is not finite; the step was left out", numbers.step)
 
     def _record_bad_step(self, numbers: StepNumbers) -> None:
-        """Rows, rate and norms of a bad step; no pixels, no text. Every rank takes part."""
-        rows = [
-            int(row)
-            for part in numbers.rows
-            for row in distributed.gather(part.to(self.device)).flatten().tolist()
-        ]
+        """Write the rows, rate and norm of a bad step; no pixels and no text."""
+        # Every rank takes part in gathering, also those that write nothing.
+        rows: list[int] = []
+        for part in numbers.rows:
+            rows += [int(row) for row in distributed.gather(part.to(self.device)).flatten()]
         if not self.run.main:
             return
+
         record = {
             "step": numbers.step,
             "rows": rows,
@@ -198,6 +210,7 @@ class TrainState:
             "loss": str(numbers.loss),
             "grad_norm": str(numbers.norm),
         }
+
         try:
             with (self.run.path / "bad_steps.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
@@ -207,42 +220,45 @@ class TrainState:
     def _mark_before_spike(self, numbers: StepNumbers) -> None:
         _log.warning("step %d: the loss jumped to %.4g", numbers.step, numbers.loss)
         if self.run.main and self.saved is not None:
+            # A pointer must not name a step that is not yet written.
             self.saver.wait()
+            step = int(self.saved.name.removeprefix("step_"))
             try:
-                checkpoint.write_pointer(
-                    self.run.path, "pre-spike", int(self.saved.name.removeprefix("step_"))
-                )
+                checkpoint.write_pointer(self.run.path, "pre-spike", step)
             except OSError as error:
                 _log.warning("the step before the spike is not marked (%s)", error.strerror)
 
 
 class SpikeDetector:
-    """Says when a loss is more than six median absolute deviations above the median of the last
-    hundred.
-    """
+    """Finds a loss more than six median absolute deviations above the median of the last 100."""
 
-    def __init__(self, window: int = 100, min_losses: int = 30, deviations: float = 6.0) -> None:
-        self._last: deque[float] = deque(maxlen=window)
-        self._min_losses, self._deviations, self._muted_steps = min_losses, deviations, 0
+    _WINDOW, _MIN_LOSSES, _DEVIATIONS = 100, 30, 6.0
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=self._WINDOW)
+        self._muted_steps = 0
 
     def is_spike(self, loss: float) -> bool:
         """Whether this loss is a spike; once per window at most."""
         spike = False
-        if len(self._last) >= self._min_losses and self._muted_steps == 0:
+        if len(self._last) >= self._MIN_LOSSES and self._muted_steps == 0:
             middle = statistics.median(self._last)
             spread = statistics.median(abs(value - middle) for value in self._last)
-            # A floor for a loss that has come to rest, whose spread is rounding.
-            spike = loss - middle > self._deviations * max(spread, 1e-3 * abs(middle), 1e-12)
-        self._muted_steps = self._last.maxlen or 0 if spike else max(0, self._muted_steps - 1)
+            # The spread of a loss that no longer changes is rounding only, hence the floor.
+            floor = max(1e-3 * abs(middle), 1e-12)
+            spike = loss - middle > self._DEVIATIONS * max(spread, floor)
+
+        self._muted_steps = self._WINDOW if spike else max(0, self._muted_steps - 1)
         self._last.append(loss)
         return spike
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with names such as ``model.image.size``."""
     if not isinstance(value, dict):
         return {name: value}
-    return {
-        k: v
-        for key, below in value.items()
-        for k, v in _flat(below, f"{name}.{key}" if name else key).items()
-    }
+
+    entries: dict[str, Any] = {}
+    for key, inner in value.items():
+        entries |= _flat(inner, f"{name}.{key}" if name else key)
+    return entries

@@ -1,4 +1,4 @@
-"""Tensors as safetensors files, the only format that is read; the header is distrusted."""
+"""Tensors as safetensors files, the only format that is read. The header is checked first."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from place_cxr.core.errors import PlaceError
 
 _HEADER_LIMIT, _TENSOR_LIMIT = 100 << 20, 100_000  # of a safetensors header: bytes, entries
+# First bytes of formats that people might pass instead, and what to call them.
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive, as torch.save writes it: it may hold a pickle, which can run "
     "any program",
@@ -24,7 +25,7 @@ _FOREIGN = {
 
 
 def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies in main memory that training may no longer change."""
+    """Copies in main memory, so that training may go on while they are saved."""
     return {
         name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()
     }
@@ -36,6 +37,7 @@ def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
 
     separate: dict[str, Tensor] = {}
     storages: set[int] = set()
+
     for name, value in tensors.items():
         flat = value.detach().to("cpu").contiguous()
         storage = flat.untyped_storage()
@@ -44,18 +46,18 @@ def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
             flat = flat.clone()
         storages.add(storage.data_ptr())
         separate[name] = flat
+
     return save(separate)
 
 
 def refuse_foreign_format(path: Path) -> None:
-    """PL-R106 for a file that begins like a pickle, an archive or anything else that is not
-    safetensors.
-    """
+    """Raise PL-R106 for a file that begins like a pickle, an archive or another known format."""
     with path.open("rb") as file:
         start = file.read(32)
+
     for magic, kind in _FOREIGN.items():
-        # A safetensors file may begin with any byte, the low one of its header's length; what
-        # follows tells.
+        # A safetensors file begins with its header's length, 8 bytes that may have any value; then
+        # comes the JSON header.
         if start.startswith(magic) and start[8:9] != b"{":
             raise PlaceError(
                 f"is {kind}",
@@ -68,8 +70,7 @@ def refuse_foreign_format(path: Path) -> None:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, on the CPU.
 
-    Raises PlaceError: PL-R101 no such file, PL-R106 another format, PL-R107 a header that cannot be
-    true.
+    Raises PlaceError: PL-R101 no such file, PL-R106 another format, PL-R107 an impossible header.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -77,6 +78,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise PlaceError("there is no such file", code="PL-R101", file=path)
     refuse_foreign_format(path)
+
+    # Checked before the library parses it: a wrong header must not cost memory or time.
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -89,6 +92,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             file.seek(8)
             if file.read(length).count(b'"data_offsets"') > _TENSOR_LIMIT:
                 problem = f"more than {_TENSOR_LIMIT} tensors"
+
     try:
         if not problem:
             return load_file(path)
