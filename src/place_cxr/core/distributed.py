@@ -1,4 +1,4 @@
-"""Rank, world and gathering with gradient; the identity when not distributed."""
+"""Rank, number of processes, and gathering over them; without torch.distributed, one process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def rank() -> int:
-    """This process's number, 0 when there is one process."""
+    """The number of this process; 0 where there is one process."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
@@ -18,11 +18,11 @@ def world_size() -> int:
 
 
 class _Gather(torch.autograd.Function):
-    """Concatenate along the first axis over ranks; the gradient is summed over ranks and cut back
-    to the own slice.
+    """Concatenate along the first axis over ranks.
 
-    Every rank then computes the same global loss; DDP's averaging of the W equal sums gives the
-    gradient of that loss.
+    Every rank then computes the same loss of the whole batch. The gradient that a rank gets is the
+    sum over ranks, cut to its own rows; DDP averages the W equal sums of the weights, which gives
+    the gradient of that loss.
     """
 
     @staticmethod
@@ -34,6 +34,8 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> Tensor:
         total = grads[0].contiguous()
         dist.all_reduce(total)
+
+        # Ranks hold equally many rows, in rank order.
         start = rank() * ctx.rows  # type: ignore[attr-defined]
         return total[start : start + ctx.rows]  # type: ignore[attr-defined]
 
@@ -44,6 +46,7 @@ def gather(value: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return value
+
     parts = [torch.empty_like(value) for _ in range(world_size())]
     dist.all_gather(parts, value.contiguous())
     return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""The one exception family. A message says what, where, why and the next command."""
+"""The exception of this package. A message says what is wrong, in which file, and how to fix it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ class PlaceError(Exception):
     device), ``PL-Dnnn`` data (D1 images, D2 tables and splits, D3 reports, D4 packs), ``PL-Rnnn``
     run folder, checkpoint or resume, ``PL-Gnnn`` diverged training or a failed gate.
 
-    torch rebuilds a worker's exception from its text alone, so the formatted text is accepted as
-    the only argument and ``code`` is read back from it.
+    torch rebuilds the exception of a worker process from its text alone. Therefore the formatted
+    text is accepted as the only argument, and ``code`` is read from it.
     """
 
     def __init__(
         self, problem: str, *, code: str = "", file: str | Path = "", fix: str = ""
     ) -> None:
         formatted = _FORMATTED.match(problem)
-        if formatted:
+        if formatted:  # rebuilt by torch
             code, text = formatted.group(1), problem
         else:
             where = f"{file}: " if str(file) else ""
             stop = "" if problem.endswith("?") else "."
             ending = f"{problem.rstrip('.')}{stop} Fix: {fix.rstrip('.')}" if fix else problem
             text = f"error[{code}] {where}{ending}"
+
         super().__init__(text)
         self.code, self.file, self.problem, self.fix = code, str(file), problem, fix
 

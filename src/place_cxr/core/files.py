@@ -21,7 +21,7 @@ from typing import IO, TextIO
 from place_cxr.core.errors import PlaceError
 
 PRIVATE_MODE = 0o600  # of a file that only this user may read
-_TEMP = ".place-tmp"  # everything that starts so is ours to sweep
+_TEMP = ".place-tmp"  # prefix of the names that `remove_orphans` may remove
 # Tags of a temporary name: moved aside by a save, and about to be removed.
 OLD_TAG, GONE_TAG = "old", "gone"
 _TEMP_AGE = 3600.0  # seconds after which a temporary file is an orphan whoever owns it
@@ -29,13 +29,13 @@ _log = logging.getLogger(__name__)
 
 
 def crashpoint(name: str) -> None:
-    """Die here as if killed, where the test that set ``PLACE_CRASH_AT`` asks for it."""
+    """End the process here as if killed, where a test has set ``PLACE_CRASH_AT`` to ``name``."""
     if os.environ.get("PLACE_CRASH_AT") == name:
         os._exit(137)
 
 
 def sync_path(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk; file systems that cannot are left alone."""
+    """Flush a file, or the names in a folder, to the disk, where the file system can do it."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -47,12 +47,11 @@ def sync_path(path: Path) -> None:
 
 
 def temporary_path(target: Path, tag: str = "new") -> Path:
-    """A name beside ``target`` that says which process of which host owns it; `remove_orphans`
-    knows it.
+    """A name beside ``target`` that says which process of which host owns it: `remove_orphans`
+    reads it.
     """
-    return target.with_name(
-        "@".join([_TEMP, socket.gethostname(), str(os.getpid()), tag, target.name])
-    )
+    parts = [_TEMP, socket.gethostname(), str(os.getpid()), tag, target.name]
+    return target.with_name("@".join(parts))
 
 
 @contextmanager
@@ -64,16 +63,19 @@ def atomic_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
     """
     temp = temporary_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+
     try:
         with _create(temp, mode) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+
         crashpoint(f"written {path.name}")
         temp.replace(path)
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
+
     sync_path(path.parent)
 
 
@@ -91,6 +93,7 @@ def write_synced(path: Path, content: bytes) -> None:
         _write_in_halves(file, content, path.name)
         file.flush()
         os.fsync(file.fileno())
+
     crashpoint(f"written {path.name}")
 
 
@@ -129,6 +132,7 @@ def make_private_folder(path: Path) -> Path:
             file=path,
             fix="set PLACE_CACHE",
         ) from None
+
     return path
 
 
@@ -144,30 +148,34 @@ def sha256_of(path: str | Path) -> str:
 
 
 def remove_orphans(folder: Path) -> int:
-    """Remove what killed processes left in a run and its checkpoints: how many. Said once in the
-    log.
+    """Remove what killed processes left in a folder and its ``checkpoints``; returns how many.
 
-    Only names of our own prefix whose process is dead (same host), or which are older than an hour;
-    the caller holds the run's lock. A checkpoint that was moved aside by a save that died before
-    putting the new one in place goes back.
+    Only names of our own prefix are removed, if their process is dead (on this host) or if they are
+    older than an hour. The caller holds the lock of the folder. A checkpoint that was moved aside
+    by a save that died before the new one was in place is moved back.
     """
     removed = 0
     for path in [*folder.glob(f"{_TEMP}@*"), *(folder / "checkpoints").glob(f"{_TEMP}@*")]:
         _, host, process, tag, name = path.name.split("@", 4)
         if not _is_orphan(path, host, int(process)):
             continue
+
         if tag == OLD_TAG and not path.with_name(name).exists():
             path.rename(path.with_name(name))
             continue
+
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
         removed += 1
+
     if removed:
         _log.warning(
             "%s: removed %d unfinished files of a process that was killed", folder.name, removed
         )
+
     return removed
 
 
@@ -176,14 +184,17 @@ def _is_orphan(path: Path, host: str, process: int) -> bool:
         return True
     if host != socket.gethostname():
         return False
-    if (
-        process == os.getpid()
-    ):  # not ours, who are only starting: in a container, each start has the same number
+
+    # Our own number, but not our file, as we are only starting: in a container every start has the
+    # same process number.
+    if process == os.getpid():
         return True
+
     try:
-        os.kill(process, 0)
+        os.kill(process, 0)  # signal 0 only asks whether the process exists
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except PermissionError:  # it exists, and belongs to another user
         return False
+
     return False

@@ -1,4 +1,4 @@
-"""What a hospital gives us.
+"""Studies as a hospital provides them: the records that every other part reads.
 
 Glossary. *study*: one examination, here one image of it with the report that was written for it.
 *report*: radiology text. *observation*: one statement of a report. *finding*: a named condition.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 SPLITS = ("train", "val", "test")
 
+# The values that the label tables of CheXpert and MIMIC-CXR hold.
 PRESENT = 1.0
 ABSENT = 0.0
 UNCERTAIN = -1.0
@@ -35,10 +36,10 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class RunLengths:
-    """A mask of ``height`` x ``width`` pixels that stands in a table as text; several texts are
-    united.
+    """A mask of ``height`` x ``width`` pixels, stored in a table as text; the mask is the union of
+    its texts.
 
-    A text is pairs "gap length": how many pixels are skipped after the end of the run before, and
+    A text is pairs "gap length": how many pixels are skipped after the end of the previous run, and
     how many are inside. Pixels are counted down the columns, the leftmost column first. Without a
     text the mask is empty.
     """
@@ -52,10 +53,10 @@ class RunLengths:
 class Study:
     """One image with its report; everything beyond ``id``, ``image`` and ``report`` may be empty.
 
-    ``labels`` says what is there, ``said`` what the report says; both map finding to PRESENT,
-    ABSENT, UNCERTAIN or NOT_MENTIONED (NaN); a finding that is not a key has not been looked at.
-    ``masks`` maps finding to a file of the image's size, non-zero inside, or to the runs of one;
-    ``data.rle.load_mask`` reads both.
+    ``labels`` holds what the image shows, ``said`` what the report states; both map finding to
+    PRESENT, ABSENT, UNCERTAIN or NOT_MENTIONED (NaN). A finding that was not annotated is no key.
+    ``masks`` maps finding to a file of the image's size, non-zero inside, or to run lengths;
+    ``images.masks.load_mask`` reads both.
     """
 
     id: str
@@ -71,3 +72,14 @@ class Study:
     said: Mapping[str, float] = field(default_factory=dict)
     masks: Mapping[str, Path | RunLengths] = field(default_factory=dict)
     boxes: tuple[Box, ...] = ()
+
+
+def patient_key(study: Study) -> tuple[str, str]:
+    """Whose study it is. A study without a patient counts as a patient of its own; its images share
+    the key.
+
+    The kind in front keeps a patient and a study of equal names apart. Where a random order was
+    drawn from other keys, they stay: `tasks.fractions`, `metrics.intervals` and the shuffled
+    reports of `pretrain`.
+    """
+    return ("patient", study.patient) if study.patient else ("study", study.id)

@@ -1,4 +1,4 @@
-"""A registry is a dict you can read; a wrong name costs one second."""
+"""Registries are plain dicts; a wrong name is refused at once, with the right ones."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ def pick(table: Mapping[str, _T], name: str, kind: str) -> _T:
             code="PL-C002",
             fix=_list_choices(table),
         )
+
     return table[name]
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """``". Did you mean 'x'?"`` where something is near, else an empty string."""
+    """``". Did you mean 'x'?"`` where a name is similar, else an empty string."""
     matches = difflib.get_close_matches(name, list(names), n=1)
     return f". Did you mean '{matches[0]}'?" if matches else ""
 

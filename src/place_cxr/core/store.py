@@ -1,10 +1,9 @@
-"""Folders of arrays that are either whole or not there: built once, by one process, whoever else
-waits or dies.
+"""Folders of arrays that are complete or absent: one process builds a folder, others wait for it.
 
 A folder is built under a hidden name, flushed, and renamed. The builder holds a file lock, which
-the system drops with the process: whoever gets the lock of an unfinished folder knows that nobody
-works on it. All is private to the user (0700, 0600), and names are salted, so that they do not tell
-which data lies in them.
+the system drops with the process: whoever gets the lock of an unfinished folder knows that no
+process works on it. Everything is private to the user (0700, 0600). Names are salted, so that they
+do not tell which data lie in the folder.
 """
 
 from __future__ import annotations
@@ -41,16 +40,17 @@ NamedArrays = dict[str, NDArray[Any]]
 
 
 def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
-    """The folder ``root/name``; where it is not whole, ``build`` fills a new one first, while
-    others wait.
+    """The folder ``root/name``; where it is not complete, ``build`` fills a new one first, while
+    other processes wait.
 
-    What ``build`` raises is passed on, and nothing is left behind. Raises PL-E002 when the disk is
-    full, PL-E010 where the file system has no locks.
+    What ``build`` raises is passed on, and nothing of the folder is left. Raises PL-E002 when the
+    disk is full, PL-E010 where the file system has no locks.
     """
     final, unfinished = root / name, root / f".{name}.building"
     if not is_folder_complete(final):
         with _building_lock(root / f".{name}.lock"):
             _remove_unfinished(root)
+            # Again: another process may have built it while we waited.
             if not is_folder_complete(final):
                 shutil.rmtree(unfinished, ignore_errors=True)
                 unfinished.mkdir(mode=0o700)
@@ -58,8 +58,11 @@ def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
                     build(unfinished)
                     for file in unfinished.iterdir():
                         sync_path(file)
+
                     sync_path(unfinished)
-                    shutil.rmtree(final, ignore_errors=True)  # there, but not whole
+
+                    # Every byte is on the disk before the name appears.
+                    shutil.rmtree(final, ignore_errors=True)  # an incomplete one
                     os.rename(unfinished, final)
                     sync_path(root)
                 except BaseException as error:
@@ -69,31 +72,36 @@ def build_once(root: Path, name: str, build: Callable[[Path], None]) -> Path:
                         raise PlaceError(
                             problem, code="PL-E002", file=root, fix="free space, or set PLACE_CACHE"
                         ) from None
+
                     raise
+
     return final
 
 
 def salted_hash(root: Path, parts: Iterable[bytes]) -> str:
-    """16 hex digits for the parts: the same in this ``root`` always, unrelated in another one."""
+    """16 hex digits for the parts: always the same in this ``root``, unrelated in another one."""
     salt = root / ".salt"
     with _building_lock(root / ".salt.lock"):
         if not salt.exists():
             remove_orphans(root)
             with atomic_file(salt, PRIVATE_MODE) as file:
                 file.write(os.urandom(32))
+
     digest = hashlib.blake2b(key=salt.read_bytes(), digest_size=8)
     for part in parts:
+        # With the length in front, ("ab", "c") and ("a", "bc") differ.
         digest.update(len(part).to_bytes(8, "little") + part)
+
     return digest.hexdigest()
 
 
 def write_arrays(
     folder: Path, arrays: Mapping[str, NDArray[Any]], numbers: Mapping[str, Any]
 ) -> None:
-    """Arrays as raw bytes, then their shapes and ``numbers`` (JSON values) as ``meta.json``, which
-    makes it whole.
+    """Write arrays as raw bytes, then their shapes and ``numbers`` (JSON values) as ``meta.json``.
 
-    A file that lies there already with the right size is taken as the array's bytes.
+    With ``meta.json`` the folder is complete. A file that exists already is taken as the bytes of
+    its array.
     """
     array_specs = {}
     for name, array in arrays.items():
@@ -101,6 +109,7 @@ def write_arrays(
         if not (folder / name).exists():
             with create_private_file(folder / name) as file:
                 file.write(np.ascontiguousarray(array).data)
+
     with create_private_file(folder / "meta.json") as file:
         file.write(
             json.dumps(
@@ -110,7 +119,7 @@ def write_arrays(
 
 
 def open_arrays(folder: Path) -> tuple[NamedArrays, dict[str, Any]]:
-    """What ``write_arrays`` wrote: the arrays as read-only memory maps, and the numbers."""
+    """Read what ``write_arrays`` wrote: the arrays as read-only memory maps, and the numbers."""
     meta = json.loads((folder / "meta.json").read_text("utf-8"))
     arrays: NamedArrays = {
         name: np.memmap(
@@ -118,11 +127,12 @@ def open_arrays(folder: Path) -> tuple[NamedArrays, dict[str, Any]]:
         )
         for name, item in meta["arrays"].items()
     }
+
     return arrays, meta["numbers"]
 
 
 def is_folder_complete(folder: Path) -> bool:
-    """Whether every file of the folder is there with its size. Flipped bits are not looked for."""
+    """Whether every file of the folder exists with its size. Contents are not checked."""
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
         return meta["schema"] == _SCHEMA and all(

@@ -1,4 +1,4 @@
-"""What flows through the network.
+"""The records that flow through the network, and what works on any tensor of them.
 
 Shape legend: B images (= reports) of a batch, G of the global batch over all ranks, P patches, K
 queries, S sentences (padded, masked), L tokens, C encoder width, D shared width, E width of the
@@ -20,25 +20,21 @@ _R = TypeVar("_R")
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Reports as one token sequence each; ``sentence`` says which observation a token belongs to,
-    -1 for none.
+    """Reports as one token sequence each; ``sentence`` says which observation a token belongs
+    to.
     """
 
     ids: Int[Tensor, "B L"]
     mask: Bool[Tensor, "B L"]  # False where a token is padding
-    sentence: Int[
-        Tensor, "B L"
-    ]  # 0..S-1, -1: special token, padding, or a sentence that carries no observation
-    sentence_key: Int[
-        Tensor, "B S"
-    ]  # hash of the normalised sentence; equal text, equal key; 0 = no such sentence
+    # 0..S-1; -1 for a special token, padding, or a sentence that holds no observation.
+    sentence: Int[Tensor, "B L"]
+    # Hash of the normalized sentence: equal text, equal key; 0 where there is no s-th sentence.
+    sentence_key: Int[Tensor, "B S"]
     report_key: Int[Tensor, "B"]  # hash of the set of sentence keys
-    flat: Int[Tensor, "T"] | None = (
-        None  # where the real tokens lie in [B * L]; spares the device a host read
-    )
-    continues: Bool[Tensor, "B L"] | None = (
-        None  # True where a token goes on with the word before; None: nowhere
-    )
+    # Positions of the real tokens in [B * L], found on the host: the device need not wait.
+    flat: Int[Tensor, "T"] | None = None
+    # True where a token continues the word before it; None: nowhere.
+    continues: Bool[Tensor, "B L"] | None = None
 
     @property
     def sentence_mask(self) -> Bool[Tensor, "B S"]:
@@ -50,18 +46,16 @@ class Tokens:
 class Batch:
     """B studies on the way from packs to the device; grey uint8, expanded there."""
 
-    row: Int[Tensor, "B"]  # row of the source: what logs and dumps may name
+    row: Int[Tensor, "B"]  # row of the source; logs may name it, as it identifies nobody
     pixels: UInt8[Tensor, "B H W"]
     tokens: Tokens
-    uniform: Float[
-        Tensor, "B U"
-    ]  # random numbers in [0, 1): a function of (seed, epoch, row) alone
+    uniform: Float[Tensor, "B U"]  # random numbers in [0, 1), a function of (seed, epoch, row)
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Two looks at the same pixels, same geometry: what the student sees, and the undisturbed
-    picture.
+    """Two views of the same pixels with the same geometry: the augmented image that the student
+    gets, and the undisturbed one.
     """
 
     image: Float[Tensor, "B 1 H W"]
@@ -77,9 +71,9 @@ class Features:
     pooled: Float[Tensor, "B C"]
     local: Float[Tensor, "B P C2"]
     grid: tuple[int, int]
-    attention: Float[Tensor, "B P"] | None = (
-        None  # of the pooled vector to each, where asked for and where it attends
-    )
+    # Of the pooled vector to each patch; None where not asked for, or where pooling has no
+    # attention.
+    attention: Float[Tensor, "B P"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +92,25 @@ class Correlation:
 
     predicted: Float[Tensor, "B P E"]
     target: Float[Tensor, "B P F"]
-    permuted: Float[Tensor, "B P E"] | None = (
-        None  # the prediction given another study's report (monitor only)
-    )
+    # The prediction given the report of another study; only monitors read it.
+    permuted: Float[Tensor, "B P E"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TokenOutputs:
-    """Patches and words one by one in a space of their own, not of unit length: what token-wise
-    peers compare.
+    """Patches and words, each with a vector that is not of unit length: what token-wise methods
+    compare.
 
-    L words stand in the L places of a report's tokens; what is left over is padding. The attentions
-    are those of the pooled vectors in the last layer, averaged over heads, without gradient.
+    The L words have the L positions of a report's tokens; unused positions are padding. The
+    attentions are those of the pooled vectors in the last layer, averaged over heads, without
+    gradient.
     """
 
     patches: Float[Tensor, "B P D"]
     words: Float[Tensor, "B L D"]  # the first is [CLS], the last real one [SEP]
     mask: Bool[Tensor, "B L"]  # False where a word is padding
     word_attention: Float[Tensor, "B L"]  # 0 where padded
-    patch_attention: (
-        Float[Tensor, "B P"] | None
-    )  # None where the image encoder pools without attending
+    patch_attention: Float[Tensor, "B P"] | None  # None where the pooling has no attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +122,8 @@ class PlaceOutputs:
     scale: Float[Tensor, ""]  # learned inverse temperature of the instance loss
     visual: Observations  # V-PORs, B x K
     attention: Float[Tensor, "B K P"]  # where each query looked; rows sum to 1
-    patches: Float[
-        Tensor, "B P D"
-    ]  # what each patch says; a V-POR is their sum by attention, to unit length
+    # A V-POR is the sum of the patches, weighted by attention and scaled to unit length.
+    patches: Float[Tensor, "B P D"]
     textual: Observations  # T-PORs, B x S
     sentence_key: Int[Tensor, "B S"]
     report_key: Int[Tensor, "B"]
@@ -142,7 +133,7 @@ class PlaceOutputs:
 
 
 class _L2Normalize(torch.autograd.Function):
-    """As `torch.nn.functional.normalize`, whose gradient alone is 14 operators."""
+    """As `torch.nn.functional.normalize`, whose gradient alone takes 14 operators."""
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, eps: float) -> Tensor:
@@ -154,6 +145,7 @@ class _L2Normalize(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        # d(x / |x|): the gradient without its part along the unit vector, divided by the length.
         scaled, length = ctx.saved_tensors
         projection = (grads[0] * scaled).sum(-1, keepdim=True)
         return torch.addcmul(grads[0], scaled, projection, value=-1).div_(length), None
@@ -165,8 +157,8 @@ def l2_normalize(vectors: Float[Tensor, "*rows D"], eps: float = 1e-12) -> Float
 
 
 def move_to_device(record: _R, device: torch.device | str) -> _R:
-    """The same record with every tensor on ``device``. Out of pinned memory the host does not wait
-    for the copy.
+    """The same record with every tensor on ``device``; records inside it too. From pinned memory
+    the host does not wait for the copy.
     """
     non_blocking = torch.device(device).type != "cpu"
 

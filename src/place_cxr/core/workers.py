@@ -1,4 +1,4 @@
-"""Work on many files in several processes, chunk by chunk, which end when their parent does."""
+"""Work on many files, chunk by chunk, in several processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ MAX_INLINE_ITEMS = 128  # up to so many files are handled here: starting process
 def map_in_chunks(
     work: Callable[..., _R], items: Sequence[Any], workers: int = 0, common: tuple[Any, ...] = ()
 ) -> Iterator[tuple[int, _R]]:
-    """(first position, ``work(first, items[first : first + CHUNK], *common)``) as chunks are done,
-    in any order.
+    """Yield (first position, ``work(first, items[first : first + CHUNK_SIZE], *common)``) as chunks
+    are done, in any order.
 
-    ``workers`` 0: one for each core that this process may use, and none beside it for up to SMALL
-    items. ``work`` is a function of a module. Raises PL-D402 when a process dies, PL-E013 when none
-    could begin, and what ``work`` raises.
+    ``workers`` 0: one for each core that this process may use, but no process for up to
+    ``MAX_INLINE_ITEMS`` items. ``work`` is a function of a module, so that it can be sent to a
+    process. Raises PL-D402 when a process dies, PL-E013 when none could start, and what ``work``
+    raises.
     """
     refuse_if_spawned()
     starts = range(0, len(items), CHUNK_SIZE)
@@ -39,9 +40,11 @@ def map_in_chunks(
         for start in starts:
             yield start, work(start, items[start : start + CHUNK_SIZE], *common)
         return
+
     # Spawned, not forked: this process may hold threads and a device.
     spawn = multiprocessing.get_context("spawn")
     started = spawn.Event()
+
     pool = ProcessPoolExecutor(
         min(workers, len(starts)), spawn, initializer=_init_worker, initargs=(started,)
     )
@@ -55,6 +58,7 @@ def map_in_chunks(
     except BrokenProcessPool:
         if not started.is_set():
             raise _unguarded_main_error() from None
+
         problem = (
             f"a worker process died near rows {min(waiting.values(), default=0)} and following"
         )
@@ -68,12 +72,13 @@ def map_in_chunks(
 def refuse_if_spawned() -> None:
     """PL-E013 in a process that is still being started.
 
-    A script whose calls do not stand under ``if __name__ == "__main__":`` is run again by every
-    process that it starts; there, a call would spoil the files of the first one, or wait for its
-    locks, for ever.
+    Every process that a script starts runs the script again, unless its calls stand under
+    ``if __name__ == "__main__":``. There, a call would overwrite the files of the first process, or
+    wait for its locks for ever.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        sys.tracebacklimit = 0  # this process ends here, and the way to the call says nothing
+        # This process ends here; the traceback would hide the message.
+        sys.tracebacklimit = 0
         raise _unguarded_main_error()
 
 
@@ -89,19 +94,19 @@ def _unguarded_main_error() -> PlaceError:
 
 def _init_worker(started: Event) -> None:
     started.set()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     die_with_parent()
 
 
 def die_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+    """End this process when its parent ends: a worker of a killed parent would wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_with_parent, args=(parent.sentinel,), daemon=True).start()
 
 
 def available_cores() -> int:
-    """Cores that this process may use, where the system tells."""
+    """Cores that this process may use; all of the machine where the system does not limit them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

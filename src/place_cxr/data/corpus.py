@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.records import SPLITS, Study
+from place_cxr.core.records import SPLITS, Study, patient_key
 from place_cxr.core.registry import pick
 from place_cxr.core.settings import Settings
 from place_cxr.data.packs.cached import PixelPack, pack_pixels, pack_text
@@ -66,10 +66,10 @@ class Corpus:
         """What a run keeps of its data, and a resumed run must find again: counts, digests, no
         identifier.
         """
-        patients = {
-            s: len({self.studies[i].patient or self.studies[i].id for i in r})
-            for s, r in self.rows.items()
-        }
+        patients = {}
+        for split, rows in self.rows.items():
+            patients[split] = len({patient_key(self.studies[row]) for row in rows})
+
         return {
             "images": {split: len(rows) for split, rows in self.rows.items()},
             "patients": patients,
@@ -90,6 +90,7 @@ class Corpus:
             self.text.report_key,
         ):
             hasher.update(np.ascontiguousarray(array).data)
+
         return hasher.hexdigest()
 
 
@@ -139,10 +140,12 @@ def prepare_corpus(
     studies, reports = _keep_with_reports(_assign_splits(_read_with_splits(settings), settings))
     if tokenizer is None:
         tokenizer = _load_or_train_tokenizer(settings, studies, reports)
+
     pixels, rows = _pack_images(studies, settings, progress)
     text = pack_text(
         studies, tokenizer, max_tokens=max_tokens, max_sentences=settings.max_sentences
     )
+
     return Corpus(studies, pixels, text, tokenizer, rows)
 
 
@@ -166,6 +169,7 @@ def prepare_without_reports(
     )
     pixels, rows = _pack_images(studies, settings, progress)
     empty_reports = [ReportText((), (), "none")] * len(studies)
+
     return Corpus(
         studies,
         pixels,
@@ -185,9 +189,11 @@ def _assign_splits(
 ) -> list[Study]:
     if not any(study.split for study in studies):
         studies = split_by_patient(studies, settings.split_seed)
+
     check_splits(studies, allow_overlap=allow_overlap)
     if not settings.sites:
         return studies
+
     for site in settings.sites:
         if not any(study.site == site for study in studies):
             raise PlaceError(
@@ -195,6 +201,7 @@ def _assign_splits(
                 code="PL-D226",
                 fix="correct data.sites, or remove it",
             )
+
     return [study for study in studies if study.split == "test" or study.site in settings.sites]
 
 
@@ -207,6 +214,7 @@ def _pack_images(
         pixels = pack_pixels(
             studies, settings.pack_size, progress=_with_stage(progress, "decoding images")
         )
+
     split = np.array([studies[row].split for row in pixels.rows])
     return pixels, {name: pixels.rows[split == name] for name in SPLITS}
 
@@ -219,18 +227,21 @@ def _keep_with_reports(studies: list[Study]) -> tuple[list[Study], list[ReportTe
         except PlaceError:
             continue
         kept.append(study)
+
     if not kept:
         raise PlaceError(
             "no row has a report",
             code="PL-D301",
             fix="name the report column: data.columns.report=COLUMN",
         )
+
     if len(kept) < len(studies):
         _log.warning(
             "%d of %d studies have no report text and are left out",
             len(studies) - len(kept),
             len(studies),
         )
+
     return kept, reports
 
 
@@ -239,12 +250,14 @@ def _load_or_train_tokenizer(
 ) -> Tokenizer:
     if settings.tokenizer:
         return Tokenizer.load(settings.tokenizer)
+
     training = [
         s
         for study, report in zip(studies, reports, strict=True)
         if study.split == "train"
         for s in report.sentences
     ]
+
     return Tokenizer.train(training, vocab_size=settings.vocab_size)
 
 

@@ -43,6 +43,7 @@ class PairDataset:
                 f"rows {self.rows.shape} and text_rows {self.text_rows.shape} must be equally long "
                 f"lists"
             )
+
         for name, rows, count in (
             ("rows", self.rows, len(self.pixels)),
             ("text_rows", self.text_rows, len(self.text.ids)),
@@ -71,6 +72,7 @@ def collate(
     np.take(dataset.pixels, rows, axis=0, out=pixels.numpy(), mode="clip")
     if uniforms is None:
         uniforms = np.empty((len(rows), 0), dtype=np.float32)
+
     return Batch(
         row=_tensor(rows, pin),
         pixels=pixels,
@@ -105,16 +107,19 @@ class Loader:
                 f"a batch of {batch_size} has nothing to contrast: its loss and gradient are 0"
             )
             raise PlaceError(problem, code="PL-C010", fix="set batch_size to 32 or more")
+
         if len(dataset) < batch_size:
             problem = f"{len(dataset)} training pairs do not fill one batch of {batch_size}"
             raise PlaceError(
                 problem, code="PL-C011", fix=f"set batch_size to at most {max(2, len(dataset))}"
             )
+
         if batch_size % world:
             problem = f"a batch of {batch_size} cannot be shared equally by {world} processes"
             raise PlaceError(
                 problem, code="PL-C012", fix=f"set batch_size to a multiple of {world}"
             )
+
         self.dataset, self.batch_size, self.seed, self.uniforms = (
             dataset,
             batch_size,
@@ -142,12 +147,14 @@ class Loader:
             target=self._fill, args=(ready, closed, current_step), daemon=True, name="place-loader"
         )
         worker.start()
+
         try:
             while True:
                 try:
                     item = ready.get(timeout=STALL_SECONDS)
                 except queue.Empty:
                     raise self._stall_error(current_step[0]) from None
+
                 if isinstance(item, BaseException):
                     raise item
                 yield item
@@ -163,6 +170,7 @@ class Loader:
             epoch, batch_in_epoch = divmod(step, self.steps_per_epoch)
             if step == start_step or batch_in_epoch == 0:
                 order = epoch_order(self.seed, epoch, self.dataset.rows)
+
             first = batch_in_epoch * self.batch_size + self.rank * rank_batch_size
             yield epoch, order[first : first + rank_batch_size]
             step += 1
@@ -205,6 +213,7 @@ def _put(
             return True
         except queue.Full:
             continue
+
     return False
 
 

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.files import atomic_file
-from place_cxr.core.records import Study
+from place_cxr.core.records import Study, patient_key
 
 PREDICTIONS_FILE = "predictions.parquet"
-MIN_SHARED_PATIENTS = 5  # patients that a value of free text must have in common to be told
+# A value of free text that fewer patients share is stored as "other".
+MIN_SHARED_PATIENTS = 5
 _METADATA_KEY = b"place"
 # Shares of age, in years, that hospitals report by.
 _AGE_BANDS = ((0, "under 18"), (18, "18-39"), (40, "40-59"), (60, "60-79"), (80, "80 and over"))
@@ -32,22 +33,23 @@ _AGE_BANDS = ((0, "under 18"), (18, "18-39"), (40, "40-59"), (60, "60-79"), (80,
 
 @dataclass(frozen=True)
 class Predictions:
-    """Rows of all shares, seeds and splits; ``about`` is the task that made them, in plain values.
+    """Rows of all fractions, seeds and splits; ``about`` is the task that made them, in plain values.
 
     Columns of every task: fraction, seed, split, row, patient (a number), sex, age, view, site. The
     rest is the task's.
     """
 
     about: Mapping[str, Any]
-    table: Any  # pyarrow.Table
+    # A pyarrow.Table.
+    table: Any
 
     @property
     def fractions(self) -> list[float]:
-        """Shares of training patients, rising."""
+        """Fractions of the training patients, rising."""
         return sorted(set(self.table["fraction"].to_pylist()))
 
     def subset(self, split: str = "test", fraction: float | None = None) -> Predictions:
-        """Rows of one split and one share."""
+        """Rows of one split and one fraction."""
         keep = pc.equal(self.table["split"], split)
         if fraction is not None:
             keep = pc.and_(keep, pc.equal(self.table["fraction"], fraction))
@@ -85,7 +87,7 @@ class Predictions:
         return [str(number) for number in self.table["patient"].to_pylist()]
 
     def left_out(self, fraction: float) -> dict[str, str]:
-        """Names that the training rows of some seed of this share could not teach, and why."""
+        """Names that the training rows of some seed of this fraction could not teach, and why."""
         return dict(self.about["left_out"].get(f"{fraction:g}", {}))
 
     def write(self, folder: Path) -> Path:
@@ -120,7 +122,7 @@ def common_columns(studies: Sequence[Study], rows: NDArray[np.int64]) -> dict[st
     Sex, view and site are free text in a table. One that fewer than ``MIN_SHARED_PATIENTS``
     patients have might name somebody, and becomes "other".
     """
-    owners = [studies[row].patient or f"\0{studies[row].id}" for row in rows]
+    owners = [patient_key(studies[row]) for row in rows]
     numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
     row_studies = [studies[row] for row in rows]
 
@@ -134,7 +136,7 @@ def common_columns(studies: Sequence[Study], rows: NDArray[np.int64]) -> dict[st
     }
 
 
-def _hide_rare_values(values: Sequence[str], owners: Sequence[str]) -> list[str]:
+def _hide_rare_values(values: Sequence[str], owners: Sequence[tuple[str, str]]) -> list[str]:
     patients = Counter(value for value, _ in set(zip(values, owners, strict=True)))
     return [
         value if not value or patients[value] >= MIN_SHARED_PATIENTS else "other"

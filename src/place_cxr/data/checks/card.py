@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.records import ABSENT, PRESENT, SPLITS, UNCERTAIN, Study
+from place_cxr.core.records import ABSENT, PRESENT, SPLITS, UNCERTAIN, Study, patient_key
 from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.data.checks.check import CheckedDataset
 from place_cxr.data.checks.faults import count_by_code, describe_code
@@ -44,6 +44,7 @@ def build_data_card(examined: CheckedDataset, source: str, about_source: str) ->
     """
     studies = examined.studies
     reports, sentences = _report_counts(studies)
+
     return {
         "notice": RESEARCH_NOTICE,
         "source": source,
@@ -88,6 +89,7 @@ def sample_images(examined: CheckedDataset, count: int) -> list[NDArray[np.float
         if image.look and image.look.letters < MIN_LETTERS
     ]
     chosen = positions[:: max(1, len(positions) // max(1, count))][:count]
+
     return [
         resize_by_area(
             read_scaled_image(examined.studies[position].image, _SAMPLE_SIZE),
@@ -113,6 +115,7 @@ def _split_counts(studies: Sequence[Study]) -> _Counts:
                 "studies": len({study.id for study in part}),
                 "patients": patients,
             }
+
     return split_counts
 
 
@@ -121,6 +124,7 @@ def _count_by_split(studies: Sequence[Study], values: Iterable[str]) -> _Counts:
     value_counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for study, value in zip(studies, values, strict=True):
         value_counts[value][_split(study)] += 1
+
     return {value: dict(value_counts[value]) for value in sorted(value_counts)}
 
 
@@ -162,11 +166,13 @@ def _label_counts(
                 "not mentioned",
             )
             table[_split(study)][word] += 1
+
         order = [split for split in (*SPLITS, "no split") if split in table]
         finding_counts[name] = {
             split: {word: table[split][word] for word in (*_LABEL_VALUES, "not mentioned")}
             for split in order
         }
+
     return finding_counts
 
 
@@ -176,20 +182,23 @@ def _report_counts(studies: Sequence[Study]) -> tuple[dict[str, Any], list[dict[
     """
     words: list[int] = []
     origins: Counter[str] = Counter()
-    patients: defaultdict[str, set[str]] = defaultdict(set)
+
+    patients: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     times: Counter[str] = Counter()
     for study in studies:
         try:
             report = read_report(study.report)
         except PlaceError:
             continue
+
         origins[report.origin] += 1
         words.append(len(study.report.split()))
         for sentence, observes in zip(report.sentences, report.is_observation, strict=True):
             if observes:
                 text = normalize_sentence(sentence)
-                patients[text].add(study.patient or study.id)
+                patients[text].add(patient_key(study))
                 times[text] += 1
+
     shared = [
         (text, count)
         for text, count in times.items()
@@ -201,6 +210,7 @@ def _report_counts(studies: Sequence[Study]) -> tuple[dict[str, Any], list[dict[
         for text, n in shared[:_MAX_SENTENCES]
     ]
     read_as = {origin: origins[origin] for origin in TEXT_ORIGINS if origins[origin]}
+
     return {
         "with": len(words),
         "without": len(studies) - len(words),
@@ -215,6 +225,7 @@ def _image_counts(examined: CheckedDataset) -> dict[str, Any]:
         "height": _quartiles([image_stats.height for image_stats in stats]),
         "width": _quartiles([image_stats.width for image_stats in stats]),
     }
+
     return {
         "readable": len(stats),
         **sizes,
@@ -226,6 +237,7 @@ def _quartiles(values: Sequence[float]) -> dict[str, float]:
     """Smallest, quartiles and largest; empty where there is nothing."""
     if not values:
         return {}
+
     names = ("least", "quarter", "median", "three quarters", "most")
     return {
         name: round(float(value), 3)

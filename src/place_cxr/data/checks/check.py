@@ -89,6 +89,7 @@ def check_dataset(
         raise PlaceError(
             "a pack has no original pictures to look at", code="PL-C003", file=root, fix=fix
         )
+
     table = _read_table(source, Path(root), options)
     studies, rows = split(table.studies), table.lines
     faults = _size_faults(source, options, table.studies)
@@ -97,6 +98,7 @@ def check_dataset(
         for line, error in table.faults
     ]
     images = _check_images(studies, workers, progress)
+
     licenses = [name for name in table.licenses if name]
     examined = CheckedDataset(
         studies, rows, images, faults, licenses, table.file if source == "manifest" else None
@@ -106,11 +108,13 @@ def check_dataset(
         if expected_sha256 and image.sha256 and expected_sha256.lower() != image.sha256:
             faults.append(Fault("PL-D155", row, "the file's SHA-256 is not that of the manifest"))
         faults += [Fault(code, row, problem) for code, problem in _image_faults(study, image.look)]
+
     faults += _copy_faults(examined)
     faults += repeat_faults(studies, rows)
     faults += split_faults(studies, rows)
     faults += text_faults(studies, rows)
     positions = {row: position for position, row in enumerate(rows)}
+
     base = table.file.resolve()
     base = base if base.is_dir() else base.parent
     for index, fault in enumerate(faults):
@@ -119,6 +123,7 @@ def check_dataset(
             path = Path(studies[position].image)
             name = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
             faults[index] = replace(fault, sha256=images[position].sha256[:12], file=name)
+
     return examined
 
 
@@ -128,6 +133,7 @@ def _read_table(source: str, root: Path, options: Mapping[str, Any]) -> TableWit
         if source == "manifest":
             SOURCES[source].check_options(options)
             return read_with_faults(root, **options)
+
         studies = read_named_source(source, root, options)
         return TableWithFaults(
             root, studies, list(range(1, len(studies) + 1)), [""] * len(studies), [], []
@@ -159,6 +165,7 @@ def _check_images(
         done += len(checked)
         if progress:
             progress(done, len(jobs))
+
     return images
 
 
@@ -178,10 +185,12 @@ def _check_image(
         if error.exit_code != 4:  # not the file: something is not installed
             raise
         return CheckedImage(sha256, None, ((error.code, error.problem),))
+
     faults = []
     header = read_dicom_header(path)
     if header and header.burned_in_reason:
         faults.append(("PL-D154", header.burned_in_reason))
+
     for name, mask in masks:
         try:
             shape = load_mask(mask).shape
@@ -190,6 +199,7 @@ def _check_image(
                 faults.append(("PL-D258", f"the mask of {name} has {size}"))
         except PlaceError as error:
             faults.append(("PL-D258", f"the mask of {name}: {error.problem}"))
+
     return CheckedImage(sha256, stats, tuple(faults))
 
 
@@ -197,15 +207,18 @@ def _image_faults(study: Study, stats: ImageStats | None) -> list[tuple[str, str
     """What the look of one picture says against it."""
     if stats is None:
         return []
+
     faults = []
     if any(b.x0 < 0 or b.y0 < 0 or b.x1 > stats.width or b.y1 > stats.height for b in study.boxes):
         faults.append(
             ("PL-D257", f"a box lies outside the picture of {stats.width} x {stats.height} pixels")
         )
+
     if stats.levels < MIN_GRAY_LEVELS:
         faults.append(
             ("PL-D150", f"98 % of the pixels lie within {stats.levels} of 256 grey levels")
         )
+
     if stats.chest < MIN_CHEST_SCORE and not study.view.lower().startswith(("l", "rl")):
         faults.append(
             (
@@ -214,12 +227,16 @@ def _image_faults(study: Study, stats: ImageStats | None) -> list[tuple[str, str
                 f"more",
             )
         )
+
     if stats.turn:
         faults.append(("PL-D152", f"looks turned by {90 * stats.turn} degrees counter-clockwise"))
+
     if stats.negative:
         faults.append(("PL-D153", "looks inverted: black where a radiograph is white"))
+
     if stats.letters >= MIN_LETTERS:
         faults.append(("PL-D154", f"a line of {stats.letters} letter-like strokes"))
+
     return faults
 
 
@@ -230,11 +247,13 @@ def _copy_faults(examined: CheckedDataset) -> list[Fault]:
     studies, rows = examined.studies, examined.rows
     faults: list[Fault] = []
     first: dict[str, int] = {}
+
     unique: list[int] = []
     thumbs = []
     for position, image in enumerate(examined.seen):
         if image.look is None:
             continue
+
         earlier = first.setdefault(image.sha256, position)
         if earlier == position:
             unique.append(position)
@@ -244,6 +263,7 @@ def _copy_faults(examined: CheckedDataset) -> list[Fault]:
             code = "PL-D251" if leak else "PL-D252"
             problem = f"the same file as row {rows[earlier]}{leak}"
             faults.append(Fault(code, rows[position], problem, rows[earlier]))
+
     for a, b in find_near_duplicates(np.array(thumbs)) if thumbs else []:
         earlier, position = unique[a], unique[b]
         leak = _describe_leak(studies[earlier], studies[position])
@@ -256,6 +276,7 @@ def _copy_faults(examined: CheckedDataset) -> list[Fault]:
                 rows[earlier],
             )
         )
+
     return faults
 
 

@@ -116,6 +116,7 @@ def fault_summary(faults: Sequence[Fault], rows: int, *, names: bool) -> str:
         f"{count:7d}  {code}  {describe_code(code)}"
         for code, count in count_by_code(faults).items()
     ]
+
     ordered = sorted(faults, key=lambda fault: (fault.level, fault.row, fault.code))
     for fault in ordered[:_SHOWN]:
         where = f"row {fault.row}" if fault.row else "all rows"
@@ -127,8 +128,10 @@ def fault_summary(faults: Sequence[Fault], rows: int, *, names: bool) -> str:
             else ""
         )
         lines.append(f"{fault.level}[{fault.code}] {where}{name}: {fault.problem}")
+
     if len(ordered) > _SHOWN:
         lines.append(f"and {len(ordered) - _SHOWN} more")
+
     return "\n".join(lines)
 
 

@@ -72,6 +72,7 @@ def measure_file(path: Path | str, template: NDArray[np.float32]) -> ImageStats:
             file=path,
             fix="leave it out",
         )
+
     return measure_image(image, height, width, template)
 
 
@@ -85,6 +86,7 @@ def measure_image(
     is_chest = chest >= SURE_CHEST_SCORE
     negative = bool(is_chest and (-scores).max() - scores.max() > NEGATIVE_MARGIN)
     dark, bright = np.percentile(image, (1, 99))
+
     return ImageStats(
         height,
         width,
@@ -174,6 +176,7 @@ def _running_extreme(gray: NDArray[np.uint8], extreme: np.ufunc) -> NDArray[np.u
         step = min(window, STROKE_WINDOW - window)
         result = extreme(result[:-step], result[step:])
         window += step
+
     return result
 
 
@@ -183,6 +186,7 @@ def _longest_line(strokes: NDArray[np.bool_]) -> int:
     pieces, number = ndimage.label(strokes, structure=np.ones((3, 3)))
     if number < MIN_LETTERS:
         return 0
+
     boxes = np.array([(y.start, y.stop, x.start, x.stop) for y, x in ndimage.find_objects(pieces)])
     area = np.bincount(pieces.ravel())[1:]
     height, width = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]
@@ -195,9 +199,11 @@ def _longest_line(strokes: NDArray[np.bool_]) -> int:
     boxes = boxes[is_letter][np.argsort(boxes[is_letter][:, 2])]  # from left to right
     if not MIN_LETTERS <= len(boxes) <= _PIECES:
         return 0
+
     height, middle = boxes[:, 1] - boxes[:, 0], (boxes[:, 0] + boxes[:, 1]) / 2
     smaller = np.minimum(height[:, None], height)
     gap = boxes[:, 2] - boxes[:, 3, None]  # from the right edge of one to the left edge of the next
+
     follows = (
         (np.abs(middle[:, None] - middle) <= 0.3 * smaller)
         & (np.maximum(height[:, None], height) <= 1.5 * smaller)
@@ -209,4 +215,5 @@ def _longest_line(strokes: NDArray[np.bool_]) -> int:
     for piece in range(len(boxes)):
         before = length[follows[:, piece]]
         length[piece] = 1 + before.max(initial=0)
+
     return int(length.max())

@@ -25,9 +25,11 @@ def find_near_duplicates(thumbs: NDArray[np.floating[Any]]) -> list[tuple[int, i
     """
     if len(thumbs) < 2:
         return []
+
     bits = np.concatenate(
         [_bits(thumbs[start : start + _BATCH]) for start in range(0, len(thumbs), _BATCH)]
     )
+
     pairs = _candidate_pairs(bits)
     first: dict[int, int] = {}
     for start in range(0, len(pairs), _BATCH):
@@ -40,6 +42,7 @@ def find_near_duplicates(thumbs: NDArray[np.floating[Any]]) -> list[tuple[int, i
         )
         for earlier, later in zip(a[same].tolist(), b[same].tolist(), strict=True):
             first[later] = min(first.get(later, later), earlier)
+
     return sorted((earlier, later) for later, earlier in first.items())
 
 
@@ -63,6 +66,7 @@ def _bits(thumbs: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
 def _candidate_pairs(bits: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Pairs (earlier, later) [M, 2] that agree in at least one of BITS + 1 parts."""
     count = len(bits)
+
     shuffled = bits[
         :, np.random.default_rng(0).permutation(bits.shape[1])
     ]  # neighbouring waves tell the same
@@ -77,5 +81,7 @@ def _candidate_pairs(bits: NDArray[np.bool_]) -> NDArray[np.int64]:
                 break
             a, b = order[equal], order[equal + step]
             pair_codes.append(np.minimum(a, b) * count + np.maximum(a, b))
+
     pairs = np.unique(np.concatenate(pair_codes))
+
     return np.stack(np.divmod(pairs, count), axis=1)

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.records import SPLITS, Study
+from place_cxr.core.records import SPLITS, Study, patient_key
 from place_cxr.data.checks.faults import Fault
 from place_cxr.text.reports import normalize_sentence, read_report
 
@@ -22,6 +22,7 @@ _BREAKS = "\n\r\t\f\v"
 def repeat_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
     """PL-D250, rows equal in all that is read; PL-D204, one image or one study with two contents."""
     faults: list[Fault] = []
+
     images: dict[str, int] = {}
     ids: dict[str, int] = {}
     for position, study in enumerate(studies):
@@ -55,6 +56,7 @@ def repeat_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
                     rows[first_study],
                 )
             )
+
     return faults
 
 
@@ -66,14 +68,17 @@ def split_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
     if studies and not any(study.patient for study in studies):
         problem = "no patient is named: a patient with several studies can end in two splits"
         faults.append(Fault("PL-D255", 0, problem))
+
     if not any(study.split for study in studies):
         return faults
+
     patients: dict[str, int] = {}
     ids: dict[str, int] = {}
     for position, study in enumerate(studies):
         if study.split not in SPLITS:
             faults.append(Fault("PL-D207", rows[position], "has no split, others have one"))
             continue
+
         for what, key, first_positions in (
             ("patient", study.patient, patients),
             ("study", study.id, ids),
@@ -83,6 +88,7 @@ def split_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
                 problem = f"its {what} is in {study.split}, and in {studies[first_position].split} in row {rows[first_position]}"
                 faults.append(Fault("PL-D207", rows[position], problem, rows[first_position]))
                 break
+
     return faults
 
 
@@ -92,7 +98,9 @@ def text_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
     """
     if not any(study.report.strip() for study in studies):
         return []
+
     faults: list[Fault] = []
+
     owners: dict[str, int] = {}
     origins: list[str] = []
     for position, study in enumerate(studies):
@@ -102,21 +110,26 @@ def text_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
         except PlaceError as error:
             faults.append(Fault("PL-D301", row, error.problem))
             continue
+
         if lost := sum(map(_is_lost, text)):
             faults.append(Fault("PL-D352", row, f"{lost} lost or control characters"))
+
         if len(text) > LONG_REPORT:
             faults.append(Fault("PL-D353", row, f"{len(text)} characters"))
+
         words = normalize_sentence(text)
         if words.count(" ") + 1 >= MIN_DUPLICATE_WORDS:
             first_position = owners.setdefault(words, position)
-            if _person(studies[first_position]) != _person(study):
+            if patient_key(studies[first_position]) != patient_key(study):
                 split = ", in another split" if studies[first_position].split != study.split else ""
                 problem = f"word for word the report of row {rows[first_position]}, another patient's{split}"
                 faults.append(Fault("PL-D354", row, problem, rows[first_position]))
+
     fallback_count = sum(origin in ("last_paragraph", "whole") for origin in origins)
     if origins and fallback_count > MAX_FALLBACK_FRACTION * len(origins):
         problem = f"{fallback_count} of {len(origins)} reports have no findings and no impression and are read whole"
         faults.append(Fault("PL-D351", 0, problem))
+
     return faults
 
 
@@ -124,10 +137,6 @@ def _is_lost(character: str) -> bool:
     return character == "\ufffd" or (
         unicodedata.category(character) in ("Cc", "Cs") and character not in _BREAKS
     )
-
-
-def _person(study: Study) -> tuple[str, str]:
-    return ("patient", study.patient) if study.patient else ("study", study.id)
 
 
 def _image_content(study: Study) -> tuple[object, ...]:

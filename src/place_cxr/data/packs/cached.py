@@ -103,6 +103,7 @@ def pack_pixels(
         raise PlaceError(
             "no studies to pack", code="PL-D401", fix="check the source and its filters"
         )
+
     root = make_private_folder(cache_root() if root is None else root)
     paths = [os.path.abspath(study.image) for study in studies]
     name = "pixels-" + salted_hash(root, _pixel_key_parts(paths, size))
@@ -125,6 +126,7 @@ def pack_pixels(
         _log.warning(
             "%d of %d images are left out, see %s", pack.rejected, len(studies), quarantine
         )
+
     return pack
 
 
@@ -146,14 +148,17 @@ def decode_images(
         raise PlaceError(
             problem, code="PL-E002", file=target.parent, fix="free space, or set PLACE_CACHE"
         )
+
     with create_private_file(target) as file:
         file.truncate(needed)
+
     outcomes: list[DecodeOutcome] = [(0, 0, "", "")] * len(paths)
     done = 0
     for start, decoded in map_in_chunks(_decode_chunk, paths, workers, (target, size)):
         outcomes[start : start + len(decoded)] = decoded
         done += len(decoded)
         on_chunk(done, select_refused(decoded, start))
+
     return outcomes
 
 
@@ -172,6 +177,7 @@ def finish_pack(
     with it.
     """
     _write_quarantine(folder / "quarantine.jsonl", select_refused(outcomes))
+
     packed: NamedArrays = {
         "pixels": np.memmap(
             folder / "pixels", dtype=np.uint8, mode="r", shape=(len(outcomes), size, size)
@@ -217,6 +223,7 @@ def pack_text(
         raise PlaceError(
             "no studies to pack", code="PL-D401", fix="check the source and its filters"
         )
+
     root = make_private_folder(cache_root() if root is None else root)
     rule = _rule_bytes(TEXT_PACK_VERSION, ("tokenizers",))
     limits = f"{tokenizer.hash} {max_tokens} {max_sentences}"
@@ -236,6 +243,7 @@ def pack_text(
 
     arrays, numbers = open_arrays(build_once(root, name, build))
     stored: dict[str, Any] = {**arrays, **numbers}
+
     return EncodedReports(**stored)
 
 
@@ -276,15 +284,18 @@ def _decode_chunk(start: int, paths: Sequence[str], target: Path, size: int) -> 
                 raise PlaceError(
                     "shows nothing, all pixels are equal", code=CONSTANT_IMAGE_CODE, file=path
                 )
+
             square[:] = Letterbox(height, width, size).to_square(image)
             outcomes.append((height, width, "", ""))
         except PlaceError as error:
             if error.code.startswith("PL-E"):  # not the file: something is not installed
                 raise
             outcomes.append((0, 0, error.code, sha256_of(path)[:12]))
+
     with open(target, "r+b") as file:
         file.seek(start * size * size)
         file.write(block.data)
+
     return outcomes
 
 

@@ -76,12 +76,14 @@ def pack_dataset(
         raise PlaceError(
             "no studies to pack", code="PL-D401", fix="check the source and its filters"
         )
+
     if shard and not 1 <= shard[0] <= shard[1]:
         raise PlaceError(
             f"there is no shard {shard[0]} of {shard[1]}",
             code="PL-C009",
             fix="count from 1, as 1/4",
         )
+
     make_private_folder(out)
     names = [_relative(study.image, root) for study in studies]
     keys = [
@@ -100,12 +102,15 @@ def pack_dataset(
             raise PlaceError(
                 "holds a pack of other files, rules or studies", code="PL-D411", file=out, fix=fix
             )
+
         return None if shard else opened
+
     parts = _PartBuilder(studies, keys, size, out, progress)
     part_numbers = [k for k in range(len(keys)) if not shard or k % shard[1] == shard[0] - 1]
     folders = parts.make(part_numbers, workers)
     if shard:
         return None
+
     outcomes = [outcome for folder in folders for outcome in _read_outcomes(folder)]
 
     def join(folder: Path) -> None:
@@ -113,9 +118,11 @@ def pack_dataset(
             for part in folders:
                 with open(part / "pixels", "rb") as source:
                     shutil.copyfileobj(source, target, 1 << 20)
+
         with create_private_file(folder / STUDIES_FILE) as file:
             for study, name in zip(studies, names, strict=True):
                 file.write(_study_line(study, name).encode())
+
         finish_pack(folder, outcomes, size, {"key": hasher.hexdigest()})
 
     joined, _ = open_pack(build_once(out, DATA_FOLDER, join))
@@ -128,6 +135,7 @@ def pack_dataset(
             DATA_FOLDER,
             "quarantine.jsonl",
         )
+
     return joined
 
 
@@ -168,7 +176,9 @@ class _PartBuilder:
                 self._report_progress(
                     select_refused(_read_outcomes(folder), k * ROWS_PER_PART), done, total
                 )
+
             folders.append(folder)
+
         return folders
 
     def _decode(self, folder: Path, *, k: int, done: int, total: int, workers: int) -> None:
@@ -198,6 +208,7 @@ def open_packed_pixels(out: Path, size: int) -> PixelPack:
         problem = f"packed as squares of {opened.pixels.shape[1]} pixels, {size} are wanted"
         fix = f"set data.pack_size={opened.pixels.shape[1]}, or pack again"
         raise PlaceError(problem, code="PL-D412", file=out, fix=fix)
+
     return opened
 
 
@@ -219,6 +230,7 @@ def _require_whole(out: Path) -> Path:
     ):
         fix = "finish it: place data pack with the same --out and no --shard"
         raise PlaceError("no whole pack", code="PL-D410", file=out, fix=fix)
+
     return out / DATA_FOLDER
 
 
@@ -245,6 +257,7 @@ def _part_key(studies: Sequence[Study], names: Sequence[str], size: int) -> str:
             hasher.update(json.dumps([name, status.st_size, status.st_mtime_ns]).encode())
         except (OSError, ValueError):
             hasher.update(json.dumps([name]).encode())
+
     return hasher.hexdigest()
 
 

@@ -34,6 +34,7 @@ def purge_cache(root: Path, *, dry_run: bool = False) -> PurgeCounts:
     packs = freed = busy = 0
     if not root.is_dir():
         return PurgeCounts(packs, freed, busy)
+
     for name in sorted(set(_pack_names(root))):
         # Lock files stay: who waits for one that is removed, and who makes it anew, would both
         # build.
@@ -41,6 +42,7 @@ def purge_cache(root: Path, *, dry_run: bool = False) -> PurgeCounts:
             if not free:
                 busy += 1
                 continue
+
             pack_paths = (
                 root / name,
                 root / f".{name}.building",
@@ -52,12 +54,14 @@ def purge_cache(root: Path, *, dry_run: bool = False) -> PurgeCounts:
                 freed += _size_in_bytes(path)
                 if not dry_run:
                     _remove(path)
+
     if not (dry_run or busy):
         # With the salt, who has the same data could tell by the names of the lock files that it was
         # here.
         with hold_if_free(root / ".salt.lock", 0o600) as free:
             if free:
                 _remove(root / ".salt")
+
     return PurgeCounts(packs, freed, busy)
 
 

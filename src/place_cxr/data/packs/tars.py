@@ -37,9 +37,11 @@ def write_tars(
     or not there.
     """
     remove_orphans(make_private_folder(target))
+
     by_split: dict[str, list[int]] = {}
     for row in pack.rows.tolist():
         by_split.setdefault(studies[row].split or "all", []).append(row)
+
     files, done = [], 0
     for split, rows in sorted(by_split.items()):
         for number, start in enumerate(range(0, len(rows), ROWS_PER_TAR)):
@@ -50,6 +52,7 @@ def write_tars(
             done += len(file_rows)
             if progress:
                 progress(done, len(pack.rows))
+
     return files
 
 
@@ -81,6 +84,7 @@ def _study_metadata(study: Study, size: list[int]) -> dict[str, Any]:
         for name in ("report", "id", "patient", "split", "view", "sex", "age", "site")
     }
     label_values = {"labels": nan_to_none(study.labels), "said": nan_to_none(study.said)}
+
     return {
         **plain,
         **label_values,

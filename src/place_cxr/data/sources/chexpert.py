@@ -70,19 +70,23 @@ def read(root: Path, split: str = "official", *, views: Sequence[str] = ()) -> l
                 *_read_sibling_table(table, "valid.csv", "val"),
                 *_read_sibling_table(table, "test.csv", "test"),
             ]
+
         reports = _read_plus_reports(root, table.parent)
         studies = (
             [replace(study, report=reports.get(_image_key(study.image), "")) for study in studies]
             if reports
             else studies
         )
+
     if split == "mgca":
         train, val = mgca_positions(studies)
         studies = assign_splits(studies, {"train": train, "val": val})
         studies += _read_sibling_table(table, "valid.csv", "test") if table else []
         studies = [study for study in studies if study.view != _LATERAL]
+
     if split == "5x200":
         studies = assign_splits(studies, {"test": select_five_by_200(studies)})
+
     return [study for study in studies if not views or study.view in views]
 
 
@@ -102,10 +106,12 @@ def select_five_by_200(studies: Sequence[Study], per_class: int = _PER_CLASS) ->
                 finding_of[key] = _only_finding(study.labels)
             if finding_of[key]:
                 positions_by_finding[finding_of[key]].append(position)
+
     drawn = [
         np.array(rows)[sample_positions(len(rows), per_class, np.random.RandomState(0))]
         for rows in positions_by_finding.values()
     ]
+
     return np.concatenate(drawn)
 
 
@@ -121,6 +127,7 @@ def _only_finding(labels: Mapping[str, float]) -> str:
     is_single = (
         len(stated) == 1 and stated[0] in COMPETITION_FINDINGS and labels[stated[0]] == PRESENT
     )
+
     return stated[0] if is_single else ""
 
 
@@ -140,6 +147,7 @@ def _read_table(table: Path, split: str) -> Iterator[Study]:
         first_folder, _, relative = path.partition("/")
         if first_folder in ("train", "valid", "test"):
             relative = path
+
         parts = relative.split("/")
         view = row.get("AP/PA", "").strip() or "FRONTAL"
         lateral = row.get("Frontal/Lateral", parts[-1]).lower().find("lateral") >= 0
@@ -179,6 +187,7 @@ def _read_plus_reports(*folders: Path) -> dict[str, str]:
     )
     if table is None:
         return {}
+
     return {
         _image_key(Path(row["path_to_image"])): _plus_report(row) for _, row in _plus_rows(table)
     }
@@ -195,6 +204,7 @@ def _plus_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
         "sex",
         "split",
     )
+
     return read_columns(table, "path_to_image", *sections, optional=optional_columns)
 
 
@@ -224,4 +234,5 @@ def _read_plus(root: Path, table: Path) -> list[Study]:
                 age=parse_age(row.get("age", "")),
             )
         )
+
     return studies

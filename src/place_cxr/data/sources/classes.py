@@ -25,7 +25,9 @@ def find_class_problem(name: str) -> tuple[str, str] | None:
                 "a class is a list of names",
                 "write a column labels.NAME for each name, with 1, 0, -1 or nothing",
             )
+
         return None
+
     return (
         "a class is a number",
         "write names, or map a column of 1 and 0 to a finding: labels.NAME=COLUMN",
@@ -37,6 +39,7 @@ def fill_absent_classes(studies: Sequence[Study], classes: Collection[str]) -> l
     order.
     """
     names = sorted(classes)
+
     return (
         [replace(study, labels=_labels(study, names)) for study in studies]
         if names

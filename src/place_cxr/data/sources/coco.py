@@ -34,4 +34,5 @@ def read_coco_boxes(file: Path) -> dict[str, tuple[Box, ...]]:
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         problem = "not boxes in COCO's form (images, categories, annotations with bbox)"
         raise PlaceError(problem, code="PL-D202", file=file, fix="export it again") from None
+
     return {name: tuple(boxes) for name, boxes in boxes_by_name.items()}

@@ -60,6 +60,7 @@ def size_problems(source: str, split: str, studies: Sequence[Study]) -> list[str
     """
     counts = Counter(study.split for study in studies)
     published = zip(SPLITS, PUBLISHED_SIZES.get((source, split), (None, None, None)), strict=True)
+
     return [
         f"{name}: {counts[name]}, published {size}"
         for name, size in published
@@ -78,7 +79,9 @@ def shuffle_split(rows: int, held_out: float | int, seed: int) -> tuple[RowPosit
     if not 0 < held_out_count < rows:
         problem = f"{rows} rows are too few to hold out {held_out_count}"
         raise PlaceError(problem, code="PL-D231", fix="check the table, or use split=patient")
+
     order = np.random.RandomState(seed).permutation(rows)
+
     return order[held_out_count:], order[:held_out_count]
 
 
@@ -110,6 +113,7 @@ def stratified_parts(classes: Sequence[int], seed: int = 42) -> dict[str, RowPos
         raise PlaceError(
             problem, code="PL-D231", fix="check the table, or use split=patient"
         ) from None
+
     return {"train": train, "val": val, "test": test}
 
 
@@ -120,6 +124,7 @@ def sample_positions(rows: int, count: int, generator: np.random.RandomState) ->
     if count > rows:
         problem = f"the table has {rows} rows to draw {count} from"
         raise PlaceError(problem, code="PL-D231", fix="check that the table is whole")
+
     return generator.permutation(rows)[:count]
 
 
@@ -144,12 +149,14 @@ def split_by_lists(studies: Sequence[Study], lists: Mapping[str, str | Path]) ->
     for position, study in enumerate(studies):
         for key in {study.image.name, study.image.stem, study.id}:
             positions_by_key.setdefault(key, []).append(position)
+
     split_of: dict[int, str] = {}
     for split, file in lists.items():
         if split not in SPLITS:
             raise PlaceError(
                 f"a list for split '{split}'", code="PL-D232", fix=f"name {', '.join(SPLITS)}"
             )
+
         named = _read_list(Path(file))
         listed = [position for key in named for position in _look_up(positions_by_key, key)]
         if not listed:
@@ -157,17 +164,20 @@ def split_by_lists(studies: Sequence[Study], lists: Mapping[str, str | Path]) ->
             raise PlaceError(
                 problem, code="PL-D232", file=file, fix="check which data set the list is for"
             )
+
         missing = sum(not _look_up(positions_by_key, key) for key in named)
         if missing:
             _log.warning(
                 "%s: %d of %d lines name no image of this source", file, missing, len(named)
             )
+
         for position in listed:
             if split_of.setdefault(position, split) != split:
                 problem = f"an image is in the lists of {split_of[position]} and {split}"
                 raise PlaceError(
                     problem, code="PL-D232", file=file, fix="take it out of one of them"
                 )
+
     return [replace(studies[position], split=split) for position, split in split_of.items()]
 
 
@@ -178,11 +188,13 @@ def _read_list(file: Path) -> list[str]:
         raise PlaceError(
             "a list that cannot be read", code="PL-D232", file=file, fix="check the path"
         ) from None
+
     return [line.replace(",", " ").split()[0] for line in lines if line.strip(", \t")]
 
 
 def _look_up(positions_by_key: Mapping[str, list[int]], key: str) -> list[int]:
     name = PurePosixPath(key).name
+
     return next(
         (
             positions_by_key[key]

@@ -51,15 +51,18 @@ def read(root: Path, split: str = "patient") -> list[Study]:
             raise PlaceError(
                 f"no column '{needed}'", code="PL-D201", file=table, fix="take the published table"
             )
+
     notes = column_names.get("clinical_notes", column_names.get("notes", ""))
     masks = index_files(root / "annotations" / "lungVAE-masks")
     boxes_file = find_optional_file(root, "annotations/imageannotation_ai_lung_bounding_boxes.json")
+
     boxes = read_coco_boxes(boxes_file) if boxes_file else {}
     studies = []
     for line, row in read_columns(table, *(name for name in column_names.values() if name)):
         record = {name: row[theirs] for name, theirs in column_names.items() if theirs}
         if _is_ct(record):
             continue
+
         name = check_relative_path(table, line, record["filename"].strip())
         mask = masks.get(f"{Path(name).stem}_mask.png")
         studies.append(
@@ -78,6 +81,7 @@ def read(root: Path, split: str = "patient") -> list[Study]:
                 boxes=boxes.get(name, ()),
             )
         )
+
     return studies
 
 

@@ -50,12 +50,14 @@ def read(root: Path, split: str = "official", *, version: str = "") -> list[Stud
         train = [train[position] for position in kept] + [
             replace(train[position], split="val") for position in held_out
         ]
+
     return train + test
 
 
 def _find_list(root: Path, part: str, version: str) -> Path:
     if version:
         return find_file(root, f"{part}_COVIDx{version}.txt", f"labels/{part}_COVIDx{version}.txt")
+
     lists = sorted({*root.glob(f"{part}_COVIDx*.txt"), *root.glob(f"labels/{part}_COVIDx*.txt")})
     if len(lists) > 1:
         names = ", ".join(file.name for file in lists)
@@ -65,6 +67,7 @@ def _find_list(root: Path, part: str, version: str) -> Path:
             file=root,
             fix="set data.options.version=9A",
         )
+
     return lists[0] if lists else find_file(root, f"{part}_COVIDx*.txt", f"{part}.txt")
 
 
@@ -75,15 +78,18 @@ def _read_list(root: Path, file: Path, part: str) -> Iterator[Study]:
         raise PlaceError(
             f"byte {error.start} is not utf-8", code="PL-D209", file=file, fix="copy it again"
         ) from None
+
     for line, text in enumerate(lines, start=1):
         if not text.strip():
             continue
+
         fields = text.rsplit(maxsplit=3)
         if len(fields) < 4 or fields[2] not in _LABELS:
             problem = f"line {line} is not 'patient filename class source' with a known class"
             raise PlaceError(
                 problem, code="PL-D202", file=file, fix="take the list as COVID-Net publishes it"
             )
+
         patient, name, class_name, source = fields
         yield Study(
             id=name,

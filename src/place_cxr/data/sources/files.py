@@ -34,6 +34,7 @@ def find_file(root: Path, *names: str) -> Path:
             file=root,
             fix="name the folder that the data set was unpacked into",
         )
+
     return path
 
 
@@ -62,6 +63,7 @@ def read_columns(
                 raise PlaceError(
                     problem, code="PL-D201", file=file, fix="take the published table as it is"
                 )
+
         return {name: theirs[name] for name in (*needed, *optional) if name in theirs}
 
     table_rows = read_table_rows(file, encoding, choose)
@@ -70,6 +72,7 @@ def read_columns(
         raise PlaceError(
             "a header and no rows", code="PL-D201", file=file, fix="copy the table again"
         )
+
     yield first
     yield from table_rows
 
@@ -93,11 +96,13 @@ class LabelParser:
             unknown = [text for text in key if text not in _LABEL_VALUES]
             if unknown:
                 refuse_value(self._file, line, "a label is not 1, 0, -1 or empty")
+
             self._seen[key] = {
                 name: _LABEL_VALUES[text]
                 for name, text in zip(self.names, key, strict=True)
                 if name in row
             }
+
         return self._seen[key]
 
 
@@ -107,8 +112,10 @@ def parse_number(file: Path, line: int, text: str) -> float:
         value = float(text)
     except ValueError:
         refuse_value(file, line, "a cell that should be a number is not")
+
     if not abs(value) < float("inf"):
         refuse_value(file, line, "a number is not finite")
+
     return value
 
 
@@ -119,6 +126,7 @@ def parse_age(text: str) -> float | None:
         age = float(text)
     except ValueError:
         return None
+
     return age if 0 <= age <= _MAX_AGE else None
 
 
@@ -134,6 +142,7 @@ def check_relative_path(file: Path, line: int, text: str) -> str:
         raise PlaceError(
             problem, code="PL-D206", file=file, fix="take the published table as it is"
         )
+
     return text
 
 
@@ -146,6 +155,7 @@ def index_files(*folders: Path) -> dict[str, str]:
         for directory, _, names in os.walk(folder):
             for name in names:
                 paths.setdefault(name, os.path.join(directory, name))
+
     return paths
 
 

@@ -64,21 +64,25 @@ def read(
     """
     if not root.is_dir():
         raise PlaceError("no such folder", code="PL-D205", file=root, fix="check the path")
+
     root = Path(os.path.realpath(root))
     images, texts = _list_files(root)
     if not images:
         raise PlaceError(
             "no pictures below it", code="PL-D205", file=root, fix="name the folder of the pictures"
         )
+
     table_path = _find_table(root, table)
     if table_path is None:
         studies = list(_read_with_texts(root, images, texts, encoding))
     else:
         studies = _read_with_table(root, table_path, images, columns, encoding)
+
     if patient_folder:
         studies = [
             replace(study, patient=_patient(root, study.image, patient_folder)) for study in studies
         ]
+
     return studies
 
 
@@ -95,13 +99,16 @@ def _list_files(root: Path) -> tuple[list[str], set[str]]:
                 and not ending[1:].isdecimal()
             ):
                 continue
+
             if os.path.islink(path) or not os.path.isfile(path):
                 continue
+
             relative = os.path.relpath(path, root).replace(os.sep, "/")
             if ending == ".txt":
                 texts.add(relative)
             elif ending in _IMAGE_SUFFIXES or _is_dicom(path):
                 images.append(relative)
+
     return sorted(images), texts
 
 
@@ -122,7 +129,9 @@ def _find_table(root: Path, name: str) -> Path | None:
                 file=root,
                 fix="put it into the data folder",
             )
+
         return root / name
+
     tables = sorted(path for path in root.iterdir() if path.suffix.lower() in _TABLE_SUFFIXES)
     if len(tables) > 1:
         names = ", ".join(path.name for path in tables)
@@ -132,6 +141,7 @@ def _find_table(root: Path, name: str) -> Path | None:
             file=root,
             fix="name one as option table",
         )
+
     return tables[0] if tables else None
 
 
@@ -142,9 +152,11 @@ def _read_with_table(
     guess = next((name for name in _IMAGE_NAMES if name in header), "")
     if "image" not in header and "image" not in columns and guess:
         columns = {**columns, "image": guess}
+
     reader = ManifestReader(table, columns)
     paths_by_key = _index_by_key(images)
     studies: list[Study] = []
+
     lines: list[int] = []
     missing = 0
     for line, cells in read_table_rows(table, encoding, reader.choose):
@@ -152,11 +164,13 @@ def _read_with_table(
         if not paths:
             missing += 1
             continue
+
         if len(paths) > 1:
             problem = f"line {line}: {len(paths)} pictures have this name"
             raise PlaceError(
                 problem, code="PL-D204", file=table, fix="write paths below the folder"
             )
+
         study = reader.study(line, {**cells, "image": paths[0]}, number=len(studies) + 1)
         identified = (
             study
@@ -165,6 +179,7 @@ def _read_with_table(
         )
         studies.append(identified)
         lines.append(line)
+
     reader.check_files()
     if not studies:
         problem = f"none of {missing} rows names one of {len(images)} pictures"
@@ -174,12 +189,14 @@ def _read_with_table(
             file=table,
             fix="name the picture's column: data.columns.image=COLUMN",
         )
+
     kept = drop_repeated_rows(table, reader.fill_absent_classes(studies), lines, numbered=False)
     if missing or len(kept) < len(images):
         _log.warning(
             "%s: %d rows have no picture, %d of %d pictures no row: left out",
             table, missing, len(images) - len({study.image for study in kept}), len(images),
         )  # fmt: skip
+
     return sorted(kept, key=lambda study: study.image)
 
 
@@ -189,6 +206,7 @@ def _index_by_key(images: list[str]) -> dict[str, list[str]]:
         pure = PurePosixPath(path)
         for key in {path, str(pure.with_suffix("")), pure.name, pure.stem}:
             paths.setdefault(key, []).append(path)
+
     return paths
 
 
@@ -202,6 +220,7 @@ def _read_with_texts(
     texts_by_folder: dict[str, list[str]] = {}
     for text in texts:
         texts_by_folder.setdefault(os.path.dirname(text), []).append(text)
+
     read_texts: dict[str, str] = {}
     for path in images:
         folder = os.path.dirname(path)
@@ -213,6 +232,7 @@ def _read_with_texts(
         text = next((name for name in (*beside, *single, *above) if name in texts), "")
         if text and text not in read_texts:
             read_texts[text] = _read_text(root / text, encoding)
+
         yield Study(
             id=os.path.splitext(text or path)[0],
             image=root / path,
@@ -251,4 +271,5 @@ def _patient(root: Path, image: Path, depth: int) -> str:
             file=root,
             fix="set data.options.patient_folder=1, or leave it out",
         )
+
     return folders[depth - 1]

@@ -48,6 +48,7 @@ def read(root: Path, split: str = "") -> list[Study]:
     annotation = find_optional_file(root, "annotation.json")
     if annotation is not None and split != "patient":
         return list(_read_r2gen(root, annotation))
+
     if split == "r2gen":
         raise PlaceError(
             "no file annotation.json",
@@ -55,13 +56,16 @@ def read(root: Path, split: str = "") -> list[Study]:
             file=root,
             fix="use split=patient, or get R2Gen's",
         )
+
     files = sorted(root.glob("ecgen-radiology/*.xml")) or sorted(root.glob("*.xml"))
     if not files:
         raise PlaceError(
             "no XML files", code="PL-D205", file=root, fix="unpack NLMCXR_reports.tgz there"
         )
+
     folder = root / "NLMCXR_png"
     paths_by_name = index_files(folder if folder.is_dir() else root)
+
     return [study for file in files for study in _read_open_i(root, file, paths_by_name)]
 
 
@@ -92,6 +96,7 @@ def _parse(file: Path) -> Element:
     except (ParseError, DefusedXmlException, ValueError, LookupError):
         problem = "not a plain XML file of a report (damaged, or with a document type or entities)"
         raise PlaceError(problem, code="PL-D233", file=file, fix="copy it again") from None
+
     return tree
 
 
@@ -114,9 +119,11 @@ def _read_r2gen(root: Path, file: Path) -> Iterator[Study]:
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         valid = False
+
     if not valid:
         problem = "not R2Gen's form: {train, val, test} of {id, report, image_path}"
         raise PlaceError(problem, code="PL-D202", file=file, fix="copy it again")
+
     for split, case, report, paths in cases:
         for path in paths:
             image = root / "images" / check_relative_path(file, 1, path)

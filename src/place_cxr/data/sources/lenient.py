@@ -43,6 +43,7 @@ def read_with_faults(
     closed.
     """
     file = find_manifest(Path(root_or_file))
+
     reader = ManifestReader(file, columns, folder)
     table = TableWithFaults(file, [], [], [], [], [])
     for number, (line, cells) in enumerate(
@@ -53,18 +54,22 @@ def read_with_faults(
         except PlaceError as error:
             table.faults.append((line, error))
             continue
+
         if reader.missing_files and reader.missing_files[-1][0] == line:
             problem = f"a path without a file to read ({reader.missing_files[-1][1]})"
             table.faults.append((line, PlaceError(problem, code="PL-D205", file=file)))
             continue
+
         table.studies.append(study)
         table.lines.append(line)
         table.sha256.append(cells.get("sha256", "").strip())
         table.licenses.append(cells.get("license", "").strip())
+
     if not table.studies and not table.faults:
         raise PlaceError(
             "a header and no rows", code="PL-D201", file=file, fix="write a row for each image"
         )
+
     return replace(table, studies=reader.fill_absent_classes(table.studies))
 
 
@@ -80,6 +85,7 @@ def write_clean_manifest(file: Path, out: Path, leave_out: Collection[int]) -> i
         raise PlaceError(
             "a cleaned manifest belongs beside the first one", code="PL-C004", file=out, fix=fix
         )
+
     kept = [
         cells
         for line, cells in read_table_rows(file, "utf-8-sig", _every_column, [])
@@ -89,10 +95,12 @@ def write_clean_manifest(file: Path, out: Path, leave_out: Collection[int]) -> i
         raise PlaceError(
             "no row is without an error", code="PL-D201", file=file, fix="correct the rows by hand"
         )
+
     with create_private_text_file(out) as target:
         writer = csv.DictWriter(target, list(kept[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
+
     return len(kept)
 
 

@@ -36,8 +36,10 @@ class SourceListing:
         lines = [f"{self.name:<17} {' '.join(self.provides)}", self.about]
         if self.splits:
             lines.append(f"splits: {', '.join(self.splits)}, split_lists")
+
         if self.options:
             lines.append(f"options: {', '.join(self.options)}")
+
         if self.missing is None:
             lines.append(f"looks for: {'; '.join(self.needs)}")
             lines += [f"may use: {'; '.join(self.may_use)}"] if self.may_use else []
@@ -48,6 +50,7 @@ class SourceListing:
             lines += (
                 [f"without: {'; '.join(self.without)}"] if self.without and not self.missing else []
             )
+
         return "\n    ".join(lines)
 
 
@@ -60,6 +63,7 @@ def list_sources(
     """
     if root is not None and not root.is_dir():
         raise PlaceError("no such folder", code="PL-D205", file=root, fix="check the path")
+
     listings = [
         SourceListing(
             name=name,
@@ -74,6 +78,7 @@ def list_sources(
         )
         for name, source in sources.items()
     ]
+
     return sorted(listings, key=lambda one: (bool(one.missing), one.name))
 
 

@@ -60,16 +60,20 @@ def read(
     """
     file = find_manifest(Path(root_or_file))
     reader = ManifestReader(file, columns, folder)
+
     studies: list[Study] = []
     lines: list[int] = []
     for line, cells in read_table_rows(file, encoding, reader.choose):
         studies.append(reader.study(line, cells, number=len(studies) + 1))
         lines.append(line)
+
     if not studies:
         raise PlaceError(
             "a header and no rows", code="PL-D201", file=file, fix="write a row for each image"
         )
+
     reader.check_files()
+
     return drop_repeated_rows(
         file,
         reader.fill_absent_classes(studies),
@@ -82,10 +86,12 @@ def find_manifest(path: Path) -> Path:
     """The manifest itself, or the one in a folder; PL-D201 where there is none or several."""
     if not path.is_dir():
         return path
+
     manifests = [path / name for name in MANIFEST_NAMES if (path / name).exists()]
     if len(manifests) != 1:
         problem = f"{len(manifests)} files named {', '.join(MANIFEST_NAMES)}, expected one"
         raise PlaceError(problem, code="PL-D201", file=path, fix="name the manifest file")
+
     return manifests[0]
 
 
@@ -103,6 +109,7 @@ class ManifestReader:
                     code="PL-C001",
                     fix=f"map one of {', '.join((*MANIFEST_COLUMNS, *COLUMN_PREFIXES))}",
                 )
+
         self.file = file
         self.columns = columns
         self.used_columns: dict[str, str] = {}
@@ -124,12 +131,15 @@ class ManifestReader:
             "class" in self.columns.values()
         ):  # a column of 1 and 0 that is mapped to a finding names no classes
             recognized.pop("class", None)
+
         self.used_columns = used = recognized | dict(self.columns)
         missing = [theirs for theirs in used.values() if theirs not in header]
         if "image" not in used:
             missing.append("image")
+
         if not any(name in CONTENT_COLUMNS or name.startswith(COLUMN_PREFIXES) for name in used):
             missing.append("report")
+
         if missing:
             header_text = f"found {', '.join(header[:_SHOWN])}"
             problem = f"no column '{missing[0]}' ({header_text}){did_you_mean(missing[0], header)}"
@@ -139,20 +149,24 @@ class ManifestReader:
                 file=self.file,
                 fix="rename the column or map it with columns",
             )
+
         for ours in ("patient", "study", "split"):
             near = did_you_mean(ours, [name for name in header if name not in used.values()])
             if ours not in used and near:
                 _log.warning(
                     "%s: no column '%s'%s Then map it with columns.", self.file, ours, near
                 )
+
         return used
 
     def study(self, line: int, cells: Mapping[str, str], number: int) -> Study:
         """The study of one row; ``number`` is its id where the table has no study column."""
         if not cells.get("study", "-").strip():
             self._refuse(line, "the study id is empty", "PL-D203", "give each row its study id")
+
         if not cells["image"]:
             self._refuse(line, "the image path is empty", "PL-D205", "name an image file")
+
         split = cells.get("split", "")
         if split and split not in SPLITS:
             self._refuse(
@@ -161,7 +175,9 @@ class ManifestReader:
                 "PL-D210",
                 f"write {', '.join(SPLITS)}",
             )
+
         masks = {name: text for name, text in _strip_prefix(cells, "mask.").items() if text}
+
         return Study(
             id=cells.get("study", str(number)),
             image=self._path(line, cells["image"]),
@@ -214,28 +230,35 @@ class ManifestReader:
         if "\0" in text or "\\" in text:
             mark = "a NUL" if "\0" in text else "backslashes"
             self._refuse(line, f"a path with {mark}", "PL-D206", "write paths with forward slashes")
+
         if text.startswith("/"):
             self._refuse(
                 line, "an absolute path", "PL-D206", "write paths relative to the manifest's folder"
             )
+
         folder, name = os.path.split(text)
         if name in ("", ".", ".."):
             folder, name = text, ""
+
         if folder not in self._folders:
             self._folders[folder] = self._inside(line, os.path.join(self._root, folder))
+
         path = os.path.join(self._folders[folder], name)
         try:
             status = os.lstat(path)
             if stat.S_ISLNK(status.st_mode):
                 path = self._inside(line, path)
                 status = os.stat(path)
+
             fault = "" if os.access(path, os.R_OK) else "not readable"
             if not stat.S_ISREG(status.st_mode):
                 fault = "not a regular file"
         except OSError:
             fault = "missing"
+
         if fault:
             self.missing_files.append((line, fault))
+
         return Path(path)
 
     def _inside(self, line: int, path: str) -> str:
@@ -243,11 +266,13 @@ class ManifestReader:
         if real != self._root and not real.startswith(os.path.join(self._root, "")):
             fix = "put the manifest in a folder above the files, or name that folder: --option folder=PATH"
             self._refuse(line, "a path that leaves the manifest's folder", "PL-D206", fix)
+
         return real
 
     def _label(self, line: int, text: str) -> float:
         if not text.strip():
             return NOT_MENTIONED
+
         value = _number(text)
         if value is None or value not in _LABEL_VALUES:
             kind = "text" if value is None else "another number"
@@ -257,25 +282,32 @@ class ManifestReader:
                 "PL-D210",
                 "write 1, 0, -1 (uncertain) or nothing (not mentioned)",
             )
+
         return value
 
     def _class(self, line: int, name: str) -> dict[str, float]:
         if not name:
             return {}
+
         if name not in self._classes:
             problem = classes.find_class_problem(name)
             if f"labels.{name}" in self.used_columns:
                 problem = "a class has a column of labels, too", "leave one of them out"
+
             if len(self._classes) == classes.MAX_CLASSES:
                 problem = f"more than {classes.MAX_CLASSES} classes", "name a column of classes"
+
             if problem:
                 self._refuse(line, problem[0], "PL-D210", problem[1])
+
             self._classes.add(name)
+
         return {name: PRESENT}
 
     def _age(self, line: int, text: str) -> float | None:
         if not text.strip():
             return None
+
         value = _number(text)
         if value is None or not 0 <= value <= _MAX_AGE:
             self._refuse(
@@ -284,11 +316,13 @@ class ManifestReader:
                 "PL-D210",
                 "write years, as 63 or 0.5, or nothing",
             )
+
         return value
 
     def _boxes(self, line: int, text: str) -> tuple[Box, ...]:
         if not text.strip():
             return ()
+
         try:
             boxes = tuple(
                 Box(
@@ -309,9 +343,11 @@ class ManifestReader:
             )
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             valid = False
+
         if not valid:
             fix = 'write [{"finding": "effusion", "x0": 10, "y0": 20, "x1": 90, "y1": 80}] with x0 < x1 and y0 < y1'
             self._refuse(line, "boxes that cannot be read", "PL-D210", fix)
+
         return boxes
 
     def _refuse(self, line: int, problem: str, code: str, fix: str) -> NoReturn:
@@ -323,6 +359,7 @@ def _number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
+
     return value if math.isfinite(value) else None
 
 
@@ -340,6 +377,7 @@ def drop_repeated_rows(
     One image with two contents, or one study with two, is an error naming both lines.
     """
     kept: list[Study] = []
+
     images: dict[Path, tuple[int, Study]] = {}
     ids: dict[str, tuple[int, Study]] = {}
     for line, study in zip(lines, studies, strict=True):
@@ -349,14 +387,18 @@ def drop_repeated_rows(
             if repeat != same_image:
                 _refuse_contradiction(file, "image", first_line, line)
             continue
+
         study_line, same_study = ids.setdefault(study.id, (line, study))
         if _study_content(same_study) != _study_content(study):
             _refuse_contradiction(file, "study", study_line, line)
+
         kept.append(study)
+
     if len(kept) < len(studies):
         _log.warning(
             "%s: %d rows repeat an earlier one and are left out", file, len(studies) - len(kept)
         )
+
     return kept
 
 

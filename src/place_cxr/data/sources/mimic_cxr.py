@@ -84,18 +84,22 @@ def read(
             file=table,
             fix="copy it again",
         )
+
     labels = _labels(root, pick(_LABEL_TABLES, labeller, "labeller"))
     report_of_study = _ReportReader(root, reports) if text != "none" else None
     studies: list[Study] = []
+
     texts: dict[str, str] = {}
     table = find_file(root, "mimic-cxr-2.?.?-metadata.csv*")
     for line, row in read_columns(table, "dicom_id", "subject_id", "study_id", "ViewPosition"):
         if views and row["ViewPosition"] not in views:
             continue
+
         patient, study = row["subject_id"], row["study_id"]
         study_path = check_relative_path(table, line, f"files/p{patient[:2]}/p{patient}/s{study}")
         if report_of_study and study not in texts:
             texts[study] = text_rule(report_of_study(study_path))
+
         study_labels = labels.get(study, {})
         studies.append(
             Study(
@@ -111,6 +115,7 @@ def read(
                 said=study_labels,
             )
         )
+
     return studies
 
 
@@ -119,7 +124,9 @@ def _labels(root: Path, name: str) -> dict[str, dict[str, float]]:
     file = find_optional_file(root, name)
     if file is None:
         return {}
+
     parser = LabelParser(MIMIC_LABELS, file)
+
     return {
         row["study_id"]: parser.read(line, row)
         for line, row in read_columns(file, "study_id", *MIMIC_LABELS)
@@ -164,6 +171,7 @@ class _ReportReader:
                 file=path,
                 fix="check data.options.reports",
             )
+
         self._file = path
         self._zip = None
         self._names: set[str] = set()
@@ -174,6 +182,7 @@ class _ReportReader:
                 raise PlaceError(
                     "not a whole zip file", code="PL-D202", file=path, fix="copy it again"
                 ) from None
+
             self._names = set(self._zip.namelist())
 
     def __call__(self, study_path: str) -> str:
@@ -195,4 +204,5 @@ class _ReportReader:
                 file=self._file,
                 fix="copy the reports again",
             ) from None
+
         return data[:_MAX_REPORT_BYTES].decode("utf-8", "replace").replace("\r\n", "\n")

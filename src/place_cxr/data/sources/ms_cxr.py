@@ -36,6 +36,7 @@ def read(root: Path, split: str = "test", *, mimic: str = "") -> list[Study]:
     """A study for each phrase of an image, with all its boxes, in the order of the table."""
     find_file(root, _TABLE)  # PL-D205 where there is none
     table = max(root.glob(_TABLE))  # the newest version
+
     image_folder = root / mimic
     phrases: dict[tuple[str, str, str], tuple[str, str, list[Box]]] = {}
     for line, row in read_columns(
@@ -46,14 +47,17 @@ def read(root: Path, split: str = "test", *, mimic: str = "") -> list[Study]:
         part = _SPLIT_NAMES.get(row.get("split", ""), "")
         if split == "published" and not part:
             refuse_value(table, line, "no split in this table: take split=test")
+
         path = check_relative_path(table, line, row["path"])
         phrases.setdefault(key, (path, part, []))[2].append(
             Box(row["category_name"], x, y, x + width, y + height)
         )
+
     if not image_folder.is_dir():
         raise PlaceError(
             "no such folder", code="PL-D205", file=image_folder, fix="check data.options.mimic"
         )
+
     return [
         Study(
             id=f"{dicom}#{index}",

@@ -52,12 +52,14 @@ def read(root: Path, split: str = "official") -> list[Study]:
     paths_by_name = index_files(*sorted(path for path in root.glob("images*") if path.is_dir()))
     boxes = _boxes(root)
     labels_by_text: dict[str, dict[str, float]] = {}
+
     studies = []
     needed = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "View Position")
     for line, row in read_columns(table, *needed, optional=("Patient Gender", "Patient Sex")):
         name = check_relative_path(table, line, row["Image Index"])
         if row["Finding Labels"] not in labels_by_text:
             labels_by_text[row["Finding Labels"]] = _labels(table, line, row["Finding Labels"])
+
         studies.append(
             Study(
                 id=name.removesuffix(".png"),
@@ -71,6 +73,7 @@ def read(root: Path, split: str = "official") -> list[Study]:
                 boxes=tuple(boxes.get(name, ())),
             )
         )
+
     return _official_split(root, studies) if split == "official" else studies
 
 
@@ -84,6 +87,7 @@ def _labels(table: Path, line: int, text: str) -> dict[str, float]:
             file=table,
             fix="copy the table again",
         )
+
     return {name: PRESENT if name in named else ABSENT for name in (*NIH14_LABELS, _NORMAL)}
 
 
@@ -101,6 +105,7 @@ def _boxes(root: Path) -> dict[str, list[Box]]:
             boxes.setdefault(row["Image Index"], []).append(
                 Box(finding, x, y, x + width, y + height)
             )
+
     return boxes
 
 
@@ -113,6 +118,7 @@ def _official_split(root: Path, studies: list[Study]) -> list[Study]:
     train = [study for study in studies if f"{study.id}.png" in lists["train"]]
     if train:
         assigned = {study.id: study for study in _train_and_val(train)}
+
     test = {
         study.id: replace(study, split="test")
         for study in studies
@@ -124,7 +130,9 @@ def _official_split(root: Path, studies: list[Study]) -> list[Study]:
         raise PlaceError(
             problem, code="PL-D207", file=root, fix="copy the lists again, or use split=patient"
         )
+
     assigned |= test
+
     return [assigned[study.id] for study in studies]
 
 

@@ -44,6 +44,7 @@ def read(root: Path, split: str = "official") -> list[Study]:
         train = [train[position] for position in kept] + [
             replace(train[position], split="val") for position in held_out
         ]
+
     return [*train, *_read_table(root, "dev", "test")]
 
 
@@ -72,8 +73,10 @@ def parse_objects(table: Path, line: int, annotation: str) -> tuple[Box, ...]:
             refuse_value(
                 table, line, "an annotation is no 'type x1 y1 x2 y2 ...' with type 0, 1 or 2"
             )
+
         points = [parse_number(table, line, word) for word in words[1:]]
         xs, ys = points[::2], points[1::2]
         if min(xs) < max(xs) and min(ys) < max(ys):
             boxes.append(Box(_FINDING, min(xs), min(ys), max(xs), max(ys)))
+
     return tuple(boxes)

@@ -38,18 +38,22 @@ def read(root: Path, split: str = "patient", *, views: Sequence[str] = ()) -> li
     table = find_file(root, "PADCHEST_chest_x_ray_images_labels*.csv*")
     folders: dict[str, Path] = {}
     labels: dict[str, dict[str, float]] = {}
+
     studies = []
     needed = ("ImageID", "ImageDir", "StudyID", "PatientID", "Report", "Labels")
     for line, row in read_columns(table, *needed, optional=_OPTIONAL_COLUMNS):
         view = row.get("Projection", "")
         if views and view not in views:
             continue
+
         image_dir = row["ImageDir"].removesuffix(".0")
         if image_dir not in folders:
             candidate = root / check_relative_path(table, line, image_dir) if image_dir else root
             folders[image_dir] = candidate if image_dir and candidate.is_dir() else root / "images"
+
         if row["Labels"] not in labels:
             labels[row["Labels"]] = _labels(row["Labels"])
+
         studies.append(
             Study(
                 id=row["StudyID"],
@@ -64,6 +68,7 @@ def read(root: Path, split: str = "patient", *, views: Sequence[str] = ()) -> li
                 labels=labels[row["Labels"]],
             )
         )
+
     return studies
 
 
@@ -79,4 +84,5 @@ def _age(birth: str, study_date: str) -> float | None:
         age = int(study_date[:4]) - int(float(birth))
     except ValueError:
         return None
+
     return float(age) if 0 <= age <= 120 else None

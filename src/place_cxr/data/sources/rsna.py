@@ -44,16 +44,19 @@ def read(root: Path, split: str = "patient") -> list[Study]:
     draw.
     """
     table = find_file(root, "stage_2_train_labels.csv")
+
     boxes: dict[str, list[Box]] = {}
     targets: dict[str, str] = {}
     for line, row in read_columns(table, "patientId", *_SIDES, "Target"):
         name, target = check_relative_path(table, line, row["patientId"]), row["Target"]
         if target not in ("0", "1") or targets.setdefault(name, target) != target:
             refuse_value(table, line, "Target is not 0 or 1, or differs between rows of one image")
+
         boxes.setdefault(name, [])
         if target == "1":
             x, y, width, height = (parse_number(table, line, row[side]) for side in _SIDES)
             boxes[name].append(Box(_FINDING, x, y, x + width, y + height))
+
     normal = _read_normal(root)
     studies = [
         Study(
@@ -67,10 +70,12 @@ def read(root: Path, split: str = "patient") -> list[Study]:
     ]
     if split == "patient":
         return studies
+
     if split == "benchx":
         return assign_splits(
             studies, stratified_parts([int(targets[study.id]) for study in studies])
         )
+
     return assign_splits(
         studies, three_parts(len(studies), 0.15 * 2 if split == "mgca" else _DETECTION_EACH * 2)
     )

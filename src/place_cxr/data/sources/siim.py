@@ -46,6 +46,7 @@ def read(root: Path, split: str = "patient") -> list[Study]:
     for line, row in read_columns(table, "ImageId", "EncodedPixels"):
         if not row["EncodedPixels"].strip():
             refuse_value(table, line, "a mask is neither runs nor -1")
+
         rows.append(
             (
                 line,
@@ -53,7 +54,9 @@ def read(root: Path, split: str = "patient") -> list[Study]:
                 row["EncodedPixels"].strip(),
             )
         )
+
     parts = {"": range(len(rows))} if split == "patient" else three_parts(len(rows), 0.15 * 2)
+
     paths_by_name = index_files(root / "dicom-images-train", root / "stage_2_images")
     texts_by_image: dict[tuple[str, str], list[str]] = {}
     for part, positions in parts.items():
@@ -63,6 +66,7 @@ def read(root: Path, split: str = "patient") -> list[Study]:
             if texts and _NONE in (text, texts[0]):
                 refuse_value(table, line, "an image has a mask and none")
             texts.append(text)
+
     return [
         _study(root, paths_by_name, name, part, texts)
         for (name, part), texts in texts_by_image.items()
@@ -73,6 +77,7 @@ def _study(
     root: Path, paths_by_name: dict[str, str], name: str, part: str, texts: list[str]
 ) -> Study:
     positive = texts[0] != _NONE
+
     return Study(
         id=name,
         image=Path(paths_by_name.get(f"{name}.dcm") or root / "dicom-images-train" / f"{name}.dcm"),

@@ -48,6 +48,7 @@ class DataSource:
         """
         self.check_options(options)
         studies = self.read(Path(root), **options)
+
         return split_by_lists(studies, split_lists) if split_lists else studies
 
     def check_options(self, options: Mapping[str, Any]) -> None:
@@ -61,6 +62,7 @@ class DataSource:
                     code="PL-C001",
                     fix=f"options are {', '.join([*allowed, 'split_lists'])}",
                 )
+
         if "split" in options:
             pick(dict.fromkeys(self.splits), options["split"], "split of this source")
 

@@ -52,12 +52,15 @@ def read_table_rows(
             file=file,
             fix="save it as .csv, .jsonl or .parquet",
         )
+
     try:
         regular = stat.S_ISREG(file.stat().st_mode)
     except OSError:
         regular = False
+
     if not regular:
         raise PlaceError("no such file", code="PL-D205", file=file, fix="check the path")
+
     return reader(file, encoding, choose, faults)
 
 
@@ -70,6 +73,7 @@ def read_header(file: Path, encoding: str = "utf-8-sig") -> list[str]:
         return {}
 
     next(read_table_rows(file, encoding, keep), None)
+
     return names
 
 
@@ -78,6 +82,7 @@ def _csv(
 ) -> Iterator[TableRow]:
     reader = csv.reader(io.StringIO(_text(file, encoding), newline=""), strict=True)
     header: list[str] = []
+
     indices: dict[str, int] = {}
     line = 1
     try:
@@ -101,11 +106,13 @@ def _csv(
                 faults.append((line, error))
             else:
                 yield line, {ours: cells[index] for ours, index in indices.items()}
+
             line = reader.line_num + 1
     except csv.Error:
         limit = csv.field_size_limit()
         problem = f"line {line}: a quote is not closed or stands inside a field, or a field is over {limit} characters"
         _refuse(file, problem, "close the quote; write a quote inside a quoted field twice")
+
     if not header:
         raise PlaceError(
             "the file is empty", code="PL-D201", file=file, fix="write a header line and rows"
@@ -119,6 +126,7 @@ def _jsonl(
     for line, text in enumerate(_text(file, encoding).split("\n"), start=1):
         if not text.strip():
             continue
+
         try:
             record = json.loads(text, object_pairs_hook=_refuse_repeated_keys)
         except (ValueError, RecursionError):
@@ -127,13 +135,17 @@ def _jsonl(
                 f"line {line} is not JSON, or names a key twice",
                 "write one JSON object a line",
             )
+
         if not isinstance(record, dict):
             _refuse(file, f"line {line} is not a JSON object", "write one JSON object a line")
+
         records.append((line, _flatten(record)))
+
     if not records:
         raise PlaceError(
             "the file is empty", code="PL-D201", file=file, fix="write one JSON object a line"
         )
+
     columns = _choose_columns(
         file, list(dict.fromkeys(name for _, record in records for name in record)), choose
     )
@@ -195,8 +207,10 @@ def _unzipped(file: Path) -> bytes:
             data = stream.read(MAX_UNZIPPED_BYTES + 1)
     except (OSError, EOFError, zlib.error):
         _refuse(file, "not a whole gzip file", "copy it again")
+
     if len(data) > MAX_UNZIPPED_BYTES:
         _refuse(file, f"over {MAX_UNZIPPED_BYTES / 1e9:.0f} GB when unpacked", "check the file")
+
     return data
 
 
@@ -216,6 +230,7 @@ def _choose_columns(file: Path, header: Sequence[str], choose: ColumnChooser) ->
             file=file,
             fix="rename one of them",
         )
+
     return choose(header)
 
 
@@ -236,6 +251,7 @@ def _flatten(record: dict[str, Any]) -> dict[str, Any]:
             else {}
         )
         flat.update(inner or {name: value})
+
     return flat
 
 
@@ -247,6 +263,7 @@ def _cell(value: Any, file: Path, line: int, ours: str) -> str:
         return ""
     if isinstance(value, str):
         return value
+
     if ours in ID_COLUMNS and isinstance(value, float):
         raise PlaceError(
             f"line {line}: '{ours}' is a decimal number",
@@ -254,8 +271,10 @@ def _cell(value: Any, file: Path, line: int, ours: str) -> str:
             file=file,
             fix="store ids as text",
         )
+
     if isinstance(value, bool):
         return str(int(value))
+
     return json.dumps(value) if isinstance(value, list | dict) else str(value)
 
 

@@ -45,11 +45,13 @@ def read(root: Path, split: str = "official", *, agree: int = 2) -> list[Study]:
         train = [train[position] for position in kept] + [
             replace(train[position], split="val") for position in held_out
         ]
+
     return train + _read_part(root, "test", 1)
 
 
 def _read_part(root: Path, part: str, agree: int) -> list[Study]:
     table = find_file(root, f"annotations/image_labels_{part}.csv", f"image_labels_{part}.csv")
+
     names = [name for name in read_header(table) if name not in ("image_id", "rad_id")]
     votes: dict[str, list[int]] = {}
     for line, row in read_columns(table, "image_id", *names):
@@ -61,8 +63,10 @@ def _read_part(root: Path, part: str, agree: int) -> list[Study]:
             if value not in (ABSENT, PRESENT):
                 refuse_value(table, line, "a label is not 0 or 1")
             counts[column] += int(value)
+
     boxes = _boxes(root, part)
     findings = [_FINDING_ALIASES.get(name, name) for name in names]
+
     return [
         Study(
             id=name,
@@ -93,4 +97,5 @@ def _boxes(root: Path, part: str) -> dict[str, list[Box]]:
             if row["x_min"]:
                 sides = [parse_number(table, line, row[side]) for side in _SIDES]
                 boxes.setdefault(row["image_id"], []).append(Box(row["class_name"], *sides))
+
     return boxes

@@ -1,4 +1,4 @@
-"""Train, val and test by patient: made, checked and named by a digest."""
+"""Splits into train, val and test by patient: how they are made, checked and identified."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.records import SPLITS, Study
+from place_cxr.core.records import SPLITS, Study, patient_key
 
 _SHOWN = 3
 _log = logging.getLogger(__name__)
@@ -20,46 +20,52 @@ _FIX_BY_PATIENT = "place data split --by patient"
 def split_by_patient(
     studies: Sequence[Study], seed: int, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
 ) -> list[Study]:
-    """The studies, in order, with splits; all of a patient's studies (of a study's images, without
+    """The studies, in order, with splits; all studies of a patient (images of a study, without
     patient) in one.
 
-    A patient's split is a hash of seed and patient alone, so it does not move when patients are
-    added; shares are met on average. Raises PL-D207 where a study has a split already or a wanted
-    split stays empty, PL-C001 for fractions that are negative or do not sum to 1.
+    The split depends on a hash of seed and patient alone, so it does not change when patients are
+    added; the fractions are met on average. Raises PL-D207 where a study has a split already or a
+    wanted split stays empty, PL-C001 for fractions that are negative or do not sum to 1.
     """
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise PlaceError(
             f"split fractions {fractions}", code="PL-C001", fix="give three that sum to 1"
         )
+
     already_split = [row for row, study in enumerate(studies, start=1) if study.split]
     if already_split:
-        problem = f"{len(already_split)} of {len(studies)} studies have a split already, first row {already_split[0]}"
-        raise PlaceError(problem, code="PL-D207", fix="use their split, or leave its column out")
-    edges = list(accumulate(fractions))
-    last = max(index for index, fraction in enumerate(fractions) if fraction > 0)
-    split = [
-        replace(study, split=SPLITS[_split_index(study, seed, edges[:last])]) for study in studies
-    ]
-    missing = [
-        name
-        for name, fraction in zip(SPLITS, fractions, strict=True)
-        if fraction > 0 and not any(study.split == name for study in split)
-    ]
-    if missing:
-        patients = len({_patient_key(study) for study in studies})
-        problem = f"none of {patients} patients falls into {missing[0]}"
-        raise PlaceError(
-            problem, code="PL-D207", fix="use another seed or fraction, or write a split column"
+        problem = (
+            f"{len(already_split)} of {len(studies)} studies have a split already, "
+            f"first row {already_split[0]}"
         )
-    return split
+        raise PlaceError(problem, code="PL-D207", fix="use their split, or leave its column out")
+
+    # Edges between the parts. The last part that is wanted has none, so that a sum of fractions
+    # just below 1 sends nobody beyond it.
+    edges = list(accumulate(fractions))
+
+    last = max(index for index, fraction in enumerate(fractions) if fraction > 0)
+    with_split = []
+    for study in studies:
+        index = _split_index(study, seed, edges[:last])
+        with_split.append(replace(study, split=SPLITS[index]))
+
+    for name, fraction in zip(SPLITS, fractions, strict=True):
+        if fraction > 0 and not any(study.split == name for study in with_split):
+            patients = len({patient_key(study) for study in studies})
+            problem = f"none of {patients} patients falls into {name}"
+            fix = "use another seed or fraction, or write a split column"
+            raise PlaceError(problem, code="PL-D207", fix=fix)
+
+    return with_split
 
 
 def check_splits(studies: Sequence[Study], *, allow_overlap: bool = False) -> None:
     """PL-D207, with example rows (from 1, in the order given), where splits cannot be trusted.
 
     That is: a split of another name, splits for some studies only, or a patient, a study or an
-    image file in two. The last three are only warned of where ``allow_overlap``: a published split
-    that has this fault is wanted as it is.
+    image file in two splits. ``allow_overlap`` turns the last three into a warning: it is for a
+    published split that has this fault and must stay comparable.
     """
     unknown = [
         row for row, study in enumerate(studies, start=1) if study.split not in ("", *SPLITS)
@@ -70,11 +76,13 @@ def check_splits(studies: Sequence[Study], *, allow_overlap: bool = False) -> No
             code="PL-D207",
             fix=f"write {', '.join(SPLITS)}",
         )
+
     unset = [row for row, study in enumerate(studies, start=1) if not study.split]
     if 0 < len(unset) < len(studies):
         raise PlaceError(
             _describe_rows("have no split", unset, studies), code="PL-D207", fix=_FIX_BY_PATIENT
         )
+
     try:
         _check_apart("patient", [study.patient for study in studies], studies)
         _check_apart("study", [study.id for study in studies], studies)
@@ -86,32 +94,30 @@ def check_splits(studies: Sequence[Study], *, allow_overlap: bool = False) -> No
 
 
 def hash_splits(studies: Iterable[Study]) -> str:
-    """SHA-256, in hex, of who is in which split: of the sorted (id, split), whatever the order of
-    the studies.
-    """
+    """SHA-256, in hex, of the sorted pairs (id, split), so in any order of the studies."""
     pairs = sorted((study.id, study.split) for study in studies)
     return hashlib.sha256("\n".join(json.dumps(pair) for pair in pairs).encode()).hexdigest()
 
 
-def _patient_key(study: Study) -> tuple[str, str]:
-    return ("patient", study.patient) if study.patient else ("study", study.id)
-
-
 def _split_index(study: Study, seed: int, edges: Sequence[float]) -> int:
-    text = json.dumps([seed, *_patient_key(study)])
+    # The first 64 bits of the hash are a position in [0, 1); the part is how many edges lie below.
+    text = json.dumps([seed, *patient_key(study)])
     position = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
     return sum(position >= edge for edge in edges)
 
 
 def _check_apart(what: str, keys: Sequence[str], studies: Sequence[Study]) -> None:
-    """Nothing (but the empty key) lies in two splits."""
+    """PL-D207 where a key (but the empty one) lies in two splits; ``keys`` are one a study."""
     splits: dict[str, set[str]] = {}
     for key, study in zip(keys, studies, strict=True):
         splits.setdefault(key, set()).add(study.split)
-    bad = [row for row, key in enumerate(keys, start=1) if key and len(splits[key]) > 1]
-    if bad:
-        first = [row for row in range(1, len(keys) + 1) if keys[row - 1] == keys[bad[0] - 1]]
-        problem = f"{_describe_rows(f'whose {what} is in two splits', bad, studies)}; one {what} is in rows {_first_rows(first)}"
+
+    overlapping = [row for row, key in enumerate(keys, start=1) if key and len(splits[key]) > 1]
+    if overlapping:
+        example = keys[overlapping[0] - 1]
+        example_rows = [row for row, key in enumerate(keys, start=1) if key == example]
+        summary = _describe_rows(f"whose {what} is in two splits", overlapping, studies)
+        problem = f"{summary}; one {what} is in rows {_first_rows(example_rows)}"
         raise PlaceError(problem, code="PL-D207", fix=_FIX_BY_PATIENT)
 
 
