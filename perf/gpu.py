@@ -225,6 +225,7 @@ def pcma_figures() -> list[Figure]:
             notes=notes,
         )
     ]
+    # Chunks bound the memory, which otherwise grows with the square of the batch.
     for batch, chunk in ((1024, 256), (4096, 64)):
         free_memory()
         call = chunked_loss_call(batch, chunk, "cuda")

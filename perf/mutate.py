@@ -41,6 +41,7 @@ SECONDS_LIMIT, MEGABYTES_LIMIT = 1.0, 500.0
 def mutate(data: bytes, rng: random.Random) -> bytes:
     """Change 1 to 30 bytes, most near the start; sometimes cut off the end or double a piece."""
     changed = bytearray(data)
+    # Headers lie at the start, and damage there does more than in the pixels.
     for _ in range(rng.choice([1, 3, 10, 30])):
         reach = min(len(changed), rng.choice([64, 400, 2000, len(changed)]))
         changed[rng.randrange(reach)] = rng.randrange(256)
@@ -73,6 +74,7 @@ def peak_megabytes() -> float:
     child = codecs._child
     if child is not None and child.poll() is None:
         status = Path(f"/proc/{child.pid}/status").read_text().split()
+        # Peak resident memory; some kernels do not report it.
         if "VmHWM:" in status:
             kibibytes.append(int(status[status.index("VmHWM:") + 1]))
     return max(kibibytes) / 1024

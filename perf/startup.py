@@ -92,6 +92,7 @@ def figures() -> list[Figure]:
         ),
     ]
 
+    # Loading creates the network on the meta device; building it draws all its random weights.
     with tempfile.TemporaryDirectory() as temp:
         path = write_checkpoint(Path(temp))
         sides = {

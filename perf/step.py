@@ -55,6 +55,7 @@ def figures() -> list[Figure]:
     batch, images, terms = tokens(BATCH), views(BATCH), recipe().losses
     unpadded, padded = model.text_encoder, Padded(model.text_encoder, 6)
     trained = [p for p in model.parameters() if p.requires_grad]
+    # Both optimizers step the same weights; only time is compared.
     [fused] = build_optimizers(model, OptimSettings())
     # The plain loop over parameters, as fused AdamW's counterpart.
     plain = torch.optim.AdamW(trained, lr=2e-5, foreach=False)

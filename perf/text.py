@@ -32,6 +32,7 @@ def figures() -> list[Figure]:
     def ours() -> Tensor:
         return encoder(batch).local
 
+    # The same weights, run on padding as well.
     def padded() -> Tensor:
         return encoder.body(input_ids=batch.ids, attention_mask=batch.mask.long()).last_hidden_state
 

@@ -1,6 +1,4 @@
-"""What only a GPU can show: its numbers are the processor's, the host never waits in a step, and
-every task runs.
-"""
+"""What only a GPU can show: the numbers of the CPU, no waiting host in a step, every task runs."""
 
 from __future__ import annotations
 
@@ -57,16 +55,20 @@ def waiting_is_an_error() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def made(phantom: Path, peer: str, *overrides: str) -> tuple[PretrainConfig, PlaceModel, Batch]:
-    """A small method of a name, its network, and its first batch; no chance but that of the batch."""
+def build_method(
+    phantom: Path, peer: str, *overrides: str
+) -> tuple[PretrainConfig, PlaceModel, Batch]:
+    """A small method of a name, its network, and its first batch; no chance but that of the
+    batch.
+    """
     config = small(phantom, "model.text.dropout=0.0", *overrides)
     if peer:
-        theirs = load_recipe(peer)
-        parts = {
-            part: getattr(theirs.model, part) for part in ("correlation", "tokens", "prototypes")
-        }
+        peer_config = load_recipe(peer)
+        names = ("correlation", "tokens", "prototypes")
+        parts = {name: getattr(peer_config.model, name) for name in names}
         model = config.model.model_copy(update=parts)
-        config = config.model_copy(update={"losses": theirs.losses, "model": model})
+        config = config.model_copy(update={"losses": peer_config.losses, "model": model})
+
     data = corpora.prepare_corpus(config.data, max_tokens=64)
     config = pretrain.complete_config(config, data)
     torch.manual_seed(0)
@@ -77,8 +79,8 @@ def made(phantom: Path, peer: str, *overrides: str) -> tuple[PretrainConfig, Pla
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_losses_and_gradients_are_those_of_the_processor(phantom: Path, peer: str) -> None:
-    config, model, batch = made(phantom, peer)
-    found: list[tuple[float, dict[str, torch.Tensor]]] = []
+    config, model, batch = build_method(phantom, peer)
+    results: list[tuple[float, dict[str, torch.Tensor]]] = []
     for device in ("cpu", "cuda"):
         model.to(device).eval().zero_grad()  # no dropout: its chance is another on each
         value, _ = pretrain.make_loss(config)(model, move_to_device(batch, device), 0)
@@ -86,24 +88,25 @@ def test_losses_and_gradients_are_those_of_the_processor(phantom: Path, peer: st
         grads = {
             name: p.grad.cpu().clone() for name, p in model.named_parameters() if p.grad is not None
         }
-        found.append((value.item(), grads))
-    (here, mine), (there, theirs) = found
-    assert there == pytest.approx(here, rel=1e-4)
-    assert set(mine) == set(theirs) and mine
-    for name, grad in mine.items():
-        assert torch.linalg.norm(theirs[name] - grad) <= 2e-3 * torch.linalg.norm(grad) + 1e-5, name
+        results.append((value.item(), grads))
+
+    (cpu_loss, cpu_grads), (gpu_loss, gpu_grads) = results
+    assert gpu_loss == pytest.approx(cpu_loss, rel=1e-4)
+    assert set(cpu_grads) == set(gpu_grads) and cpu_grads
+    for name, grad in cpu_grads.items():
+        assert torch.linalg.norm(gpu_grads[name] - grad) <= 2e-3 * torch.linalg.norm(grad) + 1e-5, (
+            name
+        )
 
 
 @not_yet
 @pytest.mark.parametrize("linear", ["adamw", "muon"])
 @pytest.mark.parametrize("peer", PEERS)
 def test_the_host_waits_nowhere_in_a_step(phantom: Path, peer: str, linear: str) -> None:
-    config, model, batch = made(phantom, peer, f"optim.linear={linear}")
+    config, model, batch = build_method(phantom, peer, f"optim.linear={linear}")
     model.cuda()
-    optimizers, trained = (
-        build_optimizers(model, config.optim),
-        [p for p in model.parameters() if p.requires_grad],
-    )
+    optimizers = build_optimizers(model, config.optim)
+    trained = [p for p in model.parameters() if p.requires_grad]
     loss = pretrain.make_loss(config)
 
     def step(number: int) -> None:
@@ -145,7 +148,7 @@ def test_a_task_runs(name: str, mode: Any, kind: str, phantom: Path, tmp_path: P
     studies = heads.dozen(phantom)
     task = make_task(name, studies.studies, brief(name), mode=mode)
     model = heads.model(kind).cuda()
-    found = run_task(
+    metrics = run_task(
         task, model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)), origin=ModelOrigin("m")
     ).metrics
-    assert found and all(metric.value is not None or metric.reason for metric in found.values())
+    assert metrics and all(m.value is not None or m.reason for m in metrics.values())

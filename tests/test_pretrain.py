@@ -88,7 +88,9 @@ def test_annotations_are_never_looked_at(
 
 
 def test_annotations_change_no_weight(copied: Path, trained: Path, tmp_path: Path) -> None:
-    """Without any column beyond picture, report and whose they are, the run is the same to the bit."""
+    """Without any column beyond picture, report and whose they are, the run is the same to the
+    bit.
+    """
     rewrite(copied, copied, lambda rows: [{name: row[name] for name in SPEAKING} for row in rows])
     pretrain.run_pretraining(small(copied), tmp_path / "run", device="cpu")
     assert weights(tmp_path / "run") == weights(trained)
@@ -334,7 +336,9 @@ def test_few_pairs_to_tell_apart_are_warned_of(
 
 
 def fake(patients: list[str]) -> Any:
-    """A corpus of 1-pixel pictures, one for each entry; the first row is not in the training split."""
+    """A corpus of 1-pixel pictures, one for each entry; the first row is not in the training
+    split.
+    """
     count = len(patients) + 1
     studies = [
         Study(f"s{row}", Path("x"), "", patient) for row, patient in enumerate(["val", *patients])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -280,12 +281,12 @@ def zero_shot(
         )
 
     device = next(model.parameters()).device
-    phrases = [phrase.strip().rstrip(".") for group in groups.values() for phrase in group]
+    phrases = [phrase.strip().rstrip(".") for phrase in chain(*groups.values())]
     yes = describe_text(model, processor, [f"{p}." for p in phrases])
     no = describe_text(model, processor, [f"No {p[:1].lower()}{p[1:]}." for p in phrases])
-    group_index = torch.tensor(
-        [i for i, group in enumerate(groups.values()) for _ in group], device=device
-    )
+    # [phrases, findings]: each column averages over the phrases of one finding.
+    phrase_counts = torch.tensor([len(group) for group in groups.values()], device=device)
+    group_index = torch.arange(len(groups), device=device).repeat_interleave(phrase_counts)
     averaging = F.one_hot(group_index, len(groups)).float()
     averaging = averaging / averaging.sum(0)
     margins: list[tuple[Tensor, Tensor]] = []

@@ -25,23 +25,43 @@ from place_cxr.metrics.intervals import undefined_metric
 R = 200
 SHARES = (0.01, 0.1, 1.0)
 LEVELS = {
-    "place": 0.05, "convirt": 0.0, "gloria": 0.012, "mgca": 0.02, "no-pcma": 0.01, "no-cce": 0.045, "neither": 0.0,
-    "random": -0.12, "supervised": 0.06,
-}  # fmt: skip
+    "place": 0.05,
+    "convirt": 0.0,
+    "gloria": 0.012,
+    "mgca": 0.02,
+    "no-pcma": 0.01,
+    "no-cce": 0.045,
+    "neither": 0.0,
+    "random": -0.12,
+    "supervised": 0.06,
+}
 TITLES = {
-    "place": "PLACE", "convirt": "ConVIRT", "gloria": "GLoRIA", "mgca": "MGCA", "no-pcma": "PLACE without PCMA",
-    "no-cce": "PLACE without CCE", "neither": "PLACE without both", "random": "random weights",
+    "place": "PLACE",
+    "convirt": "ConVIRT",
+    "gloria": "GLoRIA",
+    "mgca": "MGCA",
+    "no-pcma": "PLACE without PCMA",
+    "no-cce": "PLACE without CCE",
+    "neither": "PLACE without both",
+    "random": "random weights",
     "supervised": "supervised with all labels",
-}  # fmt: skip
+}
 WAYS = ("image to report", "report to image")
 QUESTIONS: list[dict[str, Any]] = [
-    {"task": "classification", "fractions": SHARES, "columns": ["auroc/macro", "average precision/macro"]},
+    {
+        "task": "classification",
+        "fractions": SHARES,
+        "columns": ["auroc/macro", "average precision/macro"],
+    },
     {"task": "segmentation", "fractions": SHARES, "columns": ["dice/macro"]},
     {"task": "detection", "fractions": (0.1, 1.0), "columns": ["AP 40-75/macro"]},
-    {"task": "report-generation", "columns": ["micro F1/decoder", "macro F1/decoder", "BLEU-4/decoder"]},
+    {
+        "task": "report-generation",
+        "columns": ["micro F1/decoder", "macro F1/decoder", "BLEU-4/decoder"],
+    },
     {"task": "retrieval", "columns": [f"{{score}}/{d}/R@{k}" for d in WAYS for k in (1, 5, 10)]},
     {"task": "zero-shot", "columns": ["{score}/auroc/macro", "instance/auroc/macro"]},
-]  # fmt: skip
+]
 BASE = {
     "classification": 0.76,
     "segmentation": 0.42,

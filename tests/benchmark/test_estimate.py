@@ -46,7 +46,9 @@ def test_both_parts_are_squared_and_added() -> None:
 
 
 def test_draws_of_seeds_are_paired() -> None:
-    """Seeds that move against each other on the same resamples cancel; moving together they do not."""
+    """Seeds that move against each other on the same resamples cancel; moving together they do
+    not.
+    """
     against = estimate([0.5, 0.5], [0.5 + 0.1 * UNIT, 0.5 - 0.1 * UNIT])
     together = estimate([0.5, 0.5], [0.5 + 0.1 * UNIT, 0.5 + 0.1 * UNIT])
     assert (against.low, against.high) == pytest.approx((0.5, 0.5))

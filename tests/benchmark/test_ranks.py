@@ -1,4 +1,6 @@
-"""Ranks: ties, means over columns and tasks, what is left out, and how often a method comes first."""
+"""Ranks: ties, means over columns and tasks, what is left out, and how often a method comes
+first.
+"""
 
 from __future__ import annotations
 

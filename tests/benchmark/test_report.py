@@ -83,12 +83,23 @@ def test_parts_in_their_order(out: Path) -> None:
     text = (out / "results.md").read_text()
     titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert titles == [
-        "Reading", "What ran", "How to read a number", "Overview", "Classification", "Segmentation", "Detection",
-        "Report generation", "Retrieval", "Zero-shot classification", "Differences to Place",
-        "Site shift: from A to B", "Sample-size curves", "Costs", "Rules of each task, word by "
-                                                                  "word",
+        "Reading",
+        "What ran",
+        "How to read a number",
+        "Overview",
+        "Classification",
+        "Segmentation",
+        "Detection",
+        "Report generation",
+        "Retrieval",
+        "Zero-shot classification",
+        "Differences to Place",
+        "Site shift: from A to B",
+        "Sample-size curves",
+        "Costs",
+        "Rules of each task, word by word",
         "What is missing",
-    ]  # fmt: skip
+    ]
     assert text.startswith(f"# Benchmark made up\n\n**{NOTICE}**")
 
 
@@ -142,7 +153,9 @@ def test_whole_or_empty(config: BenchmarkConfig, tmp_path: Path) -> None:
 
 
 def test_clear_differences_have_a_sign(tmp_path: Path) -> None:
-    """Far below the reference: ▼ in the task's table, ** in that of differences; the same: no sign."""
+    """Far below the reference: ▼ in the task's table, ** in that of differences; the same: no
+    sign.
+    """
     config = made.small({"place": {}, "low": {}, "high": {}, "same": {}})
     by = {"place": 0.7, "low": 0.6, "high": 0.8, "same": 0.7}
     made.write(
@@ -253,20 +266,32 @@ def test_trivial_answers_stand_below_their_table(tmp_path: Path) -> None:
 
 
 def test_one_task_on_two_sources(tmp_path: Path) -> None:
-    config = made.small(questions=[
-        {"task": "classification", "source": name, "columns": ["auroc/macro"]} for name in ("kermany", "nih")
-    ], sources={name: {"source": "manifest", "manifest": "x"} for name in ("kermany", "nih")})  # fmt: skip
+    config = made.small(
+        questions=[
+            {"task": "classification", "source": name, "columns": ["auroc/macro"]}
+            for name in ("kermany", "nih")
+        ],
+        sources={name: {"source": "manifest", "manifest": "x"} for name in ("kermany", "nih")},
+    )
     assert [group[:2] for group in group_columns(config)] == [
-        ("Classification on kermany", "classification-kermany"), ("Classification on nih", "classification-nih")
-    ]  # fmt: skip
+        ("Classification on kermany", "classification-kermany"),
+        ("Classification on nih", "classification-nih"),
+    ]
     assert ResultTable.read(config, tmp_path).cells == {}
 
 
 @pytest.mark.parametrize(
     ("value", "signed", "text"),
-    [(0.7241, False, ".724"), (-0.0123, True, "−.012"), (0.5, True, "+.500"), (1.25, False, "1.250"),
-     (-0.0001, True, ".000"), (None, False, "—"), (1.0, True, "+1.000")],
-)  # fmt: skip
+    [
+        (0.7241, False, ".724"),
+        (-0.0123, True, "−.012"),
+        (0.5, True, "+.500"),
+        (1.25, False, "1.250"),
+        (-0.0001, True, ".000"),
+        (None, False, "—"),
+        (1.0, True, "+1.000"),
+    ],
+)
 def test_numbers(value: float | None, signed: bool, text: str) -> None:
     assert descriptions.format_number(value, signed=signed) == text
 

@@ -105,9 +105,7 @@ def out(config: BenchmarkConfig, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_every_cell_is_there_on_both_sites(config: BenchmarkConfig, out: Path) -> None:
-    found = {
-        (c.key.slug, c.key.task, c.key.fraction, c.key.site): c for c in read_cells(out)
-    }
+    found = {(c.key.slug, c.key.task, c.key.fraction, c.key.site): c for c in read_cells(out)}
     asked = [("classification", 0.5), ("classification", 1.0), ("retrieval", 0.0)]
     assert set(found) == {(m, t, f, s) for m in config.methods for t, f in asked for s in "AB"}
     assert benchmark_run.count_cells(config, out) == (6, 6)
@@ -118,9 +116,7 @@ def test_draws_are_paired_and_no_training_patient_is_of_the_other_site(
     config: BenchmarkConfig, out: Path
 ) -> None:
     cells = {
-        (c.key.slug, c.key.task, c.key.site): c
-        for c in read_cells(out)
-        if c.key.fraction in (0, 1)
+        (c.key.slug, c.key.task, c.key.site): c for c in read_cells(out) if c.key.fraction in (0, 1)
     }
     for task in ("classification", "retrieval"):
         for site in "AB":
@@ -311,7 +307,10 @@ def test_the_command_goes_on_and_names_what_failed(plan: str, tmp_path: Path) ->
 
 def test_why_a_worker_failed_is_the_end_of_its_log(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
-    refusal = "error[PL-C002] classification gives no 'aurok/macro'. Fix: correct columns: of the benchmark"
+    refusal = (
+        "error[PL-C002] classification gives no 'aurok/macro'. Fix: correct columns: of the "
+        "benchmark"
+    )
     log.write_text(f"Traceback\nplace_cxr.core.errors.PlaceError: {refusal}\n")
     assert benchmark_run._failure_reason(log) == refusal
     log.write_text(f"{refusal}\nand another day:\nMemoryError\n")

@@ -1,4 +1,6 @@
-"""Every entry of LOSSES: a finite scalar that teaches, and does not care how the batch is laid out."""
+"""Every entry of LOSSES: a finite scalar that teaches, and does not care how the batch is laid
+out.
+"""
 
 from __future__ import annotations
 

@@ -68,8 +68,12 @@ def test_a_task_runs_on_an_encoder(name: str, kind: str, studies, tmp_path: Path
         "site",
     }
     ids = {study.patient for study in studies.studies} | {study.id for study in studies.studies}
-    words = {str(value) for name in table.column_names if "string" in str(table.schema.field(name).type)
-             for value in table[name].to_pylist()}  # fmt: skip
+    words = {
+        str(value)
+        for name in table.column_names
+        if "string" in str(table.schema.field(name).type)
+        for value in table[name].to_pylist()
+    }
     assert words and not words & ids and max(map(len, words)) < 20  # no id, no report
 
 

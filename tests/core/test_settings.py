@@ -39,7 +39,10 @@ def refused(source: str | Path, *overrides: str) -> PlaceError:
 
 
 def test_yaml_and_overrides_merge_and_later_wins() -> None:
-    text = "optim:\n  lr: 1e-3\n  betas: [0.5, 1]\nterms: {pathology: {weight: 2}}\nout: a/b\nnote: no\nsteps: 010\n"
+    text = (
+        "optim:\n  lr: 1e-3\n  betas: [0.5, 1]\nterms: {pathology: {weight: 2}}\nout: a/b\nnote: "
+        "no\nsteps: 010\n"
+    )
     got = load_settings(
         Recipe,
         text,

@@ -68,9 +68,13 @@ def test_counts(examined: CheckedDataset) -> None:
         "other": {"train": 1},
     }
     assert card["age"] == {
-        "00 to 09": {"train": 2}, "30 to 39": {"train": 1}, "40 to 49": {"train": 1}, "60 to 69": {"test": 2},
-        "90 and over": {"test": 2}, "not known": {"val": 1},
-    }  # fmt: skip
+        "00 to 09": {"train": 2},
+        "30 to 39": {"train": 1},
+        "40 to 49": {"train": 1},
+        "60 to 69": {"test": 2},
+        "90 and over": {"test": 2},
+        "not known": {"val": 1},
+    }
     nodule = card["findings"]["Nodule"]
     assert nodule["train"] == {"present": 1, "absent": 1, "uncertain": 1, "not mentioned": 1}
     assert nodule["test"] == {"present": 1, "absent": 0, "uncertain": 0, "not mentioned": 3}
@@ -84,7 +88,9 @@ def test_counts(examined: CheckedDataset) -> None:
 
 @pytest.mark.fault("P3")
 def test_only_sentences_of_many_patients_and_about_the_picture(examined: CheckedDataset) -> None:
-    """Five patients signed alike, and six share a finding: only the finding is told, and only once."""
+    """Five patients signed alike, and six share a finding: only the finding is told, and only
+    once.
+    """
     card = build_data_card(examined, "manifest", "A test.")
     assert card["sentences"] == [{"sentence": "the lungs are clear", "times": 7, "patients": 6}]
     assert "ebedee" not in json.dumps(card).lower()

@@ -234,7 +234,9 @@ def test_too_many_bad_files_stop_it(data: tuple[Path, list[Study]], tmp_path: Pa
 
 
 def test_studies_come_back_and_the_folder_travels(phantom: Path, tmp_path: Path) -> None:
-    """Packed, moved, the originals out of reach: the same data to the bit, by the contents' digest."""
+    """Packed, moved, the originals out of reach: the same data to the bit, by the contents'
+    digest.
+    """
     copy = Path(shutil.copytree(phantom.parent, tmp_path / "data")) / phantom.name
     studies = SOURCES["manifest"](copy)
     pack_dataset(studies, copy.parent, 64, tmp_path / "out")

@@ -40,9 +40,19 @@ EXIF = {
     "HostComputer": 0x013C,
 }
 DICOM = (
-    "PatientName", "PatientID", "AccessionNumber", "InstitutionName", "ReferringPhysicianName", "StudyDescription",
-    "PatientAddress", "OtherPatientNames", "StudyID", "PatientComments", "StationName", "OperatorsName",
-)  # fmt: skip
+    "PatientName",
+    "PatientID",
+    "AccessionNumber",
+    "InstitutionName",
+    "ReferringPhysicianName",
+    "StudyDescription",
+    "PatientAddress",
+    "OtherPatientNames",
+    "StudyID",
+    "PatientComments",
+    "StationName",
+    "OperatorsName",
+)
 ALLOWED = ("clean.csv", "splits.csv", "packed/data/studies.jsonl", "tars")
 
 

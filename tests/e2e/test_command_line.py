@@ -61,9 +61,16 @@ def test_pretrain_once_again_and_over_it(
     assert (said["run"], said["step"], said["finished"]) == (str(out), 3, True)
     assert "training 3/3" in stderr and "told apart from 7 others" in stderr
     assert {path.name for path in out.iterdir()} >= {
-        "STATUS", "checkpoints", "command.txt", "config.yaml", "data.lock.json", "env.json", "metrics.csv",
-        "metrics.jsonl", "train.log",
-    }  # fmt: skip
+        "STATUS",
+        "checkpoints",
+        "command.txt",
+        "config.yaml",
+        "data.lock.json",
+        "env.json",
+        "metrics.csv",
+        "metrics.jsonl",
+        "train.log",
+    }
     assert (out / "STATUS").read_text() == "finished step 3\n"
     assert "seed: 5" in (out / "config.yaml").read_text()
     first = digest(checkpoint.load(out).weights)

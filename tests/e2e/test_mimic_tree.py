@@ -18,14 +18,28 @@ from tests.data.sources.trees import mimic_tree
 
 # The recipe with its data settings as they are and a model of almost no size.
 TINY = (
-    "data.pack_size=64", "data.vocab_size=400", "data.max_sentences=6", "views.size=48",
-    "model.image.name=resnet18", "model.image.size=48", "model.image.options={channels: [16, 16, "
-                                                        "16, 32]}",
-    "model.text.width=32", "model.text.layers=1", "model.text.heads=2", "model.shared=16", "model.hidden=32",
-    "model.observations.queries=4", "model.observations.width=32", "model.observations.heads=2",
-    "model.correlation.width=32", "model.correlation.heads=2", "model.correlation.out=8",
-    "train.batch_size=8", "train.precision=fp32", "train.steps=3",
-)  # fmt: skip
+    "data.pack_size=64",
+    "data.vocab_size=400",
+    "data.max_sentences=6",
+    "views.size=48",
+    "model.image.name=resnet18",
+    "model.image.size=48",
+    "model.image.options={channels: [16, 16, 16, 32]}",
+    "model.text.width=32",
+    "model.text.layers=1",
+    "model.text.heads=2",
+    "model.shared=16",
+    "model.hidden=32",
+    "model.observations.queries=4",
+    "model.observations.width=32",
+    "model.observations.heads=2",
+    "model.correlation.width=32",
+    "model.correlation.heads=2",
+    "model.correlation.out=8",
+    "train.batch_size=8",
+    "train.precision=fp32",
+    "train.steps=3",
+)
 
 
 @pytest.fixture(scope="module")

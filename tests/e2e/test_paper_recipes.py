@@ -1,4 +1,6 @@
-"""The recipes of the paper's setting on a small phantom, and encoders that come from local files."""
+"""The recipes of the paper's setting on a small phantom, and encoders that come from local
+files.
+"""
 
 from __future__ import annotations
 

@@ -132,7 +132,10 @@ def test_the_control_is_the_same_network_before_it_learned(
 
 def test_another_source_is_told_its_split(place: Place, trained: Path, tmp_path: Path) -> None:
     """An NIH-like folder without the two official lists."""
-    header = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,a,b,c,d"
+    header = (
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View "
+        "Position,a,b,c,d"
+    )
     rows = [
         f"{n:08d}_000.png,{'Mass' if n % 3 else 'No Finding'},0,{n},50,F,PA,64,64,1,1"
         for n in range(40)
@@ -161,7 +164,9 @@ def test_another_source_is_told_its_split(place: Place, trained: Path, tmp_path:
 
 
 def test_another_source_is_told_its_options_and_columns(trained: Path, tmp_path: Path) -> None:
-    """A CheXpert-like folder of which one view is wanted; a table whose columns have other names."""
+    """A CheXpert-like folder of which one view is wanted; a table whose columns have other
+    names.
+    """
     header = "Path,Sex,Age,Frontal/Lateral,AP/PA," + ",".join(CHEXPERT_LABELS)
     for name, count in (("train", 16), ("valid", 8), ("test", 8)):
         lines = [header]

@@ -3,9 +3,10 @@
 ``python -m tests.golden.record`` writes the files beside this one again. Do that only in a commit
 that means to change behavior, and say so in its message.
 
-- ``golden.json``: digests of synthetic studies, of their packs and tokens; ten training losses of PLACE and of
-  each peer; scores of every task on twelve studies; exit codes. Numbers depend on the machine: the file names the one
-  that made it, and only there are they compared to the last digit (`machine`).
+- ``golden.json``: digests of synthetic studies, of their packs and tokens; ten training losses of
+  PLACE and of each peer; scores of every task on twelve studies; exit codes. Numbers depend on the
+  machine: the file names the one that made it, and only there are they compared to the last digit
+  (`machine`).
 - ``help.txt``: the help of every command.
 """
 

@@ -1,4 +1,6 @@
-"""PCMA: the Gram form against a loop that forms every context vector, chunks, padding, duplicates."""
+"""PCMA: the Gram form against a loop that forms every context vector, chunks, padding,
+duplicates.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Average precision: pycocotools' value, the same from resampling, and answers that are no answers."""
+"""Average precision: pycocotools' value, the same from resampling, and answers that are no
+answers.
+"""
 
 from __future__ import annotations
 

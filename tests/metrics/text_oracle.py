@@ -11,7 +11,10 @@ import random
 from pathlib import Path
 
 FILE = Path(__file__).parent / "text_oracle.json"
-TEXT = "the heart is normal large lungs are clear no effusion or edema small left right mild opacity in base"
+TEXT = (
+    "the heart is normal large lungs are clear no effusion or edema small left right mild opacity "
+    "in base"
+)
 WORDS = TEXT.split()
 
 

@@ -115,7 +115,7 @@ def test_a_step_of_detection(test_data: Path) -> None:
             ("A",),
             profile,
         )
-        columns = task.answer(SimpleNamespace(boxes=lambda *how: found), data, rows)
+        columns = task.predict(SimpleNamespace(boxes=lambda *how: found), data, rows)
         constants = {
             "fraction": [1.0] * len(rows),
             "seed": [0] * len(rows),
@@ -133,7 +133,9 @@ def test_a_step_of_detection(test_data: Path) -> None:
 
 
 def test_overlaps_of_boxes(test_data: Path) -> None:
-    """Plain where we score; with one more pixel where MGCA's head matches anchors and suppresses."""
+    """Plain where we score; with one more pixel where MGCA's head matches anchors and
+    suppresses.
+    """
     oracle = Oracle(test_data, "mgca_average_precision", torch.float32)
     first, second = (oracle.arrays[name].astype(np.float64) for name in ("boxes_a", "boxes_b"))
     oracle.check("iou_plain", metric._overlap(first, second))

@@ -40,14 +40,13 @@ def test_zero_shot_of_several_classes(test_data: Path, images: int, name: str) -
     images are ours.
     """
     oracle = Oracle(test_data, "gloria_zero_shot", torch.float32)
-    similarity = oracle.arrays["similarity_both"][:, :images]
-    oracle.check(
-        name, pool_and_standardize(list(similarity), "max"), 2e-5
-    )  # theirs in single precision
+    scores = oracle.arrays["similarity_both"][:, :images]
+    # Theirs is computed in single precision.
+    oracle.check(name, pool_and_standardize(list(scores), "max"), 2e-5)
     image, prompts = (
         F.normalize(oracle.raw(f"{kind}_global"), dim=-1).numpy() for kind in ("image", "prompt")
     )
-    found = np.stack([similarity.instance(image, one) for one in prompts])
+    found = np.stack([similarity.instance_scores(image, one) for one in prompts])
     oracle.check("similarity_global", found)
 
 
@@ -56,7 +55,7 @@ def test_retrieval_within_a_batch(test_data: Path, k: int) -> None:
     oracle = Oracle(test_data, "mgca_ita")
     scores = oracle.arrays["scores__float64"]
     own = np.eye(len(scores), dtype=bool)
-    both = [first_hit(table, own).recall_at_k(k).mean() for table in (scores, similarity.T)]
+    both = [first_hit(table, own).recall_at_k(k).mean() for table in (scores, scores.T)]
     oracle.check(f"acc{k}_percent", np.array([100 * np.mean(both)]), SINGLE)
 
 

@@ -220,18 +220,28 @@ def write_gallery(run: Path, text: str) -> None:
             folder / f"{number}.jpg"
         )
         heat = rng.uniform(size=36).round(3).tolist()
-        studies.append({
-            "number": number, "image": f"{number}.jpg", "width": 128, "height": 120,
-            "findings": ["Pleural Effusion"] if number == 1 else [],
-            "outlines": [{"finding": "Pleural Effusion", "paths": [[[4, 30], [20, 30], [20, 50]]]}][: 2 - number],
-            "view": [0, -4, 128, 128], "grid": [6, 6],
-            "sentences": [
-                {"text": text, "heat": heat, "match": 0.71},
-                {"text": "Comparison: none.", "heat": None, "match": None},
-            ],
-            "similarity": np.eye(4).tolist(),
-            "correlation": {"patch": 7, "predicted": heat, "target": heat, "agreement": 0.93} if number == 1 else None,
-        })  # fmt: skip
+        studies.append(
+            {
+                "number": number,
+                "image": f"{number}.jpg",
+                "width": 128,
+                "height": 120,
+                "findings": ["Pleural Effusion"] if number == 1 else [],
+                "outlines": [
+                    {"finding": "Pleural Effusion", "paths": [[[4, 30], [20, 30], [20, 50]]]}
+                ][: 2 - number],
+                "view": [0, -4, 128, 128],
+                "grid": [6, 6],
+                "sentences": [
+                    {"text": text, "heat": heat, "match": 0.71},
+                    {"text": "Comparison: none.", "heat": None, "match": None},
+                ],
+                "similarity": np.eye(4).tolist(),
+                "correlation": {"patch": 7, "predicted": heat, "target": heat, "agreement": 0.93}
+                if number == 1
+                else None,
+            }
+        )
     table = {
         "notice": RESEARCH_NOTICE,
         "split": "test",

@@ -1,4 +1,6 @@
-"""Examples of generated reports on a page: all of them, in order, and nothing where there are none."""
+"""Examples of generated reports on a page: all of them, in order, and nothing where there are
+none.
+"""
 
 from __future__ import annotations
 

@@ -28,9 +28,13 @@ def test_studies_without_reports_stay(trained: Path, phantom: Path, tmp_path: Pa
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
     model, processor = load(trained, device="cpu")
     data = read_evaluation_dataset("manifest", tmp_path, processor, reports=False)
-    assert data.source == tmp_path.name and {split: len(rows) for split, rows in data.rows.items()} == {
-        "train": 6, "val": 3, "test": 3,
-    }  # fmt: skip
+    assert data.source == tmp_path.name and {
+        split: len(rows) for split, rows in data.rows.items()
+    } == {
+        "train": 6,
+        "val": 3,
+        "test": 3,
+    }
     seen = embed_studies(
         model, data.pack.pixels, data.reports, data.rows["test"], data.studies, view=data.view
     )

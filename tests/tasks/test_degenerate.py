@@ -178,7 +178,13 @@ TABLE = [
         for direction in ("image to report", "report to image")
         for metric, value in (("R@1", 1 / N), ("R@10", 10 / N), ("median rank", (N + 1) / 2))
     ),
-    ("retrieval", "constant", "mix/image to report, class/P@10", (SHARE**2 + 0.75**2,) * 2, (SHARE**2 + 0.75**2,) * 2),
+    (
+        "retrieval",
+        "constant",
+        "mix/image to report, class/P@10",
+        (SHARE**2 + 0.75**2,) * 2,
+        (SHARE**2 + 0.75**2,) * 2,
+    ),
     ("retrieval", "random", "mix/image to report/R@10", (0.05, 0.5), (0.05, 0.5)),
     ("retrieval", "random", "mix/image to report/median rank", (10, 30), (10, 30)),
     ("retrieval", "truth", "mix/image to report/R@1", 1, 1),
@@ -200,14 +206,22 @@ TABLE = [
     ("detection", "truth", "100%/AP 50-95/A", 1, 1),
     *(
         ("report-generation", "nothing", f"100%/{metric}/decoder", value, value)
-        for metric, value in (("BLEU-1", 0), ("BLEU-4", 0), ("ROUGE-L", 0), ("CIDEr", 0), ("micro F1", 0),
-                              ("micro recall", 0), ("micro precision", None), ("example F1", 0))
+        for metric, value in (
+            ("BLEU-1", 0),
+            ("BLEU-4", 0),
+            ("ROUGE-L", 0),
+            ("CIDEr", 0),
+            ("micro F1", 0),
+            ("micro recall", 0),
+            ("micro precision", None),
+            ("example F1", 0),
+        )
     ),
     ("report-generation", "most frequent", "100%/BLEU-4/decoder", (0.3, 0.9), (0.3, 0.9)),
     ("report-generation", "most frequent", "100%/Pleural Effusion F1/decoder", 0, 0),
     ("report-generation", "truth", "100%/BLEU-4/decoder", 1, 1),
     ("report-generation", "truth", "100%/micro F1/decoder", 1, 1),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("profile", ["strict", "mgca"])

@@ -119,7 +119,10 @@ def test_each_sentence_has_its_own_heat(made: Made) -> None:
     """Four queries that look at one place each; the sentences pick queries 2, 0 and 3, and the last
     one did not fit.
     """
-    report = "Findings: Small left effusion. Dr. Smith was called at 3 pm. No pneumothorax. Normal heart. Clear lungs."
+    report = (
+        "Findings: Small left effusion. Dr. Smith was called at 3 pm. No pneumothorax. Normal "
+        "heart. Clear lungs."
+    )
     said = read_report(report)
     assert said.is_observation == (True, False, True, True, True)
     queries = torch.eye(4)[None]

@@ -128,8 +128,14 @@ def test_a_frozen_encoders_batch_statistics_move_under_mgca_alone(
     model = heads.model("CNN")
     brief = ["steps=2", "checks=1", "batch_size=4", *(["epochs=1"] if profile == "mgca" else []), *(
         ["exact=false"] if name == "classification" else [])]  # fmt: skip
-    run_task(make_task(name, studies.studies, brief, profile=profile), model, studies, tmp_path, FractionsAndSeeds((1.0,), (0,)),
-             origin=ModelOrigin("m"))  # fmt: skip
+    run_task(
+        make_task(name, studies.studies, brief, profile=profile),
+        model,
+        studies,
+        tmp_path,
+        FractionsAndSeeds((1.0,), (0,)),
+        origin=ModelOrigin("m"),
+    )
     [learner] = taught
     moves = profile == "mgca" and name != "classification"
     assert (learner.encoder is not None) == moves

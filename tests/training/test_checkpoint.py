@@ -107,8 +107,8 @@ def test_a_hundred_kills_at_random_moments(memory: Path, put: Put) -> None:
         os.kill(pid, signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
         with os.fdopen(read, "rb") as pipe:
-            told = first + pipe.read()
-        reported = int.from_bytes(told[-4:], "big") if told else committed
+            received = first + pipe.read()
+        reported = int.from_bytes(received[-4:], "big") if received else committed
         hits += any(home.glob(".place-tmp*"))
         if reported or any(home.glob("step_*")):
             found = checkpoint.load(memory)
@@ -245,9 +245,9 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path, put: Put, child: C
             (tmp_path / "said").write_text(str(error))
 
     assert child(work) == 0
-    said = (tmp_path / "said").read_text()
-    assert said.startswith("error[PL-E005]") and "need 8 MB" in said and "MB free" in said
-    assert "kept at step 1" in said and "--resume auto" in said
+    message = (tmp_path / "said").read_text()
+    assert message.startswith("error[PL-E005]") and "need 8 MB" in message and "MB free" in message
+    assert "kept at step 1" in message and "--resume auto" in message
     assert checkpoint.load(tmp_path).step == 1
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["last", "step_000001"]
 
@@ -369,8 +369,8 @@ def resign(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 def sign_file(path: Path, name: str, content: bytes) -> None:
     (path / name).write_bytes(content)
-    said = {"size": len(content), "sha256": manifest.hashlib.sha256(content).hexdigest()}
-    resign(path, lambda about: about["files"].update({name: said}))
+    entry = {"size": len(content), "sha256": manifest.hashlib.sha256(content).hexdigest()}
+    resign(path, lambda entries: entries["files"].update({name: entry}))
 
 
 @pytest.mark.fault("C10")

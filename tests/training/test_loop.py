@@ -43,23 +43,23 @@ def test_a_run_leaves_what_it_should(tmp_path: Path, toy: ModuleType) -> None:
     assert (tmp_path / "run" / "STATUS").read_text() == "finished step 12\n"
     names = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["last", "step_000008", "step_000012"]  # every four steps, two kept
-    said = records(tmp_path / "run")
-    assert [row["step"] for row in said] == [5, 10, 12]
-    assert set(said[0]) == {"step", "lr", "loss", "error", "mean", "grad_norm", "bad_steps"}
-    assert said[2]["loss"] == result.means["loss"]
-    found = checkpoint.load(tmp_path / "run")
-    assert found.config == {"width": 16} and found.state["said"]["train"]["batch_size"] == 8
+    log = records(tmp_path / "run")
+    assert [row["step"] for row in log] == [5, 10, 12]
+    assert set(log[0]) == {"step", "lr", "loss", "error", "mean", "grad_norm", "bad_steps"}
+    assert log[2]["loss"] == result.means["loss"]
+    saved = checkpoint.load(tmp_path / "run")
+    assert saved.config == {"width": 16} and saved.state["said"]["train"]["batch_size"] == 8
 
 
 def test_it_learns(tmp_path: Path, toy: ModuleType) -> None:
     settings = TrainSettings(steps=60, batch_size=8, accumulate=2, log_every=10, save_every=100)
     toy.train(tmp_path / "run", settings=settings, model=(model := toy.Net()))
-    said = records(tmp_path / "run")
-    assert said[-1]["loss"] < 0.7 * said[0]["loss"]
+    log = records(tmp_path / "run")
+    assert log[-1]["loss"] < 0.7 * log[0]["loss"]
     assert model.average.abs().sum() > 0  # after_step ran
 
 
-class Course:
+class TrainedRun:
     """One training's sample order, losses, log and last weights."""
 
     def __init__(
@@ -104,7 +104,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     tmp_path: Path, toy: ModuleType, stops: list[int], linear: str
 ) -> None:
     whole, parts = (
-        Course(toy, tmp_path / name, s, linear) for name, s in (("whole", []), ("parts", stops))
+        TrainedRun(toy, tmp_path / name, s, linear) for name, s in (("whole", []), ("parts", stops))
     )
     assert parts.rows == whole.rows == list(range(12 * 8))
     assert parts.losses == whole.losses
@@ -122,7 +122,7 @@ def test_the_proof_of_exactness_has_teeth(
     tmp_path: Path, toy: ModuleType, monkeypatch: pytest.MonkeyPatch, forget: str
 ) -> None:
     """With any one part of the state forgotten, the weights differ."""
-    whole = Course(toy, tmp_path / "whole", [])
+    whole = TrainedRun(toy, tmp_path / "whole", [])
     if forget == "seeding":
         monkeypatch.setattr(loop, "seed_step", lambda *numbers: None)
     elif forget == "moments":
@@ -137,10 +137,10 @@ def test_the_proof_of_exactness_has_teeth(
         monkeypatch.setattr(checkpoint, "load_weights", match)
     else:
         monkeypatch.setattr(toy, "batches", lambda start, real=toy.batches: real(0))
-    assert Course(toy, tmp_path / "parts", [5]).digest != whole.digest
+    assert TrainedRun(toy, tmp_path / "parts", [5]).digest != whole.digest
 
 
-def test_the_course_depends_on_the_seed(tmp_path: Path, toy: ModuleType) -> None:
+def test_a_run_depends_on_the_seed(tmp_path: Path, toy: ModuleType) -> None:
     digests = set()
     for seed in (3, 4):
         settings = toy.SETTINGS.model_copy(update={"seed": seed})
@@ -216,8 +216,8 @@ def test_a_bad_step_changes_nothing(
     assert result.bad_steps == 1 and result.finished
     assert all(torch.equal(states[6][name], states[5][name]) for name in states[5])
     assert not torch.equal(states[7]["body.0.weight"], states[6]["body.0.weight"])
-    found = checkpoint.load(folder)  # it would refuse what is not finite
-    assert found.state_tensors["optim/body.0.bias/step"] == 11
+    saved = checkpoint.load(folder)  # it would refuse what is not finite
+    assert saved.state_tensors["optim/body.0.bias/step"] == 11
     dump = json.loads((folder / "bad_steps.jsonl").read_text())
     assert (dump["step"], dump["rows"]) == (6, list(range(48, 56)))
     assert set(dump) == {"step", "rows", "lr", "loss", "grad_norm"}
@@ -460,7 +460,7 @@ class HostReads(TorchDispatchMode):
 
 
 def test_a_step_reads_nothing_from_the_device(tmp_path: Path, toy: ModuleType) -> None:
-    """The echo of the step before is read from main memory, where it was copied to; it is taken out
+    """The readback of the step before reads main memory, where it was copied to; it is taken out
     of the count.
     """
     counts: list[int] = []

@@ -23,7 +23,7 @@ TOY = Path(__file__).with_name("toy.py")
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """The folder of the runs of toy.ranks, and what each rank said of them."""
+    """The folder of the runs of toy.ranks, and what each rank returned."""
     folder = tmp_path_factory.mktemp("two")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -56,11 +56,11 @@ def log(folder: Path) -> list[dict[str, float]]:
 def test_two_ranks_equal_one(
     tmp_path: Path, toy: ModuleType, two: tuple[Path, list[dict[str, Any]]]
 ) -> None:
-    folder, said = two
+    folder, results = two
     one = toy.contrast_run(tmp_path / "one")
-    assert said[0]["equal"]["digest"] == said[1]["equal"]["digest"]
+    assert results[0]["equal"]["digest"] == results[1]["equal"]["digest"]
     weight = torch.tensor(one["weight"])
-    assert torch.allclose(torch.tensor(said[0]["equal"]["weight"]), weight, atol=1e-5)
+    assert torch.allclose(torch.tensor(results[0]["equal"]["weight"]), weight, atol=1e-5)
     assert not torch.allclose(
         toy.contrast_model()[2].weight, weight, atol=1e-3
     )  # there was something to agree on
@@ -73,9 +73,9 @@ def test_two_ranks_equal_one(
 
 @pytest.mark.fault("R3", "D6")
 def test_a_bad_step_of_one_rank_is_left_out_by_both(two: tuple[Path, list[dict[str, Any]]]) -> None:
-    folder, said = two
-    assert said[0]["poison"] == said[1]["poison"]
-    assert said[0]["poison"]["bad_steps"] == 1
+    folder, results = two
+    assert results[0]["poison"] == results[1]["poison"]
+    assert results[0]["poison"]["bad_steps"] == 1
     dump = json.loads((folder / "poison" / "bad_steps.jsonl").read_text())
     assert (dump["step"], dump["rows"]) == (2, list(range(16, 24)))  # of both ranks
     assert checkpoint.load(folder / "poison").step == 6
@@ -83,8 +83,8 @@ def test_a_bad_step_of_one_rank_is_left_out_by_both(two: tuple[Path, list[dict[s
 
 @pytest.mark.fault("D6")
 def test_ranks_with_different_settings_do_not_start(two: tuple[Path, list[dict[str, Any]]]) -> None:
-    folder, said = two
-    assert [one["differ"]["end"] for one in said] == ["PL-R111", "PL-R111"]
+    folder, results = two
+    assert [result["differ"]["end"] for result in results] == ["PL-R111", "PL-R111"]
     assert not (folder / "differ" / "checkpoints").exists()
 
 
@@ -93,9 +93,9 @@ def test_ranks_with_different_settings_do_not_start(two: tuple[Path, list[dict[s
 def test_a_signal_to_one_rank_stops_both_at_one_step(
     two: tuple[Path, list[dict[str, Any]]], name: str
 ) -> None:
-    folder, said = two
-    assert [one[name]["end"] for one in said] == [143, 143]
-    assert said[0][name]["digest"] == said[1][name]["digest"]
+    folder, results = two
+    assert [result[name]["end"] for result in results] == [143, 143]
+    assert results[0][name]["digest"] == results[1][name]["digest"]
     step = checkpoint.load(folder / name).step
     assert step in (8, 9)  # at once, or one step late where the numbers come one step late
     assert (folder / name / "STATUS").read_text() == f"interrupted step {step}\n"

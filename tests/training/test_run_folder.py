@@ -47,10 +47,10 @@ def test_what_a_run_says_of_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (
         run.path / "command.txt"
     ).read_text() == "place pretrain phantom-tiny 'note=two words'\n"
-    said = (run.path / "env.json").read_text()
-    assert json.loads(said)["libraries"]["torch"]
+    text = (run.path / "env.json").read_text()
+    assert json.loads(text)["libraries"]["torch"]
     for private in (socket.gethostname(), os.path.expanduser("~"), str(tmp_path), sys.prefix):
-        assert private not in said or len(private) < 3
+        assert private not in text or len(private) < 3
     assert "WARNING heard" in (run.path / "train.log").read_text()
     assert run.path.joinpath("STATUS").read_text() == "running\n"
 

@@ -148,7 +148,7 @@ def contrast_run(
     model = contrast_model()
     out: dict[str, Any] = {}
 
-    def mine(start: int) -> Iterator[Rows]:
+    def own_batches(start: int) -> Iterator[Rows]:
         for step, batch in enumerate(batches(start, 8), start):
             part = slice(distributed.rank() * size, (distributed.rank() + 1) * size)
             own = Rows(batch.row[part], batch.x[part].clone())
@@ -160,7 +160,7 @@ def contrast_run(
             job = TrainingJob(
                 model,
                 contrast,
-                mine,
+                own_batches,
                 settings=settings,
                 optim=OPTIM,
                 run=run,
@@ -186,14 +186,14 @@ def ranks(folder: Path) -> None:
         if (me, step) == (1, 7):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    said = {
+    results = {
         "equal": contrast_run(folder / "equal"),
         "poison": contrast_run(folder / "poison", poison),
         "differ": contrast_run(folder / "differ", seed=me),
         "often": contrast_run(folder / "often", interrupt, steps=50, log_every=1, save_every=50),
         "seldom": contrast_run(folder / "seldom", interrupt, steps=50, log_every=50, save_every=50),
     }
-    (folder / f"rank{me}.json").write_text(json.dumps(said))
+    (folder / f"rank{me}.json").write_text(json.dumps(results))
     torch.distributed.destroy_process_group()
 
 

@@ -1,4 +1,4 @@
-"""How far the edge of a predicted region lies from that of the true one."""
+"""Distance between the edge of a predicted region and that of the true one."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ def boundary_distance(predicted: ArrayLike, truth: ArrayLike) -> float:
         raise PlaceError(f"masks {first.shape} and {second.shape} differ in size", code="PL-D223")
     if not (first.any() and second.any()):
         return float("nan")
+
     window = _window(first | second)
     first_edge, second_edge = _edge(first[window]), _edge(second[window])
-    forward, backward = (
-        KDTree(second_edge).query(first_edge)[0],
-        KDTree(first_edge).query(second_edge)[0],
-    )
+
+    # Distances are pooled over the edge pixels of both masks, so a longer edge weighs more.
+    forward = KDTree(second_edge).query(first_edge)[0]
+    backward = KDTree(first_edge).query(second_edge)[0]
 
     return float(np.concatenate([forward, backward]).mean())
 
 
 def _edge(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Rows and columns [N, 2]."""
+    """Rows and columns of the edge pixels [N, 2]."""
     return np.argwhere(mask & ~ndimage.binary_erosion(mask))
 
 
 def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """The part that holds both masks: nothing outside it is an edge."""
+    """The smallest window that holds both masks. Nothing outside it is an edge."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

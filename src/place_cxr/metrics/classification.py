@@ -1,5 +1,6 @@
-"""How well scores rank present above absent. Labels are 1, 0 or NaN (not known: that row is left
-out of that class).
+"""How well scores rank present above absent, for each class.
+
+Labels are 1, 0 or NaN. NaN means not known: that row is left out of that class.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ _POLICIES = {"ignore": np.nan, "absent": ABSENT, "present": PRESENT}
 
 
 def binary_labels(labels: ArrayLike, uncertain: UncertainPolicy) -> Floats:
-    """Labels [N] or [N, M] in {1, 0, -1, NaN} as 1, 0 or NaN; what becomes of uncertain (-1) has to
-    be said.
+    """Labels [N] or [N, M] in {1, 0, -1, NaN} as 1, 0 or NaN. ``uncertain`` decides what -1
+    becomes.
 
     Raises:
         PlaceError: PL-D221 on any other value, with its row.
     """
     table = np.array(labels, dtype=np.float64)
-    strange = ~(np.isnan(table) | np.isin(table, (PRESENT, ABSENT, UNCERTAIN)))
-    if strange.any():
-        row = int(np.argwhere(strange)[0][0])
+    is_invalid = ~(np.isnan(table) | np.isin(table, (PRESENT, ABSENT, UNCERTAIN)))
+    if is_invalid.any():
+        row = int(np.argwhere(is_invalid)[0][0])
         raise PlaceError(
             f"row {row}: a label must be 1, 0, -1 or empty", code="PL-D221", fix="correct the label"
         )
@@ -48,23 +49,24 @@ def binary_labels(labels: ArrayLike, uncertain: UncertainPolicy) -> Floats:
 
 def auroc_statistic(labels: ArrayLike, scores: ArrayLike) -> Statistic:
     """AUROC of one class as a function of row counts: the chance that a present row scores above an
-    absent one.
+    absent one. Equal scores count one half.
 
-    Equal scores count one half. Sorted once; a resample then costs O(N). Labels [N] in {1, 0, NaN},
-    scores [N].
+    Labels [N] in {1, 0, NaN}, scores [N].
     """
-    rows, positive, ends = _sorted(labels, scores)
+    # Rows are sorted once, here. Each resample then costs O(N).
+    rows, positive, starts = _sorted(labels, scores)
 
     def statistic(counts: Floats) -> Floats:
         weight = counts[:, rows]
-        present, absent = (
-            _sum_per_score(weight * positive, ends),
-            _sum_per_score(weight * ~positive, ends),
-        )
+        present = _sum_per_score(weight * positive, starts)
+        absent = _sum_per_score(weight * ~positive, starts)
+
+        # Mann-Whitney: pairs in which the present row scores higher, plus half of the tied pairs.
         absent_below = np.cumsum(absent, axis=1) - absent
+        won = (present * (absent_below + 0.5 * absent)).sum(1)
         pairs = present.sum(1) * absent.sum(1)
 
-        return _ratio((present * (absent_below + 0.5 * absent)).sum(1), pairs)
+        return _ratio(won, pairs)
 
     return statistic
 
@@ -73,29 +75,24 @@ def average_precision_statistic(labels: ArrayLike, scores: ArrayLike) -> Statist
     """Average precision of one class as a function of row counts: precision at each distinct score,
     weighted by recall gained there (no interpolation). NaN without present or without absent rows.
     """
-    rows, positive, ends = _sorted(labels, scores)
+    rows, positive, starts = _sorted(labels, scores)
 
     def statistic(counts: Floats) -> Floats:
         weight = counts[:, rows]
-        present, absent = (
-            _sum_per_score(weight * positive, ends),
-            _sum_per_score(weight * ~positive, ends),
-        )
-        true_positives, false_positives = (
-            np.cumsum(present[:, ::-1], axis=1),
-            np.cumsum(absent[:, ::-1], axis=1),
-        )
-        gained = np.where(
-            true_positives > 0,
-            present[:, ::-1]
-            * true_positives
-            / np.maximum(true_positives + false_positives, 1e-300),
-            0.0,
-        )
+        # Scores rise with the column, and thresholds are lowered from the highest score.
+        present = _sum_per_score(weight * positive, starts)[:, ::-1]
+        absent = _sum_per_score(weight * ~positive, starts)[:, ::-1]
+        true_positives = np.cumsum(present, axis=1)
+        false_positives = np.cumsum(absent, axis=1)
 
-        return _ratio(
-            gained.sum(1), np.where(false_positives[:, -1:].sum(1) > 0, present.sum(1), 0.0)
-        )
+        # Precision at each threshold times the present rows that it adds. The tiny number keeps a
+        # resample without any row from dividing by 0.
+        detections = np.maximum(true_positives + false_positives, 1e-300)
+        gained = np.where(true_positives > 0, present * true_positives / detections, 0.0)
+
+        # A denominator of 0 makes the value NaN.
+        has_absent = false_positives[:, -1:].sum(1) > 0
+        return _ratio(gained.sum(1), np.where(has_absent, present.sum(1), 0.0))
 
     return statistic
 
@@ -115,11 +112,10 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
 def why_undefined(labels: ArrayLike) -> str:
     """Why no ranking metric exists for these labels; empty where one does."""
     values = np.asarray(labels, dtype=np.float64)
-    missing = [
-        name
-        for name, value in (("present", PRESENT), ("absent", ABSENT))
-        if not (values == value).any()
-    ]
+    missing = []
+    for name, value in (("present", PRESENT), ("absent", ABSENT)):
+        if not (values == value).any():
+            missing.append(name)
 
     return "no " + " and no ".join(missing) + " rows" if missing else ""
 
@@ -164,12 +160,15 @@ def classification_metrics(
             "macro": undefined_metric("no class has present and absent rows", len(table))
         }
 
-    parts = [[statistic(table[:, m], run[:, m]) for run in stack] for m in kept]
+    def mean_over_runs(m: int) -> Statistic:
+        runs = [statistic(table[:, m], run[:, m]) for run in stack]
+        return lambda counts: np.mean([run(counts) for run in runs], axis=0)
+
+    parts = [mean_over_runs(m) for m in kept]
 
     def columns(counts: Floats) -> Floats:
-        values = np.stack(
-            [np.mean([run(counts) for run in runs], axis=0) for runs in parts], axis=1
-        )
+        # One column a class, and behind them their mean over the classes that are defined.
+        values = np.stack([part(counts) for part in parts], axis=1)
         defined = np.isfinite(values)
         macro = np.where(defined, values, 0.0).sum(1) / np.maximum(defined.sum(1), 1)
         return np.column_stack([values, np.where(defined.any(1), macro, np.nan)])
@@ -191,10 +190,8 @@ def _sorted(
     """Rows with a known label by rising score, whether each is present, and where each distinct
     score starts.
     """
-    label_values, values = (
-        np.asarray(labels, dtype=np.float64),
-        np.asarray(scores, dtype=np.float64),
-    )
+    label_values = np.asarray(labels, dtype=np.float64)
+    values = np.asarray(scores, dtype=np.float64)
     if label_values.shape != values.shape:
         raise PlaceError(
             f"labels {label_values.shape} and scores {values.shape} disagree", code="PL-D222"
@@ -210,15 +207,16 @@ def _sorted(
     rows = np.flatnonzero(~np.isnan(label_values))
     rows = rows[np.argsort(values[rows], kind="stable")]
     ordered = values[rows]
-    starts = (
-        np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(rows) else rows
-    )
+    is_start = np.ones(len(rows), dtype=bool)
+    is_start[1:] = ordered[1:] != ordered[:-1]
+    starts = np.flatnonzero(is_start)
 
     return rows, label_values[rows] == PRESENT, starts
 
 
 def _sum_per_score(weight: Floats, starts: NDArray[np.intp]) -> Floats:
     """Sums [R, U] of ``weight`` [R, N] over rows of equal score."""
+    # Without ties there is nothing to add up.
     return weight if len(starts) == weight.shape[1] else np.add.reduceat(weight, starts, axis=1)
 
 
@@ -232,5 +230,6 @@ def _evaluate_once(
     statistic: Callable[[ArrayLike, ArrayLike], Statistic], labels: ArrayLike, scores: ArrayLike
 ) -> float | None:
     label_values = np.asarray(labels)
+    # One resample in which each row counts once: the data as they are.
     value = float(statistic(label_values, scores)(np.ones((1, len(label_values))))[0])
     return value if np.isfinite(value) else None

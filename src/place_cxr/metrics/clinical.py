@@ -1,10 +1,8 @@
-"""Do two sets of reports name the same findings? Precision, recall and F1 over labels, averaged in
-three named ways.
+"""Do two sets of reports name the same findings? Precision, recall and F1 over labels.
 
-*micro*: all findings of all reports in one count. *macro*: mean over the findings that some true
-report has.
-*example*: mean over the reports in which either side has a finding. Labels come from a labeller;
-the numbers are no better than it.
+They are averaged in three ways. *micro*: all findings of all reports in one count. *macro*: mean
+over the findings that some true report has. *example*: mean over the reports in which either side
+has a finding. Labels come from a labeler; the numbers are no better than it.
 """
 
 from __future__ import annotations
@@ -33,13 +31,12 @@ CLINICAL_SCORES = ("precision", "recall", "F1")
 
 
 def clinical_signature(uncertain: BinaryUncertainPolicy) -> str:
-    """The policy that stands behind each number."""
+    """The rules behind each number, as a text beside it."""
     return (
-        f"not mentioned counts as absent, uncertain as {uncertain}; micro: all findings in one "
-        f"count; "
-        "macro: mean over findings that a true report has; example: mean over reports in which "
-        "either side has a "
-        "finding; nothing predicted: precision 0 in macro and example"
+        f"not mentioned counts as absent, uncertain as {uncertain}; "
+        "micro: all findings in one count; macro: mean over findings that a true report has; "
+        "example: mean over reports in which either side has a finding; "
+        "nothing predicted: precision 0 in macro and example"
     )
 
 
@@ -56,14 +53,15 @@ def clinical_metrics(
     """``micro F1``, ``macro recall``, ``example precision`` ... and ``<finding> F1`` ..., with
     intervals over patients.
 
-    Labels [N, M] in {1, 0, -1, NaN}. A finding that no true report has is undefined and left out of
-    ``macro``, which names it in its reason. In a resample, macro is the mean over the same
-    findings, where defined.
+    Labels [N, M] in {1, 0, -1, NaN}. A finding that no true report has is undefined. ``macro``
+    leaves it out and names it in its reason. In a resample, macro is the mean over the same
+    findings where they are defined.
 
     Raises:
         PlaceError: PL-D222 if shapes disagree, PL-D227 if a label is none of these.
     """
-    guess, true = _binary(predicted, uncertain), _binary(truth, uncertain)
+    guess = _binary(predicted, uncertain)
+    true = _binary(truth, uncertain)
     if guess.shape != true.shape or true.shape != (len(patients), len(names)):
         raise PlaceError(
             f"labels {guess.shape} and {true.shape}, {len(patients)} patients and {len(names)} "
@@ -71,67 +69,67 @@ def clinical_metrics(
             code="PL-D222",
         )
 
-    both = guess * true
+    both = guess * true  # true positives
     kept = np.flatnonzero(true.any(0))
     missing = [name for m, name in enumerate(names) if m not in kept]
     note = f"mean of {len(kept)} of {len(names)} findings" + (
         f", without {', '.join(missing)}" if missing else ""
     )
+
+    # A report in which neither side has a finding has no precision and no recall.
     has_finding = np.asarray(guess.any(1) | true.any(1))
-    example = np.where(
-        has_finding[:, None], _scores(both.sum(1), guess.sum(1), true.sum(1)), np.nan
-    )
+    example_scores = _scores(both.sum(1), guess.sum(1), true.sum(1))
+    example = np.where(has_finding[:, None], example_scores, np.nan)
+
+    def micro(counts: Floats) -> Floats:
+        totals = [(counts @ part).sum(1) for part in (both, guess, true)]
+        return _scores(*totals, undefined_as=np.nan)
+
     averages: dict[str, Statistic] = {
-        "micro": lambda counts: _scores(
-            *((counts @ part).sum(1) for part in (both, guess, true)), undefined_as=np.nan
-        ),
+        "micro": micro,
         "macro": _macro(both[:, kept], guess[:, kept], true[:, kept]),
         "example": mean_statistic(example),
     }
     metrics: dict[str, Metric] = {}
 
     for average, statistic in averages.items():
-        rows = [int(has_finding.sum()) if average == "example" else len(patients)] * len(
-            CLINICAL_SCORES
-        )
-        for score, value in zip(
-            CLINICAL_SCORES,
-            bootstrap_columns(statistic, patients, n=n, seed=seed, rows=rows),
-            strict=True,
-        ):
+        scored = int(has_finding.sum()) if average == "example" else len(patients)
+        rows = [scored] * len(CLINICAL_SCORES)
+        values = bootstrap_columns(statistic, patients, n=n, seed=seed, rows=rows)
+
+        for score, value in zip(CLINICAL_SCORES, values, strict=True):
             reason = note if average == "macro" and value.value is not None else value.reason
             metrics[f"{average} {score}"] = replace(value, reason=reason)
 
     for m, name in enumerate(names):
-        column = slice(m, m + 1)
-        if m not in kept:
-            metrics |= {
-                f"{name} {score}": undefined_metric("no true report has it", len(patients))
-                for score in CLINICAL_SCORES
-            }
-            continue
+        if m in kept:
+            # The mean over one finding is that finding.
+            column = slice(m, m + 1)
+            statistic = _macro(
+                both[:, column], guess[:, column], true[:, column], undefined_as=np.nan
+            )
+            values = bootstrap_columns(statistic, patients, n=n, seed=seed)
+        else:
+            undefined = undefined_metric("no true report has it", len(patients))
+            values = [undefined] * len(CLINICAL_SCORES)
 
-        finding_statistic = _macro(
-            both[:, column], guess[:, column], true[:, column], undefined_as=np.nan
-        )
-        values = bootstrap_columns(finding_statistic, patients, n=n, seed=seed)
-        metrics |= {
-            f"{name} {score}": value for score, value in zip(CLINICAL_SCORES, values, strict=True)
-        }
+        for score, value in zip(CLINICAL_SCORES, values, strict=True):
+            metrics[f"{name} {score}"] = value
 
     return metrics
 
 
 def _macro(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 0.0) -> Statistic:
-    """Mean over findings of precision, recall and F1 as a function of report counts; findings
-    without a true report in a resample are left out of it.
+    """Mean over findings of precision, recall and F1, as a function of report counts.
+
+    A finding without a true report in a resample is left out of that resample's mean.
     """
 
     def statistic(counts: Floats) -> Floats:
         truths = counts @ true
-        scores = _scores(
-            counts @ both, counts @ guess, truths, undefined_as=undefined_as
-        )  # [R, M, 3]
+
+        # [R, M, 3]: resamples, findings, the three scores.
+        scores = _scores(counts @ both, counts @ guess, truths, undefined_as=undefined_as)
         is_defined = (truths > 0)[:, :, None]
         total = is_defined.sum(1)
         mean = np.where(is_defined, scores, 0.0).sum(1)
@@ -142,9 +140,7 @@ def _macro(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 0
 
 
 def _scores(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 0.0) -> Floats:
-    """Precision, recall and F1 on a new last axis; ``undefined_as`` where nothing stands below the
-    line.
-    """
+    """Precision, recall and F1 on a new last axis; ``undefined_as`` where a denominator is 0."""
 
     def quotient(numerator: Floats, denominator: Floats) -> Floats:
         return np.divide(
@@ -154,12 +150,14 @@ def _scores(both: Floats, guess: Floats, true: Floats, *, undefined_as: float = 
             where=denominator > 0,
         )
 
-    return np.stack(
-        [quotient(both, guess), quotient(both, true), quotient(2.0 * both, guess + true)], axis=-1
-    )
+    precision, recall = quotient(both, guess), quotient(both, true)
+    f1 = quotient(2.0 * both, guess + true)
+
+    return np.stack([precision, recall, f1], axis=-1)
 
 
 def _binary(labels: ArrayLike, uncertain: BinaryUncertainPolicy) -> Floats:
+    """1 where a finding counts as present, else 0. Not mentioned counts as absent."""
     table = np.asarray(labels, dtype=np.float64)
     if not (np.isin(table, (PRESENT, ABSENT, UNCERTAIN)) | np.isnan(table)).all():
         raise PlaceError(
@@ -168,6 +166,8 @@ def _binary(labels: ArrayLike, uncertain: BinaryUncertainPolicy) -> Floats:
             code="PL-D227",
         )
 
-    present = (table == PRESENT) | ((table == UNCERTAIN) if uncertain == "present" else False)
+    present = table == PRESENT
+    if uncertain == "present":
+        present |= table == UNCERTAIN
 
     return present.astype(np.float64)

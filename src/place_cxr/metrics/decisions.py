@@ -1,7 +1,6 @@
-"""What a probability is worth once somebody acts on it: decisions at a threshold, and whether
-chances are as stated.
+"""Decisions at a threshold (F1, accuracy), and whether probabilities are calibrated.
 
-Labels are 1, 0 or NaN (not known: that row is left out), probabilities lie in [0, 1].
+Labels are 1, 0 or NaN (not known: that row is left out). Probabilities lie in [0, 1].
 """
 
 from __future__ import annotations
@@ -20,15 +19,13 @@ CALIBRATION_BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Predictions between two probabilities: how many, their mean, and how often the finding was
-    there.
-    """
+    """Predictions with a probability between ``low`` and ``high``."""
 
     low: float
     high: float
-    n: int
-    said: float
-    seen: float
+    n: int  # predictions in the bin
+    said: float  # their mean probability
+    seen: float  # fraction of them in which the finding is present
 
 
 def f1_statistic(labels: ArrayLike, decided: ArrayLike) -> Statistic:
@@ -36,18 +33,22 @@ def f1_statistic(labels: ArrayLike, decided: ArrayLike) -> Statistic:
     is 0 / 0.
     """
     known, truth, decision = _known(labels, decided)
-    hit, wrong = known & truth & decision, known & (truth != decision)
+    hit = known & truth & decision
+    wrong = known & (truth != decision)  # false positives and false negatives
 
     def statistic(counts: Floats) -> Floats:
-        hits, wrongs = counts @ hit, counts @ wrong
-        below = 2 * hits + wrongs
-        return np.divide(2 * hits, below, out=np.full_like(below, np.nan), where=below > 0)
+        hits, errors = counts @ hit, counts @ wrong
+        denominator = 2 * hits + errors
+
+        return np.divide(
+            2 * hits, denominator, out=np.full_like(denominator, np.nan), where=denominator > 0
+        )
 
     return statistic
 
 
 def accuracy_statistic(labels: ArrayLike, decided: ArrayLike) -> Statistic:
-    """Share of known rows decided rightly."""
+    """Fraction of known rows that are decided correctly."""
     known, truth, decision = _known(labels, decided)
     return mean_statistic(np.where(known, truth == decision, np.nan))
 
@@ -61,11 +62,14 @@ def brier_statistic(labels: ArrayLike, probability: ArrayLike) -> Statistic:
 def calibration_error_statistic(
     labels: ArrayLike, probability: ArrayLike, bins: int = CALIBRATION_BINS
 ) -> Statistic:
-    """Expected calibration error: |mean probability - share present| over ``bins`` equal bins,
+    """Expected calibration error: |mean probability - fraction present| over ``bins`` equal bins,
     weighted by rows.
     """
     truth, chance = _checked_probabilities(labels, probability)
     known = np.isfinite(truth)
+
+    # The difference of each row in the column of its bin [N, bins]. Weights of rows cancel: the sum
+    # of a bin is its number of rows times the gap between its means.
     member = (_bin(chance, bins)[:, None] == np.arange(bins)) & known[:, None]
     gap = member * np.where(known, chance - truth, 0.0)[:, None]
 
@@ -81,9 +85,7 @@ def calibration_error_statistic(
 def reliability_bins(
     labels: ArrayLike, probability: ArrayLike, bins: int = CALIBRATION_BINS
 ) -> list[ReliabilityBin]:
-    """Bins of equal width that hold predictions, from low to high: what was said, and what was
-    seen.
-    """
+    """Bins of equal width from low to high; empty ones are left out."""
     truth, chance = _checked_probabilities(labels, probability)
     known = np.isfinite(truth)
     bin_index = _bin(chance, bins)
@@ -92,37 +94,34 @@ def reliability_bins(
     for number in range(bins):
         in_bin = known & (bin_index == number)
         if in_bin.any():
-            mean_probability, present_fraction = (
-                float(chance[in_bin].mean()),
-                float(truth[in_bin].mean()),
+            reliability = ReliabilityBin(
+                low=number / bins,
+                high=(number + 1) / bins,
+                n=int(in_bin.sum()),
+                said=float(chance[in_bin].mean()),
+                seen=float(truth[in_bin].mean()),
             )
-            filled_bins.append(
-                ReliabilityBin(
-                    number / bins,
-                    (number + 1) / bins,
-                    int(in_bin.sum()),
-                    mean_probability,
-                    present_fraction,
-                )
-            )
+            filled_bins.append(reliability)
 
     return filled_bins
 
 
 def best_threshold(labels: ArrayLike, probability: ArrayLike) -> float:
-    """The lowest probability that counts as present where F1 on these rows is highest; 0.5 without
-    present rows.
+    """The threshold with the highest F1 on these rows: this probability and all above it count as
+    present. 0.5 without present rows.
     """
     truth, chance = _checked_probabilities(labels, probability)
     known = np.isfinite(truth)
     truth, chance = truth[known], chance[known]
     if not (truth == PRESENT).any():
         return 0.5
+
     order = np.argsort(-chance, kind="stable")
-    hits, positives = np.cumsum(truth[order]), np.arange(1, len(order) + 1)
-    ends = np.append(
-        chance[order][1:] != chance[order][:-1], True
-    )  # equal scores are decided alike
+    hits = np.cumsum(truth[order])
+    positives = np.arange(1, len(order) + 1)
+
+    # Rows of equal probability get the same decision, so only the last of them can be a threshold.
+    ends = np.append(chance[order][1:] != chance[order][:-1], True)
     f1 = np.where(ends, 2 * hits / (positives + truth.sum()), -1.0)
 
     return float(chance[order][int(f1.argmax())])
@@ -131,8 +130,10 @@ def best_threshold(labels: ArrayLike, probability: ArrayLike) -> float:
 def _known(
     labels: ArrayLike, decided: ArrayLike
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows have a label, which are present, and which were decided as present."""
     truth, decision = np.asarray(labels, dtype=np.float64), np.asarray(decided, dtype=bool)
     _check_shapes(truth, decision)
+
     return np.isfinite(truth), truth == PRESENT, decision
 
 
@@ -145,6 +146,7 @@ def _checked_probabilities(labels: ArrayLike, probability: ArrayLike) -> tuple[F
 
 
 def _bin(chance: Floats, bins: int) -> NDArray[np.int64]:
+    # A probability of exactly 1 belongs to the last bin.
     return np.minimum((chance * bins).astype(np.int64), bins - 1)
 
 

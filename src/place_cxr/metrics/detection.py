@@ -1,14 +1,15 @@
 """How well predicted boxes find true ones: average precision over thresholds of overlap.
 
-One finding at a time. Boxes are (x0, y0, x1, y1); images are lists of arrays, [G, 4] true ones, [D,
-4] predicted ones with scores [D]. Images without prediction or without truth count: an image
-without truth can only add false boxes.
+One finding at a time. Boxes are (x0, y0, x1, y1). An image has true boxes [G, 4] and predicted
+boxes [D, 4] with scores [D]. Images without prediction or without true box count too: an image
+without true box can only add false positives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,8 @@ from numpy.typing import NDArray
 from place_cxr.core.errors import PlaceError
 from place_cxr.metrics.intervals import Floats, Statistic
 
-RSNA_THRESHOLDS = tuple(
-    np.round(np.arange(0.4, 0.76, 0.05), 2).tolist()
-)  # thresholds of the RSNA pneumonia challenge
+# Thresholds of overlap: of the RSNA pneumonia challenge, and of COCO.
+RSNA_THRESHOLDS = tuple(np.round(np.arange(0.4, 0.76, 0.05), 2).tolist())
 COCO_THRESHOLDS = tuple(np.round(np.arange(0.5, 0.96, 0.05), 2).tolist())
 MAX_DETECTIONS = 100  # predicted boxes of an image that count, the surest first [COCO]
 _RECALLS = np.linspace(0.0, 1.0, 101)  # where precision is read [COCO]
@@ -48,30 +48,35 @@ def box_average_precision(
     _check(images)
     if not sum(len(image.targets) for image in images):
         return None
-    truth = [
-        {
-            "id": 0,
-            "image_id": image_id,
-            "category_id": 1,
-            "bbox": _xywh(box),
-            "area": _area(box),
-            "iscrowd": 0,
-        }
-        for image_id, image in enumerate(images, start=1)
-        for box in image.targets.tolist()
-    ]
-    for number, annotation in enumerate(truth, start=1):
-        annotation["id"] = number
-    predictions = [
-        {"image_id": image_id, "category_id": 1, "bbox": _xywh(box), "score": score}
-        for image_id, image in enumerate(images, start=1)
-        for box, score in zip(image.boxes.tolist(), image.scores.tolist(), strict=True)
-    ]
+
+    # COCO's form: annotations of all images in one list, numbered from 1, of one category.
+    truth: list[dict[str, Any]] = []
+    predictions: list[dict[str, Any]] = []
+    for image_id, image in enumerate(images, start=1):
+        for box in image.targets.tolist():
+            truth.append(
+                {
+                    "id": len(truth) + 1,
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "bbox": _xywh(box),
+                    "area": _area(box),
+                    "iscrowd": 0,
+                }
+            )
+        for box, score in zip(image.boxes.tolist(), image.scores.tolist(), strict=True):
+            predictions.append(
+                {"image_id": image_id, "category_id": 1, "bbox": _xywh(box), "score": score}
+            )
+
     if not predictions:
         return 0.0
-    image_entries = [
-        {"id": image_id, "height": 1, "width": 1} for image_id in range(1, len(images) + 1)
-    ]
+
+    # The library asks for a size of each image, and does not use it.
+    image_entries = []
+    for image_id in range(1, len(images) + 1):
+        image_entries.append({"id": image_id, "height": 1, "width": 1})
+
     ground_truth = Boxes(
         {"images": image_entries, "annotations": truth, "categories": [{"id": 1, "name": "it"}]}
     )
@@ -80,6 +85,7 @@ def box_average_precision(
     )
     evaluator.params.iouThrs = np.array(thresholds)
     evaluator.params.maxDets = [MAX_DETECTIONS]
+    # Boxes of all sizes in one number, where COCO also has small, medium and large ones.
     evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, 1e10]], ["all"]
     evaluator.evaluate()
     evaluator.accumulate()
@@ -95,6 +101,9 @@ def box_average_precision_statistic(
     """
     _check(images)
     truths = np.array([len(image.targets) for image in images], dtype=np.float64)
+
+    # Detections of all images in one list: their scores, their image, and at which thresholds they
+    # meet a true box. Matching within an image does not depend on how often the image counts.
     kept = [np.argsort(-image.scores, kind="mergesort")[:MAX_DETECTIONS] for image in images]
     scores = np.concatenate(
         [image.scores[order] for image, order in zip(images, kept, strict=True)] or [np.zeros(0)]
@@ -110,6 +119,7 @@ def box_average_precision_statistic(
             )
         start += len(order)
 
+    # Over all images, the surest detection first. The stable sort keeps COCO's order of ties.
     order = np.argsort(-scores, kind="mergesort")
     owner, hits = owner[order], hits[order]
 
@@ -124,8 +134,10 @@ def box_average_precision_statistic(
             precision = np.divide(
                 true_positives, detected, out=np.zeros_like(true_positives), where=detected > 0
             )
+            # Precision that falls with recall: at each point the best of those behind it [COCO].
             precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
 
+            # Mean precision at 101 values of recall. Where a recall is not reached it is 0.
             for row in np.flatnonzero(total > 0):
                 positions = np.searchsorted(true_positives[row] / total[row], _RECALLS, side="left")
                 reached = positions < true_positives.shape[1]
@@ -137,17 +149,18 @@ def box_average_precision_statistic(
 
 
 def _matched(overlap: Floats, thresholds: Sequence[float]) -> NDArray[np.bool_]:
-    """[D, T]: which boxes, the surest first, meet a true one that no surer box has taken; the
-    nearest, if several.
+    """Which predicted boxes meet a true box at each threshold [D, T].
+
+    Predicted boxes come with the surest first. Each true box is matched once. A predicted box takes
+    the free true box with the largest overlap.
     """
     matched = np.zeros((len(overlap), len(thresholds)), dtype=bool)
     for column, threshold in enumerate(thresholds):
         free = np.ones(overlap.shape[1], dtype=bool)
         for row in range(len(overlap)):
             free_overlap = np.where(free, overlap[row], -1.0)
-            best = (
-                len(free_overlap) - 1 - int(free_overlap[::-1].argmax())
-            )  # the last of equals, as COCO takes it
+            # The last of equal overlaps, as COCO does.
+            best = len(free_overlap) - 1 - int(free_overlap[::-1].argmax())
             if free_overlap[best] >= min(threshold, 1 - 1e-10):
                 matched[row, column], free[best] = True, False
 
@@ -159,11 +172,13 @@ def _overlap(first: Floats, second: Floats) -> Floats:
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     intersection = np.clip(high - low, 0, None).prod(-1)
-    sizes = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1) for boxes in (first, second)]
-
-    return np.asarray(
-        intersection / np.maximum(sizes[0][:, None] + sizes[1][None] - intersection, 1e-12)
+    first_area, second_area = (
+        np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1) for boxes in (first, second)
     )
+    union = first_area[:, None] + second_area[None] - intersection
+
+    # The tiny number keeps two empty boxes from dividing by 0.
+    return np.asarray(intersection / np.maximum(union, 1e-12))
 
 
 def _check(images: Sequence[ImageBoxes]) -> None:
@@ -175,6 +190,7 @@ def _check(images: Sequence[ImageBoxes]) -> None:
 
 
 def _xywh(box: Sequence[float]) -> list[float]:
+    """Corner, width and height: COCO's form of a box."""
     return [box[0], box[1], box[2] - box[0], box[3] - box[1]]
 
 

@@ -1,8 +1,8 @@
 """How sure a number is: percentile intervals from resampling patients, not images.
 
 Images of one patient are alike, so whole patients are drawn with replacement (cluster bootstrap). A
-resample is a row of counts, how often each image was drawn, and a statistic is a function of
-counts: R resamples cost a few array operations.
+resample is a row of counts: how often each image was drawn. A statistic is a function of counts, so
+that R resamples cost a few array operations.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def resamples(patients: Sequence[str], n: int = RESAMPLES, seed: int = 0) -> Ite
 
     Rows of one patient are drawn together; a row without a patient ("") is a patient of its own.
     """
+    # The null character keeps made names apart from names of patients.
     named = np.array([p or f"\0{row}" for row, p in enumerate(patients)])
     _, member = np.unique(named, return_inverse=True)
     total = int(member.max(initial=-1)) + 1
@@ -43,6 +44,7 @@ def resamples(patients: Sequence[str], n: int = RESAMPLES, seed: int = 0) -> Ite
 
     for start in range(0, n, step):
         rows = min(step, n - start)
+        # Each resample has its own range of numbers, so that one bincount counts all of them.
         drawn = rng.integers(total, size=(rows, total)) + np.arange(rows)[:, None] * total
         counts = np.bincount(drawn.ravel(), minlength=rows * total).reshape(rows, total)
         yield counts[:, member].astype(np.float64)
@@ -67,13 +69,18 @@ def bootstrap_columns(
     """
     if not len(patients):
         raise PlaceError("no rows to score", code="PL-D220", fix="check the split")
+
+    # The value itself counts each row once.
     point = statistic(np.ones((1, len(patients)))).reshape(-1)
-    drawn = np.concatenate([statistic(c).reshape(len(c), -1) for c in resamples(patients, n, seed)])
+    parts = [statistic(c).reshape(len(c), -1) for c in resamples(patients, n, seed)]
+    drawn = np.concatenate(parts)  # [n, M]
     scored = list(rows) if len(rows) else [len(patients)] * len(point)
 
-    return [
-        _interval(float(v), column, s) for v, column, s in zip(point, drawn.T, scored, strict=True)
-    ]
+    metrics = []
+    for value, column, row_count in zip(point, drawn.T, scored, strict=True):
+        metrics.append(_interval(float(value), column, row_count))
+
+    return metrics
 
 
 def bootstrap(
@@ -117,16 +124,13 @@ def mean_statistic(values: ArrayLike) -> Statistic:
 def _interval(value: float, drawn: Floats, n: int) -> Metric:
     if not np.isfinite(value):
         return undefined_metric("undefined on these rows", n)
+
+    # A resample of few patients can lack a class. With less than half of the resamples left, their
+    # percentiles would say nothing about the value.
     defined = drawn[np.isfinite(drawn)]
     if 2 * len(defined) < len(drawn) or not len(defined):
-        return Metric(
-            value,
-            None,
-            None,
-            n,
-            "undefined in most resamples: too few patients for an interval",
-            drawn,
-        )
+        reason = "undefined in most resamples: too few patients for an interval"
+        return Metric(value, None, None, n, reason, drawn)
 
     low, high = np.percentile(defined, [2.5, 97.5])
 

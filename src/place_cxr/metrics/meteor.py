@@ -1,5 +1,5 @@
-"""METEOR 1.5, where Java and its jar are: a matcher with stems and paraphrases that is nobody's to
-write again.
+"""METEOR 1.5, by its own jar where Java is there: its matcher of stems and paraphrases is too large
+to write again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ TIMEOUT = 1800  # seconds
 def meteor(
     generated: Sequence[str], references: Sequence[str], *, tokenizer: str = "words"
 ) -> Metric:
-    """METEOR over all reports (English, its own normalisation), without an interval; undefined with
-    a reason otherwise.
+    """METEOR over all reports (English, METEOR's own normalization), without an interval.
 
-    The jar is the one that the package pycocoevalcap carries (extra ``meteor``). Texts pass through
-    a folder that only this process can read and that is gone afterwards.
+    Where Java or the jar is missing, or METEOR fails, the value is undefined with a reason. The jar
+    comes with the package pycocoevalcap (extra ``meteor``).
     """
     n = len(references)
     jar, java = _jar(), shutil.which("java")
@@ -38,12 +37,12 @@ def meteor(
         return undefined_metric("METEOR needs its jar: pip install 'place-cxr[meteor]'", n)
     tokens = pick(TOKENIZERS, tokenizer, "tokeniser")
 
+    # The folder holds report text: only this user can read it, and it is deleted at the end.
     with TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("generated", "references")]
         for file, texts in zip(files, (generated, references), strict=True):
-            file.write_text(
-                "".join(" ".join(tokens(text)) + "\n" for text in texts), encoding="utf-8"
-            )
+            lines = [" ".join(tokens(text)) + "\n" for text in texts]
+            file.write_text("".join(lines), encoding="utf-8")
 
         command = [java, "-Xmx2G", "-jar", str(jar), *map(str, files), "-l", "en", "-norm"]
         try:

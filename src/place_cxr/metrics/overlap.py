@@ -1,5 +1,5 @@
-"""How well a region or a heat map meets a mask. All arrays of one call have the same height and
-width, in pixels.
+"""How well a region or a heat map agrees with a mask. All arrays of one call have the same height
+and width, in pixels.
 """
 
 from __future__ import annotations
@@ -12,20 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 from place_cxr.core.errors import PlaceError
 from place_cxr.metrics.intervals import Floats
 
-HALF_OF_MAXIMUM = (
-    0.5  # fixed in advance: a threshold searched on the test images would flatter the map
-)
+# Fixed in advance: a threshold searched on the test images would flatter the map.
+HALF_OF_MAXIMUM = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """One value for each of N pairs. Two empty masks agree: 1.0, and ``both_empty`` counts them
-    apart.
-    """
+    """One value for each of N pairs. Two empty masks agree and score 1."""
 
     iou: Floats
     dice: Floats
-    both_empty: int
+    both_empty: int  # pairs of two empty masks
 
 
 def compute_overlap(predicted: ArrayLike, truth: ArrayLike) -> Overlap:
@@ -36,9 +33,12 @@ def compute_overlap(predicted: ArrayLike, truth: ArrayLike) -> Overlap:
     """
     first, second = np.asarray(predicted, dtype=bool), np.asarray(truth, dtype=bool)
     _check_shapes(first, second)
+
     intersection = (first & second).sum((1, 2)).astype(np.float64)
     sizes = first.sum((1, 2)) + second.sum((1, 2))
     empty = sizes == 0
+
+    # The lower bound of 1 pixel only matters where both masks are empty, and there the value is 1.
     iou = np.where(empty, 1.0, intersection / np.maximum(sizes - intersection, 1))
     dice = np.where(empty, 1.0, 2 * intersection / np.maximum(sizes, 1))
 
@@ -46,19 +46,20 @@ def compute_overlap(predicted: ArrayLike, truth: ArrayLike) -> Overlap:
 
 
 def pointing_game(heat: ArrayLike, truth: ArrayLike) -> Floats:
-    """Is the maximum of a heat map [N, H, W] inside its mask? 1 or 0, and the share inside where
-    maxima tie.
+    """Is the maximum of a heat map [N, H, W] inside its mask? 1 or 0; where several pixels share the
+    maximum, the fraction of them that is inside.
 
-    NaN for an empty mask: there is nothing to point at. A constant map scores the mask's share of
-    the image.
+    NaN for an empty mask: there is nothing to point at. A constant map scores the mask's fraction
+    of the image.
 
     Raises:
         PlaceError: PL-D223 if shapes disagree, PL-G002 if a heat map is not finite.
     """
     maps, masks = _checked_heat(heat, truth)
     peak = maps == maps.max((1, 2), keepdims=True)
+    inside = (peak & masks).sum((1, 2)) / peak.sum((1, 2))
 
-    return np.where(masks.any((1, 2)), (peak & masks).sum((1, 2)) / peak.sum((1, 2)), np.nan)
+    return np.where(masks.any((1, 2)), inside, np.nan)
 
 
 def above_half_maximum(heat: ArrayLike) -> NDArray[np.bool_]:

@@ -1,7 +1,6 @@
-"""Finding the right partner among many: hit rates and ranks from a similarity matrix and a boolean
-relevance matrix.
+"""Retrieval: recall, precision and ranks from a similarity matrix and a boolean relevance matrix.
 
-A query may have several relevant candidates (equal reports). **Ties:** every figure is its
+A query may have several relevant candidates (equal reports). **Ties:** each number is its
 expectation over a random order of equal similarities, so it does not depend on the order of rows or
 columns.
 """
@@ -22,9 +21,7 @@ _CELLS = 4_000_000  # similarities compared at once
 
 @dataclass(frozen=True, slots=True)
 class FirstHit:
-    """Where the best relevant candidate of each query stands; NaN for a query without any relevant
-    candidate.
-    """
+    """The position of the best relevant candidate of each query; NaN for a query without any."""
 
     ahead: Floats  # [Q] irrelevant candidates with a higher similarity
     tied: Floats  # [Q] irrelevant candidates with the same similarity
@@ -34,15 +31,20 @@ class FirstHit:
     @property
     def rank(self) -> Floats:
         """Expected rank [Q] of the first relevant candidate, 1 is best."""
+        # r relevant ones at random among t + r equal ones: the first stands at (t + r + 1) / (r + 1)
+        # on average.
         return self.ahead + (self.tied + self.relevant + 1) / (self.relevant + 1)
 
     def recall_at_k(self, k: int) -> Floats:
-        """Chance [Q] that the first ``k`` hold a relevant candidate; ``k`` is cut to the number of
-        candidates.
+        """Probability [Q] that a relevant candidate is among the first ``k``; ``k`` is at most the
+        number of candidates.
         """
         k = _clip(k, self.candidates)
         miss = np.ones_like(self.ahead)
-        for draw in range(k):  # the place-th draw from the tied group misses too
+
+        # The first k hold k - ahead of the tied candidates, drawn without replacement. All of them
+        # must be irrelevant for a miss.
+        for draw in range(k):
             inside = draw < k - self.ahead
             miss_chance = np.maximum(self.tied - draw, 0.0) / np.maximum(
                 self.tied + self.relevant - draw, 1.0
@@ -65,15 +67,10 @@ def first_hit(similarity: ArrayLike, relevant: ArrayLike) -> FirstHit:
         part, part_relevant = values[rows], is_relevant[rows]
         best = np.max(part, axis=1, initial=-np.inf, where=part_relevant)[:, None]
         equal = part == best
-        parts.append(
-            np.stack(
-                [
-                    ((part > best) & ~part_relevant).sum(1),
-                    (equal & ~part_relevant).sum(1),
-                    (equal & part_relevant).sum(1),
-                ]
-            )
-        )
+        ahead = ((part > best) & ~part_relevant).sum(1)
+        tied = (equal & ~part_relevant).sum(1)
+        tied_relevant = (equal & part_relevant).sum(1)
+        parts.append(np.stack([ahead, tied, tied_relevant]))
 
     ahead, tied, tied_relevant = np.concatenate(parts, axis=1).astype(np.float64)
     without_relevant = ~is_relevant.any(axis=1)
@@ -83,7 +80,7 @@ def first_hit(similarity: ArrayLike, relevant: ArrayLike) -> FirstHit:
 
 
 def precision_at_k(similarity: ArrayLike, relevant: ArrayLike, k: int) -> Floats:
-    """Expected share [Q] of relevant candidates among the first ``k``; NaN for a query without
+    """Expected fraction [Q] of relevant candidates among the first ``k``; NaN for a query without
     any.
     """
     values, is_relevant = _checked(similarity, relevant)
@@ -94,8 +91,11 @@ def precision_at_k(similarity: ArrayLike, relevant: ArrayLike, k: int) -> Floats
         part, part_relevant = values[rows], is_relevant[rows]
         last = np.partition(part, -k, axis=1)[:, -k][:, None]
         above, equal = part > last, part == last
+
+        # Places that are left behind the candidates above go to the tied ones at random.
         tied_fraction = (equal & part_relevant).sum(1) / equal.sum(1)
-        parts.append(((above & part_relevant).sum(1) + (k - above.sum(1)) * tied_fraction) / k)
+        hits = (above & part_relevant).sum(1) + (k - above.sum(1)) * tied_fraction
+        parts.append(hits / k)
 
     return np.where(is_relevant.any(axis=1), np.concatenate(parts), np.nan)
 
@@ -109,24 +109,26 @@ def median_statistic(rank: Floats) -> Statistic:
     ordered = np.asarray(rank[rows], dtype=np.float64)
 
     def statistic(counts: Floats) -> Floats:
-        passed = np.cumsum(counts[:, rows], axis=1)
-        half = passed[:, -1:].copy() / 2 if len(rows) else np.zeros((len(counts), 1))
-        empty = half[:, 0] == 0
-        lower, upper = (passed < half).sum(1), (passed <= half).sum(1)
-        middle = (
-            [ordered[np.minimum(at, len(rows) - 1)] for at in (lower, upper)]
-            if len(rows)
-            else [half[:, 0]] * 2
-        )
+        if not len(rows):
+            return np.full(len(counts), np.nan)
 
-        return np.where(empty, np.nan, (middle[0] + middle[1]) / 2)
+        passed = np.cumsum(counts[:, rows], axis=1)
+        half = passed[:, -1:] / 2
+
+        # With an even number of queries the median is the mean of the two in the middle.
+        lower = np.minimum((passed < half).sum(1), len(rows) - 1)
+        upper = np.minimum((passed <= half).sum(1), len(rows) - 1)
+        median = (ordered[lower] + ordered[upper]) / 2
+
+        return np.where(half[:, 0] == 0, np.nan, median)
 
     return statistic
 
 
 def relevance(query_keys: ArrayLike, candidate_keys: ArrayLike) -> NDArray[np.bool_]:
-    """Which candidate [C] answers which query [Q]: equal keys do, so that a repeated report is
-    right wherever it is.
+    """Which candidates are relevant to which query [Q, C]: those with an equal key.
+
+    So a report that occurs twice is right at both places.
     """
     equal: NDArray[np.bool_] = np.equal.outer(np.asarray(query_keys), np.asarray(candidate_keys))
     return equal
@@ -155,5 +157,6 @@ def _clip(k: int, candidates: int) -> int:
 
 
 def _chunks(shape: tuple[int, ...]) -> list[slice]:
+    """Slices of queries, so that a comparison holds at most `_CELLS` values."""
     step = max(1, _CELLS // shape[1])
     return [slice(start, start + step) for start in range(0, shape[0], step)]

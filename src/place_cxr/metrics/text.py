@@ -1,10 +1,10 @@
-"""How much of a written report is found in a generated one: BLEU-1 to 4, ROUGE-L and CIDEr, one
-reference each.
+"""Text overlap of generated reports and references: BLEU-1 to 4, ROUGE-L and CIDEr, one reference
+each.
 
 The definitions are those of the COCO caption evaluation, which the field uses: corpus BLEU without
 smoothing, ROUGE-L with beta 1.2, CIDEr with clipped counts and a length penalty (CIDEr-D), times
-10. An n-gram order that no report matches gives 0 exactly. They measure wording, not truth: see
-``clinical``.
+10. An n-gram order that no report matches gives 0 exactly. They measure wording, not facts; for
+facts see ``clinical``.
 """
 
 from __future__ import annotations
@@ -53,13 +53,12 @@ def text_scores(
 ) -> dict[str, Metric]:
     """BLEU-1 to BLEU-4, ROUGE-L and CIDEr of N generated reports, with intervals over patients.
 
-    CIDEr's document frequencies stay those of all references in every resample; of a single report
-    it is undefined.
+    CIDEr's document frequencies stay those of all references in every resample. With a single
+    report CIDEr is undefined.
 
     Raises:
         PlaceError: PL-D222 if the lists have different lengths, PL-D228 if a reference has no
-        token, PL-C002 for an
-            unknown tokeniser.
+            token, PL-C002 for an unknown tokenizer.
     """
     return scores_from_measures(
         measure_reports(generated, references, tokenizer=tokenizer), patients, n=n, seed=seed
@@ -69,10 +68,11 @@ def text_scores(
 def measure_reports(
     generated: Sequence[str], references: Sequence[str], *, tokenizer: str = "words"
 ) -> Floats:
-    """What the scores need to know of each report, in numbers without words [N, 12].
+    """What the scores need of each report, in numbers without words [N, 12].
 
-    For each n-gram order the matches, then the n-grams written; words written, words of the
-    reference; ROUGE-L; CIDEr (NaN of a single report). Raises PlaceError as `text_scores`.
+    The columns: matches of each n-gram order; generated n-grams of each order; generated words;
+    words of the reference; ROUGE-L; CIDEr (NaN for a single report). Raises PlaceError as
+    `text_scores`.
     """
     tokens = pick(TOKENIZERS, tokenizer, "tokeniser")
     if len(generated) != len(references):
@@ -80,7 +80,8 @@ def measure_reports(
             f"{len(generated)} generated reports, {len(references)} references", code="PL-D222"
         )
 
-    guesses, truths = [tokens(text) for text in generated], [tokens(text) for text in references]
+    guesses = [tokens(text) for text in generated]
+    truths = [tokens(text) for text in references]
     empty = [row for row, truth in enumerate(truths) if not truth]
     if empty:
         raise PlaceError(
@@ -99,8 +100,9 @@ def measure_reports(
 def scores_from_measures(
     measures: Floats, patients: Sequence[str], *, n: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Metric]:
-    """The scores of `text_scores` from what is `measure_reports`. Raises PlaceError PL-D222 where
-    the lengths disagree.
+    """The scores of `text_scores` from what `measure_reports` returned.
+
+    Raises PlaceError PL-D222 where the lengths disagree.
     """
     if len(measures) != len(patients):
         raise PlaceError(
@@ -108,11 +110,10 @@ def scores_from_measures(
         )
 
     names = [f"BLEU-{order}" for order in range(1, NGRAM_ORDERS + 1)]
-    metrics = dict(
-        zip(
-            names, bootstrap_columns(_bleu(measures[:, :-2]), patients, n=n, seed=seed), strict=True
-        )
-    )
+    bleu = bootstrap_columns(_bleu(measures[:, :-2]), patients, n=n, seed=seed)
+    metrics = dict(zip(names, bleu, strict=True))
+
+    # ROUGE-L and CIDEr are means over reports; BLEU is one quotient over the corpus.
     means = bootstrap_columns(mean_statistic(measures[:, -2:]), patients, n=n, seed=seed)
     metrics |= zip(("ROUGE-L", "CIDEr"), means, strict=True)
     if np.isnan(measures[:, -1]).all():
@@ -124,8 +125,8 @@ def scores_from_measures(
 
 
 def _bleu(counted: Floats) -> Statistic:
-    """BLEU-1 to BLEU-4 [R, 4] as a function of report counts: matches and lengths are summed before
-    the quotient.
+    """BLEU-1 to BLEU-4 [R, 4] as a function of report counts. Matches and lengths are summed over
+    reports before the quotient.
     """
 
     def statistic(counts: Floats) -> Floats:
@@ -135,6 +136,8 @@ def _bleu(counted: Floats) -> Statistic:
         guess, truth = lengths.T
         precision = np.divide(matches, ngrams, out=np.zeros_like(matches), where=ngrams > 0)
 
+        # Geometric mean of the precisions up to each order, times the penalty for a generated text
+        # that is shorter than the reference. log(0) gives 0 in the end, as in COCO.
         with np.errstate(divide="ignore"):
             mean = np.exp(np.cumsum(np.log(precision), axis=1) / np.arange(1, NGRAM_ORDERS + 1))
             brevity = np.exp(np.minimum(0.0, 1.0 - truth / guess))
@@ -153,16 +156,20 @@ def _count_matches(generated: Sequence[_Tokens], references: Sequence[_Tokens]) 
 def _matches(guess: _Tokens, truth: _Tokens) -> list[int]:
     """Clipped n-gram matches and n-grams of ``guess`` by order, and the two lengths."""
     ours, theirs = _ngrams(guess), _ngrams(truth)
+    # Clipped: an n-gram counts at most as often as the reference has it.
     matched = [(a & b).total() for a, b in zip(ours, theirs, strict=True)]
     return [*matched, *(counter.total() for counter in ours), len(guess), len(truth)]
 
 
 def _ngrams(tokens: _Tokens) -> list[Counter[tuple[str, ...]]]:
     """How often each n-gram occurs, by order 1 to 4."""
-    return [
-        Counter(zip(*(tokens[i:] for i in range(order)), strict=False))
-        for order in range(1, NGRAM_ORDERS + 1)
-    ]
+    counters = []
+    for order in range(1, NGRAM_ORDERS + 1):
+        # The tokens beside themselves shifted by 1, 2, ...: each line across is an n-gram.
+        shifted = [tokens[start:] for start in range(order)]
+        counters.append(Counter(zip(*shifted, strict=False)))
+
+    return counters
 
 
 def rouge_l(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floats:
@@ -170,25 +177,30 @@ def rouge_l(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floa
     values = []
     for guess, truth in zip(generated, references, strict=True):
         common = _common_length(guess, truth)
-        precision, recall = common / max(len(guess), 1), common / max(len(truth), 1)
-        values.append(
-            (1 + ROUGE_BETA**2) * precision * recall / (recall + ROUGE_BETA**2 * precision)
-            if common
-            else 0.0
-        )
+        if not common:
+            values.append(0.0)
+            continue
+
+        precision, recall = common / len(guess), common / len(truth)
+        weight = ROUGE_BETA**2
+        values.append((1 + weight) * precision * recall / (recall + weight * precision))
 
     return np.array(values, dtype=np.float64)
 
 
 def _common_length(first: _Tokens, second: _Tokens) -> int:
-    """Length of the longest common subsequence, a row of the table at a time in the bits of one
-    number.
+    """Length of the longest common subsequence, by Hyyrö's bit-parallel algorithm (2004).
+
+    One integer holds a row of the table of dynamic programming, one bit for each token of
+    ``first``.
     """
     positions: dict[str, int] = {}
     for i, token in enumerate(first):
         positions[token] = positions.get(token, 0) | 1 << i
+
+    # A zero bit marks where the length grows by one along the row, so zeros are counted at the end.
     whole = (1 << len(first)) - 1
-    row = whole  # a zero bit stands where the table steps up
+    row = whole
 
     for token in second:
         match = row & positions.get(token, 0)
@@ -198,8 +210,8 @@ def _common_length(first: _Tokens, second: _Tokens) -> int:
 
 
 def cider(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floats:
-    """CIDEr-D per report [N]: mean over n of the clipped cosine of tf-idf vectors, times a length
-    penalty, times 10.
+    """CIDEr-D per report [N]: mean over n-gram orders of the clipped cosine of tf-idf vectors, times
+    a length penalty, times 10.
     """
     truths = [_ngrams(truth) for truth in references]
     documents: Counter[tuple[str, ...]] = Counter()
@@ -209,18 +221,18 @@ def cider(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floats
 
     everywhere = np.log(max(len(references), 1))
 
+    # Counts times inverse document frequency: an n-gram of every reference weighs nothing.
     def weighted(counter: Counter[tuple[str, ...]]) -> dict[tuple[str, ...], float]:
-        return {
-            gram: n * float(everywhere - np.log(max(1, documents[gram])))
-            for gram, n in counter.items()
-        }
+        weights = {}
+        for gram, number in counter.items():
+            weights[gram] = number * float(everywhere - np.log(max(1, documents[gram])))
+        return weights
 
     values = []
     for guess, truth in zip(map(_ngrams, generated), truths, strict=True):
-        shorter = (
-            guess[1].total() - truth[1].total()
-        )  # [COCO] lengths are counted in pairs of words
-        penalty = float(np.exp(-(shorter**2) / (2 * CIDER_SIGMA**2)))
+        # [COCO] counts lengths in pairs of words.
+        difference = guess[1].total() - truth[1].total()
+        penalty = float(np.exp(-(difference**2) / (2 * CIDER_SIGMA**2)))
         cosines = [_cosine(weighted(a), weighted(b)) for a, b in zip(guess, truth, strict=True)]
         values.append(10 * penalty * sum(cosines) / NGRAM_ORDERS)
 

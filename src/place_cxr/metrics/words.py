@@ -1,13 +1,13 @@
-"""Report text to the tokens that text metrics count. The choice moves every number, so it is part
-of the signature.
-"""
+"""Tokenizers of text metrics. The choice changes every number, so it is part of the signature."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
+# A decimal number is one token.
 _WORD = re.compile(r"\d+\.\d+|\w+")
+# Characters that R2Gen deletes.
 _DELETED = str.maketrans("", "", "\"/\\'.,?;*!%^&_+():<=>@[]{}")
 
 
@@ -17,31 +17,36 @@ def plain_words(text: str) -> list[str]:
 
 
 def r2gen_iu(text: str) -> list[str]:
-    """As R2Gen cleans reports of the Indiana University set: sentence ends are tokens, 1.5 is 15,
-    marks 1. to 5. go.
+    """As R2Gen cleans reports of the Indiana University set: sentence ends are tokens, 1.5 becomes
+    15, and the list marks 1. to 5. are dropped.
 
-    What it does is kept, mistakes too (an empty report is one stop), so that numbers can be
-    compared. Its vocabulary, cut at 60 or 100 tokens, is the caller's business.
+    Its mistakes are kept (an empty report is one full stop), so that numbers can be compared. Its
+    vocabulary and its cut at 60 or 100 tokens are left to the caller.
     """
     return _r2gen(text).split()
 
 
 def r2gen_mimic(text: str) -> list[str]:
-    """As R2Gen cleans MIMIC-CXR reports: line breaks are blanks, and a blank before a list mark can
-    so be one that ends a sentence.
+    """As R2Gen cleans MIMIC-CXR reports: line breaks become blanks first, so that a list mark at the
+    start of a line is dropped too.
     """
-    return _r2gen(re.sub(r" {2,}", " ", re.sub(r"_{2,}", "_", text.replace("\n", " ")))).split()
+    text = text.replace("\n", " ")
+    text = re.sub(r"_{2,}", "_", text)  # redacted words
+    text = re.sub(r" {2,}", " ", text)
+
+    return _r2gen(text).split()
 
 
 def _r2gen(text: str) -> str:
+    # The order is R2Gen's: marks behind a full stop first, then those behind any word.
     text = re.sub(r"\.{2,}", ".", text).replace("1. ", "")
     for mark in "2345":
         text = text.replace(f". {mark}. ", ". ")
     for mark in "2345":
         text = text.replace(f" {mark}. ", ". ")
-    cleaned = [
-        sentence.strip().translate(_DELETED) for sentence in text.strip().lower().split(". ")
-    ]
+
+    sentences = text.strip().lower().split(". ")
+    cleaned = [sentence.strip().translate(_DELETED) for sentence in sentences]
 
     return " . ".join(cleaned) + " ."
 

@@ -71,7 +71,8 @@ def test_the_later_test_set_and_a_filter_of_views(tmp_path: Path) -> None:
     write(
         tmp_path,
         "test.csv",
-        f"Path,{','.join(CHEXPERT_LABELS)}\ntest/patient64741/study1/view1_frontal.jpg{',1.0' * 14}\n",
+        f"Path,{','.join(CHEXPERT_LABELS)}\n"
+        f"test/patient64741/study1/view1_frontal.jpg{',1.0' * 14}\n",
     )
     studies = read(tmp_path, views=["AP", "FRONTAL"])
     assert [(study.split, study.view) for study in studies] == [
@@ -111,10 +112,21 @@ def made_up(rows: int) -> list[list[str]]:
 
 def json_columns() -> list[str]:
     return [
-        "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Lesion", "Lung Opacity", "Edema",
-        "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture",
+        "No Finding",
+        "Enlarged Cardiomediastinum",
+        "Cardiomegaly",
+        "Lung Lesion",
+        "Lung Opacity",
+        "Edema",
+        "Consolidation",
+        "Pneumonia",
+        "Atelectasis",
+        "Pneumothorax",
+        "Pleural Effusion",
+        "Pleural Other",
+        "Fracture",
         "Support Devices",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture(scope="module")

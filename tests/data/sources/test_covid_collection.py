@@ -18,15 +18,18 @@ from place_cxr.data.sources.covid_collection import read
 from place_cxr.images.masks import load_mask
 from tests.data.sources.trees import picture, write
 
-LATE = """patientid,offset,sex,age,finding,RT_PCR_positive,view,modality,date,location,folder,filename,doi,url,license,\
+LATE = """patientid,offset,sex,age,finding,RT_PCR_positive,view,modality,date,location,folder,\
+filename,doi,url,license,\
 clinical_notes,other_notes,,
-2,0,M,65,Pneumonia/Viral/COVID-19,Y,PA,X-ray,2020,"Hanoi, Vietnam",images,a.jpeg,10.1,https://x,CC BY,"Upper lobe,
+2,0,M,65,Pneumonia/Viral/COVID-19,Y,PA,X-ray,2020,"Hanoi, Vietnam",images,a.jpeg,10.1,https://x,\
+CC BY,"Upper lobe,
 left.",credit,,
 2,1,M,65,Pneumonia/Viral/COVID-19,Y,Axial,CT,2020,,volumes,a.nii.gz,,,,,,,
 5,,,,No Finding,,AP Supine,X-ray,,,images,b.png,,,,,,,
 6,,F,70-80,todo,,L,X-ray,,,images,c.png,,,,,,,
 """
-EARLY = """Patientid,offset,sex,age,finding,survival,view,date,location,filename,doi, url,license,notes
+EARLY = """Patientid,offset,sex,age,finding,survival,view,date,location,filename,doi, url,license,\
+notes
 2,0,M,65,"COVID-19, ARDS",Y,PA,2020,,a.jpeg,10.1,https://x,,Opacities.
 2,1,M,65,COVID-19,Y,CT,2020,,b.jpeg,10.1,https://x,,Opacities.
 """
@@ -121,8 +124,11 @@ def test_real_pairs_with_masks_and_boxes(tmp_path: Path, test_data: Path) -> Non
                 "modality": "X-ray",
             }
             picture_name = Path(row["image"]).name
-            table.writerow(told | {"finding": row["label"], "folder": "images", "filename": picture_name}
-                           | {"clinical_notes": row["report"]})  # fmt: skip
+            table.writerow(
+                told
+                | {"finding": row["label"], "folder": "images", "filename": picture_name}
+                | {"clinical_notes": row["report"]}
+            )
     (tmp_path / "images").symlink_to(test_data / "pairs" / "images")
     boxes = json.loads((test_data / "boxes" / "lungs_coco.json").read_text())
     for one in boxes["images"]:

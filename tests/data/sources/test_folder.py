@@ -81,7 +81,9 @@ def test_tables_that_cannot_be_joined(root: Path, text: str, code: str) -> None:
 
 
 def test_text_files(root: Path) -> None:
-    """Beside the picture, alone in its folder, or named as the folder; shared text makes one study."""
+    """Beside the picture, alone in its folder, or named as the folder; shared text makes one
+    study.
+    """
     write(root, "p1/s1/a.txt", "Of a.")
     write(root, "p1/s1.txt", "Of the rest.")
     write(root, "p2/s2/report.txt", "Alone.")

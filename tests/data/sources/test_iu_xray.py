@@ -23,7 +23,8 @@ XML = """<?xml version="1.0" encoding="utf-8"?>
       <Article><Abstract>
          <AbstractText Label="COMPARISON">None.</AbstractText>
          <AbstractText Label="INDICATION">Positive TB test</AbstractText>
-         <AbstractText Label="FINDINGS">The heart &amp; mediastinum are normal. <b>XXXX</b> clear.</AbstractText>
+         <AbstractText Label="FINDINGS">The heart &amp; mediastinum are normal. <b>XXXX</b> \
+clear.</AbstractText>
          <AbstractText Label="IMPRESSION"/>
       </Abstract></Article>
    </MedlineCitation>
@@ -33,7 +34,10 @@ XML = """<?xml version="1.0" encoding="utf-8"?>
 </eCitation>
 """
 NORMAL = "<major>normal</major>"
-OPACITY = "<major>Opacity/lung/upper lobe/right</major><major>Opacity/left</major><automatic>mass</automatic>"
+OPACITY = (
+    "<major>Opacity/lung/upper "
+    "lobe/right</major><major>Opacity/left</major><automatic>mass</automatic>"
+)
 
 
 @pytest.mark.parametrize(("folder", "pictures"), [("ecgen-radiology/", "NLMCXR_png/"), ("", "")])

@@ -45,9 +45,11 @@ def refusal(
     return str(error.value)
 
 
-FULL = """image,report,study,patient,split,view,sex,age,site,labels.Edema,labels.Mass,said.Edema,mask.Mass,boxes,colour
+FULL = """image,report,study,patient,split,view,sex,age,site,labels.Edema,labels.Mass,said.Edema,\
+mask.Mass,boxes,colour
 a.png,"Edema, mild.\nNo mass.",0012,p 1 ,train,PA,F,63,north,1,,-1,,,red
-b.png,NA,1.5e3,P 1,val,AP,,,,0,-1.0,0.0,c.png,"[{""finding"": ""Mass"", ""x0"": 1, ""y0"": 2, ""x1"": 3.5, ""y1"": 4}]",
+b.png,NA,1.5e3,P 1,val,AP,,,,0,-1.0,0.0,c.png,"[{""finding"": ""Mass"", ""x0"": 1, ""y0"": 2, \
+""x1"": 3.5, ""y1"": 4}]",
 """
 
 

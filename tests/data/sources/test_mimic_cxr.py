@@ -24,7 +24,8 @@ bb-1,50000002,10000033,validate
 cc-1,50000003,11000034,test
 dd-1,50000004,11000034,test
 """
-METADATA = """dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,Columns,StudyDate
+METADATA = """dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,\
+Columns,StudyDate
 aa-1,10000032,50000001,CHEST (PA AND LAT),PA,3056,2544,21800506
 aa-2,10000032,50000001,CHEST (PA AND LAT),LATERAL,3056,2544,21800506
 bb-1,10000033,50000002,"CHEST (PORTABLE AP), ""stat"" one",AP,3056,2544,21800626
@@ -37,8 +38,7 @@ CHEXPERT = f"""subject_id,study_id,{",".join(MIMIC_LABELS)}
 """
 REPORTS = {
     "p10/p10000032/s50000001": " FINAL REPORT\n INDICATION:  Cough.\n \n FINDINGS: \n \n The lungs "
-    "are\n clear. Heart"
-    " is 1.5 cm larger.\n \n IMPRESSION: \n \n No acute process.\n",
+    "are\n clear. Heart is 1.5 cm larger.\n \n IMPRESSION: \n \n No acute process.\n",
     "p10/p10000033/s50000002": " FINAL REPORT\n CHEST X-RAY\n \n INDICATION:  Fever.\n \n Small "
     "effusion is new.\n",
     "p11/p11000034/s50000003": " FINAL REPORT\n IMPRESSION:  Normal.\n",

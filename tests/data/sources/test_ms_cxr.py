@@ -1,4 +1,6 @@
-"""MS-CXR: a phrase with its boxes is a study; both versions of the table; pictures in MIMIC's tree."""
+"""MS-CXR: a phrase with its boxes is a study; both versions of the table; pictures in MIMIC's
+tree.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ ROWS = [
     "00000001_001.png,No Finding,1,1,58,M,PA,2682,2749,0.143,0.143",
     "00000002_000.png,Infiltration,0,2,414,F,AP,2500,2048,0.171,0.171",
 ]
-BOXES = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n00000002_000.png,Infiltrate,225.5,547.0,86.5,79.25,,,\n"
+BOXES = (
+    "Image Index,Finding Label,Bbox "
+    "[x,y,w,h],,,\n00000002_000.png,Infiltrate,225.5,547.0,86.5,79.25,,,\n"
+)
 
 
 def tree(root: Path, folder: str = "images") -> Path:

@@ -17,9 +17,11 @@ HEADER = (
     ",ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,PatientBirth,PatientSex_DICOM,ViewPosition_DICOM,Projection,"
     "MethodProjection,Pediatric,ReportID,Report,MethodLabel,Labels,Localizations,LabelsLocalizationsBySentence"
 )
-ROWS = """0,1_a.png,0,20140915,S1,P1,1930.0,F,POSTEROANTERIOR,PA,x,No,R1,sin hallazg .,Physician,['normal'],[],[]
+ROWS = """0,1_a.png,0,20140915,S1,P1,1930.0,F,POSTEROANTERIOR,PA,x,No,R1,sin hallazg .,Physician,\
+['normal'],[],[]
 1,1_b.png,0,20140915,S1,P1,1930.0,F,LATERAL,L,x,No,R1,sin hallazg .,Physician,['normal'],[],[]
-2,2.png,13,20100101,S2,P2,,M,,AP_horizontal,x,No,R2,derram .,RNN_model,"['pleural effusion', ' cardiomegaly ']",[],[]
+2,2.png,13,20100101,S2,P2,,M,,AP_horizontal,x,No,R2,derram .,RNN_model,"['pleural effusion', ' \
+cardiomegaly ']",[],[]
 3,3.png,13,20100101,S3,P3,1999,O,,PA,x,No,R3,,RNN_model,"['exclude', 'unchanged']",[],[]
 4,4.png,13,20100101,S4,P4,2200,M,,PA,x,No,R4,"uno, dos",RNN_model,,,
 """

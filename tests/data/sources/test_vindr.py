@@ -23,7 +23,10 @@ aa,R1,0,0,0,0,1
 aa,R4,0,0,0,0,1
 aa,R5,0,0,0,0,1
 """
-TEST = "image_id,Aortic enlargement,Atelectasis,Pneumonia,Other disease,No finding\ncc,0.0,1.0,0.0,1.0,0.0\n"
+TEST = (
+    "image_id,Aortic enlargement,Atelectasis,Pneumonia,Other disease,No "
+    "finding\ncc,0.0,1.0,0.0,1.0,0.0\n"
+)
 TRAIN_BOXES = """image_id,rad_id,class_name,x_min,y_min,x_max,y_max
 bb,R1,Aortic enlargement,1187.5,755.0,1516.0,1053.25
 bb,R2,Aortic enlargement,1190,760,1500,1050
