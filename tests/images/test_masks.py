@@ -9,11 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
 from PIL import Image
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import RunLengths
-from place_cxr.images.masks import decode_run_lengths, encode_run_lengths, load_mask
+from place_cxr.images.masks import decode_run_lengths, load_mask
+
+
+def encode_run_lengths(mask: NDArray[np.bool_]) -> str:
+    """The run lengths of one mask [height, width]; "" for an empty mask."""
+    # False at both ends, so that each run has a start and an end.
+    column_first = np.concatenate([[False], mask.T.ravel(), [False]])
+    changes = np.flatnonzero(column_first[1:] != column_first[:-1])
+    starts, ends = changes[::2], changes[1::2]
+
+    gaps = starts - np.concatenate([[0], ends[:-1]]) if len(starts) else starts
+    return " ".join(f"{gap} {length}" for gap, length in zip(gaps, ends - starts, strict=True))
 
 
 def slow(mask: RunLengths) -> np.ndarray:

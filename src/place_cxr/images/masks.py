@@ -43,17 +43,6 @@ def decode_run_lengths(mask: RunLengths) -> NDArray[np.bool_]:
     return inside.reshape(mask.width, mask.height).T
 
 
-def encode_run_lengths(mask: NDArray[np.bool_]) -> str:
-    """The run lengths of one mask [height, width]; "" for an empty mask."""
-    # False at both ends, so that each run has a start and an end.
-    column_first = np.concatenate([[False], mask.T.ravel(), [False]])
-    changes = np.flatnonzero(column_first[1:] != column_first[:-1])
-    starts, ends = changes[::2], changes[1::2]
-
-    gaps = starts - np.concatenate([[0], ends[:-1]]) if len(starts) else starts
-    return " ".join(f"{gap} {length}" for gap, length in zip(gaps, ends - starts, strict=True))
-
-
 def _parse_pairs(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Gaps and lengths, int64 [n] each."""
     try:

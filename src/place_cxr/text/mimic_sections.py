@@ -118,11 +118,6 @@ def read_kept_sections(report: str) -> dict[str, str]:
     return {name: texts[name] for name in KEPT_SECTIONS if name in texts}
 
 
-def text_for_labeler(report: str) -> str:
-    """The text that labelers read: the first of KEPT_SECTIONS that the report has, else nothing."""
-    return next(iter(read_kept_sections(report).values()), "")
-
-
 _LIST_MARK = re.compile(r"[0-9]+\.")
 _WORD = re.compile(r"\w+")
 _MIN_WORDS = 3
