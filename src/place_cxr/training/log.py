@@ -60,6 +60,7 @@ class MetricsLog:
         with self._jsonl.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
+        # A new column changes the header, so the whole table is written again.
         if not set(record) <= set(self._columns):
             self._rewrite(_records(self._jsonl))
             return

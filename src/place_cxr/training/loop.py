@@ -96,6 +96,7 @@ def fit(job: TrainingJob) -> FitResult:
     `TrainingStopped` after a signal, once it has saved.
     """
     accelerator = create_accelerator(job.device)
+    # Before `prepare_model`: weights must be on the device and restored when DDP wraps them.
     state = TrainState(job, accelerator.device)
     if job.resume is not None:
         state.resume(job.resume)
@@ -149,6 +150,7 @@ def _train(
                 recorder.progress.update(state.step)
             if is_saved or stop:
                 state.save()
+            # A save that failed must end the training now, not hours later.
             state.saver.check()
             if stop:
                 break
@@ -197,6 +199,7 @@ class _Updater:
         if job.after_step is not None:
             job.after_step()
 
+        # Kept on the device: only `_Recorder.record` reads the sums.
         state.running_means.add(micro_losses, norm, bad)
         numbers = StepNumbers(state.step, lr, tuple(rows))
         state.step += 1

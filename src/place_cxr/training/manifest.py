@@ -58,6 +58,7 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
 
     for name, recorded in entries["files"].items():
         file = path / safe_name(name)
+        # A file that is missing or truncated is left to `check_sizes`, which names its size.
         if file.is_file() and file.stat().st_size == recorded["size"]:
             with file.open("rb") as opened:
                 if hashlib.file_digest(opened, "sha256").hexdigest() != recorded["sha256"]:

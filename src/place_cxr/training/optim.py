@@ -52,6 +52,7 @@ def learning_rate(step: int, total: int, settings: OptimSettings) -> float:
     It rises linearly to ``lr`` at the last warm-up step, then falls by half a cosine to ``min_lr``
     at the last step of all.
     """
+    # At least the last step is not warm-up, so that the rate reaches `min_lr`.
     warmup_steps = min(round(settings.warmup * total), total - 1)
     if step < warmup_steps:
         return settings.lr * (step + 1) / warmup_steps
@@ -136,6 +137,7 @@ class BadStepRollback:
     def rollback_if_bad(self, bad: Tensor) -> None:
         """After a step: restore the copy where ``bad`` is 1, else renew it. Nothing waits."""
         for live, backup in zip(self._live, self._backup, strict=True):
+            # A choice on the device: an `if` on the host would wait for it.
             live.copy_(torch.where(bad > 0, backup, live))
             backup.copy_(live)
 

@@ -54,6 +54,7 @@ class RunningMeans:
         """The means over all ranks; then all sums are zero again. Waits for the device."""
         totals: dict[str, list[float]] = {}
         for names, sums in self._sums.items():
+            # Ranks have the same names in the same order, because they take the same steps.
             if distributed.world_size() > 1:
                 dist.all_reduce(sums)
             count, *values = sums.tolist()
@@ -67,6 +68,7 @@ class RunningMeans:
 
     def state(self) -> tuple[list[list[str]], dict[str, Tensor]]:
         """The names as JSON and the sums as tensors, for a checkpoint."""
+        # "tally" is the name in checkpoints since version 0.1.0.
         names = [list(group) for group in self._sums]
         return names, {f"tally/{i}": sums for i, sums in enumerate(self._sums.values())}
 

@@ -138,6 +138,7 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         try:
+            # Training writes "interrupted" or "finished" itself; "running" here means a crash.
             if kind is not None and self.main and _read_status(self.path)[0] == "running":
                 self.status("failed")
         except PlaceError as second:
@@ -260,6 +261,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _log_file(path: Path) -> logging.Handler:
+    # `delay`: no empty file where nothing is logged.
     handler = logging.FileHandler(path / "train.log", encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handler.setLevel(logging.INFO)

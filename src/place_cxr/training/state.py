@@ -93,6 +93,7 @@ class TrainState:
                 snapshot(self.model.state_dict()),
                 config=self._config,
                 state_tensors=snapshot(moments | sums),
+                # Names on disk since version 0.1.0.
                 state={"said": self._settings, "tally": names, "bad_steps": self.bad_steps},
                 extra_files=self._job.extra_files,
                 keep=self._job.settings.keep,
@@ -248,6 +249,7 @@ class SpikeDetector:
             floor = max(1e-3 * abs(middle), 1e-12)
             spike = loss - middle > self._DEVIATIONS * max(spread, floor)
 
+        # After a spike the window holds it, so for its length there is no further warning.
         self._muted_steps = self._WINDOW if spike else max(0, self._muted_steps - 1)
         self._last.append(loss)
         return spike
