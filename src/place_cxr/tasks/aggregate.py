@@ -1,6 +1,4 @@
-"""From stored predictions to numbers: one value a name, averaged over seeds within each resample of
-patients.
-"""
+"""From stored predictions to metrics: one value per name, the mean over seeds in each resample."""
 
 from __future__ import annotations
 
@@ -20,13 +18,14 @@ from place_cxr.metrics.intervals import (
     undefined_metric,
 )
 
-Positions = NDArray[np.intp]  # of rows of one share's predictions
+# Positions of rows in the predictions of one fraction.
+Positions = NDArray[np.intp]
 
 
 def seed_mean_statistic(
     seeds: NDArray[np.int64], make_statistic: Callable[[Positions], Statistic]
 ) -> Statistic:
-    """The mean over seeds (or folds) of each one's own statistic, where it is defined.
+    """The mean over seeds (or folds) of the statistic of each, where it is defined.
 
     ``make_statistic`` gets the positions of a seed's rows. Scores of two heads are never ranked
     against each other.
@@ -35,8 +34,10 @@ def seed_mean_statistic(
     parts = [(rows, make_statistic(rows)) for rows in runs]
 
     def statistic(counts: Floats) -> Floats:
+        # One row per seed; a resample may leave a seed without a defined value.
         seed_values = np.stack([run(counts[:, rows]) for rows, run in parts])
         defined = np.isfinite(seed_values)
+        # NaN where no seed has a value.
         total = np.where(defined, seed_values, 0.0).sum(0)
         return np.divide(
             total, defined.sum(0), out=np.full_like(total, np.nan), where=defined.any(0)
@@ -56,12 +57,14 @@ def metrics_by_name(
     left_out: Mapping[str, str] | None = None,
     resamples: int = RESAMPLES,
 ) -> dict[str, Metric]:
-    """A value with an interval for each name, and ``macro``, their mean, which says whom it leaves
-    out.
+    """A value with an interval for each name, and ``macro``, their mean.
+
+    The reason of ``macro`` names what it leaves out.
 
     ``make_statistic(column, positions)`` is one seed's statistic of a name,
     ``undefined_reason(column)`` says why there is none (empty: there is one),
-    ``count_known(column)`` counts the scored rows. What training could not teach is ``left_out``.
+    ``count_known(column)`` counts the scored rows. ``left_out`` are names that the training rows
+    could not teach.
     """
     reasons = [
         (left_out or {}).get(name, "") or undefined_reason(column)
@@ -82,6 +85,7 @@ def metrics_by_name(
         mean = np.where(defined, values, 0.0).sum(1) / np.maximum(defined.sum(1), 1)
         return np.column_stack([values, np.where(defined.any(1), mean, np.nan)])
 
+    # The macro mean is a column of its own, so that it is resampled together with its parts.
     rows = [*(count_known(column) for column in kept), len(patients)]
     *intervals, macro = bootstrap_columns(columns, patients, n=resamples, rows=rows)
     metrics |= {names[column]: value for column, value in zip(kept, intervals, strict=True)}
@@ -99,5 +103,5 @@ def prefix_metrics(variant: str, metric: str, values: Mapping[str, Metric]) -> d
 
 
 def fraction_label(fraction: float) -> str:
-    """A share of training patients as results name it: ``10%``."""
+    """A fraction of the training patients as results name it: ``10%``."""
     return f"{100 * fraction:g}%"

@@ -1,5 +1,5 @@
-"""Scores of probabilities: ranking, decisions, calibration, and whether groups of patients are
-served alike.
+"""Metrics of predicted probabilities: ranking, decisions, calibration, and gaps between groups of
+patients.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ from place_cxr.tasks.aggregate import (
 from place_cxr.tasks.predictions import Predictions
 
 PATIENT_GROUPS = ("sex", "age", "view", "site")
-MIN_GROUP_STUDIES = 30  # studies of a group that may be shown
-FLAGGED_AUROC_GAP = 0.05  # a gap in AUROC that is pointed at
+# Numbers of a group with fewer studies are not shown: they could be traced to patients.
+MIN_GROUP_STUDIES = 30
+# A gap in AUROC between groups from which a result flags it.
+FLAGGED_AUROC_GAP = 0.05
 _RANKING_STATISTICS = {"auroc": auroc_statistic, "average precision": average_precision_statistic}
 _PROBABILITY_STATISTICS = {"brier": brier_statistic, "ECE": calibration_error_statistic}
 _DECISION_STATISTICS = {"f1": f1_statistic, "accuracy": accuracy_statistic}
@@ -50,8 +52,9 @@ AUROC_IN_WORDS = (
 def class_scores(
     predictions: Predictions, names: Sequence[str], *, multi_class: bool
 ) -> dict[str, Metric]:
-    """All metrics of columns ``truth.<name>`` and ``score.<name>``; ``multi_class``: exactly one
-    name is right.
+    """All metrics of the columns ``truth.<name>`` and ``score.<name>``.
+
+    ``multi_class``: exactly one name is right.
     """
     results: dict[str, Metric] = {}
     for fraction in predictions.fractions:
@@ -100,8 +103,9 @@ def _statistic_maker(statistic: Any, truth: Floats, values: Any) -> Any:
 
 
 def _reason_finder(truth: Floats, needs_both: bool) -> Any:
-    """Why a column has no value: rankings need present and absent rows, the others any known
-    row.
+    """Why a column has no value.
+
+    Rankings need present and absent rows, other metrics any known row.
     """
     if needs_both:
         return lambda column: why_undefined(truth[:, column])
@@ -113,7 +117,7 @@ def _known_counter(truth: Floats) -> Callable[[int], int]:
 
 
 def _top_1_accuracy(test: Predictions, truth: Floats, decisions: Any) -> Metric:
-    """Share of pictures whose likeliest class is theirs."""
+    """Fraction of images whose most probable class is the true one."""
     is_known = np.isfinite(truth).all(1)
     correct = np.where(is_known, (decisions * np.nan_to_num(truth)).sum(1), np.nan)
     statistic = seed_mean_statistic(test.seeds, lambda rows: mean_statistic(correct[rows]))
@@ -148,8 +152,9 @@ def _decide(
 def _reliability_metrics(
     variant: str, names: Sequence[str], left_out: Mapping[str, str], truth: Floats, score: Floats
 ) -> dict[str, Metric]:
-    """One entry a bin, all names and seeds together: the value is how often it was there, the note
-    what was said.
+    """One entry per bin of predicted probability, over all names and seeds.
+
+    The value is the observed frequency, the note the mean probability.
     """
     kept = [column for column, name in enumerate(names) if name not in left_out]
     if not kept:
@@ -166,8 +171,9 @@ def _reliability_metrics(
 
 
 def _group_metrics(predictions: Predictions, names: Sequence[str]) -> dict[str, Metric]:
-    """Mean AUROC of each group of patients with the largest share of labels, and the gap between
-    best and worst.
+    """Mean AUROC of each group of patients, and the gap between best and worst.
+
+    Heads are those of the largest fraction of labels.
     """
     if not predictions.fractions:
         return {}

@@ -46,7 +46,8 @@ CHEXPERT_UNCERTAIN_POLICIES: dict[str, UncertainPolicy] = {
     "Edema": "present",
     "Pleural Effusion": "present",
 }
-_NEVER_LOGIT = -30.0  # logit of a class of several that no training row has
+# Logit of a class without training rows, where one class of several is predicted.
+_NEVER_LOGIT = -30.0
 
 
 _TEXT = TaskText(
@@ -200,6 +201,7 @@ class Classification(HeadTask):
         labels = targets["labels"]
         if self.settings.kind == "multi-class":
             return nn.functional.cross_entropy(prediction, labels.argmax(1))
+        # Unknown labels are NaN: they add nothing to the sum and do not count.
         is_known = torch.isfinite(labels)
         element_losses = nn.functional.binary_cross_entropy_with_logits(
             prediction, labels.nan_to_num(), reduction="none"
@@ -225,6 +227,7 @@ class Classification(HeadTask):
                 val_targets["labels"].double().numpy()[:, kept],
                 multi_class=self.settings.kind == "multi-class",
             )
+            # A class without training rows gets no probability in the softmax.
             with torch.no_grad():
                 if self.settings.kind == "multi-class":
                     head.linear.bias.fill_(_NEVER_LOGIT)

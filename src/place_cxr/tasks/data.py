@@ -31,17 +31,20 @@ from place_cxr.text.tokenizer import EncodedReports
 class EvaluationDataset:
     """A packed source of N studies, and how they become model input."""
 
-    source: str  # its name
+    # Name of the source.
+    source: str
     studies: Sequence[Study]
     pack: PixelPack
     reports: EncodedReports
     tokenize: Callable[
         [Sequence[str]], EncodedReports
     ]  # phrases -> reports of one observation each
-    decode: Callable[[Sequence[int]], str]  # token numbers -> text
+    # Token numbers -> text.
+    decode: Callable[[Sequence[int]], str]
     view: ViewTransform
     view_size: int
-    rows: Mapping[str, NDArray[np.int64]]  # usable rows by split
+    # Usable rows by split.
+    rows: Mapping[str, NDArray[np.int64]]
 
     @classmethod
     def of(
@@ -73,8 +76,7 @@ def read_evaluation_dataset(
     allow_split_overlap: bool = False,
     progress: StageProgress | None = None,
 ) -> EvaluationDataset:
-    """A data set by its name in ``SOURCES`` and its place, packed as ``processor`` sees pictures
-    and text.
+    """A data set by its name in ``SOURCES`` and its root, packed as ``processor`` reads it.
 
     ``data_settings`` are other values of `DataSettings`: columns, a split. Without ``reports``
     studies that have none stay, and with ``allow_split_overlap`` a named split is taken with its

@@ -56,7 +56,8 @@ from place_cxr.tasks.task import (
 if TYPE_CHECKING:
     from place_cxr.models.detect import DetectionOutput
 
-DETECTION_RESAMPLES = 200  # of patients: each scores all boxes anew
+# Resamples of patients; fewer than for other metrics, because each scores all boxes again.
+DETECTION_RESAMPLES = 200
 # score from which a box is counted on an image without truth, and by the mgca profile at all [MGCA]
 CONFIDENT_SCORE = 0.5
 _IOU_THRESHOLDS = {"AP 40-75": RSNA_THRESHOLDS, "AP 50-95": COCO_THRESHOLDS, "AP 50": (0.5,)}
@@ -109,9 +110,12 @@ class DetectionSettings(HeadSettings):
 
     head: Literal["fcos", "yolo"] = "fcos"
     batch_size: int = 16
-    threshold: float = 0.05  # scores below are not kept
-    overlap: float = 0.5  # of boxes of one name, above which only the surer one stays
-    most: int = 20  # boxes an image
+    # Boxes with a lower score are dropped.
+    threshold: float = 0.05
+    # Overlap (IoU) of two boxes of one name above which only the one of higher score stays.
+    overlap: float = 0.5
+    # Largest number of boxes per image.
+    most: int = 20
     shrinking: bool = Field(
         False,
         description="mgca alone: stored boxes are divided by the view's size at every read after "
@@ -177,7 +181,7 @@ class Detection(HeadTask):
         where padded.
 
         Raises PlaceError PL-D229 under the mgca profile where an image has more boxes than its data
-        set holds [MGCA]. With ``shrinking`` the function remembers what it was asked: so does the
+        set holds [MGCA]. With ``shrinking`` the function counts its reads of each row: so does the
         published data set, which writes what it normalised over what it stores, where its workers
         live longer than an epoch.
         """
@@ -220,20 +224,24 @@ class Detection(HeadTask):
         are dropped.
         """
         letterbox = data.pack.letterbox(row)
+
+        # The view is the center of the letterboxed square.
         start, size = (letterbox.size - data.view_size) // 2, data.view_size
         boxes = []
 
         for true_box in self._true_boxes(data, row):
             square = letterbox.box_to_square((true_box.x0, true_box.y0, true_box.x1, true_box.y1))
             x0, y0, x1, y1 = (min(max(value - start, 0.0), size) for value in square)
+            # Less than half a pixel is left of a box at the edge of the view.
             if x1 - x0 > 0.5 and y1 - y0 > 0.5:
                 boxes.append((x0, y0, x1, y1, float(self.names.index(true_box.finding))))
 
         return np.array(boxes, dtype=np.float64).reshape(-1, 5)
 
     def _true_boxes(self, data: EvaluationDataset, row: int) -> list[Box]:
-        """Boxes of our names. Raises PlaceError PL-D257 where one lies beside its picture: its
-        pixels are others.
+        """Boxes of the task's names.
+
+        Raises PlaceError PL-D257 where one lies outside its image: it is then not in its pixels.
         """
         letterbox = data.pack.letterbox(row)
         boxes = [box for box in data.studies[row].boxes if box.finding in self.names]
@@ -269,7 +277,7 @@ class Detection(HeadTask):
         self, prediction: DetectionOutput, data: EvaluationDataset, rows: RowIndices
     ) -> Columns:
         """``boxes``, ``scores``, ``labels`` and ``true_boxes boxes``, ``true_boxes labels``, in
-        pixels of the original picture.
+        pixels of the original image.
         """
         settings = self.settings
         columns: Columns = {

@@ -1,6 +1,4 @@
-"""Any task, any encoder: shares of labelled patients x seeds, one loop, one table of predictions,
-one result.
-"""
+"""Run any task on any encoder: fractions of labelled patients x seeds, then one result."""
 
 from __future__ import annotations
 
@@ -47,9 +45,9 @@ from place_cxr.tasks.train_head import HeadDataset, predict_batches, train_head
 
 DEFAULT_FRACTIONS = (0.01, 0.1, 1.0)
 DEFAULT_SEEDS = (0, 1, 2)
-_FIRST_ROWS = (
-    256  # training rows; where they teach every name, the rest need not be read to know it
-)
+# Training rows that are checked first: where these suffice for every name, which is usual, the
+# masks of the other rows are not read.
+_FIRST_ROWS = 256
 _HAS_NEED: Mapping[str, Callable[[Any], object]] = {
     "labels": lambda study: not all(map(math.isnan, study.labels.values())),
     "masks": lambda study: study.masks,
@@ -61,13 +59,13 @@ _HAS_NEED: Mapping[str, Callable[[Any], object]] = {
 
 @dataclass(frozen=True, slots=True)
 class FractionsAndSeeds:
-    """What is run: shares of the training patients (all of them in every seed at 1) and seeds."""
+    """What is run: fractions of the training patients (1: all, in every seed) and seeds."""
 
     fractions: tuple[float, ...] = DEFAULT_FRACTIONS
     seeds: tuple[int, ...] = DEFAULT_SEEDS
 
     def __post_init__(self) -> None:
-        """Raises PlaceError PL-C040 for shares outside 0 to 1, and for none."""
+        """Raises PlaceError PL-C040 for a fraction outside 0 to 1, and for no fraction or seed."""
         if not self.fractions or not all(0 < fraction <= 1 for fraction in self.fractions):
             raise PlaceError(
                 "a fraction lies above 0 and at most at 1",
@@ -93,12 +91,12 @@ class ModelOrigin:
 
 
 def default_seeds(profile: Profile) -> tuple[int, ...]:
-    """The seeds that are asked where none is named: where the seed is the fold, all of them."""
+    """The seeds that are run where none is named; where the seed is the fold, all folds."""
     return repetition_seeds(profile, 0) if profile in FOLD_PROFILES else DEFAULT_SEEDS
 
 
 def repetition_seeds(profile: Profile, seed: int) -> tuple[int, ...]:
-    """What one repetition asks: its seed, or the seeds of all folds of a division of its own."""
+    """The seeds of one repetition: ``seed``, or the five folds of the ``seed``-th division."""
     return (
         tuple(range(FOLD_COUNT * seed, FOLD_COUNT * (seed + 1)))
         if profile in FOLD_PROFILES
@@ -200,12 +198,11 @@ def predict_task(
     feature_cache: FeatureCache | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Predictions, RowIndices]:
-    """What ``model`` says on test rows and, where the task needs them, validation rows; and the
-    test rows.
+    """Predictions on test rows and, where the score needs them, validation rows; and the test rows.
 
-    ``folder`` is where heads may work. ``feature_cache`` keeps what was seen from one call to the
-    next: give every task of one model on one source the same. Raises PlaceError PL-D224 where a
-    split is empty.
+    Heads are trained in a temporary folder in ``folder``. ``feature_cache`` keeps features from one
+    call to the next: pass the same to every task of one model on one source. Raises PlaceError
+    PL-D224 where a split is empty.
     """
     folder.mkdir(parents=True, exist_ok=True)
     feature_cache = feature_cache or FeatureCache()
@@ -245,8 +242,9 @@ def make_result(
 
 
 def recompute_metrics(path: str | Path) -> dict[str, Metric]:
-    """Every metric again, from stored predictions alone. Raises PlaceError PL-R021 if there are
-    none.
+    """Compute every metric again from stored predictions alone.
+
+    Raises PlaceError PL-R021 where there are no predictions.
     """
     stored = Predictions.read(path)
     task_record = stored.about
@@ -259,14 +257,14 @@ def recompute_metrics(path: str | Path) -> dict[str, Metric]:
 
 
 def task_title(task: Task) -> str:
-    """The name under which results are kept: profiles and modes never share a table."""
+    """The name under which results are stored: each profile and mode has its own."""
     return format_task_title(
         next(name for name, kind in TASKS.items() if kind is type(task)), task.mode, task.profile
     )
 
 
 def format_task_title(name: str, mode: Mode, profile: Profile) -> str:
-    """As `task_title`, from words alone."""
+    """As `task_title`, from names."""
     return "-".join((name, *(word for word in (mode, profile) if word not in ("frozen", "strict"))))
 
 
@@ -282,6 +280,8 @@ def _task_record(task: Task, left_out: Mapping[str, Mapping[str, str]]) -> dict[
 def _usable_splits(task: Task, data: EvaluationDataset, seed: int) -> dict[str, RowIndices]:
     """Usable rows by split. Raises PlaceError PL-D224 where one is empty."""
     rows = dict(data.rows)
+
+    # Folds are drawn among the usable studies of all splits, so that each fold tests some.
     if task.profile in FOLD_PROFILES:
         usable_rows = [
             row
@@ -323,6 +323,8 @@ def _predict_with_heads(
 ) -> tuple[Predictions, RowIndices]:
     device = next(model.parameters()).device
     encoder = feature_reader(model, task.reads).to(device)
+
+    # Features can be computed once where nothing of the encoder changes in training.
     uses_cached_features = task.mode == "frozen" and not task.updates_batchnorm
     features = feature_cache.features_for(task, encoder, data, device)
     inputs = features if uses_cached_features else lambda rows: load_images(data, rows)
@@ -346,10 +348,13 @@ def _predict_with_heads(
                 f"{task_title(task)}: {fraction:.0%} of the training patients ({len(train.rows)} "
                 f"images), seed {seed}"
             )
+
             untrainable = task.untrainable(targets(train.rows[:_FIRST_ROWS])) and task.untrainable(
                 targets(train.rows)
             )
             left_out.setdefault(f"{fraction:g}", {}).update(untrainable)
+
+            # The head's initial weights depend on the seed alone.
             torch.manual_seed(seed)
             head = task.head(encoder.pyramid_spec)
             head_model = HeadModel(
@@ -388,9 +393,8 @@ def _predict_with_heads(
                 task.save_figures(head_model, inputs, data, splits["test"], target)
 
     table = concat_tables(tables)
-    if (
-        task.profile in FOLD_PROFILES
-    ):  # in the source's order, so that patients have the same numbers in every division
+    if task.profile in FOLD_PROFILES:
+        # In the order of the source, so that patients have the same numbers in every division.
         table = table.sort_by(
             [(name, "ascending") for name in ("row", "fraction", "seed", "split")]
         )

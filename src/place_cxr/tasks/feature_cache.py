@@ -1,6 +1,4 @@
-"""What a model says of a source, kept from one task to the next: no picture is looked at twice for
-the same answer.
-"""
+"""A model's features of a source, kept from one task to the next: each image is encoded once."""
 
 from __future__ import annotations
 
@@ -20,11 +18,13 @@ from place_cxr.tasks.task import HeadTask, RowIndices
 
 @dataclass
 class FeatureCache:
-    """Of one model and one source. Empty at first; give it to every task that asks that model about
-    that source.
+    """Features and embeddings of one model on one source.
+
+    Empty at first; pass the same cache to every task of that model on that source.
     """
 
-    features: dict[str, FrozenFeatures] = field(default_factory=dict)  # by what reads what
+    # By the class of the reader and what it reads.
+    features: dict[str, FrozenFeatures] = field(default_factory=dict)
     embeddings: list[StudyEmbeddings] = field(default_factory=list)
 
     def features_for(
@@ -34,7 +34,7 @@ class FeatureCache:
         data: EvaluationDataset,
         device: torch.device,
     ) -> FrozenFeatures:
-        """What a frozen encoder gives to the head of ``task``."""
+        """Features of a frozen encoder, as the head of ``task`` reads them."""
         key = f"{type(encoder).__name__} {task.reads}"
         if key not in self.features:
             self.features[key] = FrozenFeatures(encoder, data, task.reads, device)
@@ -42,7 +42,7 @@ class FeatureCache:
         return self.features[key]
 
     def embed(self, model: Any, data: EvaluationDataset, rows: RowIndices) -> StudyEmbeddings:
-        """``rows`` as the model describes pictures and reports."""
+        """Embeddings of the images and reports of ``rows``."""
         for embeddings in self.embeddings:
             if np.isin(rows, embeddings.rows).all():
                 return embeddings.subset(rows)

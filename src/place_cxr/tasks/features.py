@@ -1,4 +1,4 @@
-"""What heads are fed: features of a frozen encoder, computed once, or the pictures themselves."""
+"""The inputs of heads: features of a frozen encoder, computed once, or the images themselves."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from place_cxr.models.image import ImageEncoder, ImagePyramid
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.task import Reads, RowIndices
 
-MAX_CACHED_BYTES = (
-    3_000_000_000  # bytes of features that are kept; beyond, they are computed each time
-)
+# Features of a source that take more bytes are not stored but computed each time.
+MAX_CACHED_BYTES = 3_000_000_000
 _BATCH_SIZE = 64
-_MAX_FLOAT16 = 65504.0  # largest number of half precision
+# The largest number of half precision; larger values of maps are cut to it.
+_MAX_FLOAT16 = 65504.0
 HeadInputs = ImagePyramid | ReportFeatures
 _log = logging.getLogger(__name__)
 
@@ -32,10 +32,10 @@ def feature_reader(model: Any, reads: Reads) -> ImageEncoder | DecoderInputsRead
 
 
 class FrozenFeatures:
-    """A frozen encoder's features by row, each computed at most once: maps in half precision,
-    pooled vectors in full.
+    """A frozen encoder's features by row, each computed at most once.
 
-    The encoder is in evaluation mode, so neither batch statistics nor dropout move.
+    Maps are stored in half precision, pooled vectors in full. The encoder is in evaluation mode, so
+    neither batch statistics nor dropout move.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class FrozenFeatures:
             count * (4 * spec.pooled + 2 * sum(map(math.prod, shapes))) <= MAX_CACHED_BYTES
         )
         self._is_computed = np.zeros(count, dtype=bool)
-        if self._fits_in_memory:  # memory is taken when rows are filled
+        # The system takes memory for an empty array only when its rows are filled.
+        if self._fits_in_memory:
             self._pooled = np.empty((count, spec.pooled), dtype=np.float32)
             self._levels = [np.empty((count, *shape), dtype=np.float16) for shape in shapes]
         else:
@@ -72,7 +73,7 @@ class FrozenFeatures:
             )
 
     def __call__(self, rows: RowIndices) -> HeadInputs:
-        """Features of ``rows``, on the processor."""
+        """Features of ``rows``, on the CPU."""
         if not self._fits_in_memory:
             return self._compute(rows)
         self._fill(rows)
@@ -80,7 +81,7 @@ class FrozenFeatures:
         return self._record.from_levels(torch.from_numpy(self._pooled[rows]), levels)
 
     def pooled(self, rows: RowIndices) -> Tensor:
-        """Pooled vectors [N, C] alone: of many rows, maps would not fit."""
+        """Pooled vectors [N, C] alone, because the maps of many rows would not fit."""
         if not self._fits_in_memory:
             parts = [
                 self._compute(rows[start : start + _BATCH_SIZE]).pooled
@@ -113,16 +114,16 @@ class FrozenFeatures:
 
 
 def load_images(data: EvaluationDataset, rows: RowIndices) -> Tensor:
-    """Model input [B, 1, V, V] of rows."""
+    """Model input [B, 1, V, V] of ``rows``."""
     return data.view(torch.from_numpy(np.asarray(data.pack.pixels[rows])))
 
 
 class HeadModel(nn.Module):
-    """A head, and below it an encoder of its own where features cannot be computed once.
+    """A head, on an encoder of its own where features cannot be computed once.
 
-    ``encoder`` is copied; ``trains`` decides whether its weights learn. Its batch statistics move
-    in training either way: that is what fine-tuning does, and the quirk that the mgca profile
-    repeats.
+    ``encoder`` is copied; ``trains_encoder`` decides whether its weights are trained. Its batch
+    statistics move in training either way: fine-tuning does so, and the mgca profile repeats it for
+    a frozen encoder.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ places relate.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.records import ABSENT, PRESENT, SPLITS, UNCERTAIN, RunLengths, Study
+from place_cxr.core.records import (
+    ABSENT,
+    PRESENT,
+    SPLITS,
+    UNCERTAIN,
+    RunLengths,
+    Study,
+    patient_key,
+)
 from place_cxr.core.tensors import Observations, PlaceOutputs, Views, move_to_device
 from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.data.corpus import Corpus
@@ -28,12 +37,17 @@ from place_cxr.losses.correlation import gram, gram_distance
 from place_cxr.losses.pathology import selected_similarity
 from place_cxr.models.place import PlaceModel
 from place_cxr.predict import SELECTION_TEMPERATURE, phrase_map
+from place_cxr.tasks.labels import finding_names
 from place_cxr.text.reports import read_report
 
-_IMAGE_SIZE = 320  # pixels of the longer side of a picture in the gallery
-_JPEG_QUALITY = 85  # of JPEG
-_OUTLINE_POINTS = 200  # about as many for a line around a mask
-_MAX_CLEAR_FINDINGS = 3  # findings that an eye can tell apart in one picture
+# Pixels of the longer side of an image in the gallery.
+_IMAGE_SIZE = 320
+# JPEG quality, 1 to 100.
+_JPEG_QUALITY = 85
+# About the largest number of points of an outline.
+_OUTLINE_POINTS = 200
+# Studies with more findings come last: the eye cannot tell them apart in one image.
+_MAX_CLEAR_FINDINGS = 3
 
 
 class HasViews(Protocol):
@@ -41,7 +55,7 @@ class HasViews(Protocol):
 
     @property
     def views(self) -> ViewSettings:
-        """How the model was trained to see a picture."""
+        """The views that the model was trained on."""
 
 
 def write_gallery(
@@ -54,7 +68,7 @@ def write_gallery(
     seed: int = 0,
     split: str = "test",
 ) -> Path:
-    """Write ``run/gallery/gallery.json`` with ``count`` studies of ``split`` and their pictures;
+    """Write ``run/gallery/gallery.json`` with ``count`` studies of ``split`` and their images;
     returns the folder.
 
     Holds pixels and report text of the data, but no identifiers: write it only for data that may be
@@ -69,6 +83,7 @@ def write_gallery(
     device = next(model.parameters()).device
     model.eval()
     studies = []
+
     with torch.no_grad():
         for number, row in enumerate(rows.tolist(), start=1):
             tokens = move_to_device(tokens_of(corpus.text, np.array([row])), device)
@@ -81,6 +96,7 @@ def write_gallery(
                 {"number": number, "image": f"{number}.jpg", **study_record}
                 | _describe_study(model, out, corpus, row, config.views, thumbnail.size)
             )
+
     table = {
         "notice": RESEARCH_NOTICE,
         "split": split,
@@ -91,6 +107,7 @@ def write_gallery(
     (folder / "gallery.json").write_text(
         json.dumps(table, ensure_ascii=False, allow_nan=False), encoding="utf-8"
     )
+
     return folder
 
 
@@ -98,25 +115,27 @@ def write_data_card(corpus: Corpus, run: Path) -> Path:
     """Write ``run/data_card.json``: how often each finding is present, absent, uncertain, by split.
     Counts only.
     """
-    names = list(dict.fromkeys(name for study in corpus.studies for name in study.labels))
-    labels_by_split = {
-        split: [corpus.studies[row].labels for row in corpus.rows[split]] for split in SPLITS
-    }
+    names = finding_names(corpus.studies)
+    labels_by_split = {}
+    for split in SPLITS:
+        labels_by_split[split] = [corpus.studies[row].labels for row in corpus.rows[split]]
 
     def counts(name: str, labels: Sequence[Mapping[str, float]]) -> dict[str, int]:
-        finding_labels = [label.get(name) for label in labels]
+        count_of = Counter(label.get(name) for label in labels)
         values = {"present": PRESENT, "absent": ABSENT, "uncertain": UNCERTAIN}
-        return {word: sum(x == value for x in finding_labels) for word, value in values.items()}
+        return {word: count_of[value] for word, value in values.items()}
+
+    findings: dict[str, dict[str, dict[str, int]]] = {}
+    for name in names:
+        findings[name] = {split: counts(name, labels) for split, labels in labels_by_split.items()}
 
     table = {
         "notice": RESEARCH_NOTICE,
-        "findings": {
-            name: {split: counts(name, labels) for split, labels in labels_by_split.items()}
-            for name in names
-        },
+        "findings": findings,
     }
     file = run / "data_card.json"
     file.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
     return file
 
 
@@ -146,9 +165,10 @@ def choose_gallery_rows(
     ]
     picked: list[int] = []
     shown_findings: set[str] = set()
-    patients = {_patient_key(corpus.studies[row]) for row in normal}
+    patients = {patient_key(corpus.studies[row]) for row in normal}
+
     while len(picked) < count - len(normal):
-        candidates = [row for row in order if _patient_key(corpus.studies[row]) not in patients]
+        candidates = [row for row in order if patient_key(corpus.studies[row]) not in patients]
         if not candidates:
             break
         candidates = [
@@ -163,15 +183,12 @@ def choose_gallery_rows(
             ),
         )
         picked.append(row)
-        patients.add(_patient_key(corpus.studies[row]))
+        patients.add(patient_key(corpus.studies[row]))
         shown_findings |= present[row]
         if all(present[row] <= shown_findings for row in candidates):
             shown_findings = set()  # each of them once; now again
+
     return np.array([*picked, *normal], dtype=np.int64)
-
-
-def _patient_key(study: Study) -> str:
-    return study.patient or f"\0{study.id}"
 
 
 def _present_findings(study: Study) -> list[str]:
@@ -179,7 +196,7 @@ def _present_findings(study: Study) -> list[str]:
 
 
 def _read_thumbnail(study: Study) -> tuple[Image.Image, dict[str, Any]]:
-    """The picture, small, and in its pixels the outlines of what is there."""
+    """The image, made small, and the outlines of its findings in pixels of the small image."""
     gray = read_image(study.image)
     height, width = gray.shape
     scale = _IMAGE_SIZE / max(height, width)
@@ -193,6 +210,7 @@ def _read_thumbnail(study: Study) -> tuple[Image.Image, dict[str, Any]]:
         for name in names
         if name in study.masks
     ]
+
     return thumbnail, {
         "width": size[0],
         "height": size[1],
@@ -202,7 +220,7 @@ def _read_thumbnail(study: Study) -> tuple[Image.Image, dict[str, Any]]:
 
 
 def _outline_paths(mask: Path | RunLengths, size: tuple[int, int]) -> list[list[list[float]]]:
-    """Closed lines [[x, y], ...] around a mask, in pixels of the picture shown."""
+    """Closed lines [[x, y], ...] around a mask, in pixels of the image shown."""
     from contourpy import contour_generator
 
     resized = Image.fromarray(np.float32(load_mask(mask))).resize(size, Image.Resampling.BILINEAR)
@@ -210,6 +228,7 @@ def _outline_paths(mask: Path | RunLengths, size: tuple[int, int]) -> list[list[
     lines = [
         np.asarray(line) for line in contour_generator(z=padded, line_type="Separate").lines(0.5)
     ]
+
     # Pixel centres lie at .5, and the padding moved them by one.
     return [
         np.round(line - 0.5, 1)[:: max(1, len(line) // _OUTLINE_POINTS)].tolist()
@@ -233,6 +252,7 @@ def _describe_study(
     scale_x, scale_y = size[0] / letterbox.width, size[1] / letterbox.height
     rows, columns = model.image_encoder.spec.grid
     visual = out.visual.vectors
+
     return {
         "view": [
             round(v, 2)
@@ -272,6 +292,7 @@ def _describe_sentences(
     maps = phrase_map(visual, attention, patches, observations, grid)
     match = selected_similarity(out.visual.vectors, text[None], SELECTION_TEMPERATURE)[0, 0]
     entries, number = [], 0
+
     for sentence, is_observed in zip(report_text.sentences, observed_flags, strict=True):
         has_map = is_observed and number < len(text) and bool(mask[number])
         heat = (
@@ -287,6 +308,7 @@ def _describe_sentences(
             }
         )
         number += is_observed
+
     return entries
 
 
@@ -304,6 +326,7 @@ def _describe_correlation(
         return None
     predicted, target = gram(out.correlation.predicted), gram(out.correlation.target)
     patch = _outlined_patch(study, letterbox, view, grid)
+
     return {
         "patch": patch,
         "predicted": _to_rounded_list(predicted[0, patch], 3),
@@ -330,6 +353,7 @@ def _outlined_patch(
         )
         if coverage.any():
             return int(coverage.argmax())
+
     return rows // 2 * columns + columns // 2
 
 

@@ -53,10 +53,14 @@ GROUNDING_SIGNATURE = (
     f"alike; macro = mean over findings; 95 % percentile intervals over {RESAMPLES} resamples of "
     f"patients"
 )
-_METRIC_COLUMNS = {"pointing game": "hit", "IoU": "IoU"}  # metric -> column
-_ONE_SIDED_FRACTION = 0.9  # share of a mask on one half of the image that makes it one-sided
-_TARGETS_AT_ONCE = 256  # targets held at once
-_BUMP_WIDTH = 0.15  # standard deviation of the centre baseline, as a share of the view
+# Metric -> name of its columns.
+_METRIC_COLUMNS = {"pointing game": "hit", "IoU": "IoU"}
+# Fraction of a mask on one half of the image that makes it one-sided.
+_ONE_SIDED_FRACTION = 0.9
+# Targets whose maps are in memory at once.
+_TARGETS_AT_ONCE = 256
+# Standard deviation of the centre baseline, as a fraction of the view.
+_BUMP_WIDTH = 0.15
 
 
 _MAPS = {
@@ -180,6 +184,7 @@ def heat_maps(
         embedded.grid,
     )
     cosine = np.einsum("tqd,td->tq", embedded.places[index].astype(np.float32), phrases.vector)
+    # Stretched to 0..1 within each image: only places of one image are compared.
     low = cosine.min(1, keepdims=True)
     cosine = (cosine - low) / np.maximum(cosine.max(1, keepdims=True) - low, 1e-12)
 
@@ -237,9 +242,7 @@ class GroundingSettings(TaskSettings):
 
 @dataclass(frozen=True)
 class Grounding(TextTask):
-    """Two ways to look and two trivial answers, for every finding that has an outline and a
-    phrase.
-    """
+    """Two heat maps and two trivial baselines, for each finding with an outline and a phrase."""
 
     text: ClassVar[TaskText] = _TEXT
     settings: GroundingSettings
@@ -278,7 +281,7 @@ class Grounding(TextTask):
         """``hit.<variant>.<name>`` and ``IoU.<variant>.<name>`` for names with phrases; NaN where
         nothing is outlined.
 
-        A hit is 1 where the hottest spot lies inside, 0 outside, and a share where several are
+        A hit is 1 where the hottest spot lies inside, 0 outside, and a fraction where several are
         hottest.
         """
         prompts, device = self.prompts(), next(model.parameters()).device

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from place_cxr.core.records import NOT_MENTIONED, Study
 from place_cxr.metrics.classification import UncertainPolicy, binary_labels
 
-UNCERTAIN_POLICY: UncertainPolicy = "ignore"  # an uncertain label is no truth to score against
+# An uncertain label is no truth to score against.
+UNCERTAIN_POLICY: UncertainPolicy = "ignore"
 
 
 def label_table(

@@ -14,7 +14,8 @@ from place_cxr.metrics.classification import auroc, why_undefined
 
 _Float64Array = NDArray[np.float64]
 
-PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3)  # strong to weak, so that each fit starts near the next
+# Strong to weak, so that each fit starts near the next.
+PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3)
 _MAX_ITERATIONS = 200
 
 
@@ -37,7 +38,8 @@ def fit_logistic(
     target, is_known = torch.from_numpy(np.nan_to_num(labels)), torch.from_numpy(~np.isnan(labels))
     label_weight = is_known / is_known.sum(0).clamp(min=1)
     curvature, axes = torch.linalg.eigh(x.T @ x / len(x))
-    is_spanned = curvature > 1e-10 * curvature.max()  # weights never leave the span of the rows
+    # The optimum lies in the span of the rows, so directions without variance are dropped.
+    is_spanned = curvature > 1e-10 * curvature.max()
     curvature, axes = curvature[is_spanned], axes[:, is_spanned]
     rotated = x @ axes
     weight = torch.zeros(axes.shape[1], labels.shape[1], dtype=torch.float64)
@@ -45,6 +47,8 @@ def fit_logistic(
     fits = []
 
     for penalty in penalties:
+        # Preconditioning: the curvature of the log loss is at most a quarter of the features'
+        # covariance, to which the penalty adds.
         scale = (curvature / 4 + penalty).rsqrt()[:, None]
         inputs = rotated * scale.T
         scaled_weight = (weight / scale).requires_grad_()
@@ -125,7 +129,9 @@ def best_probe(
             np.mean([auroc(val_labels[:, column], logits[:, column]) for column in usable] or [0.0])
         )
 
+    # `max` keeps the first of equals, which has the strongest penalty.
     weight, bias = max(fits, key=quality)
+    # From standardised features back to raw ones.
     weight = weight / spread[:, None]
 
     return weight, bias - mean @ weight

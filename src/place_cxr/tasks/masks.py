@@ -1,6 +1,4 @@
-"""Masks of studies: what is known of them, as the model sees them, and as run lengths in a
-table.
-"""
+"""Masks of studies: which are known, in the model's view, and as run lengths in a table."""
 
 from __future__ import annotations
 
@@ -32,8 +30,9 @@ def mask_names(studies: Sequence[Study]) -> list[str]:
 
 
 def check_mask_size(mask: _Mask, data: EvaluationDataset, row: int, name: str) -> _Mask:
-    """The mask of ``row`` itself. Raises PlaceError PL-D258 where it is not of its picture's
-    size.
+    """The mask of ``row``, unchanged.
+
+    Raises PlaceError PL-D258 where its size is not that of its image.
     """
     letterbox = data.pack.letterbox(row)
     if mask.shape != (letterbox.height, letterbox.width):
@@ -53,8 +52,9 @@ def check_mask_size(mask: _Mask, data: EvaluationDataset, row: int, name: str) -
 
 
 def original_mask(data: EvaluationDataset, row: int, name: str) -> _Mask | None:
-    """A mask [H, W] in pixels of the original picture; empty where the label is absent, None where
-    it is not known.
+    """A mask [H, W] in pixels of the original image.
+
+    It is empty where the label is absent, and None where the mask is not known.
     """
     study = data.studies[row]
     if name in study.masks:
@@ -69,8 +69,9 @@ def original_mask(data: EvaluationDataset, row: int, name: str) -> _Mask | None:
 
 
 def view_mask(data: EvaluationDataset, row: int, mask: _Mask) -> _Mask:
-    """A mask of the original picture as the model sees it, [V, V]: pixels that it covers by half or
-    more.
+    """A mask of the original image in the model's view, [V, V].
+
+    A pixel is inside where the mask covers half of it or more.
     """
     letterbox = data.pack.letterbox(row)
     start = (letterbox.size - data.view_size) // 2
@@ -106,8 +107,9 @@ class MaskCache:
 
 
 def run_lengths(mask: _Mask) -> list[int]:
-    """Lengths of runs of equal pixels, row by row, the first one outside the mask (0 if it begins
-    inside).
+    """Lengths of runs of equal pixels, row by row.
+
+    The first run is outside the mask; its length is 0 where the first pixel is inside.
     """
     flat = mask.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1

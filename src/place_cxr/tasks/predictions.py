@@ -33,7 +33,7 @@ _AGE_BANDS = ((0, "under 18"), (18, "18-39"), (40, "40-59"), (60, "60-79"), (80,
 
 @dataclass(frozen=True)
 class Predictions:
-    """Rows of all fractions, seeds and splits; ``about`` is the task that made them, in plain values.
+    """Rows of all fractions, seeds and splits; ``about`` is the task behind them, in plain values.
 
     Columns of every task: fraction, seed, split, row, patient (a number), sex, age, view, site. The
     rest is the task's.

@@ -1,6 +1,4 @@
-"""Pictures of generated reports: the radiograph, and for each sentence where the decoder looked
-while writing it.
-"""
+"""Figures of generated reports: the radiograph, and the decoder's attention for each sentence."""
 
 from __future__ import annotations
 
@@ -21,15 +19,17 @@ from place_cxr.tasks.task import RowIndices
 
 EXAMPLES_FOLDER = "examples"
 _SENTENCE_ENDS = frozenset(".?!")
-_COLUMNS = 2  # of sentences beside the picture
-_WRAP_WIDTH = 30  # letters of a line of text
+# Columns of sentences beside the image.
+_COLUMNS = 2
+# Letters of a line of text.
+_WRAP_WIDTH = 30
 _DPI = 110
 _Maps = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class ReportExample:
-    """A picture [H, W] in [0, 1], and S sentences written of it with a map each [S, H, W], as
+    """An image [H, W] in [0, 1], and S sentences written of it with a map each [S, H, W], as
     `maps_on_image` makes it.
     """
 
@@ -53,8 +53,9 @@ def choose_example_rows(studies: Sequence[Study], rows: RowIndices, count: int) 
 
 
 def sentence_spans(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[slice]:
-    """Tokens of each sentence of a report without first, last and padding token; ``3.5`` ends
-    none.
+    """Positions of the tokens of each sentence; the point in ``3.5`` ends no sentence.
+
+    ``ids`` are those of a report without first, last and padding token.
     """
     words_by_token = {token: decode([token]).strip() for token in set(ids)}
     ends = [
@@ -98,7 +99,7 @@ def mean_by_sentence(attention: _Maps, sentences: Sequence[slice]) -> _Maps:
 def maps_on_image(
     maps: _Maps, grid: tuple[int, int], letterbox: Letterbox, view_size: int
 ) -> _Maps:
-    """Maps over patches [S, P] in pixels of the picture [S, H, W], at least 0, the maximum of each
+    """Maps over patches [S, P] in pixels of the image [S, H, W], at least 0, the maximum of each
     1; 0 out of view.
     """
     if not len(maps):
@@ -117,7 +118,7 @@ def read_radiograph(study: Study) -> _Maps:
 
 
 def draw_example(example: ReportExample, file: Path) -> Path:
-    """Write one figure as PNG: the picture, each sentence with its map beside it, and what the
+    """Write one figure as PNG: the image, each sentence with its map beside it, and what the
     colours mean.
 
     Holds patient pixels and generated text.
@@ -166,7 +167,7 @@ def draw_example(example: ReportExample, file: Path) -> Path:
 
 
 def _overlay_heat(gray: _Maps, heat: _Maps) -> _Maps:
-    """The picture with a map laid over it, [H, W, 3]: clear where the map is 0."""
+    """The image with a map laid over it, [H, W, 3]: clear where the map is 0."""
     from matplotlib import colormaps
 
     opacity = 0.6 * heat[..., None]

@@ -154,14 +154,17 @@ class ReportSettings(HeadSettings):
 
 @dataclass(frozen=True, slots=True)
 class DecoderInputs:
-    """What the decoder has before it writes: it is told the words in training, and searches for
-    them afterwards.
+    """The decoder and its memory.
+
+    In training the decoder reads the true tokens (teacher forcing), later it searches for them.
     """
 
     decoder: ReportDecoder
     memory: tuple[Tensor, ...]
-    query_attention: Tensor | None  # where each V-POR looked [B, K, P]; None where none is read
-    grid: tuple[int, int]  # rows and columns of patches
+    # Attention of each V-POR to the patches [B, K, P]; None where V-PORs are not read.
+    query_attention: Tensor | None
+    # Rows and columns of the patch grid.
+    grid: tuple[int, int]
 
 
 class ReportHead(nn.Module):
@@ -233,9 +236,7 @@ class ReportGeneration(HeadTask):
         return {}
 
     def loss(self, prediction: DecoderInputs, targets: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy of each next token, a mean over the tokens of the batch (teacher
-        forcing).
-        """
+        """Cross-entropy of each next token, the mean over all tokens (teacher forcing)."""
         return prediction.decoder.loss(prediction.memory, targets["ids"], targets["real"])
 
     def predict(
@@ -285,9 +286,7 @@ class ReportGeneration(HeadTask):
     def examples(
         self, decoder_inputs: DecoderInputs, data: EvaluationDataset, rows: RowIndices
     ) -> list[ReportExample]:
-        """What the decoder writes of each of ``rows``, sentence by sentence, with where it
-        looked.
-        """
+        """Generated sentences of each of ``rows``, with the attention map of each sentence."""
         start, stop, pad = special_tokens(data.reports)
         ids = self._search(decoder_inputs, data).ids
         attention = (
@@ -392,8 +391,9 @@ class ReportGeneration(HeadTask):
         )
 
     def score(self, predictions: Predictions) -> dict[str, Metric]:
-        """``share/metric/answer``: text scores, clinical averages and F1 of each finding for each
-        of ANSWERS.
+        """``fraction/metric/writer`` for each of REPORT_WRITERS.
+
+        Metrics are text scores, clinical averages and F1 of each finding.
         """
         metrics: dict[str, Metric] = {}
         for fraction in predictions.fractions:

@@ -33,10 +33,13 @@ from place_cxr.tasks.predictions import Predictions, matrix_column
 from place_cxr.tasks.task import Columns, RowIndices, TaskSettings, TextTask
 
 RECALL_KS = (1, 5, 10)
-CLASS_PRECISION_KS = (1, 5, 10, 100)  # of class-level precision [GLoRIA, and 1]
+# k of class-level precision: 5, 10 and 100 are those of GLoRIA.
+CLASS_PRECISION_KS = (1, 5, 10, 100)
 POOL_SIZE = 1000
-QUERIES_AT_ONCE = 4096  # ranked at once
-RERANK_TOP = 100  # candidates that are ordered anew by observations
+# Queries whose score tables are in memory at once.
+QUERIES_AT_ONCE = 4096
+# Candidates that the second score orders again.
+RERANK_TOP = 100
 _ScoreTable = NDArray[np.float32]
 _DIRECTIONS = ("image to report", "report to image")
 
@@ -203,8 +206,9 @@ def class_retrieval_metrics(
     classes: NDArray[np.int64],
     patients: Sequence[str],
 ) -> dict[str, Metric]:
-    """Class-level precision: the share of the first k candidates that are of the query's class, in
-    both directions.
+    """Class-level precision, in both directions.
+
+    It is the fraction of the first k candidates that are of the query's class.
     """
     usable_ks = [k for k in CLASS_PRECISION_KS if k <= len(classes)]
     precisions: dict[tuple[str, str, int], list[Floats]] = defaultdict(list)
@@ -299,7 +303,7 @@ class Retrieval(TextTask):
 
     def describe(self, model: Any, data: EvaluationDataset, embeddings: StudyEmbeddings) -> Columns:
         """Scores of each image with every report, ``instance`` and ``observation``; ``report``
-        (equal ones share a number, -1: says nothing) and ``class`` (-1: none or several).
+        (equal reports have one number, -1: no observation) and ``class`` (-1: none or several).
         """
         _, report_number = np.unique(embeddings.report_key, return_inverse=True)
         score_tables = compute_similarities(embeddings, np.arange(len(embeddings.rows)))

@@ -45,7 +45,8 @@ from place_cxr.tasks.task import (
     TaskSettings,
 )
 
-_PUBLISHED_BATCH_SIZE = 16  # images whose mean MGCA averages again [MGCA: batch of RSNA]
+# MGCA reports the mean over batches of the mean of each batch; this is its batch on RSNA.
+_PUBLISHED_BATCH_SIZE = 16
 
 
 _TEXT = TaskText(
@@ -134,9 +135,7 @@ class Segmentation(HeadTask):
         return tuple(mask_names(studies))
 
     def usable(self, study: Study) -> bool:
-        """Some mask is known; under the prior profile, some mask is there [PRIOR: positives
-        only].
-        """
+        """Some mask is known; under the prior profile, one exists [PRIOR: positives only]."""
         if self.profile == "prior":
             return any(
                 name in study.masks and study.labels.get(name) != ABSENT for name in self.names
@@ -176,8 +175,8 @@ class Segmentation(HeadTask):
         """Cross-entropy, and one minus Dice over the batch, a mean over the names in it; as
         published under ``mgca``.
 
-        Of a name that the batch lacks, Dice would only say: less. Most batches lack a rare one,
-        which then never comes.
+        Names without a mask in the batch have no Dice term: it would only push their scores down,
+        and most batches lack a rare finding, so it would never be learned.
         """
         is_known = targets["known"][:, :, None, None].to(prediction.dtype)
         masks = targets["masks"].to(prediction.dtype)
@@ -203,7 +202,7 @@ class Segmentation(HeadTask):
         """``mask.<name>`` and ``truth.<name>`` as run lengths (null: not known), with ``height``
         and ``width``.
 
-        In pixels of the original picture; under ``mgca`` of the model's view.
+        In pixels of the original image; under ``mgca`` of the model's view.
         """
         probabilities = prediction.sigmoid().float().cpu().numpy()
         columns: Columns = {}

@@ -13,8 +13,10 @@ from place_cxr.losses.pathology import observation_similarity
 _Float32Array = NDArray[np.float32]
 
 SIMILARITY_VARIANTS = ("instance", "observation", "mix")
-_SELECTION_TEMPERATURE = 0.1  # the one of the pre-training loss
-_TRIPLES_AT_ONCE = 16_000_000  # image-sentence-query triples held at once
+# The temperature of the pre-training loss.
+_SELECTION_TEMPERATURE = 0.1
+# Triples of image, sentence and query whose cosines are in memory at once.
+_TRIPLES_AT_ONCE = 16_000_000
 
 
 def instance_scores(images: _Float32Array, texts: _Float32Array) -> _Float32Array:

@@ -26,14 +26,14 @@ from place_cxr.tasks.predictions import Predictions
 Profile = Literal["strict", "mgca", "prior", "folds"]
 Mode = Literal["frozen", "finetune"]
 Reads = Literal["pooled", "maps", "report"]
-RowIndices = NDArray[np.int64]  # rows of the source
-TargetFunction = Callable[
-    [RowIndices], dict[str, Tensor]
-]  # what the loss holds predictions against, row by row
-SplitLoader = Callable[
-    [], tuple[ImagePyramid, dict[str, Tensor]]
-]  # features and truth of all rows, computed when called
-Columns = dict[str, Any]  # of the predictions' table; one list or array a column
+# Numbers of rows of the source.
+RowIndices = NDArray[np.int64]
+# Rows of the source -> targets of the loss, row by row.
+TargetFunction = Callable[[RowIndices], dict[str, Tensor]]
+# Features and targets of all rows of a split, computed when called.
+SplitLoader = Callable[[], tuple[ImagePyramid, dict[str, Tensor]]]
+# Columns of the table of predictions: one list or array per column.
+Columns = dict[str, Any]
 
 PROFILES = {
     "strict": "strict: bugs of published protocols not repeated, splits by patient",
@@ -49,7 +49,7 @@ FOLD_PROFILES = ("prior", "folds")
 
 
 class TaskSettings(Settings):
-    """What every task can be told."""
+    """Settings of every task."""
 
     findings: tuple[str, ...] = Field(
         (), description="names that are scored; empty: all that the source knows"
@@ -81,8 +81,8 @@ class HeadSettings(TaskSettings):
     def in_words(self, *skipped: str) -> str:
         """What counts, as ``steps 300, batch size 32, AdamW 0.001 to 1e-06, ...``.
 
-        Left out are ``skipped``, the names of settings that are told in other words, and switches
-        that are off as they were: 0, false or nothing, here and by default.
+        Left out are ``skipped``, the names of settings that the signature states otherwise, and
+        switches that are off here and by default: 0, false or nothing.
         """
         ignored = {
             "findings",
@@ -122,8 +122,10 @@ class Task:
     An instance is what the predictions carry with them: kind, profile, mode, names and settings.
     """
 
-    settings: Any  # of the class `Settings`
-    names: tuple[str, ...]  # findings, classes or labels, in order
+    # An instance of the class attribute `Settings`.
+    settings: Any
+    # Findings, classes or labels, in order.
+    names: tuple[str, ...]
     profile: Profile = "strict"
     mode: Mode = "frozen"
 
@@ -135,9 +137,7 @@ class Task:
 
     @classmethod
     def defaults(cls, profile: Profile, mode: Mode) -> dict[str, Any]:
-        """Values of settings in a profile and a mode where they differ from those of
-        ``Settings``.
-        """
+        """Values of settings that a profile and a mode change from those of ``Settings``."""
         return {}
 
     @classmethod
@@ -187,7 +187,7 @@ class HeadTask(Task):
         raise NotImplementedError
 
     def untrainable(self, targets: Mapping[str, Tensor]) -> dict[str, str]:
-        """Names that these training rows cannot teach, and why.
+        """Names that cannot be learned from these training rows, and why.
 
         They are left out of means and named.
         """

@@ -1,6 +1,4 @@
-"""Teaching a head with the one loop: batches in, the weights that were best on validation images
-out.
-"""
+"""Train a head with the loop of pre-training; the weights that are best on validation are kept."""
 
 from __future__ import annotations
 
@@ -21,14 +19,16 @@ from place_cxr.training.loop import fit
 from place_cxr.training.optim import OptimSettings
 from place_cxr.training.run_folder import RunFolder
 
-_MAX_VAL_IMAGES = 256  # validation images of one look
+# Validation images of one check: enough for a choice, and few beside the training steps.
+_MAX_VAL_IMAGES = 256
 _BATCH_SIZE = 64
-InputFunction = Callable[[RowIndices], Any]  # rows -> Seen, or pictures
+# Rows -> features of a frozen encoder, or images.
+InputFunction = Callable[[RowIndices], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class HeadBatch:
-    """A batch: rows of the source, what the learner sees of them, and what is true."""
+    """A batch: rows of the source, the inputs of the head, and the targets of the loss."""
 
     row: Tensor
     inputs: Any
@@ -37,7 +37,7 @@ class HeadBatch:
 
 @dataclass(frozen=True, slots=True)
 class HeadDataset:
-    """Rows to learn from, and how a batch of them is made."""
+    """Rows to train or validate on, and how a batch of them is made."""
 
     rows: RowIndices
     inputs: InputFunction
@@ -48,12 +48,13 @@ class HeadDataset:
         return HeadBatch(torch.from_numpy(rows), self.inputs(rows), self.targets(rows))
 
     def whole(self) -> tuple[Any, dict[str, Tensor]]:
-        """All of it at once: what is seen, and what is true."""
+        """Inputs and targets of all rows."""
         return self.inputs(self.rows), self.targets(self.rows)
 
     def batches(self, size: int, seed: int) -> Callable[[int], Iterator[HeadBatch]]:
-        """Batches without end from the n-th on: shuffled passes, one after the other, functions of
-        the seed alone.
+        """A function from n to the endless batches from the n-th on.
+
+        Rows are shuffled for each pass; the order depends on ``seed`` and the pass alone.
         """
 
         def order(start: int) -> Iterator[int]:
@@ -82,10 +83,9 @@ def train_head(
     device: torch.device,
     folder: Path,
 ) -> None:
-    """Train ``head_model`` and leave it with the weights of the lowest validation loss, in
-    evaluation mode.
+    """Train ``head_model``; it ends in evaluation mode, with the weights of lowest validation loss.
 
-    The loop works in a folder inside ``folder`` that is gone afterwards. Raises PlaceError as
+    The loop uses a folder inside ``folder``, which is removed afterwards. Raises PlaceError as
     `training.loop.fit` does.
     """
     settings: HeadSettings = task.settings
@@ -167,7 +167,7 @@ def predict_batches(
 
 
 class _BestWeights:
-    """Looks at the validation loss now and then, and keeps the weights of the lowest."""
+    """Keeps the weights of the lowest validation loss, which is computed every so many steps."""
 
     def __init__(
         self,

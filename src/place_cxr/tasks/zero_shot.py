@@ -229,7 +229,7 @@ class ZeroShotClassification(TextTask):
         labels = test.numbers(*(f"truth.{name}" for name in names))
         if (
             self.settings.kind == "multi-class"
-        ):  # a picture whose class has no prompt has no right answer
+        ):  # an image whose class has no prompt has no right class
             has_answer = (labels == PRESENT).any(1)
             test, labels = (
                 Predictions(test.about, test.table.filter(has_answer)),
@@ -293,6 +293,7 @@ def pool_and_standardize(
     sentences (``max`` [GLoRIA]), each class standardised over the images. One image alone has
     nothing to be standardised over.
     """
+    # A class whose sentences fit every image would win everywhere, so classes are standardised.
     table = np.stack(
         [scores.max(1) if pool == "max" else scores.mean(1) for scores in similarities], axis=1
     )
@@ -310,7 +311,7 @@ def _decision_metrics(
     table: NDArray[np.float64],
     test: Predictions,
 ) -> dict[str, Metric]:
-    """F1 of each class and the share of images whose likeliest class is theirs."""
+    """F1 of each class, and the fraction of images whose best class is the true one."""
     decisions = table.argmax(1)[:, None] == np.arange(len(names))
     values = metrics_by_name(
         names,
