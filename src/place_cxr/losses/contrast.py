@@ -1,4 +1,4 @@
-"""Contrast with several positives: the arithmetic that the alignment losses share."""
+"""Contrastive losses with several positives, which the alignment losses share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def contrastive_loss(
     positive: Bool[Tensor, "R N"],
     rows: Bool[Tensor, "R"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of each row against the uniform mix of its positives, averaged over the valid
-    rows.
+    """Cross-entropy of each row against a uniform distribution over its positives, averaged over
+    the valid rows.
 
-    With one positive a row it is InfoNCE; equal logits give ln N. A row without positive counts as
-    invalid. 0 when no row is valid.
+    With one positive in each row it is InfoNCE; equal logits give ln N. A row without positive
+    counts as invalid. The loss is 0 when no row is valid.
     """
     if rows is not None:
         positive = positive & rows[:, None]
@@ -35,34 +35,32 @@ def symmetric_contrastive_loss(
     positive: Bool[Tensor, "N N"],
     valid: Bool[Tensor, "N"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean of the two directions; rows and columns outside ``valid`` neither count nor serve as
+    """Mean of the two directions. Rows and columns outside ``valid`` neither count nor serve as
     negatives.
 
-    ``positive`` says who is equal to whom, as `equal_keys` does: the shares of rows are then those
-    of columns.
+    ``positive`` is symmetric, as `equal_keys` makes it, so that the same target weights serve both
+    directions.
     """
     if valid is not None:
         valid_pairs = valid[:, None] & valid
-        logits = logits.masked_fill(
-            ~valid_pairs, torch.finfo(logits.dtype).min / 4
-        )  # a sum of two is still finite
+        # A quarter of the lowest number, so that the sum of both directions is still finite.
+        logits = logits.masked_fill(~valid_pairs, torch.finfo(logits.dtype).min / 4)
         positive = positive & valid_pairs
 
-    return (
-        _target_weights(positive, logits.dtype, sides=2)
-        * (logits.log_softmax(1) + logits.log_softmax(0))
-    ).sum()
+    log_probability = logits.log_softmax(1) + logits.log_softmax(0)
+
+    return (_target_weights(positive, logits.dtype, sides=2) * log_probability).sum()
 
 
 def _target_weights(
     positive: Bool[Tensor, "R N"], dtype: torch.dtype, sides: int = 1
 ) -> Float[Tensor, "R N"]:
-    """Minus one over ``sides`` in all: the same for each row that has positives, in equal shares
-    for each of them.
-
-    Nothing of it takes a gradient, so the mean over rows is put in here, and not behind the sum.
+    """Weights of log-probabilities that sum to -1 / ``sides``: equal for all rows with positives,
+    and equal for the positives of a row.
     """
     number = positive.sum(-1, keepdim=True)
     rows = number.count_nonzero()
 
+    # The mean over rows is part of the weights, which take no gradient: fewer operators than a
+    # division of the loss. The clamp keeps rows without positives from dividing by 0.
     return positive.to(dtype) / (number * (rows * -sides)).clamp(max=-1)

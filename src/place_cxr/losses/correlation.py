@@ -11,15 +11,18 @@ from place_cxr.core.tensors import PlaceOutputs
 
 
 def correlation_exploration(out: PlaceOutputs) -> Float[Tensor, ""]:
-    """Mean over images of 1 - Pearson correlation between the off-diagonal entries of the two Gram
-    matrices.
+    """Mean over images of 1 - Pearson correlation between the off-diagonal entries of the predicted
+    and the target Gram matrix.
 
-    0 is perfect, 1 what any constant answer gets, 2 the opposite. Raises ValueError if the model
-    has no such head.
+    0 is perfect, any constant prediction gets 1, the opposite gets 2. Raises ValueError if the
+    model has no correlation head.
     """
     if out.correlation is None:
         raise ValueError("the model was built without a correlation head")
-    return 1 - _products(gram(out.correlation.predicted), gram(out.correlation.target)).mean()
+
+    predicted, target = gram(out.correlation.predicted), gram(out.correlation.target)
+
+    return 1 - _products(predicted, target).mean()
 
 
 def gram(vectors: Float[Tensor, "B P E"]) -> Float[Tensor, "B P P"]:
@@ -37,14 +40,17 @@ def gram_distance(
 def _products(
     first: Float[Tensor, "B P P"], second: Float[Tensor, "B P P"]
 ) -> Float[Tensor, "B P*(P-1)"]:
-    """Their mean over an image is the correlation."""
+    """Products of standardized entries. Their mean over an image is its Pearson correlation."""
     return _standardized(first) * _standardized(second)
 
 
 def _standardized(matrix: Float[Tensor, "B P P"]) -> Float[Tensor, "B P*(P-1)"]:
     """The off-diagonal entries with mean 0 and variance 1; 0 where all are equal."""
     side = matrix.shape[-1]
-    entries = (
-        matrix.flatten(1)[:, 1:].unfold(1, side, side + 1).flatten(1)
-    )  # P lie between two of the diagonal
+
+    # In the flat matrix P off-diagonal entries lie between two diagonal ones. Windows of P that
+    # move by P + 1 skip the diagonal without an index.
+    entries = matrix.flatten(1)[:, 1:].unfold(1, side, side + 1).flatten(1)
+
+    # A layer norm standardizes in one operator; eps only matters where all entries are equal.
     return F.layer_norm(entries, entries.shape[1:], eps=1e-12)

@@ -17,5 +17,6 @@ def instance_alignment(out: PlaceOutputs) -> Float[Tensor, ""]:
     Source: ConVIRT (arXiv 2010.00747) with CLIP's learned temperature; the positives are ours
     (docs/paper_map.md).
     """
+    # The global batch: images and reports of all ranks are negatives of each other.
     logits = out.scale * gather_with_gradient(out.image) @ gather_with_gradient(out.text).T
     return symmetric_contrastive_loss(logits, equal_keys(gather(out.report_key)))

@@ -1,5 +1,5 @@
-"""Pathological-level cross-modal alignment (PCMA): what the report states must be found among what
-the image shows.
+"""Pathological-level cross-modal alignment (PCMA): each observation that a report states must match
+an observation of its image.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ def pathology_image(
     temperature: float = 0.07,
     similarity: SimilarityOf | None = None,
 ) -> Float[Tensor, ""]:
-    """PCMA, a sentence against images: what it selects in its own image fits it better than what it
-    selects elsewhere.
+    """PCMA, a sentence against images: what it selects in its own image is more similar to it than
+    what it selects in other images.
 
-    An image whose report states the same is a positive, never a negative. ``similarity`` as in
-    `pathology_pair`.
+    An image whose report has the same sentence is a positive, never a negative. ``similarity`` as
+    in `pathology_pair`.
     """
     key, mask = gather(out.sentence_key), gather(out.textual.mask)
     similarity = similarity or partial(sentence_similarity, out)
@@ -89,6 +89,7 @@ def pathology_image(
 
     # One row for each sentence of the global batch, one column for each image: [G S, G].
     logits = gather_with_gradient(local_scores).flatten(1).T / temperature
+    # A sentence has a positive in each image whose report states it, [G S, G].
     stated = (key.flatten()[:, None, None] == key).any(-1)
 
     return contrastive_loss(logits, stated, mask.flatten())
@@ -101,17 +102,18 @@ def pathology_sentence(
     selection_temperature: float = 0.1,
     temperature: float = 0.1,
 ) -> Float[Tensor, ""]:
-    """PCMA, a sentence against sentences: the V-POR selected for it is closer to it than to the
-    batch's others.
+    """PCMA, a sentence against sentences: what it selects in its image is more similar to it than
+    to the other sentences of the batch.
 
-    Equal normalised sentences are positives, never negatives. It keeps queries apart; alone it
-    could be solved by queries that stand for topics whatever the image shows, which
-    ``pathology_image`` forbids (docs/LOG.md).
+    Equal normalized sentences are positives, never negatives. This term keeps the queries apart.
+    Alone it could be solved by queries that encode topics whatever the image shows;
+    ``pathology_image`` prevents that (docs/LOG.md).
     """
     visual, text = out.visual.vectors, out.textual.vectors
-    weight = selection_weight(
-        torch.bmm(text, visual.transpose(1, 2)), selection_temperature, selection
-    )  # [B, S, K]
+
+    # Each sentence selects in its own image alone: weights are [B, S, K].
+    cosine = torch.bmm(text, visual.transpose(1, 2))
+    weight = selection_weight(cosine, selection_temperature, selection)
     selected = l2_normalize(torch.bmm(weight, visual)).flatten(0, 1)
     selected, sentences = gather_with_gradient(selected), gather_with_gradient(text.flatten(0, 1))
     key, valid = gather(out.sentence_key.flatten()), gather(out.textual.mask.flatten())
@@ -137,11 +139,11 @@ def observation_similarity(
     """Mean over a report's sentences of the cosine between the sentence and what it selects among
     the V-PORs.
 
-    Vectors are of unit length. 0 for a report without sentence.
+    Vectors are of unit length. A report without sentence gets 0.
     """
-    return _mean_over_sentences(
-        selected_similarity(visual, text, selection_temperature, selection), text_mask
-    )
+    similarity = selected_similarity(visual, text, selection_temperature, selection)
+
+    return _mean_over_sentences(similarity, text_mask)
 
 
 def _mean_over_sentences(
@@ -157,15 +159,15 @@ def selected_similarity(
     selection_temperature: float = 0.1,
     selection: Selection = "soft",
 ) -> Float[Tensor, "B R S"]:
-    """cos(t, sum_k a_k v_k) for every image and sentence, without forming the sum.
-
-    With z_k = t . v_k, a = selection weights and G the image's K x K Gram matrix it equals (a . z)
-    / sqrt(a' G a).
-    """
+    """Cosine of each sentence t with what it selects in each image, sum_k a_k v_k."""
+    # With z_k = t . v_k, selection weights a and the image's Gram matrix G [K, K], the cosine is
+    # (a . z) / sqrt(a' G a). So the selected vectors [B, R, S, D] are never formed: K is much
+    # smaller than D.
     z = text.flatten(0, 1) @ visual.flatten(0, 1).T
     z = z.view(*text.shape[:2], *visual.shape[:2]).permute(2, 0, 1, 3)  # [B, R, S, K]
     if selection == "max":
         return z.amax(-1)
+
     a = selection_weight(z, selection_temperature, selection)
     gram = torch.bmm(visual, visual.transpose(1, 2))
     square = (a * torch.bmm(a.flatten(1, 2), gram).view_as(a)).sum(-1).clamp(min=1e-8)
@@ -176,15 +178,17 @@ def selected_similarity(
 def selection_weight(
     z: Float[Tensor, "*pairs S K"], temperature: float, selection: Selection
 ) -> Float[Tensor, "*pairs S K"]:
-    """How much of each V-POR a sentence takes; sums to 1 over K.
+    """The weight of each V-POR for a sentence; weights sum to 1 over K.
 
-    ``soft``: softmax. ``max``: the best one (gradient to it alone). ``transport``: Sinkhorn, so
-    that the sentences of a report share the queries out among themselves.
+    ``soft``: softmax. ``max``: the best one, and gradient to it alone. ``transport``: Sinkhorn, so
+    that the sentences of a report divide the queries among them.
     """
     if selection == "max":
         return torch.nn.functional.one_hot(z.argmax(-1), z.shape[-1]).to(z.dtype)
+
     weight = z / temperature
     if selection == "transport":
+        # In logarithms: columns (over sentences) and rows (over V-PORs) sum to 1 in turn.
         for _ in range(_TRANSPORT_STEPS):
             weight = weight - weight.logsumexp(-2, keepdim=True)
             weight = weight - weight.logsumexp(-1, keepdim=True)

@@ -13,11 +13,11 @@ from place_cxr.core.tensors import PlaceOutputs
 def mgca_prototype(
     out: PlaceOutputs, *, temperature: float = 0.2, epsilon: float = 0.05, iterations: int = 3
 ) -> Float[Tensor, ""]:
-    """Each one's soft assignment to the prototypes is what the other one's cosines should predict;
-    mean of the two.
+    """The cosines of an image to the prototypes predict the soft assignment of its report, and the
+    reverse; mean of both directions.
 
     Source: MGCA (arXiv 2210.06044), CPA. Assignments are balanced over the global batch and carry
-    no gradient.
+    no gradient. Raises ValueError if the model has no prototypes.
     """
     if out.prototypes is None:
         raise ValueError("the model was built without model.prototypes")
@@ -39,14 +39,14 @@ def soft_cross_entropy(
 
 @torch.no_grad()
 def sinkhorn(scores: Float[Tensor, "G N"], epsilon: float, iterations: int) -> Float[Tensor, "G N"]:
-    """Soft assignment of rows to prototypes, rows sum to 1; with iterations all prototypes are used
-    alike.
-
-    Each iteration shares first the prototypes out, then the rows. Exponents are taken below their
-    maximum, which does not change the value and cannot overflow.
+    """Soft assignment of rows to prototypes; rows sum to 1. More iterations use all prototypes more
+    equally.
     """
+    # The maximum is subtracted so that exponents cannot overflow. The value is the same, because
+    # every row is normalized at the end.
     codes = ((scores - scores.max()) / epsilon).exp()
     for _ in range(iterations):
+        # Prototypes (columns) first, then rows: the order is MGCA's.
         codes = codes / codes.sum(0, keepdim=True)
         codes = codes / codes.sum(1, keepdim=True)
 

@@ -1,6 +1,6 @@
-"""Contrast of single words and patches: the peers' local losses.
+"""Contrast of single words and patches: the local losses of GLoRIA and MGCA.
 
-``[CLS]`` counts as a word, the first, and ``[SEP]`` as the last, as GLoRIA and MGCA have it.
+As in both, ``[CLS]`` counts as the first word and ``[SEP]`` as the last.
 """
 
 from __future__ import annotations
@@ -25,21 +25,23 @@ def gloria_local(
     average: bool = False,
     chunk: int = 0,
 ) -> Float[Tensor, ""]:
-    """Image i and report j agree as far as each word of j resembles what it attends to in i; sum of
-    both directions.
+    """The score of image i and report j is how similar each word of j is to what it attends to in
+    i. Sum of both directions.
 
-    Source: GLoRIA (ICCV 2021), its temp1, temp2, temp3. Its words are ``[CLS]`` and all others but
-    ``[SEP]``. With the published sum over words a long report scores higher for every image;
-    ``average`` mends that. ``chunk`` > 0 bounds memory: that many reports at a time, recomputed in
-    the backward pass; the value is the same.
+    Source: GLoRIA (ICCV 2021), its temp1, temp2, temp3. Its words are all but ``[SEP]``. With the
+    published sum over words a long report scores higher with every image; ``average`` corrects
+    that. ``chunk`` > 0 bounds memory: that many reports at a time, recomputed in the backward pass;
+    the value is the same.
     """
     tokens = _tokens(out)
     words, mask = gather_with_gradient(tokens.words), gather(tokens.mask)
-    mask = mask & F.pad(mask[:, 1:], (0, 1))  # without the last one
+    # A word counts if another one follows it: this drops the last real one, [SEP].
+    mask = mask & F.pad(mask[:, 1:], (0, 1))
     step = chunk or len(words)
     parts = []
 
-    for start in range(0, len(words), step):  # over chunks of reports, not over the batch
+    # Over chunks of reports. Each chunk is compared with all images of this process.
+    for start in range(0, len(words), step):
         cut = slice(start, start + step)
         piece = (tokens.patches, words[cut], mask[cut], place_scale, word_scale, average)
         parts.append(
@@ -48,7 +50,8 @@ def gloria_local(
             else word_similarity(*piece)
         )
 
-    images, reports = two_way_cross_entropy(scale * gather_with_gradient(torch.cat(parts, dim=1)))
+    similarity = gather_with_gradient(torch.cat(parts, dim=1))
+    images, reports = two_way_cross_entropy(scale * similarity)
 
     return images + reports
 
@@ -66,8 +69,10 @@ def word_similarity(
 
     ``mask`` is True for at least one word of each report.
     """
+    # What each word of each report attends to in each image, [B, R, L, D].
     context = word_attention(patches, words, mask, place_scale).flatten(1, 2) @ patches
-    context = context.unflatten(1, mask.shape)  # [B, R, L, D]
+    context = context.unflatten(1, mask.shape)
+
     length = context.norm(dim=-1) * words.norm(dim=-1)
     cosine = (context * words).sum(-1) / length.clamp(min=MIN_NORM_PRODUCT)
     total = (word_scale * cosine).masked_fill(~mask, -torch.inf).logsumexp(-1)
@@ -81,11 +86,9 @@ def word_attention(
     mask: Bool[Tensor, "R L"],
     place_scale: float,
 ) -> Float[Tensor, "B R L P"]:
-    """Where each word of each report looks in each image; sums to 1 over places.
-
-    GLoRIA's double softmax: at each place over the words of the report, then, times
-    ``place_scale``, for each word over the places. The products are neither scaled nor normalised.
-    """
+    """Attention of each word of each report to the patches of each image, where it sums to 1."""
+    # GLoRIA's double softmax: at each patch over the words of the report, then, times
+    # `place_scale`, for each word over the patches. The products are neither scaled nor normalized.
     product = (words.flatten(0, 1) @ patches.transpose(1, 2)).unflatten(1, mask.shape)
     word_fraction = product.masked_fill(~mask[..., None], -torch.inf).softmax(2)
 
@@ -93,24 +96,26 @@ def word_attention(
 
 
 def mgca_token(out: PlaceOutputs, *, temperature: float = 0.1) -> Float[Tensor, ""]:
-    """Within a pair, a word is closer to the patches it attends to than to what other words attend
-    to, and vice versa.
+    """Within a pair, a word is more similar to what it attends to than to what other words attend
+    to; the same for patches.
 
     Source: MGCA (arXiv 2210.06044), CTA, both directions added. Its words are all but ``[CLS]``.
-    Quirks kept, as they are part of the value: padded words ask and serve as negatives of words
-    (with weight 0); what a patch reads is of unit length for convolutional encoders only, and only
-    there all patches weigh the same.
+    Quirks of its code are kept, as they are part of the value. Padded words attend too, and serve
+    as negatives of words (with weight 0). What a patch attends to is scaled to unit length for
+    convolutional encoders only, and only there all patches have the same weight.
     """
     tokens = _tokens(out)
     patches, words = F.normalize(tokens.patches, dim=-1), F.normalize(tokens.words[:, 1:], dim=-1)
+
+    # Weights are the encoders' own attentions. A convolutional encoder has none.
     word_weight, patch_weight = clip_to_percentiles(tokens.word_attention[:, 1:]), None
     if tokens.patch_attention is not None:
         patch_weight = clip_to_percentiles(tokens.patch_attention)
-    word_loss = words_to_patches(patches, words, word_weight, temperature)
 
-    return word_loss + patches_to_words(
-        patches, words, tokens.mask[:, 1:], patch_weight, temperature
-    )
+    word_loss = words_to_patches(patches, words, word_weight, temperature)
+    patch_loss = patches_to_words(patches, words, tokens.mask[:, 1:], patch_weight, temperature)
+
+    return word_loss + patch_loss
 
 
 def words_to_patches(
@@ -119,7 +124,7 @@ def words_to_patches(
     weight: Float[Tensor, "B L"],
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """Each word against what the words of its report attend to; vectors of unit length."""
+    """Each word against what the words of its report attend to. Vectors are of unit length."""
     attention = (words @ patches.transpose(1, 2) / temperature).softmax(-1)
     attended = F.normalize(attention @ patches, dim=-1)
 
@@ -133,36 +138,35 @@ def patches_to_words(
     weight: Float[Tensor, "B P"] | None,
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """Each patch against what the patches of its image attend to; without ``weight`` as for
-    convolutional encoders.
+    """Each patch against what the patches of its image attend to. ``weight`` is None for a
+    convolutional encoder.
     """
     product = patches @ words.transpose(1, 2) / temperature
     attended = product.masked_fill(~mask[:, None], -torch.inf).softmax(-1) @ words
     if weight is None:
-        attended, weight = (
-            F.normalize(attended, dim=-1),
-            patches.new_full(patches.shape[:2], 1 / patches.shape[1]),
-        )
+        attended = F.normalize(attended, dim=-1)
+        weight = patches.new_full(patches.shape[:2], 1 / patches.shape[1])
 
     return _pair_cross_entropy(patches @ attended.transpose(1, 2) / temperature, weight)
 
 
 @torch.no_grad()
 def clip_to_percentiles(attention: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
-    """Weights that sum to 1: what is not 0, cut to its own 10th and 90th percentile (linear
-    interpolation).
+    """Attentions clipped to their 10th and 90th percentile and scaled to sum 1; zeros stay 0.
+
+    Percentiles are of each row's values that are not 0, by linear interpolation.
     """
     is_token = attention != 0
     last = is_token.sum(-1, keepdim=True).sub(1).clamp(min=0)
     ordered = attention.masked_fill(~is_token, torch.inf).sort(-1).values
 
+    # Rows differ in how many values they have, which torch.quantile cannot express.
     def percentile(fraction: float) -> Tensor:
         position = fraction * last.to(attention.dtype)
-        below, above = (
-            ordered.gather(-1, position.to(last.dtype) + up)
-            for up in (0, (position % 1 > 0).to(last.dtype))
-        )
-        return below.lerp(above, position % 1)
+        lower = position.to(last.dtype)
+        upper = lower + (position % 1 > 0).to(last.dtype)
+
+        return ordered.gather(-1, lower).lerp(ordered.gather(-1, upper), position % 1)
 
     weights = torch.where(is_token, attention.clamp(percentile(0.1), percentile(0.9)), 0.0)
 
@@ -172,12 +176,13 @@ def clip_to_percentiles(attention: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]
 def _pair_cross_entropy(
     logits: Float[Tensor, "B N N"], weight: Float[Tensor, "B N"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy along rows and along columns, their mean; weighted over tokens, averaged over
-    pairs.
+    """Mean of the cross-entropy along rows and along columns; weighted over tokens, averaged over
+    pairs. The diagonal is the target.
     """
-    cross_entropy = (logits.logsumexp(2) + logits.logsumexp(1)) / 2 - logits.diagonal(
-        dim1=1, dim2=2
-    )
+    # The order of operators is the order in which gradients are added up: it decides last digits.
+    mean_logsumexp = (logits.logsumexp(2) + logits.logsumexp(1)) / 2
+    cross_entropy = mean_logsumexp - logits.diagonal(dim1=1, dim2=2)
+
     return (weight * cross_entropy).sum() / len(logits)
 
 

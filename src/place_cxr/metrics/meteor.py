@@ -52,6 +52,7 @@ def meteor(
         except (OSError, subprocess.SubprocessError) as error:
             return undefined_metric(f"METEOR did not finish: {type(error).__name__}", n)
 
+    # The jar prints one score a line, and the one of all lines at the end.
     score = _SCORE.search(process.stdout)
     if score is None:
         return undefined_metric("METEOR gave no score", n)

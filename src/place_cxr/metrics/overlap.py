@@ -46,11 +46,10 @@ def compute_overlap(predicted: ArrayLike, truth: ArrayLike) -> Overlap:
 
 
 def pointing_game(heat: ArrayLike, truth: ArrayLike) -> Floats:
-    """Is the maximum of a heat map [N, H, W] inside its mask? 1 or 0; where several pixels share the
-    maximum, the fraction of them that is inside.
+    """Is the maximum of a heat map [N, H, W] inside its mask? 1 or 0.
 
-    NaN for an empty mask: there is nothing to point at. A constant map scores the mask's fraction
-    of the image.
+    Where several pixels share the maximum, the fraction of them that is inside. NaN for an empty
+    mask: there is nothing to point at. A constant map scores the mask's fraction of the image.
 
     Raises:
         PlaceError: PL-D223 if shapes disagree, PL-G002 if a heat map is not finite.

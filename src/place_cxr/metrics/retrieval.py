@@ -31,8 +31,8 @@ class FirstHit:
     @property
     def rank(self) -> Floats:
         """Expected rank [Q] of the first relevant candidate, 1 is best."""
-        # r relevant ones at random among t + r equal ones: the first stands at (t + r + 1) / (r + 1)
-        # on average.
+        # The first of r relevant candidates, at random among t + r equal ones, stands at
+        # (t + r + 1) / (r + 1) on average.
         return self.ahead + (self.tied + self.relevant + 1) / (self.relevant + 1)
 
     def recall_at_k(self, k: int) -> Floats:
@@ -67,10 +67,12 @@ def first_hit(similarity: ArrayLike, relevant: ArrayLike) -> FirstHit:
         part, part_relevant = values[rows], is_relevant[rows]
         best = np.max(part, axis=1, initial=-np.inf, where=part_relevant)[:, None]
         equal = part == best
-        ahead = ((part > best) & ~part_relevant).sum(1)
-        tied = (equal & ~part_relevant).sum(1)
-        tied_relevant = (equal & part_relevant).sum(1)
-        parts.append(np.stack([ahead, tied, tied_relevant]))
+        counts = [
+            ((part > best) & ~part_relevant).sum(1),
+            (equal & ~part_relevant).sum(1),
+            (equal & part_relevant).sum(1),
+        ]
+        parts.append(np.stack(counts))
 
     ahead, tied, tied_relevant = np.concatenate(parts, axis=1).astype(np.float64)
     without_relevant = ~is_relevant.any(axis=1)

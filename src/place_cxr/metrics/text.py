@@ -210,8 +210,8 @@ def _common_length(first: _Tokens, second: _Tokens) -> int:
 
 
 def cider(generated: Sequence[_Tokens], references: Sequence[_Tokens]) -> Floats:
-    """CIDEr-D per report [N]: mean over n-gram orders of the clipped cosine of tf-idf vectors, times
-    a length penalty, times 10.
+    """CIDEr-D per report [N]: 10 times a length penalty times the mean over n-gram orders of the
+    clipped cosine of tf-idf vectors.
     """
     truths = [_ngrams(truth) for truth in references]
     documents: Counter[tuple[str, ...]] = Counter()

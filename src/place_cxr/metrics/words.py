@@ -27,11 +27,11 @@ def r2gen_iu(text: str) -> list[str]:
 
 
 def r2gen_mimic(text: str) -> list[str]:
-    """As R2Gen cleans MIMIC-CXR reports: line breaks become blanks first, so that a list mark at the
-    start of a line is dropped too.
+    """As R2Gen cleans MIMIC-CXR reports: line breaks become blanks first, so that list marks at the
+    start of a line are dropped too.
     """
     text = text.replace("\n", " ")
-    text = re.sub(r"_{2,}", "_", text)  # redacted words
+    text = re.sub(r"_{2,}", "_", text)  # MIMIC-CXR writes ___ for a removed name
     text = re.sub(r" {2,}", " ", text)
 
     return _r2gen(text).split()
