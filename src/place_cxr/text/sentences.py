@@ -41,6 +41,14 @@ _HANGING = re.compile(
     r"|\b(?:a|an|the|of|and|or|with|without|in|on|at|to|by|for|from|is|are|no|as|dr\.?))$",
     re.I,
 )
+# A short answer, after a question and at the end of a line ("Fracture? No.", "Effusion: none").
+_ANSWER = (
+    r"(?:yes|no|none|nil|absent|present|negative|positive|possible|possibly|unlikely"
+    r"|not (?:seen|present|identified))"
+)
+_ANSWER_AFTER_QUESTION = re.compile(rf"\s*{_ANSWER}\b(?=\s*(?:[.,;]|$))", re.I)
+_ANSWERED_LINE = re.compile(rf"(?:[:?=]| [-–—]) ?{_ANSWER}$", re.I)
+_ANSWER_LINE = re.compile(rf"[a-z][a-z ,/-]{{2,40}}(?:[:?=]| [-–—]) ?{_ANSWER}\b", re.I)
 _LEFT_CONTEXT = 24  # characters before a stop that are read
 # A number or size whose decimal point has a blank after it: "1. 5 cm".
 _SPLIT_NUMBER = re.compile(r"\d+ ?(?:x \d|[cm]m\b)")
@@ -115,6 +123,9 @@ def _ends_sentence(text: str, start: int, stop: re.Match[str]) -> bool:
         return len(mark) > 1 or _line_ends_sentence(text, start, stop.start(), stop.end())
     if mark[0] in "。！？•●▪":
         return True
+
+    if mark == "?" and _ANSWER_AFTER_QUESTION.match(text, stop.end()):
+        return False
 
     following = _NEXT.match(text, stop.end())
     assert following is not None  # every part of it is optional
@@ -202,5 +213,8 @@ def _line_ends_sentence(text: str, start: int, end: int, following: int) -> bool
     # At most the last 40 characters of the line: a longer one does not end the sentence anyway.
     earliest = max(start, end - _SHORT_LINE)
     line = text[max(text.rfind("\n", earliest, end) + 1, earliest) : end]
+    if _ANSWERED_LINE.search(line) or _ANSWER_LINE.match(text, following):
+        return True
+
     opens = text[following : following + 1].isupper() or text[following : following + 1] == "_"
     return opens and len(line) < _SHORT_LINE and not _HANGING.search(line)

@@ -14,13 +14,22 @@ CUES: dict[str, str] = {
         no|without clear|typical|gross evidence|sign|signs|findings of|for
         absence|lack|clearance|resolution|removal of|in
         interval| complete|interval| resolution|removal of
-        negative for
+        no|without any|more|further|new| suggestion|indication|hint|features|suspicion of|for|that
+        is|are|was|were| negative|neg for
+        zero evidence|sign|signs of|for
+        lack|lacks|lacking|devoid|void
+        devoid|void|none|nil|zero of
         free|clear of
         no longer
         rather than
         excludes|exclude
         rules out
-        fails to show|demonstrate
+        fails|fail|failed to show|demonstrate|reveal
+        nothing| to suggest|indicate|support
+        nothing suspicious|suggestive|specific for|of
+        not suspicious|suggestive|typical|indicative|characteristic|diagnostic for|of
+        not consistent|compatible with
+        argues|argue|speaks|speak|evidence against
         mimics|mimicking|simulates|simulating
         denies
         """,
@@ -35,7 +44,15 @@ CUES: dict[str, str] = {
         has|have|had completely|fully|entirely|now|since|largely| resolved|cleared|disappeared
         has|have|had been|since|now| been| removed|extubated|withdrawn|excluded
         was|were|is|are now| removed|absent|excluded|gone|resolved
-        resolved|removed|none
+        resolved|removed|none|nil|lacking
+        none|nil seen|identified|present|evident|visible|noted|demonstrated|detected|visualized
+        is|are|was|were absent|lacking|missing|negative|none|nil
+        not|never confirmed|recurred|developed|reaccumulated|reappeared|formed|reproduced
+        has|have|had|did|does|do not|never confirmed|recurred|developed|reaccumulated|reappeared
+        did|does|do not recur|develop|reaccumulate|reappear|persist
+        is|are|was|were not confirmed|supported|substantiated|borne
+        has|have vanished|gone
+        no longer a| concern|problem|issue
         is|are|has|have|been| ruled out
         """,
     # Before a finding: it is uncertain.
@@ -61,7 +78,12 @@ CUES: dict[str, str] = {
         favor|favors|favored|favoring|favour|favours
         unlikely
         less likely
+        is| doubtful|unlikely|possible|uncertain|unclear that|if|whether there is|are
+        cannot tell|distinguish|separate|differentiate
+        doubt|doubtful|dubious|unconfirmed|maybe
         """,
+    # Before or after a finding: it is uncertain.
+    "if any": "if any|present|real|at",
     # After a finding: it is uncertain.
     "unsure": """
         cannot|not be completely|entirely|definitely|fully| excluded
@@ -85,7 +107,37 @@ CUES: dict[str, str] = {
         may|might|could|possibly be|represent|reflect| a| artifactual|artifact|nipple
         may|might|could|possibly be|represent|reflect| superimposed
         unlikely
-        is|are felt|thought| unlikely
+        is|are felt|thought|considered| unlikely
+        is|are felt|thought|considered| less likely
+        is|are felt|thought|considered| not favored|favoured|likely
+        is|are very|highly|somewhat| doubtful|dubious|uncertain|unclear|unconfirmed
+        cannot|not be confirmed
+        is|are not certain|convincing
+        hard|difficult|impossible to exclude
+        hard|difficult|impossible to rule out
+        is|are|would|be| hard|difficult|impossible to exclude
+        is|are|would|be| hard|difficult|impossible to rule out
+        """,
+    # Answers behind a finding; elsewhere they say nothing.
+    "yes": "yes|positive",
+    "absent": "negative|neg|absent",
+    "question": "?",
+    # Denies that something before has changed: it is still there.
+    "changed": """
+        has|have changed|progressed|decreased|worsened|improved|grown
+        has|have been repositioned|changed|moved
+        has|have moved
+        is|are new|larger|smaller|bigger|different|worse|better
+        """,
+    # The finding before once more, elsewhere: "a small one on the right".
+    "another": """
+        small|moderate|large|tiny|trace|minimal|mild|new|larger|smaller|similar one|ones
+        small|moderate|large|tiny|trace|minimal|mild on|in|at the| left|right
+        that|those|one on|in|at the| left|right
+        the left|right one|side| persists|remains|persist
+        the left|right one|side is|appears unchanged|stable|persistent|present
+        left|right persists|remains
+        persist|persists|remain|remains on|in|at the| left|right
         """,
     # Before a finding: the sentence does not state it (history, purpose of the study).
     "aside": """
@@ -110,11 +162,15 @@ CUES: dict[str, str] = {
         there is|are|was|were|has|have|remains|remain|again been|is|
         in addition
         where|until
-        ;|(|)
+        ;
         """,
     # Joins of a list, and verbs: they decide how far a cue reaches.
     "or": """
         or|versus|vs|/
+        hard|difficult|impossible to distinguish|separate|differentiate|tell from
+        indistinguishable|inseparable from
+        cannot be distinguished|separated|differentiated|told from
+        not distinguishable|separable from
         and / or
         """,
     "and": """

@@ -225,6 +225,7 @@ FINDING_WORDS: dict[str, tuple[Term, str]] = {
         free| intraperitoneal| air
         deformity|deformities
         foreign body|bodies|object|objects
+        mass effect|effects
         vertebral|subchondral collapse
         flattening of the diaphragm|diaphragms|hemidiaphragm|hemidiaphragms
         """,

@@ -19,6 +19,7 @@ from place_cxr.text.labeler.terms import Term
 
 _ABBREVIATIONS = {
     "w/o": " without ",
+    "w/out": " without ",
     "r/o": " rule out ",
     "s/p": " status post ",
     "h/o": " history of ",
@@ -28,6 +29,13 @@ _ABBREVIATIONS = {
     "isn't": " is not ",
     "aren't": " are not ",
     "doesn't": " does not ",
+    "didn't": " did not ",
+    "hasn't": " has not ",
+    "haven't": " have not ",
+    "wasn't": " was not ",
+    "weren't": " were not ",
+    "couldn't": " cannot ",
+    "don't": " do not ",
 }
 _ABBREVIATION = re.compile("|".join(rf"\b{re.escape(short)}\b" for short in _ABBREVIATIONS))
 _TOKEN = re.compile(r"[a-z0-9.]+|[,;:()/?]")

@@ -5,12 +5,14 @@ A sentence has clauses (separated by "but", "there is", ";"), and a clause has s
 the statement before has had its verb ("no effusion is seen, nodules are").
 
 A cue of denial or doubt before a finding reaches to the end of the segment, past "or" and through
-lists. A cue after it ("has resolved", "cannot be excluded") reaches back through the segment.
+lists. A cue after it ("has resolved", "cannot be excluded") reaches back through the segment, and
+so does an answer ("Effusion: no"). Words in brackets that state something are read as a sentence
+of their own, all others as if the brackets were not there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from place_cxr.core.records import ABSENT, PRESENT, UNCERTAIN
@@ -26,6 +28,24 @@ _ANGLES = BODY_PART_WORDS["angles"][0]
 _CHEST = BODY_PART_WORDS["chest"][0]
 # Words between a state and the part of the body that follows: "enlarged ... heart".
 _MAX_STATE_DISTANCE = 5
+# Brackets within brackets deeper than this are read as if they were not there.
+_MAX_BRACKET_DEPTH = 3
+_OPPOSITE = {"left": "right", "right": "left"}
+_BOTH_SIDES = frozenset(("bilateral", "bilaterally", "bibasilar", "both"))
+# Words in which the side of the last finding, and the other one after "none", may stand.
+_SIDE_WINDOW = 12
+# Words of doubt that concern what precedes where no cue or finding follows, or no word at all.
+_DOUBTFUL = frozenset(("possible", "suspected", "questionable", "questioned", "less", "doubtful"))
+_DOUBTFUL_WORDS = """
+    possibly probable probably perhaps maybe dubious unconfirmed equivocal favored favoured
+"""
+# Words that may end an answer: "Effusion: no evidence", "no definite one seen".
+_ANSWER_WORDS = """
+    evidence sign signs definite obvious seen identified detected visible present noted found
+    visualized demonstrated evident one any of it such thereof
+"""
+_DOUBTFUL_LAST = frozenset(_DOUBTFUL_WORDS.split())
+_ANSWER_ENDS = frozenset(_ANSWER_WORDS.split())
 # Words on either side in which "left lung" restricts a denial to that lung.
 _ONE_LUNG_WINDOW = 5
 
@@ -49,6 +69,7 @@ class _BodyParts:
     named: list[Term] = field(default_factory=list)
     has_state: bool = False  # the named parts have a state
     separated: bool = False  # a comma, "and" or break stands after them
+    headed: bool = False  # a colon stands directly after them: "Heart: enlarged"
     pending_state: tuple[str, float] | None = None  # stands before its part: "enlarged heart"
 
 
@@ -71,8 +92,12 @@ def label_sentence(sentence: str) -> dict[str, float]:
     whole reports and never a key.
     """
     values: dict[str, float] = {}
-    for event in _SentenceParser(tokenize_sentence(sentence)).events:
-        term, value = event.term, event.value
+    mentions: list[_Mention] = []
+    for words in _separate_brackets(tokenize_sentence(sentence)):
+        mentions += _SentenceParser(words).events
+
+    for mention in mentions:
+        term, value = mention.term, mention.value
         if value == ABSENT:
             for name in term.denies:
                 keep_strongest(values, name, ABSENT)
@@ -84,39 +109,154 @@ def label_sentence(sentence: str) -> dict[str, float]:
     return values
 
 
+def _separate_brackets(words: list[str]) -> list[list[str]]:
+    """The words without their brackets, then those of each bracket that states something.
+
+    "No (new) effusion" is one statement, "No effusion (small scar)" two.
+    """
+    if "(" not in words and ")" not in words:
+        return [words]
+
+    statements: list[list[str]] = []
+    open_parts: list[list[str]] = [[]]
+    for word in words:
+        if word == "(":
+            open_parts.append([])
+        elif word == ")":
+            if len(open_parts) > 1:
+                _close_bracket(open_parts, statements)
+        else:
+            open_parts[-1].append(word)
+
+    while len(open_parts) > 1:
+        _close_bracket(open_parts, statements)
+
+    return [open_parts[0], *statements]
+
+
+def _close_bracket(open_parts: list[list[str]], statements: list[list[str]]) -> None:
+    inner = open_parts.pop()
+
+    if len(open_parts) <= _MAX_BRACKET_DEPTH and _states_something(inner):
+        statements.append(inner)
+    elif inner:
+        open_parts[-1].extend(inner)
+
+
+def _states_something(words: list[str]) -> bool:
+    """Whether words in brackets are a statement: a finding with a cue, a size or an article."""
+    spans = find_spans(words)
+    kinds = {span.kind for span in spans}
+    if not kinds & {"term", "place"}:
+        return False
+
+    opens = words[0] in OPENERS or words[0] in SOFT_OPENERS
+    return opens or bool(kinds & {"no", "verb", "break", "aside", "unchanged", "maybe"})
+
+
+def _find_answers(words: list[str], spans: list[Span]) -> list[Span]:
+    """``spans``, in which a "no" that answers a finding before it has the kind of "resolved"."""
+    answered = []
+    subject = False  # a finding stands before, with nothing but its place in between
+    for i, span in enumerate(spans):
+        if subject and _is_answer(words, spans, i):
+            span = replace(span, kind="gone")
+        answered.append(span)
+
+        if span.kind in ("term", *_STATES):
+            subject = True
+        elif span.kind not in ("place", "colon", "question", "or"):
+            subject = False
+
+    return answered
+
+
+def _is_answer(words: list[str], spans: list[Span], i: int) -> bool:
+    """Whether nothing that "no", "negative" or "absent" could deny follows."""
+    span = spans[i]
+    denies = span.kind == "no" and words[span.start] in ("no", "not", "without")
+    if not (denies or span.kind == "absent"):
+        return False
+
+    end = span.end
+    while end < len(words) and words[end] in _ANSWER_ENDS and end - span.end < 4:
+        end += 1
+
+    return end == len(words) or words[end] in (",", ";") or _side_after(words, end) is not None
+
+
+def _side_after(words: list[str], position: int) -> str | None:
+    """The side of "on the left" at ``position``; None for both sides, or none."""
+    if words[position : position + 1] not in (["on"], ["in"], ["at"], ["over"]):
+        return None
+
+    position += 2 if words[position + 1 : position + 2] == ["the"] else 1
+    side, joins = words[position : position + 1], words[position + 1 : position + 2]
+    one_side = side in (["left"], ["right"]) and joins not in (["or"], ["and"], ["nor"])
+    return side[0] if one_side else None
+
+
 class _SentenceParser:
     """One pass over the spans of a sentence; ``events`` holds the mentions that result."""
 
     def __init__(self, words: list[str]) -> None:
-        self.words, self.spans = words, find_spans(words)
+        self.words = words
+        self.spans = _find_answers(words, find_spans(words))
         self.events: list[_Mention] = []
         self.segment = self.clause = self.item = 0
         self.listed = False  # "and" or "or" stands in the last item of the list
         self.body_parts = _BodyParts()
         self.last_revised: _Mention | None = None
+        self.label: _Mention | None = None  # stands before a colon: "Lung mass: no mass"
+        self.opening_doubt = False  # "If any, there is an effusion"
+        self.neither: int | None = None  # the first mention after "neither" or "none of"
         self._start_segment()
 
-        last_or = max((i for i, span in enumerate(self.spans) if span.kind == "or"), default=-1)
+        self.last_or = max(
+            (i for i, span in enumerate(self.spans) if span.kind == "or"), default=-1
+        )
+        # The last semicolon before "or" or "and".
+        self.last_item = max(
+            (
+                i
+                for i, (span, after) in enumerate(pairwise(self.spans))
+                if words[span.start] == ";" and after.kind in ("or", "and")
+            ),
+            default=-1,
+        )
         for i, span in enumerate(self.spans):
-            self._process_span(i, span, listing=i < last_or)
+            self._process_span(i, span, listing=i < self.last_or)
 
     def _start_segment(self) -> None:
         """A new statement begins: nothing is denied, doubted or set aside."""
         self.segment += 1
-        self.denied = self.uncertain = self.aside = self.unchanged = False
+        self.denied = self.aside = self.unchanged = False
+        self.uncertain = self.opening_doubt
         self.denied_by_without = False
+        self.list_after_cue = False  # "No evidence of the following: "
+        self.doubt_holds = False  # past the next comma: "small, if any, effusion"
         self.named = False  # a finding or state has been mentioned
         self.complete = False  # and its verb has followed
 
     def _process_span(self, i: int, span: Span, *, listing: bool) -> None:
         kind = span.kind
         if kind == "break":
-            self.clause += 1
-            self.body_parts.separated = self.body_parts.has_state = True
-            self._start_segment()
+            if not (self.words[span.start] == ";" and self._list_goes_on(i, span)):
+                self.clause += 1
+                self.neither = None
+                self.body_parts.separated = self.body_parts.has_state = True
+                self._start_segment()
         elif kind == "colon":
             self.body_parts.separated = True
-            self._start_segment()
+            before = self.spans[i - 1] if i else None
+            heading = before.kind if before and before.end == span.start else ""
+            self.body_parts.headed = heading == "place"
+            self.label = self.events[-1] if heading == "term" and self.events else None
+            # "No evidence of the following: effusion"
+            if self.named or not (self.denied or self.uncertain):
+                self._start_segment()
+            else:
+                self.list_after_cue, self.complete = True, False
         elif kind in ("comma", "and"):
             self._handle_join(i, span, listing=listing)
         elif kind == "or":
@@ -124,18 +264,40 @@ class _SentenceParser:
         elif kind == "no":
             self.denied, self.aside, self.complete, self.named = True, False, False, False
             self.denied_by_without = span.start > 0 and self.words[span.start] == "without"
+            if self.words[span.start] in ("neither", "none"):
+                self.neither = len(self.events)
         elif kind == "unchanged":
             self.unchanged = True
         elif kind == "maybe":
             self._handle_doubt(i, span)
         elif kind == "aside":
             self.aside = True
+        elif kind == "if any":
+            self._handle_if_any()
+        elif kind == "another":
+            self._handle_another(i, span)
+        elif kind == "question":
+            self._handle_question(i, span)
+        elif kind == "absent":
+            heads = self.words[span.end : span.end + 1] == [":"]
+            self.denied = self.denied or heads or self._next_is_finding(i, span)
+        elif kind == "changed":
+            self.complete = self.named
+            self._undo_neither()
         elif kind == "verb":
             self.complete = self.named
+            if self.words[span.end : span.end + 1] in (["increased"], ["enlarged"]):
+                self._undo_neither()
             # "lucency without markings represents a pneumothorax"
             self.denied = self.denied and not self.denied_by_without
         elif kind in ("gone", "unsure"):
-            self._apply_backwards(ABSENT if kind == "gone" else UNCERTAIN)
+            # "Consolidation, effusion: none" answers for all.
+            self.listed = self.listed or (i > 0 and self.spans[i - 1].kind == "colon")
+            has = self.words[span.start] in ("has", "have")
+            if not (
+                kind == "gone" and (self._concerns_other_side(span) or has and self._undo_neither())
+            ):
+                self._apply_backwards(ABSENT if kind == "gone" else UNCERTAIN)
         elif kind == "term":
             assert span.term is not None
             self._handle_finding(span.term, span.end)
@@ -152,6 +314,10 @@ class _SentenceParser:
             self._add(term, value, end)
 
     def _add(self, term: Term, value: float, end: int) -> None:
+        if self.label is not None and self.label.term is term:
+            self.label.value = value
+        self.label, self.opening_doubt = None, False
+
         nearby = self.words[max(0, end - _ONE_LUNG_WINDOW) : end + _ONE_LUNG_WINDOW]
         one_lung = any(
             first in ("left", "right") and second == "lung" for first, second in pairwise(nearby)
@@ -163,11 +329,83 @@ class _SentenceParser:
     def _handle_doubt(self, i: int, span: Span) -> None:
         """A cue of doubt concerns what follows; at the end, what precedes: "effusion possible"."""
         last = i + 1 == len(self.spans) or self.spans[i + 1].kind in ("break", "comma")
-        adjectives = ("possible", "suspected", "questionable", "questioned")
-        if last and self.named and self.words[span.start] in adjectives:
+        answers = i > 0 and self.spans[i - 1].kind in ("colon", "question")
+        after, word = self.words[span.end : span.end + 1], self.words[span.start]
+        # "Atelectasis or, less likely, pneumonia"
+        inserted = i > 0 and self.spans[i - 1].kind in ("comma", "or") and after == [","]
+        self.doubt_holds = self.doubt_holds or inserted
+        self.opening_doubt = span.start == 0 and after == [","]
+        concerns = (last or after == ["than"]) and word in _DOUBTFUL
+        concerns = concerns or (word in _DOUBTFUL_LAST and after in ([], [","], [";"]))
+        if concerns and not inserted and (self.named or answers):
             self._apply_backwards(UNCERTAIN)
         else:
             self.uncertain = True
+
+    def _list_goes_on(self, i: int, span: Span) -> bool:
+        """Whether a denied list goes on after a semicolon: "no effusion; edema; or fracture"."""
+        after = self.spans[i + 1] if i + 1 < len(self.spans) else None
+        if after is None or after.start - span.end > 2 or not self.denied:
+            return False
+
+        bare = self.words[span.end] not in OPENERS and self.words[span.end] not in SOFT_OPENERS
+        item = after.kind in ("term", "and") or self.words[after.start] == ";"
+        return after.kind == "or" or (
+            item and bare and (self.list_after_cue or i <= max(self.last_item, self.last_or))
+        )
+
+    def _handle_if_any(self) -> None:
+        """ "Effusion, if any, is small"; "a small, if any, effusion"."""
+        if self.events and self.events[-1].clause == self.clause and self.named:
+            self._apply_backwards(UNCERTAIN)
+        else:
+            self.uncertain = self.doubt_holds = True
+            self.opening_doubt = not self.events
+
+    def _handle_question(self, i: int, span: Span) -> None:
+        """ "?pneumonia" and "pneumonia?" are doubts, unless an answer follows."""
+        if self._next_is_finding(i, span):
+            self.uncertain = True
+        elif self.named and span.end == len(self.words):
+            self._apply_backwards(UNCERTAIN)
+
+    def _next_is_finding(self, i: int, span: Span) -> bool:
+        after = self.spans[i + 1] if i + 1 < len(self.spans) else None
+        return after is not None and after.kind == "term" and after.start == span.end
+
+    def _handle_another(self, i: int, span: Span) -> None:
+        """ "No effusion on the left, a small one on the right": the last finding once more."""
+        if self.events and not self._next_is_finding(i, span):
+            self._handle_finding(self.events[-1].term, span.end)
+            self.complete = True
+
+    def _undo_neither(self) -> bool:
+        """ "Neither the effusion nor the edema has changed": both are still there."""
+        if self.neither is None:
+            return False
+
+        for event in self.events[self.neither :]:
+            if event.value == ABSENT:
+                event.value = PRESENT
+        self.neither, self.denied = None, False
+        return True
+
+    def _concerns_other_side(self, span: Span) -> bool:
+        """Whether a denial leaves the finding of the other side: "right effusion, left none"."""
+        if not self.events:
+            return False
+
+        side = _side_after(self.words, span.end)
+        before = self.words[max(0, span.start - 2) : span.start]
+        if before[-1:] in (["one"], ["side"], [":"]):
+            before.pop()
+        side = side or (before[-1] if before and before[-1] in _OPPOSITE else None)
+        if side is None:
+            return False
+
+        first = max(0, self.events[-1].end - _SIDE_WINDOW // 2, span.start - _SIDE_WINDOW)
+        earlier = self.words[first : span.start]
+        return _OPPOSITE[side] in earlier or not _BOTH_SIDES.isdisjoint(earlier)
 
     def _handle_join(self, i: int, span: Span, *, listing: bool) -> None:
         """A comma, "and" or "with": does the list go on, or does a new statement begin?"""
@@ -190,6 +428,8 @@ class _SentenceParser:
         if opens or self.complete:
             self.body_parts.named = []
             self._start_segment()
+        elif self.doubt_holds and comma:
+            self.doubt_holds = False
         elif self.uncertain and not self.denied and not listing and self.words[span.start] != "and":
             self.uncertain = False
 
@@ -197,7 +437,8 @@ class _SentenceParser:
         """Atelectasis *or* pneumonia: neither is sure. No effusion *or* edema: both are denied."""
         self.listed = True
         before = self.events[-1] if self.events and self.events[-1].clause == self.clause else None
-        versus = self.words[span.start] in ("versus", "vs")
+        # "versus" or "difficult to distinguish from"
+        versus = self.words[span.start] not in ("or", "/", "and")
         near = before is not None and span.start - before.end <= 1
         # Between two findings only, not "thickening/sclerosis".
         if self.words[span.start] == "/":
@@ -262,7 +503,11 @@ class _SentenceParser:
 
         if near and (not parts.named or parts.has_state or parts.separated):
             parts.pending_state = (span.kind, value)
-        elif parts.named and (span.kind == "normal" or not parts.separated):
+        elif parts.named and (
+            span.kind == "normal"
+            or not parts.separated
+            or (parts.headed and self.words[span.start] in ("enlarged", "widened", "dilated"))
+        ):
             # "The film of the chest shows a heart ...": the state is not that of the chest.
             named = [term for term in parts.named if term is not _CHEST]
             self._add_state(span.kind, value, named or parts.named, span.end)
