@@ -127,8 +127,10 @@ def test_pictures_only_on_demand_and_never_with_text(
     assert len(sample_images(examined, 50)) == 9
     from dataclasses import replace
 
-    texted = [replace(one, look=replace(one.look, letters=9)) for one in examined.seen if one.look]
-    assert sample_images(replace(examined, seen=texted), 3) == []
+    texted = [
+        replace(one, stats=replace(one.stats, letters=9)) for one in examined.images if one.stats
+    ]
+    assert sample_images(replace(examined, images=texted), 3) == []
 
 
 def test_an_empty_set_has_a_card(tmp_path: Path) -> None:

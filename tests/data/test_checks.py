@@ -387,7 +387,7 @@ def broken(clean: Path, tmp_path: Path, spoil: Spoil) -> tuple[Path, int]:
 def test_nothing_is_found_in_a_clean_set(clean: Path) -> None:
     examined = check_dataset("manifest", clean, {})
     assert (examined.total, examined.faults) == (10, [])
-    assert [one.look.turn for one in examined.seen if one.look] == [0] * 10
+    assert [one.stats.turn for one in examined.images if one.stats] == [0] * 10
 
 
 @pytest.mark.fault(
@@ -503,4 +503,4 @@ def test_processes_find_the_same(clean: Path) -> None:
     alone = check_dataset("manifest", clean, {}, workers=1)
     both = check_dataset("manifest", clean, {}, workers=2, progress=lambda *now: seen.append(now))
     assert seen == [(10, 10)]
-    assert [one.sha256 for one in alone.seen] == [one.sha256 for one in both.seen]
+    assert [one.sha256 for one in alone.images] == [one.sha256 for one in both.images]

@@ -120,7 +120,7 @@ def test_from_manifest_to_a_run_on_the_pack(place: Place, data: Path, tmp_path: 
     code, _, stderr = place(
         "data", "card", "--root", packed, "--source", "pack", "-o", tmp_path / "card"
     )
-    assert code == 2 and "no original pictures" in stderr
+    assert code == 2 and "no original images" in stderr
     small(data)
     recipe = data.parent / "small.yaml"
     runs = {

@@ -30,6 +30,7 @@ def try_lock(path: Path, mode: int = -1) -> FileLock | None:
         lock.acquire(blocking=False)
     except Timeout:
         return None
+
     return lock
 
 
@@ -75,6 +76,7 @@ def _refuse_without_locks(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
+
         raise PlaceError(
             f"this file system has no file locks ({error.strerror})",
             code="PL-E010",

@@ -167,4 +167,6 @@ def move_to_device(record: _R, device: torch.device | str) -> _R:
             return value.to(device, non_blocking=non_blocking)
         return move_to_device(value, device) if is_dataclass(value) else value
 
-    return type(record)(**{f.name: moved(getattr(record, f.name)) for f in fields(record)})  # type: ignore[arg-type]
+    # Any dataclass will do, of which the type variable knows nothing.
+    names = [field.name for field in fields(record)]  # type: ignore[arg-type]
+    return type(record)(**{name: moved(getattr(record, name)) for name in names})

@@ -1,4 +1,4 @@
-"""A data set made ready: studies read, split by patient, decoded and tokenised once."""
+"""A data set that is ready for training: studies read, split, decoded and tokenised."""
 
 from __future__ import annotations
 
@@ -32,21 +32,16 @@ class DataSettings(Settings):
 
     source: str = "manifest"
     manifest: str = ""  # the source's root: a manifest file, or the folder of a data set
-    columns: dict[
-        str, str
-    ] = {}  # our column name -> theirs, where the source is the user's own table
+    columns: dict[str, str] = {}  # our column name -> theirs, where the source is the user's table
     split: str | None = None  # the name of one of the source's splits; none = its first
     split_lists: dict[str, str] = {}  # split -> file of a published list, instead of a named split
-    options: dict[str, Any] = {}  # what else the source can be told; `place data ls` names it
+    options: dict[str, Any] = {}  # further options of the source; `place data ls` names them
     splits: str = ""  # a file of 'place data split', instead of the source's own
     split_seed: int = 0  # for sources without a split column: by patient, 80/10/10
-    sites: tuple[
-        str, ...
-    ] = ()  # training and validation studies are of these sites alone; empty = of all
+    sites: tuple[str, ...] = ()  # sites of the training and validation studies; empty = all
     pack_size: int = 256  # pixels of the square store [MGCA]
-    tokenizer: str = (
-        ""  # folder of a Hugging Face tokenizer; empty = WordPiece trained on the training reports
-    )
+    # Folder of a Hugging Face tokenizer; empty = WordPiece trained on the training reports.
+    tokenizer: str = ""
     vocab_size: int = 4000  # of the trained tokenizer [ours]
     max_sentences: int = 16  # observations a report keeps [ours]
     shuffle_reports: bool = False  # control: every image gets another patient's report
@@ -63,7 +58,7 @@ class Corpus:
     rows: SplitRows
 
     def lock(self) -> dict[str, Any]:
-        """What a run keeps of its data, and a resumed run must find again: counts, digests, no
+        """What a run records of its data, and a resumed run compares: counts and digests, no
         identifier.
         """
         patients = {}
@@ -98,8 +93,8 @@ StageProgress = Callable[[str, int, int], None]  # (what, done, total)
 
 
 def require_data(settings: DataSettings) -> None:
-    """PL-C005 where no data is named, PL-C002 for an unknown source: to be known before anything is
-    made.
+    """Check before anything is computed: PL-C005 where no data is named, PL-C002 for an unknown
+    source.
     """
     pick(SOURCES, settings.source, "source")
     if not settings.manifest:
@@ -111,7 +106,7 @@ def require_data(settings: DataSettings) -> None:
 
 
 def read_studies(settings: DataSettings) -> list[Study]:
-    """The studies that the settings name, as the source gives them. Raises as ``Source`` does."""
+    """The studies that the settings name, as the source reads them. Raises as ``DataSource``."""
     values = {
         "columns": settings.columns,
         "split": settings.split,
@@ -133,7 +128,7 @@ def prepare_corpus(
 
     ``tokenizer`` is that of an earlier run (resume, init-from); without one, ``settings.tokenizer``
     is loaded or a WordPiece is trained on the training reports. A study whose report is empty or
-    whose picture cannot be read is dropped and counted. Raises PlaceError: PL-C005 no data named,
+    whose image cannot be read is left out and counted. Raises PlaceError: PL-C005 no data named,
     PL-D2xx tables and splits, PL-D4xx packs.
     """
     require_data(settings)
@@ -157,11 +152,11 @@ def prepare_without_reports(
     progress: StageProgress | None = None,
     allow_overlap: bool = False,
 ) -> Corpus:
-    """As `prepare_corpus`, for what reads no report: studies without one stay, and every report is
-    empty.
+    """As `prepare_corpus`, for tasks that read no report: studies without one stay, and all reports
+    are empty.
 
-    ``allow_overlap``: a named split of the source may have studies and patients in two parts, as it
-    was published.
+    ``allow_overlap``: a named split of the source may have studies and patients in two parts, where
+    it was published so.
     """
     require_data(settings)
     studies = _assign_splits(
@@ -202,6 +197,7 @@ def _assign_splits(
                 fix="correct data.sites, or remove it",
             )
 
+    # The test split keeps all sites, so that a model is scored on sites it has not seen.
     return [study for study in studies if study.split == "test" or study.site in settings.sites]
 
 
@@ -251,14 +247,13 @@ def _load_or_train_tokenizer(
     if settings.tokenizer:
         return Tokenizer.load(settings.tokenizer)
 
-    training = [
-        s
-        for study, report in zip(studies, reports, strict=True)
-        if study.split == "train"
-        for s in report.sentences
-    ]
+    # Training reports alone: the vocabulary must not know words of the test split.
+    sentences: list[str] = []
+    for study, report in zip(studies, reports, strict=True):
+        if study.split == "train":
+            sentences += report.sentences
 
-    return Tokenizer.train(training, vocab_size=settings.vocab_size)
+    return Tokenizer.train(sentences, vocab_size=settings.vocab_size)
 
 
 def _with_stage(progress: StageProgress | None, stage: str) -> Callable[[int, int], None] | None:

@@ -1,9 +1,7 @@
-"""Batches out of packs. Which rows a step sees, and each row's random numbers, are counted, never
-drawn.
+"""Batches from packs, in an order and with random numbers that are functions of (seed, epoch, row).
 
-Order and random numbers are functions of (seed, epoch, row) alone: no state to save, resuming at
-any step costs nothing, and neither the number of ranks nor the composition of a batch changes what
-a row looks like.
+There is no generator whose state would have to be saved. Resuming at any step costs nothing, and
+neither the number of ranks nor the other rows of a batch change how a row is augmented.
 """
 
 from __future__ import annotations
@@ -24,8 +22,8 @@ from place_cxr.core.random import counter_uniform, epoch_order
 from place_cxr.core.tensors import Batch, Tokens
 from place_cxr.text.tokenizer import EncodedReports
 
-PREFETCH_BATCHES = 4  # batches that wait ready
-STALL_SECONDS = 120.0  # seconds without a batch before the storage is called dead
+PREFETCH_BATCHES = 4  # batches that are prepared ahead
+STALL_SECONDS = 120.0  # without a batch for so long, the storage counts as dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ def collate(
     """The pairs at ``positions`` (0..len(dataset)-1) as a batch, in page-locked memory where there
     is a GPU.
 
-    ``uniforms`` [b, U] go along as they are; without them the batch has none ([b, 0]).
+    ``uniforms`` [b, U] are put into the batch as they are; without them it has none ([b, 0]).
     """
     rows, text_rows = dataset.rows[positions], dataset.text_rows[positions]
     pin = torch.cuda.is_available()
@@ -85,8 +83,8 @@ class Loader:
     """An endless stream of training batches, prepared by one background thread.
 
     ``batch_size`` counts the images of a step over all ranks; rank r gets the r-th equal slice of
-    them, so that a step sees the same images whatever the world size. Every epoch visits each row
-    once, less what does not fill a batch.
+    them, so that a step has the same images whatever the number of ranks. Every epoch visits each
+    row once, except the last ones that do not fill a batch.
 
     Raises PL-C010 for a batch under 2, which has no negatives to contrast with; PL-C011 when the
     dataset does not fill one batch; PL-C012 when ranks cannot share a batch equally.
@@ -120,12 +118,8 @@ class Loader:
                 problem, code="PL-C012", fix=f"set batch_size to a multiple of {world}"
             )
 
-        self.dataset, self.batch_size, self.seed, self.uniforms = (
-            dataset,
-            batch_size,
-            seed,
-            uniforms,
-        )
+        self.dataset, self.batch_size = dataset, batch_size
+        self.seed, self.uniforms = seed, uniforms
         self.rank, self.world = rank, world
 
     @property
@@ -134,15 +128,15 @@ class Loader:
         return len(self.dataset) // self.batch_size
 
     def batches(self, start_step: int = 0) -> Generator[Batch, None, None]:
-        """Batches of this rank from global step ``start_step`` on, for ever; closing the generator
-        ends its thread.
+        """Batches of this rank from global step ``start_step`` on, without end; closing the
+        generator ends its thread.
 
-        What goes wrong while reading is raised here. Raises PL-D403 when no batch arrives for
+        An error of the thread is raised here. Raises PL-D403 when no batch arrives for
         ``STALL_SECONDS`` seconds.
         """
         ready: queue.Queue[Batch | BaseException] = queue.Queue(PREFETCH_BATCHES)
         closed = threading.Event()
-        current_step = [start_step]
+        current_step = [start_step]  # a list, so that the thread can count in it
         worker = threading.Thread(
             target=self._fill, args=(ready, closed, current_step), daemon=True, name="place-loader"
         )
@@ -163,11 +157,12 @@ class Loader:
             worker.join(timeout=1.0)
 
     def positions(self, start_step: int = 0) -> Iterator[tuple[int, Int64[np.ndarray, "b"]]]:
-        """(epoch, dataset positions) of this rank's batches from ``start_step`` on, for ever."""
+        """(epoch, dataset positions) of this rank's batches from ``start_step`` on, without end."""
         rank_batch_size = self.batch_size // self.world
         step = start_step
         while True:
             epoch, batch_in_epoch = divmod(step, self.steps_per_epoch)
+            # Sorting all rows is the expensive part: once an epoch.
             if step == start_step or batch_in_epoch == 0:
                 order = epoch_order(self.seed, epoch, self.dataset.rows)
 
@@ -206,7 +201,8 @@ class Loader:
 def _put(
     ready: queue.Queue[Batch | BaseException], item: Batch | BaseException, closed: threading.Event
 ) -> bool:
-    """Queue an item; False when nobody wants it any more."""
+    """Put an item into the queue; False once the consumer has closed it."""
+    # With a short timeout, so that a closed loader ends its thread although the queue is full.
     while not closed.is_set():
         try:
             ready.put(item, timeout=0.1)
@@ -220,8 +216,9 @@ def _put(
 def tokens_of(
     text: EncodedReports, rows: NDArray[np.int64], *, trim: bool = False, pin: bool = False
 ) -> Tokens:
-    """Rows of tokenised reports as tensors. ``trim`` cuts the padding that all of them share: L is
-    then the length of the longest.
+    """Rows of tokenised reports as tensors.
+
+    ``trim`` cuts the padding that all rows share: L is then the length of the longest one.
     """
     ids = text.ids[rows].astype(np.int64)
     mask = ids != text.pad_id

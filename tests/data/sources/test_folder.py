@@ -44,7 +44,7 @@ def test_a_table_joined_by_path_name_or_stem(root: Path, caplog: pytest.LogCaptu
         ("p2/s3/1.2.840.113619", "Dry.", "z"),
     ]
     assert studies[1].labels == {"Edema": 1}
-    assert "1 rows have no picture, 1 of 4 pictures no row" in caplog.text
+    assert "1 rows have no image, 1 of 4 images no row" in caplog.text
     assert "lost" not in caplog.text and "p1" not in caplog.text.replace(str(root), "")
     assert [study.patient for study in read(root, patient_folder=1)] == ["p1", "p2", "p2"]
 
@@ -133,7 +133,7 @@ def test_folders_of_patients_that_are_not_there(root: Path) -> None:
 def test_real_pairs_in_a_folder(tmp_path: Path, test_data: Path) -> None:
     """Two hundred radiographs and a table of names, as a hospital would hand them over."""
     os.symlink(test_data / "pairs" / "images", tmp_path / "not followed")
-    with pytest.raises(PlaceError, match="no pictures"):
+    with pytest.raises(PlaceError, match="no images"):
         read(tmp_path)
     with (test_data / "pairs" / "manifest.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[:20]

@@ -1,8 +1,8 @@
 """A data card: counts that describe a data set and identify nobody.
 
 Views and sexes are counted by an allow-list, ages in bands with the oldest together, sites only by
-their number. Of report text only sentences about the picture are told that at least PATIENTS
-patients share.
+their number. Of the reports, only sentences about the image that at least MIN_PATIENTS patients
+share are shown.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,32 +27,36 @@ from place_cxr.images.letterbox import resize_by_area
 from place_cxr.images.read import read_scaled_image
 from place_cxr.text.reports import TEXT_ORIGINS, normalize_sentence, read_report
 
-MIN_PATIENTS = 5  # who share a sentence before it is told
+MIN_PATIENTS = 5  # with this sentence, before it is shown
 _MAX_SENTENCES = 20
 _VIEWS = ("PA", "AP", "AP SUPINE", "LATERAL")
 _LATERAL = ("L", "LL", "RL", "LATERAL", "LEFT LATERAL")
-_SAMPLE_SIZE = 128  # pixels of a picture on the page
-_BAND = 10  # years
-_OLDEST = 90  # and older: so few that an age could name them
-_LABEL_VALUES = {"present": PRESENT, "absent": ABSENT, "uncertain": UNCERTAIN}
+_SAMPLE_SIZE = 128  # pixels of an image on the page
+_AGE_BAND = 10  # years
+_OLDEST = 90  # years and more: so few patients that an age could identify one
+_LABEL_WORDS: dict[float | None, str] = {
+    PRESENT: "present",
+    ABSENT: "absent",
+    UNCERTAIN: "uncertain",
+}
+_NOT_MENTIONED = "not mentioned"
+_ALL_LABEL_WORDS = (*_LABEL_WORDS.values(), _NOT_MENTIONED)
 
 _Counts = dict[str, dict[str, int]]
 
 
-def build_data_card(examined: CheckedDataset, source: str, about_source: str) -> dict[str, Any]:
-    """Plain JSON values: counts by split, labels, reports, pictures, hashes and what the check
-    found.
-    """
-    studies = examined.studies
+def build_data_card(checked: CheckedDataset, source: str, about_source: str) -> dict[str, Any]:
+    """Plain JSON values: counts by split, labels, reports, images, hashes and faults."""
+    studies = checked.studies
     reports, sentences = _report_counts(studies)
 
     return {
         "notice": RESEARCH_NOTICE,
         "source": source,
         "about": about_source,
-        "licences": dict(Counter(examined.licenses).most_common()),
+        "licences": dict(Counter(checked.licenses).most_common()),
         "totals": {
-            "rows": examined.total,
+            "rows": checked.total,
             "images": len(studies),
             "studies": len({study.id for study in studies}),
             "patients": len({study.patient for study in studies if study.patient}),
@@ -65,34 +70,35 @@ def build_data_card(examined: CheckedDataset, source: str, about_source: str) ->
         "said": _label_counts(studies, [study.said for study in studies]),
         "reports": reports,
         "sentences": sentences,
-        "pictures": _image_counts(examined),
+        "pictures": _image_counts(checked),
         "hashes": {
             "split_digest": hash_splits(studies),
             "files": hashlib.sha256(
-                "".join(sorted(image.sha256 for image in examined.seen)).encode()
+                "".join(sorted(image.sha256 for image in checked.images)).encode()
             ).hexdigest(),
         },
         "check": [
             {"code": code, "count": count, "about": describe_code(code)}
-            for code, count in count_by_code(examined.faults).items()
+            for code, count in count_by_code(checked.faults).items()
         ],
     }
 
 
-def sample_images(examined: CheckedDataset, count: int) -> list[NDArray[np.float32]]:
-    """Up to ``count`` pictures [128, 128], evenly over the rows; none with burnt-in text, of which
-    a name may be.
+def sample_images(checked: CheckedDataset, count: int) -> list[NDArray[np.float32]]:
+    """Up to ``count`` images [128, 128], evenly over the rows.
+
+    Images with burnt-in text are left out: it may be a name.
     """
     positions = [
         position
-        for position, image in enumerate(examined.seen)
-        if image.look and image.look.letters < MIN_LETTERS
+        for position, image in enumerate(checked.images)
+        if image.stats and image.stats.letters < MIN_LETTERS
     ]
     chosen = positions[:: max(1, len(positions) // max(1, count))][:count]
 
     return [
         resize_by_area(
-            read_scaled_image(examined.studies[position].image, _SAMPLE_SIZE),
+            read_scaled_image(checked.studies[position].image, _SAMPLE_SIZE),
             _SAMPLE_SIZE,
             _SAMPLE_SIZE,
         )
@@ -147,31 +153,28 @@ def _age(age: float | None) -> str:
         return "not known"
     if age >= _OLDEST:
         return f"{_OLDEST} and over"
-    low = int(age // _BAND * _BAND)
-    return f"{low:02d} to {low + _BAND - 1:02d}"
+    low = int(age // _AGE_BAND * _AGE_BAND)
+    return f"{low:02d} to {low + _AGE_BAND - 1:02d}"
 
 
 def _label_counts(
     studies: Sequence[Study], labels: Sequence[Mapping[str, float]]
 ) -> dict[str, _Counts]:
     """finding -> split -> how often present, absent, uncertain, not mentioned."""
-    names = list(dict.fromkeys(name for study_labels in labels for name in study_labels))
+    names = list(dict.fromkeys(chain.from_iterable(labels)))
     finding_counts: dict[str, _Counts] = {}
     for name in names:
         table: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for study, study_labels in zip(studies, labels, strict=True):
-            value = study_labels.get(name)
-            word = next(
-                (word for word, label_value in _LABEL_VALUES.items() if value == label_value),
-                "not mentioned",
-            )
+            # NaN is no key of the table, as it equals nothing.
+            word = _LABEL_WORDS.get(study_labels.get(name), _NOT_MENTIONED)
             table[_split(study)][word] += 1
 
         order = [split for split in (*SPLITS, "no split") if split in table]
-        finding_counts[name] = {
-            split: {word: table[split][word] for word in (*_LABEL_VALUES, "not mentioned")}
-            for split in order
-        }
+        finding_counts[name] = {}
+        for split in order:
+            counts = table[split]
+            finding_counts[name][split] = {word: counts[word] for word in _ALL_LABEL_WORDS}
 
     return finding_counts
 
@@ -219,8 +222,8 @@ def _report_counts(studies: Sequence[Study]) -> tuple[dict[str, Any], list[dict[
     }, top
 
 
-def _image_counts(examined: CheckedDataset) -> dict[str, Any]:
-    stats = [image.look for image in examined.seen if image.look is not None]
+def _image_counts(checked: CheckedDataset) -> dict[str, Any]:
+    stats = [image.stats for image in checked.images if image.stats is not None]
     sizes = {
         "height": _quartiles([image_stats.height for image_stats in stats]),
         "width": _quartiles([image_stats.width for image_stats in stats]),

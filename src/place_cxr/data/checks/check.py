@@ -1,7 +1,7 @@
-"""``place data check``: every fault of a data set, row by row, instead of the first one.
+"""``place data check``: all faults of a data set, row by row, instead of the first one.
 
-``check_dataset`` reads what can be read, looks at every picture once, and gives all to small
-functions from rows to faults. No fault quotes a report, an id or a name of a file.
+``check_dataset`` reads what can be read, measures every image once, and passes the rows to small
+functions that return faults. No fault quotes a report, an id or the name of a file.
 """
 
 from __future__ import annotations
@@ -41,29 +41,27 @@ _Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class CheckedImage:
-    """One picture's file: its SHA-256 (empty if unreadable), and its look or its faults."""
+    """One image file: its SHA-256 (empty if unreadable), and its measurements or its faults."""
 
     sha256: str
-    look: ImageStats | None
+    stats: ImageStats | None
     faults: tuple[tuple[str, str], ...] = ()  # (code, problem)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedDataset:
-    """N studies that could be read, each with its row and what its picture looks like, and all
-    faults.
-    """
+    """N studies that could be read, each with its row and its image, and all faults."""
 
     studies: list[Study]
     rows: list[int]
-    seen: list[CheckedImage]
+    images: list[CheckedImage]
     faults: list[Fault] = field(default_factory=list)
     licenses: list[str] = field(default_factory=list)  # of the rows that name one
-    file: Path | None = None  # the table whose lines ``rows`` are; None: rows count studies
+    file: Path | None = None  # the table whose lines are ``rows``; None: rows count studies
 
     @property
     def total(self) -> int:
-        """Rows looked at, readable or not."""
+        """How many rows there are, readable or not."""
         return len({*self.rows, *(fault.row for fault in self.faults if fault.row)})
 
 
@@ -76,45 +74,46 @@ def check_dataset(
     workers: int = 0,
     progress: _Progress | None = None,
 ) -> CheckedDataset:
-    """Read and look at all of a data set, ``options`` as its source takes them.
+    """Check a whole data set. ``options`` are those of its source.
 
-    ``split`` puts splits from elsewhere on the studies.
-
-    A table that cannot be read at all is one fault of row 0 or of its line. Raises PL-C001 to
-    PL-C003 for settings that name nothing that can be looked at, PL-D402 when a process dies.
+    ``split`` maps the studies to studies with splits from elsewhere. A table that cannot be read at
+    all is one fault, of row 0 or of its line. Raises PL-C001 to PL-C003 for settings that name
+    nothing that can be checked, PL-D402 when a process dies.
     """
     pick(SOURCES, source, "source")
     if source == "pack":
         fix = "name the data that it was made of"
         raise PlaceError(
-            "a pack has no original pictures to look at", code="PL-C003", file=root, fix=fix
+            "a pack has no original images to look at", code="PL-C003", file=root, fix=fix
         )
 
     table = _read_table(source, Path(root), options)
     studies, rows = split(table.studies), table.lines
     faults = _size_faults(source, options, table.studies)
-    faults += [
-        Fault(error.code, line, error.problem.removeprefix(f"line {line}: "))
-        for line, error in table.faults
-    ]
+    for line, error in table.faults:
+        faults.append(Fault(error.code, line, error.problem.removeprefix(f"line {line}: ")))
+
     images = _check_images(studies, workers, progress)
 
     licenses = [name for name in table.licenses if name]
-    examined = CheckedDataset(
+    checked = CheckedDataset(
         studies, rows, images, faults, licenses, table.file if source == "manifest" else None
     )
     for study, row, image, expected_sha256 in zip(studies, rows, images, table.sha256, strict=True):
         faults += [Fault(code, row, problem) for code, problem in image.faults]
         if expected_sha256 and image.sha256 and expected_sha256.lower() != image.sha256:
             faults.append(Fault("PL-D155", row, "the file's SHA-256 is not that of the manifest"))
-        faults += [Fault(code, row, problem) for code, problem in _image_faults(study, image.look)]
+        if image.stats is not None:
+            image_faults = _image_faults(study, image.stats)
+            faults += [Fault(code, row, problem) for code, problem in image_faults]
 
-    faults += _copy_faults(examined)
+    faults += _copy_faults(checked)
     faults += repeat_faults(studies, rows)
     faults += split_faults(studies, rows)
     faults += text_faults(studies, rows)
-    positions = {row: position for position, row in enumerate(rows)}
 
+    # Each fault gets the hash and the path of its image, for those who ask for names.
+    positions = {row: position for position, row in enumerate(rows)}
     base = table.file.resolve()
     base = base if base.is_dir() else base.parent
     for index, fault in enumerate(faults):
@@ -124,11 +123,11 @@ def check_dataset(
             name = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
             faults[index] = replace(fault, sha256=images[position].sha256[:12], file=name)
 
-    return examined
+    return checked
 
 
 def _read_table(source: str, root: Path, options: Mapping[str, Any]) -> TableWithFaults:
-    """All that can be read; a refusal of the whole is a fault of row 0."""
+    """Everything that can be read; a table that is refused as a whole is a fault of row 0."""
     try:
         if source == "manifest":
             SOURCES[source].check_options(options)
@@ -145,8 +144,8 @@ def _read_table(source: str, root: Path, options: Mapping[str, Any]) -> TableWit
 
 
 def _size_faults(source: str, options: Mapping[str, Any], studies: Sequence[Study]) -> list[Fault]:
-    """PL-D259: the set has not the published size. Nothing is known of the size of a chosen part of
-    it.
+    """PL-D259: the data set does not have the published size. With options that select a part of
+    it, no size is known.
     """
     if not studies or set(options) - {"split"}:
         return []
@@ -195,7 +194,7 @@ def _check_image(
         try:
             shape = load_mask(mask).shape
             if shape != (stats.height, stats.width):
-                size = f"{shape[1]} x {shape[0]} pixels, the picture {stats.width} x {stats.height}"
+                size = f"{shape[1]} x {shape[0]} pixels, the image {stats.width} x {stats.height}"
                 faults.append(("PL-D258", f"the mask of {name} has {size}"))
         except PlaceError as error:
             faults.append(("PL-D258", f"the mask of {name}: {error.problem}"))
@@ -203,15 +202,12 @@ def _check_image(
     return CheckedImage(sha256, stats, tuple(faults))
 
 
-def _image_faults(study: Study, stats: ImageStats | None) -> list[tuple[str, str]]:
-    """What the look of one picture says against it."""
-    if stats is None:
-        return []
-
+def _image_faults(study: Study, stats: ImageStats) -> list[tuple[str, str]]:
+    """(code, problem) of what the measurements of an image show."""
     faults = []
     if any(b.x0 < 0 or b.y0 < 0 or b.x1 > stats.width or b.y1 > stats.height for b in study.boxes):
         faults.append(
-            ("PL-D257", f"a box lies outside the picture of {stats.width} x {stats.height} pixels")
+            ("PL-D257", f"a box lies outside the image of {stats.width} x {stats.height} pixels")
         )
 
     if stats.levels < MIN_GRAY_LEVELS:
@@ -219,6 +215,7 @@ def _image_faults(study: Study, stats: ImageStats | None) -> list[tuple[str, str
             ("PL-D150", f"98 % of the pixels lie within {stats.levels} of 256 grey levels")
         )
 
+    # Lateral views (L, LL, RL, LATERAL) look different from the frontal template.
     if stats.chest < MIN_CHEST_SCORE and not study.view.lower().startswith(("l", "rl")):
         faults.append(
             (
@@ -240,24 +237,21 @@ def _image_faults(study: Study, stats: ImageStats | None) -> list[tuple[str, str
     return faults
 
 
-def _copy_faults(examined: CheckedDataset) -> list[Fault]:
-    """The same file, or nearly the same picture, in two rows. Images of one study are compared as
-    all others.
-    """
-    studies, rows = examined.studies, examined.rows
+def _copy_faults(checked: CheckedDataset) -> list[Fault]:
+    """The same file, or nearly the same image, in two rows; images of one study count as well."""
+    studies, rows = checked.studies, checked.rows
     faults: list[Fault] = []
-    first: dict[str, int] = {}
-
+    first: dict[str, int] = {}  # SHA-256 -> position of the first such file
     unique: list[int] = []
     thumbs = []
-    for position, image in enumerate(examined.seen):
-        if image.look is None:
+    for position, image in enumerate(checked.images):
+        if image.stats is None:
             continue
 
         earlier = first.setdefault(image.sha256, position)
         if earlier == position:
             unique.append(position)
-            thumbs.append(image.look.thumb)
+            thumbs.append(image.stats.thumb)
         elif studies[earlier].image != studies[position].image:
             leak = _describe_leak(studies[earlier], studies[position])
             code = "PL-D251" if leak else "PL-D252"
@@ -272,7 +266,7 @@ def _copy_faults(examined: CheckedDataset) -> list[Fault]:
             Fault(
                 code,
                 rows[position],
-                f"nearly the picture of row {rows[earlier]}{leak}",
+                f"nearly the image of row {rows[earlier]}{leak}",
                 rows[earlier],
             )
         )

@@ -1,13 +1,14 @@
-"""What a picture looks like: simple scores that find pictures which are not what the data set says.
+"""Simple scores of an image that find images which are not what the data set says.
 
-*Chest.* A picture, shrunk to 24 x 24 and its pixels replaced by their ranks, is correlated with the mean of 48
-phantoms, in four turns. The largest correlation in size is the chest score; below CHEST it is not called a frontal
-chest film. From SURE on, a turn that beats upright by TURN, or a negative that beats all positives by NEGATIVE, is
-told. Edges of one grey are cut off before.
+*Chest.* An image, shrunk to 24 x 24 and its pixels replaced by their ranks, is correlated with the
+mean of 48 phantoms in four rotations. The largest absolute correlation is the chest score; an image
+below MIN_CHEST_SCORE does not look like a frontal chest radiograph. From SURE_CHEST_SCORE on, two
+faults are reported: a rotation that scores TURN_MARGIN above upright, and a negative that scores
+NEGATIVE_MARGIN above all positives. Edges of one gray level are cut off before.
 
-*Text.* Thin bright or dark strokes on their surroundings (top hat of REACH pixels, STEP grey levels) are split into
-connected pieces; pieces of a letter's form that stand side by side on one line are counted. LETTERS in a row are text:
-"L", "PA" and arrows are not.
+*Text.* Thin bright or dark strokes (top hat of STROKE_WINDOW pixels, STROKE_CONTRAST gray levels)
+are split into connected pieces; pieces of a letter's shape that stand side by side on one line are
+counted. MIN_LETTERS in a row are text: "L", "PA" and arrows are not.
 
 Thresholds were set on phantoms and on one half of the sample radiographs, and measured on the other
 half (docs/checks.md has the numbers).
@@ -28,26 +29,25 @@ from place_cxr.images.letterbox import resize_by_area
 from place_cxr.images.read import CONSTANT_IMAGE_CODE, is_constant_image, read_scaled_image_and_size
 
 MIN_CHEST_SCORE, SURE_CHEST_SCORE, TURN_MARGIN, NEGATIVE_MARGIN = 0.2, 0.3, 0.2, 0.1
-MIN_GRAY_LEVELS = (
-    32  # of 256: fewer between the 1st and the 99th percentile is a picture that was scaled wrongly
-)
-FLAT_EDGE_LEVELS = 24  # grey levels within which a whole row or column of pixels is an edge
+# Of 256: with fewer levels between the 1st and the 99th percentile, the image was scaled wrongly.
+MIN_GRAY_LEVELS = 32
+FLAT_EDGE_LEVELS = 24  # a row or column of pixels within so many gray levels is an edge
 STROKE_WINDOW, STROKE_CONTRAST, MIN_LETTERS = 9, 60, 5
-MEASURE_SIDE = 512  # pixels of the long side, up to twice as many, at which text is looked for
+MEASURE_SIDE = 512  # pixels of the long side (up to twice as many) of the image that is measured
 THUMB_SIZE = 32
 _GRID = 24
 _PHANTOMS, _PHANTOM_SIZE = 48, 64
-_SHORTEST, _TALLEST = 6, 40  # pixels of a letter
-_PIECES = 600  # more letter-like pieces than this are a texture
+_MIN_LETTER_HEIGHT, _MAX_LETTER_HEIGHT = 6, 40  # pixels
+_MAX_PIECES = 600  # more letter-like pieces than this are a texture
 
 
 @dataclass(frozen=True, slots=True)
 class ImageStats:
-    """Upright ``height`` and ``width``; grey ``levels`` in use; ``count_letters`` in the longest
-    line; ``thumb`` [32, 32].
+    """Measurements of one image.
 
-    ``chest`` in 0..1, ``turn`` in quarter turns counter-clockwise (0 where in doubt), ``negative``
-    whether black and white look exchanged.
+    ``height`` and ``width`` of the original, upright; gray ``levels`` in use; ``chest`` score in
+    0..1; ``turn`` in quarter turns counter-clockwise (0 where in doubt); ``negative``: whether
+    black and white look exchanged; ``letters`` of the longest line of text; ``thumb`` [32, 32].
     """
 
     height: int
@@ -61,8 +61,9 @@ class ImageStats:
 
 
 def measure_file(path: Path | str, template: NDArray[np.float32]) -> ImageStats:
-    """Look at one file; ``template`` is ``chest_template()``. Raises what ``read_image`` does,
-    PL-D105 if constant.
+    """Measure the image of a file; ``template`` is ``chest_template()``.
+
+    Raises what ``read_image`` does, and PL-D105 where all pixels are equal.
     """
     image, (height, width) = read_scaled_image_and_size(path, MEASURE_SIDE)
     if is_constant_image(image):
@@ -79,25 +80,25 @@ def measure_file(path: Path | str, template: NDArray[np.float32]) -> ImageStats:
 def measure_image(
     image: NDArray[np.uint8], height: int, width: int, template: NDArray[np.float32]
 ) -> ImageStats:
-    """Look at a decoded picture; ``height`` and ``width`` are those of the original."""
+    """Measure a decoded image; ``height`` and ``width`` are those of the original."""
     image = _shrink_whole(image)
     scores = chest_scores(image, template)
     chest = float(np.abs(scores).max())
     is_chest = chest >= SURE_CHEST_SCORE
     negative = bool(is_chest and (-scores).max() - scores.max() > NEGATIVE_MARGIN)
+    turn = _best_turn(-scores if negative else scores) if is_chest else 0
     dark, bright = np.percentile(image, (1, 99))
 
     return ImageStats(
-        height,
-        width,
-        int(bright - dark),
-        chest,
-        _best_turn(-scores if negative else scores) if is_chest else 0,
-        negative,
-        count_letters(image),
-        resize_by_area(image, THUMB_SIZE, THUMB_SIZE).astype(
-            np.float16
-        ),  # half the memory: a large set has many
+        height=height,
+        width=width,
+        levels=int(bright - dark),
+        chest=chest,
+        turn=turn,
+        negative=negative,
+        letters=count_letters(image),
+        # float16: a large data set has many thumbnails in memory.
+        thumb=resize_by_area(image, THUMB_SIZE, THUMB_SIZE).astype(np.float16),
     )
 
 
@@ -107,14 +108,13 @@ def chest_template() -> NDArray[np.float32]:
     from place_cxr.phantom import make_study
 
     images = [make_study(0, index, _PHANTOM_SIZE).image for index in range(_PHANTOMS)]
-    return _ranks(
-        np.mean([resize_by_area(_trim_edges(image), _GRID, _GRID) for image in images], axis=0)
-    )
+    grids = [resize_by_area(_trim_edges(image), _GRID, _GRID) for image in images]
+    return _ranks(np.mean(grids, axis=0))
 
 
 def chest_scores(image: NDArray[Any], template: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Correlation of a picture's ranks with the template as it is and turned by 90, 180 and 270
-    degrees.
+    """Rank correlation of an image with the template, upright and rotated by 90, 180 and 270
+    degrees: [4].
     """
     ranks = _ranks(resize_by_area(_trim_edges(image), _GRID, _GRID))
     norm = float(np.linalg.norm(ranks) * np.linalg.norm(template))
@@ -122,7 +122,7 @@ def chest_scores(image: NDArray[Any], template: NDArray[np.float32]) -> NDArray[
 
 
 def _trim_edges(image: NDArray[Any]) -> NDArray[Any]:
-    """Without edges of one grey: bars that only make a picture square say nothing about it."""
+    """The image without edges of one gray level, such as bars that make it square."""
     rows, columns = (np.flatnonzero(np.ptp(image, axis=axis) > FLAT_EDGE_LEVELS) for axis in (1, 0))
     if len(rows) < _GRID or len(columns) < _GRID:
         return image
@@ -130,17 +130,19 @@ def _trim_edges(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _best_turn(scores: NDArray[np.float64]) -> int:
+    # Upright is the first score; another rotation must be clearly better.
     best = int(scores.argmax())
     return best if scores[best] - scores[0] > TURN_MARGIN else 0
 
 
 def _ranks(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    # The rank of each pixel, scaled to -1..1: independent of brightness and contrast.
     order = np.argsort(np.argsort(values, axis=None, kind="stable"), kind="stable")
     return (order.reshape(values.shape) * (2 / (values.size - 1)) - 1).astype(np.float32)
 
 
 def _shrink_whole(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A long side under twice SIDE pixels, by whole factors."""
+    """The image shrunk by a whole factor: its long side is then under 2 * MEASURE_SIDE pixels."""
     factor = max(1, max(image.shape) // MEASURE_SIDE)
     if factor == 1:
         return image
@@ -150,8 +152,8 @@ def _shrink_whole(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def count_letters(image: NDArray[np.uint8]) -> int:
-    """How many letter-like pieces the longest line of text in a picture has, white on dark or dark
-    on white.
+    """The letter-like pieces of the longest line of text in an image, white on dark or dark on
+    white.
     """
     if min(image.shape) < 4 * STROKE_WINDOW:
         return 0
@@ -159,15 +161,16 @@ def count_letters(image: NDArray[np.uint8]) -> int:
 
 
 def _top_hat(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What is brighter than its surroundings and less than REACH pixels wide."""
+    """How much brighter a pixel is than its surroundings, in shapes narrower than the window."""
+    # The image minus its opening: the maximum of the minimum over a square window.
     low = _running_extreme(_running_extreme(gray, np.minimum).T, np.minimum).T
     opened = _running_extreme(_running_extreme(low, np.maximum).T, np.maximum).T
     return gray - np.minimum(opened, gray)
 
 
 def _running_extreme(gray: NDArray[np.uint8], extreme: np.ufunc) -> NDArray[np.uint8]:
-    """Minimum or maximum over REACH rows, by doubling the window: some passes over memory instead
-    of REACH.
+    """Minimum or maximum over STROKE_WINDOW rows. The window is doubled in each pass over memory,
+    which takes 4 passes instead of 8.
     """
     half = STROKE_WINDOW // 2
     result = np.pad(gray, ((half, half), (0, 0)), mode="edge")
@@ -187,19 +190,22 @@ def _longest_line(strokes: NDArray[np.bool_]) -> int:
     if number < MIN_LETTERS:
         return 0
 
+    # Pieces of a letter's shape: neither dots nor large, not wide, and not a thin diagonal line.
     boxes = np.array([(y.start, y.stop, x.start, x.stop) for y, x in ndimage.find_objects(pieces)])
     area = np.bincount(pieces.ravel())[1:]
     height, width = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]
     is_letter = (
-        (height >= _SHORTEST)
-        & (height <= _TALLEST)
+        (height >= _MIN_LETTER_HEIGHT)
+        & (height <= _MAX_LETTER_HEIGHT)
         & (width <= 1.3 * height)
         & (area >= 0.15 * height * width)
     )
     boxes = boxes[is_letter][np.argsort(boxes[is_letter][:, 2])]  # from left to right
-    if not MIN_LETTERS <= len(boxes) <= _PIECES:
+    if not MIN_LETTERS <= len(boxes) <= _MAX_PIECES:
         return 0
 
+    # Which piece [N, 1] can be followed by which piece [N]: on the same line, of about the same
+    # height, close to its right.
     height, middle = boxes[:, 1] - boxes[:, 0], (boxes[:, 0] + boxes[:, 1]) / 2
     smaller = np.minimum(height[:, None], height)
     gap = boxes[:, 2] - boxes[:, 3, None]  # from the right edge of one to the left edge of the next
@@ -211,6 +217,8 @@ def _longest_line(strokes: NDArray[np.bool_]) -> int:
         & (gap <= smaller)
         & (boxes[:, 2] > boxes[:, 2, None])
     )
+
+    # The longest chain that ends in each piece; from left to right, the ones before are known.
     length = np.ones(len(boxes), dtype=np.int64)
     for piece in range(len(boxes)):
         before = length[follows[:, piece]]

@@ -1,8 +1,8 @@
-"""Near-copies among pictures: the same one saved again, in another size, contrast or quality.
+"""Near-copies among images: the same image saved again, in another size, contrast or quality.
 
-Each picture becomes 255 bits: whether the 16 x 16 slowest waves of its 32 x 32 thumbnail (all but
-the constant one) are above their median. Copies differ in up to BITS of them, and their thumbnails
-correlate by ALIKE or more.
+Each image becomes 255 bits (a perceptual hash): whether each of the 16 x 16 lowest frequencies of
+its 32 x 32 thumbnail, all but the constant one, is above their median. Copies differ in at most
+MAX_DIFFERENT_BITS bits, and their thumbnails correlate by MIN_CORRELATION or more.
 """
 
 from __future__ import annotations
@@ -14,32 +14,31 @@ from numpy.typing import NDArray
 
 MAX_DIFFERENT_BITS, MIN_CORRELATION = 8, 0.997
 _WAVES = 16
-_BATCH = 1 << 14  # pictures or pairs handled at once: a hundred MB
+_BATCH = 1 << 14  # images or pairs handled at once: about 100 MB
 
 
 def find_near_duplicates(thumbs: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
-    """(earlier, later) of thumbnails [N, n, n] that show the same picture, once for each later one.
+    """(earlier, later) of thumbnails [N, n, n] that show the same image, once for each later one.
 
-    Two numbers that differ in at most 8 bits agree in one of any 9 parts of their bits, so only
-    pictures that share a part are compared: sorting instead of all pairs.
+    Two numbers that differ in at most 8 bits agree in at least one of any 9 parts of their bits.
+    Therefore only images that share a part are compared: sorting instead of all pairs.
     """
     if len(thumbs) < 2:
         return []
 
-    bits = np.concatenate(
-        [_bits(thumbs[start : start + _BATCH]) for start in range(0, len(thumbs), _BATCH)]
-    )
-
+    starts = range(0, len(thumbs), _BATCH)
+    bits = np.concatenate([_bits(thumbs[start : start + _BATCH]) for start in starts])
     pairs = _candidate_pairs(bits)
-    first: dict[int, int] = {}
+
+    first: dict[int, int] = {}  # later image -> the earliest one that it copies
     for start in range(0, len(pairs), _BATCH):
         a, b = pairs[start : start + _BATCH].T
         close = (bits[a] != bits[b]).sum(axis=1) <= MAX_DIFFERENT_BITS
         a, b = a[close], b[close]
-        same = (
-            np.einsum("nd,nd->n", _unit_vectors(thumbs[a]), _unit_vectors(thumbs[b]))
-            >= MIN_CORRELATION
-        )
+
+        # The inner product of vectors with mean 0 and length 1 is their correlation.
+        correlation = np.einsum("nd,nd->n", _unit_vectors(thumbs[a]), _unit_vectors(thumbs[b]))
+        same = correlation >= MIN_CORRELATION
         for earlier, later in zip(a[same].tolist(), b[same].tolist(), strict=True):
             first[later] = min(first.get(later, later), earlier)
 
@@ -48,15 +47,15 @@ def find_near_duplicates(thumbs: NDArray[np.floating[Any]]) -> list[tuple[int, i
 
 def _unit_vectors(thumbs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """[N, n * n] with mean 0 and length 1."""
-    flat = thumbs.reshape(len(thumbs), thumbs.shape[1] * thumbs.shape[2]).astype(
-        np.float64
-    )  # also of none
+    # The product, not -1: reshape cannot infer a length from an array of no thumbnails.
+    flat = thumbs.reshape(len(thumbs), thumbs.shape[1] * thumbs.shape[2]).astype(np.float64)
     flat -= flat.mean(axis=1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
 
 
 def _bits(thumbs: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
-    """[N, 255] of the discrete cosine transform (type II)."""
+    """[N, 255]: which coefficients of the discrete cosine transform (type II) exceed the median."""
+    # Cosine k of n samples: cos(pi k (2 x + 1) / 2 n); on both axes, the first 16 frequencies.
     side = thumbs.shape[1]
     waves = np.cos(np.pi * np.arange(_WAVES)[:, None] * (2 * np.arange(side) + 1) / (2 * side))
     strength = (waves @ thumbs.astype(np.float64) @ waves.T).reshape(len(thumbs), -1)[:, 1:]
@@ -64,14 +63,15 @@ def _bits(thumbs: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
 
 
 def _candidate_pairs(bits: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Pairs (earlier, later) [M, 2] that agree in at least one of BITS + 1 parts."""
+    """Pairs (earlier, later) [M, 2] that agree in at least one of MAX_DIFFERENT_BITS + 1 parts."""
     count = len(bits)
 
-    shuffled = bits[
-        :, np.random.default_rng(0).permutation(bits.shape[1])
-    ]  # neighbouring waves tell the same
+    # Neighboring frequencies are correlated; mixed, each part tells more images apart.
+    shuffled = bits[:, np.random.default_rng(0).permutation(bits.shape[1])]
+
     pair_codes: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
     for part in np.array_split(shuffled, MAX_DIFFERENT_BITS + 1, axis=1):
+        # The bits of the part as one number; in sorted order, equal numbers are neighbors.
         number = part @ (1 << np.arange(part.shape[1], dtype=np.int64))
         order = np.argsort(number, kind="stable")
         ordered = number[order]
@@ -79,6 +79,8 @@ def _candidate_pairs(bits: NDArray[np.bool_]) -> NDArray[np.int64]:
             equal = np.flatnonzero(ordered[:-step] == ordered[step:])
             if not len(equal):
                 break
+
+            # A pair as one number, so that pairs of several parts become unique at once.
             a, b = order[equal], order[equal + step]
             pair_codes.append(np.minimum(a, b) * count + np.maximum(a, b))
 

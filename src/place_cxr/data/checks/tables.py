@@ -1,6 +1,4 @@
-"""Faults of rows and reports: repeated rows, splits that leak, texts that cannot be what was
-written.
-"""
+"""Faults of rows and reports: repeated rows, splits that leak, damaged texts."""
 
 from __future__ import annotations
 
@@ -12,57 +10,41 @@ from place_cxr.core.records import SPLITS, Study, patient_key
 from place_cxr.data.checks.faults import Fault
 from place_cxr.text.reports import normalize_sentence, read_report
 
-LONG_REPORT = 10_000  # characters of a report; 112 tokens are about 700
-# a text as long as that is rarely written twice: 1 % of 2,697 real reports, many of them normal
+LONG_REPORT = 10_000  # characters; the 112 tokens that a model reads are about 700
+# So long a text is rarely written twice: 1 % of 2,697 real reports, many of them normal.
 MIN_DUPLICATE_WORDS = 40
-MAX_FALLBACK_FRACTION = 0.05  # share of reports that may be read without findings or impression
+MAX_FALLBACK_FRACTION = 0.05  # of reports may be read without findings or impression
 _BREAKS = "\n\r\t\f\v"
 
 
 def repeat_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
-    """PL-D250, rows equal in all that is read; PL-D204, one image or one study with two contents."""
+    """PL-D250: a row that repeats an earlier one. PL-D204: one image or study with two contents."""
     faults: list[Fault] = []
 
-    images: dict[str, int] = {}
-    ids: dict[str, int] = {}
+    def add(code: str, position: int, first: int, problem: str) -> None:
+        faults.append(Fault(code, rows[position], problem, other=rows[first]))
+
+    images: dict[str, int] = {}  # image file -> position of its first row
+    ids: dict[str, int] = {}  # study id -> position of its first row
     for position, study in enumerate(studies):
         first_image = images.setdefault(str(study.image), position)
         first_study = ids.setdefault(study.id, position)
-        if first_image != position and _image_content(studies[first_image]) == _image_content(
-            study
-        ):
-            faults.append(
-                Fault(
-                    "PL-D250", rows[position], f"repeats row {rows[first_image]}", rows[first_image]
-                )
-            )
+        earlier = studies[first_image]
+        if first_image != position and _image_content(earlier) == _image_content(study):
+            add("PL-D250", position, first_image, f"repeats row {rows[first_image]}")
         elif first_image != position:
-            faults.append(
-                Fault(
-                    "PL-D204",
-                    rows[position],
-                    f"contradicts row {rows[first_image]}: same image",
-                    rows[first_image],
-                )
-            )
-        elif first_study != position and _study_content(studies[first_study]) != _study_content(
-            study
-        ):
-            faults.append(
-                Fault(
-                    "PL-D204",
-                    rows[position],
-                    f"contradicts row {rows[first_study]}: same study",
-                    rows[first_study],
-                )
-            )
+            problem = f"contradicts row {rows[first_image]}: same image"
+            add("PL-D204", position, first_image, problem)
+        elif _study_content(studies[first_study]) != _study_content(study):
+            problem = f"contradicts row {rows[first_study]}: same study"
+            add("PL-D204", position, first_study, problem)
 
     return faults
 
 
 def split_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
-    """PL-D207: no split among rows that have one, or a patient or a study in two. PL-D255: nobody
-    says who is who.
+    """PL-D207: a row without split where others have one, or a patient or a study in two splits.
+    PL-D255: no row names a patient.
     """
     faults: list[Fault] = []
     if studies and not any(study.patient for study in studies):
@@ -85,23 +67,25 @@ def split_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
         ):
             first_position = first_positions.setdefault(key, position) if key else position
             if studies[first_position].split != study.split:
-                problem = f"its {what} is in {study.split}, and in {studies[first_position].split} in row {rows[first_position]}"
-                faults.append(Fault("PL-D207", rows[position], problem, rows[first_position]))
+                first_row, first_split = rows[first_position], studies[first_position].split
+                problem = f"its {what} is in {study.split}, and in {first_split} in row {first_row}"
+                faults.append(Fault("PL-D207", rows[position], problem, first_row))
                 break
 
     return faults
 
 
 def text_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
-    """Reports that are empty, damaged, too long, read by fallback, or another patient's; none where
-    nobody has one.
+    """Reports that are empty, damaged, too long, read by fallback, or equal to another patient's.
+
+    Empty where no study has a report.
     """
     if not any(study.report.strip() for study in studies):
         return []
 
     faults: list[Fault] = []
 
-    owners: dict[str, int] = {}
+    owners: dict[str, int] = {}  # normalized text -> position of its first study
     origins: list[str] = []
     for position, study in enumerate(studies):
         row, text = rows[position], study.report
@@ -121,19 +105,25 @@ def text_faults(studies: Sequence[Study], rows: Sequence[int]) -> list[Fault]:
         if words.count(" ") + 1 >= MIN_DUPLICATE_WORDS:
             first_position = owners.setdefault(words, position)
             if patient_key(studies[first_position]) != patient_key(study):
+                first_row = rows[first_position]
                 split = ", in another split" if studies[first_position].split != study.split else ""
-                problem = f"word for word the report of row {rows[first_position]}, another patient's{split}"
-                faults.append(Fault("PL-D354", row, problem, rows[first_position]))
+                problem = f"word for word the report of row {first_row}, another patient's{split}"
+                faults.append(Fault("PL-D354", row, problem, first_row))
 
     fallback_count = sum(origin in ("last_paragraph", "whole") for origin in origins)
     if origins and fallback_count > MAX_FALLBACK_FRACTION * len(origins):
-        problem = f"{fallback_count} of {len(origins)} reports have no findings and no impression and are read whole"
+        problem = (
+            f"{fallback_count} of {len(origins)} reports have no findings and no impression and "
+            f"are read whole"
+        )
         faults.append(Fault("PL-D351", 0, problem))
 
     return faults
 
 
 def _is_lost(character: str) -> bool:
+    # U+FFFD stands for bytes that an earlier program could not decode; Cc and Cs are control
+    # characters and surrogates.
     return character == "\ufffd" or (
         unicodedata.category(character) in ("Cc", "Cs") and character not in _BREAKS
     )
@@ -157,5 +147,5 @@ def _study_content(study: Study) -> tuple[object, ...]:
 
 
 def _values(pairs: Iterable[tuple[str, object]]) -> tuple[tuple[str, str], ...]:
-    """As text, so that NaN equals NaN."""
+    """Values as text, so that NaN equals NaN."""
     return tuple((name, str(value)) for name, value in pairs)

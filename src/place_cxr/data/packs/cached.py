@@ -1,10 +1,10 @@
 """Packs: every image decoded once into a square of uint8, every report tokenised once, both
 memory-mapped.
 
-A pack is named by a salted hash of all that decides its bytes: the numbers of the rules that make
-them, the libraries under them, the size, and each file's path, length and time of change (or each
-report's text and the tokenizer). Contents of image files are not read for the name: that would take
-as long as decoding them.
+The name of a pack is a salted hash of everything that its bytes depend on: the versions of our
+rules and of the libraries, the size, and the path, length and time of change of each file (or the
+text of each report and the tokenizer). The contents of image files do not go into the name: to read
+them takes as long as to decode them.
 """
 
 from __future__ import annotations
@@ -38,28 +38,30 @@ from place_cxr.text.tokenizer import EncodedReports, Tokenizer
 
 _log = logging.getLogger(__name__)
 _Progress = Callable[[int, int], None]
-DecodeOutcome = tuple[
-    int, int, str, str
-]  # height, width, code of the refusal or "", start of the file's SHA-256 if refused
+# Height, width, code of the refusal or "", start of the file's SHA-256 if refused.
+DecodeOutcome = tuple[int, int, str, str]
 
-# Raise one when the same files give other bytes, so that packs of before are not taken for new
-# ones. The digests of known files in tests/golden/packs.json fail until that is done.
+# Raise a version when the same files give other bytes; otherwise earlier packs would be taken for
+# new ones. A golden test of the digests of known files fails until that is done.
 PIXEL_PACK_VERSION = 1
 TEXT_PACK_VERSION = 1
 
-# ... or MAX_SHARE of all, whichever is more: beyond, the data and not single files are wrong
+# With more refused images than both limits, the data set is wrong and not single files [ours].
 MAX_REJECTED = 10
-MAX_REJECTED_FRACTION = 0.001
+MAX_REJECTED_FRACTION = 0.001  # of all images
 
 
 @dataclass(frozen=True, slots=True)
 class PixelPack:
-    """Row i belongs to study i. Rows of refused images are black and not in ``rows``."""
+    """Row i belongs to study i. Rows of refused images are black and are not in ``rows``.
+
+    ``folder`` also holds quarantine.jsonl: row, code and start of the SHA-256 of every refused
+    image.
+    """
 
     pixels: NDArray[np.uint8]  # [N, size, size]
     letterboxes: NDArray[np.int32]  # [N, 2] original height and width
     rows: NDArray[np.int64]  # usable rows, ascending
-    # also holds quarantine.jsonl: row, code and start of the SHA-256 of every refused image
     folder: Path
     digest: str  # SHA-256 of the pixels, in hex
 
@@ -69,7 +71,7 @@ class PixelPack:
         return len(self.pixels) - len(self.rows)
 
     def letterbox(self, row: int) -> Letterbox:
-        """The way from a row's square back to the original pixels."""
+        """The geometry between a row's square and the original pixels."""
         height, width = self.letterboxes[row]
         return Letterbox(int(height), int(width), self.pixels.shape[1])
 
@@ -88,11 +90,11 @@ def pack_pixels(
     workers: int = 0,
     progress: _Progress | None = None,
 ) -> PixelPack:
-    """The studies' images as squares of ``size`` pixels: decoded now, or found under ``root``
-    (``cache_root()``).
+    """The images of the studies as squares of ``size`` pixels: decoded now, or read from ``root``
+    (default ``cache_root()``).
 
-    ``workers``: decoding processes, 0 for one per core. ``progress(done, total)`` is called here as
-    images are done. An image that cannot be read or shows nothing is listed in the pack's
+    ``workers``: decoding processes, 0 for one per core. ``progress(done, total)`` is called in this
+    process. An image that cannot be read or shows nothing is listed in the pack's
     ``quarantine.jsonl`` and left out of ``rows``.
 
     Raises PL-D400 when more than max(10, 0.1 %) of the images, or all, are refused; PL-D401 for no
@@ -137,8 +139,9 @@ def decode_images(
     workers: int,
     on_chunk: Callable[[int, Mapping[int, DecodeOutcome]], None],
 ) -> list[DecodeOutcome]:
-    """Decode into the new file ``target``. ``on_chunk`` hears how many are done, and which of the
-    latest are refused.
+    """Decode images into the new file ``target`` (rows of ``size`` x ``size`` bytes).
+
+    ``on_chunk`` gets how many are done, and which rows of the latest chunk are refused.
 
     Raises PL-E002 where the disk is too full for all of them, PL-D402 when a decoding process dies.
     """
@@ -163,7 +166,7 @@ def decode_images(
 
 
 def select_refused(outcomes: Sequence[DecodeOutcome], start: int = 0) -> dict[int, DecodeOutcome]:
-    """Row -> outcome of the refused ones."""
+    """Row -> outcome of the refused images; the first outcome is that of row ``start``."""
     return {row: outcome for row, outcome in enumerate(outcomes, start) if outcome[2]}
 
 
@@ -173,8 +176,8 @@ def finish_pack(
     size: int,
     metadata: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Write all of a pack but its pixels, which lie in ``folder`` already; ``metadata`` is kept
-    with it.
+    """Write everything of a pack except its pixels, which are in ``folder`` already; ``metadata``
+    is stored with it.
     """
     _write_quarantine(folder / "quarantine.jsonl", select_refused(outcomes))
 
@@ -194,7 +197,7 @@ def finish_pack(
 
 
 def open_pack(folder: Path) -> tuple[PixelPack, dict[str, Any]]:
-    """A finished pack, and what is kept with it."""
+    """A finished pack, and the metadata that are stored with it."""
     arrays, metadata = open_arrays(folder)
     return PixelPack(
         arrays["pixels"], arrays["letterboxes"], arrays["rows"], folder, metadata["digest"]
@@ -202,7 +205,7 @@ def open_pack(folder: Path) -> tuple[PixelPack, dict[str, Any]]:
 
 
 def pixel_rule_bytes(size: int) -> bytes:
-    """The rule that makes pixels, the libraries under it, and the size of the square."""
+    """What decides how a file becomes pixels: our version, libraries and the size."""
     libraries = ("pillow", "simplejpeg", "numpy", "pydicom", "imagecodecs")
     return _rule_bytes(PIXEL_PACK_VERSION, libraries) + f" {size}".encode()
 
@@ -214,8 +217,8 @@ def pack_text(
     max_tokens: int = 112,
     max_sentences: int = 16,
 ) -> EncodedReports:
-    """The studies' reports as tokens, row i for study i: encoded now, or found under ``root``;
-    arrays memory-mapped.
+    """The reports of the studies as tokens, row i for study i: encoded now, or read from ``root``;
+    arrays are memory-mapped.
 
     Raises PL-D401 for no studies, and PL-E010, PL-E011 as ``pack_pixels``.
     """
@@ -248,23 +251,23 @@ def pack_text(
 
 
 def _pixel_key_parts(paths: Sequence[str], size: int) -> Iterator[bytes]:
-    """All that decides a pixel pack's bytes."""
+    """Everything that the bytes of a pixel pack depend on."""
     yield pixel_rule_bytes(size)
     for path in paths:
         try:
             status = os.stat(path)
             yield os.fsencode(path) + f"\0{status.st_size} {status.st_mtime_ns}".encode()
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # no such file: it will be refused, by name
             yield path.encode("utf-8", "surrogatepass")
 
 
 def _rule_bytes(number: int, libraries: Sequence[str]) -> bytes:
-    """A rule's number and the versions of the libraries that its bytes come from."""
+    """The version of a rule and of the libraries that it uses."""
     return " ".join([str(number), *map(_version, libraries)]).encode()
 
 
 def _version(library: str) -> str:
-    """Empty for one that is not installed."""
+    """The version of a library; empty where it is not installed."""
     try:
         return version(library)
     except PackageNotFoundError:
@@ -272,9 +275,7 @@ def _version(library: str) -> str:
 
 
 def _decode_chunk(start: int, paths: Sequence[str], target: Path, size: int) -> list[DecodeOutcome]:
-    """Decode consecutive rows and write them in place; written, not mapped: a full disk is an
-    error, not a crash.
-    """
+    """Decode consecutive rows and write them in their place of the file ``target``."""
     block = np.zeros((len(paths), size, size), dtype=np.uint8)
     outcomes = []
     for square, path in zip(block, paths, strict=True):
@@ -292,6 +293,7 @@ def _decode_chunk(start: int, paths: Sequence[str], target: Path, size: int) -> 
                 raise
             outcomes.append((0, 0, error.code, sha256_of(path)[:12]))
 
+    # Not a memory map: there, a full disk kills the process instead of raising an error.
     with open(target, "r+b") as file:
         file.seek(start * size * size)
         file.write(block.data)
@@ -302,8 +304,8 @@ def _decode_chunk(start: int, paths: Sequence[str], target: Path, size: int) -> 
 def check_rejected(
     refused: Mapping[int, DecodeOutcome], done: int, total: int, quarantine: Path
 ) -> None:
-    """PL-D400 where more than max(10, 0.1 %) of all images, or all, are refused; ``quarantine``
-    then says which.
+    """PL-D400 where more than max(10, 0.1 %) of all images, or all, are refused; the file
+    ``quarantine`` then lists them.
     """
     if len(refused) > max(MAX_REJECTED, MAX_REJECTED_FRACTION * total) or len(refused) == total:
         _write_quarantine(quarantine, refused)

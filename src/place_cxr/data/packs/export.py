@@ -1,11 +1,10 @@
-"""A data set packed into a folder of its own, which needs neither the original files nor this
-machine.
+"""A data set packed into a folder that can be moved: it does not need the original files.
 
-The rows are decoded in parts of PART, each whole or absent: a killed run goes on where it was,
-several machines may each take some of the parts (``shard``), and whoever finds all parts puts them
-together. The result is the same bytes however it was made. Beside the pixels lie the studies:
-reports, splits, labels and boxes, but no masks. All is private to the user (0700, 0600);
-``studies.jsonl`` holds what the manifest held, and deserves the same care.
+The rows are decoded in parts of ROWS_PER_PART rows, each complete or absent. A killed run continues
+where it was; several machines may each decode some of the parts (``shard``), and a call without
+``shard`` joins them. The bytes are the same however they were made. The folder also holds the
+studies: reports, splits, labels and boxes, but no masks. Everything is private to the user (0700,
+0600); ``studies.jsonl`` is as sensitive as the manifest.
 """
 
 from __future__ import annotations
@@ -64,9 +63,9 @@ def pack_dataset(
     """Pack the studies of the data set at ``root`` into squares of ``size`` pixels under the folder
     ``out``.
 
-    ``shard`` (i, n), i from 1: decode each n-th part only, and return None; without it, decode the
-    parts that are still missing and put all together. ``progress(done, total)`` counts rows of this
-    call's parts, found or decoded.
+    ``shard`` (i, n), i from 1: decode only every n-th part, and return None. Without it, decode the
+    parts that are still missing and join all. ``progress(done, total)`` counts the rows of the
+    parts of this call.
 
     Raises PL-D400 to PL-D402 as ``pack_pixels``, PL-C009 for a shard that is none, PL-D411 where
     ``out`` holds the pack of other files, rules or studies, PL-E002 for a full disk, PL-E010,
@@ -86,18 +85,19 @@ def pack_dataset(
 
     make_private_folder(out)
     names = [_relative(study.image, root) for study in studies]
-    keys = [
-        _part_key(
-            studies[start : start + ROWS_PER_PART], names[start : start + ROWS_PER_PART], size
-        )
-        for start in _part_starts(studies)
-    ]
-    hasher = hashlib.sha256(
-        "".join([*keys, *(_study_line(s, n) for s, n in zip(studies, names, strict=True))]).encode()
-    )
+    study_lines = list(map(_study_line, studies, names))
+
+    keys = []
+    for start in range(0, len(studies), ROWS_PER_PART):
+        part = slice(start, start + ROWS_PER_PART)
+        keys.append(_part_key(studies[part], names[part], size))
+
+    # The key of the whole: image files and rules by the keys of the parts, and the studies.
+    key = hashlib.sha256("".join([*keys, *study_lines]).encode()).hexdigest()
+
     if is_folder_complete(out / DATA_FOLDER):
         opened, metadata = open_pack(out / DATA_FOLDER)
-        if metadata.get("key") != hasher.hexdigest():
+        if metadata.get("key") != key:
             fix = "take another --out, or add --overwrite"
             raise PlaceError(
                 "holds a pack of other files, rules or studies", code="PL-D411", file=out, fix=fix
@@ -111,19 +111,21 @@ def pack_dataset(
     if shard:
         return None
 
-    outcomes = [outcome for folder in folders for outcome in _read_outcomes(folder)]
+    outcomes: list[DecodeOutcome] = []
+    for part_folder in folders:
+        outcomes += _read_outcomes(part_folder)
 
     def join(folder: Path) -> None:
         with create_private_file(folder / "pixels") as target:
-            for part in folders:
-                with open(part / "pixels", "rb") as source:
+            for part_folder in folders:
+                with open(part_folder / "pixels", "rb") as source:
                     shutil.copyfileobj(source, target, 1 << 20)
 
         with create_private_file(folder / STUDIES_FILE) as file:
-            for study, name in zip(studies, names, strict=True):
-                file.write(_study_line(study, name).encode())
+            for line in study_lines:
+                file.write(line.encode())
 
-        finish_pack(folder, outcomes, size, {"key": hasher.hexdigest()})
+        finish_pack(folder, outcomes, size, {"key": key})
 
     joined, _ = open_pack(build_once(out, DATA_FOLDER, join))
     shutil.rmtree(out / PARTS_FOLDER, ignore_errors=True)
@@ -140,9 +142,7 @@ def pack_dataset(
 
 
 class _PartBuilder:
-    """The parts of one pack: found or made, with the refused rows of those that this process has
-    seen.
-    """
+    """Decodes the parts of one pack that are missing, and counts the refused rows of its parts."""
 
     def __init__(
         self,
@@ -152,18 +152,13 @@ class _PartBuilder:
         out: Path,
         progress: _Progress | None,
     ) -> None:
-        self.studies, self.keys, self.size, self.out, self.progress = (
-            studies,
-            keys,
-            size,
-            out,
-            progress,
-        )
+        self.studies, self.keys, self.size = studies, keys, size
+        self.out, self.progress = out, progress
         self.folder = make_private_folder(out / PARTS_FOLDER)
         self.refused: dict[int, DecodeOutcome] = {}
 
     def make(self, part_numbers: Sequence[int], workers: int) -> list[Path]:
-        """The folders of the parts ``part_numbers``, decoded where they are not there."""
+        """The folders of the parts ``part_numbers``, decoded where they are missing."""
         total = sum(len(_part_studies(self.studies, k)) for k in part_numbers)
         folders, done = [], 0
         for k in part_numbers:
@@ -183,11 +178,10 @@ class _PartBuilder:
 
     def _decode(self, folder: Path, *, k: int, done: int, total: int, workers: int) -> None:
         def on_chunk(fresh: int, refused: Mapping[int, DecodeOutcome]) -> None:
-            self._report_progress(
-                {k * ROWS_PER_PART + row: outcome for row, outcome in refused.items()},
-                done + fresh,
-                total,
-            )
+            # Rows of a part count from its start; refused rows are those of the whole.
+            first = k * ROWS_PER_PART
+            refused_rows = {first + row: outcome for row, outcome in refused.items()}
+            self._report_progress(refused_rows, done + fresh, total)
 
         paths = [os.path.abspath(study.image) for study in _part_studies(self.studies, k)]
         _write_part(
@@ -213,8 +207,8 @@ def open_packed_pixels(out: Path, size: int) -> PixelPack:
 
 
 def read_packed_studies(out: Path) -> list[Study]:
-    """The studies of a packed data set, in the order of its rows; their image files need not be
-    there.
+    """The studies of a packed data set, in the order of its rows; their image files need not
+    exist.
     """
     folder = _require_whole(out)
     return [
@@ -234,10 +228,6 @@ def _require_whole(out: Path) -> Path:
     return out / DATA_FOLDER
 
 
-def _part_starts(studies: Sequence[Study]) -> range:
-    return range(0, len(studies), ROWS_PER_PART)
-
-
 def _part_studies(studies: Sequence[Study], k: int) -> Sequence[Study]:
     return studies[k * ROWS_PER_PART : (k + 1) * ROWS_PER_PART]
 
@@ -247,8 +237,9 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _part_key(studies: Sequence[Study], names: Sequence[str], size: int) -> str:
-    """All that decides a part's bytes, equal on every machine that sees the same files: rule,
-    names, sizes, times.
+    """SHA-256 of everything that the bytes of a part depend on: rule, names, sizes, times.
+
+    It is equal on every machine that sees the same files.
     """
     hasher = hashlib.sha256(pixel_rule_bytes(size))
     for study, name in zip(studies, names, strict=True):
@@ -262,7 +253,7 @@ def _part_key(studies: Sequence[Study], names: Sequence[str], size: int) -> str:
 
 
 def _study_line(study: Study, name: str) -> str:
-    """One study as a line of JSON; NaN stands for what is not mentioned."""
+    """One study as a line of JSON; NaN is a finding that is not mentioned."""
     plain = {field.name: getattr(study, field.name) for field in dataclasses.fields(Study)}
     plain |= {"image": name, "labels": dict(study.labels), "said": dict(study.said)}
     plain["boxes"] = [dataclasses.astuple(box) for box in study.boxes]

@@ -1,4 +1,4 @@
-"""Removal of the packs that runs keep in their cache, and of nothing else that may lie there."""
+"""Remove the packs that runs keep in the cache folder, and nothing else that may lie there."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _PACK_FILES = re.compile(rf"{_PACK}|\.{_PACK}\.building|{_PACK}\.quarantine\.jso
 
 @dataclass(frozen=True, slots=True)
 class PurgeCounts:
-    """How many packs went (or would go), whole or not; the bytes of their files; how many are being
-    built and stay.
+    """Packs that were (or would be) removed, complete or not; bytes of their files; packs that stay
+    because a process is building them.
     """
 
     packs: int
@@ -36,8 +36,8 @@ def purge_cache(root: Path, *, dry_run: bool = False) -> PurgeCounts:
         return PurgeCounts(packs, freed, busy)
 
     for name in sorted(set(_pack_names(root))):
-        # Lock files stay: who waits for one that is removed, and who makes it anew, would both
-        # build.
+        # Lock files stay: a process that waits for a removed file, and one that makes it anew,
+        # would both build.
         with hold_if_free(root / f".{name}.lock", 0o600) as free:
             if not free:
                 busy += 1
@@ -56,8 +56,8 @@ def purge_cache(root: Path, *, dry_run: bool = False) -> PurgeCounts:
                     _remove(path)
 
     if not (dry_run or busy):
-        # With the salt, who has the same data could tell by the names of the lock files that it was
-        # here.
+        # The names of the lock files stay. With the salt, somebody who has the same data could
+        # compute these names, and see that the data were here.
         with hold_if_free(root / ".salt.lock", 0o600) as free:
             if free:
                 _remove(root / ".salt")

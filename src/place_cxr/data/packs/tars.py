@@ -2,9 +2,9 @@
 ``000000000.json`` pairs.
 
 Each split has its own files, ``train-000000.tar`` and so on (``all-`` where there are no splits).
-The picture is the 8-bit grey square of the pack. The JSON holds the report, ids, split, labels
+The image is the 8-bit gray square of the pack. The JSON holds the report, ids, split, labels
 (null: not mentioned), boxes in pixels of the original, and ``original_size`` [height, width], from
-which ``Letterbox`` tells where the picture lies in the square. Names, times and owners inside the
+which ``Letterbox`` computes where the image lies in the square. Names, times and owners inside the
 files are constant, so equal data give equal bytes.
 """
 
@@ -33,8 +33,9 @@ def write_tars(
     target: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Write the usable rows of ``pack`` under the folder ``target``; returns the files, each whole
-    or not there.
+    """Write the usable rows of ``pack`` into the folder ``target``; returns the files.
+
+    Each file is complete or absent.
     """
     remove_orphans(make_private_folder(target))
 
@@ -65,10 +66,8 @@ def _write_tar(file: Path, studies: Sequence[Study], pack: PixelPack, rows: Sequ
             buffer = io.BytesIO()
             Image.fromarray(pack.pixels[row]).save(buffer, "PNG")
             metadata = _study_metadata(studies[row], pack.letterboxes[row].tolist())
-            for suffix, data in (
-                ("png", buffer.getvalue()),
-                ("json", json.dumps(metadata).encode()),
-            ):
+            members = {"png": buffer.getvalue(), "json": json.dumps(metadata).encode()}
+            for suffix, data in members.items():
                 member = tarfile.TarInfo(f"{row:09d}.{suffix}")
                 member.size = len(data)
                 member.mode = 0o600
@@ -77,6 +76,7 @@ def _write_tar(file: Path, studies: Sequence[Study], pack: PixelPack, rows: Sequ
 
 def _study_metadata(study: Study, size: list[int]) -> dict[str, Any]:
     def nan_to_none(values: Any) -> dict[str, float | None]:
+        # NaN is the one value that differs from itself; JSON has none.
         return {name: None if value != value else value for name, value in values.items()}
 
     plain = {

@@ -1,4 +1,7 @@
-"""Adapters from files on disk to studies: ``SOURCES[name](folder)``."""
+"""Adapters from files on disk to studies: ``SOURCES[name](folder)``.
+
+A new data set is one file with ``read`` and one entry here, which states the files it reads.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -3,11 +3,11 @@ Stanford Hospital.
 
 Licence: Stanford University Dataset Research Use Agreement; non-commercial, no passing on, no
 identification. How to get it: stanfordaimi.azurewebsites.net (registration); the small version has
-shrunk pictures. Layout: ``train.csv``, ``valid.csv`` and, for those who have the later released
+shrunk images. Layout: ``train.csv``, ``valid.csv`` and, for those who have the later released
 test set, ``test.csv``, in the folder that holds ``train/`` and ``valid/``; the column Path starts
 with the name of that folder (``CheXpert-v1.0-small/...``), which may have been renamed. ``root`` is
 that folder or the one above. CheXpert Plus: ``df_chexpert_plus_240401.csv`` beside, with columns
-path_to_image, deid_patient_id, section_findings, section_impression, report, split; pictures as PNG
+path_to_image, deid_patient_id, section_findings, section_impression, report, split; images as PNG
 below ``PNG/`` [not verified]; without ``train.csv`` it is read alone, without labels (its own label
 files are not read). Counts: 223,414 rows of 64,540 patients in train (191,027 frontal), 234 in
 valid (202 frontal); Plus has 223,228 pairs. Labels: 14 in 1, 0, -1 (uncertain), blank (not
@@ -44,13 +44,14 @@ from place_cxr.data.sources.files import (
 )
 
 CHEXPERT_LABELS = (
-    "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",
-    "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture", "Support Devices",
+    "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion",
+    "Edema", "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion",
+    "Pleural Other", "Fracture", "Support Devices",
 )  # fmt: skip
 COMPETITION_FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 _LATERAL = "LATERAL"
-_MGCA_VAL = 5_000
-_PER_CLASS = 200
+_MGCA_VAL = 5_000  # rows [MGCA]
+_PER_CLASS = 200  # images of each finding in 5x200
 _OPTIONAL_COLUMNS = ("Sex", "Age", "Frontal/Lateral", "AP/PA")
 
 
@@ -72,11 +73,12 @@ def read(root: Path, split: str = "official", *, views: Sequence[str] = ()) -> l
             ]
 
         reports = _read_plus_reports(root, table.parent)
-        studies = (
-            [replace(study, report=reports.get(_image_key(study.image), "")) for study in studies]
-            if reports
-            else studies
-        )
+        if reports:
+            keys = [_image_key(study.image) for study in studies]
+            studies = [
+                replace(study, report=reports.get(key, ""))
+                for study, key in zip(studies, keys, strict=True)
+            ]
 
     if split == "mgca":
         train, val = mgca_positions(studies)
@@ -91,14 +93,15 @@ def read(root: Path, split: str = "official", *, views: Sequence[str] = ()) -> l
 
 
 def select_five_by_200(studies: Sequence[Study], per_class: int = _PER_CLASS) -> RowPositions:
-    """Places of frontal images with one competition finding and nothing else but perhaps "No
-    Finding", drawn by class.
+    """Positions of the 5x200 set: frontal images with one competition finding and no other finding,
+    drawn by class.
 
-    Order and draw are MGCA's: pandas' ``sample_positions`` with random_state 0 for each class.
-    PL-D231 where a class has too few.
+    Order and draw are those of MGCA: pandas' ``sample`` with random_state 0 for each class. PL-D231
+    where a class has too few images.
     """
     positions_by_finding: dict[str, list[int]] = {name: [] for name in COMPETITION_FINDINGS}
-    finding_of: dict[int, str] = {}  # label mappings are shared between rows
+    # Keyed by the object: rows with equal labels share one mapping.
+    finding_of: dict[int, str] = {}
     for position, study in enumerate(studies):
         if study.view != _LATERAL:
             key = id(study.labels)
@@ -107,17 +110,18 @@ def select_five_by_200(studies: Sequence[Study], per_class: int = _PER_CLASS) ->
             if finding_of[key]:
                 positions_by_finding[finding_of[key]].append(position)
 
-    drawn = [
-        np.array(rows)[sample_positions(len(rows), per_class, np.random.RandomState(0))]
-        for rows in positions_by_finding.values()
-    ]
+    drawn = []
+    for positions in positions_by_finding.values():
+        sample = sample_positions(len(positions), per_class, np.random.RandomState(0))
+        drawn.append(np.array(positions)[sample])
 
     return np.concatenate(drawn)
 
 
 def _only_finding(labels: Mapping[str, float]) -> str:
-    """The competition finding that is alone, or empty. Blank counts as absent here, uncertain does
-    not.
+    """The only finding, where it is one of the competition; else empty.
+
+    Blank counts as absent here, uncertain does not.
     """
     stated = [
         name
@@ -135,7 +139,8 @@ def mgca_positions(studies: Sequence[Study]) -> tuple[RowPositions, RowPositions
     """(train, val) of the training table, all views, with MGCA's overlap: see the card."""
     remaining = np.setdiff1d(np.arange(len(studies)), select_five_by_200(studies))
     positions = sample_positions(len(remaining), _MGCA_VAL, np.random.RandomState(0))
-    # Positions among the rows that are left are taken for rows of the whole table.
+    # A fault of MGCA, kept: positions among the remaining rows are taken for rows of the whole
+    # table, so the rows that are removed from train are not those of val.
     return np.setdiff1d(remaining, positions), remaining[positions]
 
 

@@ -1,7 +1,7 @@
-"""A column that names one class of several, as the labels that everything else reads.
+"""A column that names one class of several, turned into labels.
 
-A study is PRESENT in its own class and ABSENT in all others of the column. Where the cell is empty,
-nothing is known.
+A study is PRESENT in its own class and ABSENT in all other classes of the column. Where the cell is
+empty, all are NOT_MENTIONED.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LIST_SEPARATORS = ("|", ";")
 
 
 def find_class_problem(name: str) -> tuple[str, str] | None:
-    """What is wrong with a cell that should name a class, and the fix; None where nothing is."""
+    """(problem, fix) of a cell that does not name a class; None where it does."""
     try:
         float(name)
     except ValueError:
@@ -35,22 +35,20 @@ def find_class_problem(name: str) -> tuple[str, str] | None:
 
 
 def fill_absent_classes(studies: Sequence[Study], classes: Collection[str]) -> list[Study]:
-    """Studies that hold their own class as PRESENT, with the other ``classes``; in alphabetical
-    order.
-    """
-    names = sorted(classes)
+    """Studies, whose labels hold their own class as PRESENT, with all ``classes`` by name."""
+    if not classes:
+        return list(studies)
 
-    return (
-        [replace(study, labels=_labels(study, names)) for study in studies]
-        if names
-        else list(studies)
-    )
+    names = sorted(classes)
+    return [replace(study, labels=_labels(study, names)) for study in studies]
 
 
 def _labels(study: Study, names: Sequence[str]) -> dict[str, float]:
+    # So far the labels hold at most the own class, of those in the column.
     own_class = next((name for name in names if name in study.labels), "")
-    others = {name: value for name, value in study.labels.items() if name != own_class}
-    return others | {
-        name: (PRESENT if name == own_class else ABSENT) if own_class else NOT_MENTIONED
-        for name in names
-    }
+    labels = {name: value for name, value in study.labels.items() if name != own_class}
+    for name in names:
+        other = ABSENT if own_class else NOT_MENTIONED
+        labels[name] = PRESENT if name == own_class else other
+
+    return labels

@@ -1,4 +1,4 @@
-"""Boxes in COCO's form: images, categories, and annotations with bbox [x, y, width, height] in
+"""Boxes in COCO format: images, categories, and annotations with bbox [x, y, width, height] in
 pixels.
 """
 
@@ -13,10 +13,10 @@ from place_cxr.core.records import Box
 
 
 def read_coco_boxes(file: Path) -> dict[str, tuple[Box, ...]]:
-    """File name, as it stands in the table -> boxes, in the order of the annotations; images
-    without boxes have ().
+    """File name, as written in the file -> boxes, in the order of the annotations; images without
+    boxes have ().
 
-    A box without an extent is left out. Raises PL-D202 for what is not COCO's form.
+    A box of width or height 0 is left out. Raises PL-D202 for a file that is not COCO format.
     """
     try:
         content = json.loads(file.read_text("utf-8-sig"))

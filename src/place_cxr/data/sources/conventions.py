@@ -1,10 +1,9 @@
-"""Splits that papers made by drawing: the draws themselves, lists that papers published, and the
-sizes they report.
+"""Splits of papers: their random draws, their published lists, and the sizes that they report.
 
 A draw is a function of a number of rows and a seed, equal to scikit-learn's ``train_test_split``
-and pandas' ``sample_positions``, which rest on NumPy's legacy generator; its stream is frozen, so
-these splits do not move with a library. Conventions without a known rule (MRM, LoVT, KAD, REFERS,
-BenchX apart from RSNA) are lists: ``split_by_lists`` reads them.
+and pandas' ``sample``. Both use NumPy's legacy generator, whose stream is frozen, so these splits
+do not change with a library. Conventions without a known rule (MRM, LoVT, KAD, REFERS, BenchX apart
+from RSNA) are lists: ``split_by_lists`` reads them.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,11 +38,8 @@ PUBLISHED_SIZES: Mapping[tuple[str, str], tuple[int | None, int | None, int | No
     ("rsna", "mgca"): (18_678, 4_003, 4_003),
     ("rsna", "mgca_detection"): (16_010, 5_337, 5_337),
     ("rsna", "benchx"): (18_678, 4_003, 4_003),
-    ("siim", "mgca"): (
-        8_578,
-        1_910,
-        1_903,
-    ),  # images of 9,067/1,944/1,943 rows; 161, 154 and 62 are in two parts
+    # Images of 9,067/1,944/1,943 rows; 161, 154 and 62 images are in two parts.
+    ("siim", "mgca"): (8_578, 1_910, 1_903),
     ("covidx", "mgca"): (24_104, 6_026, 400),  # version 9A
     ("object_cxr", "official"): (8_000, None, 1_000),
     ("object_cxr", "mgca"): (7_200, 800, 1_000),
@@ -53,50 +50,47 @@ PUBLISHED_SIZES: Mapping[tuple[str, str], tuple[int | None, int | None, int | No
 
 
 def size_problems(source: str, split: str, studies: Sequence[Study]) -> list[str]:
-    """Where the whole data set's studies are not as many as published; empty where nothing is
-    published.
-
-    Needs no image: the studies of the tables alone will do.
+    """Splits of a whole data set whose sizes differ from the published ones, as text; empty where
+    no size is published.
     """
     counts = Counter(study.split for study in studies)
-    published = zip(SPLITS, PUBLISHED_SIZES.get((source, split), (None, None, None)), strict=True)
+    published = PUBLISHED_SIZES.get((source, split), (None, None, None))
 
-    return [
-        f"{name}: {counts[name]}, published {size}"
-        for name, size in published
-        if size not in (None, counts[name])
-    ]
+    problems = []
+    for name, size in zip(SPLITS, published, strict=True):
+        if size not in (None, counts[name]):
+            problems.append(f"{name}: {counts[name]}, published {size}")
+
+    return problems
 
 
 def shuffle_split(rows: int, held_out: float | int, seed: int) -> tuple[RowPositions, RowPositions]:
     """(kept, held out) as ``train_test_split(..., test_size=held_out, random_state=seed)`` orders
     them.
 
-    ``held_out`` is a share (rounded up) or a number of rows. Raises PL-D231 where a part would be
-    empty.
+    ``held_out`` is a fraction (rounded up) or a number of rows. Raises PL-D231 where a part would
+    be empty.
     """
     held_out_count = math.ceil(held_out * rows) if isinstance(held_out, float) else held_out
     if not 0 < held_out_count < rows:
         problem = f"{rows} rows are too few to hold out {held_out_count}"
         raise PlaceError(problem, code="PL-D231", fix="check the table, or use split=patient")
 
+    # scikit-learn takes the held-out rows from the front of the permutation.
     order = np.random.RandomState(seed).permutation(rows)
-
     return order[held_out_count:], order[:held_out_count]
 
 
 def three_parts(rows: int, held_out: float | int, seed: int = 0) -> dict[str, RowPositions]:
-    """MGCA's two draws: hold out, then halve what is held out; the FIRST half is called test
-    [MGCA].
-    """
+    """The two draws of MGCA: hold rows out, then halve them; the FIRST half is test [MGCA]."""
     train, held_out_rows = shuffle_split(rows, held_out, seed)
     test, val = shuffle_split(len(held_out_rows), 0.5, seed)
     return {"train": train, "val": held_out_rows[val], "test": held_out_rows[test]}
 
 
 def stratified_parts(classes: Sequence[int], seed: int = 42) -> dict[str, RowPositions]:
-    """BenchX's two draws: 70/15/15, each class in proportion; scikit-learn draws, its first half is
-    val [BenchX].
+    """The two draws of BenchX: 70/15/15, each class in proportion, by scikit-learn; the first half
+    of the held-out rows is val [BenchX].
     """
     from sklearn.model_selection import train_test_split
 
@@ -118,8 +112,8 @@ def stratified_parts(classes: Sequence[int], seed: int = 42) -> dict[str, RowPos
 
 
 def sample_positions(rows: int, count: int, generator: np.random.RandomState) -> RowPositions:
-    """Places as ``DataFrame.sample(n=wanted, random_state=generator)`` and ``numpy.random.choice``
-    draw them.
+    """Positions as ``DataFrame.sample(n=count, random_state=generator)`` draws them, and
+    ``numpy.random.choice``.
     """
     if count > rows:
         problem = f"the table has {rows} rows to draw {count} from"
@@ -129,21 +123,21 @@ def sample_positions(rows: int, count: int, generator: np.random.RandomState) ->
 
 
 def assign_splits(studies: Sequence[Study], parts: Mapping[str, RowPositions]) -> list[Study]:
-    """The studies at the places of each part, in its order."""
-    return [
-        replace(studies[position], split=split)
-        for split, positions in parts.items()
-        for position in positions
-    ]
+    """The studies at the positions of each part, in its order."""
+    assigned = []
+    for split, positions in parts.items():
+        assigned += [replace(studies[position], split=split) for position in positions]
+
+    return assigned
 
 
 def split_by_lists(studies: Sequence[Study], lists: Mapping[str, str | Path]) -> list[Study]:
-    """Studies that published lists name, in their order; the rest is left out.
+    """Studies that published lists name, in the order of the lists; others are left out.
 
     ``lists`` maps a split to a text file with a line for each image: its id, its file name with or
-    without ending, or a path; what follows after a blank, tab or comma is ignored. Raises PL-D232
-    for a split of another name, a list that cannot be read or names none of the studies, and for a
-    study in two splits.
+    without suffix, or a path; anything after a blank, tab or comma is ignored. Raises PL-D232 for a
+    split of another name, a list that cannot be read or names none of the studies, and a study in
+    two splits.
     """
     positions_by_key: dict[str, list[int]] = {}
     for position, study in enumerate(studies):
@@ -158,14 +152,15 @@ def split_by_lists(studies: Sequence[Study], lists: Mapping[str, str | Path]) ->
             )
 
         named = _read_list(Path(file))
-        listed = [position for key in named for position in _look_up(positions_by_key, key)]
+        positions_of_lines = [_look_up(positions_by_key, key) for key in named]
+        listed = list(chain.from_iterable(positions_of_lines))
         if not listed:
             problem = f"none of its {len(named)} lines names an image of this source"
             raise PlaceError(
                 problem, code="PL-D232", file=file, fix="check which data set the list is for"
             )
 
-        missing = sum(not _look_up(positions_by_key, key) for key in named)
+        missing = sum(not positions for positions in positions_of_lines)
         if missing:
             _log.warning(
                 "%s: %d of %d lines name no image of this source", file, missing, len(named)
@@ -193,6 +188,7 @@ def _read_list(file: Path) -> list[str]:
 
 
 def _look_up(positions_by_key: Mapping[str, list[int]], key: str) -> list[int]:
+    # As it stands, by its file name, or by its file name without suffix.
     name = PurePosixPath(key).name
 
     return next(

@@ -1,17 +1,17 @@
 """COVID-19 Image Data Collection: radiographs of published cases with their clinical notes; small,
 free, and mixed.
 
-Licence: for each picture its own, in the table (CC BY, CC BY-SA, CC BY-NC-SA and others; some
+Licence: for each image its own, in the table (CC BY, CC BY-SA, CC BY-NC-SA and others; some
 unknown): look before use. How to get it: github.com/ieee8023/covid-chestxray-dataset. Cohen et al.,
-arXiv:2003.11597 and 2006.11988. Layout: ``metadata.csv``, pictures in ``images/``, lung masks
+arXiv:2003.11597 and 2006.11988. Layout: ``metadata.csv``, images in ``images/``, lung masks
 ``annotations/lungVAE-masks/<stem>_mask.png``, lung boxes
 ``annotations/imageannotation_ai_lung_bounding_boxes.json`` (COCO form, General Blockchain). Counts:
-grew over 2020 to about 950 rows, CT slices among them; 224 pictures have lung boxes. Text:
+grew over 2020 to about 950 rows, CT slices among them; 224 images have lung boxes. Text:
 ``clinical_notes``: can tell history, laboratory values or CT, and one note can belong to several
-pictures; no radiologist's report of this picture. CT (``modality``, in early versions ``view``) is
+images; no radiologist's report of this image. CT (``modality``, in early versions ``view``) is
 left out. Labels: parts of ``finding`` ("Pneumonia/Viral/COVID-19", early "COVID-19, ARDS") are
 PRESENT; nothing else is stated; "todo" and "Unknown" state nothing. Splits: none of its own
-(``patient``). Traps: pictures from figures of papers, with arrows and letters; names of columns
+(``patient``). Traps: images from figures of papers, with arrows and letters; names of columns
 changed over time (``Patientid``, `` url``, ``notes``); one case can have several patient ids.
 """
 
@@ -43,9 +43,11 @@ _CT = ("ct", "axial", "coronal")
 def read(root: Path, split: str = "patient") -> list[Study]:
     """A study for each radiograph, in the order of the table."""
     table = find_file(root, "metadata.csv")
-    column_names = {
-        theirs.strip().lower().replace(" ", "_"): theirs.strip() for theirs in read_header(table)
-    }
+    # Versions of the table differ in case, blanks and underscores.
+    column_names = {}
+    for theirs in map(str.strip, read_header(table)):
+        column_names[theirs.lower().replace(" ", "_")] = theirs
+
     for needed in ("patientid", "filename", "finding"):
         if needed not in column_names:
             raise PlaceError(
@@ -86,14 +88,11 @@ def read(root: Path, split: str = "patient") -> list[Study]:
 
 
 def _is_ct(row: Mapping[str, str]) -> bool:
-    return row.get("modality", "").strip().lower() == "ct" or row.get(
-        "view", ""
-    ).strip().lower().startswith(_CT)
+    modality = row.get("modality", "").strip().lower()
+    view = row.get("view", "").strip().lower()
+    return modality == "ct" or view.startswith(_CT)
 
 
 def _labels(text: str) -> dict[str, float]:
-    return {
-        name: PRESENT
-        for part in _PART.split(text)
-        if (name := part.strip()).lower() not in _NO_FINDING_WORDS
-    }
+    names = [part.strip() for part in _PART.split(text)]
+    return {name: PRESENT for name in names if name.lower() not in _NO_FINDING_WORDS}

@@ -2,39 +2,40 @@
 COVID-19.
 
 Licence: each source's own; COVID-Net's lists are AGPL-3.0 code, the collection is for research. How
-to get it: lists in the folder ``labels`` of github.com/lindawangg/COVID-Net; pictures
+to get it: lists in the folder ``labels`` of github.com/lindawangg/COVID-Net; images
 kaggle.com/andyczhao/covidx-cxr2. Layout: ``train_COVIDx9A.txt`` and ``test_COVIDx9A.txt`` (or 5, 6,
 7A, 8B ...; Kaggle: ``train.txt``, ``test.txt``), in ``root`` or its folder ``labels``: "patient_id
-filename class source", blanks between, no header. Pictures in ``train/`` and ``test/``. Counts: v5
+filename class source", blanks between, no header. Images in ``train/`` and ``test/``. Counts: v5
 13,958/300; v6 14,311/200 (binary); v8A test 400; v9A 30,130/400 (16,490 COVID-19, 8,085 normal,
 5,555 pneumonia; test 200/100/100); v9B 30,482/400. Labels: A lists have three classes that exclude
 each other ("pneumonia" is one that is not COVID-19): all three are stated for each image. B and v6
 lists say positive or negative: "COVID-19" alone. Splits: ``official`` (train and test; no val).
 ``mgca``: train 80/20 with seed 0 by image. BenchX's (CXR-4) is a list. Traps: a patient id can hold
 a blank (v7), so rows are read from their end; ids of different sources can be equal, and one person
-can have two; Kaggle's versions do not match the lists' numbers, so pictures are missing; "Kaggle
+can have two; Kaggle's versions do not match the lists' numbers, so images are missing; "Kaggle
 version 6" is not COVIDx6; what the classes differ in is also which hospital they come from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, PRESENT, Study
-from place_cxr.data.sources.conventions import shuffle_split
+from place_cxr.data.sources.conventions import assign_splits, shuffle_split
 from place_cxr.data.sources.files import check_relative_path, find_file
 
-_CLASSES = ("normal", "pneumonia", "COVID-19")
+# Class in a list -> labels. In lists of three classes, one excludes the other two; lists of two
+# classes say nothing of pneumonia in general.
 _LABELS = {
-    one: {name: PRESENT if name == one else ABSENT for name in _CLASSES} for one in _CLASSES
-} | {
+    "normal": {"normal": PRESENT, "pneumonia": ABSENT, "COVID-19": ABSENT},
+    "pneumonia": {"normal": ABSENT, "pneumonia": PRESENT, "COVID-19": ABSENT},
+    "COVID-19": {"normal": ABSENT, "pneumonia": ABSENT, "COVID-19": PRESENT},
     "positive": {"COVID-19": PRESENT},
     "negative": {"COVID-19": ABSENT},
 }
-_TRAIN_FRACTION = 0.8
+_TRAIN_FRACTION = 0.8  # [MGCA]
 
 
 def read(root: Path, split: str = "official", *, version: str = "") -> list[Study]:
@@ -44,12 +45,10 @@ def read(root: Path, split: str = "official", *, version: str = "") -> list[Stud
     train = list(_read_list(root, _find_list(root, "train", version), "train"))
     test = list(_read_list(root, _find_list(root, "test", version), "test"))
     if split == "mgca":
-        kept, held_out = shuffle_split(
-            len(train), len(train) - int(_TRAIN_FRACTION * len(train)), 0
-        )
-        train = [train[position] for position in kept] + [
-            replace(train[position], split="val") for position in held_out
-        ]
+        # MGCA rounds the number of training rows down, not that of the held-out rows up.
+        held_out_count = len(train) - int(_TRAIN_FRACTION * len(train))
+        kept, held_out = shuffle_split(len(train), held_out_count, 0)
+        train = assign_splits(train, {"train": kept, "val": held_out})
 
     return train + test
 
@@ -83,6 +82,7 @@ def _read_list(root: Path, file: Path, part: str) -> Iterator[Study]:
         if not text.strip():
             continue
 
+        # From the right: the patient, which comes first, may hold blanks.
         fields = text.rsplit(maxsplit=3)
         if len(fields) < 4 or fields[2] not in _LABELS:
             problem = f"line {line} is not 'patient filename class source' with a known class"

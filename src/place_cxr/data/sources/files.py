@@ -1,6 +1,4 @@
-"""What readers of published sets share: files below a root, columns, and values as records have
-them.
-"""
+"""Helpers of the readers of published data sets: find files, read columns, parse cells."""
 
 from __future__ import annotations
 
@@ -15,16 +13,17 @@ from place_cxr.core.registry import did_you_mean
 from place_cxr.data.sources.tables import read_table_rows
 
 _MAX_AGE = 120  # years; NIH ChestX-ray14 has ages over 400
-_LABEL_VALUES = {"": NOT_MENTIONED}
-_LABEL_VALUES |= {
-    text: value for value in (PRESENT, ABSENT, UNCERTAIN) for text in (f"{value}", f"{value:.0f}")
-}
+# Texts of a label cell; CheXpert and MIMIC-CXR write decimal numbers.
+_LABEL_VALUES = {
+    "": NOT_MENTIONED,
+    "1": PRESENT, "1.0": PRESENT,
+    "0": ABSENT, "0.0": ABSENT,
+    "-1": UNCERTAIN, "-1.0": UNCERTAIN,
+}  # fmt: skip
 
 
 def find_file(root: Path, *names: str) -> Path:
-    """The first file below ``root`` that one of the glob patterns names, the first pattern first,
-    or PL-D205.
-    """
+    """The first file below ``root`` that matches a pattern, earlier patterns first. PL-D205."""
     path = find_optional_file(root, *names)
     if path is None:
         problem = f"no file {' or '.join(names)}"
@@ -39,17 +38,21 @@ def find_file(root: Path, *names: str) -> Path:
 
 
 def find_optional_file(root: Path, *names: str) -> Path | None:
-    """As ``find_file``, or None."""
+    """As ``find_file``; None where no file matches."""
     if not root.is_dir():
         raise PlaceError("no such folder", code="PL-D205", file=root, fix="check the path")
-    return next((path for name in names for path in sorted(root.glob(name))), None)
+
+    for name in names:
+        if paths := sorted(root.glob(name)):
+            return paths[0]
+
+    return None
 
 
 def read_columns(
     file: Path, *needed: str, optional: Iterable[str] = (), encoding: str = "utf-8-sig"
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, column -> text) of each row, for the needed columns and the optional ones that are
-    there.
+    """Yield (line, column -> text) of each row: the needed columns, and optional ones that exist.
 
     Column names are compared without blanks around them. Raises PL-D201 for a missing column or no
     rows, else as ``read_table_rows``.
@@ -78,32 +81,32 @@ def read_columns(
 
 
 class LabelParser:
-    """Label cells to mappings; rows that say the same share one mapping, which saves most of the
+    """Turns label cells into mappings. Equal rows share one mapping, which saves most of the
     memory.
     """
 
     def __init__(self, names: Sequence[str], file: Path) -> None:
         self.names = names
         self._file = file
-        self._seen: dict[tuple[str, ...], dict[str, float]] = {}
+        self._mappings: dict[tuple[str, ...], dict[str, float]] = {}
 
     def read(self, line: int, row: Mapping[str, str]) -> dict[str, float]:
         """Finding -> PRESENT, ABSENT, UNCERTAIN or NOT_MENTIONED, for the columns that the row has.
         PL-D210.
         """
         key = tuple(row.get(name, "") for name in self.names)
-        if key not in self._seen:
+        if key not in self._mappings:
             unknown = [text for text in key if text not in _LABEL_VALUES]
             if unknown:
                 refuse_value(self._file, line, "a label is not 1, 0, -1 or empty")
 
-            self._seen[key] = {
+            self._mappings[key] = {
                 name: _LABEL_VALUES[text]
                 for name, text in zip(self.names, key, strict=True)
                 if name in row
             }
 
-        return self._seen[key]
+        return self._mappings[key]
 
 
 def parse_number(file: Path, line: int, text: str) -> float:

@@ -1,13 +1,13 @@
-"""A tree of pictures (DICOM, PNG, JPEG, TIFF, BMP, WEBP) with the reports in one table or in text
-files beside.
+"""A tree of images (DICOM, PNG, JPEG, TIFF, BMP, WEBP) with the reports in one table or in text
+files beside them.
 
 Licence, how to get it, counts: yours. Layout, with a table: exactly one CSV, JSONL or Parquet file
 in ``root`` itself (or option ``table``), whose columns are the manifest's. Its column ``image`` may
 be a path below ``root``, a file's name, or the name without ending; ``columns`` maps other names.
-Rows without a picture and pictures without a row are counted and left out. Layout, with text files:
-a picture's report is ``<picture>.txt`` beside it, else the only text file of its folder, else
-``<folder>.txt`` beside the folder (as MIMIC-CXR has it); pictures that share a text file are one
-study. Patients: from the table's column ``patient``, or the n-th folder below ``root``
+Rows without an image and images without a row are counted and left out. Layout, with text files:
+the report of an image is ``<image>.txt`` beside it, else the only text file of its folder, else
+``<folder>.txt`` beside the folder (as in MIMIC-CXR); images that share a text file are one study.
+Patients: from the table's column ``patient``, or the n-th folder below ``root``
 (``patient_folder=n``). Without either, splits are made by study, and a patient with two studies can
 be on both sides. Splits: the table's column ``split``, else by patient. Traps: names of files can
 hold names of people: nothing of them is logged, but they stand in ids where the table has no column
@@ -34,7 +34,7 @@ _IMAGE_SUFFIXES = frozenset(
     (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 )
 _TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
-# Names that tables give the column of the picture, where it is not called image.
+# Other names of the image column; the first one that the header has is taken.
 _IMAGE_NAMES = (
     "file",
     "filename",
@@ -56,10 +56,9 @@ def read(
     patient_folder: int = 0,
     encoding: str = "utf-8-sig",
 ) -> list[Study]:
-    """A study for each picture that has a row or, without a table, for each picture; sorted by
-    path.
+    """A study for each image that has a row or, without a table, for each image; sorted by path.
 
-    Raises PL-D205 for no pictures or a missing table, PL-D201 to PL-D210 as the manifest does,
+    Raises PL-D205 for no images or a missing table, PL-D201 to PL-D210 as the manifest does,
     PL-C001 for a ``patient_folder`` that is not there.
     """
     if not root.is_dir():
@@ -69,7 +68,7 @@ def read(
     images, texts = _list_files(root)
     if not images:
         raise PlaceError(
-            "no pictures below it", code="PL-D205", file=root, fix="name the folder of the pictures"
+            "no images below it", code="PL-D205", file=root, fix="name the folder of the images"
         )
 
     table_path = _find_table(root, table)
@@ -87,17 +86,15 @@ def read(
 
 
 def _list_files(root: Path) -> tuple[list[str], set[str]]:
-    """Pictures, sorted, and text files, as paths below ``root`` with forward slashes."""
+    """Images, sorted, and text files, as paths below ``root`` with forward slashes."""
     images, texts = [], set()
     for folder, _, names in os.walk(root):
         for name in names:
             path = os.path.join(folder, name)
             ending = os.path.splitext(name)[1].lower()
-            if (
-                ending not in _IMAGE_SUFFIXES
-                and ending not in (".txt", "")
-                and not ending[1:].isdecimal()
-            ):
+            # Files of a DICOM archive often have no suffix, or a number that looks like one.
+            may_be_dicom = ending == "" or ending[1:].isdecimal()
+            if ending not in _IMAGE_SUFFIXES and ending != ".txt" and not may_be_dicom:
                 continue
 
             if os.path.islink(path) or not os.path.isfile(path):
@@ -115,7 +112,7 @@ def _list_files(root: Path) -> tuple[list[str], set[str]]:
 def _is_dicom(path: str) -> bool:
     try:
         with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            return file.read(132)[128:] == b"DICM"  # DICOM part 10: a preamble of 128 bytes
     except OSError:
         return False
 
@@ -166,7 +163,7 @@ def _read_with_table(
             continue
 
         if len(paths) > 1:
-            problem = f"line {line}: {len(paths)} pictures have this name"
+            problem = f"line {line}: {len(paths)} images have this name"
             raise PlaceError(
                 problem, code="PL-D204", file=table, fix="write paths below the folder"
             )
@@ -182,18 +179,18 @@ def _read_with_table(
 
     reader.check_files()
     if not studies:
-        problem = f"none of {missing} rows names one of {len(images)} pictures"
+        problem = f"none of {missing} rows names one of {len(images)} images"
         raise PlaceError(
             problem,
             code="PL-D205",
             file=table,
-            fix="name the picture's column: data.columns.image=COLUMN",
+            fix="name the image's column: data.columns.image=COLUMN",
         )
 
     kept = drop_repeated_rows(table, reader.fill_absent_classes(studies), lines, numbered=False)
     if missing or len(kept) < len(images):
         _log.warning(
-            "%s: %d rows have no picture, %d of %d pictures no row: left out",
+            "%s: %d rows have no image, %d of %d images no row: left out",
             table, missing, len(images) - len({study.image for study in kept}), len(images),
         )  # fmt: skip
 
@@ -204,6 +201,7 @@ def _index_by_key(images: list[str]) -> dict[str, list[str]]:
     paths: dict[str, list[str]] = {}
     for path in images:
         pure = PurePosixPath(path)
+        # A table may name an image by its path or by its file name, with or without suffix.
         for key in {path, str(pure.with_suffix("")), pure.name, pure.stem}:
             paths.setdefault(key, []).append(path)
 
@@ -225,9 +223,8 @@ def _read_with_texts(
     for path in images:
         folder = os.path.dirname(path)
         beside = [f"{os.path.splitext(path)[0]}.txt"]
-        single = (
-            texts_by_folder.get(folder, []) if len(texts_by_folder.get(folder, [])) == 1 else []
-        )
+        folder_texts = texts_by_folder.get(folder, [])
+        single = folder_texts if len(folder_texts) == 1 else []
         above = [f"{folder}.txt"] if folder else []
         text = next((name for name in (*beside, *single, *above) if name in texts), "")
         if text and text not in read_texts:
@@ -264,7 +261,7 @@ def _read_text(file: Path, encoding: str) -> str:
 def _patient(root: Path, image: Path, depth: int) -> str:
     folders = image.relative_to(root).parts[:-1]
     if not 0 < depth <= len(folders):
-        problem = f"a picture has no folder number {depth} below the data folder"
+        problem = f"an image has no folder number {depth} below the data folder"
         raise PlaceError(
             problem,
             code="PL-C001",

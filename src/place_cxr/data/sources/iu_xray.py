@@ -11,8 +11,8 @@ it is there, it is read, and the XML is not. Counts: 7,470 images, 3,955 reports
 alone). "XXXX" is the publisher's redaction. Labels: heads of the major MeSH terms are PRESENT; what
 is not listed has not been stated and is no key. "normal" is "No Finding". R2Gen's form has none.
 Splits: none of its own (``patient``, by report, as patients are not known); R2Gen's ``r2gen`` where
-its file is. Traps: the view is not in the XML (captions say "PA and lateral" for both pictures);
-104 reports have no picture and 25 pictures lost their report [counts not verified]; many normal
+its file is. Traps: the view is not in the XML (captions say "PA and lateral" for both images);
+104 reports have no image and 25 images lost their report [counts not verified]; many normal
 reports are equal, word by word, across splits. The XML is read by a parser that refuses entities
 and document types.
 """
@@ -42,8 +42,9 @@ _NO_TERM = ("normal", "no indexing", "technical quality of image unsatisfactory 
 
 
 def read(root: Path, split: str = "") -> list[Study]:
-    """A study for each image; both views of one share id and report. ``split``: "" takes R2Gen's
-    where its file is.
+    """A study for each image; both views of a study share id and report.
+
+    ``split`` "" is that of R2Gen where its file exists, else ``patient``.
     """
     annotation = find_optional_file(root, "annotation.json")
     if annotation is not None and split != "patient":
@@ -66,14 +67,19 @@ def read(root: Path, split: str = "") -> list[Study]:
     folder = root / "NLMCXR_png"
     paths_by_name = index_files(folder if folder.is_dir() else root)
 
-    return [study for file in files for study in _read_open_i(root, file, paths_by_name)]
+    studies: list[Study] = []
+    for file in files:
+        studies += _read_open_i(root, file, paths_by_name)
+
+    return studies
 
 
 def _read_open_i(root: Path, file: Path, paths_by_name: dict[str, str]) -> Iterator[Study]:
     tree = _parse(file)
-    sections = {
-        part.get("Label", ""): "".join(part.itertext()) for part in tree.iter("AbstractText")
-    }
+    sections = {}
+    for part in tree.iter("AbstractText"):
+        sections[part.get("Label", "")] = "".join(part.itertext())
+
     report = join_sections(sections.get("FINDINGS", ""), sections.get("IMPRESSION", ""))
     labels = _labels(tree)
     for image_element in tree.iter("parentImage"):
@@ -101,6 +107,7 @@ def _parse(file: Path) -> Element:
 
 
 def _labels(tree: Element) -> dict[str, float]:
+    # A term is a head with qualifiers: "Cardiomegaly/mild".
     heads = [(term.text or "").split("/")[0].strip() for term in tree.iter("major")]
     labels = {head: PRESENT for head in heads if head and head.lower() not in _NO_TERM}
     return {"No Finding": PRESENT} if [head.lower() for head in heads] == ["normal"] else labels
@@ -108,21 +115,10 @@ def _labels(tree: Element) -> dict[str, float]:
 
 def _read_r2gen(root: Path, file: Path) -> Iterator[Study]:
     try:
-        content = json.loads(file.read_text("utf-8"))
-        cases = [
-            (split, case["id"], case["report"], case["image_path"])
-            for split in _R2GEN_SPLITS
-            for case in content[split]
-        ]
-        valid = all(
-            isinstance(text, str) for _, *texts, paths in cases for text in (*texts, *paths)
-        )
+        cases = _r2gen_cases(file)
     except (ValueError, KeyError, TypeError, RecursionError):
-        valid = False
-
-    if not valid:
         problem = "not R2Gen's form: {train, val, test} of {id, report, image_path}"
-        raise PlaceError(problem, code="PL-D202", file=file, fix="copy it again")
+        raise PlaceError(problem, code="PL-D202", file=file, fix="copy it again") from None
 
     for split, case, report, paths in cases:
         for path in paths:
@@ -133,3 +129,18 @@ def _read_r2gen(root: Path, file: Path) -> Iterator[Study]:
                 report=f"FINDINGS: {report}" if report.strip() else "",
                 split=split,
             )
+
+
+def _r2gen_cases(file: Path) -> list[tuple[str, str, str, list[str]]]:
+    """(split, id, report, image paths) of all cases."""
+    content = json.loads(file.read_text("utf-8"))
+
+    cases = []
+    for split in _R2GEN_SPLITS:
+        for case in content[split]:
+            texts, paths = (case["id"], case["report"]), list(case["image_path"])
+            if not all(isinstance(text, str) for text in (*texts, *paths)):
+                raise TypeError
+            cases.append((split, *texts, paths))
+
+    return cases

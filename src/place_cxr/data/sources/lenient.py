@@ -1,4 +1,4 @@
-"""A manifest read to its end, whatever is wrong on the way: for ``place data check``."""
+"""Read a manifest to its end and list what is wrong, for ``place data check``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from place_cxr.data.sources.tables import LineFaults, read_table_rows
 
 @dataclass(frozen=True, slots=True)
 class TableWithFaults:
-    """Studies of a manifest with lines and the columns ``sha256`` and ``license``, and what is
-    wrong elsewhere.
+    """The studies of a manifest with their lines and the columns ``sha256`` and ``license``, and
+    the faults of other lines.
     """
 
     file: Path
@@ -36,25 +36,24 @@ def read_with_faults(
     folder: str = "",
     encoding: str = "utf-8-sig",
 ) -> TableWithFaults:
-    """As ``manifest.read``, but a line at fault is listed and passed over, and rows that repeat
-    others stay.
+    """As ``manifest.read``, but a faulty line is listed and skipped, and repeated rows stay.
 
-    Raises what that does where nothing can be read at all: header, encoding, a quote that is not
+    Raises as ``manifest.read`` where nothing can be read: header, encoding, a quote that is not
     closed.
     """
     file = find_manifest(Path(root_or_file))
 
     reader = ManifestReader(file, columns, folder)
     table = TableWithFaults(file, [], [], [], [], [])
-    for number, (line, cells) in enumerate(
-        read_table_rows(file, encoding, reader.choose, table.faults), start=1
-    ):
+    table_rows = read_table_rows(file, encoding, reader.choose, table.faults)
+    for number, (line, cells) in enumerate(table_rows, start=1):
         try:
             study = reader.study(line, cells, number)
         except PlaceError as error:
             table.faults.append((line, error))
             continue
 
+        # The reader collects missing files instead of raising, so that it can list many at once.
         if reader.missing_files and reader.missing_files[-1][0] == line:
             problem = f"a path without a file to read ({reader.missing_files[-1][1]})"
             table.faults.append((line, PlaceError(problem, code="PL-D205", file=file)))
@@ -74,11 +73,11 @@ def read_with_faults(
 
 
 def write_clean_manifest(file: Path, out: Path, leave_out: Collection[int]) -> int:
-    """The manifest as CSV, all its columns, without the lines of ``leave_out`` and those of a wrong
-    length.
+    """Write the manifest as CSV with all its columns, without the lines ``leave_out`` and those
+    with a wrong number of fields.
 
-    Returns how many rows it has. Raises PL-C004 where ``out`` lies in another folder, in which its
-    paths mean nothing, and PL-D201 where no row is left.
+    Returns the number of rows. Raises PL-C004 where ``out`` lies in another folder, where its
+    relative paths would be wrong, and PL-D201 where no row is left.
     """
     if out.resolve().parent != file.resolve().parent:
         fix = f"write it into {file.parent}"

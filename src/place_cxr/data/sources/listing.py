@@ -1,4 +1,4 @@
-"""What `place data ls` tells of the data sets that can be read."""
+"""The list of data sets that `place data ls` prints."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from place_cxr.data.sources.source import DataSource
 
 @dataclass(frozen=True, slots=True)
 class SourceListing:
-    """One data set; ``missing`` are files it needs that are not below the folder asked for, None
-    without a folder.
+    """One data set.
+
+    ``missing`` are needed files, ``without`` optional files that do not exist below the folder;
+    None where no folder was named.
     """
 
     name: str
@@ -25,14 +27,14 @@ class SourceListing:
     needs: tuple[str, ...]
     may_use: tuple[str, ...]
     missing: tuple[str, ...] | None
-    without: tuple[str, ...] | None  # files it may use that are not there
+    without: tuple[str, ...] | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
         return asdict(self)
 
     def text(self) -> str:
-        """A few lines for a reader."""
+        """A few lines of text."""
         lines = [f"{self.name:<17} {' '.join(self.provides)}", self.about]
         if self.splits:
             lines.append(f"splits: {', '.join(self.splits)}, split_lists")
@@ -57,7 +59,7 @@ class SourceListing:
 def list_sources(
     sources: Mapping[str, DataSource], root: Path | None = None
 ) -> list[SourceListing]:
-    """Every data set and, with a folder, what of it lies below; those that can be read there first.
+    """All data sets. With a folder, also which files are missing there; complete data sets first.
 
     Raises PL-D205 where the folder does not exist.
     """
@@ -79,7 +81,7 @@ def list_sources(
         for name, source in sources.items()
     ]
 
-    return sorted(listings, key=lambda one: (bool(one.missing), one.name))
+    return sorted(listings, key=lambda listing: (bool(listing.missing), listing.name))
 
 
 def _join_alternatives(files: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A user's own data: one table with a row for each image (CSV, JSONL or Parquet).
+"""The user's own data: one table with a row for each image (CSV, JSONL or Parquet).
 
 ``image`` and ``report`` are enough (or ``findings`` and ``impression`` instead of a report, or a
 class, labels, masks or boxes without text). Paths are relative to the table's folder, or to the one
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import ABSENT, NOT_MENTIONED, PRESENT, SPLITS, UNCERTAIN, Box, Study
@@ -38,8 +38,8 @@ MANIFEST_COLUMNS = (
 CONTENT_COLUMNS = ("report", "findings", "impression", "class", "boxes")
 COLUMN_PREFIXES = ("labels.", "said.", "mask.")
 _LABEL_VALUES = {PRESENT, ABSENT, UNCERTAIN}
-_SHOWN = 20
-_MAX_AGE = 150
+_SHOWN = 20  # names or rows in a message
+_MAX_AGE = 150  # years
 
 
 def read(
@@ -96,8 +96,9 @@ def find_manifest(path: Path) -> Path:
 
 
 class ManifestReader:
-    """Rows to studies, also of ``folder``; remembers folders it has resolved and files that are not
-    there.
+    """Turns rows into studies, also for ``folder``; collects files that are missing.
+
+    The links of a folder are resolved once for all its files.
     """
 
     def __init__(self, file: Path, columns: Mapping[str, str], folder: str = "") -> None:
@@ -116,20 +117,18 @@ class ManifestReader:
         self._root = os.path.realpath(folder or file.parent)
         self._folders: dict[str, str] = {}
         self._classes: set[str] = set()
-        self.missing_files: list[
-            tuple[int, str]
-        ] = []  # (line, what is wrong); names of files may name people
+        # (line, what is wrong); without the file's name, as it may be the name of a patient.
+        self.missing_files: list[tuple[int, str]] = []
 
     def choose(self, header: Sequence[str]) -> Mapping[str, str]:
         """Our name -> theirs for each column that is read."""
-        recognized = {
-            name: name
-            for name in header
-            if name in MANIFEST_COLUMNS or name.startswith(COLUMN_PREFIXES)
-        }
-        if (
-            "class" in self.columns.values()
-        ):  # a column of 1 and 0 that is mapped to a finding names no classes
+
+        def is_ours(name: str) -> bool:
+            return name in MANIFEST_COLUMNS or name.startswith(COLUMN_PREFIXES)
+
+        recognized = {name: name for name in header if is_ours(name)}
+        # A column "class" of 1 and 0 that is mapped to a finding does not name classes.
+        if "class" in self.columns.values():
             recognized.pop("class", None)
 
         self.used_columns = used = recognized | dict(self.columns)
@@ -204,29 +203,22 @@ class ManifestReader:
         )
 
     def fill_absent_classes(self, studies: Sequence[Study]) -> list[Study]:
-        """All studies of the table, with 0 for every class of it that is not theirs."""
+        """All studies of the table, with 0 for every class of the table that is not their own."""
         return classes.fill_absent_classes(studies, self._classes)
 
     def check_files(self) -> None:
-        """PL-D205 with the first files that are missing or no regular files; none of them is
-        opened.
-        """
+        """PL-D205 with the first files that are missing or not regular files; no file is opened."""
         if self.missing_files:
             shown = "; ".join(f"line {line} ({what})" for line, what in self.missing_files[:_SHOWN])
-            remainder = (
-                f"; and {len(self.missing_files) - _SHOWN} more"
-                if len(self.missing_files) > _SHOWN
-                else ""
-            )
-            problem = f"{len(self.missing_files)} paths without a file to read: {shown}{remainder}"
+            count = len(self.missing_files)
+            remainder = f"; and {count - _SHOWN} more" if count > _SHOWN else ""
+            problem = f"{count} paths without a file to read: {shown}{remainder}"
             raise PlaceError(
                 problem, code="PL-D205", file=self.file, fix="copy the files or take these rows out"
             )
 
     def _path(self, line: int, text: str) -> Path:
-        """The real path, inside the table's folder; the links of a folder are followed once for all
-        its files.
-        """
+        """The real path of a file, which must be inside the table's folder."""
         if "\0" in text or "\\" in text:
             mark = "a NUL" if "\0" in text else "backslashes"
             self._refuse(line, f"a path with {mark}", "PL-D206", "write paths with forward slashes")
@@ -264,7 +256,10 @@ class ManifestReader:
     def _inside(self, line: int, path: str) -> str:
         real = os.path.realpath(path)
         if real != self._root and not real.startswith(os.path.join(self._root, "")):
-            fix = "put the manifest in a folder above the files, or name that folder: --option folder=PATH"
+            fix = (
+                "put the manifest in a folder above the files, or name that folder: "
+                "--option folder=PATH"
+            )
             self._refuse(line, "a path that leaves the manifest's folder", "PL-D206", fix)
 
         return real
@@ -324,34 +319,32 @@ class ManifestReader:
             return ()
 
         try:
-            boxes = tuple(
-                Box(
-                    entry["finding"],
-                    float(entry["x0"]),
-                    float(entry["y0"]),
-                    float(entry["x1"]),
-                    float(entry["y1"]),
-                )
-                for entry in json.loads(text)
-            )
-            valid = all(
-                isinstance(box.finding, str)
-                and all(map(math.isfinite, (box.x0, box.y0, box.x1, box.y1)))
-                and box.x0 < box.x1
-                and box.y0 < box.y1
-                for box in boxes
-            )
+            boxes = tuple(_parse_box(entry) for entry in json.loads(text))
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            valid = False
+            boxes = None
 
-        if not valid:
-            fix = 'write [{"finding": "effusion", "x0": 10, "y0": 20, "x1": 90, "y1": 80}] with x0 < x1 and y0 < y1'
+        if boxes is None:
+            fix = (
+                'write [{"finding": "effusion", "x0": 10, "y0": 20, "x1": 90, "y1": 80}] '
+                "with x0 < x1 and y0 < y1"
+            )
             self._refuse(line, "boxes that cannot be read", "PL-D210", fix)
 
         return boxes
 
     def _refuse(self, line: int, problem: str, code: str, fix: str) -> NoReturn:
         raise PlaceError(f"line {line}: {problem}", code=code, file=self.file, fix=fix)
+
+
+def _parse_box(entry: Mapping[str, Any]) -> Box:
+    sides = [float(entry[name]) for name in ("x0", "y0", "x1", "y1")]
+    box = Box(entry["finding"], *sides)
+    if not isinstance(box.finding, str) or not all(map(math.isfinite, sides)):
+        raise ValueError
+    if box.x0 >= box.x1 or box.y0 >= box.y1:
+        raise ValueError
+
+    return box
 
 
 def _number(text: str) -> float | None:
@@ -372,9 +365,9 @@ def _strip_prefix(cells: Mapping[str, str], prefix: str) -> dict[str, str]:
 def drop_repeated_rows(
     file: Path, studies: Sequence[Study], lines: Sequence[int], *, numbered: bool
 ) -> list[Study]:
-    """Without repeated rows; ``numbered``: ids are row numbers and do not count.
+    """The studies without repeated rows. ``numbered``: ids are row numbers and are not compared.
 
-    One image with two contents, or one study with two, is an error naming both lines.
+    PL-D204, with both lines, for an image or a study with two contents.
     """
     kept: list[Study] = []
 
@@ -403,8 +396,9 @@ def drop_repeated_rows(
 
 
 def _study_content(study: Study) -> tuple[object, ...]:
-    """What images of one study share. NaN labels are one object, NOT_MENTIONED, so they compare
-    equal in a dict.
+    """What the images of one study share.
+
+    NaN labels are the one object NOT_MENTIONED; Python takes identical objects in dicts for equal.
     """
     return study.report, study.patient, study.split, study.sex, study.labels, study.said
 

@@ -2,20 +2,20 @@
 
 Licence: PhysioNet Credentialed Health Data License 1.5.0; no passing on, no third-party services,
 no identification. How to get it: physionet.org, training (CITI) and a signed agreement;
-MIMIC-CXR-JPG for pictures and tables, MIMIC-CXR for the reports (``mimic-cxr-reports.zip``).
+MIMIC-CXR-JPG for images and tables, MIMIC-CXR for the reports (``mimic-cxr-reports.zip``).
 Layout: ``mimic-cxr-2.0.0-{split,metadata,chexpert}.csv.gz`` (or unpacked; 2.1.0 keeps the names),
-pictures ``files/p10/p10000032/s50414267/<dicom_id>.jpg``, reports
+images ``files/p10/p10000032/s50414267/<dicom_id>.jpg``, reports
 ``files/p10/p10000032/s50414267.txt`` in the same tree, in a folder ``mimic-cxr-reports``, or still
 in the zip file. Elsewhere: option ``reports``. Counts: 377,110 images of 227,835 studies and 65,379
 patients; official split 368,960 / 2,991 / 5,159 images. Labels: CheXpert's labeller on the reports,
-so ``labels`` and ``said`` are the same: not a reading of the picture. Blank is not mentioned.
+so ``labels`` and ``said`` are the same: not a reading of the image. Blank is not mentioned.
 Studies without a row in that table have no labels. ``negbio`` is an option. The manual labels of
 2.1.0's test set are not read. Text (option ``text``): ``sections`` gives findings and impression,
 or the last paragraph where neither is, for our own sentence splitter. ``mgca`` is MGCA's rule:
 impression, then findings, lower-case ASCII words, sentences of one word and reports of fewer than
 three words dropped; compare with papers under this one. ``full`` is the report as it is. Splits:
 ``official``; ``mgca`` (its "valid" is validate and test together, and there is no test set). Traps:
-one report belongs to several pictures of a study; a report may describe a picture that the PA/AP
+one report belongs to several images of a study; a report may describe an image that the PA/AP
 filter (option ``views``) leaves out; about 54 studies have their sections where no rule finds them,
 and papers treat those by id: here they go by the rule. Reading 227,835 report files takes minutes
 from a cold disk; ``text=none`` reads tables alone.
@@ -41,8 +41,9 @@ from place_cxr.data.sources.files import (
 from place_cxr.text.mimic_sections import mgca_sentences, read_kept_sections
 
 MIMIC_LABELS = (
-    "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum", "Fracture", "Lung Lesion",
-    "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other", "Pneumonia", "Pneumothorax", "Support Devices",
+    "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum",
+    "Fracture", "Lung Lesion", "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other",
+    "Pneumonia", "Pneumothorax", "Support Devices",
 )  # fmt: skip
 _SPLIT_NAMES = {
     "official": {"train": "train", "validate": "val", "test": "test"},
@@ -74,9 +75,10 @@ def read(
     names = pick(_SPLIT_NAMES, split, "split of this source")
     text_rule = pick(_TEXT_RULES, text, "text rule")
     table = find_file(root, "mimic-cxr-2.?.?-split.csv*")
-    split_of = {
-        row["dicom_id"]: row["split"] for _, row in read_columns(table, "dicom_id", "split")
-    }
+    split_of = {}
+    for _, row in read_columns(table, "dicom_id", "split"):
+        split_of[row["dicom_id"]] = row["split"]
+
     if not set(split_of.values()) <= set(names):
         raise PlaceError(
             "a split is not train, validate or test",
@@ -141,7 +143,7 @@ def _sections_text(report: str) -> str:
 
 
 def _mgca_text(report: str) -> str:
-    """MGCA's sentences apart by empty lines, where our splitter always cuts and never elsewhere."""
+    """The sentences of MGCA, apart by empty lines: our splitter cuts there and only there."""
     sections = read_kept_sections(report)
     sentences = mgca_sentences(sections.get("impression", ""), sections.get("findings", ""))
     return "FINDINGS: " + "\n\n".join(sentences) if sentences else ""

@@ -2,13 +2,13 @@
 radiologists.
 
 Licence: PhysioNet Credentialed Health Data License 1.5.0. Boecking et al., ECCV 2022. How to get
-it: physionet.org/content/ms-cxr (training and agreement); pictures are those of MIMIC-CXR-JPG.
+it: physionet.org/content/ms-cxr (training and agreement); images are those of MIMIC-CXR-JPG.
 Layout: ``MS_CXR_Local_Alignment_v1.1.0.csv`` (or v1.0.0): dicom_id, category_name, label_text,
 path, x, y, w, h, image_width, image_height and, in 1.1.0, split; a row for each box. ``path`` is
 MIMIC-CXR-JPG's; its folder is option ``mimic``, by default ``root``. The JSON form is not read.
 Counts: 1,162 image-phrase pairs of 8 findings [from the paper; not verified against the files].
 Labels: the phrase's finding is PRESENT; nothing else is stated. Boxes are in pixels of the full
-picture. Splits: ``test``: all of it, as papers evaluate. ``published``: the column of 1.1.0. Traps:
+image. Splits: ``test``: all of it, as papers evaluate. ``published``: the column of 1.1.0. Traps:
 the published split does not follow MIMIC's own: parts of its train are in MIMIC's test and the
 other way round; do not evaluate a model on phrases whose patients it was trained with.
 """
@@ -38,10 +38,10 @@ def read(root: Path, split: str = "test", *, mimic: str = "") -> list[Study]:
     table = max(root.glob(_TABLE))  # the newest version
 
     image_folder = root / mimic
+    # (image, finding, phrase) -> path, split and boxes. The table has a row for each box.
     phrases: dict[tuple[str, str, str], tuple[str, str, list[Box]]] = {}
-    for line, row in read_columns(
-        table, "dicom_id", "category_name", "label_text", "path", *_SIDES, optional=("split",)
-    ):
+    columns = ("dicom_id", "category_name", "label_text", "path", *_SIDES)
+    for line, row in read_columns(table, *columns, optional=("split",)):
         x, y, width, height = (parse_number(table, line, row[side]) for side in _SIDES)
         key = (row["dicom_id"], row["category_name"], row["label_text"])
         part = _SPLIT_NAMES.get(row.get("split", ""), "")
@@ -58,20 +58,28 @@ def read(root: Path, split: str = "test", *, mimic: str = "") -> list[Study]:
             "no such folder", code="PL-D205", file=image_folder, fix="check data.options.mimic"
         )
 
-    return [
-        Study(
-            id=f"{dicom}#{index}",
-            image=image_folder / path,
-            report=phrase,
-            patient=next(
-                (name for name in PurePosixPath(path).parts if len(name) == 9 and name[0] == "p"),
-                "",
-            )[1:],
-            split="test" if split == "test" else part,
-            labels={finding: PRESENT},
-            boxes=tuple(boxes),
+    studies = []
+    for index, (key, (path, part, boxes)) in enumerate(phrases.items(), start=1):
+        dicom, finding, phrase = key
+        studies.append(
+            Study(
+                id=f"{dicom}#{index}",
+                image=image_folder / path,
+                report=phrase,
+                patient=_patient(path),
+                split="test" if split == "test" else part,
+                labels={finding: PRESENT},
+                boxes=tuple(boxes),
+            )
         )
-        for index, ((dicom, finding, phrase), (path, part, boxes)) in enumerate(
-            phrases.items(), start=1
-        )
-    ]
+
+    return studies
+
+
+def _patient(path: str) -> str:
+    """10000032 of files/p10/p10000032/s50414267/x.jpg; empty where the path has no such folder."""
+    for name in PurePosixPath(path).parts:
+        if len(name) == 9 and name[0] == "p":
+            return name[1:]
+
+    return ""

@@ -4,7 +4,7 @@ radiologists.
 Licence: no restriction on use; credit, link and citation asked for (NIH Clinical Center; Wang et
 al., CVPR 2017). How to get it: nihcc.app.box.com/v/ChestXray-NIHCC, or the copy on Kaggle. Layout:
 ``Data_Entry_2017_v2020.csv`` (or the first ``Data_Entry_2017.csv``), ``BBox_List_2017.csv``,
-``train_val_list.txt``, ``test_list.txt``; pictures 1024 x 1024 PNG in ``images/``, or in
+``train_val_list.txt``, ``test_list.txt``; images 1024 x 1024 PNG in ``images/``, or in
 ``images_001/images/`` to ``images_012/images/`` (Kaggle). Counts: 112,120 images of 30,805
 patients; 86,524 in train_val_list, 25,596 in test_list. Labels: ``Finding Labels`` joined by "|";
 what is not listed was not found in the report by text mining and is ABSENT here, as everybody reads
@@ -13,7 +13,7 @@ it; about 90 % are right. "Infiltrate" of the box table is the label "Infiltrati
 the patient [ours]. ``patient``. KAD's 77,872/8,652 and the 78,468/11,219/22,433 of REFERS, MRM and
 BenchX are lists. Traps: the first release writes ages as "058Y", has a column without a name, and
 ages over 400 years; the header of the box table is "Bbox [x,y,w,h],,," (nine fields); the original
-pictures were up to 3000 pixels and more than 8 bits; some are rotated, some have burnt-in marks;
+images were up to 3000 pixels and more than 8 bits; some are rotated, some have burnt-in marks;
 lateral views do not exist.
 """
 
@@ -37,11 +37,13 @@ from place_cxr.data.sources.files import (
 from place_cxr.data.splits.by_patient import split_by_patient
 
 NIH14_LABELS = (
-    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
-    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",
+    "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening",
+    "Hernia",
 )  # fmt: skip
 _NORMAL = "No Finding"
-_VAL_FRACTIONS = (0.9, 0.1, 0.0)
+_VAL_FRACTIONS = (0.9, 0.1, 0.0)  # of the official train list, by patient [ours]
+_SPLIT_LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
 
 
 def read(root: Path, split: str = "official") -> list[Study]:
@@ -101,6 +103,7 @@ def _boxes(root: Path) -> dict[str, list[Box]]:
             x, y, width, height = (
                 parse_number(table, line, row[name]) for name in ("Bbox [x", "y", "w", "h]")
             )
+            # The table of boxes has another word for this finding than the table of labels.
             finding = row["Finding Label"].replace("Infiltrate", "Infiltration")
             boxes.setdefault(row["Image Index"], []).append(
                 Box(finding, x, y, x + width, y + height)
@@ -110,20 +113,20 @@ def _boxes(root: Path) -> dict[str, list[Box]]:
 
 
 def _official_split(root: Path, studies: list[Study]) -> list[Study]:
-    lists = {
-        name: set(find_file(root, file).read_text("utf-8").split())
-        for name, file in _SPLIT_LISTS.items()
-    }
+    lists = {}
+    for name, file in _SPLIT_LISTS.items():
+        lists[name] = set(find_file(root, file).read_text("utf-8").split())
+
     assigned: dict[str, Study] = {}
     train = [study for study in studies if f"{study.id}.png" in lists["train"]]
     if train:
         assigned = {study.id: study for study in _train_and_val(train)}
 
-    test = {
-        study.id: replace(study, split="test")
-        for study in studies
-        if f"{study.id}.png" in lists["test"]
-    }
+    test = {}
+    for study in studies:
+        if f"{study.id}.png" in lists["test"]:
+            test[study.id] = replace(study, split="test")
+
     missing = len(studies) - len(assigned.keys() | test.keys())
     if missing:
         problem = f"{missing} of {len(studies)} images of the table are in neither list"
@@ -136,11 +139,8 @@ def _official_split(root: Path, studies: list[Study]) -> list[Study]:
     return [assigned[study.id] for study in studies]
 
 
-_SPLIT_LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
-
-
 def _train_and_val(studies: list[Study]) -> list[Study]:
-    """By patient; a table of too few patients for both has no val."""
+    """Train and val by patient; all train where there are too few patients for both."""
     try:
         return split_by_patient(studies, 0, _VAL_FRACTIONS)
     except PlaceError:

@@ -4,7 +4,7 @@ Licence, how to get it, counts: those of the data that it was made of.
 Layout: ``data/`` with ``pixels``, ``letterboxes``, ``rows``, ``studies.jsonl`` and ``meta.json``.
 Labels: those that the studies had; columns of other names were mapped when it was packed.
 Splits: those that the studies had when they were packed, else by patient.
-Traps: no masks, and no original pictures: sizes and boxes are of pictures that need not be there.
+Traps: no masks, and no original images: sizes and boxes are of images that need not be there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def read(root: Path, *, columns: Mapping[str, str] = MappingProxyType({})) -> li
     """A folder that ``place data pack`` wrote: pixels, reports, splits, labels and boxes, but no
     masks.
 
-    ``columns`` has no meaning here. The original pictures need not be there. Raises PL-D410 where
+    ``columns`` has no meaning here. The original images need not be there. Raises PL-D410 where
     no whole pack is.
     """
     from place_cxr.data.packs.export import (

@@ -3,16 +3,16 @@
 
 Licence: own agreement (BIMCV): research, no passing on, no identification. How to get it:
 bimcv.cipf.es/bimcv-projects/padchest (registration). Layout:
-``PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv`` (or .csv.gz), one row an image; pictures
+``PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv`` (or .csv.gz), one row an image; images
 are 16-bit PNG in ``<ImageDir>/<ImageID>`` (ImageDir 0 to 54, a zip file each) or all in one folder
-``images``. Columns as in the authors' README; the table's first column has no name. Pictures'
+``images``. Columns as in the authors' README; the table's first column has no name. Images'
 folders other than these are not verified. Counts: 160,868 images, 109,931 studies, 67,625 patients.
 Text: stemmed Spanish tokens with " . " between sentences, lower case, no accents: not for an
 English encoder. Labels: from the reports, by physicians (27 %) or a network (the rest, about 0.93
 micro-F1): a list of names as Python writes it. Listed is PRESENT; nothing else is stated. "normal"
 alone is "No Finding"; "exclude", "unchanged" and "suboptimal study" are no findings and are left
 out, so such an image can be without labels. Splits: none of its own (``patient``). Traps: names
-with blanks around them; ages from the year of birth; rows without report or label; some pictures
+with blanks around them; ages from the year of birth; rows without report or label; some images
 are damaged; 16 bits, and MONOCHROME1 in column PhotometricInterpretation_DICOM is said to be
 inverted already [not verified].
 """
@@ -47,6 +47,7 @@ def read(root: Path, split: str = "patient", *, views: Sequence[str] = ()) -> li
             continue
 
         image_dir = row["ImageDir"].removesuffix(".0")
+        # Images lie in a folder of this name or, in some copies, all in one folder.
         if image_dir not in folders:
             candidate = root / check_relative_path(table, line, image_dir) if image_dir else root
             folders[image_dir] = candidate if image_dir and candidate.is_dir() else root / "images"

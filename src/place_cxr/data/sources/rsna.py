@@ -1,22 +1,23 @@
 """RSNA Pneumonia Detection Challenge 2018, stage 2: NIH radiographs with radiologists' boxes of
 lung opacities.
 
-Licence: RSNA terms: academic and other use with attribution; pictures NIH. Citation: Shih et al., Radiology: AI 1(1),
-2019.
+Licence: RSNA terms: academic and other use with attribution; images NIH. Citation: Shih et al.,
+Radiology: AI 1(1), 2019.
 How to get it: kaggle.com/c/rsna-pneumonia-detection-challenge (competition rules to accept).
-Layout: ``stage_2_train_labels.csv`` (patientId,x,y,width,height,Target: a row for each box, blank where Target is 0),
-``stage_2_detailed_class_info.csv`` (patientId,class: a row for each box, so repeated),
-``stage_2_train_images/<patientId>.dcm``.
-Counts: 30,227 rows, 26,684 images, 6,012 positive, 9,555 boxes (1 to 4 an image); classes Normal, Lung Opacity, No
-Lung Opacity / Not Normal. 1024 x 1024, 8 bit.
-Labels: "Pneumonia" is Target, that is an opacity that may be pneumonia; "No Finding" is the class Normal. A negative
-image may show any other disease. Boxes are in pixels.
-Splits: the 3,000 test images have no public labels on Kaggle and are not read. ``patient`` (one image is one patient
-as far as is known: ids of the NIH patients are not in the tables). ``mgca`` (70/15/15) and ``mgca_detection`` (5,337
-each): images sorted by id, two draws with seed 0, whose first half is called test. ``benchx``: 70/15/15 in proportion
-to Target, seed 42. LoVT's (same sizes as mgca_detection, other images) and MRM's are lists.
-Traps: several images can be of one NIH patient, so every split of this set may leak; the id is a patientId in name
-only.
+Layout: ``stage_2_train_labels.csv`` (patientId,x,y,width,height,Target: a row for each box, blank
+where Target is 0), ``stage_2_detailed_class_info.csv`` (patientId,class: a row for each box, so
+repeated), ``stage_2_train_images/<patientId>.dcm``.
+Counts: 30,227 rows, 26,684 images, 6,012 positive, 9,555 boxes (1 to 4 an image); classes Normal,
+Lung Opacity, No Lung Opacity / Not Normal. 1024 x 1024, 8 bit.
+Labels: "Pneumonia" is Target, that is an opacity that may be pneumonia; "No Finding" is the class
+Normal. A negative image may show any other disease. Boxes are in pixels.
+Splits: the 3,000 test images have no public labels on Kaggle and are not read. ``patient`` (one
+image is one patient as far as is known: ids of the NIH patients are not in the tables). ``mgca``
+(70/15/15) and ``mgca_detection`` (5,337 each): images sorted by id, two draws with seed 0, whose
+first half is called test. ``benchx``: 70/15/15 in proportion to Target, seed 42. The splits of LoVT
+(same sizes as mgca_detection, other images) and MRM are lists.
+Traps: several images can be of one NIH patient, so every split of this set may leak; the id is a
+patientId in name only.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ from place_cxr.data.sources.files import (
 
 _FINDING = "Pneumonia"
 _SIDES = ("x", "y", "width", "height")
-_DETECTION_EACH = 5_337
+_DETECTION_EACH = 5_337  # images in val and in test [MGCA]
+_HELD_OUT = 0.15 * 2  # fraction of images in val and test together [MGCA]
 
 
 def read(root: Path, split: str = "patient") -> list[Study]:
-    """A study for each image: sorted by id where the split is ``patient``, else in the order of the
+    """A study for each image: sorted by id for the split ``patient``, else in the order of the
     draw.
     """
     table = find_file(root, "stage_2_train_labels.csv")
@@ -63,7 +65,7 @@ def read(root: Path, split: str = "patient") -> list[Study]:
             id=name,
             image=Path(f"{root}/stage_2_train_images/{name}.dcm"),
             report="",
-            labels=_LABELS[targets[name], normal.get(name)],
+            labels=_labels(targets[name], normal.get(name)),
             boxes=tuple(boxes[name]),
         )
         for name in sorted(boxes)
@@ -76,17 +78,17 @@ def read(root: Path, split: str = "patient") -> list[Study]:
             studies, stratified_parts([int(targets[study.id]) for study in studies])
         )
 
-    return assign_splits(
-        studies, three_parts(len(studies), 0.15 * 2 if split == "mgca" else _DETECTION_EACH * 2)
-    )
+    held_out = _HELD_OUT if split == "mgca" else _DETECTION_EACH * 2
+    return assign_splits(studies, three_parts(len(studies), held_out))
 
 
-_LABELS = {
-    (target, normal): {_FINDING: PRESENT if target == "1" else ABSENT}
-    | ({} if normal is None else {"No Finding": PRESENT if normal else ABSENT})
-    for target in "01"
-    for normal in (None, False, True)
-}
+def _labels(target: str, is_normal: bool | None) -> dict[str, float]:
+    """``is_normal`` is None where the class table is missing."""
+    labels = {_FINDING: PRESENT if target == "1" else ABSENT}
+    if is_normal is not None:
+        labels["No Finding"] = PRESENT if is_normal else ABSENT
+
+    return labels
 
 
 def _read_normal(root: Path) -> dict[str, bool]:

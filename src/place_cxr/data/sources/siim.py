@@ -1,13 +1,13 @@
 """SIIM-ACR Pneumothorax Segmentation, stage 1 and stage 2: radiographs with masks of pneumothoraces
 as run lengths.
 
-Licence: competition rules (kaggle.com/c/siim-acr-pneumothorax-segmentation); pictures are NIH
+Licence: competition rules (kaggle.com/c/siim-acr-pneumothorax-segmentation); images are NIH
 ChestX-ray14's. How to get it: stage 2 from Kaggle. Stage 1 (the papers' one) is no longer offered
 there; copies exist, not from us. Layout, stage 1: ``train-rle.csv`` with the header "ImageId,
 EncodedPixels" (a blank before the second name) and
 ``dicom-images-train/<study>/<series>/<ImageId>.dcm``. Stage 2: ``stage_2_train.csv`` (header
 without the blank, ids like ID_0a0adf93f) and ``stage_2_images/<ImageId>.dcm`` [layout of the
-pictures not verified; any of the folders is searched]. Counts, stage 1: 12,954 rows, 12,047 images,
+images not verified; any of the folders is searched]. Counts, stage 1: 12,954 rows, 12,047 images,
 2,669 with and 9,378 without pneumothorax, 3,576 masks (1 to 10 an image). Masks: pairs "gap length"
 relative to the end of the run before, down the columns, 1024 x 1024; several rows of one image are
 united; "-1" (in some copies " -1") means none. Splits: ``patient`` (patients are not known: by
@@ -33,13 +33,17 @@ from place_cxr.data.sources.files import (
 )
 
 _FINDING = "Pneumothorax"
-_NONE = "-1"
-_SIDE = 1024
+_NONE = "-1"  # no mask
+_SIDE = 1024  # pixels of every image
+_HELD_OUT = 0.15 * 2  # fraction of rows in val and test together [MGCA]
+_POSITIVE = {_FINDING: PRESENT}
+_NEGATIVE = {_FINDING: ABSENT}
 
 
 def read(root: Path, split: str = "patient") -> list[Study]:
-    """A study for each image and, for ``mgca``, for each part that has a row of it; in the order of
-    the rows.
+    """A study for each image, in the order of the rows.
+
+    With ``mgca``, an image whose rows are in two parts gives a study for each part.
     """
     table = find_file(root, "train-rle.csv", "stage_2_train.csv")
     rows = []
@@ -55,7 +59,8 @@ def read(root: Path, split: str = "patient") -> list[Study]:
             )
         )
 
-    parts = {"": range(len(rows))} if split == "patient" else three_parts(len(rows), 0.15 * 2)
+    # MGCA divides rows, not images: the masks of one image can fall into several parts.
+    parts = {"": range(len(rows))} if split == "patient" else three_parts(len(rows), _HELD_OUT)
 
     paths_by_name = index_files(root / "dicom-images-train", root / "stage_2_images")
     texts_by_image: dict[tuple[str, str], list[str]] = {}
@@ -86,7 +91,3 @@ def _study(
         labels=_POSITIVE if positive else _NEGATIVE,
         masks={_FINDING: RunLengths(tuple(texts) if positive else (), _SIDE, _SIDE)},
     )
-
-
-_POSITIVE = {_FINDING: PRESENT}
-_NEGATIVE = {_FINDING: ABSENT}

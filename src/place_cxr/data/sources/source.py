@@ -1,4 +1,4 @@
-"""What a data set's adapter declares beside its reading function."""
+"""The record of a data set: its reading function, and what it declares beside."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from place_cxr.core.records import Study
 from place_cxr.core.registry import did_you_mean, pick
 from place_cxr.data.sources.conventions import split_by_lists
 
-# pairs: an image and a text about it. reports: the text is a radiologist's report. The others as in
-# Study.
+# pairs: an image and a text about it; reports: the text is a radiologist's report; the others as
+# in Study.
 PROVIDES = ("pairs", "reports", "labels", "masks", "boxes")
 _FIXED_PARAMETERS = ("root", "root_or_file", "split")
 
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """One data set: ``read(root, ...)`` makes its studies, from tables alone; no image is opened or
-    looked for.
+    """One data set: ``read(root, ...)`` makes its studies from tables alone; it opens no image and
+    does not check that images exist.
 
-    ``provides`` holds words of PROVIDES. ``needs`` and ``may_use`` are the files it looks for below
-    ``root``, each with its alternatives as glob patterns. ``splits`` are the names that ``read``
-    takes as ``split``, the default first; ``patient`` leaves splits to be made by patient. The
-    module of ``read`` opens with the data card.
+    ``provides`` holds words of PROVIDES. ``needs`` and ``may_use`` are files below ``root``, each
+    with its alternatives as glob patterns. ``splits`` are the names that ``read`` takes as
+    ``split``, the default first; with ``patient``, splits are made later, by patient. The docstring
+    of the module of ``read`` is the data card.
     """
 
     read: Callable[..., list[Study]]
@@ -40,8 +40,8 @@ class DataSource:
     def __call__(
         self, root: Path, *, split_lists: Mapping[str, str] | None = None, **options: Any
     ) -> list[Study]:
-        """The studies below ``root``. ``split_lists``: files of a published split, instead of a
-        named one.
+        """The studies below ``root``. ``split_lists``: split -> file of a published list, instead
+        of a named split.
 
         Raises PL-C001 for an option that ``read`` does not have, PL-C002 for a split without that
         name, PL-D2xx as ``read`` does.
@@ -52,7 +52,7 @@ class DataSource:
         return split_by_lists(studies, split_lists) if split_lists else studies
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """PL-C001 for an option that ``read`` does not have, PL-C002 for a split without that name."""
+        """PL-C001 for an option that ``read`` does not have, PL-C002 for an unknown split."""
         allowed = [*self.options, *(["split"] if self.splits else [])]
         for name in options:
             if name not in allowed:
@@ -78,18 +78,15 @@ class DataSource:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What ``read`` takes beside the folder and the split."""
-        return tuple(
-            name
-            for name in inspect.signature(self.read).parameters
-            if name not in _FIXED_PARAMETERS
-        )
+        """Parameters of ``read`` beside the folder and the split."""
+        names = inspect.signature(self.read).parameters
+        return tuple(name for name in names if name not in _FIXED_PARAMETERS)
 
     def missing(self, root: Path, *, optional: bool = False) -> tuple[str, ...]:
-        """Files that are needed (or may be used) and are not below ``root``, each as "one or
-        another".
-        """
+        """Needed (or optional) files that do not exist below ``root``, each as "a or b"."""
+
+        def exists(pattern: str) -> bool:
+            return next(root.glob(pattern), None) is not None
+
         files = self.may_use if optional else self.needs
-        return tuple(
-            " or ".join(names) for names in files if not any(any(root.glob(name)) for name in names)
-        )
+        return tuple(" or ".join(names) for names in files if not any(map(exists, names)))

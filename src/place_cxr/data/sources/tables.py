@@ -1,8 +1,8 @@
-"""Rows of a CSV (also gzipped), JSONL or Parquet file as exact text, each with the line it stands
-on.
+"""Rows of a CSV (also gzipped), JSONL or Parquet file as exact text, each with its line number.
 
-The csv module and a count of fields, not pandas: pandas shifts columns or drops fields of a ragged
-line without an error, reads the id ``00123`` as 123 and the report ``NA`` as missing.
+CSV is read with the csv module and a count of fields, not with pandas. pandas shifts columns or
+drops fields of a ragged line without an error; it reads the id ``00123`` as 123 and the report
+``NA`` as missing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import math
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,25 +26,23 @@ ColumnChooser = Callable[[Sequence[str]], Mapping[str, str]]
 LineFaults = list[tuple[int, PlaceError]]  # (line, what is wrong with it)
 ID_COLUMNS = ("study", "patient")
 _NESTED_COLUMNS = ("labels", "said", "mask")
-MAX_UNZIPPED_BYTES = (
-    2_000_000_000  # bytes that a gzipped table may unpack to: a bomb fails here, not in memory
-)
+# A gzipped table may unpack to so many bytes: a zip bomb is refused before it fills the memory.
+MAX_UNZIPPED_BYTES = 2_000_000_000
 
 
 def read_table_rows(
     file: Path, encoding: str, choose: ColumnChooser, faults: LineFaults | None = None
 ) -> Iterator[TableRow]:
-    """``(line, cells)`` of each row; ``choose`` gets the header and returns our name -> theirs for
-    the columns to read.
+    """Yield ``(line, cells)`` of each row. ``choose`` gets the header and returns the columns to
+    read, our name -> theirs.
 
-    Lines count from 1 and include the header; Parquet has rows, counted from 1. Cells are text,
-    empty where nothing is said. Raises PL-D201 (header), PL-D202 (form), PL-D203 (ids stored as
-    decimal numbers), PL-D209 (encoding). With a list of ``faults``, a line of a CSV with too many
-    or too few fields is put there and passed over.
+    Lines count from 1 and include the header; Parquet has rows, counted from 1. Cells are text;
+    missing values are empty. Raises PL-D201 (header), PL-D202 (form), PL-D203 (ids stored as
+    decimal numbers), PL-D209 (encoding). With a list of ``faults``, a CSV line with too many or too
+    few fields is added there and skipped.
     """
-    kind = "".join(
-        file.suffixes[-2:] if file.suffix.lower() == ".gz" else file.suffixes[-1:]
-    ).lower()
+    suffixes = file.suffixes[-2:] if file.suffix.lower() == ".gz" else file.suffixes[-1:]
+    kind = "".join(suffixes).lower()
     reader = {".csv": _csv, ".csv.gz": _csv, ".jsonl": _jsonl, ".parquet": _parquet}.get(kind)
     if reader is None:
         raise PlaceError(
@@ -65,7 +64,7 @@ def read_table_rows(
 
 
 def read_header(file: Path, encoding: str = "utf-8-sig") -> list[str]:
-    """The names of a table's columns, as they stand there."""
+    """The column names of a table, as they are written there."""
     names: list[str] = []
 
     def keep(header: Sequence[str]) -> Mapping[str, str]:
@@ -92,10 +91,8 @@ def _csv(
             elif not header:
                 header = cells
                 _check_delimiter(file, header)
-                indices = {
-                    ours: header.index(theirs)
-                    for ours, theirs in _choose_columns(file, header, choose).items()
-                }
+                columns = _choose_columns(file, header, choose)
+                indices = {ours: header.index(theirs) for ours, theirs in columns.items()}
             elif len(cells) != len(header):
                 problem = f"line {line} has {len(cells)} fields, the header has {len(header)}"
                 error = PlaceError(
@@ -110,7 +107,10 @@ def _csv(
             line = reader.line_num + 1
     except csv.Error:
         limit = csv.field_size_limit()
-        problem = f"line {line}: a quote is not closed or stands inside a field, or a field is over {limit} characters"
+        problem = (
+            f"line {line}: a quote is not closed or stands inside a field, or a field is over "
+            f"{limit} characters"
+        )
         _refuse(file, problem, "close the quote; write a quote inside a quoted field twice")
 
     if not header:
@@ -146,14 +146,14 @@ def _jsonl(
             "the file is empty", code="PL-D201", file=file, fix="write one JSON object a line"
         )
 
-    columns = _choose_columns(
-        file, list(dict.fromkeys(name for _, record in records for name in record)), choose
-    )
+    # The header is every key of any record, in the order of first use.
+    header = dict.fromkeys(chain.from_iterable(record for _, record in records))
+    columns = _choose_columns(file, list(header), choose)
     for line, record in records:
-        yield (
-            line,
-            {ours: _cell(record.get(theirs), file, line, ours) for ours, theirs in columns.items()},
-        )
+        cells = {}
+        for ours, theirs in columns.items():
+            cells[ours] = _cell(record.get(theirs), file, line, ours)
+        yield line, cells
 
 
 def _parquet(
@@ -167,16 +167,15 @@ def _parquet(
             columns = _choose_columns(file, table.schema_arrow.names, choose)
             row = 0
             for batch in table.iter_batches(columns=list(dict.fromkeys(columns.values()))):
-                cells = {ours: batch.column(theirs).to_pylist() for ours, theirs in columns.items()}
+                values = {
+                    ours: batch.column(theirs).to_pylist() for ours, theirs in columns.items()
+                }
                 for number in range(batch.num_rows):
                     row += 1
-                    yield (
-                        row,
-                        {
-                            ours: _cell(values[number], file, row, ours)
-                            for ours, values in cells.items()
-                        },
-                    )
+                    cells = {}
+                    for ours, column in values.items():
+                        cells[ours] = _cell(column[number], file, row, ours)
+                    yield row, cells
     except (pa.ArrowException, OSError, UnicodeDecodeError):
         _refuse(file, "not a whole Parquet file", "write it again")
 
@@ -186,9 +185,8 @@ def _text(file: Path, encoding: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        offset = (
-            error.start + len(data) - len(error.object)
-        )  # a byte order mark is cut off before decoding
+        # A byte order mark is cut off before decoding, and the error counts from its end.
+        offset = error.start + len(data) - len(error.object)
         raise PlaceError(
             f"byte {offset} is not {encoding}",
             code="PL-D209",
@@ -215,7 +213,7 @@ def _unzipped(file: Path) -> bytes:
 
 
 def _check_delimiter(file: Path, header: list[str]) -> None:
-    """A header of one name that holds another delimiter: the file is separated by that."""
+    """PL-D202 for a header of one name that holds another delimiter than the comma."""
     for mark, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if len(header) == 1 and mark in header[0]:
             _refuse(file, f"line 1: fields are separated by {name}", "save the table with commas")
@@ -245,19 +243,17 @@ def _flatten(record: dict[str, Any]) -> dict[str, Any]:
     """``{"labels": {"Edema": 1}}`` as ``{"labels.Edema": 1}``."""
     flat: dict[str, Any] = {}
     for name, value in record.items():
-        inner = (
-            {f"{name}.{key}": inner_value for key, inner_value in value.items()}
-            if name in _NESTED_COLUMNS and isinstance(value, dict)
-            else {}
-        )
+        inner: dict[str, Any] = {}
+        if name in _NESTED_COLUMNS and isinstance(value, dict):
+            inner = {f"{name}.{key}": inner_value for key, inner_value in value.items()}
         flat.update(inner or {name: value})
 
     return flat
 
 
 def _cell(value: Any, file: Path, line: int, ours: str) -> str:
-    """A typed value as text; a decimal number cannot be an id, its digits are not those that were
-    written.
+    """A typed value as text. PL-D203 for an id that is a decimal number: its digits may differ from
+    those that were written.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""

@@ -9,18 +9,17 @@ rad_id, class_name, x_min, y_min, x_max, y_max; no box where class_name is "No f
 15,000 train images, each read by 3 of 17 radiologists (45,000 rows), 3,000 test images by consensus
 of 5. Labels: in train a finding is PRESENT where at least ``agree`` of the three say so (2 [ours];
 CXR-CLIP takes 1), else ABSENT. Boxes: all that any radiologist drew, so in train one lesion can
-have three; pixels of the DICOM picture. Splits: ``official`` (no val). ``cxr_clip``: 20 % of train
+have three; pixels of the DICOM image. Splits: ``official`` (no val). ``cxr_clip``: 20 % of train
 as val, images sorted by id, seed 0. Traps: the column "Other diseases" of train is "Other disease"
 in test; here both are "Other diseases". Patients are not known.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from place_cxr.core.records import ABSENT, PRESENT, Box, Study
-from place_cxr.data.sources.conventions import shuffle_split
+from place_cxr.data.sources.conventions import assign_splits, shuffle_split
 from place_cxr.data.sources.files import (
     check_relative_path,
     find_file,
@@ -32,19 +31,18 @@ from place_cxr.data.sources.files import (
 from place_cxr.data.sources.tables import read_header
 
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
-_VAL_FRACTION = 0.2
+_VAL_FRACTION = 0.2  # of train [CXR-CLIP]
+_FINDING_ALIASES = {"Other disease": "Other diseases", "No finding": "No Finding"}
 
 
 def read(root: Path, split: str = "official", *, agree: int = 2) -> list[Study]:
-    """A study for each image, train before test; each by id, but train and val of ``cxr_clip`` as
-    they are drawn.
+    """A study for each image, train before test, sorted by id; train and val of ``cxr_clip`` in the
+    order of the draw.
     """
     train = _read_part(root, "train", agree)
     if split == "cxr_clip":
         kept, held_out = shuffle_split(len(train), _VAL_FRACTION, 0)
-        train = [train[position] for position in kept] + [
-            replace(train[position], split="val") for position in held_out
-        ]
+        train = assign_splits(train, {"train": kept, "val": held_out})
 
     return train + _read_part(root, "test", 1)
 
@@ -53,11 +51,10 @@ def _read_part(root: Path, part: str, agree: int) -> list[Study]:
     table = find_file(root, f"annotations/image_labels_{part}.csv", f"image_labels_{part}.csv")
 
     names = [name for name in read_header(table) if name not in ("image_id", "rad_id")]
-    votes: dict[str, list[int]] = {}
+    votes: dict[str, list[int]] = {}  # image -> readers who said yes, for each finding
     for line, row in read_columns(table, "image_id", *names):
-        counts = votes.setdefault(
-            check_relative_path(table, line, row["image_id"]), [0] * len(names)
-        )
+        image_id = check_relative_path(table, line, row["image_id"])
+        counts = votes.setdefault(image_id, [0] * len(names))
         for column, name in enumerate(names):
             value = parse_number(table, line, row[name])
             if value not in (ABSENT, PRESENT):
@@ -67,24 +64,25 @@ def _read_part(root: Path, part: str, agree: int) -> list[Study]:
     boxes = _boxes(root, part)
     findings = [_FINDING_ALIASES.get(name, name) for name in names]
 
-    return [
-        Study(
-            id=name,
-            image=root / part / f"{name}.dicom",
-            report="",
-            split=part,
-            view="PA",
-            labels={
-                finding: PRESENT if counts >= agree else ABSENT
-                for finding, counts in zip(findings, votes[name], strict=True)
-            },
-            boxes=tuple(boxes.get(name, ())),
+    studies = []
+    for image_id in sorted(votes):
+        labels = {}
+        for finding, count in zip(findings, votes[image_id], strict=True):
+            labels[finding] = PRESENT if count >= agree else ABSENT
+
+        studies.append(
+            Study(
+                id=image_id,
+                image=root / part / f"{image_id}.dicom",
+                report="",
+                split=part,
+                view="PA",
+                labels=labels,
+                boxes=tuple(boxes.get(image_id, ())),
+            )
         )
-        for name in sorted(votes)
-    ]
 
-
-_FINDING_ALIASES = {"Other disease": "Other diseases", "No finding": "No Finding"}
+    return studies
 
 
 def _boxes(root: Path, part: str) -> dict[str, list[Box]]:
@@ -94,7 +92,7 @@ def _boxes(root: Path, part: str) -> dict[str, list[Box]]:
     boxes: dict[str, list[Box]] = {}
     if table is not None:
         for line, row in read_columns(table, "image_id", "class_name", *_SIDES):
-            if row["x_min"]:
+            if row["x_min"]:  # blank where a radiologist found nothing
                 sides = [parse_number(table, line, row[side]) for side in _SIDES]
                 boxes.setdefault(row["image_id"], []).append(Box(row["class_name"], *sides))
 
