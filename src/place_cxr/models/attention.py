@@ -1,4 +1,4 @@
-"""The one cross-attention block that queries, sentences and patches use."""
+"""Attention blocks that the visual observer, the correlation head and the report decoder share."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention of Q rows of W to N rows of W in each of B images, as [B Q, W] and [B N,
-    W].
+    """Multi-head attention of Q queries to N memory rows in each of B images, both W wide.
+
+    Queries are [B Q, W] and memory is [B N, W]: linear layers run on flat rows.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -28,9 +29,11 @@ class Attention(nn.Module):
         mask: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "BQ W"]:
         """What ``x`` reads from ``memory``; False in ``mask`` hides a position."""
+        # Queries [B, heads, Q, W / heads]; keys and values of one linear layer likewise.
         query = self.query(x).view(batch, -1, self.heads, x.shape[-1] // self.heads).transpose(1, 2)
         key_value = self.key_value(memory).view(batch, -1, 2, *query.shape[1::2])
         key, value = key_value.permute(2, 0, 3, 1, 4).unbind()
+
         visible = None if mask is None else mask[:, None, None, :]
         attended = F.scaled_dot_product_attention(query, key, value, visible)
 
@@ -52,21 +55,24 @@ class DecoderBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "BQ W"], memory: Float[Tensor, "BN W"], batch: int
     ) -> Float[Tensor, "BQ W"]:
-        """The queries of each image after reading its memory."""
+        """The queries of each image after they read its memory."""
         normed = self.norm_self(x)
         x = x + self.self_attention(normed, normed, batch)
         x = x + self.cross_attention(self.norm_cross(x), memory, batch)
+
         return x + self.mlp(self.norm_mlp(x))
 
 
 def grid_positions(rows: int, columns: int, width: int) -> Float[Tensor, "P W"]:
-    """Fixed sine-cosine code of a patch's row and column: reports name sides and zones, so place
-    must be readable.
+    """Fixed sine-cosine code of each patch's row and column. Reports name sides and zones, so the
+    position of a patch must be readable.
     """
+    # A quarter of the channels each for sine and cosine of row and column.
     quarter = max(width // 4, 1)
     frequency = 1.0 / 100 ** (torch.arange(quarter) / quarter)
     row = torch.linspace(0, 8, rows)[:, None] * frequency
     column = torch.linspace(0, 8, columns)[:, None] * frequency
+
     row, column = row[:, None].expand(-1, columns, -1), column[None].expand(rows, -1, -1)
     code = torch.cat([row.sin(), row.cos(), column.sin(), column.cos()], dim=-1).flatten(0, 1)
 

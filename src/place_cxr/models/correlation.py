@@ -20,17 +20,15 @@ class CorrelationSettings(Settings):
     width: int = 256  # of the report-conditioning block [ours: 0.8 % of the encoders at ViT-B]
     heads: int = 4  # [ours]
     out: int = 64  # E, low on purpose: a wide head could copy [ours]
-    target: Literal["teacher", "pixels", "shallow"] = (
-        "teacher"  # [ours, no target is better: docs/benchmark-phantom.md]
-    )
-    momentum: float = (
-        0.99  # of the teacher, an exponential moving average of the image encoder [ours]
-    )
+    # [ours] no target is better: docs/benchmark-phantom.md
+    target: Literal["teacher", "pixels", "shallow"] = "teacher"
+    # Of the teacher, an exponential moving average of the image encoder [ours].
+    momentum: float = 0.99
 
 
 class PatchCorrelation(nn.Module):
-    """Patch tokens read the report's tokens; a small head maps them to vectors whose Gram matrix is
-    the prediction.
+    """Patch tokens read the report's tokens. A small head maps them to vectors whose Gram matrix is
+    the predicted correlation.
     """
 
     def __init__(self, settings: CorrelationSettings, spec: FeatureSpec, text_width: int) -> None:
@@ -54,35 +52,36 @@ class PatchCorrelation(nn.Module):
         states: Float[Tensor, "B L C2"],
         mask: Bool[Tensor, "B L"],
     ) -> Float[Tensor, "B P E"]:
-        """Unit-length, centred patch vectors conditioned on the report."""
+        """Centered patch vectors of unit length, conditioned on the report."""
         batch = len(local)
         x = (self.patches(local) + self.positions).flatten(0, 1)
+
+        # The residual keeps the patch itself. What the report adds comes by cross-attention.
         x = x + self.read(self.norm(x), self.report(states.flatten(0, 1)), batch, mask)
 
         return correlation_vectors(self.head(x).unflatten(0, (batch, -1)))
 
 
 def correlation_vectors(tokens: Float[Tensor, "B P C"]) -> Float[Tensor, "B P C"]:
-    """Centre over the patches of each image and scale to unit length: inner products are then
-    correlations.
+    """Vectors centered over the patches of each image and scaled to unit length. Their inner
+    products are then correlations.
     """
+    # In full precision: the mean of many patches is close to each of them.
     tokens = tokens.float()
+
     return l2_normalize(tokens - tokens.mean(1, keepdim=True), eps=1e-6)
 
 
 def pixel_patches(clean: Float[Tensor, "B 1 H W"], grid: tuple[int, int]) -> Float[Tensor, "B P F"]:
     """The raw pixels of each patch of the grid."""
+    # Pixels at the right and lower edge that fill no whole patch are cut off.
     rows, columns = grid
     height, width = clean.shape[-2] // rows, clean.shape[-1] // columns
     cut = clean[:, 0, : rows * height, : columns * width]
 
-    return (
-        cut.unflatten(1, (rows, height))
-        .unflatten(3, (columns, width))
-        .transpose(2, 3)
-        .flatten(1, 2)
-        .flatten(2)
-    )
+    patches = cut.unflatten(1, (rows, height)).unflatten(3, (columns, width)).transpose(2, 3)
+
+    return patches.flatten(1, 2).flatten(2)
 
 
 def pooled_map(features: Float[Tensor, "B C H W"], grid: tuple[int, int]) -> Float[Tensor, "B P C"]:

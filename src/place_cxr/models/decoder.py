@@ -1,6 +1,4 @@
-"""Report decoder: words one after another, each reading patch tokens and V-PORs by
-cross-attention.
-"""
+"""Report decoder: an autoregressive transformer with cross-attention to patch tokens and V-PORs."""
 
 from __future__ import annotations
 
@@ -18,7 +16,8 @@ from place_cxr.core.settings import Settings
 from place_cxr.models.attention import Attention, grid_positions
 
 KeyValue = tuple[Tensor, Tensor]  # keys and values, each [R, H, N, W / H]
-_SHRINK_BELOW = 0.8  # share of images still written below which the search goes on with these alone
+# Fraction of images with unfinished reports at which the search drops the finished ones.
+_SHRINK_BELOW = 0.8
 
 
 class DecoderSettings(Settings):
@@ -33,10 +32,10 @@ class DecoderSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class GeneratedReports:
-    """Reports of B images. ``ids`` end with the stop token where it came in time; the rest is
-    padding.
+    """Reports of B images. ``ids`` end with the stop token unless the length limit came first; the
+    rest is padding.
 
-    ``scores`` are log-probabilities of the whole report over length ** length_penalty.
+    ``scores`` are log-probabilities of whole reports divided by length ** length_penalty.
     """
 
     ids: Int[Tensor, "B T"]
@@ -66,41 +65,40 @@ class _Block(nn.Module):
         *,
         maps: bool,
     ) -> tuple[Float[Tensor, "R L W"], KeyValue, Tensor | None]:
-        """The next states, all keys and values so far, and (on request) where the states looked [B,
-        R / B * L, N].
+        """The next states, all keys and values so far, and with ``maps`` the attention to the
+        memory [B, R / B * L, N].
 
-        ``read`` is the memory of B images, for which R is a multiple of B: the beams of an image
-        share it. Either L states follow nothing (``past`` is None), or a single one follows
-        ``past``.
+        ``read`` is the memory of B images. R is a multiple of B, because the beams of an image
+        share its memory. Without ``past`` the L states are a whole sequence; with ``past`` there is
+        one new state.
         """
         normed = self.norm_self(x)
         key_value = _keys_values(self.self_attention, normed)
         if past is not None:
-            key_value = (
-                torch.cat([past[0], key_value[0]], dim=2),
-                torch.cat([past[1], key_value[1]], dim=2),
-            )
+            key, value = key_value
+            key_value = (torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2))
 
         query = _split_heads(self.self_attention, self.self_attention.query(normed))
         attended = F.scaled_dot_product_attention(query, *key_value, is_causal=past is None)
         x = x + self.drop(self.self_attention.out(attended.transpose(1, 2).flatten(2)))
 
+        # The beams of an image stand behind each other as queries: its memory is not copied.
         cross_states = self.norm_cross(x).reshape(len(read[0]), -1, x.shape[-1])
         query = _split_heads(self.cross_attention, self.cross_attention.query(cross_states))
         weight = None
-        if maps:
-            score = (query @ read[0].transpose(-2, -1) * query.shape[-1] ** -0.5).float()
-            weight = (
-                score if visible is None else score.masked_fill(~visible, -torch.inf)
-            ).softmax(-1)
-            attended = weight.to(read[1].dtype) @ read[1]
+        if maps:  # by hand, as fused attention does not return its weights
+            key, value = read
+            score = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).float()
+            if visible is not None:
+                score = score.masked_fill(~visible, -torch.inf)
+            weight = score.softmax(-1)
+            attended = weight.to(value.dtype) @ value
             weight = weight.mean(1)
         else:
             attended = F.scaled_dot_product_attention(query, *read, visible)
 
-        x = x + self.drop(
-            self.cross_attention.out(attended.transpose(1, 2).flatten(2)).reshape(x.shape)
-        )
+        attended = self.cross_attention.out(attended.transpose(1, 2).flatten(2))
+        x = x + self.drop(attended.reshape(x.shape))
 
         return x + self.drop(self.mlp(self.norm_mlp(x))), key_value, weight
 
@@ -115,13 +113,13 @@ def _keys_values(attention: Attention, x: Tensor) -> KeyValue:
 
 
 class ReportDecoder(nn.Module):
-    """Writes a report from several kinds of memory: patch tokens [B, P, C], V-PORs [B, K, D], in
-    any number and order.
+    """Generates a report from one or more kinds of memory, such as patch tokens [B, P, C] and
+    V-PORs [B, K, D].
 
     ``memory_widths`` holds the width of each kind; each has its own projection and a type vector.
-    Where ``grid`` (rows, columns) is given, the first kind is a grid of patches and their places
-    are added. Wherever a ``mask`` [B, N] is taken, it is over the kinds one after another; False
-    hides a position, and one is visible in each row.
+    With ``grid`` (rows, columns) the first kind is a grid of patches, and codes of their positions
+    are added. A ``mask`` [B, N] covers the kinds one after another; False hides a position, and
+    each row has a visible one.
     """
 
     def __init__(
@@ -141,12 +139,10 @@ class ReportDecoder(nn.Module):
         position_code = torch.zeros(1, width) if grid is None else grid_positions(*grid, width)
         self.register_buffer("place", position_code, persistent=False)
         self.word = nn.Embedding(vocab_size, width)
-        self.position = nn.Embedding(
-            settings.max_tokens + 1, width
-        )  # the start token stands before max_tokens others
-        nn.init.normal_(
-            self.word.weight, std=width**-0.5
-        )  # also the output layer: logits start near 0
+        # The start token stands before max_tokens others.
+        self.position = nn.Embedding(settings.max_tokens + 1, width)
+        # The word embedding is the output layer too: with this scale logits start near 0.
+        nn.init.normal_(self.word.weight, std=width**-0.5)
         nn.init.normal_(self.position.weight, std=width**-0.5)
         self.drop = nn.Dropout(settings.dropout)
         self.blocks = nn.ModuleList(_Block(settings) for _ in range(settings.layers))
@@ -161,12 +157,13 @@ class ReportDecoder(nn.Module):
         """Logits of the token after each of ``ids``, which begin with the start token (teacher
         forcing).
 
-        Padding at the end of ``ids`` needs no mask: no token sees what comes after it. Raises
-        PlaceError PL-C003 where ``ids`` are longer than the settings allow.
+        Padding at the end of ``ids`` needs no mask, as no token sees later ones. Raises PlaceError
+        PL-C003 where ``ids`` are longer than the settings allow.
         """
         states, _, _ = self._run(
             self._embed(ids, 0), self._memory_key_values(memory), _broadcast_mask(mask), None
         )
+
         return self._logits(states)
 
     def loss(
@@ -176,11 +173,12 @@ class ReportDecoder(nn.Module):
         (teacher forcing).
 
         ``ids`` begin with the start token; False in ``real`` is padding at the end of a row.
-        Logits, the widest thing here, are made for real tokens alone.
         """
         states, _, _ = self._run(
             self._embed(ids[:, :-1], 0), self._memory_key_values(memory), None, None
         )
+
+        # Logits are the largest tensor, so they are computed for real tokens alone.
         is_target = real[:, 1:]
 
         return F.cross_entropy(self._logits(states[is_target]), ids[:, 1:][is_target])
@@ -201,10 +199,10 @@ class ReportDecoder(nn.Module):
         """The best report of each image by beam search; one beam is greedy search.
 
         Hypotheses, finished or not, are ranked by log-probability over length ** ``length_penalty``
-        (stop token counted): 0 prefers short reports, 1 is the mean over tokens, more prefers long
-        ones. Search ends when all beams of all images are finished or have ``max_tokens`` tokens
-        (at most, and by default, those of the settings). The start token and padding are never
-        written. Dropout is off, whatever the mode.
+        (with the stop token): 0 prefers short reports, 1 is the mean over tokens, more prefers long
+        ones. Search ends when all beams of all images are finished or have ``max_tokens`` tokens,
+        by default the maximum of the settings. The start token and padding are never generated.
+        Dropout is off. Raises PlaceError PL-C003 for more tokens than the settings allow.
         """
         limit = self.settings.max_tokens if max_tokens is None else max_tokens
         self._check(limit)
@@ -224,11 +222,11 @@ class ReportDecoder(nn.Module):
         start: int,
         pad: int,
     ) -> Float[Tensor, "B T N"]:
-        """Where the decoder looks when it writes each of ``ids``: mean over heads and layers,
-        dropout off.
+        """Attention to the memory at each of ``ids``: mean over heads and layers, dropout off.
 
         Rows sum to 1, and are 0 where padded.
         """
+        # A token is predicted at the position before it.
         before = torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], dim=1)
         with _eval_mode(self):
             _, _, attention_map = self._run(
@@ -252,16 +250,22 @@ class ReportDecoder(nn.Module):
         limit: int,
         length_penalty: float,
     ) -> tuple[Int[Tensor, "B T"], Float[Tensor, "B"]]:
+        """Token ids and scores of the best hypothesis of each image, see `generate`."""
         start, stop, pad = special
         batch, device, vocab = len(reads[0][0]), self.word.weight.device, self.word.num_embeddings
         ids = torch.full((batch, limit), pad, device=device)
         scores = torch.empty(batch, device=device)
-        image = torch.arange(batch, device=device)  # those that are still written
+
+        # The state of the search: images with unfinished beams, and of each of their beams the
+        # log-probability, length, whether it is finished, and its tokens.
+        image = torch.arange(batch, device=device)
         total = torch.full((batch, beams), -torch.inf, device=device)
         total[:, 0] = 0.0  # all beams begin alike, so only one counts
         length = torch.zeros_like(total)
         done = torch.zeros_like(total, dtype=torch.bool)
         written = torch.empty((batch, beams, 0), dtype=torch.long, device=device)
+
+        # A finished beam goes on with padding at no cost, so it competes with the unfinished ones.
         only_pad = torch.full((vocab,), -torch.inf, device=device)
         only_pad[pad] = 0.0
         last = torch.full((batch * beams, 1), start, device=device)
@@ -272,29 +276,32 @@ class ReportDecoder(nn.Module):
             states, past, _ = self._run(self._embed(last, step), reads, visible, past)
             logits = self._logits(states[:, -1]).float()
             logits[:, [start, pad]] = -torch.inf
-            gain = torch.where(
-                done[..., None], only_pad, logits.log_softmax(-1).view(len(image), beams, vocab)
-            )
+            log_probability = logits.log_softmax(-1).view(len(image), beams, vocab)
+            gain = torch.where(done[..., None], only_pad, log_probability)
+
+            # The best continuations over all beams of an image: their beam and their token.
             length = length + ~done
             sums = total[..., None] + gain
             score, chosen = (sums / length[..., None] ** length_penalty).flatten(1).topk(beams)
             parent, token = chosen // vocab, chosen % vocab
+
+            # Each new beam takes over the state of the beam that it continues.
             total, length = sums.flatten(1).gather(1, chosen), length.gather(1, parent)
             done = done.gather(1, parent) | (token == stop)
             prefix = written.gather(1, parent[..., None].expand_as(written))
             written = torch.cat([prefix, token[..., None]], dim=-1)
-            ids[image, : step + 1], scores[image] = (
-                written[:, 0],
-                score[:, 0],
-            )  # topk sorts: the first is the best
+
+            # topk sorts, so the first beam is the best.
+            ids[image, : step + 1] = written[:, 0]
+            scores[image] = score[:, 0]
             longest = step + 1
             unfinished = ~done.all(1)
             if not unfinished.any():
                 break
+
+            # Finished images cost as much as others, so they are dropped from time to time.
             rows = torch.arange(len(image), device=device)[:, None] * beams + parent
-            if unfinished.sum() <= _SHRINK_BELOW * len(
-                image
-            ):  # what is finished costs as much as what is not
+            if unfinished.sum() <= _SHRINK_BELOW * len(image):
                 image, total, length, done, written = (
                     x[unfinished] for x in (image, total, length, done, written)
                 )
@@ -322,13 +329,13 @@ class ReportDecoder(nn.Module):
         return self.drop(self.word(ids) + self.position(positions))
 
     def _memory_key_values(self, memory: Sequence[Tensor]) -> list[KeyValue]:
-        """Keys and values of the memory for each block, made once for all tokens."""
-        parts = [
-            project(part) + kind + (self.place if i == 0 else 0)
-            for i, (project, part, kind) in enumerate(
-                zip(self.project, memory, self.kind, strict=True)
-            )
-        ]
+        """Keys and values of the memory for each block, computed once for all tokens."""
+        parts = []
+        for project, part, kind in zip(self.project, memory, self.kind, strict=True):
+            parts.append(project(part) + kind)
+
+        # Only the first kind lies on a grid.
+        parts[0] = parts[0] + self.place
         joined = torch.cat(parts, dim=1)
 
         return [_keys_values(block.cross_attention, joined) for block in self._blocks()]
@@ -345,7 +352,9 @@ class ReportDecoder(nn.Module):
         *,
         maps: bool = False,
     ) -> tuple[Float[Tensor, "R L W"], list[KeyValue], Tensor | None]:
-        """All blocks; the third is the mean of the attention maps over heads and blocks."""
+        """States behind all blocks, their keys and values, and with ``maps`` the attention to the
+        memory, a mean over heads and blocks.
+        """
         stored, attention_maps = [], []
         for i, (block, read) in enumerate(zip(self.blocks, reads, strict=True)):
             x, key_value, weight = block(
@@ -362,7 +371,7 @@ class ReportDecoder(nn.Module):
 
 @contextmanager
 def _eval_mode(module: nn.Module) -> Iterator[None]:
-    """Dropout off for a while."""
+    """Evaluation mode (no dropout) inside the context."""
     training = module.training
     module.eval()
     try:

@@ -35,7 +35,7 @@ class ReportFeatures:
 
 @dataclass(frozen=True, slots=True)
 class DecoderInputsSpec:
-    """What a decoder is built for: P patch tokens on a grid, K V-PORs, and the vocabulary.
+    """The sizes that a decoder is built for: P patch tokens on a grid, K V-PORs, the vocabulary.
 
     ``shapes`` are ((P, C), (K, D), (K, P)).
     """
@@ -47,17 +47,15 @@ class DecoderInputsSpec:
 
 
 class DecoderInputsReader(nn.Module):
-    """The image side of a model, in place of an encoder. The parts are the model's own, not
-    copies.
-    """
+    """The image side of a model, used in place of an image encoder. It shares the model's parts."""
 
     def __init__(self, model: PlaceModel) -> None:
         super().__init__()
-        self.image_encoder, self.observer, self.projection = (
-            model.image_encoder,
-            model.observer,
-            model.image_projection,
-        )
+        self.image_encoder = model.image_encoder
+        self.observer = model.observer
+        self.projection = model.image_projection
+
+        # The shapes of `ReportFeatures.levels` for one image.
         spec, settings = model.image_encoder.spec, model.settings
         patches = (spec.grid[0] * spec.grid[1], spec.local)
         vpors = (settings.observations.queries, settings.shared)

@@ -1,6 +1,4 @@
-"""Heads that answer pixel by pixel: U-Net on the maps of a CNN, SETR-PUP on the one map of a
-ViT.
-"""
+"""Segmentation heads: U-Net on the maps of a CNN, SETR-PUP on the one map of a ViT."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from place_cxr.models.image import ImagePyramid, PyramidSpec
 
 _UNET_CHANNELS = (256, 128, 64, 32, 16)  # channels, coarse to fine [segmentation-models-pytorch]
 _SETR_CHANNELS = (512, 256, 128, 64)  # [MGCA]
-_INITIAL_LOGIT = -3.0  # first logit: most pixels show nothing
+_INITIAL_LOGIT = -3.0  # bias of the last layer: most pixels belong to no mask
 
 
 def dense_head(spec: PyramidSpec, outputs: int) -> nn.Module:
@@ -26,7 +24,7 @@ def dense_head(spec: PyramidSpec, outputs: int) -> nn.Module:
 class UNet(nn.Module):
     """The U-Net decoder of segmentation-models-pytorch on all maps.
 
-    A stage is as wide as the library makes it, but no wider than the map it joins: a small encoder
+    A stage has the library's width, but is no wider than the map that it joins: a small encoder
     gets a small head.
     """
 
@@ -34,6 +32,8 @@ class UNet(nn.Module):
         super().__init__()
         from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 
+        # The library expects a map at each power of 2. Where the encoder has none, the decoder gets
+        # one without channels.
         self._strides = [2**power for power in range(1, max(spec.strides).bit_length())]
         channels_by_stride = dict(zip(spec.strides, spec.channels, strict=True))
         self._map_index = {stride: index for index, stride in enumerate(spec.strides)}
@@ -53,9 +53,8 @@ class UNet(nn.Module):
         self.last = nn.Conv2d(widths[-1], outputs, 3, padding=1)
         nn.init.constant_(_bias(self.last), _INITIAL_LOGIT)
         self._size = spec.size
-        self.to(
-            memory_format=torch.channels_last
-        )  # a step in 3/4 of the time, with maps that lie so too
+        # A step takes 3/4 of the time where weights and maps are both in this layout.
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, pyramid: ImagePyramid) -> Float[Tensor, "B M V V"]:
         """Logits at the size of the view."""
@@ -75,10 +74,10 @@ class UNet(nn.Module):
 
 
 class SetrPup(nn.Module):
-    """Progressive up-sampling [SETR]: convolution and doubling until the view's size is reached.
+    """Progressive up-sampling [SETR]: convolution and doubling, four times.
 
-    A linear layer first, then 512, 256, 128 and 64 channels [MGCA], no more than the tokens' width
-    over 1, 2, 4 and 8.
+    A linear layer first, then 512, 256, 128 and 64 channels [MGCA], but no more than the tokens'
+    width divided by 1, 2, 4 and 8.
     """
 
     def __init__(self, spec: PyramidSpec, outputs: int) -> None:
@@ -106,11 +105,11 @@ class SetrPup(nn.Module):
             grown = functional.interpolate(stage(grown), scale_factor=2, mode="bilinear")
         size = (self._size, self._size)
 
-        return self.last(
-            grown
-            if grown.shape[-2:] == size
-            else functional.interpolate(grown, size, mode="bilinear")
-        )
+        # Only patches of 16 pixels give the size of the view after four doublings.
+        if grown.shape[-2:] != size:
+            grown = functional.interpolate(grown, size, mode="bilinear")
+
+        return self.last(grown)
 
 
 def _bias(layer: nn.Conv2d) -> Tensor:
@@ -121,16 +120,20 @@ def _bias(layer: nn.Conv2d) -> Tensor:
 def soft_dice(
     probability: Float[Tensor, "B M H W"], target: Float[Tensor, "B M H W"], smooth: float
 ) -> Float[Tensor, "M"]:
-    """Dice of probabilities and truth, over the whole batch, for each name."""
+    """Dice of probabilities and targets for each class, over all pixels of the batch."""
     both = (probability * target).sum((0, 2, 3))
-    return (2 * both + smooth) / (probability.sum((0, 2, 3)) + target.sum((0, 2, 3)) + smooth)
+    total = probability.sum((0, 2, 3)) + target.sum((0, 2, 3))
+
+    return (2 * both + smooth) / (total + smooth)
 
 
 def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
-    """Focal loss, element by element: cross-entropy times (1 - chance of the truth) ** gamma.
+    """Focal loss of each element: cross-entropy times (1 - probability of the target) ** gamma.
 
-    Between 0 and 1 a truth turns the chance as MGCA does: a half covered pixel weighs (1 / 2) **
-    gamma always.
+    A target between 0 and 1 is treated as in MGCA: a half covered pixel always has the weight
+    (1 / 2) ** gamma.
     """
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+
+    # The weight in logarithms: its gradient is finite where the probability rounds to 1.
     return cross_entropy * torch.exp(gamma * functional.logsigmoid(-logits * (2 * target - 1)))

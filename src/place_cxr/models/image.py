@@ -24,14 +24,11 @@ class ImageSettings(Settings):
 
     name: str = "vit_base_patch16_224"  # any timm name [MGCA: DeiT-base = ViT-B/16, or resnet50]
     size: int = 224  # pixels of the square view [MGCA]
-    local_strides: tuple[int, ...] = (
-        16,
-    )  # ViT patch size; ResNet-50 layer3 [MGCA]; several are joined on the first
+    # ViT patch size; layer3 of ResNet-50 [MGCA]. Several maps are joined on the grid of the first.
+    local_strides: tuple[int, ...] = (16,)
     options: dict[str, Any] = {}  # passed to timm.create_model
     weights: str = ""  # path of a safetensors file with timm's names; empty = random
-    pretrained: bool = (
-        False  # fetch timm's weights from the Hub: an explicit request for the network
-    )
+    pretrained: bool = False  # fetch timm's weights from the Hub: uses the network
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +42,8 @@ class FeatureSpec:
 
 @dataclass(frozen=True, slots=True)
 class PyramidSpec:
-    """What dense heads are built for: channels and strides of the maps, finest first, for views of
-    ``size`` pixels.
+    """Sizes that dense heads are built for: channels and strides of the maps, finest first, for
+    views of ``size`` pixels.
 
     A network of one stride (a ViT) has one map.
     """
@@ -58,7 +55,8 @@ class PyramidSpec:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of one image's maps."""
+        """Shapes of one image's maps."""
+        # Rounded up, as strided convolutions with padding do.
         sides = [-(-self.size // stride) for stride in self.strides]
         return tuple((c, side, side) for c, side in zip(self.channels, sides, strict=True))
 
@@ -93,6 +91,8 @@ class ImageEncoder(nn.Module):
         self.settings = settings
         self.body = _create(settings)
         self.use_fast_layout()
+
+        # The maps whose positions are the patches.
         info = self.body.feature_info
         reductions = [stage["reduction"] for stage in info]
         self.stages = [
@@ -101,7 +101,8 @@ class ImageEncoder(nn.Module):
         channels = [info[stage]["num_chs"] for stage in self.stages]
         side = -(-settings.size // settings.local_strides[0])
         self.spec = FeatureSpec(self.body.head_hidden_size, sum(channels), (side, side))
-        # One map for each stride, the last of that stride.
+
+        # For dense heads: one map for each stride, the last of that stride.
         self._levels = [
             len(reductions) - 1 - reductions[::-1].index(stride)
             for stride in sorted(set(reductions))
@@ -114,20 +115,20 @@ class ImageEncoder(nn.Module):
         )
 
     def use_fast_layout(self) -> None:
-        """Lay the weights out for speed: 0.7x the time of convolutions in fp32, 0.6x in bf16.
-
-        Not where a strided 1 x 1 convolution has fewer than 16 input channels: on AVX-512
-        processors of AMD its gradient then ends the process (torch 2.14 and 2.15, several threads).
-        """
+        """Store convolution weights in channels-last layout: 0.7x time in fp32, 0.6x in bf16."""
+        # Not where a strided 1 x 1 convolution has fewer than 16 input channels: its gradient in
+        # this layout ends the process on AVX-512 processors of AMD (torch 2.14 and 2.15, several
+        # threads).
         convolutions = [m for m in self.body.modules() if isinstance(m, nn.Conv2d)]
-        if not any(
+        is_unsafe = any(
             m.in_channels < 16 and m.kernel_size == (1, 1) and m.stride != (1, 1)
             for m in convolutions
-        ):
+        )
+        if not is_unsafe:
             self.body.to(memory_format=torch.channels_last)
 
     def freeze_beyond_maps(self) -> None:
-        """Stages that the pooled vector alone reads take no gradient."""
+        """Freeze the stages that only the pooled vector needs."""
         for stage in self.body.feature_info[max(self.stages) + 1 :]:
             self.body.get_submodule(stage["module"]).requires_grad_(False)
 
@@ -135,14 +136,16 @@ class ImageEncoder(nn.Module):
         """Pooled [B, C] and patch tokens [B, P, C2] of the chosen maps, joined on the grid of the
         first.
 
-        ``attend``: with how much the class token attends to each patch in the last block, where it
-        is what is pooled.
+        ``attend`` adds the class token's attention to each patch in the last block. Encoders that
+        do not pool by a class token have none.
         """
         if not attend or getattr(self.body, "global_pool", None) != "token":
             return self._features(
                 *self.body.forward_intermediates(image, indices=self.stages, norm=True)
             )
 
+        # timm's blocks do not return attention. A hook reads the projection of the last block, from
+        # which attention is computed again for the class token alone.
         last, captured = self.body.blocks[-1].attn, []
         hook = last.qkv.register_forward_hook(lambda *call: captured.append(call[-1].detach()))
         try:
@@ -155,7 +158,7 @@ class ImageEncoder(nn.Module):
         )
 
     def local(self, image: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B P C2"]:
-        """The patch tokens alone; stages behind their maps are not run."""
+        """The patch tokens alone. Later stages are not run."""
         maps = self.body.forward_intermediates(
             image, indices=self.stages, norm=True, stop_early=True, intermediates_only=True
         )
@@ -178,10 +181,8 @@ class ImageEncoder(nn.Module):
     def forward_with_positions(
         self, image: Float[Tensor, "B 1 H W"]
     ) -> tuple[Features, Float[Tensor, "B N C"], tuple[int, int]]:
-        """As ``forward``; with it what pooling averages: the last map position by position, in the
-        space of ``pooled``.
-
-        The map's grid comes last.
+        """As ``forward``, with the last map position by position in the space of ``pooled``, and
+        the grid of that map.
         """
         final, maps = self.body.forward_intermediates(image, indices=self.stages, norm=True)
         features = self._features(final, maps)
@@ -189,6 +190,7 @@ class ImageEncoder(nn.Module):
             side = image.shape[-1] // self.settings.local_strides[0]
             return features, final[:, -side * side :], (side, side)
 
+        # Each position of a CNN's last map passes through the pooling head as a map of one pixel.
         rows, columns = final.shape[-2:]
         positions = final.flatten(2).transpose(1, 2).flatten(0, 1)[:, :, None, None]
         pooled = self.body.forward_head(positions, pre_logits=True)
@@ -203,7 +205,7 @@ class ImageEncoder(nn.Module):
 
 
 def _join_maps(maps: list[Tensor]) -> Float[Tensor, "B P C"]:
-    """Maps side by side, on the grid of the first, as tokens."""
+    """Patch tokens: maps joined along channels on the grid of the first."""
     grid = maps[0].shape[-2:]
     maps = [m if m.shape[-2:] == grid else F.interpolate(m, grid, mode="bilinear") for m in maps]
     return torch.cat(maps, dim=1).flatten(2).transpose(1, 2)
@@ -241,8 +243,9 @@ def _create(settings: ImageSettings) -> Any:
 
 
 def _load_weights(body: nn.Module, path: Path) -> None:
-    """Fill ``body`` from a safetensors file of timm's names: classifier ignored, RGB stem summed to
-    grey.
+    """Fill ``body`` from a safetensors file of timm's names. The classifier is ignored.
+
+    Raises PlaceError PL-R101 without the file, PL-R109 where tensors do not fit.
     """
     from safetensors.torch import load_file
 
@@ -256,13 +259,11 @@ def _load_weights(body: nn.Module, path: Path) -> None:
 
     weights = load_file(path)
     expected = body.state_dict()
+
+    # A grey image equals an RGB image with three equal channels, so the stem's weights are summed.
     for name, value in weights.items():
-        if (
-            name in expected
-            and value.ndim == 4
-            and value.shape[1] == 3
-            and expected[name].shape[1] == 1
-        ):
+        is_rgb = value.ndim == 4 and value.shape[1] == 3
+        if is_rgb and name in expected and expected[name].shape[1] == 1:
             weights[name] = value.sum(1, keepdim=True)
 
     missing = [n for n in expected if n not in weights or weights[n].shape != expected[n].shape]

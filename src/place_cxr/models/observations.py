@@ -1,6 +1,4 @@
-"""Observations: what visual queries see in patches (V-PORs), what sentences state in tokens
-(T-PORs).
-"""
+"""Observations: vectors of what an image shows (V-PORs) and of what a report states (T-PORs)."""
 
 from __future__ import annotations
 
@@ -25,11 +23,10 @@ class ObservationSettings(Settings):
 
 
 class SubtractRunningMean(nn.Module):
-    """Takes away, place by place, the mean over the images seen in training: what remains is what
-    is unusual.
+    """Subtracts at each patch the mean over training images. What remains is what is unusual there.
 
-    The mean is that of earlier batches (of all ranks), so an image's answer does not depend on its
-    batch.
+    The mean is a running mean over earlier batches of all ranks, so the output of an image does not
+    depend on its batch.
     """
 
     running_mean: Tensor
@@ -40,11 +37,14 @@ class SubtractRunningMean(nn.Module):
         self.register_buffer("running_mean", torch.zeros(shape))
 
     def forward(self, x: Float[Tensor, "B P D"]) -> Float[Tensor, "B P D"]:
-        """``x`` less the running mean, which follows in training mode."""
+        """``x`` minus the running mean, which is updated in training mode."""
         centered = x - self.running_mean
+
+        # Updated behind the subtraction, so that a batch is never centered by its own mean.
         if self.training:
             with torch.no_grad():
                 self.running_mean.lerp_(average_over_ranks(x.float().mean(0)), self.momentum)
+
         return centered
 
 
@@ -62,30 +62,31 @@ class VisualObserver(nn.Module):
             DecoderBlock(width, settings.heads) for _ in range(settings.layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.key_value = nn.Linear(
-            width, width + shared, bias=False
-        )  # softmax and running mean would take it away
+        # No bias: softmax over keys and the running mean of values would cancel it.
+        self.key_value = nn.Linear(width, width + shared, bias=False)
         self.usual = SubtractRunningMean(spec.grid[0] * spec.grid[1], shared)
 
     def forward(
         self, features: Features
     ) -> tuple[Observations, Float[Tensor, "B K P"], Float[Tensor, "B P D"]]:
-        """V-PORs [B, K, D] of unit length, where each query looked [B, K, P] (rows sum to 1), and
-        what each patch says.
+        """V-PORs [B, K, D] of unit length, the attention of each query to the patches [B, K, P]
+        (rows sum to 1), and the patch vectors [B, P, D].
 
-        A V-POR is the attention-weighted sum of what the patches say, so its agreement with a
-        phrase is a sum over patches: nothing in it comes from elsewhere than the image.
+        A V-POR is the attention-weighted sum of patch vectors. So its agreement with a phrase is a
+        sum over patches, and grounding can show it.
         """
         batch, patches, width = len(features.local), *self.positions.shape
         memory = (self.memory(features.local) + self.positions).flatten(0, 1)
         x = self.queries.repeat(batch, 1)
         for block in self.blocks:
             x = block(x, memory, batch)
-        key_value = self.key_value(memory)
-        key, value = key_value.view(batch, patches, -1).split(
-            (width, key_value.shape[-1] - width), -1
-        )
+
+        # Keys are as wide as the queries, values as wide as the shared space.
+        key_value = self.key_value(memory).view(batch, patches, -1)
+        key, value = key_value.split((width, key_value.shape[-1] - width), -1)
         patch_vectors = self.usual(value)
+
+        # One head, so that a query has one map. The softmax is in full precision.
         score = torch.bmm(self.norm(x).view(batch, -1, width), key.transpose(1, 2))
         attention = (score.float() * width**-0.5).softmax(-1)
         vectors = l2_normalize(torch.bmm(attention.to(patch_vectors.dtype), patch_vectors).float())
@@ -99,16 +100,18 @@ class SentencePool(nn.Module):
 
     def __init__(self, width: int, shared: int) -> None:
         super().__init__()
-        self.score = nn.Linear(width, 1, bias=False)  # softmax would take it away
+        self.score = nn.Linear(width, 1, bias=False)  # softmax would cancel a bias
         self.project = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, shared))
 
     def forward(self, states: Float[Tensor, "B L C"], tokens: Tokens) -> Observations:
-        """T-PORs [B, S, D] of unit length; sentences were encoded in the context of their
-        report.
-        """
+        """T-PORs [B, S, D] of unit length. Tokens were encoded in the context of their report."""
         numbers = torch.arange(tokens.sentence_key.shape[1], device=states.device)
         belongs = tokens.sentence[:, None, :] == numbers[:, None]  # [B, S, L]
+
+        # A large negative score instead of infinity: a padded sentence has no token, and its
+        # softmax must stay finite. The product makes its weights 0.
         score = self.score(states).transpose(1, 2).float().masked_fill(~belongs, -1e4)
         weight = score.softmax(-1) * belongs
         vectors = l2_normalize(self.project(torch.bmm(weight.to(states.dtype), states)).float())
+
         return Observations(vectors, tokens.sentence_mask & belongs.any(-1))

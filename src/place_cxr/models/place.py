@@ -53,31 +53,30 @@ class ModelSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class ImageDescription:
-    """All that is known of images at inference."""
+    """What the model computes of images at inference."""
 
     pooled: Float[Tensor, "B C"]
     vector: Float[Tensor, "B D"]  # unit length
     observations: Observations  # V-PORs, B x K
     attention: Float[Tensor, "B K P"]
-    patches: Float[Tensor, "B P D"]  # what each patch says
+    patches: Float[Tensor, "B P D"]  # patch vectors of which V-PORs are weighted sums
     grid: tuple[int, int]
-    places: Float[
-        Tensor, "B N D"
-    ]  # the last map, place by place, in the space of `vector`; unit length
+    # The last map, position by position, in the space of `vector`; unit length.
+    places: Float[Tensor, "B N D"]
     places_grid: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class TextDescription:
-    """All that is known of reports at inference."""
+    """What the model computes of reports at inference."""
 
     vector: Float[Tensor, "B D"]  # unit length
     observations: Observations  # T-PORs, B x S
 
 
 class PlaceModel(nn.Module):
-    """Image and text encoders, instance projections, VPOE, sentence pooling, correlation head; the
-    parts of peers.
+    """Image and text encoders, instance projections, VPOE, sentence pooling, correlation head, and
+    the parts that only peer methods use.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -91,6 +90,8 @@ class PlaceModel(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / settings.temperature)))
         self.observer = VisualObserver(settings.observations, spec, shared)
         self.sentences = SentencePool(text_width, shared)
+
+        # The parts of each method are optional. Their order decides the random numbers they get.
         self.correlation: PatchCorrelation | None = None
         self.teacher: ImageEncoder | None = None
         if settings.correlation is not None:
@@ -98,20 +99,19 @@ class PlaceModel(nn.Module):
             if settings.correlation.target == "teacher":
                 self.teacher = copy.deepcopy(self.image_encoder).requires_grad_(False).eval()
 
-        self.tokens = (
-            None
-            if settings.tokens is None
-            else TokenProjection(settings.tokens, spec, text_width, shared)
-        )
-        prototype_count = settings.prototypes
-        self.prototypes = (
-            None if prototype_count is None else nn.Parameter(torch.randn(prototype_count, shared))
-        )
+        self.tokens: TokenProjection | None = None
+        if settings.tokens is not None:
+            self.tokens = TokenProjection(settings.tokens, spec, text_width, shared)
+
+        self.prototypes: nn.Parameter | None = None
+        if settings.prototypes is not None:
+            self.prototypes = nn.Parameter(torch.randn(settings.prototypes, shared))
 
     def forward(self, views: Views, tokens: Tokens, monitor: bool = False) -> PlaceOutputs:
-        """Images and reports in, all that losses may look at out; ``monitor`` adds the
-        permuted-report prediction.
+        """All that losses may read. ``monitor`` adds the correlation that is predicted with the
+        report of another study.
         """
+        # Only token-wise peers need the encoders' attentions.
         attend = self.tokens is not None
         image = self.image_encoder(views.image, attend)
         text = self.text_encoder(tokens, attend)
@@ -160,7 +160,7 @@ class PlaceModel(nn.Module):
             self.image_encoder.freeze_beyond_maps()
 
     def describe_image(self, image: Float[Tensor, "B 1 H W"]) -> ImageDescription:
-        """Everything that zero-shot, retrieval, grounding and probes read."""
+        """Everything that zero-shot classification, retrieval, grounding and probes need."""
         features, places, places_grid = self.image_encoder.forward_with_positions(image)
         observations, attention, patches = self.observer(features)
 
@@ -193,9 +193,10 @@ class PlaceModel(nn.Module):
 
     @torch.no_grad()
     def update_teacher(self) -> None:
-        """Move the teacher towards the student by 1 - momentum; buffers are copied."""
+        """Move the teacher towards the image encoder by 1 - momentum; buffers are copied."""
         if self.teacher is None or self.settings.correlation is None:
             return
+
         teacher: list[Tensor] = list(self.teacher.parameters())
         student: list[Tensor] = list(self.image_encoder.parameters())
         torch._foreach_lerp_(teacher, student, 1 - self.settings.correlation.momentum)
@@ -206,10 +207,11 @@ class PlaceModel(nn.Module):
             target.copy_(source)
 
     def train(self, mode: bool = True) -> PlaceModel:
-        """As usual, but the teacher never leaves evaluation mode."""
+        """As in torch, but the teacher stays in evaluation mode."""
         super().train(mode)
         if self.teacher is not None:
             self.teacher.eval()
+
         return self
 
     def _correlate(
@@ -217,6 +219,8 @@ class PlaceModel(nn.Module):
     ) -> Correlation | None:
         if self.correlation is None:
             return None
+
+        # The monitor shifts reports by one study. A head that uses the report predicts worse then.
         permuted = None
         if monitor:
             with torch.no_grad():

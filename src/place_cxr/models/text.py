@@ -16,7 +16,8 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import Settings
 from place_cxr.core.tensors import Features, Tokens
 
-_ARCHITECTURE_KEYS = (  # what of a BERT's configuration decides its shape and arithmetic
+# The keys of a BERT's configuration that decide its shape and arithmetic.
+_ARCHITECTURE_KEYS = (
     "vocab_size",
     "hidden_size",
     "num_hidden_layers",
@@ -88,7 +89,7 @@ def complete_text_settings(settings: TextSettings, vocab_size: int) -> TextSetti
 
 
 class TextEncoder(nn.Module):
-    """A report in, a pooled vector and all token states out."""
+    """A BERT: reports to pooled vectors and token states."""
 
     def __init__(self, settings: TextSettings) -> None:
         super().__init__()
@@ -99,10 +100,10 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: Tokens, attend: bool = False) -> Features:
         """Pooled [B, C] and token states [B, L, C], zero where padded.
 
-        ``attend``: with how much the tokens that are pooled attend to each in the last layer.
-        Linear layers run on the real tokens alone and attention on the padded view, so the result
-        equals the padded run on every real token and costs as much as the tokens that are there.
+        ``attend`` adds the attention of the pooled tokens to each token in the last layer.
         """
+        # Linear layers run on the T real tokens alone, attention on the padded view [B, L]. The
+        # result equals the padded run on every real token (docs/decisions/0019-unpadded-text.md).
         batch, length = tokens.ids.shape
         flat = tokens.mask.flatten().nonzero().squeeze(1) if tokens.flat is None else tokens.flat
         position = torch.arange(length, device=flat.device).expand(batch, -1).flatten()[flat]
@@ -121,11 +122,13 @@ class TextEncoder(nn.Module):
             pooled = states.sum(1) / tokens.mask.sum(1, keepdim=True).clamp(min=1)
         if not attend:
             return Features(pooled, states, (1, length))
+
+        # Which tokens the pooled vector stands for: the first alone, or all real ones.
         pooled_mask = tokens.mask[:, :1] if self.settings.pool == "first" else tokens.mask
 
-        return Features(
-            pooled, states, (1, length), _attention(layer, before, flat, tokens.mask, pooled_mask)
-        )
+        attention = _attention(layer, before, flat, tokens.mask, pooled_mask)
+
+        return Features(pooled, states, (1, length), attention)
 
 
 def _layer(
@@ -136,6 +139,7 @@ def _layer(
     shape: tuple[int, int],
     training: bool,
 ) -> Float[Tensor, "T C"]:
+    """One BERT layer on the real tokens."""
     attention = layer.attention.self
     heads = attention.num_attention_heads
     query, key, value = (
@@ -145,7 +149,10 @@ def _layer(
     attended = F.scaled_dot_product_attention(
         query, key, value, visible, dropout_p=attention.dropout.p if training else 0.0
     )
-    hidden = layer.attention.output(attended.transpose(1, 2).flatten(2).flatten(0, 1)[flat], hidden)
+
+    # Heads joined again, [B, heads, L, W] to [B L, C], and the real tokens picked out of it.
+    joined = attended.transpose(1, 2).flatten(2).flatten(0, 1)
+    hidden = layer.attention.output(joined[flat], hidden)
 
     return layer.output(layer.intermediate(hidden), hidden)
 
@@ -158,9 +165,10 @@ def _attention(
     mask: Bool[Tensor, "B L"],
     query_mask: Bool[Tensor, "B Q"],
 ) -> Float[Tensor, "B L"]:
-    """Attention of the first Q tokens to all, averaged over heads and those that are
-    ``query_mask``; 0 where padded.
+    """Attention to each token, averaged over heads and over those of the first Q tokens that are
+    True in ``query_mask``; 0 where padded.
     """
+    # Computed again from the layer's input: fused attention does not return its weights.
     attention = layer.attention.self
     shape, heads = (mask.shape[0], mask.shape[1]), attention.num_attention_heads
     query, key = (
@@ -176,7 +184,7 @@ def _attention(
 def _split(
     hidden: Float[Tensor, "T C"], flat: Int[Tensor, "T"], shape: tuple[int, int], heads: int
 ) -> Float[Tensor, "B heads L W"]:
-    """Padded, and cut into heads."""
+    """The padded view of the real tokens, split into heads."""
     return (
         _pad(hidden, flat, shape[0] * shape[1])
         .unflatten(0, shape)
@@ -186,6 +194,7 @@ def _split(
 
 
 def _pad(hidden: Float[Tensor, "T C"], flat: Int[Tensor, "T"], total: int) -> Float[Tensor, "BL C"]:
+    """The real tokens at their positions in the flat batch, zeros elsewhere."""
     return hidden.new_zeros(total, hidden.shape[-1]).index_copy(0, flat, hidden)
 
 

@@ -1,5 +1,5 @@
-"""Patches and words one by one in a shared space: what the token-wise peers compare. PLACE itself
-has no use for it.
+"""Single patches and words in a shared space, which GLoRIA and MGCA compare. PLACE does not use
+it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from place_cxr.models.image import FeatureSpec
 
 
 class TokenSettings(Settings):
-    """How a patch or word comes into the shared space."""
+    """How a patch or word is projected into the shared space."""
 
-    hidden: int = (
-        0  # width between two layers as in MGCA (2048 there); 0: one linear layer as in GLoRIA
-    )
+    # Width between two layers as in MGCA (2048 there); 0: one linear layer as in GLoRIA.
+    hidden: int = 0
 
 
 class TokenProjection(nn.Module):
@@ -32,14 +31,14 @@ class TokenProjection(nn.Module):
         self.words = _projection(text_width, settings.hidden, shared)
 
     def forward(self, image: Features, text: Features, tokens: Tokens) -> TokenOutputs:
-        """Both encoders' local features, projected; ``text`` was asked for its attention."""
+        """Local features of both encoders, projected. ``text`` must hold its attention."""
         assert text.attention is not None
         states, attention, mask = text.local, text.attention, tokens.mask
+
+        # Tokens of one word are added up, as in GLoRIA and MGCA.
         if tokens.continues is not None:
-            states, mask = (
-                whole_words(states, tokens.continues),
-                whole_words_mask(mask, tokens.continues),
-            )
+            states = whole_words(states, tokens.continues)
+            mask = whole_words_mask(mask, tokens.continues)
             attention = whole_words(attention[..., None], tokens.continues).squeeze(-1)
 
         patches: Float[Tensor, "B P D"] = self.patches(image.local).float()
@@ -50,25 +49,27 @@ class TokenProjection(nn.Module):
 def whole_words(
     values: Float[Tensor, "B L C"], continues: Bool[Tensor, "B L"]
 ) -> Float[Tensor, "B L C"]:
-    """The pieces of each word summed, word after word from the first place on; zero behind, as
-    where padded.
+    """The tokens of each word summed. Words stand one after another from the first position on;
+    zeros follow them.
     """
     word = (~continues).cumsum(1) - 1
     position = torch.arange(values.shape[1], device=values.device)
-    with torch.autocast(values.device.type, enabled=False):  # attentions are not rounded
+
+    # A product with a 0-1 matrix [B, words, tokens]. Without autocast: attentions are not rounded.
+    with torch.autocast(values.device.type, enabled=False):
         return (word[:, None, :] == position[:, None]).to(values.dtype) @ values
 
 
 def whole_words_mask(
     mask: Bool[Tensor, "B L"], continues: Bool[Tensor, "B L"]
 ) -> Bool[Tensor, "B L"]:
-    """True in as many places as there are words."""
+    """True at as many positions as there are words."""
     count = (mask & ~continues).sum(1, keepdim=True)
     return torch.arange(mask.shape[1], device=mask.device) < count
 
 
 def _projection(width: int, hidden: int, shared: int) -> nn.Module:
-    """As VPOE's, or as the instance vectors': without batch statistics."""
+    """One linear layer, or an MLP; without batch statistics."""
     if not hidden:
         return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, shared))
     return nn.Sequential(
