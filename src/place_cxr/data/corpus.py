@@ -132,6 +132,7 @@ def prepare_corpus(
     PL-D2xx tables and splits, PL-D4xx packs.
     """
     require_data(settings)
+    # Splits are checked with all studies, so that messages name rows of the table.
     studies, reports = _keep_with_reports(_assign_splits(_read_with_splits(settings), settings))
     if tokenizer is None:
         tokenizer = _load_or_train_tokenizer(settings, studies, reports)
@@ -189,6 +190,7 @@ def _assign_splits(
     if not settings.sites:
         return studies
 
+    # A site that is written wrongly would leave no training study, or silently some.
     for site in settings.sites:
         if not any(study.site == site for study in studies):
             raise PlaceError(
@@ -211,6 +213,7 @@ def _pack_images(
             studies, settings.pack_size, progress=_with_stage(progress, "decoding images")
         )
 
+    # Rows of refused images are in no split.
     split = np.array([studies[row].split for row in pixels.rows])
     return pixels, {name: pixels.rows[split == name] for name in SPLITS}
 

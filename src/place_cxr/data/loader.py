@@ -134,6 +134,7 @@ class Loader:
         An error of the thread is raised here. Raises PL-D403 when no batch arrives for
         ``STALL_SECONDS`` seconds.
         """
+        # A thread is enough: numpy releases the GIL while it copies.
         ready: queue.Queue[Batch | BaseException] = queue.Queue(PREFETCH_BATCHES)
         closed = threading.Event()
         current_step = [start_step]  # a list, so that the thread can count in it
@@ -158,6 +159,7 @@ class Loader:
 
     def positions(self, start_step: int = 0) -> Iterator[tuple[int, Int64[np.ndarray, "b"]]]:
         """(epoch, dataset positions) of this rank's batches from ``start_step`` on, without end."""
+        # Every rank computes the same order, and takes its own slice of each batch.
         rank_batch_size = self.batch_size // self.world
         step = start_step
         while True:

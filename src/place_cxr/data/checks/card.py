@@ -29,6 +29,7 @@ from place_cxr.text.reports import TEXT_ORIGINS, normalize_sentence, read_report
 
 MIN_PATIENTS = 5  # with this sentence, before it is shown
 _MAX_SENTENCES = 20
+# Values outside these lists are counted as "other": free text may name somebody.
 _VIEWS = ("PA", "AP", "AP SUPINE", "LATERAL")
 _LATERAL = ("L", "LL", "RL", "LATERAL", "LEFT LATERAL")
 _SAMPLE_SIZE = 128  # pixels of an image on the page
@@ -94,6 +95,7 @@ def sample_images(checked: CheckedDataset, count: int) -> list[NDArray[np.float3
         for position, image in enumerate(checked.images)
         if image.stats and image.stats.letters < MIN_LETTERS
     ]
+    # Evenly over the rows, as tables are often sorted by patient or finding.
     chosen = positions[:: max(1, len(positions) // max(1, count))][:count]
 
     return [
@@ -202,6 +204,7 @@ def _report_counts(studies: Sequence[Study]) -> tuple[dict[str, Any], list[dict[
                 patients[text].add(patient_key(study))
                 times[text] += 1
 
+    # A sentence that few patients have may describe one of them.
     shared = [
         (text, count)
         for text, count in times.items()

@@ -138,6 +138,7 @@ def _read_table(source: str, root: Path, options: Mapping[str, Any]) -> TableWit
             root, studies, list(range(1, len(studies) + 1)), [""] * len(studies), [], []
         )
     except PlaceError as error:
+        # Exit code 4 is a fault of the data; others are wrong settings or a missing library.
         if error.exit_code != 4:
             raise
         return TableWithFaults(root, [], [], [], [], [(0, error)])
@@ -186,6 +187,7 @@ def _check_image(
         return CheckedImage(sha256, None, ((error.code, error.problem),))
 
     faults = []
+    # DICOM may say itself that text is burnt in.
     header = read_dicom_header(path)
     if header and header.burned_in_reason:
         faults.append(("PL-D154", header.burned_in_reason))
@@ -258,6 +260,7 @@ def _copy_faults(checked: CheckedDataset) -> list[Fault]:
             problem = f"the same file as row {rows[earlier]}{leak}"
             faults.append(Fault(code, rows[position], problem, rows[earlier]))
 
+    # Files that are equal byte for byte were handled above; here one of each remains.
     for a, b in find_near_duplicates(np.array(thumbs)) if thumbs else []:
         earlier, position = unique[a], unique[b]
         leak = _describe_leak(studies[earlier], studies[position])

@@ -107,6 +107,7 @@ def pack_pixels(
         )
 
     root = make_private_folder(cache_root() if root is None else root)
+    # The name is found before anything is decoded: an existing pack costs one stat per file.
     paths = [os.path.abspath(study.image) for study in studies]
     name = "pixels-" + salted_hash(root, _pixel_key_parts(paths, size))
 
@@ -145,6 +146,7 @@ def decode_images(
 
     Raises PL-E002 where the disk is too full for all of them, PL-D402 when a decoding process dies.
     """
+    # Refuse at once instead of after an hour of decoding.
     needed, free = len(paths) * size * size, shutil.disk_usage(target.parent).free
     if needed > free:
         problem = f"a pack needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
@@ -152,6 +154,7 @@ def decode_images(
             problem, code="PL-E002", file=target.parent, fix="free space, or set PLACE_CACHE"
         )
 
+    # A sparse file of zeros: workers write their rows at their place, in any order.
     with create_private_file(target) as file:
         file.truncate(needed)
 
@@ -230,6 +233,7 @@ def pack_text(
     root = make_private_folder(cache_root() if root is None else root)
     rule = _rule_bytes(TEXT_PACK_VERSION, ("tokenizers",))
     limits = f"{tokenizer.hash} {max_tokens} {max_sentences}"
+    # surrogatepass: a report may hold bytes that no encoding explains, and must still have a name.
     texts = (study.report.encode("utf-8", "surrogatepass") for study in studies)
     name = "text-" + salted_hash(root, (rule, limits.encode(), *texts))
 

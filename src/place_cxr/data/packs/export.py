@@ -83,6 +83,7 @@ def pack_dataset(
             fix="count from 1, as 1/4",
         )
 
+    # Paths relative to the data set: keys are equal on machines with other mount points.
     make_private_folder(out)
     names = [_relative(study.image, root) for study in studies]
     study_lines = list(map(_study_line, studies, names))
@@ -106,6 +107,7 @@ def pack_dataset(
         return None if shard else opened
 
     parts = _PartBuilder(studies, keys, size, out, progress)
+    # Parts are dealt round robin, so that shards finish at about the same time.
     part_numbers = [k for k in range(len(keys)) if not shard or k % shard[1] == shard[0] - 1]
     folders = parts.make(part_numbers, workers)
     if shard:
@@ -167,6 +169,7 @@ class _PartBuilder:
             existed = is_folder_complete(folder)
             build_once(self.folder, folder.name, build)
             done += len(_part_studies(self.studies, k))
+            # Refused rows of a part that existed count for the limit as well.
             if existed:
                 self._report_progress(
                     select_refused(_read_outcomes(folder), k * ROWS_PER_PART), done, total
@@ -272,6 +275,7 @@ def _write_part(folder: Path, outcomes: Sequence[DecodeOutcome], size: int) -> N
             folder / "pixels", dtype=np.uint8, mode="r", shape=(len(outcomes), size, size)
         ),
         "sizes": np.array([outcome[:2] for outcome in outcomes], dtype=np.int32),
+        # As bytes of fixed length: raw arrays hold no Python strings.
         "codes": np.array([outcome[2] for outcome in outcomes], dtype="S8"),
         "sha256": np.array([outcome[3] for outcome in outcomes], dtype="S12"),
     }

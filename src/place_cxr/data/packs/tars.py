@@ -68,6 +68,7 @@ def _write_tar(file: Path, studies: Sequence[Study], pack: PixelPack, rows: Sequ
             metadata = _study_metadata(studies[row], pack.letterboxes[row].tolist())
             members = {"png": buffer.getvalue(), "json": json.dumps(metadata).encode()}
             for suffix, data in members.items():
+                # TarInfo has time 0 and owner 0 by default: equal data give equal bytes.
                 member = tarfile.TarInfo(f"{row:09d}.{suffix}")
                 member.size = len(data)
                 member.mode = 0o600

@@ -60,6 +60,7 @@ def read(root: Path, split: str = "official", *, views: Sequence[str] = ()) -> l
     after the split.
     """
     table = find_optional_file(root, "train.csv", "*/train.csv")
+    # CheXpert Plus alone has no labels.
     if table is None:
         studies = _read_plus(
             root, find_file(root, "train.csv", "*/train.csv", "df_chexpert_plus_*.csv")
@@ -137,6 +138,7 @@ def _only_finding(labels: Mapping[str, float]) -> str:
 
 def mgca_positions(studies: Sequence[Study]) -> tuple[RowPositions, RowPositions]:
     """(train, val) of the training table, all views, with MGCA's overlap: see the card."""
+    # MGCA first takes the 5x200 set out of train.
     remaining = np.setdiff1d(np.arange(len(studies)), select_five_by_200(studies))
     positions = sample_positions(len(remaining), _MGCA_VAL, np.random.RandomState(0))
     # A fault of MGCA, kept: positions among the remaining rows are taken for rows of the whole
@@ -149,11 +151,12 @@ def _read_table(table: Path, split: str) -> Iterator[Study]:
     folder = table.parent
     for line, row in read_columns(table, "Path", *CHEXPERT_LABELS, optional=_OPTIONAL_COLUMNS):
         path = check_relative_path(table, line, row["Path"])
+        # The first folder of a path is the name of the data set, which the user may have renamed.
         first_folder, _, relative = path.partition("/")
         if first_folder in ("train", "valid", "test"):
             relative = path
 
-        parts = relative.split("/")
+        parts = relative.split("/")  # train, patient, study, image
         view = row.get("AP/PA", "").strip() or "FRONTAL"
         lateral = row.get("Frontal/Lateral", parts[-1]).lower().find("lateral") >= 0
         yield Study(

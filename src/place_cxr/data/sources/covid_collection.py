@@ -37,6 +37,7 @@ from place_cxr.data.sources.tables import read_header
 
 _PART = re.compile(r"[/,]")
 _NO_FINDING_WORDS = frozenset(("todo", "unknown", ""))
+# Views of the CT slices that the table also holds.
 _CT = ("ct", "axial", "coronal")
 
 

@@ -12,6 +12,7 @@ from place_cxr.core.records import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 from place_cxr.core.registry import did_you_mean
 from place_cxr.data.sources.tables import read_table_rows
 
+# An age beyond this is a mistake of the table and counts as unknown.
 _MAX_AGE = 120  # years; NIH ChestX-ray14 has ages over 400
 # Texts of a label cell; CheXpert and MIMIC-CXR write decimal numbers.
 _LABEL_VALUES = {
@@ -69,6 +70,7 @@ def read_columns(
 
         return {name: theirs[name] for name in (*needed, *optional) if name in theirs}
 
+    # The first row by itself, so that a table without rows is refused.
     table_rows = read_table_rows(file, encoding, choose)
     first = next(table_rows, None)
     if first is None:

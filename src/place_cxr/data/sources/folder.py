@@ -97,6 +97,7 @@ def _list_files(root: Path) -> tuple[list[str], set[str]]:
             if ending not in _IMAGE_SUFFIXES and ending != ".txt" and not may_be_dicom:
                 continue
 
+            # Links could lead out of the folder, or to one file under two names.
             if os.path.islink(path) or not os.path.isfile(path):
                 continue
 
@@ -222,6 +223,7 @@ def _read_with_texts(
     read_texts: dict[str, str] = {}
     for path in images:
         folder = os.path.dirname(path)
+        # In this order: the image's own text, the only text of its folder, the text of the folder.
         beside = [f"{os.path.splitext(path)[0]}.txt"]
         folder_texts = texts_by_folder.get(folder, [])
         single = folder_texts if len(folder_texts) == 1 else []

@@ -31,10 +31,12 @@ from place_cxr.data.sources.tables import read_table_rows
 _log = logging.getLogger(__name__)
 
 MANIFEST_NAMES = ("manifest.csv", "manifest.jsonl", "manifest.parquet")
+# Columns that have a meaning; all others are ignored.
 MANIFEST_COLUMNS = (
     "image", "report", "findings", "impression", "split", "study", "patient", "view", "sex",
     "age", "site", "class", "boxes", "sha256", "license",
 )  # fmt: skip
+# A table without any of these, and without a column of a prefix, has nothing to learn from.
 CONTENT_COLUMNS = ("report", "findings", "impression", "class", "boxes")
 COLUMN_PREFIXES = ("labels.", "said.", "mask.")
 _LABEL_VALUES = {PRESENT, ABSENT, UNCERTAIN}
@@ -149,6 +151,7 @@ class ManifestReader:
                 fix="rename the column or map it with columns",
             )
 
+        # A column that was renamed by mistake makes splits leak without any error: warn.
         for ours in ("patient", "study", "split"):
             near = did_you_mean(ours, [name for name in header if name not in used.values()])
             if ours not in used and near:
@@ -219,6 +222,7 @@ class ManifestReader:
 
     def _path(self, line: int, text: str) -> Path:
         """The real path of a file, which must be inside the table's folder."""
+        # A manifest may come from somebody else: it must not name files outside its folder.
         if "\0" in text or "\\" in text:
             mark = "a NUL" if "\0" in text else "backslashes"
             self._refuse(line, f"a path with {mark}", "PL-D206", "write paths with forward slashes")
@@ -228,6 +232,7 @@ class ManifestReader:
                 line, "an absolute path", "PL-D206", "write paths relative to the manifest's folder"
             )
 
+        # Links of the folder are followed once for all its files, which saves most of the time.
         folder, name = os.path.split(text)
         if name in ("", ".", ".."):
             folder, name = text, ""
@@ -237,7 +242,7 @@ class ManifestReader:
 
         path = os.path.join(self._folders[folder], name)
         try:
-            status = os.lstat(path)
+            status = os.lstat(path)  # not opened: a FIFO would block
             if stat.S_ISLNK(status.st_mode):
                 path = self._inside(line, path)
                 status = os.stat(path)
@@ -269,6 +274,7 @@ class ManifestReader:
             return NOT_MENTIONED
 
         value = _number(text)
+        # Any other number may be a probability or a class: a guess would spoil the labels.
         if value is None or value not in _LABEL_VALUES:
             kind = "text" if value is None else "another number"
             self._refuse(
@@ -374,6 +380,7 @@ def drop_repeated_rows(
     images: dict[Path, tuple[int, Study]] = {}
     ids: dict[str, tuple[int, Study]] = {}
     for line, study in zip(lines, studies, strict=True):
+        # The same image again is left out if all is equal, and refused if not.
         first_line, same_image = images.setdefault(study.image, (line, study))
         if first_line != line:
             repeat = replace(study, id=same_image.id) if numbered else study
@@ -381,6 +388,7 @@ def drop_repeated_rows(
                 _refuse_contradiction(file, "image", first_line, line)
             continue
 
+        # Another image of a study: what they share must be equal.
         study_line, same_study = ids.setdefault(study.id, (line, study))
         if _study_content(same_study) != _study_content(study):
             _refuse_contradiction(file, "study", study_line, line)

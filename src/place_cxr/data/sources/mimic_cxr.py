@@ -45,6 +45,7 @@ MIMIC_LABELS = (
     "Fracture", "Lung Lesion", "Lung Opacity", "No Finding", "Pleural Effusion", "Pleural Other",
     "Pneumonia", "Pneumothorax", "Support Devices",
 )  # fmt: skip
+# Name of the split -> their name of a part -> ours. MGCA validates on validate and test together.
 _SPLIT_NAMES = {
     "official": {"train": "train", "validate": "val", "test": "test"},
     "mgca": {"train": "train", "validate": "val", "test": "val"},
@@ -99,9 +100,11 @@ def read(
 
         patient, study = row["subject_id"], row["study_id"]
         study_path = check_relative_path(table, line, f"files/p{patient[:2]}/p{patient}/s{study}")
+        # Images of one study share its report: it is read once.
         if report_of_study and study not in texts:
             texts[study] = text_rule(report_of_study(study_path))
 
+        # These labels come from the reports, so they are also what the reports state.
         study_labels = labels.get(study, {})
         studies.append(
             Study(
@@ -137,6 +140,7 @@ def _labels(root: Path, name: str) -> dict[str, dict[str, float]]:
 
 def _sections_text(report: str) -> str:
     sections = read_kept_sections(report)
+    # The last paragraph is where reports without headers have their findings.
     if "findings" in sections or "impression" in sections:
         return join_sections(sections.get("findings", ""), sections.get("impression", ""))
     return sections.get("last_paragraph", "")

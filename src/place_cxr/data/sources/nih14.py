@@ -119,6 +119,7 @@ def _official_split(root: Path, studies: list[Study]) -> list[Study]:
 
     assigned: dict[str, Study] = {}
     train = [study for study in studies if f"{study.id}.png" in lists["train"]]
+    # The official lists have no val: it is drawn from the train list.
     if train:
         assigned = {study.id: study for study in _train_and_val(train)}
 

@@ -27,6 +27,7 @@ from place_cxr.core.records import PRESENT, Study
 from place_cxr.data.sources.files import check_relative_path, find_file, parse_sex, read_columns
 
 _QUOTED_NAME = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+# Words among the labels that say nothing of a finding.
 _NOT_A_FINDING = frozenset(("exclude", "unchanged", "suboptimal study", "normal", ""))
 _OPTIONAL_COLUMNS = ("PatientSex_DICOM", "PatientBirth", "StudyDate_DICOM", "Projection")
 

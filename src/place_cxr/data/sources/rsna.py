@@ -47,6 +47,7 @@ def read(root: Path, split: str = "patient") -> list[Study]:
     """
     table = find_file(root, "stage_2_train_labels.csv")
 
+    # The table has a row for each box, and one row without a box for a negative image.
     boxes: dict[str, list[Box]] = {}
     targets: dict[str, str] = {}
     for line, row in read_columns(table, "patientId", *_SIDES, "Target"):

@@ -71,6 +71,7 @@ def read_header(file: Path, encoding: str = "utf-8-sig") -> list[str]:
         names.extend(header)
         return {}
 
+    # `keep` is called before the first row; a table without rows has a header, too.
     next(read_table_rows(file, encoding, keep), None)
 
     return names
@@ -86,6 +87,7 @@ def _csv(
     line = 1
     try:
         for cells in reader:
+            # Empty lines are skipped. The first other line is the header.
             if not cells:
                 pass
             elif not header:
@@ -104,6 +106,7 @@ def _csv(
             else:
                 yield line, {ours: cells[index] for ours, index in indices.items()}
 
+            # A quoted field may hold line breaks: the next row starts after all lines read so far.
             line = reader.line_num + 1
     except csv.Error:
         limit = csv.field_size_limit()
@@ -166,6 +169,7 @@ def _parquet(
         with pq.ParquetFile(file) as table:
             columns = _choose_columns(file, table.schema_arrow.names, choose)
             row = 0
+            # Batch by batch: a table of reports may not fit into memory as Python objects.
             for batch in table.iter_batches(columns=list(dict.fromkeys(columns.values()))):
                 values = {
                     ours: batch.column(theirs).to_pylist() for ours, theirs in columns.items()
@@ -268,6 +272,7 @@ def _cell(value: Any, file: Path, line: int, ours: str) -> str:
             fix="store ids as text",
         )
 
+    # A label may be stored as true or false.
     if isinstance(value, bool):
         return str(int(value))
 
