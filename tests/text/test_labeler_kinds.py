@@ -58,7 +58,7 @@ def test_texts_of_public_bug_reports() -> None:
     wrong = []
     for line in (Path(DATA) / "cases" / "texts.jsonl").read_text("utf-8").splitlines():
         case = json.loads(line)
-        if "want" not in case or case["kind"] == "headings that are not known":
+        if "want" not in case:
             continue
 
         values = label_report(case["text"]).values

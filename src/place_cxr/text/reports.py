@@ -2,7 +2,7 @@
 
 The text that is read (``origin``) is the first of these that has a sentence:
 
-- findings and impression, or the one of them that has words;
+- findings and impression, or the one of them that has words, and the addendum;
 - the paragraphs after the first one of the last section ("last_paragraph");
 - the text outside sections that only say why and how the image was taken ("whole").
 
@@ -20,6 +20,7 @@ from itertools import chain
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
+from place_cxr.text.markup import decode_markup
 from place_cxr.text.observation_filter import is_observation
 from place_cxr.text.sections import (
     SECTIONS_WITHOUT_OBSERVATIONS,
@@ -30,6 +31,12 @@ from place_cxr.text.sections import (
 from place_cxr.text.sentences import has_words, split_sentences
 
 TEXT_ORIGINS = ("findings+impression", "findings", "impression", "last_paragraph", "whole")
+
+
+_CORRECTS = re.compile(
+    r"\bcorrect|\bshould (?:read|state|say|be)\b|\berror|\binstead\b|\brevis|\bamend|\bretract",
+    re.I,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,7 @@ class ReportText:
     sentences: tuple[str, ...]
     is_observation: tuple[bool, ...]
     origin: str
+    corrected_from: int | None = None  # the first sentence that corrects those before it
 
 
 def read_report(text: str) -> ReportText:
@@ -69,7 +77,10 @@ def read_report(text: str) -> ReportText:
             # Only findings and impression are sure to describe the image.
             may_be_history = origin in ("last_paragraph", "whole")
             observed = [is_observation(item, may_be_history=may_be_history) for item in sentences]
-            return ReportText(sentences, tuple(observed), origin)
+            added = split_sentences(body[-1]) if body[-1] == parts.get("addendum") else []
+            corrects = _CORRECTS.search(" ".join(added)) and len(added) < len(sentences)
+            start = len(sentences) - len(added) if corrects else None
+            return ReportText(sentences, tuple(observed), origin, start)
 
     raise PlaceError(
         "the report has no sentence",
@@ -100,16 +111,21 @@ def _candidate_bodies(
     """(origin, texts) that may be read, best first."""
     findings, impression = parts.get("findings", ""), parts.get("impression", "")
 
+    # What was added later belongs to the text that it completes or corrects.
+    addendum = [parts["addendum"]] if has_words(parts.get("addendum", "")) else []
+
     if has_words(findings) and has_words(impression):
-        yield "findings+impression", [findings, impression]
-    yield "findings", [findings]
-    yield "impression", [impression]
+        yield "findings+impression", [findings, impression, *addendum]
+    if has_words(findings):
+        yield "findings", [findings, *addendum]
+    if has_words(impression):
+        yield "impression", [impression, *addendum]
 
     if headers:
         yield "last_paragraph", text[headers[-1].end :].strip().split("\n\n")[1:]
 
     others = [part for name, part in parts.items() if name not in SECTIONS_WITHOUT_OBSERVATIONS]
-    yield "whole", others
+    yield "whole", [*others, *addendum]
 
 
 def read_sections(text: str) -> dict[str, str]:
@@ -150,10 +166,12 @@ class _Characters(dict[int, str]):
 
 
 _CHARACTERS = _Characters()
-_TAG = re.compile(r"<br ?/?>", re.I)
 _BLANKS = re.compile(r" {2,}")
 _AROUND_BREAK = re.compile(r" ?\n ?")
 _BREAKS = re.compile(r"\n{3,}")
+# Layers of markup that are taken off; no export nests them deeper.
+_MAX_MARKUP_LAYERS = 4
+_WITHOUT_MARKUP = str.maketrans(dict.fromkeys("&<\\~_", " "))
 # Unicode's stream-safe limit. Sorting a longer run of combining marks takes quadratic time.
 _MAX_COMBINING_MARKS = 30
 
@@ -162,14 +180,24 @@ def clean_text(text: str) -> str:
     """Canonical form of a text: NFC, without control or format characters.
 
     Line breaks are ``\\n``, blanks are single, and at most one line in a row is empty. Characters
-    that a wrong decoding lost (U+FFFD, lone surrogates) become a blank or vanish. Idempotent.
+    that a wrong decoding lost (U+FFFD, lone surrogates) become a blank or vanish. Markup of exports
+    becomes plain text (``markup``). Idempotent.
     """
+    text = _to_plain(text)
+    for _ in range(_MAX_MARKUP_LAYERS):
+        decoded = _to_plain(decode_markup(text))
+        if decoded == text:
+            break
+        text = decoded
+    else:
+        if decode_markup(text) != text:
+            text = text.translate(_WITHOUT_MARKUP)
+
+    return _to_plain(text)
+
+
+def _to_plain(text: str) -> str:
     text = _to_nfc(text.replace("\r\n", "\n").translate(_CHARACTERS))
-
-    # Markup of reports that were taken from web pages or XML.
-    if "&" in text or "<" in text:
-        text = _to_nfc(_TAG.sub(" ", text.replace("&lt;", "<").replace("&gt;", ">")))
-
     text = _AROUND_BREAK.sub("\n", _BLANKS.sub(" ", text))
     return _BREAKS.sub("\n\n", text).strip()
 

@@ -3,8 +3,9 @@
 A full stop ends a sentence unless it belongs to a number (1.5 cm), an abbreviation (Dr., approx.,
 e.g.), an initial or a list mark (``2.``); a small letter or a missing blank after it does not
 matter for whole words, because dictated reports have both. Empty lines end sentences; a single line
-break does where the next line starts a list item, or where a short line is followed by a capital.
-Semicolons and colons end nothing. List marks are removed.
+break does where the next line starts a list item or an answer, or where a short line is followed by
+a capital; in capitals, only where the line is too short to be hard-wrapped. Semicolons and colons
+end nothing. List marks are removed.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ _NEXT = re.compile(r"\s*[(\[{<\"'“‘*]{0,4}")
 _LINE_ITEM = re.compile(r"\(?\d{1,2}[.)](?!\d)\s*\S|[-*•●▪·–—#]+ ?\S|[a-hA-H]\)\s")
 _INNER_MARK = re.compile(r"(?<=[\w)\]]) \d{1,2}\.\s(?=[A-Z\d(])")
 _SHORT_LINE = 40  # characters; hard-wrapped text breaks lines later than this
+_MAX_HEADER = 13  # characters of "IMPRESSION: ", which stood before the first line
+_INNER_STOP = re.compile(r"[.!?] +\S")
+_FIRST_WORD = re.compile(r"\S{1,30}")
 # The end of a line that the next line goes on with.
 _HANGING = re.compile(
     r"(?:[,:;(/-]"
@@ -65,19 +69,48 @@ def split_sentences(text: str) -> list[str]:
     sentences: list[str] = []
     start, item = _after_mark(text, 0, 0)
     position = start
+    wrap_width = _capitals_width(text)
 
     while stop := _STOP.search(text, position):
         position = stop.end()
         if mark := _inner_mark(text, start, stop, item):
             _add_sentence(sentences, text[start : mark.start()])
             start, item = mark.end(), item + 1
-        elif _ends_sentence(text, start, stop):
+        elif not (stop[0] == "\n" and _is_wrapped(text, stop.start(), wrap_width)) and (
+            _ends_sentence(text, start, stop)
+        ):
             _add_sentence(sentences, text[start:position])
             start, item = _after_mark(text, position, item)
         position = max(position, start)
 
     _add_sentence(sentences, text[start:])
     return sentences
+
+
+def _capitals_width(text: str) -> int:
+    """The longest line of a text in capitals whose sentences end with stops; 0 for all others."""
+    upper, lower = sum(map(str.isupper, text)), sum(map(str.islower, text))
+    if upper < 10 * lower or not upper or not _INNER_STOP.search(text):
+        return 0
+
+    return max(map(len, text.split("\n")))
+
+
+def _is_wrapped(text: str, end: int, width: int) -> bool:
+    """Whether the line that ends at ``end`` goes on in the next one, in a text in capitals."""
+    if not width or text[end - 1] in ".!?:":
+        return False
+    if _LINE_ITEM.match(text, end + 1) or _ANSWER_LINE.match(text, end + 1):
+        return False
+
+    earliest = max(0, end - 2 * _SHORT_LINE)
+    begin = text.rfind("\n", earliest, end) + 1 or earliest
+    length = end - begin + (_MAX_HEADER if begin == 0 else 0)
+    if _ANSWERED_LINE.search(text[begin:end]):
+        return False
+
+    word = _FIRST_WORD.match(text, end + 1)
+    return length >= _SHORT_LINE or length + 1 + (len(word[0]) if word else 0) > width
 
 
 def _after_mark(text: str, position: int, item: int) -> tuple[int, int]:

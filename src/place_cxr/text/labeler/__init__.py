@@ -32,7 +32,8 @@ class ReportLabels:
 def label_report(text: str) -> ReportLabels:
     """Labels of one report, from its observations (``reports.read_report``).
 
-    Over sentences, present wins over uncertain, uncertain over absent. "No Finding" is present
+    Over sentences, present wins over uncertain, uncertain over absent, except that an addendum that
+    corrects the report wins over the text before it. "No Finding" is present
     where the report mentions a finding, but states or suspects neither one (devices aside) nor
     another abnormality; else it is not mentioned, never absent. A text without a sentence mentions
     nothing. Linear in the length of ``text``.
@@ -44,12 +45,19 @@ def label_report(text: str) -> ReportLabels:
 
     values: dict[str, float] = {}
     evidence: dict[str, str] = {}
-    for sentence, is_observation in zip(report.sentences, report.is_observation, strict=True):
-        if not is_observation:
+    corrected: dict[str, float] = {}  # by an addendum, whatever the text before it says
+    first_correction = len(report.sentences)
+    if report.corrected_from is not None:
+        first_correction = report.corrected_from
+    for i, sentence in enumerate(report.sentences):
+        if not report.is_observation[i]:
             continue
+        known = values if i < first_correction else corrected
         for name, value in label_sentence(sentence).items():
-            if keep_strongest(values, name, value):
+            if keep_strongest(known, name, value):
                 evidence[name] = sentence
+
+    values |= corrected
     evidence.pop(OTHER_ABNORMALITY, None)
 
     # Devices are no abnormality; an abnormality outside the 14 findings is one.
