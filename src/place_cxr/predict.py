@@ -29,8 +29,8 @@ from place_cxr.images.letterbox import Letterbox
 from place_cxr.images.read import image_from_memory, read_image
 from place_cxr.images.views import ViewSettings, eval_view, view_box
 from place_cxr.losses.pathology import observation_similarity, selection_weight
+from place_cxr.models.meta_init import init_on_meta_device
 from place_cxr.models.place import ImageDescription, ModelSettings, PlaceModel, TextDescription
-from place_cxr.models.skeleton import init_on_meta_device
 from place_cxr.text.reports import read_report
 from place_cxr.text.tokenizer import Tokenizer
 from place_cxr.training import checkpoint

@@ -15,9 +15,9 @@ from place_cxr.losses import LossTerm, total_loss
 from place_cxr.models.attention import Attention, grid_positions
 from place_cxr.models.correlation import CorrelationSettings, pixel_patches
 from place_cxr.models.image import ImageEncoder, ImageSettings
+from place_cxr.models.meta_init import init_on_meta_device
 from place_cxr.models.observations import ObservationSettings, SubtractRunningMean
 from place_cxr.models.place import ModelSettings, PlaceModel
-from place_cxr.models.skeleton import init_on_meta_device
 from place_cxr.models.text import TextEncoder, TextSettings
 
 CNN = ImageSettings(

@@ -20,8 +20,8 @@ from perf.pcma import (
     similarity_call,
 )
 from place_cxr.losses.pathology import observation_similarity
+from place_cxr.models.meta_init import init_on_meta_device
 from place_cxr.models.place import PlaceModel
-from place_cxr.models.skeleton import init_on_meta_device
 
 
 def test_heads_dispatch_a_fixed_number_of_operators_and_never_wait() -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from place_cxr.models.decoder_inputs import (
-    DecoderInputsReader,
-    DecoderInputsSpec,
+from place_cxr.models.report_features import (
+    ReportFeatureEncoder,
     ReportFeatures,
+    ReportFeatureSpec,
 )
 from place_cxr.tasks.features import HeadModel, load_images
 from place_cxr.tasks.predictions import Predictions, add_columns, list_column, stack_cells
@@ -148,7 +148,7 @@ def test_what_is_kept_has_no_reference_in_it(data):
 def test_a_reader_sees_what_the_model_describes(data, kind):
     model = heads.model(kind)
     images = load_images(data, data.rows["test"][:2])
-    reader = DecoderInputsReader(model)
+    reader = ReportFeatureEncoder(model)
     seen, described = reader.pyramid(images), model.describe_image(images)
     torch.testing.assert_close(seen.pooled, described.vector)
     torch.testing.assert_close(reader(images).pooled, described.vector)
@@ -174,7 +174,7 @@ def test_a_decoder_learns_what_vpors_tell_where_it_reads_them(tmp_path):
         small = {"width": 16, "heads": 2, "layers": 1, "dropout": 0.0, "max_tokens": 8}
         task = make(vpors=reads, steps=120, lr=1e-2, checks=1, batch_size=32, decoder=small)
         torch.manual_seed(0)
-        spec = DecoderInputsSpec(4, ((4, 8), (3, 4), (3, 4)), (2, 2), 10)
+        spec = ReportFeatureSpec(4, ((4, 8), (3, 4), (3, 4)), (2, 2), 10)
         learner = HeadModel(task.head(spec), "report")
         train, val = (
             HeadDataset(rows, inputs, task.targets(data))

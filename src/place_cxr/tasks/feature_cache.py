@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from place_cxr.models.decoder_inputs import DecoderInputsReader
 from place_cxr.models.image import ImageEncoder
+from place_cxr.models.report_features import ReportFeatureEncoder
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.descriptions import StudyEmbeddings, embed_studies
 from place_cxr.tasks.features import FrozenFeatures
@@ -30,7 +30,7 @@ class FeatureCache:
     def features_for(
         self,
         task: HeadTask,
-        encoder: ImageEncoder | DecoderInputsReader,
+        encoder: ImageEncoder | ReportFeatureEncoder,
         data: EvaluationDataset,
         device: torch.device,
     ) -> FrozenFeatures:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from place_cxr.models.decoder_inputs import DecoderInputsReader, ReportFeatures
 from place_cxr.models.image import ImageEncoder, ImagePyramid
+from place_cxr.models.report_features import ReportFeatureEncoder, ReportFeatures
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.task import Reads, RowIndices
 
@@ -25,10 +25,10 @@ HeadInputs = ImagePyramid | ReportFeatures
 _log = logging.getLogger(__name__)
 
 
-def feature_reader(model: Any, reads: Reads) -> ImageEncoder | DecoderInputsReader:
+def feature_reader(model: Any, reads: Reads) -> ImageEncoder | ReportFeatureEncoder:
     """The part of a model that a head reads."""
     encoder: ImageEncoder = model.image_encoder
-    return DecoderInputsReader(model) if reads == "report" else encoder
+    return ReportFeatureEncoder(model) if reads == "report" else encoder
 
 
 class FrozenFeatures:
@@ -40,7 +40,7 @@ class FrozenFeatures:
 
     def __init__(
         self,
-        encoder: ImageEncoder | DecoderInputsReader,
+        encoder: ImageEncoder | ReportFeatureEncoder,
         data: EvaluationDataset,
         reads: Reads,
         device: torch.device,
@@ -130,7 +130,7 @@ class HeadModel(nn.Module):
         self,
         head: nn.Module,
         reads: Reads,
-        encoder: ImageEncoder | DecoderInputsReader | None = None,
+        encoder: ImageEncoder | ReportFeatureEncoder | None = None,
         trains_encoder: bool = False,
     ) -> None:
         super().__init__()

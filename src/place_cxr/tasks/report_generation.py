@@ -32,7 +32,7 @@ from place_cxr.metrics import clinical, text
 from place_cxr.metrics.intervals import RESAMPLES, undefined_metric
 from place_cxr.metrics.meteor import meteor
 from place_cxr.models.decoder import DecoderSettings, GeneratedReports, ReportDecoder
-from place_cxr.models.decoder_inputs import DecoderInputsSpec, ReportFeatures
+from place_cxr.models.report_features import ReportFeatures, ReportFeatureSpec
 from place_cxr.tasks import report_examples
 from place_cxr.tasks.aggregate import fraction_label
 from place_cxr.tasks.data import EvaluationDataset
@@ -168,9 +168,9 @@ class DecoderInputs:
 
 
 class ReportHead(nn.Module):
-    """From what a `DecoderInputsReader` has seen to what the decoder reads."""
+    """The report decoder on the features of a `ReportFeatureEncoder`."""
 
-    def __init__(self, spec: DecoderInputsSpec, settings: ReportSettings) -> None:
+    def __init__(self, spec: ReportFeatureSpec, settings: ReportSettings) -> None:
         super().__init__()
         self.reads_observations, self.grid = settings.vpors, spec.grid
         (_, patch_width), (_, observation_width), _ = spec.shapes
@@ -210,7 +210,7 @@ class ReportGeneration(HeadTask):
         """It has a report."""
         return bool(study.report.strip())
 
-    def head(self, spec: DecoderInputsSpec) -> nn.Module:
+    def head(self, spec: ReportFeatureSpec) -> nn.Module:
         """The decoder."""
         return ReportHead(spec, self.settings)
 

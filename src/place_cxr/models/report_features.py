@@ -24,7 +24,7 @@ class ReportFeatures:
 
     @property
     def levels(self) -> tuple[Tensor, ...]:
-        """All but the instance vector, in the order of `DecoderInputsSpec.shapes`."""
+        """All but the instance vector, in the order of `ReportFeatureSpec.shapes`."""
         return self.patches, self.observations, self.attention
 
     @classmethod
@@ -34,7 +34,7 @@ class ReportFeatures:
 
 
 @dataclass(frozen=True, slots=True)
-class DecoderInputsSpec:
+class ReportFeatureSpec:
     """The sizes that a decoder is built for: P patch tokens on a grid, K V-PORs, the vocabulary.
 
     ``shapes`` are ((P, C), (K, D), (K, P)).
@@ -46,7 +46,7 @@ class DecoderInputsSpec:
     vocabulary: int
 
 
-class DecoderInputsReader(nn.Module):
+class ReportFeatureEncoder(nn.Module):
     """The image side of a model, used in place of an image encoder. It shares the model's parts."""
 
     def __init__(self, model: PlaceModel) -> None:
@@ -60,7 +60,7 @@ class DecoderInputsReader(nn.Module):
         patches = (spec.grid[0] * spec.grid[1], spec.local)
         vpors = (settings.observations.queries, settings.shared)
         shapes = (patches, vpors, (vpors[0], patches[0]))
-        self.pyramid_spec = DecoderInputsSpec(
+        self.pyramid_spec = ReportFeatureSpec(
             settings.shared, shapes, spec.grid, settings.text.vocab_size
         )
 

@@ -1,4 +1,4 @@
-"""Modules of names and shapes alone, to be filled with weights that exist already."""
+"""Modules without memory for weights, for weights that are read from a file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from torch.overrides import TorchFunctionMode
 
 @contextmanager
 def init_on_meta_device() -> Iterator[None]:
-    """Parameters of modules built in here lie on the meta device; buffers are real. Nothing is
-    drawn at random.
+    """Modules that are built inside the context have parameters on the meta device and real
+    buffers. No random numbers are drawn.
     """
     with init_empty_weights(include_buffers=False), _SkipMetaInit():
         yield
 
 
 class _SkipMetaInit(TorchFunctionMode):
-    """Leaves a tensor without memory alone where it would be filled: the pretence takes half of the
-    time to build.
-    """
+    """Skips functions that fill a tensor without memory: they take half of the time to build."""
 
     def __torch_function__(
         self,
@@ -33,12 +31,12 @@ class _SkipMetaInit(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        target = args[0] if args else kwargs.get("tensor")  # `torch.nn.init` hands it on by name
+        target = args[0] if args else kwargs.get("tensor")  # `torch.nn.init` passes it by name
+        # torch's names of in-place functions end with one underscore.
         name = getattr(func, "__name__", "")
         fills = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
 
-        return (
-            target
-            if fills and isinstance(target, Tensor) and target.is_meta
-            else func(*args, **kwargs)
-        )
+        if fills and isinstance(target, Tensor) and target.is_meta:
+            return target
+
+        return func(*args, **kwargs)
