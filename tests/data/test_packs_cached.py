@@ -375,7 +375,8 @@ class Words:
 def test_text_is_encoded_once_and_read_from_disk(tmp_path: Path, root: Path) -> None:
     studies = images(tmp_path / "in", 3)
     words = Words()
-    first, again = (pack_text(studies, words, root, 8, 4) for _ in range(2))  # type: ignore[arg-type]
+    first = pack_text(studies, words, root, 8, 4)  # type: ignore[arg-type]
+    again = pack_text(studies, words, root, 8, 4)  # type: ignore[arg-type]
     expected = words.encode([cached.read_report(study.report) for study in studies], 8, 4)
     assert words.calls == 2 and first.ids.any()
     for got in (first, again):

@@ -123,7 +123,8 @@ def test_shards_in_any_order_give_the_same_bytes(
 
 def place(*words: object, **more: object) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "place_cxr", "data", "pack", *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **more)  # type: ignore[call-overload]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, **streams, **more)  # type: ignore[call-overload]
 
 
 def table(folder: Path, count: int) -> Path:
@@ -289,9 +290,12 @@ def test_tar_files_hold_pictures_and_studies(
             assert names[::2] == [name.replace("json", "png") for name in names[1::2]]
             for name in names[::2]:
                 row = int(name[:9])
-                with Image.open(io.BytesIO(tar.extractfile(name).read())) as image:  # type: ignore[union-attr]
+                png = tar.extractfile(name)
+                text = tar.extractfile(name.replace("png", "json"))
+                assert png is not None and text is not None
+                with Image.open(io.BytesIO(png.read())) as image:
                     assert np.array_equal(np.asarray(image), made.pixels[row])
-                about = json.loads(tar.extractfile(name.replace("png", "json")).read())  # type: ignore[union-attr]
+                about = json.loads(text.read())
                 assert about["report"] == studies[row].report and about["labels"]["Edema"] is None
                 assert about["original_size"] == [20, 30] and about["boxes"] == [["a", 0, 1, 2, 3]]
                 seen.append(row)

@@ -34,8 +34,10 @@ def tree(root: Path, name: str) -> Path:
         "train.csv",
         f"{HEADER}\n"
         f"{name}/train/patient00001/study1/view1_frontal.jpg,Female,68,Frontal,AP,1.0{blank},1.0\n"
-        f"{name}/train/patient00002/study2/view1_frontal.jpg,Male,87,Frontal,PA,,-1.0,0.0,,,,,,,,,,,\n"
-        f"{name}/train/patient00002/study2/view2_lateral.jpg,Unknown,87,Lateral,,,-1.0,0.0,,,,,,,,,,,\n",
+        f"{name}/train/patient00002/study2/view1_frontal.jpg,"
+        "Male,87,Frontal,PA,,-1.0,0.0,,,,,,,,,,,\n"
+        f"{name}/train/patient00002/study2/view2_lateral.jpg,"
+        "Unknown,87,Lateral,,,-1.0,0.0,,,,,,,,,,,\n",
     )
     zeros = ",0.0" * 14
     write(
@@ -203,7 +205,8 @@ def test_a_class_with_too_few(table: list[Study]) -> None:
 
 
 PLUS_COLUMNS = (
-    "path_to_image,path_to_dcm,frontal_lateral,ap_pa,deid_patient_id,patient_report_date_order,report,"
+    "path_to_image,path_to_dcm,frontal_lateral,ap_pa,deid_patient_id,"
+    "patient_report_date_order,report,"
     "section_findings,section_impression,age,sex,split"
 )
 ONE, TWO = "patient00001/study1/view1_frontal", "patient64541/study1/view1_frontal"

@@ -34,7 +34,8 @@ def test_a_table_joined_by_path_name_or_stem(root: Path, caplog: pytest.LogCaptu
     write(
         root,
         "reports.csv",
-        "file,report,patient,labels.Edema\np1/s1/a.png,Clear.,x,0\nc.jpg,Wet.,y,1\n1.2.840.113619.2,Dry.,z,\nlost.png,-,w,\n",
+        "file,report,patient,labels.Edema\n"
+        "p1/s1/a.png,Clear.,x,0\nc.jpg,Wet.,y,1\n1.2.840.113619.2,Dry.,z,\nlost.png,-,w,\n",
     )
     with caplog.at_level(logging.WARNING):
         studies = read(root)

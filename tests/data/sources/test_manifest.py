@@ -87,7 +87,8 @@ def test_a_folder_is_read_through_its_manifest_and_two_are_ambiguous(root: Path)
 def test_the_three_forms_say_the_same(root: Path) -> None:
     csv_text = (
         "image,report,patient,age,labels.Edema,said.Mass,mask.Mass,boxes\n"
-        'a.png,Fine.,007,41,1,,b.png,"[{""finding"":""Mass"",""x0"":1,""y0"":2,""x1"":3,""y1"":4}]"\n'
+        "a.png,Fine.,007,41,1,,b.png,"
+        '"[{""finding"":""Mass"",""x0"":1,""y0"":2,""x1"":3,""y1"":4}]"\n'
         "c.png,,,,0,-1,,\n"
     )
     expected = read(table(root, csv_text))

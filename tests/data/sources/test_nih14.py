@@ -108,7 +108,8 @@ def test_real_boxes(tmp_path: Path, test_data: Path) -> None:
     with (test_data / "boxes" / "nih_bbox.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     lines = {
-        f"{row['orig_filename']},{row['finding_labels']},{row['follow_up']},{row['patient_id'].removeprefix('nih-')},"
+        f"{row['orig_filename']},{row['finding_labels']},{row['follow_up']},"
+        f"{row['patient_id'].removeprefix('nih-')},"
         f"{row['age']},{row['sex']},{row['view']},1,1,1,1"
         for row in rows
     }

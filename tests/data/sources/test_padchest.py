@@ -14,8 +14,10 @@ from place_cxr.data.sources.padchest import read
 from tests.data.sources.trees import picture, write
 
 HEADER = (
-    ",ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,PatientBirth,PatientSex_DICOM,ViewPosition_DICOM,Projection,"
-    "MethodProjection,Pediatric,ReportID,Report,MethodLabel,Labels,Localizations,LabelsLocalizationsBySentence"
+    ",ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,PatientBirth,"
+    "PatientSex_DICOM,ViewPosition_DICOM,Projection,"
+    "MethodProjection,Pediatric,ReportID,Report,MethodLabel,Labels,"
+    "Localizations,LabelsLocalizationsBySentence"
 )
 ROWS = """0,1_a.png,0,20140915,S1,P1,1930.0,F,POSTEROANTERIOR,PA,x,No,R1,sin hallazg .,Physician,\
 ['normal'],[],[]
