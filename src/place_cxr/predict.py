@@ -1,6 +1,4 @@
-"""What users, tasks and pages call: load a run, encode, classify without training, point at what a
-phrase names.
-"""
+"""The Python API for trained models: load a run, embed, zero-shot classification, grounding."""
 
 from __future__ import annotations
 
@@ -35,16 +33,12 @@ from place_cxr.text.reports import read_report
 from place_cxr.text.tokenizer import Tokenizer
 from place_cxr.training import checkpoint
 
-SELECTION_TEMPERATURE = 0.1  # that of pathology_pair
-PATHOLOGY_SCALE = 1 / 0.07  # inverse temperature of pathology_pair
-_SMOOTHING_KERNEL = [
-    1 / 16,
-    4 / 16,
-    6 / 16,
-    4 / 16,
-    1 / 16,
-]  # over patches, by row and column [ours: docs/LOG.md]
-_BATCH_SIZE = 32  # pictures decoded and encoded together
+# The temperatures of pathology_pair, of selection and of the contrast (inverse).
+SELECTION_TEMPERATURE = 0.1
+PATHOLOGY_SCALE = 1 / 0.07
+# Weights that smooth a map over patches, along rows and along columns [ours: docs/LOG.md].
+_SMOOTHING_KERNEL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+_BATCH_SIZE = 32  # images that are decoded and encoded together
 ImageInput = str | Path | Image.Image | NDArray[Any] | Tensor
 _Progress = Callable[[int, int], None]  # (done, total)
 _T = TypeVar("_T")
@@ -53,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """Pictures and text as the model was trained to see them."""
+    """Prepares images and text as in the training of the model."""
 
     tokenizer: Tokenizer
     views: ViewSettings
@@ -73,26 +67,25 @@ class Processor:
         images: Sequence[ImageInput] | ImageInput | None = None,
         text: Sequence[str] | str | None = None,
     ) -> Float[Tensor, "N 1 H W"] | Tokens:
-        """``images`` as model input [N, 1, size, size] in [-1, 1], or ``text`` as Tokens; give one
+        """``images`` as model input [N, 1, size, size] in [-1, 1], or ``text`` as Tokens. Give one
         of the two.
 
-        A picture is a path, a PIL image, or an array or tensor [H, W] (see `to_gray`); a single
-        one, or a single text, is a list of one. Raises PlaceError PL-D1xx for a picture that cannot
-        be read, PL-D301 for an empty text, PL-C020 for an empty list.
+        An image is a path, a PIL image, or an array or tensor [H, W] (see `to_gray`). A single
+        image or text is a list of one. Raises PlaceError PL-D1xx for an image that cannot be read,
+        PL-D301 for an empty text, PL-C020 for an empty list.
         """
         if (images is None) == (text is None):
             raise TypeError("give either images or text")
         if images is not None:
-            squares = [
-                self.letterbox(gray).to_square(gray) for gray in map(to_gray, _as_list(images))
-            ]
+            squares = []
+            for gray in map(to_gray, _as_list(images)):
+                squares.append(self.letterbox(gray).to_square(gray))
             return eval_view(torch.from_numpy(np.stack(squares)), self.views)
 
         assert text is not None
         texts = _as_list(text)
-        encoded = self.tokenizer.encode(
-            [read_report(t) for t in texts], self.max_tokens, self.max_sentences
-        )
+        reports = [read_report(text) for text in texts]
+        encoded = self.tokenizer.encode(reports, self.max_tokens, self.max_sentences)
         if encoded.truncated:
             _log.warning(
                 "%d of %d texts are longer than the model reads, and cut off",
@@ -103,14 +96,15 @@ class Processor:
         return tokens_of(encoded, np.arange(len(texts)))
 
     def letterbox(self, gray: NDArray[Any]) -> Letterbox:
-        """The geometry between a picture [H, W] and its square."""
+        """The geometry between an image [H, W] and its square."""
         return Letterbox(gray.shape[0], gray.shape[1], self.pack_size)
 
 
 @dataclass(frozen=True, slots=True)
 class ZeroShot:
-    """How likely each finding is, by name. Scores are not calibrated; rank with them, do not
-    threshold them.
+    """Scores of C findings in N images, in [0, 1].
+
+    They are not calibrated probabilities: use them to rank images, not with a threshold.
     """
 
     findings: tuple[str, ...]
@@ -119,19 +113,19 @@ class ZeroShot:
     observation: NDArray[np.float32]  # [N, C]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, one number per picture."""
+        """Plain lists, one number for each image."""
         return {"probabilities": dict(zip(self.findings, self.probability.T.tolist(), strict=True))}
 
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """Where a phrase is seen: ``array`` [H, W] in [0, 1] (maximum 1) in pixels of the original
-    picture.
+    """A heat map of a phrase: ``array`` [H, W] in [0, 1] with maximum 1, in pixels of the original
+    image.
     """
 
     phrase: str
     array: NDArray[np.float32]
-    image: NDArray[np.float32]  # the picture, [H, W] in [0, 1]
+    image: NDArray[np.float32]  # the original image, [H, W] in [0, 1]
 
     def boxes(self, threshold: float = 0.5) -> list[Box]:
         """One box around each connected region at or above ``threshold``, the hottest first."""
@@ -139,13 +133,15 @@ class Heat:
 
         regions, _ = ndimage.label(self.array >= threshold)
         slices = ndimage.find_objects(regions)
-        slices.sort(key=lambda cut: -float(self.array[cut].max()))
+        slices.sort(key=lambda region: -float(self.array[region].max()))
+
         return [Box(self.phrase, x.start, y.start, x.stop, y.stop) for y, x in slices]
 
     def save(self, path: str | Path) -> Path:
-        """The picture with the heat laid over it, as PNG. Holds patient pixels."""
+        """Write the image with the heat map over it as PNG. The file holds patient pixels."""
         from matplotlib import colormaps
 
+        # Opacity grows with the heat, so the image stays visible where nothing is found.
         color = colormaps["inferno"](self.array)[..., :3]
         alpha = 0.6 * self.array[..., None]
         mixed = (1 - alpha) * self.image[..., None] + alpha * color
@@ -174,7 +170,7 @@ class _TrainConfig(Settings, extra="ignore"):
 
 
 class _RunConfig(Settings, extra="ignore"):
-    """What of a run's configuration decides how a model is used."""
+    """The part of a run's configuration that is needed to use its model."""
 
     model: ModelSettings
     views: ViewSettings
@@ -187,14 +183,16 @@ def load(
 ) -> tuple[PlaceModel, Processor]:
     """Model (evaluation mode, no gradients) and processor of a run folder or a checkpoint folder.
 
-    ``device`` is auto (the GPU where there is one), cpu or cuda. Raises PlaceError PL-R1xx when
-    there is no good checkpoint, see `training.checkpoint.load`; PL-E007 where there is no such
-    device.
+    ``device`` is auto (the GPU where there is one), cpu or cuda. Without ``verify`` the hashes of
+    the checkpoint's files are not checked. Raises PlaceError PL-R1xx without a good checkpoint, see
+    `training.checkpoint.load`; PL-E007 without such a device.
     """
     torch_device = _select_device(device)
     saved = checkpoint.load(Path(path), verify=verify)
     config = _read_config(saved)
-    with init_on_meta_device():  # random weights take seconds to draw
+
+    # Random weights take seconds to draw, so none are made before those of the file.
+    with init_on_meta_device():
         model = PlaceModel(config.model)
     checkpoint.load_weights(model, saved.weights, assign=True)
     model.image_encoder.use_fast_layout()
@@ -203,33 +201,32 @@ def load(
 
 
 def load_untrained(path: str | Path, *, device: str = "auto") -> tuple[PlaceModel, Processor]:
-    """The control for a run: its network with the random weights that a run of its seed starts
-    from.
+    """The control for a run: its network with the random weights of the run's seed.
 
-    Where a run starts from given weights (ImageNet, a BERT), they are random here all the same.
+    These weights are random even where the run started from pre-trained ones (ImageNet, a BERT).
     Raises as `load`.
     """
     torch_device = _select_device(device)
     saved = checkpoint.load(Path(path))
     config = _read_config(saved)
     torch.manual_seed(config.train.seed)
+    model = PlaceModel(config.model).to(torch_device).eval().requires_grad_(False)
 
-    return PlaceModel(config.model).to(torch_device).eval().requires_grad_(False), _build_processor(
-        saved, config
-    )
+    return model, _build_processor(saved, config)
 
 
 def _read_config(saved: checkpoint.Checkpoint) -> _RunConfig:
     try:
         config = _RunConfig.model_validate(saved.config)
     except ValidationError as error:
-        keys = ", ".join(".".join(map(str, detail["loc"])) for detail in error.errors()[:5])
+        paths = [detail["loc"] for detail in error.errors()[:5]]
+        keys = ", ".join(".".join(map(str, path)) for path in paths)
         problem = f"its config is not one of a pre-trained model; look at {keys}"
         raise PlaceError(
             problem, code="PL-R109", file=saved.path.name, fix="give a run of place pretrain"
         ) from None
 
-    # Weights come from the checkpoint: nothing is fetched or read from where they once came.
+    # Weights come from the checkpoint alone: nothing is fetched or read from their first source.
     image = config.model.image.model_copy(update={"weights": "", "pretrained": False})
     text = config.model.text.model_copy(update={"weights": ""})
     model = config.model.model_copy(update={"image": image, "text": text})
@@ -256,7 +253,10 @@ def _select_device(name: str) -> torch.device:
             fix="use --device cpu, or see place doctor",
         )
 
-    return torch.device(("cuda" if has_cuda else "cpu") if name == "auto" else name)
+    if name == "auto":
+        name = "cuda" if has_cuda else "cpu"
+
+    return torch.device(name)
 
 
 @torch.no_grad()
@@ -266,11 +266,11 @@ def zero_shot(
     images: Sequence[ImageInput] | ImageInput,
     prompts: Mapping[str, Sequence[str] | str],
 ) -> ZeroShot:
-    """Probability of each finding in each picture, from what it is called: ``{"effusion": ["pleural
-    effusion"]}``.
+    """Scores of each finding in each image. ``prompts`` are phrases of each finding: ``{"effusion":
+    ["pleural effusion"]}``.
 
-    Each phrase is held against its own negation ("No pleural effusion."); several phrases are
-    averaged. Raises PlaceError PL-C020 for no picture, no finding or no phrase.
+    Each phrase is compared with its negation ("No pleural effusion."). Several phrases are
+    averaged. Raises PlaceError PL-C020 for no image, no finding or no phrase.
     """
     groups = {name: _as_list(wording) for name, wording in prompts.items() if wording}
     if not groups or len(groups) < len(prompts):
@@ -284,35 +284,40 @@ def zero_shot(
     phrases = [phrase.strip().rstrip(".") for phrase in chain(*groups.values())]
     yes = describe_text(model, processor, [f"{p}." for p in phrases])
     no = describe_text(model, processor, [f"No {p[:1].lower()}{p[1:]}." for p in phrases])
+
     # [phrases, findings]: each column averages over the phrases of one finding.
     phrase_counts = torch.tensor([len(group) for group in groups.values()], device=device)
     group_index = torch.arange(len(groups), device=device).repeat_interleave(phrase_counts)
     averaging = F.one_hot(group_index, len(groups)).float()
     averaging = averaging / averaging.sum(0)
-    margins: list[tuple[Tensor, Tensor]] = []
 
+    # How much more similar an image is to a phrase than to its negation, by both scores.
+    instance_margins: list[Tensor] = []
+    observation_margins: list[Tensor] = []
     for part in _chunks(_as_list(images)):
         description = model.describe_image(processor(images=part).to(device))
-        agreement, negated = image_text_scores(description, yes), image_text_scores(description, no)
-        margins.append((agreement[0] - negated[0], agreement[1] - negated[1]))
+        yes_instance, yes_observation = image_text_scores(description, yes)
+        no_instance, no_observation = image_text_scores(description, no)
+        instance_margins.append(yes_instance - no_instance)
+        observation_margins.append(yes_observation - no_observation)
 
-    by_instance, by_observation = (
-        torch.cat(parts) @ averaging for parts in zip(*margins, strict=True)
-    )
-    instance, observation = (
-        torch.sigmoid(model.scale * by_instance),
-        torch.sigmoid(PATHOLOGY_SCALE * by_observation),
-    )
+    # The sigmoid of a margin is the softmax over a phrase and its negation, here at the
+    # temperatures of training.
+    instance = torch.sigmoid(model.scale * (torch.cat(instance_margins) @ averaging))
+    observation = torch.sigmoid(PATHOLOGY_SCALE * (torch.cat(observation_margins) @ averaging))
+    probability = (instance + observation) / 2
 
     return ZeroShot(
         tuple(groups),
-        *(t.cpu().numpy() for t in ((instance + observation) / 2, instance, observation)),
+        probability.cpu().numpy(),
+        instance.cpu().numpy(),
+        observation.cpu().numpy(),
     )
 
 
 @torch.no_grad()
 def ground(model: PlaceModel, processor: Processor, image: ImageInput, text: str) -> Heat:
-    """Where ``text`` is seen in ``image``, in the pixels of the original picture."""
+    """A heat map of ``text`` in ``image``, in pixels of the original image."""
     device = next(model.parameters()).device
     gray = to_gray(image)
     description = model.describe_image(processor(images=gray).to(device))
@@ -336,12 +341,12 @@ def embed(
     *,
     progress: _Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Unit-length instance vectors [N, D], a few pictures at a time; ``progress(done, total)`` is
-    told after each few.
+    """Unit-length instance vectors [N, D]. ``progress(done, total)`` is called after each batch.
 
-    Raises PlaceError PL-C020 for no picture.
+    Raises PlaceError PL-C020 for no image.
     """
-    device, listed = next(model.parameters()).device, _as_list(images)
+    device = next(model.parameters()).device
+    listed = _as_list(images)
     parts: list[NDArray[np.float32]] = []
     for part in _chunks(listed):
         parts.append(model.encode_image(processor(images=part).to(device)).cpu().numpy())
@@ -355,9 +360,8 @@ def describe_text(
     model: PlaceModel, processor: Processor, text: Sequence[str] | str
 ) -> TextDescription:
     """Instance vectors and T-PORs of texts, on the model's device."""
-    return model.describe_text(
-        move_to_device(processor(text=text), next(model.parameters()).device)
-    )
+    device = next(model.parameters()).device
+    return model.describe_text(move_to_device(processor(text=text), device))
 
 
 def image_text_scores(
@@ -372,6 +376,7 @@ def image_text_scores(
         text.observations.mask,
         SELECTION_TEMPERATURE,
     )
+
     return image.vector @ text.vector.T, observation
 
 
@@ -382,19 +387,21 @@ def phrase_map(
     sentences: Observations,
     grid: tuple[int, int],
 ) -> Float[Tensor, "N rows columns"]:
-    """How much each patch adds to the agreement of image n with text n, where it adds; mean over a
-    text's sentences.
-
-    With w the selection weights, A the attention and u what the patches say, a sentence t agrees
-    with what it selects in proportion to the sum over patches p of (w A)_p (u_p . t): these
-    summands, those below 0 left out, smoothed.
+    """How much each patch of image n adds to its similarity with text n; mean over the sentences of
+    a text, smoothed over patches.
     """
-    weight = selection_weight(
-        sentences.vectors @ visual.transpose(1, 2), SELECTION_TEMPERATURE, "soft"
-    )
-    contribution = weight @ attention * (sentences.vectors @ patches.transpose(1, 2)).clamp(min=0)
+    # With selection weights w, attention A and patch vectors u, the similarity of a sentence t to
+    # what it selects is proportional to the sum over patches p of (w A)_p (u_p . t). The map shows
+    # these terms. Negative ones speak against the sentence and are left out.
+    cosine = sentences.vectors @ visual.transpose(1, 2)
+    weight = selection_weight(cosine, SELECTION_TEMPERATURE, "soft")
+    patch_similarity = (sentences.vectors @ patches.transpose(1, 2)).clamp(min=0)
+    contribution = weight @ attention * patch_similarity  # [N, S, P]
+
     count = sentences.mask.sum(1, keepdim=True).clamp(min=1)
     heat = ((contribution * sentences.mask[..., None]).sum(1) / count).unflatten(1, grid)
+
+    # At the edge the nearest patch stands for those outside, so that edges do not fade.
     kernel = torch.tensor(_SMOOTHING_KERNEL, device=heat.device)
     padded = F.pad(heat[:, None].float(), (2, 2, 2, 2), mode="replicate")
 
@@ -404,9 +411,10 @@ def phrase_map(
 def heat_to_original(
     heat: Float[Tensor, "rows columns"], processor: Processor, letterbox: Letterbox
 ) -> NDArray[np.float32]:
-    """A map over patches as [H, W] of the original picture, scaled to a maximum of 1; 0 outside the
-    model's view.
+    """A map over patches as a map [H, W] of the original image, scaled to a maximum of 1. It is 0
+    outside the model's view.
     """
+    # The way back: patches to the view, the view into its square, the square to the image.
     left, top, side = view_box(processor.views, processor.pack_size)
     view = F.interpolate(heat[None, None].float().cpu(), (side, side), mode="bilinear")[0, 0]
     square = np.zeros((processor.pack_size, processor.pack_size), np.float32)
@@ -417,11 +425,11 @@ def heat_to_original(
 
 
 def to_gray(image: ImageInput) -> NDArray[np.float32]:
-    """Any accepted picture as float32 [H, W] in [0, 1].
+    """Any accepted image as float32 [H, W] in [0, 1].
 
-    A file is read by `data.images.read_image`; a PIL image, an array or a tensor [H, W] is scaled
-    by the same rules: 8 bits are divided by 255, more bits by what they can hold, floats in [0, 1]
-    stay. Raises PlaceError PL-D1xx.
+    A file is read by `images.read.read_image`. A PIL image, an array or a tensor [H, W] is scaled
+    by the same rules: 8 bits are divided by 255, more bits by their largest value, and floats in
+    [0, 1] stay. Raises PlaceError PL-D1xx.
     """
     if isinstance(image, (str, Path)):
         return read_image(image)
@@ -433,9 +441,8 @@ def to_gray(image: ImageInput) -> NDArray[np.float32]:
 
 
 def _as_list(value: Any) -> list[Any]:
-    """A list of what was given; text, a path or one picture is one thing, though Python can iterate
-    over it.
-    """
+    """The value as a list. Raises PlaceError PL-C020 where it is empty."""
+    # Python can iterate over a text, a path or an image [H, W], but each is a single item.
     is_single = isinstance(value, (str, Path, Image.Image)) or getattr(value, "ndim", None) == 2
     listed = [value] if is_single else list(value)
     if not listed:

@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class PretrainConfig(Settings):
-    """One pre-training run, whole."""
+    """Everything that decides a pre-training run: a recipe with its overrides."""
 
     name: str
     data: DataSettings = DataSettings()
@@ -54,7 +54,7 @@ class PretrainConfig(Settings):
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a run would do, after two real steps that left nothing behind."""
+    """What a run would do, from two training steps that save nothing."""
 
     data: dict[str, Any]
     parameters: int
@@ -64,9 +64,7 @@ class DryRun:
 
 
 def recipe_path(name: str) -> Path:
-    """The file of a recipe: a shipped name such as ``phantom-tiny``, or a path to a YAML file of
-    one's own.
-    """
+    """The file of a recipe: a shipped name such as ``phantom-tiny``, or a path to a YAML file."""
     if name.endswith((".yaml", ".yml")):
         return Path(name)
     folder = Path(str(resources.files("place_cxr") / "recipes"))
@@ -74,8 +72,7 @@ def recipe_path(name: str) -> Path:
 
 
 def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> PretrainConfig:
-    """A recipe with ``key=value`` overrides applied; wrong names and values are refused before any
-    work.
+    """A recipe with ``key=value`` overrides. Errors are found here, before any work.
 
     Raises PlaceError PL-C001 to PL-C003 for unknown keys, names and wrong values, PL-C006 for
     values that contradict each other.
@@ -92,6 +89,8 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> PretrainConfig:
             fix="set both to the same number of pixels",
         )
 
+    # A field of PlaceOutputs has the name of the part of ModelSettings that computes it, where that
+    # part is optional.
     for name in config.losses:
         for part in sorted(fields_read({name: config.losses[name]})):
             if getattr(config.model, part, part) is None:
@@ -118,17 +117,18 @@ def run_pretraining(
 ) -> FitResult:
     """Pre-train into the run folder ``out``. Labels, masks and boxes are never read.
 
-    ``resume`` is ``auto`` (the newest good checkpoint of ``out``, the start where nothing was saved
-    yet, so that a scheduler can repeat one command) or a checkpoint's path; ``init_from`` starts a
-    new run from another run's weights and tokenizer. ``corpus`` is the data of ``config``, where
-    they are ready, with the tokenizer of what is resumed. Raises PlaceError as `fit`,
-    `prepare_corpus` and `RunFolder.create` do.
+    ``resume`` is ``auto`` or a checkpoint's path. ``auto`` means the newest good checkpoint of
+    ``out``, or a new start where nothing was saved yet, so that a scheduler can repeat one command.
+    ``init_from`` starts a new run from another run's weights and tokenizer. ``corpus`` is the
+    prepared data of ``config``, with the tokenizer of the run that is resumed. Raises PlaceError as
+    `fit`, `prepare_corpus` and `RunFolder.create`.
     """
     refuse_if_spawned()
     require_data(config.data)
-    create_accelerator(device)  # before anything asks for its rank
+    create_accelerator(device)  # first, because the run folder and the loader need the rank
 
     with RunFolder.create(out, resume=bool(resume), overwrite=overwrite) as folder:
+        # A run goes on with the tokenizer of the checkpoint that it starts from.
         saved = _load_resumed(out, resume)
         initial = checkpoint.load(Path(init_from)) if init_from else None
         start = saved or initial
@@ -139,13 +139,18 @@ def run_pretraining(
             progress=progress,
         )
         config = complete_config(config, corpus)
+
+        # The seed comes directly before the model, so that weights do not depend on data.
         torch.manual_seed(config.train.seed)
         model = PlaceModel(config.model)
         if initial is not None:
             checkpoint.load_weights(model, initial.weights)
         model.freeze_unread(fields_read(config.losses))
-        folder.describe(settings_file.dump_settings(config))
-        folder.write("data.lock.json", json.dumps(corpus.lock(), indent=2))
+
+        def describe_run() -> None:
+            folder.describe(settings_file.dump_settings(config))
+            folder.write("data.lock.json", json.dumps(corpus.lock(), indent=2))
+
         job = TrainingJob(
             model,
             make_loss(config),
@@ -157,6 +162,7 @@ def run_pretraining(
             extra_files=corpus.tokenizer.files("tokenizer"),
             move=move_to_device,
             after_step=model.update_teacher,
+            on_start=describe_run,
             resume=saved,
             stop_at=stop_at,
             device=device,
@@ -174,23 +180,24 @@ def _load_resumed(out: Path, resume: str) -> checkpoint.Checkpoint | None:
 def dry_run(
     config: PretrainConfig, *, device: str = "auto", progress: StageProgress | None = None
 ) -> DryRun:
-    """Read, check and pack the data, build the model and take two steps; nothing is saved but the
-    packs.
+    """Read, check and pack the data, build the model and take two steps. Only the packs are
+    saved.
     """
     torch_device = create_accelerator(device).device
     corpus = prepare_corpus(config.data, max_tokens=config.model.text.max_tokens, progress=progress)
     config = complete_config(config, corpus)
+
     torch.manual_seed(config.train.seed)
     model = PlaceModel(config.model).to(torch_device).train()
     model.freeze_unread(fields_read(config.losses))
-    optimizers, compute, data = (
-        build_optimizers(model, config.optim),
-        make_loss(config),
-        make_loader(config, corpus),
-    )
-    losses, start = [], time.perf_counter()
+    optimizers = build_optimizers(model, config.optim)
+    compute = make_loss(config)
+    loader = make_loader(config, corpus)
 
-    for step, batch in zip(range(2), data.batches(0), strict=False):
+    losses = []
+    start = time.perf_counter()
+    # As in `fit`, but without clipping, schedule and accumulation: a check that a step works.
+    for step, batch in zip(range(2), loader.batches(0), strict=False):
         with torch.autocast(
             torch_device.type, torch.bfloat16, enabled=config.train.precision == "bf16"
         ):
@@ -208,7 +215,7 @@ def dry_run(
     return DryRun(
         corpus.lock(),
         sum(p.numel() for p in model.parameters()),
-        data.steps_per_epoch,
+        loader.steps_per_epoch,
         losses,
         seconds,
     )
@@ -226,8 +233,8 @@ def run_recipe(
     device: str = "auto",
     progress: StageProgress | None = None,
 ) -> dict[str, Any]:
-    """What ``place pretrain`` does; a summary in plain values. See `run_pretraining` and
-    `dry_run`.
+    """What ``place pretrain`` does: a run, or with ``dry`` a dry run. Returns a summary in plain
+    values. See `run_pretraining` and `dry_run`.
     """
     config = load_recipe(recipe, overrides)
     if dry:
@@ -252,10 +259,8 @@ def run_recipe(
 
 def make_loader(config: PretrainConfig, corpus: Corpus) -> Loader:
     """The training split's batches of this process, micro batch by micro batch."""
-    rows, micro_batch_size = (
-        corpus.rows["train"],
-        config.train.batch_size // config.train.accumulate,
-    )
+    rows = corpus.rows["train"]
+    micro_batch_size = config.train.batch_size // config.train.accumulate
     if micro_batch_size < _SMALL_BATCH:
         _log.warning(
             "each pair is told apart from %d others only; batches of %d or more learn more",
@@ -263,9 +268,10 @@ def make_loader(config: PretrainConfig, corpus: Corpus) -> Loader:
             _SMALL_BATCH,
         )
 
-    report_rows = (
-        _shuffle_reports(rows, corpus, config.train.seed) if config.data.shuffle_reports else rows
-    )
+    # A control run: images with reports of other patients.
+    report_rows = rows
+    if config.data.shuffle_reports:
+        report_rows = _shuffle_reports(rows, corpus, config.train.seed)
 
     return Loader(
         PairDataset(corpus.pixels.pixels, corpus.text, rows, report_rows),
@@ -278,45 +284,46 @@ def make_loader(config: PretrainConfig, corpus: Corpus) -> Loader:
 
 
 def make_loss(config: PretrainConfig) -> Any:
-    """What `fit` minimises: ``(model, batch, step)`` -> total loss and its parts, with monitors
-    where it is logged.
+    """The function that `fit` minimizes: ``(model, batch, step)`` to total loss and its parts, with
+    monitors in steps that are logged.
     """
 
     def compute(model: nn.Module, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        # Monitors cost a second pass of the correlation head, so they are computed where logged.
         is_logged = (step + 1) % config.train.log_every == 0
         out = model(train_views(batch.pixels, batch.uniform, config.views), batch.tokens, is_logged)
         total, parts = total_loss(out, config.losses)
+
         return total, {**parts, **compute_monitors(out)} if is_logged else parts
 
     return compute
 
 
 def complete_config(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:
-    """With what only the tokenizer and the text encoder's folder tell: the vocabulary, and a given
-    BERT's shape.
+    """The configuration with the size of the vocabulary, and with the shape of a BERT that is read
+    from a folder.
     """
     text = complete_text_settings(config.model.text, corpus.tokenizer.vocab_size)
     return config.model_copy(update={"model": config.model.model_copy(update={"text": text})})
 
 
 def build_untrained(config: PretrainConfig, corpus: Corpus, device: str = "cpu") -> PlaceModel:
-    """The control: the same network with the random weights that a run of this seed starts from."""
+    """The control: the same network with the random weights of this seed."""
     torch.manual_seed(config.train.seed)
     return PlaceModel(complete_config(config, corpus).model).to(device).eval()
 
 
 def _shuffle_reports(rows: np.ndarray[Any, Any], corpus: Corpus, seed: int) -> np.ndarray[Any, Any]:
-    """Another patient's report for every row, each report used once: patients in random order,
-    shifted by the largest.
+    """Another patient's report for every row, each report used once.
 
     Raises PlaceError PL-C014 where one patient has more than half of the rows.
     """
+    # Rows sorted by patient, patients in random order. A shift by the rows of the largest patient
+    # then leaves no row with a report of its own patient.
     patients = [corpus.studies[row].patient or corpus.studies[row].id for row in rows]
-    names = sorted(set(patients))
-    order = dict(
-        zip(np.random.default_rng(seed).permutation(names).tolist(), range(len(names)), strict=True)
-    )
-    ranked = rows[np.argsort([order[p] for p in patients], kind="stable")]
+    shuffled = np.random.default_rng(seed).permutation(sorted(set(patients))).tolist()
+    order = {patient: position for position, patient in enumerate(shuffled)}
+    ranked = rows[np.argsort([order[patient] for patient in patients], kind="stable")]
     largest = int(np.unique(patients, return_counts=True)[1].max(initial=0))
     if 2 * largest > len(rows):
         raise PlaceError(

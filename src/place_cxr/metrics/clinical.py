@@ -85,6 +85,7 @@ def clinical_metrics(
         totals = [(counts @ part).sum(1) for part in (both, guess, true)]
         return _scores(*totals, undefined_as=np.nan)
 
+    # As functions of report counts, so that each resample of patients has all three.
     averages: dict[str, Statistic] = {
         "micro": micro,
         "macro": _macro(both[:, kept], guess[:, kept], true[:, kept]),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from place_cxr.core.errors import PlaceError
@@ -19,16 +23,68 @@ from place_cxr.core.settings import Settings
 from place_cxr.core.tensors import Features
 
 
+# What is passed to `timm.create_model`: numbers that decide a shape or a rate. A configuration may
+# come with a stranger's checkpoint, so nothing is passed that names a file, a model of the Hub or
+# code (`checkpoint_path` opens a pickle).
+_NUMBER_OPTIONS = frozenset(
+    (
+        *("channels", "layers", "stem_width", "base_width", "cardinality", "block_reduce_first"),
+        *("down_kernel_size", "avg_down", "replace_stem_pool", "zero_init_last", "output_stride"),
+        *("depth", "depths", "dims", "embed_dim", "num_heads", "mlp_ratio", "patch_size"),
+        *("img_size", "window_size", "kernel_sizes", "qkv_bias", "qk_norm", "proj_bias"),
+        *("init_values", "ls_init_value", "class_token", "no_embed_class", "reg_tokens"),
+        *("pre_norm", "final_norm", "fc_norm", "dynamic_img_size", "norm_eps", "use_grn"),
+        *("conv_mlp", "conv_bias", "drop_rate", "pos_drop_rate", "patch_drop_rate"),
+        *("proj_drop_rate", "attn_drop_rate", "drop_path_rate", "drop_block_rate"),
+    )
+)
+_WORD_OPTIONS = {
+    "global_pool": ("", "avg", "max", "avgmax", "token", "map"),
+    "stem_type": ("", "deep", "deep_tiered", "patch", "overlap", "overlap_tiered"),
+}
+_LARGEST_OPTION = 8192  # twice the widest layer of timm's networks
+_MOST_LAYERS = 200
+_LONGEST_OPTION = 8  # stages of a network
+
+
 class ImageSettings(Settings):
     """Which backbone, and which of its maps are the patches."""
 
     name: str = "vit_base_patch16_224"  # any timm name [MGCA: DeiT-base = ViT-B/16, or resnet50]
-    size: int = 224  # pixels of the square view [MGCA]
+    size: int = Field(224, ge=1, le=4096)  # pixels of the square view [MGCA]
     # ViT patch size; layer3 of ResNet-50 [MGCA]. Several maps are joined on the grid of the first.
     local_strides: tuple[int, ...] = (16,)
-    options: dict[str, Any] = {}  # passed to timm.create_model
+    options: dict[str, Any] = {}  # shape and rates, passed to timm.create_model
     weights: str = ""  # path of a safetensors file with timm's names; empty = random
     pretrained: bool = False  # fetch timm's weights from the Hub: uses the network
+
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for name, value in options.items():
+            if name in _WORD_OPTIONS:
+                if value not in _WORD_OPTIONS[name]:
+                    raise ValueError(f"{name} must be one of {', '.join(_WORD_OPTIONS[name])}")
+            elif name not in _NUMBER_OPTIONS:
+                raise ValueError("holds an option that is none of a network's shape")
+            else:
+                _check_number_option(name, value)
+
+        return options
+
+
+def _check_number_option(name: str, value: Any) -> None:
+    """Raises ValueError unless ``value`` is a number of a network's size, or a short list of
+    such.
+    """
+    limit = _MOST_LAYERS if name in ("depth", "depths", "layers") else _LARGEST_OPTION
+    numbers = value if isinstance(value, (list, tuple)) else [value]
+    are_numbers = all(n is None or isinstance(n, (bool, int, float)) for n in numbers)
+
+    if not are_numbers or len(numbers) > _LONGEST_OPTION:
+        raise ValueError(f"{name} must be a number, or at most {_LONGEST_OPTION} of them")
+    if not all(n is None or 0 <= n <= limit for n in numbers):
+        raise ValueError(f"{name} must lie between 0 and {limit}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,30 +279,92 @@ def _class_attention(layer: Any, projected: Float[Tensor, "B N A"]) -> Float[Ten
 
 def _create(settings: ImageSettings) -> Any:
     options: dict[str, Any] = dict(settings.options)
-    if not timm.is_model(settings.name):
+    # A name with a colon or slash would be a model of the Hub or a folder.
+    if not re.fullmatch(r"\w+(\.\w+)?", settings.name) or not timm.is_model(settings.name):
         near = did_you_mean(settings.name, timm.list_models())
         raise PlaceError(
-            f"unknown image encoder '{settings.name}'{near}",
+            f"unknown image encoder '{settings.name[:60]}'{near}",
             code="PL-C002",
             fix="use a timm model name",
         )
 
     if "vit" in settings.name or "deit" in settings.name:
         options.setdefault("img_size", settings.size)
-    body = timm.create_model(
-        settings.name, pretrained=settings.pretrained, in_chans=1, num_classes=0, **options
-    )
+    if settings.pretrained:
+        body = _fetch(settings, options)
+    else:
+        body = _build(settings, options)
     if settings.weights:
         _load_weights(body, Path(settings.weights))
 
     return body
 
 
+def _build(settings: ImageSettings, options: dict[str, Any]) -> Any:
+    """The network with random weights. Raises PlaceError PL-C003 for options it does not have."""
+    try:
+        return timm.create_model(
+            settings.name, pretrained=False, in_chans=1, num_classes=0, **options
+        )
+    except Exception as error:  # timm checks little: any kind may come out of a constructor
+        names = ", ".join(settings.options) or "its settings"
+        raise PlaceError(
+            f"{settings.name} cannot be built with {names}",
+            code="PL-C003",
+            fix="correct model.image.options",
+        ) from error
+
+
+def _fetch(settings: ImageSettings, options: dict[str, Any]) -> Any:
+    """The network with timm's weights, from the local cache unless the network is allowed.
+
+    Raises PlaceError PL-C003 as `_build`, PL-E012 where the weights cannot be had.
+    """
+    _build(settings, options)  # so that what goes wrong below is the weights' fault
+    fix = (
+        "allow the download with HF_HUB_OFFLINE=0, or set model.image.weights to a .safetensors "
+        "file"
+    )
+    problem = f"timm's weights of {settings.name} cannot be had"
+
+    offline = not allows_downloads()
+    config = timm.get_pretrained_cfg(settings.name, allow_unregistered=True)
+    if config is None or (offline and not config.hf_hub_id):
+        raise PlaceError(problem, code="PL-E012", fix=fix)
+
+    try:
+        with _hub_offline() if offline else nullcontext():
+            return timm.create_model(
+                settings.name, pretrained=True, in_chans=1, num_classes=0, **options
+            )
+    except Exception as error:  # of the Hub, of the network, of tensors that do not fit
+        raise PlaceError(problem, code="PL-E012", fix=fix) from error
+
+
+def allows_downloads() -> bool:
+    """Whether the user asked for the network with ``HF_HUB_OFFLINE=0``."""
+    return os.environ.get("HF_HUB_OFFLINE", "1").upper() in ("0", "OFF", "NO", "FALSE", "")
+
+
+@contextmanager
+def _hub_offline() -> Iterator[None]:
+    """The Hub's library reads its variable when it is imported, which may have been before ours."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
 def _load_weights(body: nn.Module, path: Path) -> None:
     """Fill ``body`` from a safetensors file of timm's names. The classifier is ignored.
 
-    Raises PlaceError PL-R101 without the file, PL-R109 where tensors do not fit.
+    Raises PlaceError PL-R101 without the file, PL-R106 for a file of another form, PL-R109 where
+    tensors do not fit.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not path.is_file():
@@ -257,7 +375,16 @@ def _load_weights(body: nn.Module, path: Path) -> None:
             fix="set model.image.weights to a .safetensors file",
         )
 
-    weights = load_file(path)
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError):
+        raise PlaceError(
+            "is no safetensors file that can be read, and pickled weights (.pth, .bin) are not",
+            code="PL-R106",
+            file=path,
+            fix="save the state dict again with safetensors.torch.save_file",
+        ) from None
+
     expected = body.state_dict()
 
     # A grey image equals an RGB image with three equal channels, so the stem's weights are summed.

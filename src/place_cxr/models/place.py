@@ -118,6 +118,7 @@ class PlaceModel(nn.Module):
         visual, attention, patches = self.observer(image)
 
         return PlaceOutputs(
+            # Normalized in full precision, as cosines near 1 lose all digits in bf16.
             image=l2_normalize(self.image_projection(image.pooled).float()),
             text=l2_normalize(self.text_projection(text.pooled).float()),
             scale=self.scale,
@@ -143,6 +144,7 @@ class PlaceModel(nn.Module):
         Then ranks have nothing to synchronise for them, and weight decay does not move them.
         ``fields`` are those that some loss reads.
         """
+        # The fields of PlaceOutputs and the parts that only they need.
         behind: dict[str, tuple[nn.Module | nn.Parameter | None, ...]] = {
             "image": (self.image_projection, self.text_projection),
             "scale": (self.log_scale,),
@@ -234,6 +236,7 @@ class PlaceModel(nn.Module):
             permuted=permuted,
         )
 
+    # The target takes no gradient, else both sides could agree on a constant.
     @torch.no_grad()
     def _target(self, clean: Tensor, grid: tuple[int, int]) -> Float[Tensor, "B P F"]:
         if self.teacher is not None:

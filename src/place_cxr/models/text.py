@@ -16,21 +16,33 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import Settings
 from place_cxr.core.tensors import Features, Tokens
 
-# The keys of a BERT's configuration that decide its shape and arithmetic.
-_ARCHITECTURE_KEYS = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "max_position_embeddings",
-    "type_vocab_size",
-    "layer_norm_eps",
-    "pad_token_id",
-)
+_LARGEST_SIZE = 1 << 20  # of anything in a BERT: four times the largest vocabulary
+_Size = Annotated[int, Field(ge=1, le=_LARGEST_SIZE)]
+_Width = Annotated[int, Field(ge=1, le=16384)]
+_Layers = Annotated[int, Field(ge=1, le=200)]
+_Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class BertShape(TypedDict, total=False, closed=True):
+    """The values of a BERT's configuration that decide its shape and arithmetic.
+
+    No others are read from a folder or a checkpoint: `_attn_implementation`, for one, names code.
+    """
+
+    vocab_size: _Size
+    hidden_size: _Width
+    num_hidden_layers: _Layers
+    num_attention_heads: _Layers
+    intermediate_size: Annotated[int, Field(ge=1, le=1 << 16)]
+    hidden_act: Literal[
+        "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu", "silu", "swish", "tanh"
+    ]
+    hidden_dropout_prob: _Rate
+    attention_probs_dropout_prob: _Rate
+    max_position_embeddings: Annotated[int, Field(ge=1, le=1 << 16)]
+    type_vocab_size: Annotated[int, Field(ge=1, le=1 << 16)]
+    layer_norm_eps: Annotated[float, Field(ge=0, le=1)]
+    pad_token_id: Annotated[int, Field(ge=0, le=_LARGEST_SIZE)] | None
 
 
 class TextSettings(Settings):
