@@ -3,9 +3,10 @@
     python experiments/labeler.py [--real FOLDER] [--phantoms 3000] [--out docs/labeler.md]
 
 FOLDER is the sample data (docs/data.md); without it the tables of real reports stay as they are.
-It writes four tables: the frozen sentences; sentences of real reports labeled by hand
+It writes five tables: the frozen sentences; sentences of real reports labeled by hand
 (``labeler_rows.json`` holds their places, not their text); phantom reports against what they state;
-and real reports against their expert tags. No number is typed by hand.
+real reports against their expert tags, and the same for all reports of Indiana University that are
+not in R2Gen's test split (``iu_xray`` in FOLDER). No number is typed by hand.
 """
 
 from __future__ import annotations
@@ -98,6 +99,21 @@ def real_reports(folder: Path) -> list[dict[str, str]]:
     """Rows of reports/iu_reports.csv."""
     with (folder / "reports" / "iu_reports.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def iu_reports(folder: Path) -> list[dict[str, str]]:
+    """All rows of iu_xray that have text and are not in R2Gen's test split."""
+    tables = {}
+    for name in ("indiana_reports", "r2gen_split"):
+        with (folder / "iu_xray" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+            tables[name] = list(csv.DictReader(file))
+
+    held_out = {row["uid"] for row in tables["r2gen_split"] if row["split"] == "test"}
+    return [
+        {**row, "mesh_major": row["MeSH"]}
+        for row in tables["indiana_reports"]
+        if row["uid"] not in held_out and report_text(row)
+    ]
 
 
 def hand_labeled(folder: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
@@ -281,6 +297,8 @@ def main() -> None:
         folder = Path(arguments.real)
         write_table(arguments.out, "rows", sentence_table(hand_labeled(folder)))
         write_table(arguments.out, "tags", tag_table(real_reports(folder)))
+        if (folder / "iu_xray").is_dir():
+            write_table(arguments.out, "iu", tag_table(iu_reports(folder)))
 
 
 if __name__ == "__main__":

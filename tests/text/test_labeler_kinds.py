@@ -1,7 +1,7 @@
 """The rule labeler on answers, sides, brackets, lists and doubt, as field reports write them.
 
-``labeler_kinds_seen.json`` corrected the rules; ``labeler_kinds_fresh.json`` was written before its
-first result was known (docs/labeler.md), and is kept so that what it showed stays mended.
+``labeler_kinds_seen.json`` corrected the rules; ``labeler_kinds_fresh.json`` were written before
+their first results were known (docs/labeler.md), and is kept so that what it showed stays mended.
 """
 
 from __future__ import annotations

@@ -80,6 +80,7 @@ CUES: dict[str, str] = {
         less likely
         is| doubtful|unlikely|possible|uncertain|unclear that|if|whether there is|are
         cannot tell|distinguish|separate|differentiate
+        hard|difficult|impossible to tell|distinguish|separate|differentiate
         doubt|doubtful|dubious|unconfirmed|maybe
         """,
     # Before or after a finding: it is uncertain.
@@ -249,5 +250,6 @@ _SOFT_OPENERS = """
     left right bilateral bibasilar
     new increased decreased improved improving worsening old healed
     patchy streaky
+    one two
 """
 OPENERS, SOFT_OPENERS = frozenset(_OPENERS.split()), frozenset(_SOFT_OPENERS.split())
