@@ -245,6 +245,54 @@ def test_tables_are_those_of_pydicom(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("X5")
+@pytest.mark.parametrize("declared", [8, 14, 16])
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+def test_white_is_the_largest_entry_where_a_table_declares_other_bits(
+    tmp_path: Path, declared: int, kind: str
+) -> None:
+    """A table of 12 bits that declares 16 was shown 16 times too dark."""
+    table = lut_item(0, np.arange(4096), declared)
+    options = {"PhotometricInterpretation": kind, "VOILUTSequence": [table]}
+    shown = read(tmp_path, dicom(sample_image(), **options))
+    want = sample_image() / 4095 if kind == "MONOCHROME2" else 1 - sample_image() / 4095
+    assert np.abs(shown - want).max() < 1e-4
+
+    black = lut_item(0, np.zeros(4096), declared)
+    assert np.isfinite(read(tmp_path, dicom(sample_image(), VOILUTSequence=[black]))).all()
+
+
+@pytest.mark.fault("X5")
+@pytest.mark.parametrize("table_vr", ["US", "SS"])
+@pytest.mark.parametrize("syntax", [dicoms.EXPLICIT, dicoms.IMPLICIT])
+@pytest.mark.parametrize("keyword", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize(
+    ("offset", "intercept", "is_signed"),
+    [(0, 0, False), (40_000, 0, False), (60_000, 0, False), (-2000, 0, True), (0, -1024, False)],
+)
+def test_a_table_starts_at_the_same_value_however_it_is_typed(
+    tmp_path: Path,
+    table_vr: str,
+    syntax: str,
+    keyword: str,
+    offset: int,
+    intercept: int,
+    is_signed: bool,
+) -> None:
+    pixels = (sample_image().astype(int) + offset).astype(np.int16 if is_signed else np.uint16)
+    first = (offset + (intercept if keyword == "VOILUTSequence" else 0)) % 2**16
+    if table_vr == "SS" and first >= 2**15:
+        first -= 2**16
+
+    item = lut_item(0, np.arange(4096), 12)
+    item.add_new("LUTDescriptor", table_vr, [4096, first, 12])
+    elements = {keyword: [item], "BitsStored": 16, "HighBit": 15}
+    if keyword == "VOILUTSequence":
+        elements |= {"RescaleIntercept": intercept, "RescaleSlope": 1}
+    shown = read(tmp_path, dicom(pixels, syntax, **elements))
+    assert np.abs(shown - sample_image() / 4095).max() < 1e-4
+
+
+@pytest.mark.fault("X5")
 def test_color_is_luma(tmp_path: Path) -> None:
     for color, gray in (
         ((255, 0, 0), 76),

@@ -59,18 +59,31 @@ class LookupTable:
     entries: NDArray[np.uint16]
     bits: int
 
-    def look_up(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """The entry of each value, of the same shape."""
-        # Some files write a negative start as unsigned, a number that no stored value reaches.
-        first = self.first - 2**16 if 2**15 <= self.first > values.max() else self.first
-
+    def look_up(
+        self, values: NDArray[Any], used: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float64]:
+        """The entry of each value, of the same shape; ``used`` marks the values that occur."""
+        first = self._first_for(values if used is None or not used.any() else values[used])
         index = np.clip(np.rint(values) - first, 0, len(self.entries) - 1).astype(np.int64)
         return self.entries[index].astype(np.float64)
 
+    def _first_for(self, values: NDArray[Any]) -> int:
+        """``first`` in the sign of the values: its 16 bits may be written as US or as SS whatever
+        the sign of the values, so the table that lies closest to them is meant.
+        """
+        middle = (float(values.min()) + float(values.max())) / 2 - len(self.entries) / 2
+        return min(
+            (self.first, self.first - 2**16, self.first + 2**16),
+            key=lambda first: abs(first - middle),
+        )
+
     @property
     def top(self) -> int:
-        """White: the largest number of ``bits`` bits, or of as many as the entries really need."""
-        return 2 ** max(self.bits, int(self.entries.max()).bit_length()) - 1
+        """White: the largest number of ``bits`` bits. Where the entries need fewer or more bits
+        than that, their number is wrong, and the largest entry is white.
+        """
+        largest = int(self.entries.max())
+        return 2**self.bits - 1 if largest.bit_length() == self.bits else max(largest, 1)
 
 
 @dataclass(frozen=True, slots=True)

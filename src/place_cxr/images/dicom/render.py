@@ -39,14 +39,14 @@ def render_gray(
     stored = layout.values()
     low, high = display.padding or (1, 0)
     padded = (stored >= low) & (stored <= high)
-    values, whole_numbers = _apply_modality(stored, display.modality)
+    used = _used_patterns(pixels, len(stored)) & ~padded
+    values, whole_numbers = _apply_modality(stored, display.modality, used)
 
     if isinstance(display.voi, LookupTable):
-        gray = display.voi.look_up(values) / display.voi.top
+        gray = display.voi.look_up(values, used) / display.voi.top
     elif display.voi is not None:
         gray = display.voi.look_up(values)
     else:
-        used = _used_patterns(pixels, len(stored)) & ~padded
         black, white = _black_and_white(values[used], whole_numbers, layout.bits)
         gray = np.clip((values - black) / (white - black), 0, 1)
 
@@ -96,11 +96,15 @@ def render_color(
 
 
 def _apply_modality(
-    stored: NDArray[np.int64], modality: LookupTable | tuple[float, float]
+    stored: NDArray[np.int64],
+    modality: LookupTable | tuple[float, float],
+    used: NDArray[np.bool_],
 ) -> tuple[NDArray[Any], bool]:
-    """Modality values of the stored values, and whether they are whole numbers."""
+    """Modality values of the stored values, and whether they are whole numbers; ``used`` marks
+    the stored values that occur.
+    """
     if isinstance(modality, LookupTable):
-        return modality.look_up(stored), True
+        return modality.look_up(stored, used), True
 
     slope, intercept = modality
     with np.errstate(over="ignore"):
