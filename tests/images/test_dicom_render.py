@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from place_cxr.core.errors import PlaceError
@@ -340,6 +341,85 @@ def test_padding_is_black_and_counts_for_nothing(tmp_path: Path) -> None:
     assert not read(tmp_path, dicom(alone, PixelPaddingValue=0)).any()
 
 
+@pytest.mark.fault("X5")
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("vr", ["US", "SS"])
+@pytest.mark.parametrize(
+    ("first", "last"), [(0xFFFF, None), (0xF830, None), (0xF000, 0xFFFF), (0xFFFF, 0xF000)]
+)
+@pytest.mark.parametrize("form", ["unsigned", "signed", "sign not extended"])
+def test_padding_with_bits_that_no_pixel_has_is_black(
+    tmp_path: Path, kind: str, vr: str, first: int, last: int | None, form: str
+) -> None:
+    """Padding of 65535 in an image of 12 bits was shown as 4095, white."""
+    picture = sample_image() % 2048  # of 12 bits, not negative where it is signed
+    bits = picture.copy()
+    bits[:20] = first
+    if form == "sign not extended":
+        bits[:20] &= 0xFFF
+        if first & 0xFFF < 2048:
+            bits[:20] |= 0x800
+            first, last = int(bits[0, 0]), None
+
+    header = dataset(
+        bits if form == "unsigned" else bits.view(np.int16),
+        PhotometricInterpretation=kind,
+        WindowCenter=1024,
+        WindowWidth=2048,
+    )
+    for keyword, value in (("PixelPaddingValue", first), ("PixelPaddingRangeLimit", last)):
+        if value is not None:
+            header.add_new(keyword, vr, value - 2**16 * (vr == "SS" and value >= 2**15))
+
+    shown = read(tmp_path, file_bytes(header, dicoms.EXPLICIT, bits.tobytes()))
+    want = picture / 2047 if kind == "MONOCHROME2" else 1 - picture / 2047
+    assert not shown[:20].any()
+    assert np.abs(shown[20:] - want[20:]).max() < 1 / 255
+
+
+@pytest.mark.fault("X5")
+@pytest.mark.parametrize(
+    ("centers", "widths"),
+    [
+        ("\\2048", "\\4096"),
+        (" \\2048", " \\4096"),
+        ("\\\\2048\\5", "\\\\4096\\7"),
+        ("0\\2048", "0\\4096"),
+        ("\\2048", "100\\4096"),
+        ("100\\2048", "\\4096"),
+        ("2048\\", "4096\\"),
+        ("2048\\5", "4096"),
+    ],
+)
+@pytest.mark.parametrize("syntax", [dicoms.EXPLICIT, dicoms.IMPLICIT])
+def test_the_first_window_with_numbers_is_shown(
+    tmp_path: Path, centers: str, widths: str, syntax: str
+) -> None:
+    pixels = sample_image()
+    written = {"WindowCenter": "1111111111111", "WindowWidth": "2222222222222"}
+    data = dicom(pixels, syntax, **written)
+    for number, text in zip("12", (centers, widths), strict=True):
+        # pydicom would not write empty values, so equally many bytes are put in their place.
+        data = data.replace(number.encode() * 13, text.ljust(13).encode())
+    shown = read(tmp_path, data)
+    want = read(tmp_path, dicom(pixels, WindowCenter=2048, WindowWidth=4096))
+    assert np.array_equal(shown, want)
+
+
+@pytest.mark.fault("X5")
+def test_empty_windows_and_tables_count_for_nothing(tmp_path: Path) -> None:
+    data = dicom(sample_image(), WindowCenter="1111111111111", WindowWidth="2222222222222")
+    for text in (b"\\", b" \\ ", b"\\2048"):
+        blank = data.replace(b"1" * 13, text.ljust(13)).replace(b"2" * 13, b"\\".ljust(13))
+        assert np.array_equal(read(tmp_path, blank), read(tmp_path, dicom(sample_image())))
+
+    tables = [Dataset(), lut_item(0, np.arange(4096)[::-1], 12)]
+    shown = read(tmp_path, dicom(sample_image(), VOILUTSequence=tables))
+    assert np.abs(shown - (1 - sample_image() / 4095)).max() < 1e-4
+    shown = read(tmp_path, dicom(sample_image(), VOILUTSequence=[Dataset()], **FULL))
+    assert np.abs(shown - sample_image() / 4095).max() < 1 / 255
+
+
 def test_without_a_scale_the_darkest_is_black(tmp_path: Path) -> None:
     for pixels, slope in (
         (signed(sample_image()), 1),
@@ -409,6 +489,36 @@ def test_more_than_one_fragment_and_no_end_mark(tmp_path: Path) -> None:
         data = file_bytes(dataset(sample_image(), **FULL), dicoms.JPEG_LS, start + fragments)
         for content in (data, data[:-8]):
             assert np.abs(read(tmp_path, content) - sample_image() / 4095).max() < 1 / 255
+
+
+@pytest.mark.fault("X6")
+@pytest.mark.parametrize("syntax", dicoms.GRAY_SYNTAXES[4:])
+def test_fragments_may_end_with_other_bytes_than_the_delimiter(tmp_path: Path, syntax: str) -> None:
+    """Zeros or anything else there lost a whole picture."""
+    data = dicom(sample_image(), syntax, **FULL)
+    want = read(tmp_path, data)
+    body = data[:-8]
+    assert data[-8:] == b"\xfe\xff\xdd\xe0\0\0\0\0"
+    for end in (
+        b"",
+        bytes(3),
+        bytes(8),
+        bytes(1000),
+        b"\xff" * 8,
+        b"some other text",
+        b"\xdd\xe0" * 9,
+    ):
+        assert np.array_equal(read(tmp_path, body + end), want)
+
+    # A codestream without its end, and a file without any fragment, are errors as before.
+    whole = encode_frame(sample_image(), syntax)
+    half = whole[: len(whole) // 4 * 2]
+    table, item = b"\xfe\xff\x00\xe0\0\0\0\0", b"\xfe\xff\x00\xe0"
+    cut = table + item + len(half).to_bytes(4, "little") + half + bytes(64)
+    for value in (cut, bytes(64), table + bytes(64)):
+        with pytest.raises(PlaceError) as error:
+            read(tmp_path, data[: data.index(item)] + value)
+        assert error.value.code in ("PL-D102", "PL-D103")
 
 
 def test_odd_lengths_and_bytes_after_the_pixels(tmp_path: Path) -> None:

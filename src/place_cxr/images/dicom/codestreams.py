@@ -27,16 +27,14 @@ class CodestreamHeader:
 def join_fragments(data: bytes, start: int) -> bytes:
     """The codestream of the one frame in ``data``; its fragments begin at ``start``.
 
-    The first fragment is the offset table, which one frame does not need. A missing delimiter is
-    accepted where all fragments are whole. Raises EOFError where a fragment is cut off or missing,
-    ValueError for bytes that are no fragment.
+    The first fragment is the offset table, which one frame does not need. Whole fragments end at
+    the first bytes that start none: the delimiter, or whatever a writer put in its place. Whether
+    the codestream is whole, its decoder tells. Raises EOFError where a fragment is cut off or
+    missing, ValueError for bytes that are no fragment.
     """
     view, parts = memoryview(data), []
 
-    while start + 8 <= len(data) and data[start : start + 4] != _END:
-        if data[start : start + 4] != _ITEM:
-            raise ValueError("not a fragment")
-
+    while start + 8 <= len(data) and data[start : start + 4] == _ITEM:
         length = int.from_bytes(data[start + 4 : start + 8], "little")
         start += 8 + length
         if start > len(data):
@@ -44,6 +42,8 @@ def join_fragments(data: bytes, start: int) -> bytes:
         parts.append(view[start - length : start])
 
     if len(parts) < 2:
+        if start + 8 <= len(data) and data[start : start + 4] != _END:
+            raise ValueError("not a fragment")
         raise EOFError("no fragment")
     return b"".join(parts[1:])
 

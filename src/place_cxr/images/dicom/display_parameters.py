@@ -16,6 +16,7 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.images.dicom.header import (
     element_int,
     element_numbers,
+    element_numbers_or_none,
     element_text,
     element_values,
 )
@@ -36,6 +37,12 @@ class SampleLayout:
     bits: int
     high_bit: int
     signed: bool
+
+    def whole_samples(self) -> NDArray[np.int64]:
+        """As ``values``, but of all allocated bits, those above and below the stored ones too."""
+        return SampleLayout(
+            self.allocated, self.allocated, self.allocated - 1, self.signed
+        ).values()
 
     def values(self) -> NDArray[np.int64]:
         """The stored value of each of the 2^allocated bit patterns, int64 [2^allocated]."""
@@ -157,22 +164,27 @@ def read_display_parameters(
     modality = element_values(header, "ModalityLUTSequence")[:1]
     slope = element_numbers(header, "RescaleSlope")[:1] or [1.0]
     intercept = element_numbers(header, "RescaleIntercept")[:1] or [0.0]
-    voi = element_values(header, "VOILUTSequence")[:1]
+    # The first table that is one: some files leave an empty item in front.
+    tables = [item for item in element_values(header, "VOILUTSequence") if "LUTDescriptor" in item]
 
     padding = element_numbers(header, "PixelPaddingValue")[:1]
     if padding:
         padding += element_numbers(header, "PixelPaddingRangeLimit")[:1] or padding
-        # Some files of signed pixels write the padding value as unsigned.
-        padding = [
-            value - 2**16 if layout.signed and value >= 2**15 else value for value in padding
-        ]
+        padding = [_in_sign_of(layout, value) for value in padding]
 
     return DisplayParameters(
         modality=_read_table(modality[0], "LUT", little) if modality else (slope[0], intercept[0]),
-        voi=_read_table(voi[0], "LUT", little) if voi else _read_window(header),
+        voi=_read_table(tables[0], "LUT", little) if tables else _read_window(header),
         padding=(int(min(padding)), int(max(padding))) if padding else None,
         inverted=photometric == "MONOCHROME1",
     )
+
+
+def _in_sign_of(layout: SampleLayout, value: float) -> float:
+    """A 16-bit number of the file, which may be written as US or as SS, in the pixels' sign."""
+    if layout.signed:
+        return value - 2**16 if value >= 2**15 else value
+    return value + 2**16 if value < 0 else value
 
 
 def read_palette(header: Dataset, *, little: bool) -> tuple[LookupTable, LookupTable, LookupTable]:
@@ -182,14 +194,19 @@ def read_palette(header: Dataset, *, little: bool) -> tuple[LookupTable, LookupT
 
 
 def _read_window(header: Dataset) -> IntensityWindow | None:
-    """The first window, which is the default view (C.11.2.1.2); None where none has a width."""
-    centers = element_numbers(header, "WindowCenter")
-    widths = element_numbers(header, "WindowWidth")
-    if not centers or not widths or widths[0] <= 0:
-        return None
-
+    """The first window, which is the default view (C.11.2.1.2), of those that have a center and a
+    width above 0; None where there is none.
+    """
+    centers = element_numbers_or_none(header, "WindowCenter")
+    widths = element_numbers_or_none(header, "WindowWidth")
     function = element_text(header, "VOILUTFunction") or "LINEAR"
-    return IntensityWindow(centers[0], widths[0], function)
+
+    # Numbers belong together by their place; one list may be shorter than the other.
+    for center, width in zip(centers, widths, strict=False):
+        if center is not None and width is not None and width > 0:
+            return IntensityWindow(center, width, function)
+
+    return None
 
 
 def _read_table(item: Dataset, stem: str, little: bool) -> LookupTable:

@@ -133,14 +133,29 @@ def element_values(header: Dataset, keyword: str) -> list[Any]:
 
 def element_numbers(header: Dataset, keyword: str) -> list[float]:
     """All values of an element as finite numbers. Raises PL-D103."""
+    numbers = element_numbers_or_none(header, keyword)
+    floats = [number for number in numbers if number is not None]
+    if len(floats) < len(numbers):
+        raise _unreadable_error(keyword)
+    return floats
+
+
+def element_numbers_or_none(header: Dataset, keyword: str) -> list[float | None]:
+    """All values of an element as finite numbers, None for an empty one among several.
+
+    Raises PL-D103.
+    """
     try:
-        floats = [float(value) for value in element_values(header, keyword)]
+        numbers = [
+            float(value) if str(value).strip(" \0") else None
+            for value in element_values(header, keyword)
+        ]
     except (TypeError, ValueError, OverflowError):
         raise _unreadable_error(keyword) from None
 
-    if not np.isfinite(floats).all():
+    if not all(number is None or np.isfinite(number) for number in numbers):
         raise _unreadable_error(keyword)
-    return floats
+    return numbers
 
 
 def element_int(header: Dataset, keyword: str, default: int | None = None) -> int:

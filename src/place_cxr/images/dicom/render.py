@@ -39,6 +39,9 @@ def render_gray(
     stored = layout.values()
     low, high = display.padding or (1, 0)
     padded = (stored >= low) & (stored <= high)
+    # Padding may use bits that no pixel of the picture has: 65535 in an image of 12 bits.
+    whole = layout.whole_samples()
+    padded |= (whole >= low) & (whole <= high)
     used = _used_patterns(pixels, len(stored)) & ~padded
     values, whole_numbers = _apply_modality(stored, display.modality, used)
 
