@@ -477,3 +477,64 @@ def test_a_worker_that_runs_the_users_script_again_touches_nothing(
         else:
             write_phantom(out, 1, 64, 0)
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- a run that is there stays as it is ----------------------------------------------------------
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """All files of a run; the lock, which every opening takes, is left out."""
+    files = sorted(path for path in run.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
+
+
+@pytest.mark.fault("C9")
+@pytest.mark.parametrize("stop_at", [2, None], ids=["unfinished", "finished"])
+@pytest.mark.parametrize(
+    "reason", ["settings", "data", "checkpoint", "device"], ids=lambda reason: f"other-{reason}"
+)
+def test_a_refused_resume_changes_nothing(
+    copied: Path, tmp_path: Path, stop_at: int | None, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    pretrain.run_pretraining(small(copied), run, device="cpu", stop_at=stop_at)
+    before = contents(run)
+    monkeypatch.setattr(sys, "argv", ["place", "another", "command"])
+
+    overrides, resume, device = [], "auto", "cpu"
+    if reason == "settings":
+        overrides = ["train.seed=9"]
+    elif reason == "data":
+        _other_report(copied)
+    elif reason == "checkpoint":
+        resume = str(tmp_path / "missing")
+    else:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        device = "cuda"
+
+    with pytest.raises(PlaceError):
+        pretrain.run_pretraining(small(copied, *overrides), run, device=device, resume=resume)
+    assert contents(run) == before
+
+
+@pytest.mark.fault("C9")
+def test_a_repeated_resume_of_a_finished_run_changes_nothing(
+    phantom: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    before = contents(run)
+    monkeypatch.setattr(sys, "argv", ["place", "another", "command"])
+    config = small(phantom, "train.log_every=1")
+    result = pretrain.run_pretraining(config, run, device="cpu", resume="auto")
+    assert result.finished and result.step == 7
+    assert contents(run) == before
+
+
+def test_what_is_logged_before_a_resumed_run_starts_is_in_its_log(
+    phantom: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    pretrain.run_pretraining(small(phantom), run, device="cpu", stop_at=2)
+    (run / "train.log").unlink()
+    pretrain.run_pretraining(small(phantom), run, device="cpu", resume="auto")
+    assert "each pair is told apart" in (run / "train.log").read_text()

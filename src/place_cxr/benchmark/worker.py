@@ -79,6 +79,7 @@ def run_worker(config: BenchmarkConfig, out: Path, job: WorkerJob, device: str =
     with RunFolder.create(folder, resume=True) as run_folder:
         missing = missing_cells(config, out, job)
         if missing:
+            run_folder.status("running")
             evaluated = _prepare_model(config, out, job, device)
             for planned_cell in missing:
                 task, percent = planned_cell.question.task, 100 * planned_cell.fraction

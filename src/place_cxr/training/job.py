@@ -66,7 +66,8 @@ class TrainingJob:
     must be part of ``model.state_dict()``, as all that must survive a stop.
 
     ``config`` is plain JSON and is saved with the weights, as are ``extra_files`` (relative name ->
-    content). ``resume`` is the checkpoint to continue from. ``stop_at`` ends the call at that step,
+    content). ``on_start`` runs once, when nothing can be refused any more: it writes what describes
+    the run. ``resume`` is the checkpoint to continue from. ``stop_at`` ends the call at that step,
     with a checkpoint. ``device`` is auto, cpu or cuda.
     """
 
@@ -80,6 +81,7 @@ class TrainingJob:
     extra_files: Mapping[str, bytes] = field(default_factory=dict)
     move: Callable[[Any, torch.device], Any] = _stay
     after_step: Callable[[], None] | None = None
+    on_start: Callable[[], None] | None = None
     resume: Checkpoint | None = None
     stop_at: int | None = None
     device: str = "auto"

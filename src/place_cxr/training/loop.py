@@ -25,6 +25,7 @@ from place_cxr.training.job import TrainingJob, TrainSettings
 from place_cxr.training.log import MetricsLog, ProgressBar, ThroughputClock
 from place_cxr.training.optim import BadStepRollback, learning_rate
 from place_cxr.training.readback import DelayedReadback, StepNumbers, sync_step_flags
+from place_cxr.training.run_folder import is_finished
 from place_cxr.training.signals import StopRequest, catch_signals
 from place_cxr.training.state import TrainState
 
@@ -88,7 +89,8 @@ def fit(job: TrainingJob) -> FitResult:
     """Train ``job.model`` to ``job.settings.steps`` updates and leave a checkpoint in ``job.run``.
 
     Randomness inside a step depends on (seed, step, micro batch, rank) alone, so a resumed run
-    equals one that was never stopped. A step whose loss or gradient is not finite on any rank
+    equals one that was never stopped. Resuming a finished run at its last step changes none of its
+    files. A step whose loss or gradient is not finite on any rank
     changes neither weights nor moments.
 
     Raises PlaceError: PL-G001 too many bad steps in a row, PL-E009 out of memory, PL-E005 the disk
@@ -100,6 +102,10 @@ def fit(job: TrainingJob) -> FitResult:
     state = TrainState(job, accelerator.device)
     if job.resume is not None:
         state.resume(job.resume)
+        if (finished := _finished_before(job, state)) is not None:
+            return finished
+    if job.on_start is not None:
+        job.on_start()
 
     stream = job.batches(state.step * job.settings.accumulate)
     try:
@@ -115,6 +121,17 @@ def fit(job: TrainingJob) -> FitResult:
 
     job.run.status("finished" if result.finished else "interrupted", result.step)
     return result
+
+
+def _finished_before(job: TrainingJob, state: TrainState) -> FitResult | None:
+    """The result of a run that is resumed at its last step, where nothing is left to do."""
+    # A checkpoint of another run, or a last step without "finished", has still to be recorded.
+    if state.saved is None or state.step < job.settings.steps or not is_finished(job.run.path):
+        return None
+
+    if job.run.main:
+        _log.info("finished before, at step %d: nothing to do", state.step)
+    return FitResult(state.step, True, state.saved, {}, 0.0, 0.0, 0.0, state.bad_steps)
 
 
 def _train(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import logging.handlers
 import os
 import platform
 import shlex
@@ -41,11 +42,15 @@ _LIBRARIES = (
     "transformers",
 )
 _LOCK, _STATUS = ".lock", "STATUS"
+_HELD_RECORDS = 10_000  # log records kept until a resumed run starts
 _log = logging.getLogger(__name__)
 
 
 class RunFolder:
     """An open run folder, locked until `close`. Open it with `RunFolder.create` in a ``with``.
+
+    A run that is resumed keeps all of its files until the first `status`, which is written once
+    nothing can be refused any more: a refused resume changes nothing.
 
     On ranks other than 0 it only knows the path and writes nothing.
     """
@@ -54,6 +59,7 @@ class RunFolder:
         self.path = path
         self._lock = lock
         self._handler: logging.Handler | None = None
+        self._state = ""  # that this process wrote last
 
     @classmethod
     def create(
@@ -86,8 +92,9 @@ class RunFolder:
             raise
 
         run = cls(path, lock)
-        run._handler = _log_file(path)
-        run.status("running")
+        run._hold_log()
+        if not (resume and (path / _STATUS).exists()):
+            run.status("running")
         return run
 
     @property
@@ -117,8 +124,32 @@ class RunFolder:
         self.write("command.txt", shlex.join(["place", *sys.argv[1:]]) + "\n")
 
     def status(self, state: str, step: int | None = None) -> None:
-        """Write ``STATUS``: running, interrupted, failed or finished, and the last step."""
+        """Write ``STATUS``: running, interrupted, failed or finished, and the last step.
+
+        The first call opens ``train.log`` and writes what was logged before.
+        """
+        self._open_log()
         self.write(_STATUS, state + (f" step {step}" if step is not None else "") + "\n")
+        self._state = state
+
+    def _hold_log(self) -> None:
+        """Keep what is logged in memory."""
+        self._handler = logging.handlers.MemoryHandler(
+            _HELD_RECORDS, flushLevel=logging.CRITICAL + 1, flushOnClose=False
+        )
+        self._handler.setLevel(logging.INFO)
+        logging.getLogger("place_cxr").addHandler(self._handler)
+
+    def _open_log(self) -> None:
+        """Write ``train.log`` from now on, with what was kept in memory first."""
+        if not isinstance(self._handler, logging.handlers.MemoryHandler):
+            return
+
+        held, self._handler = self._handler, _log_file(self.path)
+        logging.getLogger("place_cxr").removeHandler(held)
+        held.setTarget(self._handler)
+        held.flush()
+        held.close()
 
     def close(self) -> None:
         """Release the lock and close the log file."""
@@ -139,7 +170,7 @@ class RunFolder:
     ) -> None:
         try:
             # Training writes "interrupted" or "finished" itself; "running" here means a crash.
-            if kind is not None and self.main and _read_status(self.path)[0] == "running":
+            if kind is not None and self._state == "running":
                 self.status("failed")
         except PlaceError as second:
             _log.warning("%s", second)
