@@ -396,7 +396,7 @@ def _decode_jpeg_scaled(
 
 
 def _unidentified_error(data: bytes, path: Path) -> PlaceError:
-    """Why Pillow knows no format: a damaged header, a DICOM file without preamble, or no image."""
+    """Why Pillow knows no format: a damaged header, a DICOM data set, or no image."""
     format_name = next(
         (kind for magic, kind in MAGIC_BYTES.items() if data.startswith(magic)), None
     )
@@ -411,7 +411,7 @@ def _unidentified_error(data: bytes, path: Path) -> PlaceError:
     # A DICOM data set starts with an element of group 2 or 8, in little endian.
     if data[:2] in (b"\x02\0", b"\x08\0") and data[3:4] == b"\0":
         problem = (
-            "like a DICOM file, but the preamble (128 bytes and DICM) is missing; it is not guessed"
+            "like a DICOM file without preamble, but its first elements are cut off or damaged"
         )
         return PlaceError(
             problem,

@@ -1,7 +1,8 @@
 """The one place that opens a DICOM file: the grey image of a radiograph, and a header summary.
 
-A file is read if it has the 128-byte preamble, a transfer syntax of ``syntaxes.py``, one frame, 8
-or 16 bits allocated a sample, a grey, palette, RGB or YBR image, and the modality of a radiograph
+A file is read if it has the 128-byte preamble or plainly starts with elements, a transfer syntax
+of ``syntaxes.py`` (uncompressed little endian where none is named), one frame, 8 or 16 bits
+allocated a sample, a grey, palette, RGB or YBR image, and the modality of a radiograph
 or none. Refusals have the codes of ``images/read.py`` and these:
 
 ======  ============================================================================
@@ -63,11 +64,15 @@ MAX_INFLATED_BYTES = 64 * 2**20  # of a deflated data set
 _MAX_READS = 100_000  # elements are read one by one; a radiograph has hundreds
 _MAX_ELEMENT_BYTES = 2**20  # of one element that is read: a few tables of 65,536 entries fit
 _DATA_START = 132  # 128 bytes of preamble and "DICM" (DICOM PS3.10, 7.1)
+_PLAIN_ELEMENTS = 3  # as many sound elements at the start make a file without preamble a DICOM
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _PIXEL_TAG, _FLOAT_PIXEL_TAGS = 0x7FE00010, (0x7FE00008, 0x7FE00009)
+_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")  # their length has 4 bytes, not 2
+_OTHER_LONG_VRS = (b"SQ", b"UT", b"UC", b"UR")  # that pixels cannot have
 _META_TAGS = [0x00020002, 0x00020010]  # the storage class and the transfer syntax
 _PYDICOM = re.compile(r"pydicom(\.|$)")
+_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 _DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 _ONE_SAMPLE = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _THREE_SAMPLES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT")
@@ -112,8 +117,45 @@ class _ParsedFile:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether the bytes start as DICOM PS3.10 demands; a file without the preamble is no DICOM."""
-    return data[128:132] == b"DICM"
+    """Whether the bytes start as DICOM PS3.10 demands, or plainly with elements of a data set."""
+    return _find_data_start(data) is not None
+
+
+def _find_data_start(data: bytes) -> int | None:
+    """Where the first element lies; None where the bytes are no DICOM.
+
+    Exports may lack the 128 bytes of preamble, or "DICM" too, or the file meta elements as well.
+    """
+    if data[128:132] == b"DICM":
+        return _DATA_START
+    start = 4 if data[:4] == b"DICM" else 0
+    return start if _starts_with_elements(data, start) else None
+
+
+def _starts_with_elements(data: bytes, position: int) -> bool:
+    """Whether little-endian elements follow one another from ``position``: the first is of group
+    2 or 8, tags rise, and values lie within the file.
+    """
+    last_tag = 0
+    for _ in range(_PLAIN_ELEMENTS):
+        group = int.from_bytes(data[position : position + 2], "little")
+        tag = group << 16 | int.from_bytes(data[position + 2 : position + 4], "little")
+        vr = data[position + 4 : position + 6]
+
+        # Lengths: 2 bytes after a short VR, else 4, which after a long VR stand behind two zeros.
+        start = position + (12 if vr in _LONG_VRS or vr in _OTHER_LONG_VRS else 8)
+        length_bytes = data[position + 6 if vr in _SHORT_VRS else start - 4 : start]
+        length = int.from_bytes(length_bytes, "little")
+
+        if tag <= last_tag or (not last_tag and group not in (2, 8)):
+            return False
+        if length == _UNDEFINED_LENGTH:  # of a sequence: its end is not looked for
+            return last_tag > 0
+        if start + length > len(data):
+            return False
+        position, last_tag = start + length, tag
+
+    return True
 
 
 def read_dicom(
@@ -169,7 +211,8 @@ class _CountedReads(io.BytesIO):
 def _parse_file(data: bytes) -> _ParsedFile:
     read_dataset = _import_read_dataset()
     source = _CountedReads(data)
-    source.seek(_DATA_START)
+    data_start = _find_data_start(data)
+    source.seek(_DATA_START if data_start is None else data_start)
 
     # Group 2, the file meta elements, is always explicit little endian (DICOM PS3.10, 7.1).
     meta = read_dataset(
@@ -179,7 +222,10 @@ def _parse_file(data: bytes) -> _ParsedFile:
         stop_when=lambda tag, vr, length: tag >> 16 != 2,
         specific_tags=_META_TAGS,
     )
-    syntax = find_transfer_syntax(element_text(meta, "TransferSyntaxUID"))
+    syntax_uid = element_text(meta, "TransferSyntaxUID")
+    is_guessed = not syntax_uid and data_start != _DATA_START
+    # Without a name of the encoding: pydicom tells implicit from explicit by the first element.
+    syntax = find_transfer_syntax(_EXPLICIT_LITTLE if is_guessed else syntax_uid)
 
     body = data
     if syntax.deflated:
@@ -212,6 +258,12 @@ def _parse_file(data: bytes) -> _ParsedFile:
     tag, vr, start, length = _read_element(body, position, implicit, syntax.little)
     if tag != _PIXEL_TAG and tag not in _FLOAT_PIXEL_TAGS:
         raise ValueError("the data set ends before the end of the file")
+    if is_guessed and length == _UNDEFINED_LENGTH:
+        raise PlaceError(
+            "compressed pixels, and TransferSyntaxUID is missing",
+            code="PL-D112",
+            fix="export it as a DICOM file with its file meta elements",
+        )
     return _ParsedFile(header, summary, syntax, body, tag, vr, start, length)
 
 
