@@ -18,6 +18,7 @@ import pytest
 
 from place_cxr.training import checkpoint
 from place_cxr.training.loop import TrainingStopped
+from place_cxr.training.run_folder import RunFolder
 
 TOY = Path(__file__).with_name("toy.py")
 
@@ -29,7 +30,9 @@ def wait_for_start(folder: Path) -> None:
 
 
 @pytest.mark.fault("R8")
-@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 143), ("SIGHUP", 143)]
+)
 def test_a_signal_saves_and_stops(
     tmp_path: Path, toy: ModuleType, number: str, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -98,3 +101,62 @@ def test_outside_the_main_thread_signals_are_left_alone(tmp_path: Path, toy: Mod
     thread.start()
     thread.join()
     assert results[0].finished
+
+
+@pytest.mark.fault("R8")
+def test_a_hangup_that_is_ignored_stays_ignored(tmp_path: Path, toy: ModuleType) -> None:
+    def loss(model: Any, batch: Any, step: int) -> Any:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return toy.loss(model, batch, step)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert toy.train(tmp_path / "run", loss=loss).finished
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+_SET_UP = """
+import sys, time
+from pathlib import Path
+from place_cxr.training.run_folder import RunFolder
+
+with RunFolder.create(Path(sys.argv[1]), resume=True):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.fault("R8")
+@pytest.mark.parametrize(
+    ("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 143), ("SIGHUP", 143)]
+)
+@pytest.mark.parametrize(
+    ("before", "after"), [("", "interrupted"), ("finished step 9", "finished step 9")]
+)
+def test_a_signal_during_set_up_leaves_a_true_status(
+    tmp_path: Path, number: str, code: int, before: str, after: str
+) -> None:
+    run = tmp_path / "run"
+    if before:
+        with RunFolder.create(run) as folder:
+            folder.status(*before.split(" step "))
+
+    command = [sys.executable, "-c", _SET_UP, str(run)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout and program.stdout.readline() == "ready\n"
+        program.send_signal(getattr(signal, number))
+        # A signal that Python handles itself ends the process with its own number.
+        assert program.wait(20) in (code, -getattr(signal, number))
+
+    assert (run / "STATUS").read_text().strip() == after
+    assert (run / ".lock").read_text() == ""  # closed in order
+
+
+def test_handlers_are_restored_when_a_run_is_closed(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with RunFolder.create(tmp_path / "run"):
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before

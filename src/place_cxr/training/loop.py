@@ -49,8 +49,8 @@ class FitResult:
 class TrainingStopped(SystemExit):
     """A signal asked training to stop, and it has saved.
 
-    ``code`` is 130 after SIGINT, 143 after SIGTERM or SIGUSR1. It is a ``SystemExit``: a program
-    that does not catch it ends with that code and without a traceback.
+    ``code`` is 130 after SIGINT, 143 after SIGTERM, SIGUSR1 or SIGHUP. It is a ``SystemExit``: a
+    program that does not catch it ends with that code and without a traceback.
     """
 
     def __init__(self, code: int, path: Path, step: int) -> None:

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ from place_cxr.core import distributed, files
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.locks import try_lock
 from place_cxr.training import checkpoint
+from place_cxr.training.signals import exit_on_signals
 
 # Libraries whose version may change a number.
 _LIBRARIES = (
@@ -60,6 +61,7 @@ class RunFolder:
         self._lock = lock
         self._handler: logging.Handler | None = None
         self._state = ""  # that this process wrote last
+        self._signals = ExitStack()
 
     @classmethod
     def create(
@@ -163,19 +165,24 @@ class RunFolder:
             self._lock = None
 
     def __enter__(self) -> RunFolder:
+        # Training catches signals itself; this is for the time before and after it.
+        self._signals.enter_context(exit_on_signals())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         try:
-            # Training writes "interrupted" or "finished" itself; "running" here means a crash.
+            # Training writes "interrupted" or "finished" itself; "running" here means a crash, or a
+            # signal during set-up.
             if kind is not None and self._state == "running":
-                self.status("failed")
+                is_stopped = issubclass(kind, (KeyboardInterrupt, SystemExit))
+                self.status("interrupted" if is_stopped else "failed")
         except PlaceError as second:
             _log.warning("%s", second)
         finally:
             self.close()
+            self._signals.close()
 
 
 def _read_status(path: Path) -> tuple[str, str]:
