@@ -4,8 +4,11 @@ right place.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -408,8 +411,68 @@ def test_a_saved_heat_is_the_picture_where_it_is_cold(tmp_path: Path) -> None:
     array = np.zeros((20, 30), np.float32)
     array[5:8, 6:9] = 1
     heat = heat_of(array)
-    with Image.open(heat.save(tmp_path / "heat.png")) as saved:
+    (tmp_path / "heat.png").touch(0o644)  # a file of before does not keep its rights
+    assert heat.save(tmp_path / "heat.png").stat().st_mode & 0o777 == 0o600
+    with Image.open(tmp_path / "heat.png") as saved:
         assert (saved.format, saved.mode, saved.size) == ("PNG", "RGB", (30, 20))
         pixels = np.asarray(saved).astype(int)
     assert np.abs(pixels[array == 0] - np.uint8(255 * heat.image[array == 0])[:, None]).max() <= 1
     assert (pixels[6, 7] != int(255 * heat.image[6, 7])).any()
+
+
+# ---- a stranger's checkpoint ---------------------------------------------------------------------
+
+
+class _Unpickled:
+    """Its pickle makes a folder when it is opened."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("image", "options"), {"checkpoint_path": "EVIL"}),
+        (("image", "options"), {"pretrained_cfg": {"file": "EVIL"}}),
+        (("image", "name"), "hf-hub:someone/evil"),
+        (("image", "name"), "local-dir:EVIL"),
+        (("image", "size"), 10**9),
+        (("text", "bert"), {"_attn_implementation": "someone/evil"}),
+        (("text", "bert"), {"hidden_size": 16, "num_attention_heads": 7}),
+        (("text", "vocab_size"), 10**9),
+        (("shared",), 10**12),
+        (("prototypes",), 10**9),
+        (("observations", "queries"), 10**9),
+        (("observations", "queries"), 10**4000),
+    ],
+)
+def test_a_config_opens_no_file_and_no_code(
+    trained: Path, tmp_path: Path, keys: tuple[str, ...], value: Any
+) -> None:
+    mark, evil = tmp_path / "ran", tmp_path / "evil.pth"
+    evil.write_bytes(pickle.dumps(_Unpickled(mark)))
+    saved = checkpoint.load(trained)
+    config = copy.deepcopy(saved.config)
+    node = config["model"]
+    for key in keys[:-1]:
+        node = node[key]
+
+    node[keys[-1]] = json.loads(json.dumps(value).replace("EVIL", str(evil)))
+    checkpoint.save(
+        tmp_path / "foreign",
+        1,
+        saved.weights,
+        config=config,
+        extra_files={
+            "tokenizer/tokenizer.json": (saved.path / "tokenizer/tokenizer.json").read_bytes()
+        },
+    )
+
+    with pytest.raises(PlaceError) as caught:
+        predict.load(tmp_path / "foreign", device="cpu")
+    assert caught.value.code in ("PL-R107", "PL-R109")
+    assert not mark.exists()

@@ -5,10 +5,15 @@ device.
 used.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from place_cxr.core.version import __version__
+
+# Before any library of Hugging Face is imported: no downloads and no telemetry, unless asked.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from place_cxr.core.errors import PlaceError

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import PRIVATE_MODE, atomic_file
 from place_cxr.core.records import Box
 from place_cxr.core.settings import Settings
 from place_cxr.core.tensors import Observations, Tokens, move_to_device
@@ -145,7 +146,8 @@ class Heat:
         color = colormaps["inferno"](self.array)[..., :3]
         alpha = 0.6 * self.array[..., None]
         mixed = (1 - alpha) * self.image[..., None] + alpha * color
-        Image.fromarray(np.uint8(255 * mixed)).save(path, format="PNG")
+        with atomic_file(Path(path), PRIVATE_MODE) as file:
+            Image.fromarray(np.uint8(255 * mixed)).save(file, format="PNG")
 
         return Path(path)
 
@@ -193,7 +195,7 @@ def load(
 
     # Random weights take seconds to draw, so none are made before those of the file.
     with init_on_meta_device():
-        model = PlaceModel(config.model)
+        model = _build_model(saved, config)
     checkpoint.load_weights(model, saved.weights, assign=True)
     model.image_encoder.use_fast_layout()
 
@@ -210,7 +212,7 @@ def load_untrained(path: str | Path, *, device: str = "auto") -> tuple[PlaceMode
     saved = checkpoint.load(Path(path))
     config = _read_config(saved)
     torch.manual_seed(config.train.seed)
-    model = PlaceModel(config.model).to(torch_device).eval().requires_grad_(False)
+    model = _build_model(saved, config).to(torch_device).eval().requires_grad_(False)
 
     return model, _build_processor(saved, config)
 
@@ -232,6 +234,18 @@ def _read_config(saved: checkpoint.Checkpoint) -> _RunConfig:
     model = config.model.model_copy(update={"image": image, "text": text})
 
     return config.model_copy(update={"model": model})
+
+
+def _build_model(saved: checkpoint.Checkpoint, config: _RunConfig) -> PlaceModel:
+    try:
+        return PlaceModel(config.model)
+    except Exception as error:  # numbers that contradict each other fail in any part, in any way
+        raise PlaceError(
+            "its config describes no network that can be built",
+            code="PL-R109",
+            file=saved.path.name,
+            fix="give a run of place pretrain",
+        ) from error
 
 
 def _build_processor(saved: checkpoint.Checkpoint, config: _RunConfig) -> Processor:

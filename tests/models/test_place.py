@@ -5,9 +5,13 @@ what.
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
+from transformers import BertConfig, BertModel
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.tensors import Tokens, Views
@@ -18,7 +22,7 @@ from place_cxr.models.image import ImageEncoder, ImageSettings
 from place_cxr.models.meta_init import init_on_meta_device
 from place_cxr.models.observations import ObservationSettings, SubtractRunningMean
 from place_cxr.models.place import ModelSettings, PlaceModel
-from place_cxr.models.text import TextEncoder, TextSettings
+from place_cxr.models.text import TextEncoder, TextSettings, complete_text_settings
 
 CNN = ImageSettings(
     name="resnet18",
@@ -262,3 +266,97 @@ def test_built_without_weights_it_computes_with_those_it_is_given(image: ImageSe
     one, two = trained(views(), tokens()), empty.eval()(views(), tokens())
     assert torch.equal(one.image, two.image) and torch.equal(one.visual.vectors, two.visual.vectors)
     assert torch.equal(one.text, two.text)
+
+
+# ---- what a stranger's configuration may say -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"checkpoint_path": "evil.pth"},
+        {"pretrained_cfg": {"file": "evil.pth"}},
+        {"pretrained_cfg_overlay": {"hf_hub_id": "someone/evil"}},
+        {"cache_dir": "/somewhere"},
+        {"block_fn": "builtins.eval"},
+        {"norm_layer": "evil"},
+        {"depth": 10**9},
+        {"channels": [[8]]},
+        {"channels": ["8"]},
+        {"global_pool": "evil"},
+        {"embed_dim": float("nan")},
+    ],
+)
+def test_options_of_an_image_encoder_are_shapes(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        ImageSettings(name="resnet18", options=options)
+
+
+@pytest.mark.parametrize("name", ["hf-hub:someone/evil", "local-dir:/evil", "resnet18.a/b", ""])
+def test_an_image_encoder_is_never_a_path_or_a_hub_name(name: str) -> None:
+    with pytest.raises(PlaceError) as caught:
+        ImageEncoder(ImageSettings(name=name))
+    assert caught.value.code == "PL-C002"
+
+
+@pytest.mark.parametrize(
+    "bert",
+    [
+        {"_attn_implementation": "kernels-community/evil"},
+        {"attn_implementation": "kernels-community/evil"},
+        {"auto_map": {"AutoModel": "evil.py"}},
+        {"hidden_act": "evil"},
+        {"hidden_size": 10**12},
+        {"num_hidden_layers": True},
+        {"vocab_size": "5"},
+    ],
+)
+def test_a_bert_of_a_checkpoint_is_a_shape(bert: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        TextSettings(bert=bert)
+
+
+def test_options_that_a_network_lacks_are_one_coded_line() -> None:
+    settings = ImageSettings(name="resnet18", size=64, options={"embed_dim": 8})
+    with pytest.raises(PlaceError) as caught:
+        ImageEncoder(settings)
+    assert caught.value.code == "PL-C003"
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04evil", b"PK\x03\x04", b"", b"\xff" * 64])
+def test_pickled_image_weights_are_one_coded_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "resnet.pth"
+    path.write_bytes(content)
+    with pytest.raises(PlaceError) as caught:
+        ImageEncoder(ImageSettings(name="resnet18", size=64, weights=str(path)))
+    assert caught.value.code == "PL-R106"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11"])
+def test_pretrained_weights_without_network_are_one_coded_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # imported before us
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("asked the network"))
+    with pytest.raises(PlaceError) as caught:
+        ImageEncoder(ImageSettings(name=name, size=64, pretrained=True))
+    assert caught.value.code == "PL-E013"
+
+
+def test_of_a_berts_folder_only_shape_and_tensors_are_read(tmp_path: Path) -> None:
+    shape = {"vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    body = BertModel(BertConfig(**shape, intermediate_size=16), add_pooling_layer=False)
+    body.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    foreign = {"_attn_implementation": "someone/evil", "auto_map": {"AutoModel": "evil.Evil"}}
+    (tmp_path / "config.json").write_text(json.dumps(config | foreign))
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/evil"}')
+
+    settings = complete_text_settings(TextSettings(weights=str(tmp_path), layers=1), 30)
+    loaded = TextEncoder(settings).body
+    assert settings.bert["num_hidden_layers"] == 1
+    assert loaded.config._attn_implementation == "sdpa"
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, body.state_dict()[name])

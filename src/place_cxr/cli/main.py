@@ -7,7 +7,6 @@ The body of a command imports what it calls. Nothing heavy is imported at the to
 from __future__ import annotations
 
 import json
-import os
 import sys
 from importlib import resources
 from pathlib import Path
@@ -345,8 +344,5 @@ def config_schema() -> None:
 
 def main() -> None:
     """The installed command ``place``."""
-    # Before any library of Hugging Face is imported: no downloads, no telemetry.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     log_to_stderr()
     run_guarded(lambda: app(prog_name="place"), debug="--debug" in sys.argv)

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from place_cxr.core.settings import Settings
@@ -17,9 +18,10 @@ from place_cxr.models.image import FeatureSpec
 class CorrelationSettings(Settings):
     """The proxy task's head and target. The paper's values are not public; see docs/decisions."""
 
-    width: int = 256  # of the report-conditioning block [ours: 0.8 % of the encoders at ViT-B]
-    heads: int = 4  # [ours]
-    out: int = 64  # E, low on purpose: a wide head could copy [ours]
+    # of the report-conditioning block [ours: 0.8 % of the encoders at ViT-B]
+    width: int = Field(256, ge=1, le=16384)
+    heads: int = Field(4, ge=1, le=200)  # [ours]
+    out: int = Field(64, ge=1, le=16384)  # E, low on purpose: a wide head could copy [ours]
     # [ours] no target is better: docs/benchmark-phantom.md
     target: Literal["teacher", "pixels", "shallow"] = "teacher"
     # Of the teacher, an exponential moving average of the image encoder [ours].

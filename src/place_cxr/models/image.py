@@ -22,7 +22,6 @@ from place_cxr.core.registry import did_you_mean
 from place_cxr.core.settings import Settings
 from place_cxr.core.tensors import Features
 
-
 # What is passed to `timm.create_model`: numbers that decide a shape or a rate. A configuration may
 # come with a stranger's checkpoint, so nothing is passed that names a file, a model of the Hub or
 # code (`checkpoint_path` opens a pickle).
@@ -290,10 +289,8 @@ def _create(settings: ImageSettings) -> Any:
 
     if "vit" in settings.name or "deit" in settings.name:
         options.setdefault("img_size", settings.size)
-    if settings.pretrained:
-        body = _fetch(settings, options)
-    else:
-        body = _build(settings, options)
+    create = _fetch if settings.pretrained else _build
+    body = create(settings, options)
     if settings.weights:
         _load_weights(body, Path(settings.weights))
 
@@ -318,7 +315,7 @@ def _build(settings: ImageSettings, options: dict[str, Any]) -> Any:
 def _fetch(settings: ImageSettings, options: dict[str, Any]) -> Any:
     """The network with timm's weights, from the local cache unless the network is allowed.
 
-    Raises PlaceError PL-C003 as `_build`, PL-E012 where the weights cannot be had.
+    Raises PlaceError PL-C003 as `_build`, PL-E013 where the weights cannot be had.
     """
     _build(settings, options)  # so that what goes wrong below is the weights' fault
     fix = (
@@ -328,9 +325,9 @@ def _fetch(settings: ImageSettings, options: dict[str, Any]) -> Any:
     problem = f"timm's weights of {settings.name} cannot be had"
 
     offline = not allows_downloads()
-    config = timm.get_pretrained_cfg(settings.name, allow_unregistered=True)
+    config = timm.models.get_pretrained_cfg(settings.name)
     if config is None or (offline and not config.hf_hub_id):
-        raise PlaceError(problem, code="PL-E012", fix=fix)
+        raise PlaceError(problem, code="PL-E013", fix=fix)
 
     try:
         with _hub_offline() if offline else nullcontext():
@@ -338,7 +335,7 @@ def _fetch(settings: ImageSettings, options: dict[str, Any]) -> Any:
                 settings.name, pretrained=True, in_chans=1, num_classes=0, **options
             )
     except Exception as error:  # of the Hub, of the network, of tensors that do not fit
-        raise PlaceError(problem, code="PL-E012", fix=fix) from error
+        raise PlaceError(problem, code="PL-E013", fix=fix) from error
 
 
 def allows_downloads() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from place_cxr.core.distributed import average_over_ranks
@@ -16,10 +17,10 @@ from place_cxr.models.image import FeatureSpec
 class ObservationSettings(Settings):
     """The Visual Pathology Observation Extractor's shape. The paper's values are not public."""
 
-    queries: int = 16  # K [ours]
-    layers: int = 1  # decoder blocks [ours]
-    width: int = 256  # [ours]
-    heads: int = 8  # [ours]
+    queries: int = Field(16, ge=1, le=4096)  # K [ours]
+    layers: int = Field(1, ge=1, le=200)  # decoder blocks [ours]
+    width: int = Field(256, ge=1, le=16384)  # [ours]
+    heads: int = Field(8, ge=1, le=200)  # [ours]
 
 
 class SubtractRunningMean(nn.Module):

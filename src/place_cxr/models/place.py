@@ -40,14 +40,14 @@ class ModelSettings(Settings):
 
     image: ImageSettings = ImageSettings()
     text: TextSettings = TextSettings()
-    shared: int = 128  # D [MGCA]
-    hidden: int = 2048  # of the instance projections [MGCA]
+    shared: int = Field(128, ge=1, le=4096)  # D [MGCA]
+    hidden: int = Field(2048, ge=1, le=16384)  # of the instance projections [MGCA]
     temperature: float = 0.07  # start of the learned instance temperature [MGCA]
     observations: ObservationSettings = ObservationSettings()
     correlation: CorrelationSettings | None = CorrelationSettings()  # null: no CCE head is built
     tokens: TokenSettings | None = None  # shared space of single patches and words: GLoRIA and MGCA
     prototypes: int | None = Field(
-        None, ge=1, description="clusters in the shared space: MGCA, 500 there"
+        None, ge=1, le=16384, description="clusters in the shared space: MGCA, 500 there"
     )
 
 

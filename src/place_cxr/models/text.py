@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from pydantic import Field, ValidationError, field_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
@@ -16,33 +19,35 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import Settings
 from place_cxr.core.tensors import Features, Tokens
 
-_LARGEST_SIZE = 1 << 20  # of anything in a BERT: four times the largest vocabulary
-_Size = Annotated[int, Field(ge=1, le=_LARGEST_SIZE)]
+_LARGEST_SIZE = 1 << 20  # of a vocabulary: four times the largest that is known
 _Width = Annotated[int, Field(ge=1, le=16384)]
-_Layers = Annotated[int, Field(ge=1, le=200)]
-_Rate = Annotated[float, Field(ge=0, lt=1)]
+_Count = Annotated[int, Field(ge=1, le=200)]
+_Length = Annotated[int, Field(ge=1, le=1 << 16)]
+_Rate = Annotated[float, Field(ge=0, le=1)]
 
 
-class BertShape(TypedDict, total=False, closed=True):
+class _BertShape(Settings):
     """The values of a BERT's configuration that decide its shape and arithmetic.
 
     No others are read from a folder or a checkpoint: `_attn_implementation`, for one, names code.
+    The defaults are never used: a value that is not given is that of transformers.
     """
 
-    vocab_size: _Size
-    hidden_size: _Width
-    num_hidden_layers: _Layers
-    num_attention_heads: _Layers
-    intermediate_size: Annotated[int, Field(ge=1, le=1 << 16)]
-    hidden_act: Literal[
-        "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu", "silu", "swish", "tanh"
-    ]
-    hidden_dropout_prob: _Rate
-    attention_probs_dropout_prob: _Rate
-    max_position_embeddings: Annotated[int, Field(ge=1, le=1 << 16)]
-    type_vocab_size: Annotated[int, Field(ge=1, le=1 << 16)]
-    layer_norm_eps: Annotated[float, Field(ge=0, le=1)]
-    pad_token_id: Annotated[int, Field(ge=0, le=_LARGEST_SIZE)] | None
+    vocab_size: int = Field(1, ge=1, le=_LARGEST_SIZE)
+    hidden_size: _Width = 1
+    num_hidden_layers: _Count = 1
+    num_attention_heads: _Count = 1
+    intermediate_size: _Length = 1
+    hidden_act: Literal["gelu", "gelu_new", "gelu_fast", "relu", "silu", "swish", "tanh"] = "gelu"
+    hidden_dropout_prob: _Rate = 0
+    attention_probs_dropout_prob: _Rate = 0
+    max_position_embeddings: _Length = 1
+    type_vocab_size: _Length = 1
+    layer_norm_eps: _Rate = 0
+    pad_token_id: int | None = Field(None, ge=0, le=_LARGEST_SIZE)
+
+
+_BERT_KEYS = tuple(_BertShape.model_fields)
 
 
 class TextSettings(Settings):
@@ -50,19 +55,29 @@ class TextSettings(Settings):
 
     # folder of a Hugging Face BERT (Bio_ClinicalBERT in the paper setting [MGCA]); empty = random
     weights: str = ""
-    width: int = 768
-    layers: int = 12  # first layers kept when `weights` has more; MGCA keeps 6 of 12
-    heads: int = 12
-    max_tokens: int = 112  # [MGCA]
-    dropout: float = 0.1  # BERT's own
+    width: _Width = 768
+    layers: _Count = 12  # first layers kept when `weights` has more; MGCA keeps 6 of 12
+    heads: _Count = 12
+    max_tokens: int = Field(112, le=1 << 16)  # [MGCA]
+    dropout: _Rate = 0.1  # BERT's own
     pool: Literal["first", "mean"] = (
         "first"  # [MGCA] first token's state; mean suits a text encoder without pre-training
     )
-    vocab_size: int = 0  # filled in from the tokenizer
+    vocab_size: int = Field(0, ge=0, le=_LARGEST_SIZE)  # filled in from the tokenizer
     bert: dict[
         str, Any
         # BERT's own configuration, filled in from `weights`, so that a checkpoint needs no folder
     ] = {}
+
+    @field_validator("bert")
+    @classmethod
+    def _check_bert(cls, bert: dict[str, Any]) -> dict[str, Any]:
+        try:
+            _BertShape.model_validate(bert, strict=True)
+        except ValidationError:
+            raise ValueError("holds a value that is none of a BERT's shape") from None
+
+        return bert
 
 
 def complete_text_settings(settings: TextSettings, vocab_size: int) -> TextSettings:
@@ -95,7 +110,7 @@ def complete_text_settings(settings: TextSettings, vocab_size: int) -> TextSetti
         "layers": config.num_hidden_layers,
         "heads": config.num_attention_heads,
     }
-    bert = {name: value for name, value in config.to_dict().items() if name in _ARCHITECTURE_KEYS}
+    bert = {name: value for name, value in config.to_dict().items() if name in _BERT_KEYS}
 
     return settings.model_copy(update={**shape, "vocab_size": vocab_size, "bert": bert})
 
@@ -238,22 +253,31 @@ def _read_config(folder: str) -> BertConfig:
         )
 
     try:
-        kind = json.loads((Path(folder) / "config.json").read_text("utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError):
-        kind = "unreadable"
-
-    if kind != "bert":
+        values = json.loads((Path(folder) / "config.json").read_text("utf-8"))
+        is_bert = values["model_type"] == "bert"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise PlaceError(
-            f"its model type is {kind}, not bert", code="PL-R109", file=folder, fix=fix
-        )
+            "its config.json cannot be read", code="PL-R109", file=folder, fix=fix
+        ) from None
 
-    return BertConfig.from_pretrained(folder, local_files_only=True)
+    if not is_bert:
+        raise PlaceError("its model type is not bert", code="PL-R109", file=folder, fix=fix)
+
+    shape = {name: value for name, value in values.items() if name in _BERT_KEYS}
+    try:
+        _BertShape.model_validate(shape, strict=True)
+        return BertConfig(**shape)
+    except (ValidationError, ValueError, TypeError):
+        raise PlaceError(
+            "its config.json is not that of a BERT", code="PL-R109", file=folder, fix=fix
+        ) from None
 
 
 def _load(settings: TextSettings) -> BertModel:
     """The BERT of a folder, with its first layers."""
     config = _read_config(settings.weights)
-    if not any(Path(settings.weights).glob("*.safetensors")):
+    files = sorted(Path(settings.weights).glob("*.safetensors"))
+    if not files:
         raise PlaceError(
             "holds no .safetensors file, and pickled weights are not read",
             code="PL-R106",
@@ -262,19 +286,33 @@ def _load(settings: TextSettings) -> BertModel:
             "BertModel.from_pretrained(FOLDER).save_pretrained(FOLDER)",
         )
 
+    fix = "download it again"
+    weights: dict[str, Tensor] = {}
+    try:
+        for file in files:
+            weights |= load_file(file)
+    except (SafetensorError, OSError, ValueError, KeyError):
+        problem = "a .safetensors file cannot be read"
+        raise PlaceError(problem, code="PL-R109", file=settings.weights, fix=fix) from None
+
+    # Of the folder only tensors are used: other files in it may name adapters or code.
     config.num_hidden_layers = min(settings.layers, config.num_hidden_layers)
-    loaded: Any = BertModel.from_pretrained(
-        settings.weights,
-        config=config,
-        add_pooling_layer=False,
-        local_files_only=True,
-        use_safetensors=True,
-        output_loading_info=True,
-    )
+    try:
+        loaded: Any = BertModel.from_pretrained(
+            None,
+            config=config,
+            state_dict=weights,
+            add_pooling_layer=False,
+            output_loading_info=True,
+        )
+    except (RuntimeError, ValueError):
+        problem = "its tensors are not those of its config.json"
+        raise PlaceError(problem, code="PL-R109", file=settings.weights, fix=fix) from None
+
     body, loading_info = loaded
     if missing := sorted(loading_info["missing_keys"]):
         shown = ", ".join(missing[:5])
         problem = f"{len(missing)} tensors of a BERT are missing, first {shown}"
-        raise PlaceError(problem, code="PL-R109", file=settings.weights, fix="download it again")
+        raise PlaceError(problem, code="PL-R109", file=settings.weights, fix=fix)
 
     return body

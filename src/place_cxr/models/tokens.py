@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from place_cxr.core.settings import Settings
@@ -17,7 +18,7 @@ class TokenSettings(Settings):
     """How a patch or word is projected into the shared space."""
 
     # Width between two layers as in MGCA (2048 there); 0: one linear layer as in GLoRIA.
-    hidden: int = 0
+    hidden: int = Field(0, ge=0, le=16384)
 
 
 class TokenProjection(nn.Module):
