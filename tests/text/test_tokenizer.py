@@ -343,3 +343,21 @@ def test_a_word_of_fifty_thousand_letters_is_one_unknown_token() -> None:
     encoded = encode(read_report("Clear lungs. " + "a" * 50_000), tokens=32)
     assert (encoded.ids[0] == UNKNOWN).sum() == 1
     assert encoded.truncated == 0
+
+
+@pytest.mark.parametrize("number", [10**9, 2**20, -1, 10**4000, 1.5])
+def test_a_number_beyond_any_vocabulary_is_refused(tmp_path: Path, number: float) -> None:
+    Tokenizer.train(["the heart is large"], 200).save(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    good = json.loads(file.read_text())
+    for change in ("vocab", "added"):
+        table = json.loads(json.dumps(good))
+        if change == "vocab":
+            table["model"]["vocab"]["heart"] = number
+        else:
+            table["added_tokens"][0]["id"] = number
+        file.write_text(json.dumps(table))
+
+        with pytest.raises(PlaceError) as caught:
+            Tokenizer.load(tmp_path)
+        assert caught.value.code == "PL-D302"

@@ -26,6 +26,8 @@ from place_cxr.text.reports import ReportText, hash_bytes, hash_sentence
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _UNKNOWN = SPECIAL_TOKENS[1]
 MAX_SENTENCES = 127  # int8
+_FILE_LIMIT = 64 << 20  # bytes; the largest known tokenizers have 20 MB
+_MAX_VOCABULARY = 1 << 20  # tokens; the largest known vocabularies have a quarter of it
 _LENGTH_MULTIPLE = 8  # sequence lengths are multiples of it
 # Number of characters, most frequent first, that get a token. Words with others become [UNK].
 _MAX_CHARACTERS = 1000
@@ -117,16 +119,23 @@ class Tokenizer:
 
         try:
             if file.is_file():
-                inner = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
+                _check_size(file)
+                text = file.read_text(encoding="utf-8")
+                _check_ids(json.loads(text))
+                inner = tokenizers.Tokenizer.from_str(text)
                 return cls(inner, source=file)
             if words.is_file():
+                _check_size(words)
                 lines = words.read_text(encoding="utf-8").splitlines()
                 vocabulary = {line: number for number, line in enumerate(lines)}
                 inner = _make_bert_tokenizer(vocabulary, _read_lowercase(folder))
                 return cls(inner, source=words)
         except PlaceError:
             raise
-        except Exception as error:  # the library raises plain Exception
+        except BaseException as error:
+            # The library raises plain Exception, and a BaseException of its own where it panics.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             fix = "copy the tokenizer folder again"
             raise PlaceError(
                 "not a tokenizer that can be read", code="PL-D302", file=folder, fix=fix
@@ -281,6 +290,22 @@ def _make_bert_tokenizer(vocabulary: dict[str, int], lowercase: bool) -> tokeniz
         ("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"])
     )
     return inner
+
+
+def _check_size(file: Path) -> None:
+    if not file.is_file() or file.stat().st_size > _FILE_LIMIT:
+        raise ValueError("too large for a tokenizer")
+
+
+def _check_ids(table: Any) -> None:
+    """Raises ValueError where a ``tokenizer.json`` numbers a token so high that arrays over the
+    vocabulary would fill the memory.
+    """
+    vocabulary = table["model"].get("vocab") or {}
+    numbers = list(vocabulary.values()) if isinstance(vocabulary, dict) else [len(vocabulary)]
+    numbers += [token["id"] for token in table.get("added_tokens") or []]
+    if not all(isinstance(number, int) and 0 <= number < _MAX_VOCABULARY for number in numbers):
+        raise ValueError("an id beyond the largest vocabulary")
 
 
 def _read_lowercase(folder: Path) -> bool:
