@@ -4,6 +4,7 @@ without.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.version import RESEARCH_NOTICE
@@ -553,7 +555,42 @@ def test_drawn_reports_stand_in_the_section_of_their_task(make_run: Make) -> Non
     assert "Reports that the network wrote" not in section(run, "Writing a report")
     (folder,) = (run / "tasks" / "report-generation").iterdir()
     (folder / "examples").mkdir()
-    (folder / "examples" / "1.png").write_bytes(b"png")
+    Image.new("L", (64, 64), 9).save(folder / "examples" / "1.png")
+    picture = base64.b64encode((folder / "examples" / "1.png").read_bytes()).decode()
     part = section(run, "Writing a report")  # up to the end of the figures
     assert "Reports that the network wrote" in part
-    assert 'src="data:image/png;base64,cG5n"' in part
+    assert f'src="data:image/png;base64,{picture}"' in part
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "env.json", "metrics.jsonl", "gallery/gallery.json", "data_card.json"]
+)
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a: &a [x]\nb: [*a, *a]",
+        '{"step": ' + "9" * 4000 + ', "loss": 1}',
+        '{"step": 1, "loss": 1e-300}\n{"step": 2, "loss": 2e-300}',
+        '{"step": 1, "loss": 1e308}\n{"step": 2, "loss": -1e308}',
+        '{"a": ' * 50_000,
+        "a: !!binary aGk=",
+        "a: " + "9" * 5000,
+    ],
+)
+def test_a_strangers_file_does_not_break_the_page(make_run: Make, name: str, content: str) -> None:
+    run = make_run()
+    (run / name).write_text(content)
+    assert RESEARCH_NOTICE in page(run).text
+
+
+def test_a_linked_file_is_not_read(make_run: Make, tmp_path: Path) -> None:
+    run = make_run()
+    (tmp_path / "secret.yaml").write_text("name: secretname")
+    (run / "config.yaml").unlink()
+    (run / "config.yaml").symlink_to(tmp_path / "secret.yaml")
+    assert "secretname" not in page(run).text
+
+
+def test_a_page_with_pictures_is_for_this_user_alone(make_run: Make) -> None:
+    target = write_page(make_run(), task_texts())
+    assert target.stat().st_mode & 0o777 == 0o600

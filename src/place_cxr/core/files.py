@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import json
 import logging
 import os
 import shutil
@@ -16,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO, Any, TextIO
 
 from place_cxr.core.errors import PlaceError
 
@@ -24,6 +25,8 @@ PRIVATE_MODE = 0o600  # of a file that only this user may read
 _TEMP = ".place-tmp"  # prefix of the names that `remove_orphans` may remove
 # Tags of a temporary name: moved aside by a save, and about to be removed.
 OLD_TAG, GONE_TAG = "old", "gone"
+_STRANGER_LIMIT = 64 << 20  # bytes of a file that is read as a whole
+_MAX_DIGITS = 19  # of an integer: sign and 18 digits always fit 64 bits
 _TEMP_AGE = 3600.0  # seconds after which a temporary file is an orphan whoever owns it
 _log = logging.getLogger(__name__)
 
@@ -79,9 +82,9 @@ def atomic_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
     sync_path(path.parent)
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Write ``content`` as ``atomic_file`` does. Raises OSError."""
-    with atomic_file(path) as file:
+    with atomic_file(path, mode) as file:
         _write_in_halves(file, content, path.name)
 
 
@@ -198,3 +201,40 @@ def _is_orphan(path: Path, host: str, process: int) -> bool:
         return False
 
     return False
+
+
+def read_bytes_of_stranger(path: Path, limit: int = _STRANGER_LIMIT) -> bytes:
+    """The content of a regular file of at most ``limit`` bytes.
+
+    Neither a link (it could lead to any file of this machine) nor a FIFO or device is opened.
+    Raises OSError, and ValueError for a file that is not of this kind.
+    """
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("not a regular file")
+    if status.st_size > limit:
+        raise ValueError("too large for what it should hold")
+
+    return path.read_bytes()
+
+
+def read_text_of_stranger(path: Path, *, errors: str = "strict") -> str:
+    """UTF-8 text, as ``read_bytes_of_stranger``."""
+    return read_bytes_of_stranger(path).decode("utf-8", errors)
+
+
+def read_json_of_stranger(text: str | bytes) -> Any:
+    """The value of a JSON text whose integers fit 64 bits. Raises ValueError, also where it is
+    nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_int=_parse_int)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _parse_int(text: str) -> int:
+    # Longer ones cannot become floats, arrays or indices.
+    if len(text) > _MAX_DIGITS:
+        raise ValueError("an integer of too many digits")
+    return int(text)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.files import write_atomic
+from place_cxr.core.files import read_json_of_stranger, write_atomic
 from place_cxr.core.records import Study
 from place_cxr.core.version import RESEARCH_NOTICE
 
@@ -113,7 +113,7 @@ class Result:
         """
         if data.get("schema") != RESULT_SCHEMA:
             raise PlaceError(
-                f"schema {data.get('schema')!r}, this version reads {RESULT_SCHEMA}",
+                f"another schema than this version reads ({RESULT_SCHEMA})",
                 code="PL-R020",
                 fix="evaluate again with this version",
             )
@@ -132,7 +132,7 @@ class Result:
             values["metrics"] = {
                 str(name): _metric_from_dict(metric) for name, metric in values["metrics"].items()
             }
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise PlaceError(
                 f"not a result: {error!r}", code="PL-R020", fix="evaluate again"
             ) from error
@@ -156,7 +156,7 @@ class Result:
         """
         file = Path(path) / RESULT_FILE if Path(path).is_dir() else Path(path)
         try:
-            data = json.loads(file.read_text(encoding="utf-8"))
+            data = read_json_of_stranger(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise PlaceError(
                 "not a readable result", code="PL-R020", file=file, fix="evaluate again"

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from place_cxr.core.errors import PlaceError
 
 _KeyPath = tuple[str | int, ...]
+_MAX_DIGITS = 300  # of an integer: as many fit a float
 
 
 class Settings(BaseModel):
@@ -52,6 +53,12 @@ _RESOLVERS = [
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[Any]] = {}
+    # Values of JSON alone: !!binary, !!set or !!timestamp are refused as unknown tags.
+    yaml_constructors = {
+        tag: construct
+        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.rpartition(":")[2] in ("null", "bool", "str", "seq", "map")
+    }
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -74,8 +81,15 @@ for _class in (_Loader, _Dumper):
             _tag, re.compile(_pattern), [c if c != "\0" else "" for c in _first]
         )
 # Base ten only: YAML 1.1 would read 010 as eight.
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: _parse_int(node.value))
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda _, node: _parse_float(node.value))
+
+
+def _parse_int(text: str) -> int:
+    # Longer integers overflow floats, and Python refuses to read or write very long ones.
+    if len(text) > _MAX_DIGITS:
+        raise ValueError("an integer of too many digits")
+    return int(text)
 
 
 def _parse_float(text: str) -> float:
@@ -103,7 +117,9 @@ def _parse_yaml(text: str, name: str) -> tuple[Any, dict[_KeyPath, int]]:
 
             lines[key] = line
 
-        return loader.construct_document(node), lines
+        value = loader.construct_document(node)
+        json.dumps(value)  # a key may be a list, which is no key of JSON
+        return value, lines
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
@@ -115,6 +131,19 @@ def _parse_yaml(text: str, name: str) -> tuple[Any, dict[_KeyPath, int]]:
         ) from None
     except RecursionError:
         raise PlaceError("nested too deeply", code="PL-C002", file=name) from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # From PyYAML's constructors: "!!bool maybe", "!!int abc", an integer of 5,000 digits.
+        raise PlaceError(
+            "not readable as YAML: a value is not of its tag's form, or too long a number",
+            code="PL-C002",
+            file=name,
+            fix="write plain values without tags",
+        ) from None
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """The value of a YAML text by the rules above. Raises PlaceError PL-C002."""
+    return _parse_yaml(text, name)[0]
 
 
 def _key_lines(node: yaml.Node, parent: _KeyPath) -> Iterator[tuple[_KeyPath, int]]:

@@ -13,6 +13,7 @@ CHART_WIDTH, CHART_HEIGHT = 320, 176
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 10, 8, 24
 # More points than a curve of this width can show make the page larger and no clearer.
 _MAX_POINTS = 300
+_LARGEST = 1e100  # number that a chart draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +140,8 @@ def _tick_label(value: float, spread: float) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+
+    # NaN and infinity are not; differences of larger numbers would not be finite.
+    return abs(value) < _LARGEST

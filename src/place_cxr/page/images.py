@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from place_cxr.core.files import read_bytes_of_stranger
 from place_cxr.images.read import read_image
 
 # Color maps of matplotlib and the part of each in use. Both change evenly in lightness, so that a
@@ -22,6 +23,8 @@ ColorMap = tuple[str, float, float]
 _COLOR_LEVELS = 64  # a palette of 64 colors keeps the PNG small
 # Pixels per patch of a heat map. Smoothed here, because browsers smooth in different ways.
 _UPSCALING = 4
+_PICTURE_LIMIT = 8 << 20  # bytes; a figure of the page has 0.2 MB
+_SIGNATURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 _MAX_OPACITY = 0.9  # of the hottest spot
 
 
@@ -153,9 +156,24 @@ def _jpeg_data_uri(folder: Path, name: str) -> str:
     if Path(name).name != name or not name.endswith(".jpg"):
         raise ValueError("not an image of the gallery")
 
-    # Refuses a file that is no image or larger than the limits, before it is put on the page.
-    read_image(folder / name)
-    return "data:image/jpeg;base64," + base64.b64encode((folder / name).read_bytes()).decode()
+    return picture_data_uri(folder / name, "image/jpeg")
+
+
+def picture_data_uri(file: Path, kind: str) -> str:
+    """A picture of a run folder as a data URI; ``kind`` is image/png or image/jpeg.
+
+    Raises OSError, ValueError, PlaceError for a link, for what lies behind a linked folder, and for
+    what is no such picture or larger than the limits.
+    """
+    if file.parent.is_symlink():
+        raise ValueError("in a linked folder")
+
+    content = read_bytes_of_stranger(file, _PICTURE_LIMIT)
+    if not content.startswith(_SIGNATURES[kind]):
+        raise ValueError("a picture of another kind")
+
+    read_image(file)  # decodes all of it
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _grid(values: Sequence[float], rows: int, columns: int) -> NDArray[np.float64]:

@@ -1,17 +1,19 @@
-"""Read a run folder for the page. A missing or broken file is named on the page and never fatal."""
+"""Read a run folder for the page. A missing or broken file is named on the page and never fatal.
+
+The folder may come from a stranger: no link is followed, and sizes and numbers have limits.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from place_cxr.core.errors import PlaceError
+from place_cxr.core.files import read_json_of_stranger, read_text_of_stranger
 from place_cxr.core.results import Result
+from place_cxr.core.settings import parse_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,10 @@ def read_run(run: Path) -> RunFiles:
     )
     records = _read_records(run / "metrics.jsonl", missing)
     # Paths are tasks/TASK/SOURCE, of a control baselines/NAME/tasks/TASK/SOURCE.
-    own_files = sorted(run.glob("tasks/*/*/result.json"))
+    own_files = _own(run, run.glob("tasks/*/*/result.json"))
 
     results = [result for _, result in _read_results(own_files, run, missing)]
-    control_files = sorted(run.glob("baselines/*/tasks/*/*/result.json"))
+    control_files = _own(run, run.glob("baselines/*/tasks/*/*/result.json"))
     controls = _distinct_names(_read_results(control_files, run, missing), results)
     if not (config or records or results):
         raise PlaceError("no run here", code="PL-R007", file=run, fix="give the folder of a run")
@@ -88,6 +90,12 @@ def read_run(run: Path) -> RunFiles:
     )
 
 
+def _own(run: Path, files: Iterable[Path]) -> list[Path]:
+    """The files that lie in the run folder itself, sorted: not those behind a linked folder."""
+    home = run.resolve()
+    return sorted(file for file in files if file.parent.resolve().is_relative_to(home))
+
+
 def _distinct_names(
     controls: Sequence[tuple[Path, Result]], results: Sequence[Result]
 ) -> list[Result]:
@@ -105,8 +113,9 @@ def _read_results(
     results = []
     for file in files:
         try:
+            read_text_of_stranger(file)  # no link, and not too large
             results.append((file, Result.read(file)))
-        except PlaceError:
+        except (OSError, ValueError, PlaceError):
             missing.append(f"{file.relative_to(run)}: cannot be read as a result")
 
     return results
@@ -117,7 +126,7 @@ def _read_records(file: Path, missing: list[str]) -> list[Mapping[str, Any]]:
     records: list[Mapping[str, Any]] = []
     for line in _read_text(file).splitlines():
         try:
-            record = json.loads(line)
+            record = read_json_of_stranger(line)
         except ValueError:
             continue
 
@@ -133,14 +142,14 @@ def _read_mapping(
     file: Path, missing: list[str], what: str, *, optional: bool = False
 ) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8")
-        # Any YAML 1.1 will do: the values are only shown.
-        table = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)
+        text = read_text_of_stranger(file)
+        is_yaml = file.suffix == ".yaml"
+        table = parse_yaml(text, file.name) if is_yaml else read_json_of_stranger(text)
     except FileNotFoundError:
         if not optional:
             missing.append(what)
         return {}
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, PlaceError):
         table = None
 
     if not isinstance(table, dict):
@@ -152,6 +161,6 @@ def _read_mapping(
 
 def _read_text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        return read_text_of_stranger(file, errors="replace")
+    except (OSError, ValueError):
         return ""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import base64
+import re
 from pathlib import Path
+
+from place_cxr.core.errors import PlaceError
+from place_cxr.page.images import picture_data_uri
 
 _EXAMPLES_FOLDER = "examples"  # of a task's result
 # Images on one page; each is about 200 kB.
@@ -18,16 +21,22 @@ def examples_section(result_folder: Path) -> str:
     """
     # Files are named 1.png, 2.png, ...: sorted as numbers, since as text 10 comes before 2.
     numbered = [
-        file for file in (result_folder / _EXAMPLES_FOLDER).glob("*.png") if file.stem.isdigit()
+        file
+        for file in (result_folder / _EXAMPLES_FOLDER).glob("*.png")
+        if re.fullmatch("[0-9]{1,6}", file.stem)
     ]
-    files = sorted(numbered, key=lambda file: int(file.stem))
+    pictures = []
+    for file in sorted(numbered, key=lambda file: int(file.stem))[:_MAX_EXAMPLES]:
+        try:
+            pictures.append(picture_data_uri(file, "image/png"))
+        except (OSError, ValueError, PlaceError):
+            continue  # of a stranger's folder: what is no picture of it is not shown
 
     figures = [
         # Inline, so that the page needs no file beside it.
         f'<figure><img alt="Study {number}: radiograph, generated sentences, and a heat map for '
-        f'each" style="max-width:100%" '
-        f'src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"></figure>'
-        for number, file in enumerate(files[:_MAX_EXAMPLES], start=1)
+        f'each" style="max-width:100%" src="{picture}"></figure>'
+        for number, picture in enumerate(pictures, start=1)
     ]
     if not figures:
         return ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from place_cxr.core.errors import PlaceError
-from place_cxr.core.files import write_atomic
+from place_cxr.core.files import PRIVATE_MODE, write_atomic
 from place_cxr.core.task_text import TaskText
 from place_cxr.core.version import RESEARCH_NOTICE
 from place_cxr.page import descriptions, images, report_examples
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 PAGE_FILE = "results.html"
+_PICTURE_START = "data:image/"
+_SHARED_MODE = 0o666  # less the umask
+_DEEPEST_SETTING = 12  # levels of the configuration that the page shows
+_BROKEN = (PlaceError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, IndexError)
 
 
 def write_page(run: Path | str, texts: Mapping[str, TaskText]) -> Path:
@@ -37,8 +41,10 @@ def write_page(run: Path | str, texts: Mapping[str, TaskText]) -> Path:
     run = Path(run)
     html = render_page(read_run(run), run, texts)
 
+    # Pictures may be of patients: such a page is for this user alone.
     target = run / PAGE_FILE
-    write_atomic(target, html.encode())
+    mode = PRIVATE_MODE if _PICTURE_START in html else _SHARED_MODE
+    write_atomic(target, html.encode(), mode)
 
     return target
 
@@ -51,20 +57,26 @@ def render_page(files: RunFiles, folder: Path, texts: Mapping[str, TaskText]) ->
     # A part of the page that cannot be made is named on it; the other parts are shown.
     try:
         studies = images.study_views(files.gallery, folder / "gallery") if files.gallery else []
-    except (PlaceError, KeyError, TypeError, ValueError) as error:
+    except (*_BROKEN, OSError) as error:
         studies = []
         problem = error.problem if isinstance(error, PlaceError) else "not as it should be"
         missing.append(f"the gallery: {problem}")
 
     try:
         prevalences = prevalence(files.card)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except _BROKEN:
         prevalences = {}
         missing.append("how common findings are: the data card is not as it should be")
 
-    machine_charts = [
-        _described_chart(described, files.records) for described in descriptions.MACHINE_CURVES
-    ]
+    try:
+        charts = training_charts(files.records, files.config)
+        machine_charts = [
+            _described_chart(described, files.records) for described in descriptions.MACHINE_CURVES
+        ]
+    except _BROKEN:
+        charts, machine_charts = [], []
+        missing.append("the course of training: its numbers cannot be drawn")
+
     # Finding -> explanation, of the findings on this page alone.
     meanings = {
         name: text
@@ -79,7 +91,7 @@ def render_page(files: RunFiles, folder: Path, texts: Mapping[str, TaskText]) ->
         missing=missing,
         methods=methods,
         cards=headline_cards(files.results, files.controls, methods, texts),
-        charts=training_charts(files.records, files.config),
+        charts=charts,
         machinery=[chart for chart in machine_charts if chart],
         tasks=task_views(files.results, files.controls, methods, texts, list(prevalences)),
         studies=studies,
@@ -187,7 +199,7 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
     rows: list[tuple[str, str]] = []
     for key, value in table.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and name.count(".") < _DEEPEST_SETTING:
             rows += _flatten(value, f"{name}.")
         elif name not in (
             "data.manifest",
@@ -196,6 +208,6 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
             "model.text.weights",
             "model.image.weights",
         ):
-            rows.append((name, str(value)))
+            rows.append((name, "..." if isinstance(value, Mapping) and value else str(value)))
 
     return rows
