@@ -138,6 +138,10 @@ def test_drawn_phantoms_are_the_pairs(plan: str, tmp_path: Path) -> None:
             "'{scor}/R@1' has other braces than",
         ),
         ("methods.late.run=runs/{sead}", "PL-C002", "'runs/{sead}' has other braces than {seed}"),
+        ("methods.late.run='{seed:>99999999999}'", "PL-C002", "has other braces than {seed}"),
+        ("methods.late.run='{seed.real}'", "PL-C002", "has other braces than {seed}"),
+        ("methods.late.run='{seed!r}'", "PL-C002", "has other braces than {seed}"),
+        ("methods.late.run='{seed'", "PL-C002", "has other braces than {seed}"),
         ("methods.late.settings={clasification: {}}", "PL-C002", "Did you mean 'classification'"),
         ("methods.late.settings={classification: {stepz: 2}}", "PL-C001", "Did you mean 'steps'"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -199,13 +200,20 @@ def check_paths(config: BenchmarkConfig) -> None:
 
 def _check_braces(text: str, **names: Any) -> None:
     """Raises PlaceError PL-C002 where a name in braces is not one of ``names``."""
+    # Names alone: a width such as {seed:>999999999} would fill the memory.
+    allowed = {*((name, "", None) for name in names), (None, None, None)}
     try:
-        text.format(**names)
-    except (KeyError, IndexError, ValueError, AttributeError):
+        is_plain = all(part[1:] in allowed for part in string.Formatter().parse(text))
+    except ValueError:
+        is_plain = False
+
+    if not is_plain:
         expected = " and ".join(f"{{{name}}}" for name in names)
         raise PlaceError(
-            f"{text!r} has other braces than {expected}", code="PL-C002", fix=f"write {expected}"
-        ) from None
+            f"{text[:60]!r} has other braces than {expected}",
+            code="PL-C002",
+            fix=f"write {expected}",
+        )
 
 
 def benchmark_path(name: str) -> Path:
