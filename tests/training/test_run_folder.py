@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -197,3 +200,69 @@ def test_a_disk_that_is_full_from_the_start(
     assert time.monotonic() - started < 1
     monkeypatch.undo()
     RunFolder.create(tmp_path / "run").close()  # and the lock was let go
+
+
+def _renamed(run: Path) -> None:
+    run.rename(run.with_name("moved"))
+
+
+def _removed(run: Path) -> None:
+    shutil.rmtree(run)
+
+
+def _replaced(run: Path) -> None:
+    _renamed(run)
+    with RunFolder.create(run) as other:
+        other.write("note.txt", "of another run")
+        (run / "STATUS").write_text("finished step 900\n")
+        (run / "metrics.jsonl").write_text('{"step": 900}\n')
+        (run / ".lock").write_text("another process\n")
+
+
+def _unlocked(run: Path) -> None:
+    (run / ".lock").unlink()
+
+
+@pytest.mark.fault("C4")
+@pytest.mark.parametrize("change", [_renamed, _removed, _replaced, _unlocked])
+def test_a_run_whose_folder_is_gone_stops_and_writes_nothing_there(
+    tmp_path: Path, toy: ModuleType, change: Callable[[Path], None]
+) -> None:
+    run = tmp_path / "run"
+    after: dict[str, bytes] = {}
+
+    def loss(model: Any, batch: Any, step: int) -> Any:
+        if step == 6:
+            while not (run / "checkpoints" / "last").exists():  # saved beside the training
+                time.sleep(0.01)
+            change(run)
+            after.update(_contents(run))
+        return toy.loss(model, batch, step)
+
+    settings = toy.SETTINGS.model_copy(update={"accumulate": 1})
+    with pytest.raises(PlaceError) as caught:
+        toy.train(run, loss=loss, settings=settings)
+    assert (caught.value.code, caught.value.exit_code) == ("PL-R005", 5)
+    assert _contents(run) == after
+    assert run.exists() == bool(after)
+    if change is not _removed and change is not _unlocked:
+        with RunFolder.create(run.with_name("moved"), resume=True) as moved:
+            assert (moved.path / "checkpoints" / "step_000004").is_dir()
+
+
+def _contents(run: Path) -> dict[str, bytes]:
+    files = [path for path in run.rglob("*") if path.is_file()]
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
+
+
+@pytest.mark.fault("C4")
+def test_the_lock_goes_with_a_renamed_folder(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "run") as run:
+        (tmp_path / "run").rename(tmp_path / "moved")
+        assert refused(tmp_path / "moved", resume=True).code == "PL-R001"
+        with RunFolder.create(tmp_path / "run"):
+            with pytest.raises(PlaceError, match="PL-R005"):
+                run.status("finished", 3)
+            run.close()
+            assert (tmp_path / "run" / ".lock").read_text() != ""
+            assert refused(tmp_path / "run", resume=True).code == "PL-R001"

@@ -94,8 +94,8 @@ def fit(job: TrainingJob) -> FitResult:
     changes neither weights nor moments.
 
     Raises PlaceError: PL-G001 too many bad steps in a row, PL-E009 out of memory, PL-E005 the disk
-    refuses, PL-R110 a ``resume`` of other settings, PL-R111 ranks that disagree. Raises
-    `TrainingStopped` after a signal, once it has saved.
+    refuses, PL-R005 the run's folder was moved or replaced, PL-R110 a ``resume`` of other settings,
+    PL-R111 ranks that disagree. Raises `TrainingStopped` after a signal, once it has saved.
     """
     accelerator = create_accelerator(job.device)
     # Before `prepare_model`: weights must be on the device and restored when DDP wraps them.
@@ -149,6 +149,8 @@ def _train(
 
         while state.step < end:
             numbers, values = updater.update(stream, stop_request)
+            # Before anything of this step is written.
+            run.check()
             is_recorded = state.step % settings.log_every == 0 or state.step == settings.steps
             is_saved = state.step % settings.save_every == 0 or state.step == end
 

@@ -60,6 +60,7 @@ class RunFolder:
         self.path = path
         self._lock = lock
         self._handler: logging.Handler | None = None
+        self._identity = _lock_identity(path) if lock is not None else None
         self._state = ""  # that this process wrote last
         self._signals = ExitStack()
 
@@ -104,11 +105,31 @@ class RunFolder:
         """Whether this process writes: rank 0."""
         return self._lock is not None
 
+    def check(self) -> None:
+        """Raise PL-R005 unless the path still holds the folder that was locked.
+
+        A folder that is renamed takes its lock with it, and another process may have made a new one
+        under the old path: whatever is written there is a second run's.
+        """
+        if self.main and not self._is_own():
+            self._close_log()
+            raise PlaceError(
+                "the folder of the run was moved, removed or replaced",
+                code="PL-R005",
+                file=self.path.name,
+                fix="go on with --resume auto where the folder is now, and leave a folder in its "
+                "place while it is in use",
+            )
+
+    def _is_own(self) -> bool:
+        return self._identity is not None and self._identity == _lock_identity(self.path)
+
     def write(self, name: str, content: str) -> None:
-        """Write a small text file atomically. Raises PL-E005 if the disk refuses."""
+        """Write a small text file atomically. Raises PL-E005 if the disk refuses, as `check`."""
         if not self.main:
             return
 
+        self.check()
         try:
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
             files.write_atomic(self.path / name, content.encode())
@@ -155,14 +176,18 @@ class RunFolder:
 
     def close(self) -> None:
         """Release the lock and close the log file."""
+        self._close_log()
+        if self._lock is not None:
+            if self._is_own():
+                _mark_closed(self.path)
+            self._lock.release()
+            self._lock = None
+
+    def _close_log(self) -> None:
         if self._handler is not None:
             logging.getLogger("place_cxr").removeHandler(self._handler)
             self._handler.close()
             self._handler = None
-
-        if self._lock is not None:
-            _release_lock(self.path, self._lock)
-            self._lock = None
 
     def __enter__(self) -> RunFolder:
         # Training catches signals itself; this is for the time before and after it.
@@ -175,7 +200,7 @@ class RunFolder:
         try:
             # Training writes "interrupted" or "finished" itself; "running" here means a crash, or a
             # signal during set-up.
-            if kind is not None and self._state == "running":
+            if kind is not None and self._state == "running" and self._is_own():
                 is_stopped = issubclass(kind, (KeyboardInterrupt, SystemExit))
                 self.status("interrupted" if is_stopped else "failed")
         except PlaceError as second:
@@ -266,11 +291,22 @@ def _take_lock(path: Path) -> FileLock:
     return lock
 
 
-def _release_lock(path: Path, lock: FileLock) -> None:
-    """Release the lock. The empty file says that its owner closed the run in order."""
-    with suppress(FileNotFoundError):  # somebody removed the folder during the run
+def _mark_closed(path: Path) -> None:
+    """Empty the file of the lock: its owner closed the run in order."""
+    with suppress(FileNotFoundError):  # somebody removed the folder just now
         os.truncate(path / _LOCK, 0)
-    lock.release()
+
+
+def _lock_identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of the file of the lock; None where there is none.
+
+    The number is not used again as long as the lock is held, because its file is open.
+    """
+    try:
+        status = (path / _LOCK).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _move_aside(path: Path, lock: FileLock) -> tuple[Path, FileLock]:
@@ -284,7 +320,8 @@ def _move_aside(path: Path, lock: FileLock) -> tuple[Path, FileLock]:
     _log.warning("%s: the earlier run was kept as %s", path.name, aside.name)
 
     fresh = _take_lock(path)
-    _release_lock(aside, lock)
+    _mark_closed(aside)
+    lock.release()
     return path, fresh
 
 
