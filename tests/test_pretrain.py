@@ -48,7 +48,7 @@ class Trap:
     def _refuse(self, *_: object) -> NoReturn:
         raise AssertionError("pre-training looked at an annotation")
 
-    __iter__ = __len__ = __getitem__ = __contains__ = __bool__ = __eq__ = __getattr__ = _refuse  # type: ignore[assignment]
+    __iter__ = __len__ = __getitem__ = __contains__ = __bool__ = __eq__ = __getattr__ = _refuse
     __hash__ = None  # type: ignore[assignment]
 
 
@@ -78,7 +78,7 @@ def test_annotations_are_never_looked_at(
 ) -> None:
     def read(*args: Any, **options: Any) -> list[Study]:
         traps = dict.fromkeys(("labels", "said", "masks", "boxes"), Trap())
-        return [dataclasses.replace(study, **traps) for study in manifest.read(*args, **options)]  # type: ignore[arg-type]
+        return [dataclasses.replace(study, **traps) for study in manifest.read(*args, **options)]
 
     monkeypatch.setitem(SOURCES, "manifest", read)
     with pytest.raises(AssertionError, match="annotation"):

@@ -43,7 +43,7 @@ def shifted(by: float) -> made.Score:
     return score
 
 
-def book_of(config, out: Path, score: made.Score, **how) -> ResultTable:  # type: ignore[no-untyped-def]
+def book_of(config, out: Path, score: made.Score, **how) -> ResultTable:
     made.write(config, out, score, **how)
     return ResultTable.read(config, out)
 

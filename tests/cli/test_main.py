@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import place_cxr
 from place_cxr.cli import console, main
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.settings import Settings, load_settings
@@ -332,6 +334,7 @@ def test_hub_is_off_unless_the_user_says_otherwise(
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "")
     if given is not None:
         monkeypatch.setenv("HF_HUB_OFFLINE", given)
+    importlib.reload(place_cxr)  # the import sets it, for the command and for Python alike
     seen: list[str | None] = []
     stub(
         monkeypatch,

@@ -157,7 +157,7 @@ def test_a_rule_is_its_number_and_its_libraries(monkeypatch: pytest.MonkeyPatch)
     )
     before = cached.pixel_rule_bytes(SIZE)
     assert before != cached.pixel_rule_bytes(SIZE + 1)
-    monkeypatch.setattr(cached, "PIXEL_PACK_VERSION", cached.PIXEL_PACK_VERSION + 1)
+    monkeypatch.setattr(cached, "PIXEL_RULE", cached.PIXEL_RULE + 1)
     assert cached.pixel_rule_bytes(SIZE) != before
 
 

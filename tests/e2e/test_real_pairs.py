@@ -53,7 +53,7 @@ def test_from_pairs_to_tables(
         donor,
     )
 
-    result = real_pairs.run(test_data, out, init_from=donor, splits=1, overrides=FEW)
+    result = real_pairs.run_experiment(test_data, out, init_from=donor, splits=1, overrides=FEW)
 
     assert json.loads((out / "real_pairs.json").read_text()) == result
     methods = {real_pairs.RANDOM, real_pairs.PAIRS, real_pairs.PHANTOMS, real_pairs.BOTH}

@@ -19,8 +19,8 @@ from PIL import Image
 
 from place_cxr.core.records import Study
 from place_cxr.data.packs.cached import (
-    PIXEL_PACK_VERSION,
-    TEXT_PACK_VERSION,
+    PIXEL_RULE,
+    TEXT_RULE,
     pack_pixels,
     pack_text,
 )
@@ -84,10 +84,10 @@ def taken(folder: Path) -> dict[str, Any]:
         tokens.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
     return {
         "pixels": {
-            "rule": PIXEL_PACK_VERSION,
+            "rule": PIXEL_RULE,
             "digest": hashlib.sha256(np.asarray(pack.pixels).tobytes()).hexdigest(),
         },
-        "tokens": {"rule": TEXT_PACK_VERSION, "digest": tokens.hexdigest()},
+        "tokens": {"rule": TEXT_RULE, "digest": tokens.hexdigest()},
     }
 
 

@@ -30,7 +30,7 @@ def _tokens(out: PlaceOutputs) -> TokenOutputs:
 
 
 def _changed(out: PlaceOutputs, **changes: object) -> PlaceOutputs:
-    return dataclasses.replace(out, tokens=dataclasses.replace(_tokens(out), **changes))  # type: ignore[arg-type]
+    return dataclasses.replace(out, tokens=dataclasses.replace(_tokens(out), **changes))
 
 
 def _gradients(loss: Tensor, tokens: TokenOutputs) -> list[Tensor]:

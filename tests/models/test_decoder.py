@@ -40,7 +40,7 @@ def memory(batch: int = 3, seed: int = 1) -> tuple[Tensor, Tensor]:
 def generate(
     net: ReportDecoder, seen: tuple[Tensor, ...], mask: Tensor | None = None, **options: object
 ) -> GeneratedReports:
-    return net.generate(seen, mask, start=START, stop=STOP, pad=PAD, **options)  # type: ignore[arg-type]
+    return net.generate(seen, mask, start=START, stop=STOP, pad=PAD, **options)
 
 
 def log_probabilities(net: ReportDecoder, seen: tuple[Tensor, ...], words: list[int]) -> Tensor:

@@ -55,7 +55,7 @@ def model(image: ImageSettings = CNN, target: str = "teacher") -> PlaceModel:
             shared=16,
             hidden=32,
             observations=ObservationSettings(queries=5, width=32, heads=2),
-            correlation=CorrelationSettings(width=32, heads=2, out=8, target=target),  # type: ignore[arg-type]
+            correlation=CorrelationSettings(width=32, heads=2, out=8, target=target),
         )
     )
 
@@ -219,7 +219,7 @@ def test_wrong_names_are_told_at_once(wrong: dict[str, object]) -> None:
         ImageEncoder(CNN.model_copy(update=wrong))
 
 
-def test_weights_of_an_rgb_model_load_into_the_grey_one(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_weights_of_an_rgb_model_load_into_the_grey_one(tmp_path) -> None:
     import timm
     from safetensors.torch import save_file
 

@@ -43,8 +43,8 @@ DecodeOutcome = tuple[int, int, str, str]
 
 # Raise a version when the same files give other bytes; otherwise earlier packs would be taken for
 # new ones. A golden test of the digests of known files fails until that is done.
-PIXEL_PACK_VERSION = 2
-TEXT_PACK_VERSION = 2
+PIXEL_RULE = 2
+TEXT_RULE = 2
 
 # With more refused images than both limits, the data set is wrong and not single files [ours].
 MAX_REJECTED = 10
@@ -210,7 +210,7 @@ def open_pack(folder: Path) -> tuple[PixelPack, dict[str, Any]]:
 def pixel_rule_bytes(size: int) -> bytes:
     """What decides how a file becomes pixels: our version, libraries and the size."""
     libraries = ("pillow", "simplejpeg", "numpy", "pydicom", "imagecodecs")
-    return _rule_bytes(PIXEL_PACK_VERSION, libraries) + f" {size}".encode()
+    return _rule_bytes(PIXEL_RULE, libraries) + f" {size}".encode()
 
 
 def pack_text(
@@ -231,7 +231,7 @@ def pack_text(
         )
 
     root = make_private_folder(cache_root() if root is None else root)
-    rule = _rule_bytes(TEXT_PACK_VERSION, ("tokenizers",))
+    rule = _rule_bytes(TEXT_RULE, ("tokenizers",))
     limits = f"{tokenizer.hash} {max_tokens} {max_sentences}"
     # surrogatepass: a report may hold bytes that no encoding explains, and must still have a name.
     texts = (study.report.encode("utf-8", "surrogatepass") for study in studies)
