@@ -128,8 +128,12 @@ def format_interval(
     return f"{value['value']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
 
 
-if __name__ == "__main__":
-    source, document = map(Path, sys.argv[1:3])
-    tables = all_tables(json.loads(source.read_text(encoding="utf-8")))
+def write_tables(document: Path, tables: str) -> None:
+    """Replace what stands between the marks of ``document`` by ``tables``."""
     text = replace_between(document.read_text(encoding="utf-8"), BEGIN, END, f"\n\n{tables}\n\n")
     document.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    source, target = map(Path, sys.argv[1:3])
+    write_tables(target, all_tables(json.loads(source.read_text(encoding="utf-8"))))

@@ -78,7 +78,7 @@ def test_from_pairs_to_tables(
 
     document.write_text(f"above\n{real_tables.BEGIN}\nold\n{real_tables.END}\nbelow\n")
     for _ in range(2):  # written again, nothing is added
-        real_tables.put(document, real_tables.tables(result))
+        real_tables.write_tables(document, real_tables.all_tables(result))
         text = document.read_text()
         assert text.startswith("above\n") and text.endswith("\nbelow\n") and "old" not in text
         assert all(
