@@ -127,6 +127,12 @@ with RunFolder.create(Path(sys.argv[1]), resume=True):
 """
 
 
+def _default_signals() -> None:
+    """A shell in the background starts programs that ignore Ctrl-C; here they must hear it."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.fault("R8")
 @pytest.mark.parametrize(
     ("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 143), ("SIGHUP", 143)]
@@ -144,7 +150,11 @@ def test_a_signal_during_set_up_leaves_a_true_status(
 
     command = [sys.executable, "-c", _SET_UP, str(run)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_default_signals,
     ) as program:
         assert program.stdout and program.stdout.readline() == "ready\n"
         program.send_signal(getattr(signal, number))
