@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.registry import pick
 from place_cxr.core.results import Metric, Provenance, Result, describe_hardware, split_digest
 from place_cxr.core.settings import load_settings
+from place_cxr.models.image import ImageEncoder
+from place_cxr.models.report_features import ReportFeatureEncoder
 from place_cxr.tasks import TASKS
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.feature_cache import FeatureCache
-from place_cxr.tasks.features import HeadModel, feature_reader, load_images
+from place_cxr.tasks.features import FrozenFeatures, HeadModel, feature_reader, load_images
 from place_cxr.tasks.fractions import FOLD_COUNT, fold_splits, nested_fraction_rows
 from place_cxr.tasks.predictions import (
     Predictions,
@@ -38,10 +42,11 @@ from place_cxr.tasks.task import (
     Mode,
     Profile,
     RowIndices,
+    TargetFunction,
     Task,
     TextTask,
 )
-from place_cxr.tasks.train_head import HeadDataset, predict_batches, train_head
+from place_cxr.tasks.train_head import HeadDataset, InputFunction, predict_batches, train_head
 
 DEFAULT_FRACTIONS = (0.01, 0.1, 1.0)
 DEFAULT_SEEDS = (0, 1, 2)
@@ -321,90 +326,129 @@ def _predict_with_heads(
     feature_cache: FeatureCache,
     on_progress: Callable[[str], None],
 ) -> tuple[Predictions, RowIndices]:
-    device = next(model.parameters()).device
-    encoder = feature_reader(model, task.reads).to(device)
-
-    # Features can be computed once where nothing of the encoder changes in training.
-    uses_cached_features = task.mode == "frozen" and not task.updates_batchnorm
-    features = feature_cache.features_for(task, encoder, data, device)
-    inputs = features if uses_cached_features else lambda rows: load_images(data, rows)
-    targets = task.targets(data)
+    source = _HeadSource.of(task, model, data, feature_cache)
+    # The head that is drawn: the largest fraction's first seed.
+    shown = (max(fractions_and_seeds.fractions), fractions_and_seeds.seeds[0])
     tables = []
     left_out: dict[str, dict[str, str]] = {}
     test_rows: set[int] = set()
 
-    for fraction in sorted(fractions_and_seeds.fractions):
-        for seed in fractions_and_seeds.seeds:
-            splits = _usable_splits(task, data, seed)
-            test_rows |= set(splits["test"].tolist())
-            fraction_rows = nested_fraction_rows(
-                [data.studies[row] for row in splits["train"]], fraction, seed
-            )
-            train, val = (
-                HeadDataset(r, inputs, targets)
-                for r in (splits["train"][fraction_rows], splits["val"])
-            )
-            on_progress(
-                f"{task_title(task)}: {fraction:.0%} of the training patients ({len(train.rows)} "
-                f"images), seed {seed}"
-            )
+    for fraction, seed in product(sorted(fractions_and_seeds.fractions), fractions_and_seeds.seeds):
+        splits = _usable_splits(task, data, seed)
+        test_rows |= set(splits["test"].tolist())
+        train_studies = [data.studies[row] for row in splits["train"]]
+        train_rows = splits["train"][nested_fraction_rows(train_studies, fraction, seed)]
+        on_progress(
+            f"{task_title(task)}: {fraction:.0%} of the training patients ({len(train_rows)} "
+            f"images), seed {seed}"
+        )
 
-            untrainable = task.untrainable(targets(train.rows[:_FIRST_ROWS])) and task.untrainable(
-                targets(train.rows)
-            )
-            left_out.setdefault(f"{fraction:g}", {}).update(untrainable)
+        head_model, untrainable = _trained_head(
+            task, source, train_rows, splits["val"], seed, target
+        )
+        left_out.setdefault(f"{fraction:g}", {}).update(untrainable)
 
-            # The head's initial weights depend on the seed alone.
-            torch.manual_seed(seed)
-            head = task.head(encoder.pyramid_spec)
-            head_model = HeadModel(
-                head, task.reads, None if uses_cached_features else encoder, task.mode == "finetune"
-            )
-            is_fitted = (
-                uses_cached_features
-                and isinstance(task, HasClosedForm)
-                and task.fit_closed_form(head, train.whole, val.whole)
-            )
-            if not is_fitted and len(untrainable) < len(task.names):
-                train_head(task, head_model, train, val, seed=seed, device=device, folder=target)
+        for split in task.predicted_splits:
+            cell = {"fraction": fraction, "seed": seed, "split": split}
+            table = _predict_split(task, source, head_model, splits[split], cell)
+            if split == "test" and isinstance(task, HasBaselines):
+                pooled = source.features.pooled
+                table = add_columns(table, task.baseline_columns(table, data, train_rows, pooled))
+            tables.append(table)
 
-            for split in task.predicted_splits:
-                constants = {"fraction": fraction, "seed": seed, "split": split}
-                batches = predict_batches(head_model, inputs, splits[split], device)
-                split_table = stack_cells(
-                    [
-                        (constants, {"row": rows} | task.predict(prediction, data, rows))
-                        for rows, prediction in batches
-                    ]
-                )
-                if split == "test" and isinstance(task, HasBaselines):
-                    baselines = task.baseline_columns(
-                        split_table, data, train.rows, features.pooled
-                    )
-                    split_table = add_columns(split_table, baselines)
-
-                tables.append(split_table)
-
-            is_shown = (fraction, seed) == (
-                max(fractions_and_seeds.fractions),
-                fractions_and_seeds.seeds[0],
-            )
-            if is_shown and isinstance(task, HasFigures):
-                task.save_figures(head_model, inputs, data, splits["test"], target)
+        if (fraction, seed) == shown and isinstance(task, HasFigures):
+            task.save_figures(head_model, source.inputs, data, splits["test"], target)
 
     table = concat_tables(tables)
     if task.profile in FOLD_PROFILES:
         # In the order of the source, so that patients have the same numbers in every division.
-        table = table.sort_by(
-            [(name, "ascending") for name in ("row", "fraction", "seed", "split")]
-        )
+        order = [(name, "ascending") for name in ("row", "fraction", "seed", "split")]
+        table = table.sort_by(order)
 
     common = common_columns(data.studies, table["row"].to_numpy())
     table = add_columns(table, {name: column for name, column in common.items() if name != "row"})
+    return Predictions(_task_record(task, left_out), table), np.array(sorted(test_rows), np.int64)
 
-    return Predictions(_task_record(task, left_out), table), np.array(
-        sorted(test_rows), dtype=np.int64
+
+@dataclass(frozen=True, slots=True)
+class _HeadSource:
+    """What all heads of one task are trained on and asked about.
+
+    ``encoder`` is None where its features can be computed once: then ``inputs`` gives these, else
+    images, and each head gets a copy of the encoder.
+    """
+
+    data: EvaluationDataset
+    device: torch.device
+    spec: Any  # the sizes a head is built for
+    features: FrozenFeatures
+    inputs: InputFunction
+    targets: TargetFunction
+    encoder: ImageEncoder | ReportFeatureEncoder | None
+
+    @classmethod
+    def of(
+        cls, task: HeadTask, model: Any, data: EvaluationDataset, feature_cache: FeatureCache
+    ) -> _HeadSource:
+        device = next(model.parameters()).device
+        encoder = feature_reader(model, task.reads).to(device)
+        features = feature_cache.features_for(task, encoder, data, device)
+        targets = task.targets(data)
+
+        # Nothing of the encoder changes in training.
+        if task.mode == "frozen" and not task.updates_batchnorm:
+            return cls(data, device, encoder.pyramid_spec, features, features, targets, None)
+        images = partial(load_images, data)
+        return cls(data, device, encoder.pyramid_spec, features, images, targets, encoder)
+
+
+def _trained_head(
+    task: HeadTask,
+    source: _HeadSource,
+    train_rows: RowIndices,
+    val_rows: RowIndices,
+    seed: int,
+    folder: Path,
+) -> tuple[HeadModel, dict[str, str]]:
+    """A head, and the names that its training rows could not teach, with the reasons."""
+    train = HeadDataset(train_rows, source.inputs, source.targets)
+    val = HeadDataset(val_rows, source.inputs, source.targets)
+
+    # The first rows teach all names in most data sets; then the rest need not be read for it.
+    untrainable = task.untrainable(source.targets(train_rows[:_FIRST_ROWS]))
+    if untrainable:
+        untrainable = task.untrainable(source.targets(train_rows))
+
+    # The head's initial weights depend on the seed alone.
+    torch.manual_seed(seed)
+    head = task.head(source.spec)
+    head_model = HeadModel(head, task.reads, source.encoder, task.mode == "finetune")
+
+    is_fitted = (
+        source.encoder is None
+        and isinstance(task, HasClosedForm)
+        and task.fit_closed_form(head, train.whole, val.whole)
     )
+    if not is_fitted and len(untrainable) < len(task.names):
+        train_head(task, head_model, train, val, seed=seed, device=source.device, folder=folder)
+
+    return head_model, untrainable
+
+
+def _predict_split(
+    task: HeadTask,
+    source: _HeadSource,
+    head_model: HeadModel,
+    rows: RowIndices,
+    cell: Mapping[str, Any],
+) -> Any:
+    """The table of ``rows``; ``cell`` holds the columns that are the same in all of them."""
+    tables = []
+    for batch, prediction in predict_batches(head_model, source.inputs, rows, source.device):
+        columns = {"row": batch} | task.predict(prediction, source.data, batch)
+        tables.append((cell, columns))
+
+    return stack_cells(tables)
 
 
 def _predict_with_text(
