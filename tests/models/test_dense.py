@@ -25,9 +25,9 @@ def test_a_head_fits_its_encoder(kind: str, size: int) -> None:
     encoder = ImageEncoder(
         ImageSettings(name=name, size=size, local_strides=tuple(strides), options=options)
     )
-    made = dense_head(encoder.pyramid_spec, 3)
+    made = dense_head(encoder.head_spec, 3)
     assert isinstance(made, head)
-    logits = made(encoder.pyramid(torch.zeros(2, 1, size, size)))
+    logits = made(encoder.head_features(torch.zeros(2, 1, size, size)))
     assert logits.shape == (2, 3, size, size)
     logits.sum().backward()
     assert all(p.grad is not None for p in made.parameters())

@@ -29,8 +29,8 @@ def test_a_head_fits_its_encoder_and_learns(head: str, kind: str) -> None:
         ImageSettings(name=name, size=64, local_strides=tuple(strides), options=options)
     ).eval()
     with torch.no_grad():
-        seen = encoder.pyramid(torch.randn(3, 1, 64, 64))
-    made = DETECTION_HEADS[head](encoder.pyramid_spec, 2).train()
+        seen = encoder.head_features(torch.randn(3, 1, 64, 64))
+    made = DETECTION_HEADS[head](encoder.head_spec, 2).train()
     optimizer = torch.optim.AdamW(made.parameters(), lr=3e-3)
     losses = []
     for _ in range(8):

@@ -47,7 +47,7 @@ def tokenize(texts):
 class Cells(torch.nn.Module):
     """The brightness of each cell, or noise that has nothing to do with the image."""
 
-    pyramid_spec = SimpleNamespace(pooled=GRID * GRID, shapes=())
+    head_spec = SimpleNamespace(pooled=GRID * GRID, shapes=())
 
     def __init__(self, blind):
         super().__init__()

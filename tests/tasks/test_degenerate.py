@@ -21,7 +21,8 @@ from place_cxr.tasks.detection import Detection
 from place_cxr.tasks.grounding import GROUNDING_VARIANTS, Grounding
 from place_cxr.tasks.masks import run_lengths
 from place_cxr.tasks.predictions import Predictions, list_column, matrix_column
-from place_cxr.tasks.report_generation import REPORT_WRITERS, ReportGeneration, label_reports
+from place_cxr.tasks.report_baselines import label_reports
+from place_cxr.tasks.report_generation import REPORT_WRITERS, ReportGeneration
 from place_cxr.tasks.retrieval import Retrieval
 from place_cxr.tasks.segmentation import Segmentation
 from place_cxr.tasks.zero_shot import ZeroShotClassification

@@ -68,15 +68,15 @@ def test_frozen_features_are_those_of_evaluation_and_computed_once(studies, kind
     assert not encoder.training
     rows = studies.rows["test"][[2, 0, 2]]
     first = features(rows)
-    spec = encoder.pyramid_spec
+    spec = encoder.head_spec
     assert [m.shape[1] for m in first.maps] == list(spec.channels)
     assert [64 // m.shape[-1] for m in first.maps] == list(spec.strides)
-    whole = encoder.pyramid(load_images(studies, rows))
+    whole = encoder.head_features(load_images(studies, rows))
     torch.testing.assert_close(first.pooled, whole.pooled)
     torch.testing.assert_close(first.pooled, encoder(load_images(studies, rows)).pooled)
     for stored, fresh in zip(first.maps, whole.maps, strict=True):
         torch.testing.assert_close(stored, fresh, rtol=1e-3, atol=1e-3)  # half precision
-    monkeypatch.setattr(encoder, "pyramid", None)
+    monkeypatch.setattr(encoder, "head_features", None)
     assert torch.equal(features(rows).maps[0], first.maps[0])
 
 
@@ -85,10 +85,13 @@ def test_tasks_of_one_model_share_its_maps(studies, tmp_path, monkeypatch):
     nothing to solve.
     """
     model, known, seen = heads.model("CNN"), FeatureCache(), []
-    pyramid = model.image_encoder.pyramid
-    monkeypatch.setattr(
-        model.image_encoder, "pyramid", lambda image: (seen.append(len(image)), pyramid(image))[1]
-    )
+    compute = model.image_encoder.head_features
+
+    def counted(images):
+        seen.append(len(images))
+        return compute(images)
+
+    monkeypatch.setattr(model.image_encoder, "head_features", counted)
     monkeypatch.setattr(HeadDataset, "whole", lambda self: pytest.fail("not asked for"))
 
     def run(name, fraction, **more):

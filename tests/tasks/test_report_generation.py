@@ -18,12 +18,12 @@ from place_cxr.models.report_features import (
 )
 from place_cxr.tasks.features import HeadModel, load_images
 from place_cxr.tasks.predictions import Predictions, add_columns, list_column, stack_cells
-from place_cxr.tasks.report_generation import (
-    ReportGeneration,
+from place_cxr.tasks.report_baselines import (
     most_frequent_report,
     nearest_reports,
     reference_report,
 )
+from place_cxr.tasks.report_generation import ReportGeneration
 from place_cxr.tasks.train_head import HeadDataset, predict_batches, train_head
 from tests import heads
 
@@ -149,12 +149,12 @@ def test_a_reader_sees_what_the_model_describes(data, kind):
     model = heads.model(kind)
     images = load_images(data, data.rows["test"][:2])
     reader = ReportFeatureEncoder(model)
-    seen, described = reader.pyramid(images), model.describe_image(images)
+    seen, described = reader.head_features(images), model.describe_image(images)
     torch.testing.assert_close(seen.pooled, described.vector)
     torch.testing.assert_close(reader(images).pooled, described.vector)
     torch.testing.assert_close(seen.observations, described.observations.vectors)
     torch.testing.assert_close(seen.attention, described.attention)
-    assert tuple(tuple(level.shape[1:]) for level in seen.levels) == reader.pyramid_spec.shapes
+    assert tuple(tuple(level.shape[1:]) for level in seen.levels) == reader.head_spec.shapes
 
 
 def test_a_decoder_learns_what_vpors_tell_where_it_reads_them(tmp_path):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -136,3 +138,13 @@ def test_time_is_linear(piece: str) -> None:
 
     label_sentence(piece)
     assert seconds(200_000) < 1.5  # a quadratic rule takes minutes
+
+
+def test_the_example_of_the_page_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "labeler.md").read_text("utf-8")
+    [code] = re.findall(r"^```python\n(.+?)^```", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)  # the example of our own page
+    labels = names["labels"]
+    assert labels.values["Pneumothorax"] == 1
+    assert "small pneumothorax" in labels.evidence["Pneumothorax"]

@@ -162,7 +162,7 @@ class ImageEncoder(nn.Module):
             len(reductions) - 1 - reductions[::-1].index(stride)
             for stride in sorted(set(reductions))
         ]
-        self.pyramid_spec = PyramidSpec(
+        self.head_spec = PyramidSpec(
             self.spec.pooled,
             tuple(info[level]["num_chs"] for level in self._levels),
             tuple(reductions[level] for level in self._levels),
@@ -219,9 +219,9 @@ class ImageEncoder(nn.Module):
         )
         return _join_maps(maps)
 
-    def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> ImagePyramid:
+    def head_features(self, image: Float[Tensor, "B 1 H W"]) -> ImagePyramid:
         """Pooled vector and one map [B, C, H / stride, W / stride] for each stride of
-        ``pyramid_spec``.
+        ``head_spec``.
         """
         final, maps = self.body.forward_intermediates(image, indices=self._levels, norm=True)
         return ImagePyramid(self.body.forward_head(final, pre_logits=True), tuple(maps))

@@ -60,7 +60,7 @@ class ReportFeatureEncoder(nn.Module):
         patches = (spec.grid[0] * spec.grid[1], spec.local)
         vpors = (settings.observations.queries, settings.shared)
         shapes = (patches, vpors, (vpors[0], patches[0]))
-        self.pyramid_spec = ReportFeatureSpec(
+        self.head_spec = ReportFeatureSpec(
             settings.shared, shapes, spec.grid, settings.text.vocab_size
         )
 
@@ -68,7 +68,7 @@ class ReportFeatureEncoder(nn.Module):
         """The instance vectors alone, of unit length."""
         return ImagePyramid(self._instance(self.image_encoder(image)))
 
-    def pyramid(self, image: Float[Tensor, "B 1 H W"]) -> ReportFeatures:
+    def head_features(self, image: Float[Tensor, "B 1 H W"]) -> ReportFeatures:
         """All that a decoder reads."""
         features = self.image_encoder(image)
         visual, attention, _ = self.observer(features)

@@ -397,9 +397,9 @@ class _HeadSource:
 
         # Nothing of the encoder changes in training.
         if task.mode == "frozen" and not task.updates_batchnorm:
-            return cls(data, device, encoder.pyramid_spec, features, features, targets, None)
+            return cls(data, device, encoder.head_spec, features, features, targets, None)
         images = partial(load_images, data)
-        return cls(data, device, encoder.pyramid_spec, features, images, targets, encoder)
+        return cls(data, device, encoder.head_spec, features, images, targets, encoder)
 
 
 def _trained_head(

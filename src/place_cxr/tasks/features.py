@@ -54,7 +54,7 @@ class FrozenFeatures:
         self._record: type[ImagePyramid] | type[ReportFeatures] = (
             ReportFeatures if reads == "report" else ImagePyramid
         )
-        spec = encoder.pyramid_spec
+        spec = encoder.head_spec
         shapes = spec.shapes if self._maps else ()
         count = len(data.studies)
         self._fits_in_memory = (
@@ -108,7 +108,7 @@ class FrozenFeatures:
         images = load_images(self._data, rows).to(self._device)
         if not self._maps:
             return ImagePyramid(self._encoder(images).pooled.float().cpu())
-        features = self._encoder.pyramid(images)
+        features = self._encoder.head_features(images)
         levels = [level.float().cpu() for level in features.levels]
         return self._record.from_levels(features.pooled.float().cpu(), levels)
 
@@ -145,5 +145,5 @@ class HeadModel(nn.Module):
         if self.encoder is None:
             return self.head(inputs)
         if self._maps:
-            return self.head(self.encoder.pyramid(inputs))
+            return self.head(self.encoder.head_features(inputs))
         return self.head(ImagePyramid(self.encoder(inputs).pooled))

@@ -37,6 +37,12 @@ from place_cxr.tasks import report_examples
 from place_cxr.tasks.aggregate import fraction_label
 from place_cxr.tasks.data import EvaluationDataset
 from place_cxr.tasks.predictions import Predictions, list_column
+from place_cxr.tasks.report_baselines import (
+    label_reports,
+    most_frequent_report,
+    nearest_reports,
+    reference_report,
+)
 from place_cxr.tasks.report_examples import ReportExample
 from place_cxr.tasks.task import (
     Columns,
@@ -50,8 +56,7 @@ from place_cxr.tasks.task import (
     TaskSettings,
 )
 from place_cxr.tasks.train_head import predict_batches
-from place_cxr.text.labeler import CHEXPERT_FINDINGS, label_report
-from place_cxr.text.reports import read_report
+from place_cxr.text.labeler import CHEXPERT_FINDINGS
 from place_cxr.text.tokenizer import EncodedReports
 
 REPORT_WRITERS = ("decoder", "frequent", "nearest")
@@ -438,42 +443,7 @@ def _strip_special_tokens(ids: Tensor, stop: int, pad: int) -> list[list[int]]:
     return [row[kept].tolist() for row, kept in zip(ids, is_word, strict=True)]
 
 
-def reference_report(study: Study) -> str:
-    """A study's report as it is scored: every sentence that is read. Raises PlaceError PL-D301
-    where none is.
-    """
-    return " ".join(read_report(study.report).sentences)
-
-
-def label_reports(texts: Sequence[str], names: Sequence[str]) -> list[list[float]]:
-    """What each text says of each name: 1, 0, -1 (uncertain) or NaN; equal texts are read once."""
-    values_by_report = {}
-    for report in set(texts):
-        values = label_report(report).values
-        values_by_report[report] = [values[name] for name in names]
-
-    return [values_by_report[report] for report in texts]
-
-
 def special_tokens(reports: EncodedReports) -> tuple[int, int, int]:
     """First, last and padding token of every report."""
     row = np.asarray(reports.ids[0])
     return int(row[0]), int(row[row != reports.pad_id][-1]), reports.pad_id
-
-
-def most_frequent_report(reports: EncodedReports, train: RowIndices) -> int:
-    """The first of the rows that say what most say."""
-    _, first, counts = np.unique(
-        np.asarray(reports.report_key[train]), return_index=True, return_counts=True
-    )
-    return int(train[first[counts == counts.max()].min()])
-
-
-def nearest_reports(
-    rows: RowIndices, train: RowIndices, pooled: Callable[[RowIndices], Tensor]
-) -> RowIndices:
-    """For each of ``rows`` the training row whose instance vector has the highest cosine with its
-    own.
-    """
-
-    return np.asarray(train[(pooled(rows) @ pooled(train).T).argmax(1)])

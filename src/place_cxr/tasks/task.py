@@ -179,7 +179,7 @@ class HeadTask(Task):
         return self.mode == "frozen" and self.profile in self.moving_batchnorm
 
     def head(self, spec: Any) -> nn.Module:
-        """A module from what ``reads`` names to a prediction; ``spec`` is its ``pyramid_spec``."""
+        """A module from what ``reads`` names to a prediction; ``spec`` is its ``head_spec``."""
         raise NotImplementedError
 
     def targets(self, data: EvaluationDataset) -> TargetFunction:

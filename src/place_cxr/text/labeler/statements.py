@@ -12,24 +12,22 @@ of their own, all others as if the brackets were not there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from place_cxr.core.records import ABSENT, PRESENT, UNCERTAIN
 from place_cxr.text.labeler.anatomy import BODY_PART_WORDS
+from place_cxr.text.labeler.answers import BODY_STATES, find_answers, separate_brackets, side_after
 from place_cxr.text.labeler.cues import OPENERS, SOFT_OPENERS
 from place_cxr.text.labeler.phrases import Span, find_spans, tokenize_sentence
 from place_cxr.text.labeler.terms import Term
 
 _RANK = {ABSENT: 0, UNCERTAIN: 1, PRESENT: 2}
 OTHER_ABNORMALITY = ""  # the key of abnormalities that are none of the 14 findings
-_STATES = ("large", "prominent", "borderline", "blunt", "normal")
 _ANGLES = BODY_PART_WORDS["angles"][0]
 _CHEST = BODY_PART_WORDS["chest"][0]
 # Words between a state and the part of the body that follows: "enlarged ... heart".
 _MAX_STATE_DISTANCE = 5
-# Brackets within brackets deeper than this are read as if they were not there.
-_MAX_BRACKET_DEPTH = 3
 _OPPOSITE = {"left": "right", "right": "left"}
 _BOTH_SIDES = frozenset(("bilateral", "bilaterally", "bibasilar", "both"))
 # Words in which the side of the last finding, and the other one after "none", may stand.
@@ -39,13 +37,7 @@ _DOUBTFUL = frozenset(("possible", "suspected", "questionable", "questioned", "l
 _DOUBTFUL_WORDS = """
     possibly probable probably perhaps maybe dubious unconfirmed equivocal favored favoured
 """
-# Words that may end an answer: "Effusion: no evidence", "no definite one seen".
-_ANSWER_WORDS = """
-    evidence sign signs definite obvious seen identified detected visible present noted found
-    visualized demonstrated evident one any of it such thereof
-"""
 _DOUBTFUL_LAST = frozenset(_DOUBTFUL_WORDS.split())
-_ANSWER_ENDS = frozenset(_ANSWER_WORDS.split())
 # Words on either side in which "left lung" restricts a denial to that lung.
 _ONE_LUNG_WINDOW = 5
 
@@ -93,7 +85,7 @@ def label_sentence(sentence: str) -> dict[str, float]:
     """
     values: dict[str, float] = {}
     mentions: list[_Mention] = []
-    for words in _separate_brackets(tokenize_sentence(sentence)):
+    for words in separate_brackets(tokenize_sentence(sentence)):
         mentions += _SentenceParser(words).events
 
     for mention in mentions:
@@ -109,99 +101,12 @@ def label_sentence(sentence: str) -> dict[str, float]:
     return values
 
 
-def _separate_brackets(words: list[str]) -> list[list[str]]:
-    """The words without their brackets, then those of each bracket that states something.
-
-    "No (new) effusion" is one statement, "No effusion (small scar)" two.
-    """
-    if "(" not in words and ")" not in words:
-        return [words]
-
-    statements: list[list[str]] = []
-    open_parts: list[list[str]] = [[]]
-    for word in words:
-        if word == "(":
-            open_parts.append([])
-        elif word == ")":
-            if len(open_parts) > 1:
-                _close_bracket(open_parts, statements)
-        else:
-            open_parts[-1].append(word)
-
-    while len(open_parts) > 1:
-        _close_bracket(open_parts, statements)
-
-    return [open_parts[0], *statements]
-
-
-def _close_bracket(open_parts: list[list[str]], statements: list[list[str]]) -> None:
-    inner = open_parts.pop()
-
-    if len(open_parts) <= _MAX_BRACKET_DEPTH and _states_something(inner):
-        statements.append(inner)
-    elif inner:
-        open_parts[-1].extend(inner)
-
-
-def _states_something(words: list[str]) -> bool:
-    """Whether words in brackets are a statement: a finding with a cue, a size or an article."""
-    spans = find_spans(words)
-    kinds = {span.kind for span in spans}
-    if not kinds & {"term", "place"}:
-        return False
-
-    opens = words[0] in OPENERS or words[0] in SOFT_OPENERS
-    return opens or bool(kinds & {"no", "verb", "break", "aside", "unchanged", "maybe"})
-
-
-def _find_answers(words: list[str], spans: list[Span]) -> list[Span]:
-    """``spans``, in which a "no" that answers a finding before it has the kind of "resolved"."""
-    answered = []
-    subject = False  # a finding stands before, with nothing but its place in between
-    for i, span in enumerate(spans):
-        if subject and _is_answer(words, spans, i):
-            span = replace(span, kind="gone")
-        answered.append(span)
-
-        if span.kind in ("term", *_STATES):
-            subject = True
-        elif span.kind not in ("place", "colon", "question", "or"):
-            subject = False
-
-    return answered
-
-
-def _is_answer(words: list[str], spans: list[Span], i: int) -> bool:
-    """Whether nothing that "no", "negative" or "absent" could deny follows."""
-    span = spans[i]
-    denies = span.kind == "no" and words[span.start] in ("no", "not", "without")
-    if not (denies or span.kind == "absent"):
-        return False
-
-    end = span.end
-    while end < len(words) and words[end] in _ANSWER_ENDS and end - span.end < 4:
-        end += 1
-
-    return end == len(words) or words[end] in (",", ";") or _side_after(words, end) is not None
-
-
-def _side_after(words: list[str], position: int) -> str | None:
-    """The side of "on the left" at ``position``; None for both sides, or none."""
-    if words[position : position + 1] not in (["on"], ["in"], ["at"], ["over"]):
-        return None
-
-    position += 2 if words[position + 1 : position + 2] == ["the"] else 1
-    side, joins = words[position : position + 1], words[position + 1 : position + 2]
-    one_side = side in (["left"], ["right"]) and joins not in (["or"], ["and"], ["nor"])
-    return side[0] if one_side else None
-
-
 class _SentenceParser:
     """One pass over the spans of a sentence; ``events`` holds the mentions that result."""
 
     def __init__(self, words: list[str]) -> None:
         self.words = words
-        self.spans = _find_answers(words, find_spans(words))
+        self.spans = find_answers(words, find_spans(words))
         self.events: list[_Mention] = []
         self.segment = self.clause = self.item = 0
         self.listed = False  # "and" or "or" stands in the last item of the list
@@ -304,7 +209,7 @@ class _SentenceParser:
             self.body_parts.pending_state = None
         elif kind == "place":
             self._handle_body_part(span)
-        elif kind in _STATES:
+        elif kind in BODY_STATES:
             self._handle_state(i, span)
 
     def _handle_finding(self, term: Term, end: int) -> None:
@@ -395,7 +300,7 @@ class _SentenceParser:
         if not self.events:
             return False
 
-        side = _side_after(self.words, span.end)
+        side = side_after(self.words, span.end)
         before = self.words[max(0, span.start - 2) : span.start]
         if before[-1:] in (["one"], ["side"], [":"]):
             before.pop()
