@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,26 +59,34 @@ def to_markdown(sections: Sequence[DocumentSection]) -> str:
     blocks: list[str] = []
     for section in sections:
         blocks.append(f"## {section.title}")
-        blocks += section.says
+        blocks += map(_wrapped, section.says)
         if section.facts:
-            blocks.append(
-                "\n".join(f"- **{name}**: {_plain(value)}" for name, value in section.facts)
-            )
+            facts = [f"- **{name}**: {_plain(value)}" for name, value in section.facts]
+            blocks.append("\n".join(map(_wrapped, facts)))
 
         for table in section.tables:
             blocks += [f"**{table.title}**"] if table.title else []
             blocks.append(_markdown_table(table))
-            blocks += table.notes
+            blocks += map(_wrapped, table.notes)
 
         if section.charts:
             blocks.append("The charts are in `results.html`.")
         if section.items:
-            blocks.append("\n".join(f"- {_plain(item)}" for item in section.items))
+            blocks.append("\n".join(_wrapped(f"- {_plain(item)}") for item in section.items))
 
         for name, text in section.exact:
             blocks.append(f"{name}:\n\n```text\n{text}\n```")
 
     return "\n\n".join(blocks)
+
+
+def _wrapped(text: str) -> str:
+    """A paragraph, or an item of a list, in lines of at most 100 characters."""
+    indent = "  " if text.startswith("- ") else ""
+    lines = textwrap.wrap(
+        text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines)
 
 
 def _markdown_table(table: DocumentTable) -> str:

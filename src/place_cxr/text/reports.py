@@ -128,21 +128,6 @@ def _candidate_bodies(
     yield "whole", [*others, *addendum]
 
 
-def read_sections(text: str) -> dict[str, str]:
-    """Our section name -> text, for the sections that have text.
-
-    "preamble" is the text before the first header. Of a repeated section the last one with text
-    counts, as in the MIMIC-CXR section files.
-    """
-    text = clean_text(text)
-    return section_texts(text, find_headers(text))
-
-
-def read_sentences(text: str) -> list[str]:
-    """All sentences of a text without sections, cleaned, without list marks."""
-    return split_sentences(clean_text(text))
-
-
 class _Characters(dict[int, str]):
     """A table for ``str.translate``.
 
