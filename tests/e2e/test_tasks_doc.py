@@ -52,7 +52,7 @@ def test_every_command_runs(place: Place, tmp_path: Path, monkeypatch: pytest.Mo
         for path in tmp_path.glob("runs/a/tasks/*/*/result.json")
     }
     assert set(folders) == {*tasks.TASKS, "classification-finetune"}
-    looked_at = re.findall(r"Look at `([^`]+)`", TEXT)
+    looked_at = re.findall(r"Look at\s+`([^`]+)`", TEXT)
     assert len(looked_at) == len(tasks.TASKS)
     metrics = set()
     for folder in folders.values():
