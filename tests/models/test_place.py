@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel
 
 from place_cxr.core.errors import PlaceError
 from place_cxr.core.tensors import Tokens, Views
-from place_cxr.losses import LossTerm, total_loss
+from place_cxr.losses import LOSSES, LossTerm, total_loss
 from place_cxr.models.attention import Attention, grid_positions
 from place_cxr.models.correlation import CorrelationSettings, pixel_patches
 from place_cxr.models.image import ImageEncoder, ImageSettings
@@ -23,6 +23,7 @@ from place_cxr.models.meta_init import init_on_meta_device
 from place_cxr.models.observations import ObservationSettings, SubtractRunningMean
 from place_cxr.models.place import ModelSettings, PlaceModel
 from place_cxr.models.text import TextEncoder, TextSettings, complete_text_settings
+from place_cxr.models.tokens import TokenSettings
 
 CNN = ImageSettings(
     name="resnet18",
@@ -360,3 +361,18 @@ def test_of_a_berts_folder_only_shape_and_tensors_are_read(tmp_path: Path) -> No
     assert loaded.config._attn_implementation == "sdpa"
     for name, value in loaded.state_dict().items():
         assert torch.equal(value, body.state_dict()[name])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_no_loss_reads_is_frozen_and_the_rest_gets_a_gradient(name: str) -> None:
+    """A parameter that waits for a gradient which never comes would stop training on many GPUs."""
+    settings = model().settings.model_copy(update={"tokens": TokenSettings(), "prototypes": 7})
+    net = PlaceModel(settings).train()
+    net.freeze_unread(LOSSES[name].reads)
+    image = torch.rand(3, 1, 64, 64)
+    total, _ = total_loss(net(Views(image, image), tokens()), {name: LossTerm()})
+    total.backward()
+
+    learning = {key for key, p in net.named_parameters() if p.requires_grad}
+    reached = {key for key, p in net.named_parameters() if p.grad is not None}
+    assert learning and learning == reached

@@ -17,6 +17,7 @@ from place_cxr.core.errors import PlaceError
 from place_cxr.core.records import Study
 from place_cxr.metrics.intervals import mean_statistic
 from place_cxr.models.image import ImagePyramid
+from place_cxr.tasks import engine
 from place_cxr.tasks.aggregate import seed_mean_statistic
 from place_cxr.tasks.classification import Classification
 from place_cxr.tasks.engine import (
@@ -401,3 +402,44 @@ def test_what_a_source_lacks_is_said_before_anything_runs(studies, tmp_path):
     task = make_task("classification", studies.studies)
     with pytest.raises(PlaceError, match="PL-D224"):
         run_task(task, heads.model("CNN"), empty, tmp_path, origin=ModelOrigin("m"))
+
+
+def test_a_name_that_first_rows_do_not_teach_is_looked_for_in_all(studies, tmp_path, monkeypatch):
+    """The masks of few rows are read first; what these lack, later rows may have."""
+    monkeypatch.setattr(engine, "_FIRST_ROWS", 1)
+    result = run_task(
+        make_task("classification", studies.studies),
+        heads.model("CNN"),
+        studies,
+        tmp_path,
+        FractionsAndSeeds((1.0,), (0,)),
+        origin=ModelOrigin("m"),
+    )
+    monkeypatch.undo()
+    whole = run_task(
+        make_task("classification", studies.studies),
+        heads.model("CNN"),
+        studies,
+        tmp_path,
+        FractionsAndSeeds((1.0,), (0,)),
+        origin=ModelOrigin("m"),
+    )
+    assert result.metrics == whole.metrics
+    assert any(metric.value is not None for metric in whole.metrics.values())
+
+
+def test_fine_tuning_never_solves_a_head_on_features(studies, tmp_path, monkeypatch):
+    """The optimum on the features of before is not that of an encoder which learns too."""
+    monkeypatch.setattr(Classification, "fit_closed_form", lambda *_: pytest.fail("was solved"))
+    task = make_task(
+        "classification", studies.studies, ["steps=2", "checks=1", "batch_size=4"], mode="finetune"
+    )
+    result = run_task(
+        task,
+        heads.model("CNN"),
+        studies,
+        tmp_path,
+        FractionsAndSeeds((1.0,), (0,)),
+        origin=ModelOrigin("m"),
+    )
+    assert result.task == "classification-finetune"
